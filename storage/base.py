@@ -1,0 +1,211 @@
+"""The storage contract. One conformance suite (tests/conformance/storage.py) runs over every implementation.
+
+Thread safety: every method may be called from several threads and processes at once; each call is one transaction, and when it has
+returned, its effect survives a crash of the caller. Trials are owned by the process that created them: nobody else changes them, except
+`fail_abandoned`. Records are immutable; "update" replaces named fields.
+
+Errors: `StorageUnavailable` when the database cannot be reached or written, `NotFound` for an unknown id or name, `Conflict` when a unique
+name is taken or a state change is not allowed (a finished trial never changes its state again; a FAIL trial never gets values), and
+`SchemaOutdated` (names the command that upgrades).
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from typing import Any
+
+from storage.records import (
+    Comparison,
+    Environment,
+    Json,
+    Measurement,
+    Profile,
+    Recommendation,
+    RequestsSummary,
+    Stage,
+    Study,
+    StudyState,
+    Trial,
+    TrialState,
+    Workload,
+)
+
+
+class StorageFault(Exception):
+    """Base of the storage errors; each message is one line."""
+
+
+class StorageUnavailable(StorageFault):
+    pass
+
+
+class NotFound(StorageFault):
+    pass
+
+
+class Conflict(StorageFault):
+    pass
+
+
+class SchemaOutdated(StorageFault):
+    pass
+
+
+class Storage(ABC):
+    """Studies, trials, measurements, profiles, comparisons and recommendations."""
+
+    # studies
+    @abstractmethod
+    def create_study(self, study: Study) -> Study:
+        """Store a new study. Raises Conflict if the name exists."""
+
+    @abstractmethod
+    def get_study(self, name: str) -> Study:
+        """Raises NotFound."""
+
+    @abstractmethod
+    def get_study_by_id(self, study_id: int) -> Study:
+        """Raises NotFound."""
+
+    @abstractmethod
+    def list_studies(
+        self, *, model: str | None = None, state: StudyState | None = None, limit: int = 100, offset: int = 0
+    ) -> Sequence[Study]:
+        """Newest first."""
+
+    @abstractmethod
+    def count_studies(self, *, model: str | None = None, state: StudyState | None = None) -> int: ...
+
+    @abstractmethod
+    def update_study(
+        self, study_id: int, *, state: StudyState | None = None, engine_starts: int | None = None, cost: Json | None = None
+    ) -> Study: ...
+
+    @abstractmethod
+    def delete_study(self, study_id: int) -> None:
+        """Delete the study with all that belongs to it (trials, measurements, ...). Raises NotFound."""
+
+    # environments and workloads: content-addressed, storing twice is a no-op
+    @abstractmethod
+    def put_environment(self, environment: Environment) -> None: ...
+
+    @abstractmethod
+    def get_environment(self, fingerprint: str) -> Environment: ...
+
+    @abstractmethod
+    def put_workload(self, workload: Workload) -> None: ...
+
+    @abstractmethod
+    def get_workload(self, content_hash: str) -> Workload: ...
+
+    # trials
+    @abstractmethod
+    def create_trial(self, trial: Trial) -> Trial:
+        """Store a trial (state WAITING or RUNNING). Raises Conflict if (study, number) exists, NotFound for an unknown study."""
+
+    @abstractmethod
+    def get_trial(self, trial_id: int) -> Trial: ...
+
+    @abstractmethod
+    def list_trials(
+        self,
+        study_id: int,
+        *,
+        state: TrialState | None = None,
+        stage: Stage | None = None,
+        arm: str | None = None,
+        limit: int | None = None,
+        offset: int = 0,
+    ) -> Sequence[Trial]:
+        """In order of number."""
+
+    @abstractmethod
+    def count_trials(self, study_id: int) -> dict[TrialState, int]: ...
+
+    @abstractmethod
+    def start_trial(self, trial_id: int, *, environment: str | None = None, effective: Json | None = None) -> Trial:
+        """WAITING -> RUNNING (or fill in the fields of a RUNNING one). Raises Conflict from a finished state."""
+
+    @abstractmethod
+    def finish_trial(
+        self,
+        trial_id: int,
+        state: TrialState,
+        *,
+        values: Json | None = None,
+        error_class: str | None = None,
+        error_message: str | None = None,
+        log_excerpt: str | None = None,
+        notes: Json | None = None,
+    ) -> Trial:
+        """The one gate to COMPLETE, PRUNED and FAIL. Raises Conflict: from a finished state; COMPLETE without values or with a
+        non-finite one; FAIL with values or without an error class."""
+
+    @abstractmethod
+    def fail_abandoned(self, study_id: int, message: str) -> Sequence[Trial]:
+        """Mark RUNNING trials of a dead run as FAIL (class "internal") and return them."""
+
+    # measurements
+    @abstractmethod
+    def add_measurement(self, measurement: Measurement, summaries: Sequence[RequestsSummary] = ()) -> Measurement:
+        """Store a window with its summaries (their measurement_id is filled in), in one transaction."""
+
+    @abstractmethod
+    def invalidate_measurement(self, measurement_id: int, reason: str) -> Measurement: ...
+
+    @abstractmethod
+    def list_measurements(self, *, trial_id: int | None = None, study_id: int | None = None) -> Sequence[Measurement]:
+        """By trial number, round, position. Exactly one of the two ids."""
+
+    @abstractmethod
+    def list_requests_summaries(self, measurement_id: int) -> Sequence[RequestsSummary]: ...
+
+    # profiles
+    @abstractmethod
+    def add_profile(self, profile: Profile) -> Profile: ...
+
+    @abstractmethod
+    def update_profile(self, profile_id: int, *, status: str | None = None, quality: Json | None = None, summary: Json | None = None) -> Profile: ...
+
+    @abstractmethod
+    def list_profiles(self, *, trial_id: int | None = None, study_id: int | None = None) -> Sequence[Profile]: ...
+
+    # comparisons and recommendations
+    @abstractmethod
+    def replace_comparisons(self, study_id: int, comparisons: Sequence[Comparison]) -> Sequence[Comparison]:
+        """Replace all comparisons of the study in one transaction."""
+
+    @abstractmethod
+    def list_comparisons(self, study_id: int) -> Sequence[Comparison]: ...
+
+    @abstractmethod
+    def add_recommendation(self, recommendation: Recommendation) -> Recommendation: ...
+
+    @abstractmethod
+    def get_recommendation(self, recommendation_id: int) -> Recommendation: ...
+
+    @abstractmethod
+    def list_recommendations(
+        self,
+        *,
+        study_id: int | None = None,
+        model: str | None = None,
+        accelerator: str | None = None,
+        include_withdrawn: bool = False,
+        limit: int = 100,
+        offset: int = 0,
+    ) -> Sequence[Recommendation]:
+        """Newest first."""
+
+    @abstractmethod
+    def mark_recommendation(self, recommendation_id: int, *, published: bool) -> Recommendation:
+        """Publish or withdraw. Raises NotFound."""
+
+    # the database itself
+    @abstractmethod
+    def check(self) -> dict[str, Any]:
+        """{"url" (password hidden), "dialect", "revision", "head", "ok"}. Raises StorageUnavailable."""
+
+    @abstractmethod
+    def close(self) -> None: ...

@@ -1,0 +1,189 @@
+"""Plain frozen records: what goes into storage and what comes out. No SQLAlchemy, no business rules.
+
+Times are Unix seconds (float, UTC); durations carry their unit in the name. Free-form parts are JSON objects (`dict`).
+An id of 0 means "not stored yet".
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Any
+
+Json = dict[str, Any]
+
+
+class TrialState(StrEnum):
+    """Optuna's words for a trial's state."""
+
+    WAITING = "WAITING"
+    RUNNING = "RUNNING"
+    COMPLETE = "COMPLETE"
+    PRUNED = "PRUNED"
+    FAIL = "FAIL"
+
+
+class StudyState(StrEnum):
+    RUNNING = "RUNNING"
+    COMPLETE = "COMPLETE"
+    INTERRUPTED = "INTERRUPTED"
+    FAIL = "FAIL"
+
+
+class Stage(StrEnum):
+    """`search`: measured among others in a shared engine. `confirm`: a finalist, started cold with its own flags."""
+
+    SEARCH = "search"
+    CONFIRM = "confirm"
+
+
+@dataclass(frozen=True)
+class Environment:
+    """Where a measurement was made. `fingerprint` is the SHA-256 of the other fields' canonical JSON."""
+
+    fingerprint: str
+    platform: str  # "tpu", "cpu" or "cuda": what JAX ran on
+    accelerator: str  # e.g. "TPU v6e-4", "cpu x86_64 AMD EPYC"
+    device_count: int
+    versions: Json  # package -> version: vllm, tpu_inference, jax, jaxlib, libtpu, plugin, python
+    details: Json = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Workload:
+    """A workload's content: two workloads with the same hash send the same requests."""
+
+    content_hash: str
+    name: str
+    spec: Json
+    summary: Json = field(default_factory=dict)  # measured features: request count, input/output length quantiles, prefix share
+
+
+@dataclass(frozen=True)
+class Study:
+    name: str
+    model: str
+    config: Json
+    objective: str
+    id: int = 0
+    state: StudyState = StudyState.RUNNING
+    model_features: Json = field(default_factory=dict)
+    created_at: float = 0.0
+    updated_at: float = 0.0
+    engine_starts: int = 0
+    cost: Json = field(default_factory=dict)  # seconds spent: start, compile, measure, profile, other
+
+
+@dataclass(frozen=True)
+class Trial:
+    """One configuration of a study. `number` counts within the study from 0; `id` is global."""
+
+    study_id: int
+    number: int
+    arm: str  # "default" or "page_aligned"
+    block_size: int  # page size in tokens
+    max_num_batched_tokens: int  # the chunk budget
+    requested: Json
+    workload_hash: str
+    id: int = 0
+    stage: Stage = Stage.SEARCH
+    state: TrialState = TrialState.WAITING
+    effective: Json = field(default_factory=dict)
+    environment: str | None = None  # Environment.fingerprint
+    optuna_trial_id: int | None = None
+    values: Json | None = None  # objective name -> value; None unless COMPLETE (or PRUNED with what was seen)
+    error_class: str | None = None
+    error_message: str | None = None
+    log_excerpt: str | None = None
+    created_at: float = 0.0
+    started_at: float | None = None
+    finished_at: float | None = None
+    notes: Json = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Measurement:
+    """One measured window of a trial. Invalid ones are kept, with their reason, and never enter a value."""
+
+    trial_id: int
+    round: int  # the randomised interleaved round, from 0
+    position: int  # order inside the round, from 0
+    started_at: float
+    duration_s: float
+    metrics: Json  # flat metric name -> float, see tuner.metrics
+    id: int = 0
+    valid: bool = True
+    invalid_reason: str | None = None  # "recompiled", "drifted", "busy", "request_failed", ...
+    details: Json = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class RequestsSummary:
+    """Distribution of one per-request metric in one measurement, in milliseconds."""
+
+    measurement_id: int
+    metric: str  # "ttft", "tpot", "itl", "e2el"
+    count: int
+    mean_ms: float
+    std_ms: float
+    p50_ms: float
+    p90_ms: float
+    p95_ms: float
+    p99_ms: float
+    max_ms: float
+
+
+@dataclass(frozen=True)
+class Profile:
+    """One XLA profile session of a trial: logdir/run/plugins/profile/session/host.xplane.pb."""
+
+    trial_id: int
+    logdir: str
+    run: str
+    session: str
+    host: str
+    phase: str  # "all", "prefill", "decode", "mixed"
+    size_bytes: int
+    id: int = 0
+    created_at: float = 0.0
+    status: str = "ok"  # "ok", "bad" (kept, with quality saying why), "missing"
+    quality: Json = field(default_factory=dict)
+    summary: Json = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Page-aligned against default in one cell, as a ratio candidate / baseline of `metric`, with a 95 % interval."""
+
+    study_id: int
+    metric: str
+    block_size: int
+    max_num_batched_tokens: int
+    verdict: str  # "better", "worse", "equivalent", "inconclusive"
+    pairs: int
+    id: int = 0
+    ratio: float | None = None
+    low: float | None = None
+    high: float | None = None
+    baseline_trial_id: int | None = None
+    candidate_trial_id: int | None = None
+    details: Json = field(default_factory=dict)
+    created_at: float = 0.0
+
+
+@dataclass(frozen=True)
+class Recommendation:
+    """What a study recommends: the full answer is `body`; the columns beside it are for look-ups."""
+
+    study_id: int
+    status: str  # "recommended", "default", "none"
+    model: str
+    accelerator: str
+    device_count: int
+    workload_hash: str
+    objective: str
+    body: Json
+    id: int = 0
+    created_at: float = 0.0
+    published_at: float | None = None
+    withdrawn_at: float | None = None

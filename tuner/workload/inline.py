@@ -1,0 +1,107 @@
+"""The one-line form of a workload, `kind:key=value,...`, turned into the form of a workload file (plain data; spec.py checks it).
+
+    synthetic:input=64-256,output=16-64,requests=32,concurrency=8,prefix_share=0.3,seed=1
+    azure:PATH,requests=200,time_scale=0.5,too_long=clip,max_input_tokens=4096
+    lengths:PATH,rate=4,burstiness=0.5
+
+Lengths are `128` (fixed), `64-256` (uniform) or `lognormal:MEDIAN:SIGMA:HIGH`. A synthetic or lengths workload without `concurrency`
+and `rate` runs as a closed loop of 8; a synthetic one without `requests` has 32.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+from tuner.errors import BadInput
+
+KINDS = ("synthetic", "azure", "mooncake", "lengths")
+_DEFAULT_REQUESTS = 32
+_DEFAULT_CONCURRENCY = 8
+
+_LOAD_KEYS = {"concurrency": "max_concurrency", "rate": "request_rate", "burstiness": "burstiness"}
+_FILE_KEYS = {
+    "requests": "max_requests",
+    "max_input_tokens": "max_input_tokens",
+    "max_output_tokens": "max_output_tokens",
+    "too_long": "too_long",
+}
+_TRACE_KEYS = _FILE_KEYS | {"time_scale": "time_scale", "duration_s": "max_duration_s"}
+_SOURCE_KEYS = {
+    "synthetic": {
+        "input": "input",
+        "output": "output",
+        "requests": "num_prompts",
+        "prefix_share": "prefix_share",
+        "prefix_groups": "prefix_groups",
+    },
+    "azure": _TRACE_KEYS,
+    "mooncake": _TRACE_KEYS,
+    "lengths": _FILE_KEYS,
+}
+
+
+def is_inline(text: str) -> bool:
+    return text.partition(":")[0] in KINDS and ":" in text
+
+
+def inline_mapping(text: str) -> dict[str, Any]:
+    """Raises BadInput for what cannot be read; whether the values make sense is for WorkloadSpec to say."""
+    kind, _, rest = text.partition(":")
+    source: dict[str, Any] = {"kind": kind}
+    load: dict[str, Any] = {}
+    top: dict[str, Any] = {}
+    parts = [part.strip() for part in rest.split(",") if part.strip()]
+    if kind != "synthetic":
+        if not parts or "=" in parts[0]:
+            raise BadInput(f"workload {text!r}: put the file's path right after the colon, as in {kind}:PATH,requests=100")
+        source["path"] = parts.pop(0)
+    source_keys = _SOURCE_KEYS[kind]
+    for part in parts:
+        key, equals, value = (piece.strip() for piece in part.partition("="))
+        if not equals or not value:
+            raise BadInput(f"workload {text!r}: {part!r} must be written key=value")
+        if key in ("seed", "name"):
+            _set(top, key, value if key == "name" else _scalar(value), text, key)
+        elif key in _LOAD_KEYS:
+            _set(load, _LOAD_KEYS[key], _scalar(value), text, key)
+        elif key in source_keys:
+            _set(source, source_keys[key], _length(key, value, text) if key in ("input", "output") else _scalar(value), text, key)
+        else:
+            known = ", ".join([*source_keys, *_LOAD_KEYS, "seed", "name"])
+            raise BadInput(f"workload {text!r}: the key {key!r} is unknown; use one of {known}")
+    return _with_defaults({"name": text, **top, "source": source}, load)
+
+
+def _with_defaults(mapping: dict[str, Any], load: dict[str, Any]) -> dict[str, Any]:
+    source = mapping["source"]
+    timed = source["kind"] in ("azure", "mooncake")
+    if source["kind"] == "synthetic":
+        source.setdefault("num_prompts", _DEFAULT_REQUESTS)
+    if not timed and "request_rate" not in load:
+        load.setdefault("max_concurrency", _DEFAULT_CONCURRENCY)
+    return {**mapping, "load": load} if load else mapping
+
+
+def _set(target: dict[str, Any], field: str, value: Any, text: str, key: str) -> None:
+    if field in target:
+        raise BadInput(f"workload {text!r}: the key {key!r} is given twice; keep one")
+    target[field] = value
+
+
+def _length(key: str, value: str, text: str) -> dict[str, Any]:
+    if value.isdecimal():
+        return {"kind": "fixed", "value": int(value)}
+    if match := re.fullmatch(r"(\d+)-(\d+)", value):
+        return {"kind": "uniform", "low": int(match[1]), "high": int(match[2])}
+    if match := re.fullmatch(r"lognormal:([^:]+):([^:]+):([^:]+)", value):
+        return {"kind": "lognormal", "median": _scalar(match[1]), "sigma": _scalar(match[2]), "high": _scalar(match[3])}
+    raise BadInput(f"workload {text!r}: {key} is {value!r}; write a length as 128, 64-256 or lognormal:MEDIAN:SIGMA:HIGH")
+
+
+def _scalar(value: str) -> int | float | str:
+    """A number where it is written as one; `inf` stays a word, because JSON has no infinity."""
+    for kind, pattern in ((int, r"[+-]?\d+"), (float, r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?")):
+        if re.fullmatch(pattern, value, re.ASCII):
+            return kind(value)
+    return value

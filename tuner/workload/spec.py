@@ -1,0 +1,191 @@
+"""What is sent to the engine, written down: a workload's specification, and the exact requests that follow from it."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Annotated, Any, Self
+
+import numpy as np
+import yaml
+from pydantic import Field, ValidationError, model_validator
+
+from tuner.errors import BadInput
+from tuner.launchers.base import LoadPlan, PlannedRequest
+from tuner.workload.arrivals import gamma_arrivals
+from tuner.workload.builtin import BUILTIN
+from tuner.workload.features import block_keys, infinite_cache_hit_rate, plan_features
+from tuner.workload.inline import KINDS, inline_mapping, is_inline
+from tuner.workload.lengths import draw_lengths
+from tuner.workload.prompts import Stream, Tokens, block_prompts, grouped_prompts, stream
+from tuner.workload.sources import FileSource, Load, MooncakeSource, Source, StrictModel, SyntheticSource, TraceSource
+from tuner.workload.trace import MOONCAKE_BLOCK_TOKENS, RecordedRequest, candidates, fitting, read_source
+
+# A plan is held in memory, at about 40 bytes a token.
+MAX_PLAN_TOKENS = 50_000_000
+
+
+class WorkloadSpec(StrictModel):
+    """A workload: where its requests come from, how they are sent, and the seed that fixes everything random.
+
+    `load` may be left out only for traces (azure, mooncake): then they arrive when they were recorded.
+    """
+
+    name: Annotated[str, Field(min_length=1)] = "custom"
+    seed: Annotated[int, Field(ge=0)] = 0
+    source: Source
+    load: Load | None = None
+
+    @model_validator(mode="after")
+    def _sendable(self) -> Self:
+        if self.load is None and not isinstance(self.source, TraceSource):
+            raise ValueError(f"a {self.source.kind} workload has no arrival times: add load with max_concurrency or request_rate")
+        return self
+
+    @classmethod
+    def parse(cls, text: str) -> WorkloadSpec:
+        """A built-in name, a YAML or JSON file, or the one-line form of tuner.workload.inline. Raises BadInput."""
+        if text in BUILTIN:
+            return cls.from_mapping({"name": text, **BUILTIN[text]}, text)
+        if is_inline(text):
+            return cls.from_mapping(inline_mapping(text), text)
+        path = Path(text)
+        if path.suffix in (".yaml", ".yml", ".json") or path.is_file():
+            return cls.from_mapping({"name": path.stem, **_read_mapping(path)}, text)
+        raise BadInput(
+            f"workload {text!r} is unknown; use one of {', '.join(BUILTIN)}, a .yaml or .json file, or {'|'.join(KINDS)}:key=value,..."
+        )
+
+    @classmethod
+    def from_mapping(cls, mapping: Mapping[str, Any], origin: str = "") -> WorkloadSpec:
+        """Check plain data; `origin` is what messages call it. Inverse of `to_json`. Raises BadInput naming the first bad key."""
+        try:
+            return cls.model_validate(dict(mapping))
+        except ValidationError as error:
+            raise BadInput(f"workload {origin or mapping.get('name', 'custom')!r}: {_first_problem(error)}") from error
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain JSON, as storage.records.Workload keeps it."""
+        return self.model_dump(mode="json")
+
+    def plan(self, vocab_size: int, max_model_len: int) -> LoadPlan:
+        """The exact requests for an engine: the same spec, seed and arguments give the same plan in every process.
+
+        Token ids are in [0, `vocab_size`). Raises BadInput if a synthetic request does not fit `max_model_len` tokens (input + output),
+        if nothing of a trace fits, and if the plan would be too large to hold.
+        """
+        if isinstance(self.source, SyntheticSource):
+            requests = self._draw(self.source, max_model_len)
+        else:
+            requests = self._replay(self.source, max_model_len)
+        total = sum(request.input_tokens for request in requests)
+        if total > MAX_PLAN_TOKENS:
+            raise BadInput(
+                f"workload {self.name!r}: {total} prompt tokens, at most {MAX_PLAN_TOKENS} can be planned; lower the number of requests"
+            )
+        max_concurrency = self.load.max_concurrency if self.load else None
+        planned = tuple(
+            PlannedRequest(f"r{index:05d}", tuple(tokens.tolist()), request.output_tokens, arrival_s)
+            for index, (request, tokens, arrival_s) in enumerate(
+                zip(requests, self._prompts(requests, vocab_size), self._arrivals(requests), strict=True)
+            )
+        )
+        return LoadPlan(planned, max_concurrency, content_hash(planned, max_concurrency))
+
+    def summary(self, plan: LoadPlan) -> dict[str, Any]:
+        """Features of this spec's `plan` (tuner.workload.features.plan_features); for files also how many requests were skipped.
+
+        For Mooncake `block_hit_rate` is what a prefix cache of 512-token blocks that never forgets would hit.
+        """
+        summary = {"kind": self.source.kind, **plan_features(plan)}
+        if isinstance(self.source, FileSource):
+            summary["skipped"] = len(candidates(read_source(self.source), self.source)) - len(plan.requests)
+        if isinstance(self.source, MooncakeSource):
+            summary["block_hit_rate"] = infinite_cache_hit_rate(
+                block_keys(request.prompt_token_ids, MOONCAKE_BLOCK_TOKENS) for request in plan.requests
+            )
+        return summary
+
+    def _draw(self, source: SyntheticSource, max_model_len: int) -> list[RecordedRequest]:
+        inputs = draw_lengths(source.input, source.num_prompts, stream(self.seed, Stream.INPUT_LENGTHS))
+        outputs = draw_lengths(source.output, source.num_prompts, stream(self.seed, Stream.OUTPUT_LENGTHS))
+        longest = max(range(source.num_prompts), key=lambda index: inputs[index] + outputs[index])
+        if inputs[longest] + outputs[longest] > max_model_len:
+            raise BadInput(
+                f"workload {self.name!r}: a request of {inputs[longest]} + {outputs[longest]} tokens does not fit "
+                f"max_model_len {max_model_len}; raise max_model_len or lower the source's input or output"
+            )
+        return [RecordedRequest(0.0, *pair) for pair in zip(inputs, outputs, strict=True)]
+
+    def _replay(self, source: FileSource, max_model_len: int) -> list[RecordedRequest]:
+        chosen = candidates(read_source(source), source)
+        requests = fitting(chosen, source, max_model_len)
+        if not requests:
+            raise BadInput(
+                f"workload {self.name!r}: none of {len(chosen)} requests of {source.path} fits max_model_len {max_model_len}; "
+                "raise it, or set max_input_tokens with too_long: clip"
+            )
+        return requests
+
+    def _prompts(self, requests: Sequence[RecordedRequest], vocab_size: int) -> list[Tokens]:
+        lengths = [request.input_tokens for request in requests]
+        if isinstance(self.source, MooncakeSource):
+            return block_prompts(lengths, [request.block_ids for request in requests], MOONCAKE_BLOCK_TOKENS, vocab_size, self.seed)
+        if isinstance(self.source, SyntheticSource):
+            return grouped_prompts(lengths, self.source.prefix_share, self.source.prefix_groups, vocab_size, self.seed)
+        return grouped_prompts(lengths, 0.0, 1, vocab_size, self.seed)
+
+    def _arrivals(self, requests: Sequence[RecordedRequest]) -> list[float]:
+        """Seconds from the window's start, [requests]."""
+        if self.load is None:
+            return [request.arrival_s for request in requests]
+        if self.load.request_rate is None:
+            return [0.0] * len(requests)
+        times = gamma_arrivals(len(requests), float(self.load.request_rate), self.load.burstiness, stream(self.seed, Stream.ARRIVALS))
+        return [float(time) for time in times]
+
+
+def content_hash(requests: Sequence[PlannedRequest], max_concurrency: int | None) -> str:
+    """SHA-256 over what is sent: per request in order its token ids, max_tokens and arrival, then the concurrency.
+
+    Request ids and names do not count.
+    """
+    digest = hashlib.sha256(b"vllm-tpu-tuner workload 1\n")
+    for request in requests:
+        header = (len(request.prompt_token_ids), request.max_tokens)
+        digest.update(np.array(header, dtype="<i8").tobytes())
+        digest.update(np.array(request.prompt_token_ids, dtype="<i8").tobytes())
+        digest.update(np.array([request.arrival_s], dtype="<f8").tobytes())
+    digest.update(np.array([-1 if max_concurrency is None else max_concurrency], dtype="<i8").tobytes())
+    return digest.hexdigest()
+
+
+def _read_mapping(path: Path) -> dict[str, Any]:
+    try:
+        data = yaml.safe_load(path.read_text(encoding="utf-8"))  # JSON is YAML
+    except OSError as error:
+        raise BadInput(f"workload file {path} cannot be read: {error.strerror}") from error
+    except UnicodeDecodeError as error:
+        raise BadInput(f"workload file {path} cannot be read: it is not UTF-8 text") from error
+    except yaml.YAMLError as error:
+        raise BadInput(f"workload file {path} is not valid YAML: {' '.join(str(error).split())}") from error
+    if not isinstance(data, dict) or not all(isinstance(key, str) for key in data):
+        raise BadInput(f"workload file {path} must hold keys such as source and load at its top, found {type(data).__name__}")
+    return data
+
+
+def _first_problem(error: ValidationError) -> str:
+    """Key and mend of the first complaint, on one line. Names of union members (the `kind`) are not keys of the user's file."""
+    first = error.errors(include_url=False)[0]
+    tags = {*KINDS, "fixed", "uniform", "lognormal"}
+    key = (
+        ".".join(str(part) for part in first["loc"] if part not in tags and not str(part).startswith(("literal[", "constrained-")))
+        or "workload"
+    )
+    if first["type"] == "extra_forbidden":
+        return f"the key {key!r} is unknown; remove it or mend its spelling"
+    if first["type"] == "missing":
+        return f"the key {key!r} is missing; add it"
+    message = first["msg"].removeprefix("Value error, ")
+    return f"{key}: {message[:1].lower()}{message[1:]}" + ("" if first["type"] == "value_error" else f", got {first['input']!r}")

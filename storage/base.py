@@ -5,8 +5,9 @@ returned, its effect survives a crash of the caller. Trials are owned by the pro
 `fail_abandoned`. Records are immutable; "update" replaces named fields.
 
 Errors: `StorageUnavailable` when the database cannot be reached or written, `NotFound` for an unknown id or name, `Conflict` when a unique
-name is taken or a state change is not allowed (a finished trial never changes its state again; a FAIL trial never gets values), and
-`SchemaOutdated` (names the command that upgrades).
+name is taken or a state change is not allowed (a finished trial never changes its state again; a FAIL trial never gets values),
+`InvalidRecord` when a field holds what no database may keep (NaN or infinity, an unknown word, a negative count), and `SchemaOutdated`
+(names the command that upgrades). Look-ups by a foreign id (`list_*`, `count_*`) answer an unknown id with nothing; they do not raise.
 """
 
 from __future__ import annotations
@@ -49,6 +50,10 @@ class Conflict(StorageFault):
 
 
 class SchemaOutdated(StorageFault):
+    pass
+
+
+class InvalidRecord(StorageFault):
     pass
 
 
@@ -166,7 +171,9 @@ class Storage(ABC):
     def add_profile(self, profile: Profile) -> Profile: ...
 
     @abstractmethod
-    def update_profile(self, profile_id: int, *, status: str | None = None, quality: Json | None = None, summary: Json | None = None) -> Profile: ...
+    def update_profile(
+        self, profile_id: int, *, status: str | None = None, quality: Json | None = None, summary: Json | None = None
+    ) -> Profile: ...
 
     @abstractmethod
     def list_profiles(self, *, trial_id: int | None = None, study_id: int | None = None) -> Sequence[Profile]: ...

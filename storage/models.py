@@ -1,0 +1,274 @@
+"""The tables. Names start with `tuner_`: Optuna keeps tables called `studies` and `trials` in the same database.
+
+Columns carry the names of the records' fields, so that a row is a record. What SQL can enforce of the state gate stands here as CHECK
+constraints: a FAIL trial has an error class and no values, only a trial with values is COMPLETE, an unfinished trial has no results.
+`< 1e308` keeps infinity out on both dialects and NaN out of PostgreSQL, which sorts it above every number (SQLite stores NaN as NULL).
+"""
+
+from __future__ import annotations
+
+from enum import StrEnum
+
+from sqlalchemy import (
+    JSON,
+    BigInteger,
+    Boolean,
+    CheckConstraint,
+    Column,
+    Enum,
+    Float,
+    ForeignKey,
+    Index,
+    Integer,
+    MetaData,
+    Table,
+    Text,
+    UniqueConstraint,
+)
+
+from storage.records import Stage, StudyState, TrialState
+
+TABLE_PREFIX = "tuner_"
+
+metadata = MetaData(
+    naming_convention={
+        "pk": "pk_%(table_name)s",
+        "fk": "fk_%(table_name)s_%(column_0_name)s",
+        "uq": "uq_%(table_name)s_%(column_0_N_name)s",
+        "ck": "ck_%(table_name)s_%(constraint_name)s",
+        "ix": "ix_%(table_name)s_%(column_0_N_name)s",
+    }
+)
+
+
+def _json_type() -> JSON:
+    """JSON text on both dialects (JSONB would lose the order of keys); Python's None is SQL's NULL, never JSON's null."""
+    return JSON(none_as_null=True)
+
+
+def _words(kind: type[StrEnum]) -> Enum:
+    """A StrEnum kept as its value in a VARCHAR; the CHECK constraint is written out beside the table."""
+    return Enum(kind, native_enum=False, create_constraint=False, length=16, values_callable=lambda members: [str(m) for m in members])
+
+
+def _one_of(column: str, *words: str) -> CheckConstraint:
+    listed = ", ".join(f"'{word}'" for word in words)
+    return CheckConstraint(f"{column} IN ({listed})", name=f"{column}_known")
+
+
+def _finite(*columns: str) -> CheckConstraint:
+    return CheckConstraint(" AND ".join(f"{column} >= 0 AND {column} < 1e308" for column in columns), name="finite")
+
+
+def _id() -> Column[int]:
+    return Column("id", Integer, primary_key=True, autoincrement=True)
+
+
+def _parent(name: str, table: str) -> Column[int]:
+    return Column(name, Integer, ForeignKey(f"{TABLE_PREFIX}{table}.id", ondelete="CASCADE"), nullable=False)
+
+
+environments = Table(
+    "tuner_environments",
+    metadata,
+    Column("fingerprint", Text, primary_key=True),
+    Column("platform", Text, nullable=False),
+    Column("accelerator", Text, nullable=False),
+    Column("device_count", Integer, nullable=False),
+    Column("versions", _json_type(), nullable=False),
+    Column("details", _json_type(), nullable=False),
+    CheckConstraint("fingerprint <> ''", name="fingerprint_given"),
+    CheckConstraint("device_count >= 1", name="device_count_positive"),
+)
+
+workloads = Table(
+    "tuner_workloads",
+    metadata,
+    Column("content_hash", Text, primary_key=True),
+    Column("name", Text, nullable=False),
+    Column("spec", _json_type(), nullable=False),
+    Column("summary", _json_type(), nullable=False),
+    CheckConstraint("content_hash <> ''", name="content_hash_given"),
+)
+
+studies = Table(
+    "tuner_studies",
+    metadata,
+    _id(),
+    Column("name", Text, nullable=False, unique=True),
+    Column("model", Text, nullable=False),
+    Column("config", _json_type(), nullable=False),
+    Column("objective", Text, nullable=False),
+    Column("state", _words(StudyState), nullable=False),
+    Column("model_features", _json_type(), nullable=False),
+    Column("created_at", Float, nullable=False),
+    Column("updated_at", Float, nullable=False),
+    Column("engine_starts", Integer, nullable=False),
+    Column("cost", _json_type(), nullable=False),
+    CheckConstraint("length(name) BETWEEN 1 AND 255", name="name_length"),
+    CheckConstraint("engine_starts >= 0", name="engine_starts_counted"),
+    _one_of("state", *StudyState),
+    Index(None, "created_at", "id"),
+    Index(None, "model", "created_at"),
+    sqlite_autoincrement=True,
+)
+
+trials = Table(
+    "tuner_trials",
+    metadata,
+    _id(),
+    _parent("study_id", "studies"),
+    Column("number", Integer, nullable=False),
+    Column("arm", Text, nullable=False),
+    Column("block_size", Integer, nullable=False),
+    Column("max_num_batched_tokens", Integer, nullable=False),
+    Column("requested", _json_type(), nullable=False),
+    Column("workload_hash", Text, ForeignKey("tuner_workloads.content_hash"), nullable=False, index=True),
+    Column("stage", _words(Stage), nullable=False),
+    Column("state", _words(TrialState), nullable=False),
+    Column("effective", _json_type(), nullable=False),
+    Column("environment", Text, ForeignKey("tuner_environments.fingerprint"), index=True),
+    Column("optuna_trial_id", Integer),
+    Column("objective_values", _json_type(), key="values"),
+    Column("error_class", Text),
+    Column("error_message", Text),
+    Column("log_excerpt", Text),
+    Column("created_at", Float, nullable=False),
+    Column("started_at", Float),
+    Column("finished_at", Float),
+    Column("notes", _json_type(), nullable=False),
+    UniqueConstraint("study_id", "number"),
+    CheckConstraint("number >= 0", name="number_counted"),
+    CheckConstraint("block_size >= 1 AND max_num_batched_tokens >= 1", name="sizes_positive"),
+    _one_of("arm", "default", "page_aligned"),
+    _one_of("stage", *Stage),
+    _one_of("state", *TrialState),
+    CheckConstraint(
+        "state <> 'COMPLETE' OR (objective_values IS NOT NULL AND CAST(objective_values AS TEXT) <> '{}')", name="complete_has_values"
+    ),
+    CheckConstraint(
+        "state <> 'FAIL' OR (objective_values IS NULL AND error_class IS NOT NULL AND error_class <> '')", name="fail_has_no_values"
+    ),
+    CheckConstraint("error_class IS NULL OR state IN ('FAIL', 'PRUNED')", name="error_class_means_failed"),
+    CheckConstraint(
+        "(state IN ('COMPLETE', 'PRUNED', 'FAIL') AND finished_at IS NOT NULL)"
+        " OR (state IN ('WAITING', 'RUNNING') AND finished_at IS NULL AND objective_values IS NULL)",
+        name="results_only_when_finished",
+    ),
+    # SQLite's json_valid refuses NaN and Infinity, which Python's JSON writer lets through; PostgreSQL's JSON type refuses them itself.
+    CheckConstraint("objective_values IS NULL OR json_valid(objective_values)", name="values_finite").ddl_if(dialect="sqlite"),
+    Index(None, "study_id", "state"),
+    sqlite_autoincrement=True,
+)
+
+measurements = Table(
+    "tuner_measurements",
+    metadata,
+    _id(),
+    _parent("trial_id", "trials"),
+    Column("round", Integer, nullable=False),
+    Column("position", Integer, nullable=False),
+    Column("started_at", Float, nullable=False),
+    Column("duration_s", Float, nullable=False),
+    Column("metrics", _json_type(), nullable=False),
+    Column("valid", Boolean, nullable=False),
+    Column("invalid_reason", Text),
+    Column("details", _json_type(), nullable=False),
+    CheckConstraint("round >= 0 AND position >= 0", name="order_counted"),
+    CheckConstraint("valid = (invalid_reason IS NULL)", name="invalid_has_reason"),
+    CheckConstraint("invalid_reason <> ''", name="invalid_reason_given"),
+    _finite("duration_s"),
+    Index(None, "trial_id", "round", "position"),
+    sqlite_autoincrement=True,
+)
+
+requests_summary = Table(
+    "tuner_requests_summary",
+    metadata,
+    Column("measurement_id", Integer, ForeignKey("tuner_measurements.id", ondelete="CASCADE"), primary_key=True),
+    Column("metric", Text, primary_key=True),
+    Column("count", Integer, nullable=False),
+    Column("mean_ms", Float, nullable=False),
+    Column("std_ms", Float, nullable=False),
+    Column("p50_ms", Float, nullable=False),
+    Column("p90_ms", Float, nullable=False),
+    Column("p95_ms", Float, nullable=False),
+    Column("p99_ms", Float, nullable=False),
+    Column("max_ms", Float, nullable=False),
+    _one_of("metric", "ttft", "tpot", "itl", "e2el"),
+    CheckConstraint('"count" >= 1', name="not_empty"),
+    _finite("mean_ms", "std_ms", "p50_ms", "p90_ms", "p95_ms", "p99_ms", "max_ms"),
+)
+
+profiles = Table(
+    "tuner_profiles",
+    metadata,
+    _id(),
+    _parent("trial_id", "trials"),
+    Column("logdir", Text, nullable=False),
+    Column("run", Text, nullable=False),
+    Column("session", Text, nullable=False),
+    Column("host", Text, nullable=False),
+    Column("phase", Text, nullable=False),
+    Column("size_bytes", BigInteger, nullable=False),
+    Column("created_at", Float, nullable=False),
+    Column("status", Text, nullable=False),
+    Column("quality", _json_type(), nullable=False),
+    Column("summary", _json_type(), nullable=False),
+    UniqueConstraint("trial_id", "logdir", "run", "session", "host", "phase", name="uq_tuner_profiles_identity"),
+    CheckConstraint("size_bytes >= 0", name="size_counted"),
+    _one_of("phase", "all", "prefill", "decode", "mixed"),
+    _one_of("status", "ok", "bad", "missing"),
+    sqlite_autoincrement=True,
+)
+
+comparisons = Table(
+    "tuner_comparisons",
+    metadata,
+    _id(),
+    _parent("study_id", "studies"),
+    Column("metric", Text, nullable=False),
+    Column("block_size", Integer, nullable=False),
+    Column("max_num_batched_tokens", Integer, nullable=False),
+    Column("verdict", Text, nullable=False),
+    Column("pairs", Integer, nullable=False),
+    Column("ratio", Float),
+    Column("low", Float),
+    Column("high", Float),
+    Column("baseline_trial_id", Integer, ForeignKey("tuner_trials.id", ondelete="CASCADE"), index=True),
+    Column("candidate_trial_id", Integer, ForeignKey("tuner_trials.id", ondelete="CASCADE"), index=True),
+    Column("details", _json_type(), nullable=False),
+    Column("created_at", Float, nullable=False),
+    _one_of("verdict", "better", "worse", "equivalent", "inconclusive"),
+    CheckConstraint("pairs >= 0", name="pairs_counted"),
+    # A verdict other than "inconclusive" is a claim about an interval, so it needs one.
+    CheckConstraint(
+        "verdict = 'inconclusive' OR (ratio IS NOT NULL AND low IS NOT NULL AND high IS NOT NULL)", name="verdict_has_interval"
+    ),
+    _finite("ratio", "low", "high"),
+    Index("ix_tuner_comparisons_cell", "study_id", "block_size", "max_num_batched_tokens"),
+    sqlite_autoincrement=True,
+)
+
+recommendations = Table(
+    "tuner_recommendations",
+    metadata,
+    _id(),
+    _parent("study_id", "studies"),
+    Column("status", Text, nullable=False),
+    Column("model", Text, nullable=False),
+    Column("accelerator", Text, nullable=False),
+    Column("device_count", Integer, nullable=False),
+    Column("workload_hash", Text, ForeignKey("tuner_workloads.content_hash"), nullable=False, index=True),
+    Column("objective", Text, nullable=False),
+    Column("body", _json_type(), nullable=False),
+    Column("created_at", Float, nullable=False),
+    Column("published_at", Float),
+    Column("withdrawn_at", Float),
+    _one_of("status", "recommended", "default", "none"),
+    CheckConstraint("device_count >= 1", name="device_count_positive"),
+    Index(None, "study_id", "created_at"),
+    Index(None, "model", "accelerator", "created_at"),
+    Index(None, "created_at", "id"),
+    sqlite_autoincrement=True,
+)

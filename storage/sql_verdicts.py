@@ -1,0 +1,94 @@
+"""What a study concludes: comparisons per cell, and recommendations."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from sqlalchemy import delete, select
+
+from storage.base import InvalidRecord
+from storage.models import comparisons as comparisons_table
+from storage.models import recommendations as recommendations_table
+from storage.records import Comparison, Recommendation, Study
+from storage.sql_core import (
+    SqlCore,
+    columns_of,
+    find_record,
+    insert_record,
+    now_s,
+    records_of,
+    require_page,
+    update_record,
+)
+
+
+class SqlVerdicts(SqlCore):
+    """See storage.base.Storage."""
+
+    def replace_comparisons(self, study_id: int, comparisons: Sequence[Comparison]) -> Sequence[Comparison]:
+        """Also raises InvalidRecord for a comparison of another study; then the old ones stay."""
+        what = f"comparisons of study {study_id}"
+        rows = [columns_of(comparison, what) for comparison in comparisons]
+        for row in rows:
+            if row["study_id"] != study_id:
+                raise InvalidRecord(f"{what}: one is of study {row['study_id']}")
+            row["created_at"] = row["created_at"] or now_s()
+        with self._writing(what) as connection:
+            # The lock makes a second replacement wait, so that two never end up as a mixture.
+            find_record(connection, Study, "id", study_id, f"study {study_id}", lock=True)
+            connection.execute(delete(comparisons_table).where(comparisons_table.c.study_id == study_id))
+            return [insert_record(connection, Comparison, row) for row in rows]
+
+    def list_comparisons(self, study_id: int) -> Sequence[Comparison]:
+        """In the order in which they were given to replace_comparisons."""
+        statement = select(comparisons_table).where(comparisons_table.c.study_id == study_id).order_by(comparisons_table.c.id)
+        with self._reading(f"comparisons of study {study_id}") as connection:
+            return records_of(Comparison, connection.execute(statement).all())
+
+    def add_recommendation(self, recommendation: Recommendation) -> Recommendation:
+        what = f"recommendation of study {recommendation.study_id}"
+        values = columns_of(recommendation, what)
+        values["created_at"] = values["created_at"] or now_s()
+        with self._writing(what) as connection:
+            return insert_record(connection, Recommendation, values)
+
+    def get_recommendation(self, recommendation_id: int) -> Recommendation:
+        what = f"recommendation {recommendation_id}"
+        with self._reading(what) as connection:
+            return find_record(connection, Recommendation, "id", recommendation_id, what)
+
+    def list_recommendations(
+        self,
+        *,
+        study_id: int | None = None,
+        model: str | None = None,
+        accelerator: str | None = None,
+        include_withdrawn: bool = False,
+        limit: int = 100,
+        offset: int = 0,
+    ) -> Sequence[Recommendation]:
+        require_page(limit, offset)
+        table = recommendations_table
+        statement = select(table).order_by(table.c.created_at.desc(), table.c.id.desc()).limit(limit).offset(offset)
+        if study_id is not None:
+            statement = statement.where(table.c.study_id == study_id)
+        if model is not None:
+            statement = statement.where(table.c.model == model)
+        if accelerator is not None:
+            statement = statement.where(table.c.accelerator == accelerator)
+        if not include_withdrawn:
+            statement = statement.where(table.c.withdrawn_at.is_(None))
+        with self._reading("recommendations") as connection:
+            return records_of(Recommendation, connection.execute(statement).all())
+
+    def mark_recommendation(self, recommendation_id: int, *, published: bool) -> Recommendation:
+        """Publishing lifts a withdrawal. `published_at` is the first publication and outlives a withdrawal, so in force means: published_at
+        set and withdrawn_at None. Marking twice changes nothing."""
+        what = f"recommendation {recommendation_id}"
+        with self._writing(what) as connection:
+            before = find_record(connection, Recommendation, "id", recommendation_id, what, lock=True)
+            if published:
+                changes = {"published_at": before.published_at or now_s(), "withdrawn_at": None}
+            else:
+                changes = {"withdrawn_at": before.withdrawn_at or now_s()}
+            return update_record(connection, Recommendation, recommendation_id, changes, what)

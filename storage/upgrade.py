@@ -1,0 +1,108 @@
+"""A database as a whole: open it, create it, upgrade it, check it, back it up.
+
+A new revision: change storage/models.py, call `alembic.command.revision(alembic_config(connection), message, autogenerate=True)` on an
+upgraded database, write the CHECK constraints by hand (Alembic does not see them), and keep a dump of the revision before it under
+tests/storage/assets.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from alembic import command
+from sqlalchemy import Engine
+
+from storage.backup import backup
+from storage.base import Storage, StorageUnavailable
+from storage.engine import make_engine, transaction
+from storage.schema import alembic_config, describe, ensure_wal, migration, require_head, require_known, revision_of
+from storage.sql import SqlStorage
+from storage.url import SETTING, DatabaseUrl, parse_url
+
+__all__ = ["backup", "check", "open_storage", "upgrade"]
+
+
+def open_storage(url: str, *, create: bool = True, read_only: bool = False) -> Storage:
+    """Open a database, creating the file and our tables where there are none yet (`create`, never with `read_only`).
+
+    Without `create` nothing is written, not even an empty file. Raises StorageUnavailable where there is no database of ours or it cannot
+    be used, SchemaOutdated where the schema is older (names `tuner db upgrade`) or newer (says to upgrade the package) than this code.
+    """
+    parsed = parse_url(url)
+    create = create and not read_only
+    _require_file(parsed, create=create)
+    if create:
+        _create_if_empty(parsed)
+    engine = make_engine(parsed, create=False, read_only=read_only)
+    try:
+        with transaction(engine, parsed, "schema", write=False) as connection:
+            require_head(parsed, revision_of(connection))
+    except BaseException:
+        engine.dispose()
+        raise
+    return SqlStorage(engine, parsed)
+
+
+def upgrade(url: str) -> dict[str, Any]:
+    """Bring the schema to this code's revision in one transaction; creates our tables where there are none. Returns what `check` returns.
+
+    Raises StorageUnavailable, and SchemaOutdated where the database is newer than this code.
+    """
+    parsed = parse_url(url)
+    _require_file(parsed, create=True)
+    with _migrating(parsed) as engine:
+        _to_head(engine, parsed)
+    return check(url)
+
+
+def check(url: str) -> dict[str, Any]:
+    """{"url" (password hidden), "dialect", "revision" (None: no tables of ours), "head", "ok"}; writes nothing, creates nothing.
+
+    Raises StorageUnavailable where the database does not exist or cannot be reached.
+    """
+    parsed = parse_url(url)
+    _require_file(parsed, create=False)
+    engine = make_engine(parsed, create=False, read_only=True)
+    try:
+        return describe(engine, parsed)
+    finally:
+        engine.dispose()
+
+
+def _create_if_empty(url: DatabaseUrl) -> None:
+    """Create our tables where there are none; an older schema stays as it is, for the caller to refuse."""
+    with _migrating(url) as engine:
+        with transaction(engine, url, "schema", write=False) as connection:
+            revision = revision_of(connection)
+        if revision is None:
+            _to_head(engine, url)
+
+
+def _to_head(engine: Engine, url: DatabaseUrl) -> None:
+    with migration(engine, url) as connection:
+        require_known(url, revision_of(connection))
+        command.upgrade(alembic_config(connection), "head")
+
+
+@contextmanager
+def _migrating(url: DatabaseUrl) -> Iterator[Engine]:
+    engine = make_engine(url, create=True, read_only=False, foreign_keys=False)
+    try:
+        ensure_wal(engine, url)
+        yield engine
+    finally:
+        engine.dispose()
+
+
+def _require_file(url: DatabaseUrl, *, create: bool) -> None:
+    """Say plainly what is wrong with a SQLite path before SQLite says "unable to open database file"."""
+    if url.path is None:
+        return
+    if url.path.is_dir():
+        raise StorageUnavailable(f"{SETTING}: {url.path} is a folder; name a file in it")
+    if not url.path.parent.is_dir():
+        raise StorageUnavailable(f"{SETTING}: the folder {url.path.parent} does not exist; create it or name another")
+    if not create and not url.path.exists():
+        raise StorageUnavailable(f"{SETTING}: there is no database at {url.path}; run `tuner search` first or name another")

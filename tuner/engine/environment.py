@@ -1,0 +1,148 @@
+"""Where an engine runs: platform choice, process environment, versions, accelerator and the effective configuration. Standard library at import time."""
+
+from __future__ import annotations
+
+import glob
+import hashlib
+import importlib.metadata
+import json
+import os
+import platform
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+Json = dict[str, Any]
+
+PACKAGES = ("vllm-tpu", "vllm", "tpu-inference", "jax", "jaxlib", "libtpu", "torch", "vllm-tpu-tuner")
+PLATFORMS = ("auto", "tpu", "cpu")
+HOST_PLATFORMS = ("cpu",)
+
+# What vLLM on TPU needs where JAX has no TPU; see the plugin's cpu.py for the code side.
+WITHOUT_TPU: Mapping[str, str] = {
+    "MODEL_IMPL_TYPE": "vllm",  # registered attention backends are honoured only there
+    "SKIP_JAX_PRECOMPILE": "1",
+    "TPU_ACCELERATOR_TYPE": "v6e-1",
+    "TPU_NAME": "none",
+    "TPU_WORKER_ID": "0",
+    "VLLM_WORKER_MULTIPROC_METHOD": "fork",
+}
+ALWAYS: Mapping[str, str] = {
+    "VLLM_NO_USAGE_STATS": "1",
+    "VLLM_ENABLE_V1_MULTIPROCESSING": "0",  # the host owns the engine core in its own process
+    "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
+}
+
+
+def tpu_present() -> bool:
+    """Whether this machine shows TPU chips (/dev/accel* or VFIO groups), without loading libtpu."""
+    return bool(glob.glob("/dev/accel[0-9]*") or glob.glob("/dev/vfio/[0-9]*"))
+
+
+def resolve_platform(asked: str) -> str:
+    """"auto" -> what is there. Raises ValueError for "tpu" where there is none and for an unknown word."""
+    if asked not in PLATFORMS:
+        raise ValueError(f"platform must be one of {', '.join(PLATFORMS)}, got {asked!r}")
+    if asked == "tpu" and not tpu_present():
+        raise ValueError("platform tpu: no TPU found on this machine (no /dev/accel*, no /dev/vfio/<n>); use --platform auto or cpu")
+    if asked == "auto":
+        forced = os.environ.get("JAX_PLATFORMS", "").split(",")[0]
+        return "tpu" if tpu_present() and forced in ("", "tpu") else forced or "cpu"
+    return asked
+
+
+def xla_cache_path() -> Path:
+    """The persistent XLA cache, keyed by the versions that compiled it."""
+    root = Path(os.environ.get("TUNER_CACHE", Path.home() / ".cache" / "vllm-tpu-tuner"))
+    words = json.dumps({name: package_version(name) for name in ("jaxlib", "libtpu", "vllm-tpu", "tpu-inference")}, sort_keys=True)
+    return root / "xla" / hashlib.sha256(words.encode()).hexdigest()[:12]
+
+
+def engine_environment(platform_name: str, offline: bool, base: Mapping[str, str] | None = None) -> dict[str, str]:
+    """The environment for an engine process. What the user set explicitly wins, except for the settings the host depends on."""
+    env = dict(os.environ if base is None else base)
+    env.update(ALWAYS)
+    env.setdefault("VLLM_XLA_CACHE_PATH", str(xla_cache_path()))
+    if offline:
+        env["HF_HUB_OFFLINE"] = env["TRANSFORMERS_OFFLINE"] = "1"
+    if platform_name != "tpu":
+        env["JAX_PLATFORMS"] = platform_name
+        for name, value in WITHOUT_TPU.items():
+            env.setdefault(name, value)
+    return env
+
+
+def package_version(name: str) -> str | None:
+    try:
+        return importlib.metadata.version(name)
+    except importlib.metadata.PackageNotFoundError:
+        return None
+
+
+def versions() -> dict[str, str]:
+    """Versions of what decides a measurement; absent packages are left out."""
+    found = {name.replace("-", "_"): version for name in PACKAGES if (version := package_version(name)) is not None}
+    return {**found, "python": platform.python_version()}
+
+
+def describe_environment() -> Json:
+    """Fields of storage.records.Environment for this process. Initialises JAX."""
+    import jax
+
+    devices = jax.devices()
+    kind = devices[0].device_kind
+    backend = devices[0].platform
+    accelerator = f"{kind}-{len(devices)}" if backend == "tpu" else _host_name(backend, kind)
+    details = {"device_kind": kind, "cores": os.cpu_count(), "memory_gib": _memory_gib()}
+    found: Json = {
+        "platform": backend,
+        "accelerator": accelerator,
+        "device_count": len(devices),
+        "versions": versions(),
+        "details": details,
+    }
+    return {"fingerprint": fingerprint(found), **found}
+
+
+def fingerprint(fields: Json) -> str:
+    """SHA-256 of the canonical JSON."""
+    return hashlib.sha256(json.dumps(fields, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
+
+
+def _host_name(backend: str, kind: str) -> str:
+    if backend != "cpu":
+        return kind
+    model = "unknown"
+    for line in Path("/proc/cpuinfo").read_text().splitlines():
+        if line.startswith("model name"):
+            model = line.partition(":")[2].strip()
+            break
+    return f"cpu {platform.machine()} {model} x{os.cpu_count()}"
+
+
+def _memory_gib() -> float:
+    pages = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    return round(pages / 1024**3, 1)
+
+
+def effective_config(engine: Any) -> Json:
+    """The configuration that the engine really runs, vLLM's names: platforms override settings behind the user's back."""
+    config = engine.vllm_config
+    core = engine.engine_core.engine_core
+    described: Json = core.tuner_describe()
+    backend = config.attention_config.backend
+    return {
+        "model": config.model_config.model,
+        "dtype": str(config.model_config.dtype).removeprefix("torch."),
+        "max_model_len": config.model_config.max_model_len,
+        "block_size": config.cache_config.block_size,
+        "num_gpu_blocks": config.cache_config.num_gpu_blocks,
+        "kv_cache_dtype": str(config.cache_config.cache_dtype),
+        "enable_prefix_caching": bool(config.cache_config.enable_prefix_caching),
+        "max_num_batched_tokens": config.scheduler_config.max_num_batched_tokens,
+        "max_num_seqs": config.scheduler_config.max_num_seqs,
+        "async_scheduling": bool(config.scheduler_config.async_scheduling),
+        "tensor_parallel_size": config.parallel_config.tensor_parallel_size,
+        "attention_backend": backend.name.lower() if backend is not None else "rpa",
+        **{name: described[name] for name in ("scheduler_cls", "alignment_variant", "kv_write", "kv_write_us", "token_buckets")},
+    }

@@ -1,0 +1,208 @@
+"""The engine process: owns one vLLM engine and answers measure, reconfigure, profile, reset and shutdown."""
+
+from __future__ import annotations
+
+import gc
+import os
+import socket
+import time
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from tuner.engine import environment
+from tuner.engine.protocol import ConnectionLost, receive, send
+from tuner.engine.stepping import CompileCounter, SteppedLlmEngine
+from tuner.launchers.base import LoadPlan, PlannedRequest, StepRecord
+from tuner.workload.client import DrivenWindow, WindowTimeout, drive
+
+Json = dict[str, Any]
+OUT_OF_MEMORY_SIGNS = ("RESOURCE_EXHAUSTED", "out of memory", "Out of memory", "No available memory for the cache blocks", "exceeds total_hbm_limit")
+
+
+def classify(error: BaseException, *, starting: bool) -> str:
+    """The failure class (tuner.errors.FailureClass value) of an exception from vLLM, JAX or the driver."""
+    text = f"{type(error).__name__}: {error}"
+    if isinstance(error, MemoryError) or any(sign in text for sign in OUT_OF_MEMORY_SIGNS):
+        return "out_of_memory"
+    if isinstance(error, WindowTimeout):
+        return "timeout"
+    if isinstance(error, ValueError | NotImplementedError):
+        return "invalid_config"
+    return "startup" if starting else "engine_crash"
+
+
+def one_line(error: BaseException) -> str:
+    """The exception's message as one line; pydantic and vLLM put the useful sentence first."""
+    words = " ".join(str(error).split())
+    return (words or type(error).__name__)[:500]
+
+
+def serve(sock: socket.socket) -> None:
+    """Answer requests until shutdown or until the client is gone."""
+    owner: EngineOwner | None = None
+    while True:
+        try:
+            request = receive(sock)
+        except ConnectionLost:
+            return
+        op, params = request["op"], request["params"]
+        try:
+            if op == "shutdown":
+                send(sock, {"id": request["id"], "result": {}})
+                return
+            if op == "start":
+                owner = EngineOwner(params["engine_args"])
+                result = owner.report()
+            elif owner is None:
+                raise RuntimeError("no engine was started")
+            else:
+                result = owner.answer(op, params)
+            reply: Json = {"id": request["id"], "result": result}
+        except Exception as error:
+            import traceback
+
+            traceback.print_exc()  # into the engine's log, from which excerpts are stored
+            reply = {"id": request["id"], "error": {"class": classify(error, starting=op == "start"), "message": one_line(error)}}
+        send(sock, reply)
+
+
+class EngineOwner:
+    """One vLLM engine and the measurements on it."""
+
+    def __init__(self, engine_args: Json) -> None:
+        start = time.perf_counter()
+        self._compiles = CompileCounter()
+        from vllm.engine.arg_utils import EngineArgs
+        from vllm.v1.engine.llm_engine import LLMEngine
+
+        self._engine = LLMEngine.from_engine_args(EngineArgs(**engine_args))
+        self._stepped = SteppedLlmEngine(self._engine)
+        self._start_s = time.perf_counter() - start
+
+    def report(self) -> Json:
+        return {
+            "effective": environment.effective_config(self._engine),
+            "environment": environment.describe_environment(),
+            "start_s": self._start_s,
+            "details": {"compilations": self._compiles.count, "compile_s": round(self._compiles.seconds, 3)},
+        }
+
+    def answer(self, op: str, params: Json) -> Json:
+        if op == "report":
+            return self.report()
+        if op == "reconfigure":
+            self._stepped.core.tuner_reconfigure(**params)
+            return {}
+        if op == "reset":
+            return {"reset": bool(self._engine.reset_prefix_cache())}
+        if op == "measure":
+            return self._measure(params)
+        if op == "profile":
+            return self._profile(params)
+        raise ValueError(f"unknown operation {op!r}")
+
+    def _measure(self, params: Json) -> Json:
+        plan = read_plan(params["plan"])
+        self._engine.reset_prefix_cache()
+        gc.collect()
+        gc.disable()  # a collection inside one arm's window would be charged to that arm
+        self._stepped.begin()
+        compiled, compile_s, cpu = self._compiles.count, self._compiles.seconds, CpuShare()
+        started_at = time.time()
+        try:
+            window = drive(self._stepped, plan, params["timeout_s"])
+        finally:
+            gc.enable()
+        return {
+            **window_to_json(window, self._stepped.preemptions),
+            "steps": [list(asdict(step).values()) for step in self._stepped.steps],
+            "started_at": started_at,
+            "compilations": self._compiles.count - compiled,
+            "details": {
+                "compile_s": round(self._compiles.seconds - compile_s, 4),
+                **cpu.since(),
+                "unaligned_steps": self._stepped.core.tuner_describe()["unaligned_steps"],
+            },
+        }
+
+    def _profile(self, params: Json) -> Json:
+        import jax
+
+        plan = read_plan(params["plan"])
+        self._engine.reset_prefix_cache()
+        self._stepped.begin()
+        options = jax.profiler.ProfileOptions()
+        for name, value in params["options"].items():
+            setattr(options, name, value)
+        compiled = self._compiles.count
+        recorded: list[StepRecord] = []
+        run_folder = Path(params["logdir"]) / params["run"]
+        jax.profiler.start_trace(str(run_folder), profiler_options=options)
+        tracing = True
+
+        def stop_after_enough(step: StepRecord) -> None:
+            nonlocal tracing
+            if tracing:
+                recorded.append(step)
+                if len(recorded) >= params["max_steps"]:
+                    jax.profiler.stop_trace()
+                    tracing = False
+
+        self._stepped.on_step = stop_after_enough
+        try:
+            drive(self._stepped, plan, params["timeout_s"])
+        finally:
+            self._stepped.on_step = None
+            if tracing:
+                jax.profiler.stop_trace()
+        path = place_capture(run_folder, params["session"])
+        return {
+            "path": str(path),
+            "host": path.name.removesuffix(".xplane.pb"),
+            "size_bytes": path.stat().st_size,
+            "steps": [list(asdict(step).values()) for step in recorded],
+            "compilations": self._compiles.count - compiled,
+        }
+
+
+class CpuShare:
+    """How much of the machine's CPU time other processes took meanwhile: a disturbed window can be told from a quiet one."""
+
+    def __init__(self) -> None:
+        self._wall, self._own, self._all = time.perf_counter(), time.process_time(), _busy_jiffies()
+
+    def since(self) -> Json:
+        wall = time.perf_counter() - self._wall
+        own = time.process_time() - self._own
+        busy = (_busy_jiffies() - self._all) / os.sysconf("SC_CLK_TCK")
+        cores = os.cpu_count() or 1
+        return {"own_cpu_share": round(own / wall / cores, 4), "foreign_cpu_share": round(max(0.0, busy - own) / wall / cores, 4)}
+
+
+def _busy_jiffies() -> int:
+    with open("/proc/stat") as lines:
+        fields = [int(word) for word in next(lines).split()[1:9]]
+    user, nice, system, _idle, _iowait, irq, softirq, steal = fields
+    return user + nice + system + irq + softirq + steal
+
+
+def place_capture(run_folder: Path, session: str) -> Path:
+    """Give the newest session its asked name (TensorBoard's layout). Raises RuntimeError if no capture was written."""
+    sessions = run_folder / "plugins" / "profile"
+    captures = sorted(sessions.glob("*/*.xplane.pb"), key=lambda path: path.stat().st_mtime)
+    if not captures:
+        raise RuntimeError(f"the profiler wrote no capture below {sessions}")
+    if captures[-1].parent.name == session:
+        return captures[-1]
+    return captures[-1].parent.rename(sessions / session) / captures[-1].name
+
+
+def read_plan(raw: Json) -> LoadPlan:
+    requests = tuple(PlannedRequest(name, tuple(prompt), max_tokens, arrival_s) for name, prompt, max_tokens, arrival_s in raw["requests"])
+    return LoadPlan(requests, raw["max_concurrency"], raw["content_hash"])
+
+
+def window_to_json(window: DrivenWindow, preemptions: dict[str, int]) -> Json:
+    requests = [{**asdict(record), "preemptions": preemptions.get(record.request_id, 0)} for record in window.requests]
+    return {"requests": requests, "duration_s": window.duration_s, "output_digest": window.output_digest}

@@ -1,0 +1,116 @@
+"""A vLLM LLMEngine as the load driver's stepped engine: adds requests, steps, and keeps a record of every step. Runs inside the engine process."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from tuner.launchers.base import PlannedRequest, StepRecord
+from tuner.workload.client import TokenBatch
+
+
+class CompileCounter:
+    """Counts the programs that XLA built (or fetched from the persistent cache) in this process, through JAX's own events."""
+
+    EVENT = "/jax/core/compile/backend_compile_duration"
+
+    def __init__(self) -> None:
+        import jax
+
+        self.count = 0
+        self.seconds = 0.0
+        jax.monitoring.register_event_duration_secs_listener(self._on_event)
+
+    def _on_event(self, event: str, duration_s: float, **_: Any) -> None:
+        if event == self.EVENT:
+            self.count += 1
+            self.seconds += duration_s
+
+
+class SteppedLlmEngine:
+    """`on_step(record)` is called after every step that scheduled something."""
+
+    def __init__(self, engine: Any) -> None:
+        from vllm import SamplingParams
+        from vllm.sampling_params import RequestOutputKind
+
+        self._engine = engine
+        self._sampling = SamplingParams
+        self._delta = RequestOutputKind.DELTA
+        self.core = engine.engine_core.engine_core
+        self._buckets: list[int] = self.core.tuner_describe()["token_buckets"]
+        self._scheduled: list[Any] = []
+        self.steps: list[StepRecord] = []
+        self.preemptions: dict[str, int] = {}
+        self.on_step: Callable[[StepRecord], None] | None = None
+        self._origin = time.perf_counter()
+        self._watch_scheduler()
+
+    def begin(self) -> None:
+        """Forget earlier records; times count from now."""
+        self.steps = []
+        self.preemptions = {}
+        self._scheduled.clear()
+        self._origin = time.perf_counter()
+
+    def add(self, request: PlannedRequest) -> None:
+        params = self._sampling(
+            temperature=0.0, max_tokens=request.max_tokens, ignore_eos=True, detokenize=False, output_kind=self._delta
+        )
+        self._engine.add_request(request.request_id, {"prompt_token_ids": list(request.prompt_token_ids)}, params)
+
+    def abort(self, request_ids: Sequence[str]) -> None:
+        self._engine.abort_request(list(request_ids))
+        while self._engine.has_unfinished_requests():
+            self._engine.step()
+
+    def step(self) -> list[TokenBatch]:
+        start = time.perf_counter()
+        outputs = self._engine.step()
+        duration_s = time.perf_counter() - start
+        for scheduled in self._scheduled:
+            record = self._record(scheduled, start - self._origin, duration_s)
+            self.steps.append(record)
+            if self.on_step is not None:
+                self.on_step(record)
+        self._scheduled.clear()
+        return [
+            TokenBatch(
+                request_id=output.request_id,
+                token_ids=list(output.outputs[0].token_ids),
+                finished=output.finished,
+                cached_tokens=output.num_cached_tokens or 0,
+                error=_error_of(output),
+            )
+            for output in outputs
+        ]
+
+    def _watch_scheduler(self) -> None:
+        scheduler = self.core.scheduler
+        schedule, preempt = scheduler.schedule, scheduler._preempt_request
+
+        def watched_schedule(*args: Any, **kwargs: Any) -> Any:
+            output = schedule(*args, **kwargs)
+            if output.total_num_scheduled_tokens:
+                self._scheduled.append(output)
+            return output
+
+        def watched_preempt(request: Any, *args: Any, **kwargs: Any) -> Any:
+            self.preemptions[request.request_id] = self.preemptions.get(request.request_id, 0) + 1
+            return preempt(request, *args, **kwargs)
+
+        scheduler.schedule = watched_schedule
+        scheduler._preempt_request = watched_preempt
+
+    def _record(self, output: Any, start_s: float, duration_s: float) -> StepRecord:
+        sizes = output.num_scheduled_tokens.values()
+        prefills = [size for size in sizes if size > 1]
+        total = output.total_num_scheduled_tokens
+        padded = next((bucket for bucket in self._buckets if bucket >= total), total)
+        return StepRecord(start_s, duration_s, total, padded, sum(prefills), len(prefills), len(sizes) - len(prefills))
+
+
+def _error_of(output: Any) -> str | None:
+    reason = output.outputs[0].finish_reason if output.finished else None
+    return reason if reason in ("error", "abort") else None

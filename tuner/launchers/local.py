@@ -1,0 +1,229 @@
+"""The `local` launcher: our own engine host on this machine. One host per launcher, one forked process per engine."""
+
+from __future__ import annotations
+
+import shutil
+import socket
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from tuner.engine.client import EngineHost, EngineProcess
+from tuner.engine.environment import engine_environment, resolve_platform
+from tuner.errors import BadInput, FailureClass, TrialFailed
+from tuner.launchers.base import (
+    ARM_PAGE_ALIGNED,
+    ARMS,
+    CaptureResult,
+    EngineSettings,
+    Json,
+    LiveSettings,
+    LoadPlan,
+    RequestRecord,
+    StartReport,
+    StepRecord,
+    WindowResult,
+)
+
+SYNC_SCHEDULER = "tuner.vllm_plugin.scheduler.PageAlignedScheduler"
+ASYNC_SCHEDULER = "tuner.vllm_plugin.scheduler.AsyncPageAlignedScheduler"
+GRACE_S = 30.0
+MAX_PROFILED_STEPS = 64
+CPU_POOL_HEADROOM = 2.0
+HOST_TRACE = {"host_tracer_level": 2, "python_tracer_level": 0}
+
+
+def scheduler_for(settings: EngineSettings) -> str:
+    """The --scheduler-cls that can align prefill under these settings."""
+    return ASYNC_SCHEDULER if settings.async_scheduling else SYNC_SCHEDULER
+
+
+def attention_backend_for(settings: EngineSettings, platform: str) -> str:
+    """"auto" is the stock kernel (rpa) on a TPU and our XLA backend elsewhere. Raises BadInput for rpa without a TPU."""
+    if settings.attention_backend == "rpa" and platform != "tpu":
+        raise BadInput(f"attention_backend rpa needs a TPU, the platform here is {platform}: use attention_backend tuner_xla or auto")
+    if settings.attention_backend != "auto":
+        return settings.attention_backend
+    return "rpa" if platform == "tpu" else "tuner_xla"
+
+
+def pool_pages(settings: EngineSettings) -> int:
+    """KV pool for hosts, where the engine would take half of the memory: every request at its maximum length, twice over, and the null page."""
+    per_request = -(-settings.max_model_len // settings.block_size)
+    return int(CPU_POOL_HEADROOM * settings.max_num_seqs * per_request) + 1
+
+
+def engine_args(settings: EngineSettings, platform: str) -> Json:
+    """vLLM's EngineArgs for an engine in which both arms can be measured."""
+    additional: Json = {"tuner": {"variant": settings.alignment_variant, "kv_write": settings.kv_write}}
+    args: Json = {
+        "model": settings.model_path,
+        "skip_tokenizer_init": True,
+        "dtype": settings.dtype,
+        "load_format": settings.load_format,
+        "block_size": settings.block_size,
+        "max_num_batched_tokens": settings.max_num_batched_tokens,
+        "max_num_seqs": settings.max_num_seqs,
+        "max_model_len": settings.max_model_len,
+        "enable_prefix_caching": settings.enable_prefix_caching,
+        "async_scheduling": settings.async_scheduling,
+        "tensor_parallel_size": settings.tensor_parallel_size,
+        "seed": settings.seed,
+        "scheduler_cls": scheduler_for(settings),
+        "disable_log_stats": True,
+    }
+    if attention_backend_for(settings, platform) == "tuner_xla":
+        args["attention_backend"] = "TUNER_XLA"
+    if platform != "tpu":
+        additional["sharding"] = {"sharding_strategy": {"device_indexes": [0]}}  # host devices have no coordinates
+        args["num_gpu_blocks_override"] = pool_pages(settings)
+    if settings.num_gpu_blocks is not None:
+        args["num_gpu_blocks_override"] = settings.num_gpu_blocks
+    extra = dict(settings.extra_engine_args)
+    args["additional_config"] = _merge(extra.pop("additional_config", {}), additional)
+    return {**args, **extra}
+
+
+def _merge(base: Json, over: Json) -> Json:
+    merged = dict(base)
+    for key, value in over.items():
+        merged[key] = _merge(merged[key], value) if isinstance(merged.get(key), dict) and isinstance(value, dict) else value
+    return merged
+
+
+class LocalLauncher:
+    """Owns the engine host. Close it; it leaves no process behind."""
+
+    name = "local"
+    live_fields = frozenset({"arm", "max_num_batched_tokens", "max_num_seqs"})
+
+    def __init__(self, *, log_dir: Path, python: str | None = None, platform: str = "auto") -> None:
+        try:
+            self.platform = resolve_platform(platform)
+        except ValueError as error:
+            raise BadInput(str(error)) from error
+        self._python = python
+        self._log_dir = log_dir
+        self._host: EngineHost | None = None
+
+    def open(self, settings: EngineSettings, timeout_s: float) -> LocalSession:
+        """Start an engine. Raises TrialFailed with class and log excerpt."""
+        args = engine_args(settings, self.platform)
+        env = engine_environment(self.platform, offline=Path(settings.model_path).is_dir())
+        for attempt in (1, 2):  # a host that died with an earlier engine is replaced once
+            try:
+                if self._host is None:
+                    self._host = EngineHost(self._python, env, self._log_dir)
+                engine, report = self._host.start_engine(args, {}, timeout_s)
+                return LocalSession(engine, report)
+            except TrialFailed as error:
+                if "engine host" not in str(error) or attempt == 2:
+                    raise
+                self._drop_host()
+        raise AssertionError("unreachable")
+
+    def _drop_host(self) -> None:
+        if self._host is not None:
+            self._host.close()
+            self._host = None
+
+    def close(self) -> None:
+        self._drop_host()
+
+
+class LocalSession:
+    """One engine; see launchers.base.EngineSession."""
+
+    def __init__(self, engine: EngineProcess, report: Json) -> None:
+        self._engine = engine
+        self._report = _start_report(report)
+
+    @property
+    def report(self) -> StartReport:
+        return self._report
+
+    @property
+    def pid(self) -> int:
+        return self._engine.pid
+
+    def warm_up(self, live: LiveSettings, plan: LoadPlan, timeout_s: float) -> Json:
+        window = self.measure(live, plan, timeout_s)
+        if not self._report.effective.get("kv_write"):  # chosen by the engine at its first step
+            self._report = _start_report(self._engine.call("report", {}, GRACE_S))
+        return {"seconds": window.duration_s, "compilations": window.compilations}
+
+    def measure(self, live: LiveSettings, plan: LoadPlan, timeout_s: float) -> WindowResult:
+        self._apply(live)
+        result = self._engine.call("measure", {"plan": plan_to_json(plan), "timeout_s": timeout_s}, timeout_s + GRACE_S)
+        return WindowResult(
+            requests=tuple(
+                RequestRecord(**{**record, "token_times_s": tuple(record["token_times_s"])}) for record in result["requests"]
+            ),
+            steps=tuple(StepRecord(*fields) for fields in result["steps"]),
+            started_at=result["started_at"],
+            duration_s=result["duration_s"],
+            compilations=result["compilations"],
+            output_digest=result["output_digest"],
+            details=result["details"],
+        )
+
+    def profile(self, live: LiveSettings, plan: LoadPlan, logdir: Path, run: str, session: str, timeout_s: float) -> Sequence[CaptureResult]:
+        self._apply(live)
+        # Into a scratch logdir first: a capture that fails half-way must not show up in TensorBoard.
+        scratch = logdir / ".partial"
+        params = {
+            "plan": plan_to_json(plan),
+            "logdir": str(scratch.resolve()),
+            "run": run,
+            "session": session,
+            "timeout_s": timeout_s,
+            "max_steps": MAX_PROFILED_STEPS,
+            "options": HOST_TRACE,
+        }
+        try:
+            result = self._engine.call("profile", params, timeout_s + 4 * GRACE_S)
+            path = _publish(Path(result["path"]), logdir / run / "plugins" / "profile" / session)
+        finally:
+            shutil.rmtree(scratch, ignore_errors=True)
+        return [
+            CaptureResult(
+                run=run,
+                session=session,
+                host=result["host"],
+                path=path,
+                phase="all",
+                size_bytes=result["size_bytes"],
+                steps=tuple(StepRecord(*fields) for fields in result["steps"]),
+                details={"compilations": result["compilations"], "machine": socket.gethostname()},
+            )
+        ]
+
+    def _apply(self, live: LiveSettings) -> None:
+        if live.arm not in ARMS:
+            raise TrialFailed(FailureClass.INVALID_CONFIG, f"arm must be one of {', '.join(ARMS)}, got {live.arm!r}")
+        compiled: Json = self._report.effective
+        params = {
+            "page_aligned": live.arm == ARM_PAGE_ALIGNED,
+            "max_num_scheduled_tokens": live.max_num_batched_tokens,
+            "max_num_running_reqs": live.max_num_seqs or compiled["max_num_seqs"],
+        }
+        self._engine.call("reconfigure", params, GRACE_S)
+
+    def close(self) -> None:
+        self._engine.close()
+
+
+def _start_report(raw: Json) -> StartReport:
+    return StartReport(effective=raw["effective"], environment=raw["environment"], start_s=raw["start_s"], details=raw["details"])
+
+
+def _publish(capture: Path, session_folder: Path) -> Path:
+    """Move a finished capture into TensorBoard's view."""
+    session_folder.mkdir(parents=True, exist_ok=True)
+    return Path(shutil.move(capture, session_folder / capture.name))
+
+
+def plan_to_json(plan: LoadPlan) -> dict[str, Any]:
+    requests = [[*asdict(request).values()] for request in plan.requests]
+    return {"requests": requests, "max_concurrency": plan.max_concurrency, "content_hash": plan.content_hash}

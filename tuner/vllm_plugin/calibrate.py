@@ -1,0 +1,100 @@
+"""Which form of the KV write is fastest on this device: measured, because it depends on the device, the dtype and the page size.
+
+On XLA:CPU a scatter of tokens beat a loop in float32 and lost in bfloat16. Each write mode gets its own best form, so that comparing the modes is fair.
+The result is remembered beside the XLA compilation cache (VLLM_XLA_CACHE_PATH), since it only depends on what its file name spells out.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import os
+import time
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from tuner.vllm_plugin.kv_write import Batch, write_pages, write_tokens
+from tuner.vllm_plugin.settings import FORMS
+
+ROUNDS = 7
+WRITES_PER_ROUND = 8
+WRITERS = {"token": write_tokens, "page": write_pages}
+
+
+def fastest_forms(cache_shape: tuple[int, ...], dtype: Any, max_tokens: int, max_requests: int) -> tuple[str, str, dict[str, float]]:
+    """(token form, page form, median microseconds by "token_scatter", "token_loop", "page_scatter", "page_loop")."""
+    memo = _memo_path(cache_shape, dtype, max_tokens, max_requests)
+    times = _read(memo)
+    if times is None:
+        times = measure_forms(cache_shape, dtype, max_tokens, max_requests)
+        _write(memo, times)
+    best = {mode: min(FORMS, key=lambda form: times[f"{mode}_{form}"]) for mode in WRITERS}
+    return best["token"], best["page"], times
+
+
+def measure_forms(cache_shape: tuple[int, ...], dtype: Any, max_tokens: int, max_requests: int) -> dict[str, float]:
+    """Interleaved rounds over a half-full prefill batch of two requests; microseconds per write, median over rounds."""
+    pages, page_size, heads, dim = cache_shape
+    table_width = max(1, min(pages // 2, -(-max_tokens // page_size)))
+    tokens = max(2, min(max_tokens, table_width * page_size))
+    batch = _prefill_batch(tokens, table_width, max_requests)
+    new_kv = jnp.ones((tokens, heads, dim), dtype)
+    programs = {f"{mode}_{form}": _repeated(write, form) for mode, write in WRITERS.items() for form in FORMS}
+    cache = jnp.zeros((min(pages, 2 * table_width + 1), page_size, heads, dim), dtype)
+    times: dict[str, list[float]] = {name: [] for name in programs}
+    for round_ in range(ROUNDS + 1):  # round 0 compiles
+        for name, program in programs.items():
+            start = time.perf_counter()
+            cache = jax.block_until_ready(program(cache, new_kv, batch))
+            if round_:
+                times[name].append((time.perf_counter() - start) / WRITES_PER_ROUND * 1e6)
+    return {name: round(sorted(values)[len(values) // 2], 3) for name, values in times.items()}
+
+
+def _prefill_batch(tokens: int, table_width: int, max_requests: int) -> Batch:
+    """Two prefills that start on page 1 and behind it; the rest of the request slots is empty."""
+    requests = max(2, max_requests)
+    first = tokens // 2
+    lens = jnp.zeros(requests, jnp.int32).at[0].set(first).at[1].set(tokens - first)
+    tables = jnp.zeros((requests, table_width), jnp.int32)
+    tables = tables.at[0].set(1 + jnp.arange(table_width)).at[1].set(1 + table_width + jnp.arange(table_width))
+    starts = jnp.concatenate([jnp.zeros(1, jnp.int32), jnp.cumsum(lens)])
+    return Batch(tables, lens, starts, jnp.int32(0), jnp.int32(2))
+
+
+def _repeated(write: Any, form: str) -> Any:
+    def run(cache: jax.Array, new_kv: jax.Array, batch: Batch) -> jax.Array:
+        return jax.lax.fori_loop(0, WRITES_PER_ROUND, lambda i, c: write(c, new_kv + i.astype(new_kv.dtype), batch, form), cache)
+
+    return jax.jit(run, donate_argnums=0)
+
+
+def _memo_path(*key: Any) -> Path | None:
+    folder = os.environ.get("VLLM_XLA_CACHE_PATH")
+    if not folder:
+        return None
+    device = jax.devices()[0]
+    words = json.dumps([device.platform, device.device_kind, jax.__version__, [str(part) for part in key]])
+    return Path(folder) / f"tuner-kv-forms-{hashlib.sha256(words.encode()).hexdigest()[:16]}.json"
+
+
+def _read(memo: Path | None) -> dict[str, float] | None:
+    if memo is None:
+        return None
+    with contextlib.suppress(OSError, ValueError):
+        return {str(name): float(value) for name, value in json.loads(memo.read_text()).items()}
+    return None
+
+
+def _write(memo: Path | None, times: dict[str, float]) -> None:
+    if memo is None:
+        return
+    with contextlib.suppress(OSError):  # the memo only saves time
+        memo.parent.mkdir(parents=True, exist_ok=True)
+        partial = memo.with_suffix(f".{os.getpid()}.tmp")
+        partial.write_text(json.dumps(times))
+        partial.replace(memo)

@@ -1,0 +1,57 @@
+"""Two methods added to vLLM's EngineCore, reachable in process and through `call_utility` of a multi-process engine."""
+
+from __future__ import annotations
+
+from typing import Any
+
+
+def tuner_reconfigure(
+    self: Any, page_aligned: bool | None = None, max_num_scheduled_tokens: int | None = None, max_num_running_reqs: int | None = None
+) -> None:
+    """Change live settings. Raises ValueError for a value above the compiled maximum or an engine that cannot align; RuntimeError while busy."""
+    scheduler = self.scheduler
+    if scheduler.has_unfinished_requests():
+        raise RuntimeError("live settings can change only while no request is unfinished")
+    if page_aligned is not None and page_aligned != getattr(scheduler, "page_aligned", False):
+        if not hasattr(scheduler, "set_page_aligned"):
+            raise ValueError("page_aligned needs --scheduler-cls tuner.vllm_plugin.scheduler.PageAlignedScheduler; this engine runs vLLM's own")
+        scheduler.set_page_aligned(page_aligned)
+    config = scheduler.scheduler_config
+    if max_num_scheduled_tokens is not None:
+        _check("max_num_batched_tokens", max_num_scheduled_tokens, config.max_num_batched_tokens)
+        scheduler.max_num_scheduled_tokens = max_num_scheduled_tokens
+    if max_num_running_reqs is not None:
+        _check("max_num_seqs", max_num_running_reqs, config.max_num_seqs)
+        scheduler.max_num_running_reqs = max_num_running_reqs
+
+
+def _check(name: str, value: int, compiled_maximum: int) -> None:
+    if not 1 <= value <= compiled_maximum:
+        raise ValueError(f"{name} must be between 1 and the compiled maximum {compiled_maximum}, got {value}")
+
+
+def tuner_describe(self: Any) -> dict[str, Any]:
+    """What the engine really runs: scheduler class, alignment, KV write forms (None until the first step chose them) and token buckets."""
+    scheduler = self.scheduler
+    runner = self.model_executor.driver_worker.worker.model_runner
+    forms = getattr(runner, "_tuner_kv_forms", None)
+    ledger = getattr(scheduler, "_ledger", None)
+    return {
+        "scheduler_cls": f"{type(scheduler).__module__}.{type(scheduler).__qualname__}",
+        "page_aligned": bool(getattr(scheduler, "page_aligned", False)),
+        "alignment_variant": ledger.variant.value if ledger is not None else None,
+        "unaligned_steps": getattr(scheduler, "unaligned_steps", 0),
+        "max_num_scheduled_tokens": scheduler.max_num_scheduled_tokens,
+        "max_num_running_reqs": scheduler.max_num_running_reqs,
+        "kv_write": f"{forms.token_form},{forms.page_form}" if forms is not None else None,
+        "kv_write_us": forms.measured_us if forms is not None else {},
+        "token_buckets": list(runner.num_tokens_paddings),
+    }
+
+
+def install() -> None:
+    """Add the methods. Idempotent."""
+    from vllm.v1.engine.core import EngineCore
+
+    EngineCore.tuner_reconfigure = tuner_reconfigure
+    EngineCore.tuner_describe = tuner_describe

@@ -1,0 +1,140 @@
+"""Writing a step's keys and values into the paged KV cache: token by token or page by page, each as a scatter or as a loop.
+
+Shapes: cache [N pages, P tokens, 2K heads, D] with keys at even and values at odd head indices; new_kv [T tokens, 2K, D]; block_tables [R requests, B pages].
+A batch is described by `Batch`: requests in order, decodes (one token each) first, tokens of one request contiguous.
+
+Page-wise forms need every segment of more than one token to start on a page boundary; the scheduler stamps the steps for which that holds. All
+forms leave byte-identical caches: of a partial last page only the valid rows change.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import jax
+import jax.numpy as jnp
+from jax import lax
+
+
+@jax.tree_util.register_dataclass
+@dataclass(frozen=True)
+class Batch:
+    """One step's batch, as tpu-inference lays it out (decodes first)."""
+
+    block_tables: jax.Array  # [R, B] int32
+    seq_lens: jax.Array  # [R] int32, tokens of each request including this step's
+    query_start_loc: jax.Array  # [R + 1] int32
+    num_decodes: jax.Array  # scalar int32: requests 0 .. num_decodes-1 have one token each
+    num_requests: jax.Array  # scalar int32
+
+    @property
+    def query_lens(self) -> jax.Array:  # [R], 0 beyond num_requests
+        lens = self.query_start_loc[1:] - self.query_start_loc[:-1]
+        return jnp.where(jnp.arange(lens.shape[0]) < self.num_requests, lens, 0)
+
+    @property
+    def num_tokens(self) -> jax.Array:
+        return self.query_start_loc[self.num_requests]
+
+    @property
+    def segment_starts(self) -> jax.Array:  # [R], position of each request's first new token
+        return self.seq_lens - self.query_lens
+
+
+def interleave_kv(k: jax.Array, v: jax.Array) -> jax.Array:
+    """k, v [T, K, D] -> [T, 2K, D], key of head h at 2h and its value at 2h + 1."""
+    tokens, heads, dim = k.shape
+    return jnp.stack([k, v], axis=2).reshape(tokens, 2 * heads, dim)
+
+
+def token_slots(batch: Batch, num_rows: int, page_size: int, num_pages: int) -> jax.Array:
+    """[num_rows] flat slot (page * P + offset) of each new token; rows beyond the batch point past the end of the cache."""
+    row = jnp.arange(num_rows, dtype=jnp.int32)
+    request = jnp.clip(jnp.searchsorted(batch.query_start_loc, row, side="right") - 1, 0, batch.block_tables.shape[0] - 1)
+    position = batch.segment_starts[request] + row - batch.query_start_loc[request]
+    page = batch.block_tables[request, jnp.clip(position // page_size, 0, batch.block_tables.shape[1] - 1)]
+    return jnp.where(row < batch.num_tokens, page * page_size + position % page_size, num_pages * page_size)
+
+
+def write_tokens(cache: jax.Array, new_kv: jax.Array, batch: Batch, form: str) -> jax.Array:
+    """Token-wise write: a page index and an offset for every token."""
+    with jax.named_scope("tuner_kv_write_token"):
+        slots = token_slots(batch, new_kv.shape[0], cache.shape[1], cache.shape[0])
+        return _put_rows(cache, new_kv, slots, batch.num_tokens, form)
+
+
+def write_pages(cache: jax.Array, new_kv: jax.Array, batch: Batch, form: str) -> jax.Array:
+    """Page-wise write: one index per page of every prefill segment; the decodes' single tokens stay token-wise."""
+    with jax.named_scope("tuner_kv_write_page"):
+        rows = min(batch.block_tables.shape[0], new_kv.shape[0])
+        slots = token_slots(batch, rows, cache.shape[1], cache.shape[0])
+        past_end = cache.shape[0] * cache.shape[1]
+        slots = jnp.where(jnp.arange(rows) < batch.num_decodes, slots, past_end)
+        cache = _put_rows(cache, new_kv[:rows], slots, batch.num_decodes, form)
+        return _put_pages(cache, new_kv, batch, form)
+
+
+def _put_rows(cache: jax.Array, rows: jax.Array, slots: jax.Array, count: jax.Array, form: str) -> jax.Array:
+    flat = cache.reshape(-1, *cache.shape[2:])
+    rows = rows.astype(cache.dtype)
+    if form == "scatter":
+        flat = flat.at[slots].set(rows, mode="drop", unique_indices=False)
+    else:
+
+        def put(i: jax.Array, flat: jax.Array) -> jax.Array:
+            row = lax.dynamic_slice_in_dim(rows, i, 1, axis=0)
+            return lax.dynamic_update_slice_in_dim(flat, row, slots[i], axis=0)
+
+        flat = lax.fori_loop(0, count, put, flat)
+    return flat.reshape(cache.shape)
+
+
+def _put_pages(cache: jax.Array, new_kv: jax.Array, batch: Batch, form: str) -> jax.Array:
+    page_size = cache.shape[1]
+    index = _page_index(batch, new_kv.shape[0], page_size)
+    # One page of padding, so that the slice of a partial last page is not clamped back onto earlier tokens.
+    padded = jnp.pad(new_kv.astype(cache.dtype), ((0, page_size), (0, 0), (0, 0)))
+    offset = jnp.arange(page_size)
+    if form == "scatter":
+        rows = padded[jnp.minimum(index.first_row[:, None] + offset, padded.shape[0] - 1)]  # [S, P, 2K, D]
+        valid = offset < index.valid_rows[:, None]
+        old = cache[jnp.minimum(index.page, cache.shape[0] - 1)]
+        blended = jnp.where(valid[:, :, None, None], rows, old)
+        return cache.at[index.page].set(blended, mode="drop")
+
+    def put_full(i: jax.Array, cache: jax.Array) -> jax.Array:
+        new = lax.dynamic_slice_in_dim(padded, index.first_row[i], page_size, axis=0)
+        old = lax.dynamic_slice_in_dim(cache, index.page[i], 1, axis=0)[0]
+        page = jnp.where((offset < index.valid_rows[i])[:, None, None], new, old)
+        return lax.dynamic_update_slice_in_dim(cache, page[None], index.page[i], axis=0)
+
+    return lax.fori_loop(0, index.count, put_full, cache)
+
+
+@dataclass(frozen=True)
+class _PageIndex:
+    page: jax.Array  # [S] cache page of each page slot; past the end beyond `count`
+    first_row: jax.Array  # [S] row of new_kv that starts the page
+    valid_rows: jax.Array  # [S] how many rows of the page are new
+    count: jax.Array  # scalar: page slots in use
+
+
+def _page_index(batch: Batch, num_rows: int, page_size: int) -> _PageIndex:
+    """Page slots of all prefill segments. S = T/P + R bounds their number: each request has at most one partial page."""
+    requests = batch.block_tables.shape[0]
+    slots = -(-num_rows // page_size) + requests
+    is_prefill = jnp.arange(requests) >= batch.num_decodes
+    lens = jnp.where(is_prefill, batch.query_lens, 0)
+    ends = jnp.cumsum(-(-lens // page_size))
+    slot = jnp.arange(slots, dtype=jnp.int32)
+    request = jnp.clip(jnp.searchsorted(ends, slot, side="right"), 0, requests - 1)
+    nth = slot - jnp.where(request > 0, ends[request - 1], 0)
+    first_page = batch.segment_starts[request] // page_size
+    page = batch.block_tables[request, jnp.clip(first_page + nth, 0, batch.block_tables.shape[1] - 1)]
+    used = slot < ends[-1]
+    return _PageIndex(
+        page=jnp.where(used, page, jnp.iinfo(jnp.int32).max),
+        first_row=jnp.where(used, batch.query_start_loc[request] + nth * page_size, 0),
+        valid_rows=jnp.where(used, jnp.minimum(page_size, lens[request] - nth * page_size), 0),
+        count=ends[-1],
+    )

@@ -1,0 +1,79 @@
+"""Chooses, for each step of tpu-inference's model runner, how the XLA backend writes the KV cache.
+
+The choice is a JAX user context, which is part of the jit cache key: the token-wise and the page-wise program coexist in one engine, and switching
+between them costs nothing. Page-wise is chosen only for a step that PageAlignedScheduler stamped, so that page-wise writes without aligned scheduling
+cannot be configured.
+"""
+
+from __future__ import annotations
+
+import functools
+from dataclasses import dataclass
+from typing import Any
+
+import jax
+
+from tuner.vllm_plugin.calibrate import fastest_forms
+from tuner.vllm_plugin.guards import uses_our_scheduler
+from tuner.vllm_plugin.scheduler import PAGE_WISE_ATTRIBUTE
+from tuner.vllm_plugin.settings import parse_settings
+
+
+@dataclass(frozen=True)
+class KvWriteChoice:
+    page_wise: bool
+    form: str
+
+
+kv_write_choice = jax.make_user_context(default_value=KvWriteChoice(page_wise=False, form="scatter"))
+
+
+@dataclass(frozen=True)
+class KvWriteForms:
+    """The forms this engine uses, and the times that decided (microseconds per write, by form name; empty when they were given)."""
+
+    token_form: str
+    page_form: str
+    measured_us: dict[str, float]
+
+    def choice(self, page_wise: bool) -> KvWriteChoice:
+        return KvWriteChoice(page_wise, self.page_form if page_wise else self.token_form)
+
+
+def forms_of(runner: Any) -> KvWriteForms:
+    """The runner's forms: as configured, else measured once on its device for its cache's shape."""
+    forms: KvWriteForms | None = getattr(runner, "_tuner_kv_forms", None)
+    if forms is None:
+        settings = parse_settings(runner.vllm_config.additional_config)
+        if settings.token_form is not None and settings.page_form is not None:
+            forms = KvWriteForms(settings.token_form, settings.page_form, {})
+        else:
+            cache = runner.kv_caches[0]
+            forms = KvWriteForms(*fastest_forms(cache.shape, cache.dtype, runner.max_num_tokens, runner.max_num_reqs))
+        runner._tuner_kv_forms = forms
+    return forms
+
+
+def install_runner_hook() -> None:
+    """Wrap TPUModelRunner.execute_model and capture_model. Idempotent."""
+    from tpu_inference.runner.tpu_runner import TPUModelRunner
+
+    if getattr(TPUModelRunner, "_tuner_hooked", False):
+        return
+    TPUModelRunner._tuner_hooked = True
+    execute, capture = TPUModelRunner.execute_model, TPUModelRunner.capture_model
+
+    @functools.wraps(execute)
+    def execute_model(self: Any, scheduler_output: Any, *args: Any, **kwargs: Any) -> Any:
+        page_wise = bool(getattr(scheduler_output, PAGE_WISE_ATTRIBUTE, False))
+        with kv_write_choice(forms_of(self).choice(page_wise)):
+            return execute(self, scheduler_output, *args, **kwargs)
+
+    @functools.wraps(capture)
+    def capture_model(self: Any) -> None:
+        aligned = uses_our_scheduler(self.vllm_config) and parse_settings(self.vllm_config.additional_config).page_aligned
+        with kv_write_choice(forms_of(self).choice(aligned)):
+            capture(self)
+
+    TPUModelRunner.execute_model = execute_model
+    TPUModelRunner.capture_model = capture_model

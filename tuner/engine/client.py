@@ -59,7 +59,7 @@ def group_alive(pgid: int) -> bool:
 
 def kernel_oom_kills() -> int:
     """How many processes the kernel's out-of-memory killer has ended since boot (0 where the kernel does not say)."""
-    with contextlib.suppress(OSError), open("/proc/vmstat") as lines:
+    with contextlib.suppress(OSError), Path("/proc/vmstat").open() as lines:
         return sum(int(line.split()[1]) for line in lines if line.startswith("oom_kill "))
     return 0
 

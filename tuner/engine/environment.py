@@ -1,8 +1,8 @@
-"""Where an engine runs: platform choice, process environment, versions, accelerator and the effective configuration. Standard library at import time."""
+"""Where an engine runs: platform choice, process environment, versions, accelerator and the effective configuration. Standard library at
+import time."""
 
 from __future__ import annotations
 
-import glob
 import hashlib
 import importlib.metadata
 import json
@@ -36,11 +36,12 @@ ALWAYS: Mapping[str, str] = {
 
 def tpu_present() -> bool:
     """Whether this machine shows TPU chips (/dev/accel* or VFIO groups), without loading libtpu."""
-    return bool(glob.glob("/dev/accel[0-9]*") or glob.glob("/dev/vfio/[0-9]*"))
+    devices = Path("/dev")
+    return any(devices.glob("accel[0-9]*")) or any(devices.glob("vfio/[0-9]*"))
 
 
 def resolve_platform(asked: str) -> str:
-    """"auto" -> what is there. Raises ValueError for "tpu" where there is none and for an unknown word."""
+    """ "auto" -> what is there. Raises ValueError for "tpu" where there is none and for an unknown word."""
     if asked not in PLATFORMS:
         raise ValueError(f"platform must be one of {', '.join(PLATFORMS)}, got {asked!r}")
     if asked == "tpu" and not tpu_present():

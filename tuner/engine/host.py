@@ -2,10 +2,12 @@
 
     python -m tuner.engine.host FD        (FD: the client's socket)
 
-The import costs 10 to 20 seconds, so it is paid once. JAX is not initialised here, only in the forked engine processes: a fork after that would not be
-safe, and on a TPU the parent would hold the chips. Host and engines die with their parents (PR_SET_PDEATHSIG), so that no orphan holds an accelerator.
+The import costs 10 to 20 seconds, so it is paid once. JAX is not initialised here, only in the forked engine processes: a fork after that
+would not be safe, and on a TPU the parent would hold the chips. Host and engines die with their parents (PR_SET_PDEATHSIG), so that no
+orphan holds an accelerator.
 
-Operations on the host's socket: `fork` (with one file descriptor attached: the new engine's socket) -> {"pid"}; `status` {"pid"} -> {"exit": code or null}.
+Operations on the host's socket: `fork` (with one file descriptor attached: the new engine's socket) -> {"pid"}; `status` {"pid"} ->
+{"exit": code or null}.
 """
 
 from __future__ import annotations
@@ -16,6 +18,7 @@ import os
 import signal
 import socket
 import sys
+from pathlib import Path
 from typing import Any
 
 from tuner.engine import owner
@@ -35,12 +38,9 @@ def import_heavy_modules() -> None:
     """Everything that an engine needs, without touching a device."""
     import vllm.engine.arg_utils
     import vllm.plugins
-    import vllm.v1.engine.llm_engine  # noqa: F401
+    import vllm.v1.engine.llm_engine
 
     vllm.plugins.load_general_plugins()
-    import tpu_inference.models.vllm.vllm_model_wrapper
-    import tpu_inference.runner.tpu_runner
-    import tpu_inference.worker.tpu_worker  # noqa: F401
 
 
 def fork_engine(listener: socket.socket, channel: socket.socket, log_path: str, env: dict[str, str]) -> int:
@@ -63,7 +63,7 @@ def fork_engine(listener: socket.socket, channel: socket.socket, log_path: str, 
         os.environ.update(env)
         owner.serve(channel)
         code = 0
-    except BaseException:
+    except BaseException:  # noqa: BLE001 - whatever it is goes into the log, and the child must not return
         import traceback
 
         traceback.print_exc()
@@ -112,7 +112,7 @@ def main() -> None:
     except Exception as error:
         send(listener, {"id": 0, "error": {"class": "startup", "message": owner.one_line(error)}})
         raise
-    send(listener, {"id": 0, "result": {"pid": os.getpid(), "threads": len(os.listdir("/proc/self/task"))}})
+    send(listener, {"id": 0, "result": {"pid": os.getpid(), "threads": len(list(Path("/proc/self/task").iterdir()))}})
     with contextlib.suppress(ConnectionLost):
         serve(listener)
 

@@ -17,7 +17,13 @@ from tuner.launchers.base import LoadPlan, PlannedRequest, StepRecord
 from tuner.workload.client import DrivenWindow, WindowTimeout, drive
 
 Json = dict[str, Any]
-OUT_OF_MEMORY_SIGNS = ("RESOURCE_EXHAUSTED", "out of memory", "Out of memory", "No available memory for the cache blocks", "exceeds total_hbm_limit")
+OUT_OF_MEMORY_SIGNS = (
+    "RESOURCE_EXHAUSTED",
+    "out of memory",
+    "Out of memory",
+    "No available memory for the cache blocks",
+    "exceeds total_hbm_limit",
+)
 
 
 def classify(error: BaseException, *, starting: bool) -> str:
@@ -47,24 +53,26 @@ def serve(sock: socket.socket) -> None:
         except ConnectionLost:
             return
         op, params = request["op"], request["params"]
+        if op == "shutdown":
+            send(sock, {"id": request["id"], "result": {}})
+            return
         try:
-            if op == "shutdown":
-                send(sock, {"id": request["id"], "result": {}})
-                return
             if op == "start":
                 owner = EngineOwner(params["engine_args"])
-                result = owner.report()
-            elif owner is None:
-                raise RuntimeError("no engine was started")
-            else:
-                result = owner.answer(op, params)
+            result = _started(owner).answer("report" if op == "start" else op, params)
             reply: Json = {"id": request["id"], "result": result}
-        except Exception as error:
+        except Exception as error:  # noqa: BLE001 - every failure is answered, classified, and in the log
             import traceback
 
             traceback.print_exc()  # into the engine's log, from which excerpts are stored
             reply = {"id": request["id"], "error": {"class": classify(error, starting=op == "start"), "message": one_line(error)}}
         send(sock, reply)
+
+
+def _started(owner: EngineOwner | None) -> EngineOwner:
+    if owner is None:
+        raise RuntimeError("no engine was started")
+    return owner
 
 
 class EngineOwner:
@@ -138,6 +146,7 @@ class EngineOwner:
         compiled = self._compiles.count
         recorded: list[StepRecord] = []
         run_folder = Path(params["logdir"]) / params["run"]
+        stop_trace: Any = jax.profiler.stop_trace
         jax.profiler.start_trace(str(run_folder), profiler_options=options)
         tracing = True
 
@@ -146,7 +155,7 @@ class EngineOwner:
             if tracing:
                 recorded.append(step)
                 if len(recorded) >= params["max_steps"]:
-                    jax.profiler.stop_trace()
+                    stop_trace()
                     tracing = False
 
         self._stepped.on_step = stop_after_enough
@@ -155,7 +164,7 @@ class EngineOwner:
         finally:
             self._stepped.on_step = None
             if tracing:
-                jax.profiler.stop_trace()
+                stop_trace()
         path = place_capture(run_folder, params["session"])
         return {
             "path": str(path),
@@ -181,7 +190,7 @@ class CpuShare:
 
 
 def _busy_jiffies() -> int:
-    with open("/proc/stat") as lines:
+    with Path("/proc/stat").open() as lines:
         fields = [int(word) for word in next(lines).split()[1:9]]
     user, nice, system, _idle, _iowait, irq, softirq, steal = fields
     return user + nice + system + irq + softirq + steal

@@ -1,7 +1,7 @@
 """The wire between client and engine host: one JSON object a message, length-prefixed, over a private Unix socket.
 
-Requests: {"id", "op", "params"}. Replies: {"id", "result"} or {"id", "error": {"class", "message"}}. Standard library only: the host may run in
-another Python than ours, one that has vLLM and nothing of us but this package.
+Requests: {"id", "op", "params"}. Replies: {"id", "result"} or {"id", "error": {"class", "message"}}. Standard library only: the host may
+run in another Python than ours, one that has vLLM and nothing of us but this package.
 """
 
 from __future__ import annotations

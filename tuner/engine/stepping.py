@@ -1,4 +1,5 @@
-"""A vLLM LLMEngine as the load driver's stepped engine: adds requests, steps, and keeps a record of every step. Runs inside the engine process."""
+"""A vLLM LLMEngine as the load driver's stepped engine: adds requests, steps, and keeps a record of every step. Runs inside the engine
+process."""
 
 from __future__ import annotations
 
@@ -22,10 +23,10 @@ class CompileCounter:
         self.seconds = 0.0
         jax.monitoring.register_event_duration_secs_listener(self._on_event)
 
-    def _on_event(self, event: str, duration_s: float, **_: Any) -> None:
+    def _on_event(self, event: str, duration_secs: float, **_: str | int) -> None:
         if event == self.EVENT:
             self.count += 1
-            self.seconds += duration_s
+            self.seconds += duration_secs
 
 
 class SteppedLlmEngine:
@@ -55,9 +56,7 @@ class SteppedLlmEngine:
         self._origin = time.perf_counter()
 
     def add(self, request: PlannedRequest) -> None:
-        params = self._sampling(
-            temperature=0.0, max_tokens=request.max_tokens, ignore_eos=True, detokenize=False, output_kind=self._delta
-        )
+        params = self._sampling(temperature=0.0, max_tokens=request.max_tokens, ignore_eos=True, detokenize=False, output_kind=self._delta)
         self._engine.add_request(request.request_id, {"prompt_token_ids": list(request.prompt_token_ids)}, params)
 
     def abort(self, request_ids: Sequence[str]) -> None:

@@ -1,7 +1,8 @@
 """What a launcher is: it starts an engine for cold settings and measures live settings inside it.
 
 `Launcher.open()` costs seconds to minutes; `EngineSession.measure()` costs one workload. Implementations: `local` (our own engine host),
-`serve` (`vllm serve` + `vllm bench serve`), `table` (a CSV of measured configurations), `ray`. All of them pass tests/conformance/launchers.py.
+`serve` (`vllm serve` + `vllm bench serve`), `table` (a CSV of measured configurations), `ray`. All of them pass
+tests/conformance/launchers.py.
 """
 
 from __future__ import annotations
@@ -153,7 +154,9 @@ class EngineSession(Protocol):
         """Apply `live`, clear the prefix cache, send `plan`, return what happened. Raises TrialFailed, EngineLost."""
         ...
 
-    def profile(self, live: LiveSettings, plan: LoadPlan, logdir: Path, run: str, session: str, timeout_s: float) -> Sequence[CaptureResult]:
+    def profile(
+        self, live: LiveSettings, plan: LoadPlan, logdir: Path, run: str, session: str, timeout_s: float
+    ) -> Sequence[CaptureResult]:
         """Capture outside any measured window. Empty where the launcher cannot. Raises TrialFailed, EngineLost."""
         ...
 

@@ -40,7 +40,7 @@ def scheduler_for(settings: EngineSettings) -> str:
 
 
 def attention_backend_for(settings: EngineSettings, platform: str) -> str:
-    """"auto" is the stock kernel (rpa) on a TPU and our XLA backend elsewhere. Raises BadInput for rpa without a TPU."""
+    """ "auto" is the stock kernel (rpa) on a TPU and our XLA backend elsewhere. Raises BadInput for rpa without a TPU."""
     if settings.attention_backend == "rpa" and platform != "tpu":
         raise BadInput(f"attention_backend rpa needs a TPU, the platform here is {platform}: use attention_backend tuner_xla or auto")
     if settings.attention_backend != "auto":
@@ -49,7 +49,8 @@ def attention_backend_for(settings: EngineSettings, platform: str) -> str:
 
 
 def pool_pages(settings: EngineSettings) -> int:
-    """KV pool for hosts, where the engine would take half of the memory: every request at its maximum length, twice over, and the null page."""
+    """KV pool for hosts, where the engine would take half of the memory: every request at its maximum length, twice over, and the null
+    page."""
     per_request = -(-settings.max_model_len // settings.block_size)
     return int(CPU_POOL_HEADROOM * settings.max_num_seqs * per_request) + 1
 
@@ -157,9 +158,7 @@ class LocalSession:
         self._apply(live)
         result = self._engine.call("measure", {"plan": plan_to_json(plan), "timeout_s": timeout_s}, timeout_s + GRACE_S)
         return WindowResult(
-            requests=tuple(
-                RequestRecord(**{**record, "token_times_s": tuple(record["token_times_s"])}) for record in result["requests"]
-            ),
+            requests=tuple(RequestRecord(**{**record, "token_times_s": tuple(record["token_times_s"])}) for record in result["requests"]),
             steps=tuple(StepRecord(*fields) for fields in result["steps"]),
             started_at=result["started_at"],
             duration_s=result["duration_s"],
@@ -168,7 +167,9 @@ class LocalSession:
             details=result["details"],
         )
 
-    def profile(self, live: LiveSettings, plan: LoadPlan, logdir: Path, run: str, session: str, timeout_s: float) -> Sequence[CaptureResult]:
+    def profile(
+        self, live: LiveSettings, plan: LoadPlan, logdir: Path, run: str, session: str, timeout_s: float
+    ) -> Sequence[CaptureResult]:
         self._apply(live)
         # Into a scratch logdir first: a capture that fails half-way must not show up in TensorBoard.
         scratch = logdir / ".partial"

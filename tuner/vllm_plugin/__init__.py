@@ -4,7 +4,8 @@ from __future__ import annotations
 
 
 def register() -> None:
-    """Register the XLA attention backend, the guards and, where there is no TPU, the accommodations. Idempotent: vLLM may call it repeatedly."""
+    """Register the XLA attention backend, the guards and, where there is no TPU, the accommodations. Idempotent: vLLM may call it
+    repeatedly."""
     from tpu_inference.layers.common.attention_backend import register_attention_backend
 
     from tuner.vllm_plugin import cpu, engine_core, guards

@@ -56,7 +56,8 @@ def check_page_size(page_size: int, budget: int) -> None:
         raise ValueError(f"block_size must be a power of two, got {page_size}")
     if page_size > budget:
         raise ValueError(
-            f"block_size {page_size} exceeds max_num_batched_tokens {budget}: no page fits a step; lower block_size or raise max_num_batched_tokens"
+            f"block_size {page_size} exceeds max_num_batched_tokens {budget}: no page fits a step; "
+            "lower block_size or raise max_num_batched_tokens"
         )
 
 

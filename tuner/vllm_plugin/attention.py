@@ -1,7 +1,7 @@
 """An XLA attention backend for tpu-inference: paged KV writes of our choice and ragged causal attention in plain JAX.
 
-It runs wherever XLA runs (CPU, TPU, GPU) and is the only backend in which the KV write can be chosen; on a TPU the stock Pallas kernel ("rpa"), which
-writes the cache inside the attention kernel, stays available. Selected with `--attention-backend TUNER_XLA`, under MODEL_IMPL_TYPE=vllm.
+It runs wherever XLA runs (CPU, TPU, GPU) and is the only backend in which the KV write can be chosen; on a TPU the stock
+Pallas kernel ("rpa"), which writes the cache inside the attention kernel, stays available. Selected with `--attention-backend TUNER_XLA`, under MODEL_IMPL_TYPE=vllm.
 
 Whether a step writes token-wise or page-wise is chosen per step by runner_hook.py, from the scheduler's stamp on each SchedulerOutput.
 """
@@ -17,14 +17,15 @@ from jax import lax
 from tpu_inference.layers.common.attention_backend import AttentionBackend
 from tpu_inference.layers.vllm.backends.flash_attn import PallasAttentionBackend, PallasAttentionBackendImpl
 
-from tuner.vllm_plugin.kv_write import Batch, interleave_kv, write_pages, write_tokens
+from tuner.vllm_plugin.kv_write import INT32_MAX, Batch, interleave_kv, write_pages, write_tokens
 from tuner.vllm_plugin.runner_hook import install_runner_hook, kv_write_choice
 
 BACKEND_NAME = "tuner_xla"
 QUERY_TILE = 64  # prefill queries handled at once
 KV_BLOCK = 128  # keys handled at once; fixed by position, so that results do not depend on the page size or on chunking
 
-class XlaPallasBackend(PallasAttentionBackend):  # type: ignore[misc]
+
+class XlaPallasBackend(PallasAttentionBackend):
     """The vLLM side: gives the layers an impl that names our backend."""
 
     @staticmethod
@@ -32,17 +33,18 @@ class XlaPallasBackend(PallasAttentionBackend):  # type: ignore[misc]
         return XlaPallasImpl
 
 
-class XlaPallasImpl(PallasAttentionBackendImpl):  # type: ignore[misc]
+class XlaPallasImpl(PallasAttentionBackendImpl):
     attention_backend = BACKEND_NAME
 
 
-class XlaAttentionBackend(AttentionBackend):  # type: ignore[misc]
+class XlaAttentionBackend(AttentionBackend):
     """The tpu-inference side: cache layout, KV write and attention."""
 
     def __init__(self) -> None:
         install_runner_hook()
 
     def get_kv_cache_shape(self, total_num_pages: int, page_size: int, num_kv_heads: int, head_dim: int, kv_dtype: Any) -> tuple[int, ...]:
+        del kv_dtype  # the layout does not depend on it
         return (total_num_pages, page_size, 2 * num_kv_heads, head_dim)
 
     def attention(
@@ -87,7 +89,9 @@ def _refuse_unsupported(mesh: Any, md: Any, options: dict[str, Any]) -> None:
     }
     for what, present in reasons.items():
         if present:
-            raise NotImplementedError(f"attention backend {BACKEND_NAME} does not support {what}: use --attention-backend FLASH_ATTN on a TPU")
+            raise NotImplementedError(
+                f"attention backend {BACKEND_NAME} does not support {what}: use --attention-backend FLASH_ATTN on a TPU"
+            )
 
 
 def ragged_attention(
@@ -95,8 +99,9 @@ def ragged_attention(
 ) -> jax.Array:
     """Causal attention of a ragged batch over the paged cache.
 
-    cache [N, P, 2K, D], q [T, H, D] -> [T, H, D] in q's dtype; rows beyond the batch are undefined but finite. Softmax in float32 with running
-    maximum and sum over blocks of KV_BLOCK keys. Positions outside a request never enter, whatever the pages hold there (NaN included).
+    cache [N, P, 2K, D], q [T, H, D] -> [T, H, D] in q's dtype; rows beyond the batch are undefined but finite. Softmax in float32 with
+    running maximum and sum over blocks of KV_BLOCK keys. Positions outside a request never enter, whatever the pages hold there (NaN
+    included).
     """
     attend = functools.partial(_attend, cache, scale=scale, window=window, soft_cap=soft_cap)
     kv_heads = cache.shape[2] // 2
@@ -139,8 +144,8 @@ def _prefill(attend: Any, q: jax.Array, output: jax.Array, batch: Batch, tables:
         result = attend(queries[None], table, positions[None], kv_len[None])[0]
         return lax.dynamic_update_slice_in_dim(out, result, row, axis=0)
 
-    padded_out = lax.fori_loop(0, ends[-1], one_tile, padded_out)
-    return padded_out[: q.shape[0]]
+    tiled: jax.Array = lax.fori_loop(0, ends[-1], one_tile, padded_out)
+    return tiled[: q.shape[0]]
 
 
 def _attend(
@@ -186,7 +191,8 @@ def _attend(
     last = -(-jnp.max(kv_lens) // block)
     first = jnp.int32(0)
     if window is not None:
-        oldest = jnp.min(jnp.where(kv_lens > 0, positions[:, 0], jnp.iinfo(jnp.int32).max))
+        oldest = jnp.min(jnp.where(kv_lens > 0, positions[:, 0], INT32_MAX))
         first = jnp.minimum(jnp.maximum(oldest - window + 1, 0) // block, last)
     _, total, acc = lax.fori_loop(first, last, one_block, state)
-    return (acc / jnp.maximum(total, 1e-30)[..., None]).astype(q.dtype)
+    result: jax.Array = (acc / jnp.maximum(total, 1e-30)[..., None]).astype(q.dtype)
+    return result

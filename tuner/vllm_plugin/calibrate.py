@@ -1,7 +1,8 @@
 """Which form of the KV write is fastest on this device: measured, because it depends on the device, the dtype and the page size.
 
-On XLA:CPU a scatter of tokens beat a loop in float32 and lost in bfloat16. Each write mode gets its own best form, so that comparing the modes is fair.
-The result is remembered beside the XLA compilation cache (VLLM_XLA_CACHE_PATH), since it only depends on what its file name spells out.
+On XLA:CPU a scatter of tokens beat a loop in float32 and lost in bfloat16. Each write mode gets its own best form, so that comparing the
+modes is fair. The result is remembered beside the XLA compilation cache (VLLM_XLA_CACHE_PATH), since it only depends on what its file
+name spells out.
 """
 
 from __future__ import annotations
@@ -49,7 +50,8 @@ def measure_forms(cache_shape: tuple[int, ...], dtype: Any, max_tokens: int, max
     for round_ in range(ROUNDS + 1):  # round 0 compiles
         for name, program in programs.items():
             start = time.perf_counter()
-            cache = jax.block_until_ready(program(cache, new_kv, batch))
+            cache = program(cache, new_kv, batch)
+            cache.block_until_ready()
             if round_:
                 times[name].append((time.perf_counter() - start) / WRITES_PER_ROUND * 1e6)
     return {name: round(sorted(values)[len(values) // 2], 3) for name, values in times.items()}
@@ -68,7 +70,12 @@ def _prefill_batch(tokens: int, table_width: int, max_requests: int) -> Batch:
 
 def _repeated(write: Any, form: str) -> Any:
     def run(cache: jax.Array, new_kv: jax.Array, batch: Batch) -> jax.Array:
-        return jax.lax.fori_loop(0, WRITES_PER_ROUND, lambda i, c: write(c, new_kv + i.astype(new_kv.dtype), batch, form), cache)
+        def once(i: jax.Array, cache: jax.Array) -> jax.Array:
+            # A different value each time, so that XLA cannot drop all but the last write.
+            return write(cache, new_kv + i.astype(new_kv.dtype), batch, form)
+
+        written: jax.Array = jax.lax.fori_loop(0, WRITES_PER_ROUND, once, cache)
+        return written
 
     return jax.jit(run, donate_argnums=0)
 

@@ -6,13 +6,15 @@ Each accommodation replaces one attribute of one tpu-inference module; no instal
 from __future__ import annotations
 
 import os
+from pathlib import Path
 from typing import Any
 
 GIB = 1024**3
 
 
 def runs_without_tpu() -> bool:
-    """Whether JAX was told to use something else than a TPU (JAX_PLATFORMS=cpu or cuda). Unset means: JAX decides, on a TPU host the TPU."""
+    """Whether JAX was told to use something else than a TPU (JAX_PLATFORMS=cpu or cuda). Unset means: JAX decides, on a TPU host the
+    TPU."""
     platforms = [name for name in os.environ.get("JAX_PLATFORMS", "").lower().split(",") if name]
     return bool(platforms) and not any(name in ("tpu", "proxy") for name in platforms)
 
@@ -45,7 +47,7 @@ def _report_host_memory() -> None:
 
 def host_memory_limit_bytes() -> int:
     """Half of the memory that the host has available now, at least 1 GiB."""
-    with open("/proc/meminfo") as lines:
+    with Path("/proc/meminfo").open() as lines:
         available_kib = next(int(line.split()[1]) for line in lines if line.startswith("MemAvailable:"))
     return max(GIB, available_kib * 1024 // 2)
 

@@ -8,13 +8,16 @@ from typing import Any
 def tuner_reconfigure(
     self: Any, page_aligned: bool | None = None, max_num_scheduled_tokens: int | None = None, max_num_running_reqs: int | None = None
 ) -> None:
-    """Change live settings. Raises ValueError for a value above the compiled maximum or an engine that cannot align; RuntimeError while busy."""
+    """Change live settings. Raises ValueError for a value above the compiled maximum or an engine that cannot align; RuntimeError while
+    busy."""
     scheduler = self.scheduler
     if scheduler.has_unfinished_requests():
         raise RuntimeError("live settings can change only while no request is unfinished")
     if page_aligned is not None and page_aligned != getattr(scheduler, "page_aligned", False):
         if not hasattr(scheduler, "set_page_aligned"):
-            raise ValueError("page_aligned needs --scheduler-cls tuner.vllm_plugin.scheduler.PageAlignedScheduler; this engine runs vLLM's own")
+            raise ValueError(
+                "page_aligned needs --scheduler-cls tuner.vllm_plugin.scheduler.PageAlignedScheduler; this engine runs vLLM's own"
+            )
         scheduler.set_page_aligned(page_aligned)
     config = scheduler.scheduler_config
     if max_num_scheduled_tokens is not None:

@@ -1,10 +1,10 @@
 """Writing a step's keys and values into the paged KV cache: token by token or page by page, each as a scatter or as a loop.
 
-Shapes: cache [N pages, P tokens, 2K heads, D] with keys at even and values at odd head indices; new_kv [T tokens, 2K, D]; block_tables [R requests, B pages].
-A batch is described by `Batch`: requests in order, decodes (one token each) first, tokens of one request contiguous.
+Shapes: cache [N pages, P tokens, 2K heads, D] with keys at even and values at odd head indices; new_kv [T tokens, 2K, D]; block_tables [R
+requests, B pages]. A batch is described by `Batch`: requests in order, decodes (one token each) first, tokens of one request contiguous.
 
-Page-wise forms need every segment of more than one token to start on a page boundary; the scheduler stamps the steps for which that holds. All
-forms leave byte-identical caches: of a partial last page only the valid rows change.
+Page-wise forms need every segment of more than one token to start on a page boundary; the scheduler stamps the steps for which that
+holds. All forms leave byte-identical caches: of a partial last page only the valid rows change.
 """
 
 from __future__ import annotations
@@ -14,6 +14,8 @@ from dataclasses import dataclass
 import jax
 import jax.numpy as jnp
 from jax import lax
+
+INT32_MAX = 2**31 - 1
 
 
 @jax.tree_util.register_dataclass
@@ -102,13 +104,14 @@ def _put_pages(cache: jax.Array, new_kv: jax.Array, batch: Batch, form: str) -> 
         blended = jnp.where(valid[:, :, None, None], rows, old)
         return cache.at[index.page].set(blended, mode="drop")
 
-    def put_full(i: jax.Array, cache: jax.Array) -> jax.Array:
+    def put_page(i: jax.Array, cache: jax.Array) -> jax.Array:
         new = lax.dynamic_slice_in_dim(padded, index.first_row[i], page_size, axis=0)
         old = lax.dynamic_slice_in_dim(cache, index.page[i], 1, axis=0)[0]
         page = jnp.where((offset < index.valid_rows[i])[:, None, None], new, old)
         return lax.dynamic_update_slice_in_dim(cache, page[None], index.page[i], axis=0)
 
-    return lax.fori_loop(0, index.count, put_full, cache)
+    written: jax.Array = lax.fori_loop(0, index.count, put_page, cache)
+    return written
 
 
 @dataclass(frozen=True)
@@ -133,7 +136,7 @@ def _page_index(batch: Batch, num_rows: int, page_size: int) -> _PageIndex:
     page = batch.block_tables[request, jnp.clip(first_page + nth, 0, batch.block_tables.shape[1] - 1)]
     used = slot < ends[-1]
     return _PageIndex(
-        page=jnp.where(used, page, jnp.iinfo(jnp.int32).max),
+        page=jnp.where(used, page, INT32_MAX),
         first_row=jnp.where(used, batch.query_start_loc[request] + nth * page_size, 0),
         valid_rows=jnp.where(used, jnp.minimum(page_size, lens[request] - nth * page_size), 0),
         count=ends[-1],

@@ -1,8 +1,8 @@
 """Chooses, for each step of tpu-inference's model runner, how the XLA backend writes the KV cache.
 
-The choice is a JAX user context, which is part of the jit cache key: the token-wise and the page-wise program coexist in one engine, and switching
-between them costs nothing. Page-wise is chosen only for a step that PageAlignedScheduler stamped, so that page-wise writes without aligned scheduling
-cannot be configured.
+The choice is a JAX user context, which is part of the jit cache key: the token-wise and the page-wise program coexist in one engine, and
+switching between them costs nothing. Page-wise is chosen only for a step that PageAlignedScheduler stamped, so that page-wise writes
+without aligned scheduling cannot be configured.
 """
 
 from __future__ import annotations
@@ -25,7 +25,8 @@ class KvWriteChoice:
     form: str
 
 
-kv_write_choice = jax.make_user_context(default_value=KvWriteChoice(page_wise=False, form="scatter"))
+_make_context: Any = jax.make_user_context
+kv_write_choice = _make_context(default_value=KvWriteChoice(page_wise=False, form="scatter"))
 
 
 @dataclass(frozen=True)

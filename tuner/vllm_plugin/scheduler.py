@@ -1,8 +1,8 @@
 """PageAlignedScheduler: vLLM's scheduler with page-aligned prefill (pull request 19878), out of tree.
 
-`schedule()` of vLLM 0.32 calls `_reserve_prefill_lookahead` for every RUNNING and WAITING candidate, after the token budget, the long-prefill
-threshold and max_model_len have limited it and right before the block allocation. That is the one place where alignment belongs (the pull
-request's reviewers asked for one helper instead of the same code in two loops), so nothing of `schedule()` is copied.
+`schedule()` of vLLM 0.32 calls `_reserve_prefill_lookahead` for every RUNNING and WAITING candidate, after the token budget, the
+long-prefill threshold and max_model_len have limited it and right before the block allocation. That is the one place where alignment
+belongs (the pull request's reviewers asked for one helper instead of the same code in two loops), so nothing of `schedule()` is copied.
 
 Selected with `--scheduler-cls tuner.vllm_plugin.scheduler.PageAlignedScheduler` (or `AsyncPageAlignedScheduler` with async scheduling).
 """

@@ -33,7 +33,7 @@ def parse_settings(additional_config: Mapping[str, Any] | None) -> PluginSetting
         raise ValueError(f"additional_config tuner.variant must be one of {', '.join(Variant)}, got {variant!r}")
     token_form, page_form = _forms(raw.pop("kv_write", "auto"))
     if raw:
-        raise ValueError(f"additional_config tuner has no key {sorted(raw)[0]!r}; known: page_aligned, variant, kv_write")
+        raise ValueError(f"additional_config tuner has no key {min(raw)!r}; known: page_aligned, variant, kv_write")
     return PluginSettings(page_aligned, Variant(variant), token_form, page_form)
 
 

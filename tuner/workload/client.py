@@ -1,7 +1,8 @@
 """The load driver: sends a plan to an engine that is stepped from the same thread, and records every token. Standard library only.
 
-One monotonic clock for everything. Closed loop: at most `max_concurrency` requests are unfinished; the next one is sent the moment one finishes.
-Open loop: a request is sent at the first step boundary at or after its arrival; the sender's lag is in the records (sent - planned).
+One monotonic clock for everything. Closed loop: at most `max_concurrency` requests are unfinished; the next one is sent the moment one
+finishes. Open loop: a request is sent at the first step boundary at or after its arrival; the sender's lag is in the records (sent -
+planned).
 """
 
 from __future__ import annotations

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -33,15 +34,18 @@ def alembic_config(connection: Connection) -> Config:
     return config
 
 
-def _scripts() -> ScriptDirectory:
-    return ScriptDirectory(str(MIGRATIONS))
+@cache
+def _revisions(folder: Path) -> tuple[str, frozenset[str]]:
+    """The newest revision and all known ones; the scripts do not change while a process runs."""
+    scripts = ScriptDirectory(str(folder))
+    head = scripts.get_current_head()
+    assert head is not None
+    return head, frozenset(script.revision for script in scripts.walk_revisions())
 
 
 def head_revision() -> str:
     """The revision that this code needs."""
-    head = _scripts().get_current_head()
-    assert head is not None
-    return head
+    return _revisions(MIGRATIONS)[0]
 
 
 def revision_of(connection: Connection) -> str | None:
@@ -51,8 +55,7 @@ def revision_of(connection: Connection) -> str | None:
 
 def require_known(url: DatabaseUrl, revision: str | None) -> None:
     """Raises SchemaOutdated where a newer tuner made the database: its revision is not among ours."""
-    known = {script.revision for script in _scripts().walk_revisions()}
-    if revision is not None and revision not in known:
+    if revision is not None and revision not in _revisions(MIGRATIONS)[1]:
         raise SchemaOutdated(
             f"{SETTING}: {url.safe} was made by a newer tuner (schema {revision}, not {head_revision()}); upgrade vllm-tpu-tuner"
         )

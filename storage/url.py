@@ -45,10 +45,13 @@ def parse_url(text: str) -> DatabaseUrl:
     SQLite paths become absolute, `postgres://` and `postgresql://` become psycopg 3. Raises StorageUnavailable, in one line that never
     shows a password, for anything else: a bare path, a dialect we do not speak, an in-memory database (no second process could see it).
     """
+    text = text.strip()
+    if not text.isprintable():
+        raise StorageUnavailable(f"{SETTING}: the URL holds a line break or another control character; {_EXAMPLES}")
     try:
-        url = make_url(text.strip())
+        url = make_url(text)
     except (ArgumentError, ValueError):
-        hint = f"did you mean sqlite:///{text.strip()}?" if text.strip() and "://" not in text else _EXAMPLES
+        hint = f"did you mean sqlite:///{text}?" if text and "://" not in text else _EXAMPLES
         raise StorageUnavailable(f"{SETTING}: not a database URL; {hint}") from None
     if url.drivername in ("sqlite", "sqlite+pysqlite"):
         return _sqlite_url(url)

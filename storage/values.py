@@ -51,7 +51,10 @@ def finite(value: Any, where: str) -> float:
     """The value as a float. Raises InvalidRecord unless it is a finite real number."""
     if isinstance(value, bool) or not isinstance(value, numbers.Real):
         raise InvalidRecord(f"{where}: {value!r} is not a number")
-    number = float(value)
+    try:
+        number = float(value)
+    except OverflowError:
+        number = math.inf
     if not math.isfinite(number):
         raise InvalidRecord(f"{where}: {number} is not a finite number")
     return number

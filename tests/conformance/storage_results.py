@@ -1,0 +1,276 @@
+"""The storage contract as tests, second part: measurements, profiles, comparisons, recommendations, the database itself."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from storage.base import Conflict, InvalidRecord, NotFound, Storage
+from storage.records import TrialState
+from tests.conformance.storage import MISSING, ContentContract, GateContract, StudyContract, TrialContract, assert_one_line
+from tests.storage.builders import (
+    a_comparison,
+    a_measurement,
+    a_profile,
+    a_recommendation,
+    a_study,
+    a_summary,
+    a_trial,
+    stored_study,
+    stored_trial,
+)
+
+
+class MeasurementContract:
+    def test_a_measurement_comes_back_with_its_summaries(self, storage: Storage) -> None:
+        trial = stored_trial(storage)
+        summaries = [a_summary("ttft"), a_summary("e2el", count=3)]
+        stored = storage.add_measurement(a_measurement(trial.id, details={"steps": 9}), summaries)
+        assert stored == a_measurement(trial.id, details={"steps": 9}, id=stored.id)
+        assert list(storage.list_measurements(trial_id=trial.id)) == [stored]
+        expected = [replace(summary, measurement_id=stored.id) for summary in reversed(summaries)]
+        assert list(storage.list_requests_summaries(stored.id)) == expected
+
+    def test_window_and_summaries_are_one_transaction(self, storage: Storage) -> None:
+        trial = stored_trial(storage)
+        for summaries, error in (
+            ([a_summary("ttft"), a_summary("ttft")], Conflict),
+            ([a_summary("ttft"), a_summary("nope")], InvalidRecord),
+        ):
+            with pytest.raises(error):
+                storage.add_measurement(a_measurement(trial.id), summaries)
+        assert not storage.list_measurements(trial_id=trial.id)
+
+    def test_an_unknown_trial_has_no_measurement(self, storage: Storage) -> None:
+        with pytest.raises(NotFound) as raised:
+            storage.add_measurement(a_measurement(MISSING))
+        assert_one_line(raised, str(MISSING))
+
+    @pytest.mark.parametrize(
+        "changes",
+        [
+            {"round": -1},
+            {"position": -1},
+            {"duration_s": -0.1},
+            {"duration_s": math.inf},
+            {"duration_s": math.nan},
+            {"metrics": {"ttft_p99_ms": math.nan}},
+            {"valid": False},
+            {"valid": False, "invalid_reason": ""},
+            {"valid": True, "invalid_reason": "drifted"},
+        ],
+    )
+    def test_impossible_windows_are_refused(self, storage: Storage, changes: dict[str, Any]) -> None:
+        trial = stored_trial(storage)
+        with pytest.raises(InvalidRecord) as raised:
+            storage.add_measurement(a_measurement(trial.id, **changes))
+        assert_one_line(raised)
+        assert not storage.list_measurements(trial_id=trial.id)
+
+    @pytest.mark.parametrize("changes", [{"count": 0}, {"mean_ms": math.nan}, {"p99_ms": math.inf}, {"std_ms": -1.0}])
+    def test_an_empty_or_infinite_distribution_is_refused(self, storage: Storage, changes: dict[str, Any]) -> None:
+        trial = stored_trial(storage)
+        with pytest.raises(InvalidRecord):
+            storage.add_measurement(a_measurement(trial.id), [a_summary(**changes)])
+        assert not storage.list_measurements(trial_id=trial.id)
+
+    def test_invalid_windows_are_kept_with_their_reason(self, storage: Storage) -> None:
+        trial = stored_trial(storage)
+        born = storage.add_measurement(a_measurement(trial.id, valid=False, invalid_reason="recompiled"))
+        later = storage.add_measurement(a_measurement(trial.id, position=1))
+        marked = storage.invalidate_measurement(later.id, "drifted")
+        assert marked == replace(later, valid=False, invalid_reason="drifted")
+        assert list(storage.list_measurements(trial_id=trial.id)) == [born, marked]
+        with pytest.raises(NotFound):
+            storage.invalidate_measurement(MISSING, "drifted")
+        with pytest.raises(InvalidRecord):
+            storage.invalidate_measurement(later.id, "")
+
+    def test_measurements_are_listed_by_trial_number_round_position(self, storage: Storage) -> None:
+        study, other = stored_study(storage), storage.create_study(a_study(name="other"))
+        second, first = (storage.create_trial(a_trial(study.id, number)) for number in (1, 0))
+        foreign = storage.create_trial(a_trial(other.id))
+        storage.add_measurement(a_measurement(foreign.id))
+        for trial, round_, position in ((second, 0, 0), (first, 1, 0), (first, 0, 1), (first, 0, 0)):
+            storage.add_measurement(a_measurement(trial.id, round=round_, position=position))
+        order = [(m.trial_id, m.round, m.position) for m in storage.list_measurements(study_id=study.id)]
+        assert order == [(first.id, 0, 0), (first.id, 0, 1), (first.id, 1, 0), (second.id, 0, 0)]
+        assert [m.round for m in storage.list_measurements(trial_id=first.id)] == [0, 0, 1]
+        assert not storage.list_measurements(study_id=MISSING)
+
+    def test_exactly_one_id(self, storage: Storage) -> None:
+        for ids in ({}, {"trial_id": 1, "study_id": 1}):
+            with pytest.raises(ValueError, match="exactly one"):
+                storage.list_measurements(**ids)
+            with pytest.raises(ValueError, match="exactly one"):
+                storage.list_profiles(**ids)
+
+
+class ProfileContract:
+    def test_a_profile_comes_back_and_changes_in_the_named_fields(self, storage: Storage) -> None:
+        trial = stored_trial(storage)
+        stored = storage.add_profile(a_profile(trial.id))
+        assert stored.created_at > 0
+        assert replace(stored, id=0, created_at=0.0) == a_profile(trial.id)
+        updated = storage.update_profile(stored.id, status="bad", quality={"dropped_events": 4})
+        assert updated == replace(stored, status="bad", quality={"dropped_events": 4})
+        assert storage.update_profile(stored.id, summary={"kv_write_ms": 1.5}) == replace(updated, summary={"kv_write_ms": 1.5})
+        assert storage.update_profile(stored.id).summary == {"kv_write_ms": 1.5}
+        with pytest.raises(InvalidRecord):
+            storage.update_profile(stored.id, status="fine")
+        for status in (None, "bad"):
+            with pytest.raises(NotFound):
+                storage.update_profile(MISSING, status=status)
+
+    def test_a_capture_is_stored_once(self, storage: Storage) -> None:
+        trial = stored_trial(storage)
+        storage.add_profile(a_profile(trial.id))
+        storage.add_profile(a_profile(trial.id, phase="decode"))
+        with pytest.raises(Conflict):
+            storage.add_profile(a_profile(trial.id, size_bytes=1))
+
+    @pytest.mark.parametrize("changes", [{"phase": "lunch"}, {"size_bytes": -1}, {"status": "fine"}])
+    def test_impossible_profiles_are_refused(self, storage: Storage, changes: dict[str, Any]) -> None:
+        trial = stored_trial(storage)
+        with pytest.raises(InvalidRecord):
+            storage.add_profile(a_profile(trial.id, **changes))
+
+    def test_profiles_are_listed_by_trial_number(self, storage: Storage) -> None:
+        second, first = stored_trial(storage, 1), stored_trial(storage, 0)
+        profiles = [storage.add_profile(a_profile(trial.id, phase=phase)) for trial in (second, first) for phase in ("prefill", "decode")]
+        assert list(storage.list_profiles(study_id=first.study_id)) == [*profiles[2:], *profiles[:2]]
+        assert list(storage.list_profiles(trial_id=second.id)) == profiles[:2]
+        with pytest.raises(NotFound):
+            storage.add_profile(a_profile(MISSING))
+
+
+class VerdictContract:
+    def test_comparisons_are_replaced_as_a_whole(self, storage: Storage) -> None:
+        trial = stored_trial(storage)
+        study_id = trial.study_id
+        other = storage.create_study(a_study(name="other"))
+        kept = storage.replace_comparisons(other.id, [a_comparison(other.id)])
+        storage.replace_comparisons(study_id, [a_comparison(study_id, block_size=size) for size in (16, 32, 64)])
+        new = [a_comparison(study_id, block_size=128, baseline_trial_id=trial.id, details={"drift": 0.1}), a_comparison(study_id)]
+        stored = storage.replace_comparisons(study_id, new)
+        assert [replace(comparison, id=0, created_at=0.0) for comparison in stored] == new
+        assert all(comparison.id > 0 and comparison.created_at > 0 for comparison in stored)
+        assert list(storage.list_comparisons(study_id)) == list(stored)
+        assert list(storage.list_comparisons(other.id)) == list(kept)
+        assert list(storage.replace_comparisons(study_id, [])) == list(storage.list_comparisons(study_id)) == []
+
+    @pytest.mark.parametrize(
+        ("changes", "error"),
+        [
+            ({"verdict": "great"}, InvalidRecord),
+            ({"pairs": -1}, InvalidRecord),
+            ({"high": math.inf}, InvalidRecord),
+            ({"low": None}, InvalidRecord),
+            ({"study_id": MISSING}, InvalidRecord),
+            ({"candidate_trial_id": MISSING}, NotFound),
+        ],
+    )
+    def test_a_refused_replacement_leaves_the_old_ones(self, storage: Storage, changes: dict[str, Any], error: type[Exception]) -> None:
+        study = stored_study(storage)
+        before = storage.replace_comparisons(study.id, [a_comparison(study.id)])
+        with pytest.raises(error) as raised:
+            storage.replace_comparisons(study.id, [a_comparison(study.id), replace(a_comparison(study.id), **changes)])
+        assert_one_line(raised)
+        assert list(storage.list_comparisons(study.id)) == list(before)
+
+    def test_inconclusive_needs_no_interval(self, storage: Storage) -> None:
+        study = stored_study(storage)
+        [stored] = storage.replace_comparisons(
+            study.id, [a_comparison(study.id, verdict="inconclusive", ratio=None, low=None, high=None, pairs=0)]
+        )
+        assert (stored.ratio, stored.low, stored.high) == (None, None, None)
+
+    def test_a_recommendation_comes_back(self, storage: Storage) -> None:
+        study = stored_study(storage)
+        stored = storage.add_recommendation(a_recommendation(study.id))
+        assert stored.created_at > 0
+        assert replace(stored, id=0, created_at=0.0) == a_recommendation(study.id)
+        assert storage.get_recommendation(stored.id) == stored
+
+    @pytest.mark.parametrize(
+        ("changes", "error"),
+        [
+            ({"study_id": MISSING}, NotFound),
+            ({"workload_hash": "nope"}, NotFound),
+            ({"status": "maybe"}, InvalidRecord),
+            ({"device_count": 0}, InvalidRecord),
+        ],
+    )
+    def test_impossible_recommendations_are_refused(self, storage: Storage, changes: dict[str, Any], error: type[Exception]) -> None:
+        study = stored_study(storage)
+        with pytest.raises(error):
+            storage.add_recommendation(replace(a_recommendation(study.id), **changes))
+        assert not storage.list_recommendations()
+
+    def test_recommendations_are_listed_newest_first_and_filtered(self, storage: Storage) -> None:
+        study, other = stored_study(storage), storage.create_study(a_study(name="other"))
+        for place, (study_id, model, accelerator) in enumerate(
+            [(study.id, "m1", "cpu"), (study.id, "m1", "TPU v6e-4"), (other.id, "m2", "cpu"), (study.id, "m2", "cpu")]
+        ):
+            given = a_recommendation(study_id, model=model, accelerator=accelerator, created_at=10.0 + place, body={"place": place})
+            storage.add_recommendation(given)
+
+        def places(**filters: Any) -> list[int]:
+            return [found.body["place"] for found in storage.list_recommendations(**filters)]
+
+        assert places() == [3, 2, 1, 0]
+        assert places(study_id=study.id) == [3, 1, 0]
+        assert places(model="m2") == [3, 2]
+        assert places(model="m1", accelerator="cpu") == [0]
+        assert places(limit=2, offset=1) == [2, 1]
+        withdrawn = storage.mark_recommendation(storage.list_recommendations()[1].id, published=False)
+        assert withdrawn.withdrawn_at is not None
+        assert places() == [3, 1, 0]
+        assert places(include_withdrawn=True) == [3, 2, 1, 0]
+
+    def test_publishing_and_withdrawing(self, storage: Storage) -> None:
+        study = stored_study(storage)
+        fresh = storage.add_recommendation(a_recommendation(study.id))
+        assert (fresh.published_at, fresh.withdrawn_at) == (None, None)
+        published = storage.mark_recommendation(fresh.id, published=True)
+        assert published.published_at is not None
+        assert storage.mark_recommendation(fresh.id, published=True) == published
+        withdrawn = storage.mark_recommendation(fresh.id, published=False)
+        assert withdrawn.withdrawn_at is not None
+        assert withdrawn.withdrawn_at >= published.published_at
+        assert storage.mark_recommendation(fresh.id, published=False) == withdrawn
+        assert storage.mark_recommendation(fresh.id, published=True) == published
+        with pytest.raises(NotFound):
+            storage.mark_recommendation(MISSING, published=True)
+        with pytest.raises(NotFound):
+            storage.get_recommendation(MISSING)
+
+
+class DatabaseContract:
+    def test_check_describes_a_healthy_database(self, storage: Storage) -> None:
+        answer = storage.check()
+        assert set(answer) == {"url", "dialect", "revision", "head", "ok"}
+        assert answer["ok"] is True
+        assert answer["revision"] == answer["head"]
+
+    def test_close_is_idempotent(self, storage: Storage) -> None:
+        storage.close()
+        storage.close()
+
+    def test_a_rejected_call_leaves_the_storage_usable(self, storage: Storage) -> None:
+        trial = stored_trial(storage)
+        for _ in range(40):  # more than the pool holds: a leaked connection would show
+            with pytest.raises(Conflict):
+                storage.finish_trial(trial.id, TrialState.COMPLETE)
+            with pytest.raises(Conflict):
+                storage.create_trial(a_trial(trial.study_id))
+        assert storage.start_trial(trial.id).state is TrialState.RUNNING
+
+
+class StorageContract(
+    StudyContract, ContentContract, TrialContract, GateContract, MeasurementContract, ProfileContract, VerdictContract, DatabaseContract
+):
+    """Everything that storage.base.Storage promises to one caller; tests/storage/test_concurrency.py has what it promises to several."""

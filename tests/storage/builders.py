@@ -1,0 +1,130 @@
+"""Small valid records for tests; every field can be replaced by keyword."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from storage.base import Storage
+from storage.records import (
+    Comparison,
+    Environment,
+    Measurement,
+    Profile,
+    Recommendation,
+    RequestsSummary,
+    Study,
+    Trial,
+    Workload,
+)
+
+WORKLOAD_HASH = "a" * 64
+FINGERPRINT = "e" * 64
+
+
+def a_study(**changes: Any) -> Study:
+    values: dict[str, Any] = {"name": "first", "model": "tiny-qwen3", "config": {"trials": 4}, "objective": "output_token_throughput"}
+    return Study(**values | changes)
+
+
+def a_workload(**changes: Any) -> Workload:
+    values: dict[str, Any] = {"content_hash": WORKLOAD_HASH, "name": "chat", "spec": {"seed": 0}, "summary": {"requests": 12}}
+    return Workload(**values | changes)
+
+
+def an_environment(**changes: Any) -> Environment:
+    values: dict[str, Any] = {
+        "fingerprint": FINGERPRINT,
+        "platform": "cpu",
+        "accelerator": "cpu x86_64",
+        "device_count": 1,
+        "versions": {"jax": "0.11.2"},
+    }
+    return Environment(**values | changes)
+
+
+def a_trial(study_id: int, number: int = 0, **changes: Any) -> Trial:
+    values: dict[str, Any] = {
+        "study_id": study_id,
+        "number": number,
+        "arm": "default",
+        "block_size": 32,
+        "max_num_batched_tokens": 256,
+        "requested": {"block_size": 32},
+        "workload_hash": WORKLOAD_HASH,
+    }
+    return Trial(**values | changes)
+
+
+def a_measurement(trial_id: int, **changes: Any) -> Measurement:
+    values: dict[str, Any] = {
+        "trial_id": trial_id,
+        "round": 0,
+        "position": 0,
+        "started_at": 1000.0,
+        "duration_s": 0.5,
+        "metrics": {"ttft_p99_ms": 12.5},
+    }
+    return Measurement(**values | changes)
+
+
+def a_summary(metric: str = "ttft", **changes: Any) -> RequestsSummary:
+    names = ("mean_ms", "std_ms", "p50_ms", "p90_ms", "p95_ms", "p99_ms", "max_ms")
+    values: dict[str, Any] = {"measurement_id": 0, "metric": metric, "count": 12}
+    values |= {name: 1.5 + place for place, name in enumerate(names)}
+    return RequestsSummary(**values | changes)
+
+
+def a_profile(trial_id: int, **changes: Any) -> Profile:
+    values: dict[str, Any] = {
+        "trial_id": trial_id,
+        "logdir": "tuner-profiles",
+        "run": "first/trial-0",
+        "session": "s1",
+        "host": "h",
+        "phase": "all",
+        "size_bytes": 5 * 2**30,  # beyond 32 bits
+    }
+    return Profile(**values | changes)
+
+
+def a_comparison(study_id: int, **changes: Any) -> Comparison:
+    values: dict[str, Any] = {
+        "study_id": study_id,
+        "metric": "step_time",
+        "block_size": 32,
+        "max_num_batched_tokens": 256,
+        "verdict": "better",
+        "pairs": 8,
+        "ratio": 1.05,
+        "low": 1.03,
+        "high": 1.07,
+    }
+    return Comparison(**values | changes)
+
+
+def a_recommendation(study_id: int, **changes: Any) -> Recommendation:
+    values: dict[str, Any] = {
+        "study_id": study_id,
+        "status": "recommended",
+        "model": "tiny-qwen3",
+        "accelerator": "cpu x86_64",
+        "device_count": 1,
+        "workload_hash": WORKLOAD_HASH,
+        "objective": "output_token_throughput",
+        "body": {"vllm_args": ["--block-size", "32"]},
+    }
+    return Recommendation(**values | changes)
+
+
+def stored_study(storage: Storage, **changes: Any) -> Study:
+    """A stored study, with the workload and the environment that its trials refer to."""
+    storage.put_workload(a_workload())
+    storage.put_environment(an_environment())
+    return storage.create_study(a_study(**changes))
+
+
+def stored_trial(storage: Storage, number: int = 0, **changes: Any) -> Trial:
+    """A stored trial; its study is the one named "first", made where it is missing."""
+    existing = storage.list_studies()
+    study = existing[0] if existing else stored_study(storage)
+    return storage.create_trial(a_trial(study.id, number, **changes))

@@ -2,7 +2,7 @@
 
 `Launcher.open()` costs seconds to minutes; `EngineSession.measure()` costs one workload. Implementations: `local` (our own engine host),
 `serve` (`vllm serve` + `vllm bench serve`), `table` (a CSV of measured configurations), `ray`. All of them pass
-tests/conformance/launchers.py.
+tests/conformance/launcher_contract.py.
 """
 
 from __future__ import annotations

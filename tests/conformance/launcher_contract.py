@@ -1,0 +1,155 @@
+"""The launcher contract as tests (tuner/launchers/base.py).
+
+A subclass provides the fixtures `launcher`, `settings` (cold settings that start), `impossible_settings` (that do not), `live` (two live
+settings that do different things: the second has the smaller chunk budget) and `plan`. Where starting an engine is dear, it overrides
+`session` with a wider scope; the tests that end a session open their own.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Iterator
+from dataclasses import fields, replace
+from pathlib import Path
+
+import pytest
+
+from storage.records import Environment
+from tuner.errors import BadInput, EngineLost, FailureClass, TrialFailed
+from tuner.launchers.base import EngineSession, EngineSettings, Launcher, LiveSettings, LoadPlan, WindowResult
+from tuner.metrics import window_metrics
+
+TIMEOUT_S = 120.0
+
+
+def assert_plausible(window: WindowResult, plan: LoadPlan) -> None:
+    """Every request of the plan once and complete, or none where the launcher reports metrics itself; nothing else about the numbers."""
+    assert 0 < window.duration_s < TIMEOUT_S
+    assert abs(time.time() - window.started_at) < TIMEOUT_S
+    metrics = window_metrics(window).metrics
+    assert metrics
+    assert all(map(math.isfinite, metrics.values()))
+    if window.requests:
+        assert [record.request_id for record in window.requests] == [request.request_id for request in plan.requests]
+        for record, request in zip(window.requests, plan.requests, strict=True):
+            assert record.error is None
+            assert record.prompt_tokens == len(request.prompt_token_ids)
+            assert len(record.token_times_s) == request.max_tokens
+            assert record.planned_s <= record.sent_s <= record.token_times_s[0]
+    else:
+        assert window.reported_metrics
+    assert all(step.duration_s > 0 and 0 <= step.scheduled_tokens <= step.padded_tokens for step in window.steps)
+
+
+class LauncherContract:
+    @pytest.fixture
+    def session(self, launcher: Launcher, settings: EngineSettings) -> Iterator[EngineSession]:
+        opened = launcher.open(settings, TIMEOUT_S)
+        yield opened
+        opened.close()
+
+    def test_it_says_what_is_live(self, launcher: Launcher) -> None:
+        assert launcher.name
+        assert launcher.live_fields <= {item.name for item in fields(LiveSettings)}
+
+    def test_the_report_names_the_engine_and_where_it_runs(self, session: EngineSession, settings: EngineSettings) -> None:
+        report = session.report
+        assert report.start_s >= 0
+        assert report.effective["block_size"] == settings.block_size
+        assert report.effective["max_num_batched_tokens"] == settings.max_num_batched_tokens
+        environment = Environment(**report.environment)
+        assert len(environment.fingerprint) == 64
+        assert environment.device_count >= 1
+
+    def test_a_window_is_plausible_after_warm_up_and_compiles_nothing(
+        self, session: EngineSession, live: tuple[LiveSettings, LiveSettings], plan: LoadPlan
+    ) -> None:
+        for setting in live:
+            warmed = session.warm_up(setting, plan, TIMEOUT_S)
+            assert warmed["seconds"] >= 0
+            assert warmed["compilations"] >= 0
+        for setting in (*live, live[0]):
+            window = session.measure(setting, plan, TIMEOUT_S)
+            assert window.compilations == 0
+            assert_plausible(window, plan)
+
+    def test_live_settings_are_applied(self, session: EngineSession, live: tuple[LiveSettings, LiveSettings], plan: LoadPlan) -> None:
+        large, small = live
+        assert small.max_num_batched_tokens < large.max_num_batched_tokens
+        windows = [session.measure(setting, plan, TIMEOUT_S) for setting in live]
+        for setting, window in zip(live, windows, strict=True):
+            assert all(step.scheduled_tokens <= setting.max_num_batched_tokens for step in window.steps)
+        if windows[0].steps:
+            assert max(step.scheduled_tokens for step in windows[0].steps) > small.max_num_batched_tokens
+        else:
+            assert window_metrics(windows[0]).metrics != window_metrics(windows[1]).metrics
+
+    def test_an_unknown_arm_is_refused_and_the_engine_lives_on(
+        self, session: EngineSession, live: tuple[LiveSettings, LiveSettings], plan: LoadPlan
+    ) -> None:
+        with pytest.raises((BadInput, TrialFailed), match="arm") as caught:
+            session.measure(replace(live[0], arm="sideways"), plan, TIMEOUT_S)
+        assert "\n" not in str(caught.value)
+        assert_plausible(session.measure(live[0], plan, TIMEOUT_S), plan)
+
+    def test_a_budget_above_the_compiled_maximum_is_refused_and_the_engine_lives_on(
+        self, session: EngineSession, settings: EngineSettings, live: tuple[LiveSettings, LiveSettings], plan: LoadPlan
+    ) -> None:
+        too_much = replace(live[0], max_num_batched_tokens=2 * settings.max_num_batched_tokens)
+        with pytest.raises(TrialFailed) as caught:
+            session.measure(too_much, plan, TIMEOUT_S)
+        assert caught.value.failure is FailureClass.INVALID_CONFIG
+        assert_plausible(session.measure(live[0], plan, TIMEOUT_S), plan)
+
+    def test_a_profile_is_in_tensorboards_layout_or_absent(
+        self, session: EngineSession, live: tuple[LiveSettings, LiveSettings], plan: LoadPlan, tmp_path: Path
+    ) -> None:
+        for capture in session.profile(live[0], plan, tmp_path, "run", "session", TIMEOUT_S):
+            assert capture.path.parent == tmp_path / "run" / "plugins" / "profile" / "session"
+            assert capture.path.stat().st_size == capture.size_bytes > 0
+        assert_plausible(session.measure(live[0], plan, TIMEOUT_S), plan)
+
+    def test_settings_that_cannot_start_fail_typed_and_the_launcher_lives_on(
+        self, launcher: Launcher, settings: EngineSettings, impossible_settings: EngineSettings
+    ) -> None:
+        with pytest.raises((BadInput, TrialFailed)) as caught:
+            launcher.open(impossible_settings, TIMEOUT_S)
+        assert "\n" not in str(caught.value)
+        launcher.open(settings, TIMEOUT_S).close()
+
+    def test_a_measurement_over_its_time_fails_as_a_time_out(
+        self, launcher: Launcher, settings: EngineSettings, live: tuple[LiveSettings, LiveSettings], plan: LoadPlan
+    ) -> None:
+        session = launcher.open(settings, TIMEOUT_S)
+        try:
+            with pytest.raises(TrialFailed) as caught:
+                session.measure(live[0], plan, timeout_s=0.001)
+            assert caught.value.failure is FailureClass.TIMEOUT
+        finally:
+            session.close()
+
+    def test_a_closed_session_is_lost_and_closing_again_is_harmless(
+        self, launcher: Launcher, settings: EngineSettings, live: tuple[LiveSettings, LiveSettings], plan: LoadPlan, tmp_path: Path
+    ) -> None:
+        session = launcher.open(settings, TIMEOUT_S)
+        session.close()
+        session.close()
+        with pytest.raises(EngineLost):
+            session.measure(live[0], plan, TIMEOUT_S)
+        with pytest.raises(EngineLost):
+            session.warm_up(live[0], plan, TIMEOUT_S)
+        with pytest.raises(EngineLost):
+            session.profile(live[0], plan, tmp_path, "run", "session", TIMEOUT_S)
+
+    def test_another_session_can_follow(self, launcher: Launcher, settings: EngineSettings) -> None:
+        for _ in range(2):
+            session = launcher.open(settings, TIMEOUT_S)
+            assert session.report.effective["block_size"] == settings.block_size
+            session.close()
+
+    def test_a_launcher_may_be_closed_twice(self, launcher: Launcher, settings: EngineSettings) -> None:
+        launcher.open(settings, TIMEOUT_S).close()
+        launcher.close()
+        launcher.close()
+        assert launcher.name

@@ -1,0 +1,165 @@
+"""The `table` launcher: a CSV of measured configurations as the engine, so that a search runs without one and can be judged.
+
+The columns are settings (`block_size`, `max_num_batched_tokens`, `arm`, and any further field of EngineSettings), metrics of the catalogue,
+`start_s` and `measure_s` (accounted in a virtual clock, never slept) and `error_class` for configurations that fail; see table_files.py.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import override
+
+from tuner.engine.environment import fingerprint
+from tuner.errors import BadInput, EngineLost, FailureClass, TrialFailed
+from tuner.launchers.base import ARMS, CaptureResult, EngineSession, EngineSettings, Json, LiveSettings, LoadPlan, StartReport, WindowResult
+from tuner.launchers.measured_table import NO_NOISE, Configuration, MeasuredTable, Noise, Value, describe
+from tuner.launchers.table_files import read_csv
+from tuner.metric_catalog import metric_info
+
+LIVE_COLUMNS = frozenset({"arm", "max_num_batched_tokens", "max_num_seqs"})
+REQUIRED_COLUMNS = ("block_size", "max_num_batched_tokens", "arm")
+_START_FAILURES = frozenset({FailureClass.STARTUP, FailureClass.OUT_OF_MEMORY, FailureClass.INVALID_CONFIG, FailureClass.TIMEOUT})
+
+
+@dataclass
+class VirtualClock:
+    """The time that the table says has passed, in seconds."""
+
+    now_s: float = 0.0
+
+    def advance(self, seconds: float, timeout_s: float, what: str) -> None:
+        """Raises TrialFailed (TIMEOUT), after `timeout_s` have passed, for what takes longer than that."""
+        self.now_s += min(seconds, timeout_s)
+        if seconds > timeout_s:
+            raise TrialFailed(FailureClass.TIMEOUT, f"{what} takes {seconds:g} s by the table, more than the time-out of {timeout_s:g} s")
+
+
+class TableLauncher:
+    """Answers from a CSV. `seed` fixes the noise: the n-th measurement of a configuration is the same in every run."""
+
+    name = "table"
+    live_fields = LIVE_COLUMNS
+
+    def __init__(self, path: Path, *, noise: Noise = NO_NOISE, seed: int = 0) -> None:
+        self.table = read_csv(path)
+        self.clock = VirtualClock()
+        self._noise = noise
+        self._seed = seed
+        self._measured: Counter[str] = Counter()
+        _check_columns(self.table)
+
+    def open(self, settings: EngineSettings, timeout_s: float) -> TableSession:
+        """Raises BadInput for cold settings that are not in the table, TrialFailed where all configurations under them fail to start."""
+        cold = {name: getattr(settings, name) for name in self.table.parameters if name not in LIVE_COLUMNS}
+        rows = [row for row in self.table.configurations if all(row.params[name] == value for name, value in cold.items())]
+        if not rows:
+            nearest = {name: value for name, value in self.table.nearest(cold).params.items() if name in cold}
+            raise BadInput(f"table {self.table.name} has no engine with {describe(cold)}; the nearest is {describe(nearest)}")
+        start_s = max(row.start_s for row in rows)
+        self.clock.advance(start_s, timeout_s, f"starting {describe(cold)}")
+        if all(row.failure in _START_FAILURES for row in rows):
+            raise _failed(rows[0])
+        return TableSession(self, settings, cold, start_s)
+
+    def close(self) -> None:
+        """Nothing to release."""
+
+    def sample(self, params: dict[str, Value]) -> Json:
+        """The metrics of the next measurement of a configuration that does not fail."""
+        nth = self._measured[describe(params)]
+        self._measured[describe(params)] += 1
+        return dict(self.table.evaluate(params, self._seed + nth * 2**32, self._noise).values)
+
+
+class TableSession(EngineSession):
+    """One engine of the table; see launchers.base.EngineSession. Ends like a real one when a configuration crashes it."""
+
+    def __init__(self, launcher: TableLauncher, settings: EngineSettings, cold: dict[str, Value], start_s: float) -> None:
+        self._launcher = launcher
+        self._settings = settings
+        self._cold = cold
+        self._lost: str | None = None
+        found = {"platform": "table", "accelerator": f"table {launcher.table.name}", "device_count": 1, "versions": {}, "details": {}}
+        environment = {"fingerprint": fingerprint(found), **found}
+        effective = {"max_num_batched_tokens": settings.max_num_batched_tokens, "max_num_seqs": settings.max_num_seqs, **cold}
+        self._report = StartReport(effective, environment, start_s)
+
+    @property
+    @override
+    def report(self) -> StartReport:
+        return self._report
+
+    @override
+    def warm_up(self, live: LiveSettings, plan: LoadPlan, timeout_s: float) -> Json:
+        self._configuration(live)
+        return {"seconds": 0.0, "compilations": 0}
+
+    @override
+    def measure(self, live: LiveSettings, plan: LoadPlan, timeout_s: float) -> WindowResult:
+        """`reported_metrics` holds the table's metrics; there are no requests and no steps. Raises TrialFailed, EngineLost, BadInput."""
+        configuration = self._configuration(live)
+        started_at = time.time()
+        clock = self._launcher.clock
+        clock.advance(configuration.measure_s, timeout_s, f"measuring {describe(configuration.params)}")
+        if configuration.failure:
+            error = _failed(configuration)
+            if isinstance(error, EngineLost):
+                self._lost = str(error)
+            raise error
+        return WindowResult(
+            requests=(),
+            steps=(),
+            started_at=started_at,
+            duration_s=configuration.measure_s,
+            reported_metrics=self._launcher.sample(configuration.params),
+            details={"table": self._launcher.table.name, "virtual_time_s": clock.now_s, "content_hash": plan.content_hash},
+        )
+
+    @override
+    def profile(
+        self, live: LiveSettings, plan: LoadPlan, logdir: Path, run: str, session: str, timeout_s: float
+    ) -> Sequence[CaptureResult]:
+        """A table has no profiles."""
+        self._configuration(live)
+        return ()
+
+    @override
+    def close(self) -> None:
+        self._lost = self._lost or "the session was closed"
+
+    def _configuration(self, live: LiveSettings) -> Configuration:
+        if self._lost is not None:
+            raise EngineLost(FailureClass.ENGINE_CRASH, f"this engine is gone: {self._lost}")
+        if live.arm not in ARMS:
+            raise TrialFailed(FailureClass.INVALID_CONFIG, f"arm must be one of {', '.join(ARMS)}, got {live.arm!r}")
+        budget, maximum = live.max_num_batched_tokens, self._settings.max_num_batched_tokens
+        if budget > maximum:
+            raise TrialFailed(FailureClass.INVALID_CONFIG, f"max_num_batched_tokens {budget} is above the engine's maximum of {maximum}")
+        asked: dict[str, Value] = {
+            "arm": live.arm,
+            "max_num_batched_tokens": budget,
+            "max_num_seqs": live.max_num_seqs or self._settings.max_num_seqs,
+            **self._cold,
+        }
+        return self._launcher.table.find({name: asked[name] for name in self._launcher.table.parameters})
+
+
+def _check_columns(table: MeasuredTable) -> None:
+    if missing := [name for name in REQUIRED_COLUMNS if name not in table.parameters]:
+        raise BadInput(f"table {table.name} has no column {missing[0]}; the table launcher needs {', '.join(REQUIRED_COLUMNS)}")
+    known = LIVE_COLUMNS | {item.name for item in fields(EngineSettings)}
+    if unknown := [name for name in table.parameters if name not in known]:
+        raise BadInput(f"table {table.name}: column {unknown[0]!r} is neither a setting nor a metric; remove it or mend its name")
+    for metric in table.directions:
+        metric_info(metric)
+
+
+def _failed(configuration: Configuration) -> TrialFailed:
+    failure = configuration.failure or FailureClass.INTERNAL
+    message = f"{describe(configuration.params)}: {configuration.message or f'fails with {failure} by the table'}"
+    kind = EngineLost if failure is FailureClass.ENGINE_CRASH else TrialFailed
+    return kind(failure, message, log_excerpt=configuration.message)

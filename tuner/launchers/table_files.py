@@ -1,0 +1,182 @@
+"""Reading tables of measured configurations. Everything that cannot be read is BadInput naming the file, the line and the column."""
+
+from __future__ import annotations
+
+import csv
+import gzip
+import json
+import math
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from tuner.errors import BadInput, FailureClass
+from tuner.launchers.measured_table import Configuration, MeasuredTable, Value, describe
+from tuner.metric_catalog import CATALOG, Direction
+
+COST_COLUMNS = ("start_s", "measure_s")
+ERROR_CLASS = "error_class"
+ERROR_MESSAGE = "error_message"
+
+# Kernel Tuner's words for a configuration that gave no time.
+_KERNEL_TUNER_FAILURES = {
+    "InvalidConfig": FailureClass.INVALID_CONFIG,
+    "CompilationFailedConfig": FailureClass.STARTUP,
+    "RuntimeFailedConfig": FailureClass.ENGINE_CRASH,
+}
+
+
+@dataclass
+class _Row:
+    """What was found for one configuration so far; repeated lines add samples."""
+
+    params: dict[str, Value]
+    samples: dict[str, list[float]] = field(default_factory=dict)
+    costs: dict[str, float] = field(default_factory=dict)
+    failure: FailureClass | None = None
+    message: str = ""
+
+
+def load_table(path: Path) -> MeasuredTable:
+    """A .csv, or benchmark_hub's .json or .json.gz. Raises BadInput."""
+    if path.name.endswith((".json", ".json.gz")):
+        return read_benchmark_hub(path)
+    return read_csv(path)
+
+
+def read_csv(path: Path) -> MeasuredTable:
+    """A CSV with a header.
+
+    A column that ends in + or - is a metric to be maximised or minimised (timm/moot's convention; the sign is dropped), as is one named
+    like a metric of the catalogue. `error_class` marks a configuration that fails, with any `error_message`; its metrics may be empty.
+    `start_s` and `measure_s` are what a trial costs (default 0 and 1 s). Every other column is a parameter. Lines with equal parameters
+    are repeated measurements of one configuration.
+    """
+    try:
+        with path.open(encoding="utf-8", newline="") as file:
+            lines = list(csv.reader(file))
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise BadInput(f"table {path} cannot be read: {getattr(error, 'strerror', None) or error}") from error
+    header = [name.strip() for name in lines[0]] if lines else []
+    directions = _metric_columns(header)
+    reserved = {*COST_COLUMNS, ERROR_CLASS, ERROR_MESSAGE}
+    parameters = tuple(name for name in header if name not in reserved and name not in directions)
+    names = {column: column.rstrip("+-") for column in directions}
+    every_name = [*parameters, *names.values(), *(name for name in header if name in reserved)]
+    if len(set(every_name)) < len(header) or "" in every_name or not parameters or not directions:
+        raise BadInput(
+            f"table {path}: the header needs distinct names, at least one parameter and at least one metric "
+            "(a name ending in + or -, or a metric such as total_token_throughput)"
+        )
+    rows: dict[tuple[Value, ...], _Row] = {}
+    for number, line in enumerate(lines[1:], start=2):
+        if not line:
+            continue
+        if len(line) != len(header):
+            raise BadInput(f"table {path}:{number}: {len(line)} cells, the header has {len(header)}")
+        cells = dict(zip(header, (cell.strip() for cell in line), strict=True))
+        _add_line(rows, parameters, [*directions], cells, f"table {path}:{number}")
+    if not rows:
+        raise BadInput(f"table {path} has a header and no line; add one line per configuration")
+    return MeasuredTable(
+        path.name,
+        parameters,
+        {names[column]: direction for column, direction in directions.items()},
+        tuple(_configuration(row, names) for row in rows.values()),
+    )
+
+
+def read_benchmark_hub(path: Path) -> MeasuredTable:
+    """Kernel Tuner's brute-force cache (AutoTuningAssociation/benchmark_hub): repeated times (ms), compile time as start cost, failures."""
+    try:
+        raw = gzip.decompress(path.read_bytes()) if path.suffix == ".gz" else path.read_bytes()
+        data = json.loads(raw)
+        metric, parameters = str(data["objective"]), tuple(data["tune_params_keys"])
+        configurations = tuple(_hub_configuration(entry, parameters, metric) for entry in data["cache"].values())
+        return MeasuredTable(path.name, parameters, {metric: Direction.MINIMIZE}, configurations)
+    except (OSError, EOFError, ValueError, KeyError, TypeError, AttributeError) as error:
+        reason = f"the key {error} is missing" if isinstance(error, KeyError) else str(error)
+        raise BadInput(f"table {path} is not a benchmark_hub cache file: {reason}") from error
+
+
+def _metric_columns(header: list[str]) -> dict[str, Direction]:
+    """Column as it stands in the file -> direction."""
+    directions = {}
+    for column in header:
+        if column.endswith("+"):
+            directions[column] = Direction.MAXIMIZE
+        elif column.endswith("-"):
+            directions[column] = Direction.MINIMIZE
+        elif column in CATALOG:
+            directions[column] = CATALOG[column].direction
+    return directions
+
+
+def _add_line(
+    rows: dict[tuple[Value, ...], _Row], parameters: tuple[str, ...], metrics: list[str], cells: Mapping[str, str], where: str
+) -> None:
+    params = {name: _value(cells[name]) for name in parameters}
+    key = tuple(params.values())
+    new = key not in rows
+    row = rows.setdefault(key, _Row(params))
+    failure = _failure(cells.get(ERROR_CLASS, ""), where)
+    if not new and (failure or row.failure):
+        raise BadInput(f"{where}: {describe(params)} is there twice and fails; keep one line for it")
+    row.failure, row.message = failure, cells.get(ERROR_MESSAGE, "")
+    for column in COST_COLUMNS:
+        if cells.get(column):
+            row.costs[column] = _number(cells[column], column, where)
+            if row.costs[column] < 0:
+                raise BadInput(f"{where}: {column} is {cells[column]}, it must be 0 or more seconds")
+    if failure is None:
+        for column in metrics:
+            row.samples.setdefault(column, []).append(_number(cells[column], column, where))
+
+
+def _configuration(row: _Row, names: Mapping[str, str]) -> Configuration:
+    samples = {names[column]: tuple(values) for column, values in row.samples.items()}
+    return Configuration(row.params, samples, row.costs.get("start_s", 0.0), row.costs.get("measure_s", 1.0), row.failure, row.message)
+
+
+def _hub_configuration(entry: Mapping[str, Any], parameters: tuple[str, ...], metric: str) -> Configuration:
+    outcome = entry[metric]
+    failure = _KERNEL_TUNER_FAILURES.get(outcome, FailureClass.INTERNAL) if isinstance(outcome, str) else None
+    return Configuration(
+        params={name: entry[name] for name in parameters},
+        samples={} if failure else {metric: tuple(float(time) for time in entry.get("times", [outcome]))},
+        start_s=entry["compile_time"] / 1000,
+        measure_s=(entry["verification_time"] + entry["benchmark_time"]) / 1000,
+        failure=failure,
+        message=outcome if failure else "",
+    )
+
+
+def _failure(word: str, where: str) -> FailureClass | None:
+    if not word:
+        return None
+    try:
+        return FailureClass(word)
+    except ValueError:
+        raise BadInput(f"{where}: {ERROR_CLASS} {word!r} is unknown; use one of {', '.join(FailureClass)}") from None
+
+
+def _number(cell: str, column: str, where: str) -> float:
+    try:
+        number = float(cell)
+    except ValueError:
+        number = math.nan
+    if not math.isfinite(number):
+        raise BadInput(f"{where}: {column} is {cell!r}, which is not a number; mark a failed configuration with {ERROR_CLASS}")
+    return number
+
+
+def _value(cell: str) -> Value:
+    if re.fullmatch(r"[+-]?\d{1,18}", cell, re.ASCII):
+        return int(cell)
+    try:
+        number = float(cell)
+    except ValueError:
+        return cell
+    return number if math.isfinite(number) else cell

@@ -83,9 +83,13 @@ def test_bad_slos_are_refused_in_one_line(text: str) -> None:
 @given(st.text(max_size=30))
 def test_any_text_is_an_slo_or_bad_input(text: str) -> None:
     try:
-        assert math.isfinite(parse_slo(text).limit)
+        limit = parse_slo(text).limit
     except BadInput as error:
-        assert len(str(error).splitlines()) == 1
+        message = str(error)
+    else:
+        message = "fine"
+        assert math.isfinite(limit)
+    assert len(message.splitlines()) == 1
 
 
 @settings(max_examples=100)

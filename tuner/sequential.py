@@ -1,0 +1,82 @@
+"""Looking after every round without paying for it in false findings. Pure.
+
+A rule that looks at the data after each round and stops as soon as an interval excludes "no difference" would be wrong far more often
+than its confidence says. `LookPlan` therefore shrinks the level of each single look so that the whole sequence of intervals, over all
+planned looks, covers the truth together with the stated confidence. The intervals then stay honest at any stopping time that the plan
+contains, whatever made the run stop there (a verdict, the clock, a lost engine, racing).
+
+How: at the look after n rounds an interval has the level c * n / last. The constant c is the quantile of min over looks of
+p(n) * last / n, where p(n) is the two-sided p-value of Student's t of the first n of independent normal differences; it is found by
+simulation with a fixed seed, so it is exact for normal differences up to Monte Carlo error and knows the tiny degrees of freedom of early
+looks, which the textbook boundaries (Pocock; O'Brien and Fleming; Lan and DeMets, Biometrika 1983), made for known variance, do not.
+
+Why weights n / last: an equal level at each look (Pocock) stops earliest, weights that favour the end (O'Brien-Fleming) have the most
+power. Simulated for looks after each of rounds 3..16, a 3 % effect and 2 % noise per window, power and mean rounds: equal 0.90 and 9.7;
+n / last 0.93 and 9.8; (n / last)^3 0.96 and 10.6; an uncorrected rule would have been wrong in 22 % of A/A cells (all printed by
+bench/null_and_power.py). An anytime-valid confidence sequence would allow any number of rounds and pays for it with intervals too wide
+for a dozen.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import lru_cache
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tuner.errors import BadInput
+from tuner.student import two_sided_p
+
+_SIMULATIONS = 100_000
+_MIN_TAIL = 20  # simulated minima below a quantile that is to be believed
+_SEED = 19878
+
+
+@dataclass(frozen=True)
+class LookPlan:
+    """Looks after each round from `first` to `last`. `LookPlan.single(n)` is the plan of one look at the end: no correction."""
+
+    first: int = 3
+    last: int = 16
+
+    def __post_init__(self) -> None:
+        if not 2 <= self.first <= self.last:
+            raise BadInput(f"rounds: the first look ({self.first}) must be after 2 rounds or more and not after the last ({self.last})")
+
+    @classmethod
+    def single(cls, rounds: int) -> LookPlan:
+        """One look, after `rounds` rounds. Raises BadInput below 2."""
+        return cls(rounds, rounds)
+
+    def level_at(self, rounds: int, level: float) -> float:
+        """The level (1 - confidence) of the interval after `rounds` rounds so that all planned looks together keep `level`.
+
+        Rounds beyond the plan use the last look's level. Raises ValueError before the first look: there is no interval yet.
+        """
+        if rounds < self.first:
+            raise ValueError(f"{rounds} rounds are before the first look at {self.first}")
+        if self.first == self.last:
+            return level
+        return _constant(self.first, self.last, level) * min(rounds, self.last) / self.last
+
+
+@lru_cache(maxsize=4096)
+def _constant(first: int, last: int, level: float) -> float:
+    """c for an overall `level`. Where the simulation runs out of tail, Bonferroni's bound, which always holds, takes over."""
+    below = int(level * _SIMULATIONS)
+    simulated = float(_null_minima(first, last)[below]) if below >= _MIN_TAIL else 0.0
+    looks = np.arange(first, last + 1)
+    return max(simulated, level / float(np.sum(looks / last)))
+
+
+@lru_cache(maxsize=32)
+def _null_minima(first: int, last: int) -> NDArray[np.float64]:
+    """[_SIMULATIONS] sorted minima of p(n) * last / n over the looks, under no difference."""
+    noise = np.random.default_rng(_SEED).standard_normal((_SIMULATIONS, last))
+    smallest = np.full(_SIMULATIONS, np.inf)
+    for rounds in range(first, last + 1):
+        seen = noise[:, :rounds]
+        t = seen.mean(axis=1) / (seen.std(axis=1, ddof=1) / np.sqrt(rounds))
+        np.minimum(smallest, two_sided_p(t, rounds - 1) * (last / rounds), out=smallest)
+    return np.sort(smallest)

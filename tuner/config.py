@@ -174,10 +174,7 @@ def check_config(config: StudyConfig) -> None:
         for budget in config.chunk_budgets:
             if reason := starvation(page_size, budget, config.arms, config.alignment_variant):
                 raise BadInput(reason)
-    if config.rounds.min > config.rounds.max:
-        raise BadInput(f"rounds: min {config.rounds.min} is above max {config.rounds.max}; swap them")
-    if config.rounds.min != config.rounds.max and config.rounds.min < 2:
-        raise BadInput("rounds: min 1 says nothing about the noise; use 2 or more, for instance 3-12")
+    _check_rounds(config.rounds)
     request_limits(config.objectives, config.limits)
     check_engine_args(config.engine_args)
     if config.max_num_seqs is not None and config.max_num_seqs > min(config.chunk_budgets):
@@ -185,6 +182,13 @@ def check_config(config: StudyConfig) -> None:
             f"max_num_seqs {config.max_num_seqs} is above the chunk budget {min(config.chunk_budgets)}, which vLLM refuses; "
             "lower max_num_seqs or raise chunk_budgets"
         )
+
+
+def _check_rounds(rounds: Rounds) -> None:
+    if rounds.min > rounds.max:
+        raise BadInput(f"rounds: min {rounds.min} is above max {rounds.max}; swap them")
+    if rounds.min != rounds.max and rounds.min < 2:
+        raise BadInput("rounds: min 1 says nothing about the noise; use 2 or more, for instance 3-12")
 
 
 def starvation(page_size: int, budget: int, arms: tuple[str, ...], variant: str) -> str | None:

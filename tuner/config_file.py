@@ -34,7 +34,7 @@ class _StrictLoader(yaml.SafeLoader):
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Hashable, Any]:
         seen: set[Any] = set()
         for key_node, _value in node.value:
-            key = self.construct_object(key_node, deep=True)  # type: ignore[no-untyped-call]
+            key = self.construct_object(key_node, deep=True)
             if isinstance(key, Hashable) and key in seen:
                 raise yaml.constructor.ConstructorError(None, None, f"the key {key!r} is there twice", key_node.start_mark)
             if isinstance(key, Hashable):
@@ -103,10 +103,8 @@ def _first_problem(error: ValidationError, path: Path | None, options: Mapping[s
     first = error.errors(include_url=False)[0]
     keys = [str(part) for part in first["loc"] if not str(part).startswith(("tuple[", "function-", "dict[")) and part != "str"]
     key = ".".join(keys) or "settings"
-    if keys and keys[0] in options or path is None:
-        where = f"--{key.replace('_', '-')}"
-    else:
-        where = f"{path}: {key}"
+    on_command_line = path is None or (keys and keys[0] in options)
+    where = f"--{key.replace('_', '-')}" if on_command_line else f"{path}: {key}"
     if first["type"] == "extra_forbidden":
         return f"{where}: this key is unknown; remove it or mend its spelling"
     message = first["msg"].removeprefix("Value error, ")

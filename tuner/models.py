@@ -1,4 +1,4 @@
-"""Resolves `--model`: the built-in tiny model, a local folder, or a Hugging Face id. Looking writes nothing; `prepare` writes what is needed."""
+"""Resolves `--model`: the built-in tiny model, a local folder, or a Hugging Face id. Looking writes nothing; `prepare` may."""
 
 from __future__ import annotations
 
@@ -30,20 +30,13 @@ TINY_QWEN3_CONFIG: Mapping[str, Any] = {
     "vocab_size": 2048,
     "max_position_embeddings": 4096,
     "torch_dtype": "float32",
-    "dtype": "float32",
     "tie_word_embeddings": True,
     "hidden_act": "silu",
     "rms_norm_eps": 1e-6,
-    "rope_theta": 10000.0,
+    "rope_theta": 1e6,
     "attention_bias": False,
-    "attention_dropout": 0.0,
-    "initializer_range": 0.02,
-    "max_window_layers": 2,
-    "sliding_window": None,
-    "use_sliding_window": False,
-    "use_cache": True,
-    "bos_token_id": 0,
-    "eos_token_id": 1,
+    "bos_token_id": 1,
+    "eos_token_id": 2,
 }
 
 _HUB_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*/[A-Za-z0-9][A-Za-z0-9._-]*")
@@ -119,7 +112,7 @@ def _hub_config(name: str) -> dict[str, Any]:
     with tempfile.TemporaryDirectory(prefix="tuner-model-") as folder:
         try:
             path = hf_hub_download(name, "config.json", local_dir=folder)
-        except Exception as error:  # noqa: BLE001  # its errors come from several HTTP libraries
+        except Exception as error:  # its errors come from several HTTP libraries
             reason = str(error).strip().split("\n")[0] or type(error).__name__
             raise BadInput(f"{unknown}, and its config.json cannot be fetched ({reason[:200]}); check the name or download it") from error
         return _read_config(Path(path), name)

@@ -106,6 +106,10 @@ def translate(error: SQLAlchemyError, url: DatabaseUrl, what: str) -> Exception:
         return InvalidRecord(f"{what}: {reason}")
     if isinstance(error, DBAPIError) and type(error).__name__ == "DataError":
         return InvalidRecord(f"{what}: {reason}")
+    return unavailable(url, reason)
+
+
+def unavailable(url: DatabaseUrl, reason: str) -> StorageUnavailable:
     return StorageUnavailable(f"{SETTING}: cannot use {url.safe}: {reason}")
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sqlite3
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -13,10 +14,9 @@ from alembic.config import Config
 from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from sqlalchemy import Connection, Engine, text
-from sqlalchemy.exc import OperationalError, SQLAlchemyError
 
 from storage.base import SchemaOutdated, StorageUnavailable
-from storage.engine import transaction, translate
+from storage.engine import transaction, unavailable
 from storage.url import LOCK_TIMEOUT_S, SETTING, DatabaseUrl
 
 MIGRATIONS = Path(__file__).with_name("migrations")
@@ -105,12 +105,10 @@ def ensure_wal(engine: Engine, url: DatabaseUrl) -> None:
         try:
             _ask_for_wal(engine)
             return
-        except OperationalError as error:
-            if "locked" not in str(error.orig) or time.monotonic() > deadline:
-                raise translate(error, url, "schema") from error
+        except sqlite3.Error as error:  # not SQLAlchemy's: journal_mode cannot change inside a transaction, so this goes around it
+            if error.sqlite_errorcode != sqlite3.SQLITE_BUSY or time.monotonic() > deadline:
+                raise unavailable(url, str(error)) from error
             time.sleep(0.05)
-        except SQLAlchemyError as error:
-            raise translate(error, url, "schema") from error
 
 
 def _ask_for_wal(engine: Engine) -> None:

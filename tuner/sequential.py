@@ -49,6 +49,11 @@ class LookPlan:
         """One look, after `rounds` rounds. Raises BadInput below 2."""
         return cls(rounds, rounds)
 
+    @classmethod
+    def between(cls, first: int, last: int) -> LookPlan | None:
+        """The plan of a study of `first` to `last` rounds: None, no correction, where they are equal and nobody looks before the end."""
+        return None if first >= last else cls(first, last)
+
     def level_at(self, rounds: int, level: float) -> float:
         """The level (1 - confidence) of the interval after `rounds` rounds so that all planned looks together keep `level`.
 

@@ -1,0 +1,289 @@
+"""Stored evidence -> a recommendation, or the reason why there is none. Pure.
+
+Where finalists were confirmed (started cold, measured afresh), the recommendation rests on them alone: the best of many noisy search
+results is an overestimate (the winner's curse), and the body says by how much it was. The order among configurations: tuner.candidates.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from storage.records import Environment, Json, Recommendation, Stage, TrialState
+from tuner.candidates import (
+    Candidate,
+    best_by_value,
+    candidates_of,
+    choose,
+    differs_from_stock,
+    feasible,
+    pareto_front,
+)
+from tuner.compare import collect_pairs
+from tuner.evidence import Evidence
+from tuner.launchers.base import ARM_PAGE_ALIGNED
+from tuner.metric_catalog import metric_info
+from tuner.objective import Objective, Slo, is_feasible
+from tuner.racing import TIE_BAND
+from tuner.statistics import LEVEL, judge, log_mean_interval
+from tuner.vllm_args import vllm_config, vllm_environment, vllm_flags
+
+STATUS_RECOMMENDED = "recommended"
+STATUS_DEFAULT = "default"
+STATUS_NONE = "none"
+
+_ALWAYS_EXPECTED = (
+    "total_token_throughput",
+    "output_token_throughput",
+    "request_throughput",
+    "ttft_p50_ms",
+    "ttft_p99_ms",
+    "tpot_p50_ms",
+    "tpot_p99_ms",
+    "mean_step_ms",
+)
+_STALE_PACKAGES = ("vllm", "vllm_tpu", "tpu_inference", "jax", "jaxlib", "libtpu")
+
+
+@dataclass(frozen=True)
+class _Choice:
+    stage: Stage
+    winner: Candidate
+    field: list[Candidate]  # all feasible candidates of the stage
+
+
+def recommend(
+    evidence: Evidence, objectives: Sequence[Objective], slos: Sequence[Slo], *, created_at: float = 0.0, tie_band: float = TIE_BAND
+) -> Recommendation:
+    """The study's recommendation as a record; its `body` is the whole answer. Never raises for lack of evidence: status "none" says why."""
+    stage = Stage.CONFIRM if any(trial.stage is Stage.CONFIRM for trial in evidence.trials) else Stage.SEARCH
+    candidates = candidates_of(evidence, stage, objectives)
+    fit = feasible(candidates, slos)
+    if not fit:
+        reason = _why_none(evidence, stage, candidates, slos)
+        body = _base_body(evidence, objectives, slos) | {"status": STATUS_NONE, "reason": reason}
+        return _record(evidence, STATUS_NONE, body, created_at)
+    choice = _Choice(stage, choose(fit, objectives, evidence.stock, tie_band=tie_band), fit)
+    trial = choice.winner.trial
+    is_default = choice.winner.is_default_arm and bool(evidence.stock) and differs_from_stock(trial, evidence.stock) == 0
+    status = STATUS_DEFAULT if is_default else STATUS_RECOMMENDED
+    platform = evidence.environment.platform if evidence.environment is not None else "tpu"
+    config = vllm_config(trial, platform)
+    body = _base_body(evidence, objectives, slos) | {
+        "status": status,
+        "reason": _why(choice, objectives[0], evidence.stock, tie_band),
+        "config": config,
+        "vllm_args": vllm_flags(config),
+        "env": vllm_environment(trial, platform),
+        "settings": {
+            "arm": trial.arm,
+            "block_size": trial.block_size,
+            "max_num_batched_tokens": trial.max_num_batched_tokens,
+            "page_aligned": trial.arm == ARM_PAGE_ALIGNED,
+        },
+        "expected": expected_metrics(choice.winner, [item.metric for item in objectives] + [slo.metric for slo in slos]),
+        "evidence": _evidence(evidence, choice, objectives),
+        "caveats": _caveats(evidence, choice, objectives),
+    }
+    if len(objectives) > 1:
+        body["pareto_front"] = [_point(item, objectives) for item in pareto_front(choice.field, objectives)]
+    return _record(evidence, status, body, created_at)
+
+
+def expected_metrics(candidate: Candidate, also: Sequence[str] = ()) -> Json:
+    """Metric -> {"value" (median), "low", "high" (95 % interval of the geometric mean, widened to
+    hold the median; None below two windows), "unit", "measurements"}."""
+    expected: Json = {}
+    for metric in dict.fromkeys([*also, *_ALWAYS_EXPECTED]):
+        if metric in candidate.metrics:
+            values = [float(item.metrics[metric]) for item in candidate.measurements]
+            interval = log_mean_interval(values)
+            median = candidate.metrics[metric]
+            expected[metric] = {
+                "value": median,
+                "low": None if interval is None else min(interval[0], median),
+                "high": None if interval is None else max(interval[1], median),
+                "confidence": 1 - LEVEL,
+                "unit": metric_info(metric).unit,
+                "measurements": len(values),
+            }
+    return expected
+
+
+def stale_reasons(scope: Mapping[str, object], current: Environment) -> list[str]:
+    """Why a recommendation of this `scope` (a part of the body) must be measured again under `current`; empty while it holds."""
+    reasons = []
+    for name in ("platform", "accelerator", "device_count"):
+        was, now = scope.get(name), getattr(current, name)
+        if was is not None and was != now:
+            reasons.append(f"{name} was {was}, is {now}")
+    versions = scope.get("versions")
+    measured = versions if isinstance(versions, Mapping) else {}
+    for package in _STALE_PACKAGES:
+        was, now = measured.get(package), current.versions.get(package)
+        if was is not None and now is not None and was != now:
+            reasons.append(f"{package} was {was}, is {now}")
+    return reasons
+
+
+def _base_body(evidence: Evidence, objectives: Sequence[Objective], slos: Sequence[Slo]) -> Json:
+    """What every body has, also that of status none."""
+    environment, workload = evidence.environment, evidence.workload
+    return {
+        "objective": ",".join(item.name for item in objectives),
+        "slos": [str(slo) for slo in slos],
+        "config": {},
+        "vllm_args": [],
+        "env": {},
+        "expected": {},
+        "evidence": {"study": evidence.study.name, "study_id": evidence.study.id, "trial_ids": [], "profile_ids": []},
+        "scope": {
+            "model": evidence.study.model,
+            "platform": environment.platform if environment else None,
+            "accelerator": environment.accelerator if environment else None,
+            "device_count": environment.device_count if environment else None,
+            "environment": environment.fingerprint if environment else None,
+            "versions": dict(environment.versions) if environment else {},
+            "workload": {"content_hash": workload.content_hash, "name": workload.name, "summary": workload.summary} if workload else None,
+        },
+        "match": {"kind": "exact", "distance": 0.0},
+        "stale": {"stale": False, "reasons": []},
+        "caveats": [],
+    }
+
+
+def _why_none(evidence: Evidence, stage: Stage, candidates: Sequence[Candidate], slos: Sequence[Slo]) -> str:
+    trials = [trial for trial in evidence.trials if trial.stage is stage]
+    if candidates:
+        limits = [slo for slo in slos if not any(is_feasible((slo,), item.metrics) for item in candidates)]
+        which = ", ".join(map(str, limits or slos))
+        alone = "no configuration meets" if limits else "no configuration meets at once"
+        return f"{alone} {which} ({len(candidates)} measured); relax the SLO or search other settings"
+    if not trials:
+        return "the study has no trial yet"
+    completed = sum(trial.state is TrialState.COMPLETE for trial in trials)
+    word = "confirmation" if stage is Stage.CONFIRM else "trial"
+    if completed == 0:
+        classes = sorted({trial.error_class for trial in trials if trial.error_class})
+        return f"none of {len(trials)} {word}s completed" + (f" ({', '.join(classes)})" if classes else "")
+    return f"{completed} {word}s completed, none with a valid measurement of the objective"
+
+
+def _why(choice: _Choice, objective: Objective, stock: Json, tie_band: float) -> str:
+    best = best_by_value(choice.field, objective)
+    value = choice.winner.metrics[objective.metric]
+    text = f"{objective.metric} {value:.4g} {metric_info(objective.metric).unit}, "
+    if choice.winner is best:
+        return text + f"the best of {len(choice.field)} feasible configurations"
+    preference = "vLLM's own defaults" if stock and differs_from_stock(choice.winner.trial, stock) == 0 else "the simpler configuration"
+    rival = f"the best ({best.metrics[objective.metric]:.4g})"
+    return text + f"{preference} within {100 * tie_band:g} % of {rival}, or preferred by a further objective"
+
+
+def _evidence(evidence: Evidence, choice: _Choice, objectives: Sequence[Objective]) -> Json:
+    winner = choice.winner
+    twins = [item for item in choice.field if item.is_twin_of(winner)]
+    used = {winner.trial.id, *(item.trial.id for item in twins)}
+    found: Json = {
+        "study": evidence.study.name,
+        "study_id": evidence.study.id,
+        "stage": choice.stage.value,
+        "trial_ids": sorted(used),
+        "measurement_ids": [item.id for item in winner.measurements],
+        "profile_ids": sorted(item.id for item in evidence.profiles if item.trial_id in used | _search_ids(evidence, winner)),
+        "configurations_measured": len(choice.field),
+        "comparisons": [
+            {"metric": item.metric, "verdict": item.verdict, "ratio": item.ratio, "low": item.low, "high": item.high, "pairs": item.pairs}
+            for item in evidence.comparisons
+            if (item.block_size, item.max_num_batched_tokens) == (winner.trial.block_size, winner.trial.max_num_batched_tokens)
+        ],
+        "arms": _arm_effect(evidence, choice, objectives[0]),
+    }
+    if choice.stage is Stage.CONFIRM:
+        found["search_overestimate"] = [_overestimate(evidence, winner, objective) for objective in objectives]
+    return found
+
+
+def _search_twin(evidence: Evidence, winner: Candidate, objectives: Sequence[Objective]) -> Candidate | None:
+    """The search-stage trial of the confirmed configuration."""
+    return next((item for item in candidates_of(evidence, Stage.SEARCH, objectives) if item.same_configuration(winner)), None)
+
+
+def _search_ids(evidence: Evidence, winner: Candidate) -> set[int]:
+    twin = _search_twin(evidence, winner, ())
+    return set() if twin is None else {twin.trial.id}
+
+
+def _overestimate(evidence: Evidence, winner: Candidate, objective: Objective) -> Json:
+    """By how much the search promised more than the confirmation held; positive = too optimistic, as a share of the confirmed value."""
+    twin = _search_twin(evidence, winner, (objective,))
+    confirmed = winner.metrics[objective.metric]
+    searched = None if twin is None else twin.metrics[objective.metric]
+    share = None if searched is None or confirmed == 0 else objective.direction.sign * (searched / confirmed - 1)
+    return {"metric": objective.metric, "search_value": searched, "confirmed_value": confirmed, "overestimate": share}
+
+
+def _arm_effect(evidence: Evidence, choice: _Choice, objective: Objective) -> Json | None:
+    """Page-aligned / default in the winner's cell, at the stage that the recommendation rests on; None where not both arms were
+    measured."""
+    trials = [trial for trial in evidence.trials if trial.stage is choice.stage and trial.study_id == evidence.study.id]
+    pairs, _ = collect_pairs(trials, evidence.measurements, objective.metric)
+    for item in pairs:
+        if item.cell == choice.winner.cell and item.log_ratios:
+            effect = judge(item.log_ratios, objective.direction)
+            return {
+                "metric": objective.metric,
+                "ratio": math.exp(math.fsum(item.log_ratios) / len(item.log_ratios)),
+                "low": effect.low,
+                "high": effect.high,
+                "verdict": effect.verdict.value,
+                "pairs": effect.pairs,
+            }
+    return None
+
+
+def _caveats(evidence: Evidence, choice: _Choice, objectives: Sequence[Objective]) -> list[str]:
+    caveats = ["holds for the model, workload, versions and machine in scope and says nothing about others"]
+    environment = evidence.environment
+    if environment is None:
+        caveats.append("the environment is unknown: the flags are written for a TPU")
+    elif environment.platform != "tpu":
+        caveats.append(f"measured on {environment.platform}, not on a TPU")
+    if choice.stage is Stage.SEARCH:
+        caveats.append("not confirmed by a cold start: the best of a search is an overestimate")
+    if len(choice.winner.measurements) < 2:
+        caveats.append("one valid measurement only: no interval")
+    effect = _arm_effect(evidence, choice, objectives[0])
+    if choice.winner.trial.arm == ARM_PAGE_ALIGNED:
+        if effect is None:
+            caveats.append("the default arm was not measured beside it: nothing is known about the effect of page alignment itself")
+        elif effect["verdict"] != "better":
+            caveats.append(f"its advantage over the default arm in the same cell is not established (verdict: {effect['verdict']})")
+    return caveats
+
+
+def _point(item: Candidate, objectives: Sequence[Objective]) -> Json:
+    return {
+        "trial_id": item.trial.id,
+        "arm": item.trial.arm,
+        "block_size": item.trial.block_size,
+        "max_num_batched_tokens": item.trial.max_num_batched_tokens,
+        "values": {objective.name: item.metrics[objective.metric] for objective in objectives},
+    }
+
+
+def _record(evidence: Evidence, status: str, body: Json, created_at: float) -> Recommendation:
+    environment = evidence.environment
+    workload_hash = evidence.workload.content_hash if evidence.workload else next((t.workload_hash for t in evidence.trials), "")
+    return Recommendation(
+        study_id=evidence.study.id,
+        status=status,
+        model=evidence.study.model,
+        accelerator=environment.accelerator if environment else "unknown",
+        device_count=environment.device_count if environment else 1,
+        workload_hash=workload_hash,
+        objective=evidence.study.objective,
+        body=body,
+        created_at=created_at,
+    )

@@ -1,0 +1,204 @@
+"""Reading source trees for tests/test_architecture.py: modules, what they import, and the rules as functions that list violations."""
+
+from __future__ import annotations
+
+import ast
+import sys
+from collections.abc import Collection, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+MAX_FUNCTION_LINES = 60
+MAX_FILE_LINES = 500
+
+
+@dataclass(frozen=True)
+class Import:
+    """`target` is absolute and may name something inside a module. Lazy: inside a function. Typing: under `if TYPE_CHECKING`."""
+
+    target: str
+    line: int
+    lazy: bool = False
+    typing: bool = False
+
+
+@dataclass(frozen=True)
+class Module:
+    name: str
+    path: Path
+    tree: ast.Module
+    lines: int
+    imports: tuple[Import, ...]
+
+
+def load_modules(root: Path, packages: Collection[str]) -> dict[str, Module]:
+    """All modules of the packages by dotted name; a package's __init__ has the package's name."""
+    modules = {}
+    for package in packages:
+        for path in sorted((root / package).rglob("*.py")):
+            parts = path.relative_to(root).with_suffix("").parts
+            is_package = parts[-1] == "__init__"
+            name = ".".join(parts[:-1] if is_package else parts)
+            text = path.read_text(encoding="utf-8")
+            tree = ast.parse(text, filename=str(path))
+            home = name if is_package else name.rpartition(".")[0]
+            modules[name] = Module(name, path.relative_to(root), tree, len(text.splitlines()), tuple(_imports(tree, home)))
+    return modules
+
+
+def _imports(node: ast.AST, home: str, lazy: bool = False, typing: bool = False) -> Iterator[Import]:
+    """`home` is the package that relative imports start from."""
+    if isinstance(node, ast.Import):
+        yield from (Import(alias.name, node.lineno, lazy, typing) for alias in node.names)
+        return
+    if isinstance(node, ast.ImportFrom):
+        start = ".".join(home.split(".")[: len(home.split(".")) - node.level + 1]) if node.level else ""
+        base = ".".join(part for part in (start, node.module or "") if part)
+        yield from (Import(f"{base}.{alias.name}", node.lineno, lazy, typing) for alias in node.names)
+        return
+    if isinstance(node, ast.If) and ast.unparse(node.test).endswith("TYPE_CHECKING"):
+        for statement in node.body:
+            yield from _imports(statement, home, lazy, typing=True)
+        for statement in node.orelse:
+            yield from _imports(statement, home, lazy, typing)
+        return
+    inside = lazy or isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda)
+    for child in ast.iter_child_nodes(node):
+        yield from _imports(child, home, inside, typing)
+
+
+def top(name: str) -> str:
+    return name.partition(".")[0]
+
+
+def is_in(name: str, package: str) -> bool:
+    return name == package or name.startswith(f"{package}.")
+
+
+def module_of(target: str, modules: Mapping[str, Module]) -> str | None:
+    """The known module that an import's target names or lies in."""
+    while target:
+        if target in modules:
+            return target
+        target = target.rpartition(".")[0]
+    return None
+
+
+def loaded_with(name: str, modules: Mapping[str, Module]) -> dict[str, str]:
+    """Everything that importing a module can pull in, also late: our modules and outside targets -> the module that imports it."""
+    found: dict[str, str] = {}
+    todo = [(name, "")]
+    while todo:
+        target, importer = todo.pop()
+        ours = module_of(target, modules)
+        key = ours or target
+        if key in found:
+            continue
+        found[key] = importer
+        if ours is None:
+            continue
+        parent = ours.rpartition(".")[0]
+        if parent in modules:
+            todo.append((parent, ours))
+        todo += [(item.target, ours) for item in modules[ours].imports if not item.typing]
+    return found
+
+
+def forbidden_directions(
+    modules: Mapping[str, Module], allowed: Mapping[str, Collection[str]], lazily: Mapping[str, Collection[str]]
+) -> list[str]:
+    """Imports between our top-level packages that are not `allowed`. `lazily`: module -> packages it may import inside functions."""
+    return [
+        f"{module.path}:{item.line} imports {item.target}"
+        for module in modules.values()
+        for item in module.imports
+        if top(item.target) in allowed
+        and top(item.target) not in {top(module.name), *allowed[top(module.name)]}
+        and not (item.lazy and top(item.target) in lazily.get(module.name, ()))
+    ]
+
+
+def imports_of_package(modules: Mapping[str, Module], package: str) -> list[str]:
+    """Imports of `package` from outside it."""
+    return [
+        f"{module.path}:{item.line} imports {item.target}"
+        for module in modules.values()
+        for item in module.imports
+        if is_in(item.target, package) and not is_in(module.name, package)
+    ]
+
+
+def imports_beyond(modules: Mapping[str, Module], package: str, outside: Collection[str]) -> list[str]:
+    """Imports of `package` that are neither its own, nor the standard library's, nor from `outside`."""
+    known = {*outside, *sys.stdlib_module_names}
+    return [
+        f"{module.path}:{item.line} imports {item.target}"
+        for module in modules.values()
+        if is_in(module.name, package)
+        for item in module.imports
+        if not is_in(item.target, package) and top(item.target) not in known
+    ]
+
+
+def loads_forbidden(modules: Mapping[str, Module], name: str, forbidden: Collection[str]) -> list[str]:
+    """What of `forbidden` (packages, or modules with all whose names start so) can be loaded with module `name`, and who imports it."""
+    return [
+        f"{name} loads {target} (imported by {importer})"
+        for target, importer in loaded_with(name, modules).items()
+        if any(is_in(target, word) or (word in modules and target.startswith(f"{word}_")) for word in forbidden)
+    ]
+
+
+def unused_modules(modules: Mapping[str, Module], entry_points: Collection[str], text: str) -> list[str]:
+    """Modules that no other module imports, that are no entry point, and that no string of ours (docstrings aside) and not `text` names."""
+    used = set(entry_points)
+    for module in modules.values():
+        used |= {found for item in module.imports if (found := module_of(item.target, modules)) not in {None, module.name}}
+        used |= {part for value in _strings(module.tree) for part in _dotted_prefixes(value)}
+    used |= {part for word in text.replace('"', " ").replace(":", " ").split() for part in _dotted_prefixes(word)}
+    return [str(module.path) for name, module in modules.items() if module.path.name != "__init__.py" and name not in used]
+
+
+def _dotted_prefixes(value: str) -> list[str]:
+    parts = value.split(".")
+    return [".".join(parts[:end]) for end in range(2, len(parts) + 1)]
+
+
+def _strings(tree: ast.Module) -> Iterator[str]:
+    docstrings = {id(statement.value) for statement in ast.walk(tree) if isinstance(statement, ast.Expr)}
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Constant) and isinstance(node.value, str) and id(node) not in docstrings:
+            yield node.value
+
+
+def long_functions(modules: Mapping[str, Module]) -> list[str]:
+    """Functions of more than MAX_FUNCTION_LINES lines, from `def` to the end, without the docstring."""
+    return [
+        f"{module.path}:{node.lineno} {node.name}: {lines} lines"
+        for module in modules.values()
+        for node in ast.walk(module.tree)
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef) and (lines := _body_lines(node)) > MAX_FUNCTION_LINES
+    ]
+
+
+def _body_lines(node: ast.FunctionDef | ast.AsyncFunctionDef) -> int:
+    end = node.end_lineno or node.lineno
+    first = node.body[0]
+    has_docstring = ast.get_docstring(node, clean=False) is not None
+    docstring_lines = (first.end_lineno or first.lineno) - first.lineno + 1 if has_docstring else 0
+    return end - node.lineno + 1 - docstring_lines
+
+
+def long_files(modules: Mapping[str, Module]) -> list[str]:
+    return [f"{module.path}: {module.lines} lines" for module in modules.values() if module.lines > MAX_FILE_LINES]
+
+
+def prints(modules: Mapping[str, Module], allowed: Collection[str]) -> list[str]:
+    """Calls of print() outside the `allowed` packages."""
+    return [
+        f"{module.path}:{node.lineno} calls print()"
+        for module in modules.values()
+        if not any(is_in(module.name, package) for package in allowed)
+        for node in ast.walk(module.tree)
+        if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "print"
+    ]

@@ -1,0 +1,193 @@
+"""The house rules, enforced from the syntax trees: who may import whom, and how long things may be."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from tests.architecture_rules import (
+    MAX_FILE_LINES,
+    MAX_FUNCTION_LINES,
+    Module,
+    forbidden_directions,
+    imports_beyond,
+    imports_of_package,
+    load_modules,
+    loads_forbidden,
+    long_files,
+    long_functions,
+    prints,
+    unused_modules,
+)
+
+ROOT = Path(__file__).resolve().parents[1]
+PACKAGES = ("service", "tuner", "profiles", "storage")
+
+ALLOWED = {
+    "service": ("tuner", "profiles", "storage"),
+    "tuner": ("profiles", "storage"),
+    "profiles": (),
+    "storage": (),
+    "bench": PACKAGES,
+    "tests": (),
+}
+LAZILY = {"tuner.cli.serve": ("service",)}
+
+PURE = ("metrics", "statistics", "objective", "compare", "recommend", "racing")
+NOT_PURE = ("storage.sql", "subprocess", "sqlalchemy", "optuna")
+NOT_IN_THE_ENGINE = ("optuna", "sqlalchemy", "alembic", "pydantic", "storage.sql")
+
+PLUGIN = "tuner.vllm_plugin"
+PLUGIN_MAY_IMPORT = ("vllm", "jax", "tpu_inference", "numpy")
+
+ENTRY_POINTS = ("tuner.engine.host",)  # started as a program
+FOUND_BY_FOLDER = "storage.migrations."  # Alembic looks for its files itself
+
+
+@pytest.fixture(scope="module")
+def modules() -> dict[str, Module]:
+    return load_modules(ROOT, [*PACKAGES, "bench"])
+
+
+@pytest.fixture(scope="module")
+def product(modules: dict[str, Module]) -> dict[str, Module]:
+    return {name: module for name, module in modules.items() if not name.startswith("bench")}
+
+
+def test_imports_go_in_one_direction(modules: dict[str, Module]) -> None:
+    assert forbidden_directions(modules, ALLOWED, LAZILY) == []
+
+
+def test_the_tuner_package_is_empty_so_that_the_engine_loads_nothing_else() -> None:
+    assert (ROOT / "tuner" / "__init__.py").read_text() == ""
+
+
+def test_nobody_imports_the_plugin(modules: dict[str, Module]) -> None:
+    assert imports_of_package(modules, PLUGIN) == []
+
+
+def test_the_plugin_imports_only_the_engine_and_the_standard_library(modules: dict[str, Module]) -> None:
+    assert imports_beyond(modules, PLUGIN, PLUGIN_MAY_IMPORT) == []
+
+
+def test_pure_modules_reach_no_database_no_process_and_no_optimiser(modules: dict[str, Module]) -> None:
+    present = [name for name in (f"tuner.{name}" for name in PURE) if name in modules]
+    assert "tuner.metrics" in present
+    assert [line for name in present for line in loads_forbidden(modules, name, NOT_PURE)] == []
+
+
+def test_the_engine_host_loads_no_optimiser_and_no_database(modules: dict[str, Module]) -> None:
+    assert loads_forbidden(modules, "tuner.engine.host", NOT_IN_THE_ENGINE) == []
+
+
+def test_every_module_is_used(modules: dict[str, Module], product: dict[str, Module]) -> None:
+    unused = unused_modules(modules, ENTRY_POINTS, (ROOT / "pyproject.toml").read_text())
+    names = {str(module.path): name for name, module in product.items()}
+    assert [path for path in unused if path in names and not names[path].startswith(FOUND_BY_FOLDER)] == []
+
+
+def test_functions_and_files_are_short(modules: dict[str, Module]) -> None:
+    assert long_functions(modules) + long_files(modules) == []
+
+
+def test_only_the_command_line_prints(modules: dict[str, Module]) -> None:
+    assert prints(modules, ("tuner.cli", "bench")) == []
+
+
+# The rules themselves: each must see what it is there for.
+
+
+def _tree(root: Path, files: dict[str, str]) -> dict[str, Module]:
+    for name, text in files.items():
+        path = root / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text)
+    return load_modules(root, sorted({name.split("/")[0] for name in files}))
+
+
+def test_a_wrong_direction_is_seen_however_it_is_written(tmp_path: Path) -> None:
+    tree = _tree(
+        tmp_path,
+        {
+            "storage/sql.py": "import tuner.errors\n",
+            "storage/late.py": "def f():\n    from tuner import errors\n",
+            "storage/typed.py": "from typing import TYPE_CHECKING\nif TYPE_CHECKING:\n    from profiles.planes import X\n",
+            "tuner/errors.py": "import storage.sql\n",
+            "tuner/cli/serve.py": "import service\ndef f():\n    import service.app\n",
+            "tuner/cli/show.py": "def f():\n    import service.app\n",
+        },
+    )
+    assert forbidden_directions(tree, ALLOWED, LAZILY) == [
+        "storage/late.py:2 imports tuner.errors",
+        "storage/sql.py:1 imports tuner.errors",
+        "storage/typed.py:3 imports profiles.planes.X",
+        "tuner/cli/serve.py:1 imports service",
+        "tuner/cli/show.py:2 imports service.app",
+    ]
+
+
+def test_imports_of_and_beyond_the_plugin_are_seen(tmp_path: Path) -> None:
+    tree = _tree(
+        tmp_path,
+        {
+            "tuner/vllm_plugin/__init__.py": "from . import cpu\n",
+            "tuner/vllm_plugin/cpu.py": "import os\nimport jax.numpy\nfrom .cpu import x\nfrom ..errors import y\nimport optuna\n",
+            "tuner/errors.py": "from tuner import vllm_plugin\n",
+        },
+    )
+    assert imports_of_package(tree, PLUGIN) == ["tuner/errors.py:1 imports tuner.vllm_plugin"]
+    assert imports_beyond(tree, PLUGIN, PLUGIN_MAY_IMPORT) == [
+        "tuner/vllm_plugin/cpu.py:4 imports tuner.errors.y",
+        "tuner/vllm_plugin/cpu.py:5 imports optuna",
+    ]
+
+
+def test_what_is_loaded_through_others_is_seen(tmp_path: Path) -> None:
+    tree = _tree(
+        tmp_path,
+        {
+            "tuner/__init__.py": "",
+            "tuner/metrics.py": "from tuner.helpers import deep\n",
+            "tuner/helpers/__init__.py": "def f():\n    import optuna.samplers\n",
+            "tuner/helpers/deep.py": "from storage import sql_core\n",
+            "storage/sql.py": "",
+            "storage/sql_core.py": "",
+        },
+    )
+    assert sorted(loads_forbidden(tree, "tuner.metrics", NOT_PURE)) == [
+        "tuner.metrics loads optuna.samplers (imported by tuner.helpers)",
+        "tuner.metrics loads storage.sql_core (imported by tuner.helpers.deep)",
+    ]
+
+
+def test_an_unused_module_is_seen_and_a_named_one_is_used(tmp_path: Path) -> None:
+    tree = _tree(
+        tmp_path,
+        {
+            "tuner/a.py": '"""Says tuner.dead."""\nfrom tuner.b import x\nSCHEDULER = "tuner.named.Class"\n',
+            "tuner/b.py": "from tuner.b import y\n",
+            "tuner/named.py": "",
+            "tuner/dead.py": "import tuner.dead\n",
+            "tuner/main.py": "",
+        },
+    )
+    assert unused_modules(tree, ["tuner.a"], 'tuner = "tuner.main:main"') == ["tuner/dead.py"]
+
+
+def test_lengths_and_prints_are_seen(tmp_path: Path) -> None:
+    body = "    x = 1\n"
+    docstring = '    """' + "line\n" * 30 + '    """\n'
+    tree = _tree(
+        tmp_path,
+        {
+            "tuner/fits.py": "def f():\n" + docstring + body * (MAX_FUNCTION_LINES - 1),
+            "tuner/long.py": "def f():\n" + docstring + body * MAX_FUNCTION_LINES,
+            "tuner/big.py": "x = 1\n" * (MAX_FILE_LINES + 1),
+            "tuner/cli/show.py": "print(1)\n",
+            "tuner/loud.py": "print(1)\n",
+        },
+    )
+    assert long_functions(tree) == [f"tuner/long.py:1 f: {MAX_FUNCTION_LINES + 1} lines"]
+    assert long_files(tree) == [f"tuner/big.py: {MAX_FILE_LINES + 1} lines"]
+    assert prints(tree, ("tuner.cli", "bench")) == ["tuner/loud.py:1 calls print()"]

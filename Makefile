@@ -38,7 +38,7 @@ lint: setup ## ruff: rules and format
 	$(PYTHON) -m ruff format --check .
 
 type: setup ## mypy --strict
-	$(PYTHON) -m mypy --strict
+	$(PYTHON) -m mypy --strict tuner profiles service storage tests $(wildcard bench/*.py)
 
 format: setup ## mend what ruff can mend
 	$(PYTHON) -m ruff check --fix .

@@ -12,14 +12,15 @@ from __future__ import annotations
 import json
 import os
 import sqlite3
+import weakref
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 from urllib.parse import quote
 
 from sqlalchemy import Connection, Engine, create_engine, event
-from sqlalchemy.exc import DBAPIError, DisconnectionError, IntegrityError, SQLAlchemyError
-from sqlalchemy.pool import ConnectionPoolEntry
+from sqlalchemy.exc import DBAPIError, IntegrityError, SQLAlchemyError
+from sqlalchemy.pool import Pool
 
 from storage.base import Conflict, InvalidRecord, NotFound, StorageUnavailable
 from storage.url import CONNECT_TIMEOUT_S, LOCK_TIMEOUT_S, SETTING, DatabaseUrl
@@ -46,8 +47,7 @@ def make_engine(url: DatabaseUrl, *, create: bool, read_only: bool, foreign_keys
         if read_only:
             arguments["options"] = "-c default_transaction_read_only=on"
         engine = create_engine(url.url, pool_pre_ping=True, connect_args=arguments, **common)
-    event.listen(engine, "connect", _remember_process)
-    event.listen(engine, "checkout", _refuse_inherited)
+    _engines.add(engine)
     return engine
 
 
@@ -69,16 +69,17 @@ def _begin_sqlite(connection: Connection) -> None:
     connection.exec_driver_sql("BEGIN IMMEDIATE" if connection.get_execution_options().get(_WRITE) else "BEGIN")
 
 
-def _remember_process(_connection: Any, entry: ConnectionPoolEntry) -> None:
-    entry.info["pid"] = os.getpid()
+def _forget_inherited() -> None:
+    """In a forked child: open new connections, and never touch nor finalise the parent's, whose sockets and file locks are still in use
+    (SQLAlchemy, "Using Connection Pools with Multiprocessing or os.fork()")."""
+    for engine in list(_engines):
+        _inherited.append(engine.pool)
+        engine.dispose(close=False)
 
 
-def _refuse_inherited(_connection: Any, entry: ConnectionPoolEntry, proxy: Any) -> None:
-    """A connection must not cross a fork: make the pool open a new one (SQLAlchemy, "Using Connection Pools with Multiprocessing")."""
-    if entry.info["pid"] != os.getpid():
-        proxy.dbapi_connection = None
-        entry.dbapi_connection = None  # type: ignore[misc]  # a slot of _ConnectionRecord, which every entry is
-        raise DisconnectionError("this connection belongs to the parent process")
+_engines: weakref.WeakSet[Engine] = weakref.WeakSet()
+_inherited: list[Pool] = []
+os.register_at_fork(after_in_child=_forget_inherited)
 
 
 @contextmanager

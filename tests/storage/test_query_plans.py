@@ -1,0 +1,106 @@
+"""The look-ups of the contract use indexes: the very statements that the storage sends, explained on a filled database."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import pytest
+from sqlalchemy import Engine, event, text
+
+from storage.base import Storage
+from storage.records import Stage, TrialState
+from tests.storage.builders import a_study, stored_study
+from tests.storage.raw import raw_connection, url_of
+
+STUDIES, TRIALS, MEASUREMENTS = 40, 40, 10
+METRICS = json.dumps({f"some_metric_of_thirty_{place}_ms": place / 7 for place in range(30)})
+
+
+@contextmanager
+def _statements() -> Iterator[list[tuple[str, Any]]]:
+    """What is sent to any database meanwhile: SQL and parameters."""
+    sent: list[tuple[str, Any]] = []
+
+    def note(_connection: Any, _cursor: Any, statement: str, parameters: Any, _context: Any, _many: bool) -> None:
+        sent.append((statement, parameters))
+
+    event.listen(Engine, "before_cursor_execute", note)
+    try:
+        yield sent
+    finally:
+        event.remove(Engine, "before_cursor_execute", note)
+
+
+def _fill(storage: Storage) -> int:
+    """Thousands of rows; returns the id of a study in their midst."""
+    others = [a_study(name=f"s{place}", model=f"m{place}") for place in range(1, STUDIES)]
+    ids = [stored_study(storage).id, *(storage.create_study(study).id for study in others)]
+    with raw_connection(url_of(storage)) as connection:
+        trial = text(
+            "INSERT INTO tuner_trials (study_id, number, arm, block_size, max_num_batched_tokens, requested, workload_hash, stage, state,"
+            " effective, created_at, notes)"
+            " VALUES (:study, :number, 'default', 16, 128, '{}', :workload, 'search', 'WAITING', '{}', 1, '{}')"
+        )
+        workload = "a" * 64
+        connection.execute(trial, [{"study": study, "number": number, "workload": workload} for study in ids for number in range(TRIALS)])
+        # Trial after trial, as they are measured: scattered rows would make a scan the cheaper plan.
+        places = " UNION ALL ".join(f"SELECT {position} AS place" for position in range(MEASUREMENTS))
+        connection.execute(
+            text(
+                "INSERT INTO tuner_measurements (trial_id, round, position, started_at, duration_s, metrics, valid, details)"
+                f" SELECT id, 0, place, 1, 1, '{METRICS}', (1 = 1), '{{}}'"
+                f" FROM tuner_trials CROSS JOIN ({places}) AS places ORDER BY id, place"
+            )
+        )
+        connection.execute(text("ANALYZE"))
+    return ids[STUDIES // 2]
+
+
+LOOK_UPS: dict[str, Callable[[Storage, int], object]] = {
+    "trials of a study": lambda storage, study: storage.list_trials(study),
+    "trials by state": lambda storage, study: storage.list_trials(study, state=TrialState.WAITING, stage=Stage.SEARCH),
+    "trial counts": lambda storage, study: storage.count_trials(study),
+    "measurements of a study": lambda storage, study: storage.list_measurements(study_id=study),
+    "measurements of a trial": lambda storage, study: storage.list_measurements(trial_id=study),
+    "a study by name": lambda storage, study: storage.get_study("s7"),
+    "studies of a model": lambda storage, study: storage.list_studies(model="m7"),
+}
+
+
+@pytest.fixture
+def filled(each_storage: Storage) -> tuple[Storage, int]:
+    return each_storage, _fill(each_storage)
+
+
+def test_look_ups_use_indexes(filled: tuple[Storage, int]) -> None:
+    storage, study = filled
+    sqlite = storage.check()["dialect"] == "sqlite"
+    for name, look_up in LOOK_UPS.items():
+        with _statements() as sent:
+            look_up(storage, study)
+        [(statement, parameters)] = [entry for entry in sent if entry[0].startswith("SELECT")]
+        with raw_connection(url_of(storage)) as connection:
+            prefix = "EXPLAIN QUERY PLAN " if sqlite else "EXPLAIN "
+            plan = "\n".join(str(tuple(row)) for row in connection.exec_driver_sql(prefix + statement, parameters))
+        if sqlite:
+            assert "SCAN tuner_" not in plan, f"{name}: {plan}"
+            assert "INDEX" in plan, f"{name}: {plan}"
+        else:
+            assert "Seq Scan on tuner_trials" not in plan, f"{name}: {plan}"
+            assert "Seq Scan on tuner_measurements" not in plan, f"{name}: {plan}"
+
+
+def test_a_missing_index_would_show(storage: Storage) -> None:
+    """The check above is not blind: without the index on measurements, the plan does scan the table."""
+    study = _fill(storage)
+    with raw_connection(url_of(storage)) as connection:
+        connection.execute(text("DROP INDEX ix_tuner_measurements_trial_id_round_position"))
+    with _statements() as sent:
+        storage.list_measurements(study_id=study)
+    [(statement, parameters)] = [entry for entry in sent if entry[0].startswith("SELECT")]
+    with raw_connection(url_of(storage)) as connection:
+        plan = "\n".join(str(tuple(row)) for row in connection.exec_driver_sql("EXPLAIN QUERY PLAN " + statement, parameters))
+    assert "SCAN tuner_measurements" in plan

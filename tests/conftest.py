@@ -1,3 +1,3 @@
 """Plugins with shared fixtures; each part of the house brings its own."""
 
-pytest_plugins = ["tests.plugins.storage"]
+pytest_plugins = ["tests.plugins.engine", "tests.plugins.storage"]

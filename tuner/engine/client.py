@@ -110,6 +110,10 @@ class EngineHost:
         self._started = 0
         self._ready(import_timeout_s)
 
+    @property
+    def pid(self) -> int:
+        return self._process.pid
+
     def _ready(self, timeout_s: float) -> None:
         try:
             hello = self._channel.reply_to(0, timeout_s)
@@ -173,6 +177,10 @@ class EngineProcess:
         self._lost: EngineLost | None = None
         self._closed = False
         self._oom_kills = kernel_oom_kills()
+
+    @property
+    def alive(self) -> bool:
+        return not self._closed and self._lost is None
 
     def call(self, op: str, params: Json, timeout_s: float, failure: FailureClass = FailureClass.ENGINE_CRASH) -> Json:
         """Returns the result. Raises TrialFailed (the engine goes on) or EngineLost (it is gone; nothing of it is left)."""

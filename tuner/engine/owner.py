@@ -214,4 +214,5 @@ def read_plan(raw: Json) -> LoadPlan:
 
 def window_to_json(window: DrivenWindow, preemptions: dict[str, int]) -> Json:
     requests = [{**asdict(record), "preemptions": preemptions.get(record.request_id, 0)} for record in window.requests]
-    return {"requests": requests, "duration_s": window.duration_s, "output_digest": window.output_digest}
+    tokens = {name: list(ids) for name, ids in window.tokens.items()}
+    return {"requests": requests, "tokens": tokens, "duration_s": window.duration_s, "output_digest": window.output_digest}

@@ -96,7 +96,8 @@ class SteppedLlmEngine:
             return output
 
         def watched_preempt(request: Any, *args: Any, **kwargs: Any) -> Any:
-            self.preemptions[request.request_id] = self.preemptions.get(request.request_id, 0) + 1
+            name = request.request_id.rpartition("-")[0]  # vLLM appends a random part to the id it was given
+            self.preemptions[name] = self.preemptions.get(name, 0) + 1
             return preempt(request, *args, **kwargs)
 
         scheduler.schedule = watched_schedule

@@ -124,6 +124,11 @@ class LocalLauncher:
                 self._drop_host()
         raise AssertionError("unreachable")
 
+    @property
+    def host_pid(self) -> int | None:
+        """The engine host's process id, None while none runs."""
+        return self._host.pid if self._host is not None else None
+
     def _drop_host(self) -> None:
         if self._host is not None:
             self._host.close()
@@ -148,6 +153,11 @@ class LocalSession:
     def pid(self) -> int:
         return self._engine.pid
 
+    @property
+    def alive(self) -> bool:
+        """False once the engine was closed or lost."""
+        return self._engine.alive
+
     def warm_up(self, live: LiveSettings, plan: LoadPlan, timeout_s: float) -> Json:
         window = self.measure(live, plan, timeout_s)
         if not self._report.effective.get("kv_write"):  # chosen by the engine at its first step
@@ -155,8 +165,7 @@ class LocalSession:
         return {"seconds": window.duration_s, "compilations": window.compilations}
 
     def measure(self, live: LiveSettings, plan: LoadPlan, timeout_s: float) -> WindowResult:
-        self._apply(live)
-        result = self._engine.call("measure", {"plan": plan_to_json(plan), "timeout_s": timeout_s}, timeout_s + GRACE_S)
+        result = self._send(live, plan, timeout_s)
         return WindowResult(
             requests=tuple(RequestRecord(**{**record, "token_times_s": tuple(record["token_times_s"])}) for record in result["requests"]),
             steps=tuple(StepRecord(*fields) for fields in result["steps"]),
@@ -166,6 +175,14 @@ class LocalSession:
             output_digest=result["output_digest"],
             details=result["details"],
         )
+
+    def generate(self, live: LiveSettings, plan: LoadPlan, timeout_s: float) -> dict[str, tuple[int, ...]]:
+        """Like measure(), but returns the output token ids by request: for checks that settings do not change what is generated."""
+        return {name: tuple(ids) for name, ids in self._send(live, plan, timeout_s)["tokens"].items()}
+
+    def _send(self, live: LiveSettings, plan: LoadPlan, timeout_s: float) -> Json:
+        self._apply(live)
+        return self._engine.call("measure", {"plan": plan_to_json(plan), "timeout_s": timeout_s}, timeout_s + GRACE_S)
 
     def profile(
         self, live: LiveSettings, plan: LoadPlan, logdir: Path, run: str, session: str, timeout_s: float

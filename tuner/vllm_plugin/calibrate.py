@@ -72,10 +72,11 @@ def _repeated(write: Any, form: str) -> Any:
     def run(cache: jax.Array, new_kv: jax.Array, batch: Batch) -> jax.Array:
         def once(i: jax.Array, cache: jax.Array) -> jax.Array:
             # A different value each time, so that XLA cannot drop all but the last write.
-            return write(cache, new_kv + i.astype(new_kv.dtype), batch, form)
+            written: jax.Array = write(cache, new_kv + i.astype(new_kv.dtype), batch, form)
+            return written
 
-        written: jax.Array = jax.lax.fori_loop(0, WRITES_PER_ROUND, once, cache)
-        return written
+        result: jax.Array = jax.lax.fori_loop(0, WRITES_PER_ROUND, once, cache)
+        return result
 
     return jax.jit(run, donate_argnums=0)
 

@@ -1,0 +1,129 @@
+"""Fixtures of the real engine: a small random Qwen3 checkpoint, a Hugging Face torch reference for it, and one engine host a session.
+
+Engine starts are expensive, so engines are shared: `engines(page_size, **settings)` gives the running one if its settings are the same. At
+most one runs at a time.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.util
+import os
+import random
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tuner.engine.environment import tpu_present
+from tuner.launchers.base import EngineSettings, LoadPlan, PlannedRequest
+from tuner.launchers.local import LocalLauncher, LocalSession
+
+if not tpu_present():
+    os.environ.setdefault("JAX_PLATFORMS", "cpu")  # libtpu is installed; without this JAX looks for chips first
+
+START_TIMEOUT_S = 420.0
+RUN_TIMEOUT_S = 240.0
+VOCABULARY = 512
+
+
+@dataclass(frozen=True)
+class Reference:
+    """A checkpoint, a plan of mixed prompts, and the tokens that Hugging Face torch generates for it."""
+
+    model_path: Path
+    plan: LoadPlan
+    tokens: dict[str, tuple[int, ...]]
+
+    def settings(self, page_size: int, **changes: Any) -> EngineSettings:
+        base = EngineSettings(
+            model=str(self.model_path),
+            model_path=str(self.model_path),
+            block_size=page_size,
+            max_num_batched_tokens=256,
+            max_num_seqs=8,
+            max_model_len=512,
+            dtype="float32",
+        )
+        return base.with_changes(**changes)
+
+
+def mixed_plan(seed: int = 7, count: int = 14, vocabulary: int = VOCABULARY) -> LoadPlan:
+    """Prompts of 1 to 380 tokens, many of them around page boundaries, the last ones sharing a prefix; 9 to 24 output tokens."""
+    rng = random.Random(seed)
+    lengths = [1, 17, 31, 32, 33, 64, 65, 127, 129, 150, 200, 257, 300, 380][:count]
+    shared = [rng.randrange(3, vocabulary) for _ in range(380)]
+    requests = []
+    for index, length in enumerate(lengths):
+        fresh = [rng.randrange(3, vocabulary) for _ in range(length)]
+        prompt = shared[: length - 20] + fresh[:20] if index >= count - 4 else fresh
+        requests.append(PlannedRequest(f"r{index}", tuple(prompt), rng.randint(9, 24)))
+    return LoadPlan(tuple(requests), 8, hashlib.sha256(repr(requests).encode()).hexdigest())
+
+
+@pytest.fixture(scope="session")
+def reference(tmp_path_factory: pytest.TempPathFactory) -> Reference:
+    """Greedy tokens of a random two-layer Qwen3 (float32) by transformers on torch."""
+    if importlib.util.find_spec("torch") is None or importlib.util.find_spec("transformers") is None:
+        pytest.skip("the reference needs torch and transformers (extra: tpu)")
+    import torch
+    from transformers import Qwen3Config, Qwen3ForCausalLM
+
+    torch.manual_seed(11)
+    config = Qwen3Config(
+        vocab_size=VOCABULARY,
+        hidden_size=128,
+        intermediate_size=256,
+        num_hidden_layers=2,
+        num_attention_heads=4,
+        num_key_value_heads=2,
+        head_dim=32,
+        max_position_embeddings=1024,
+        initializer_range=0.2,  # sharp enough that greedy choices are not ties
+        tie_word_embeddings=True,
+        bos_token_id=1,
+        eos_token_id=2,
+    )
+    model = Qwen3ForCausalLM(config).eval()
+    path = tmp_path_factory.mktemp("qwen3")
+    model.save_pretrained(path)
+    plan = mixed_plan()
+    tokens = {}
+    with torch.no_grad():
+        for request in plan.requests:
+            ids = list(request.prompt_token_ids)
+            for _ in range(request.max_tokens):
+                ids.append(int(model(torch.tensor([ids])).logits[0, -1].argmax()))
+            tokens[request.request_id] = tuple(ids[len(request.prompt_token_ids) :])
+    assert len({token for output in tokens.values() for token in output}) > 50, "a degenerate model would pass any comparison"
+    return Reference(path, plan, tokens)
+
+
+@pytest.fixture(scope="session")
+def local_launcher(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalLauncher]:
+    """One engine host for the whole session. Skips where vLLM is not installed."""
+    if importlib.util.find_spec("vllm") is None:
+        pytest.skip("vLLM is not installed (extra: tpu)")
+    launcher = LocalLauncher(log_dir=tmp_path_factory.mktemp("engine-logs"), platform="auto" if tpu_present() else "cpu")
+    yield launcher
+    launcher.close()
+
+
+@pytest.fixture(scope="session")
+def engines(local_launcher: LocalLauncher, reference: Reference) -> Iterator[Callable[..., LocalSession]]:
+    """`engines(page_size, **EngineSettings changes)`: the running engine with these settings; an earlier, different one is closed first."""
+    current: list[tuple[EngineSettings, LocalSession]] = []
+
+    def get(page_size: int, **changes: Any) -> LocalSession:
+        settings = reference.settings(page_size, **changes)
+        if current and (current[0][0] != settings or not current[0][1].alive):
+            current.pop()[1].close()
+        if not current:
+            current.append((settings, local_launcher.open(settings, START_TIMEOUT_S)))
+        return current[0][1]
+
+    yield get
+    for _, session in current:
+        session.close()

@@ -1,0 +1,168 @@
+"""The engine's process: failures are typed, the engine survives what it can, and nothing is left behind."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import textwrap
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from tests.plugins.engine import RUN_TIMEOUT_S, START_TIMEOUT_S, Reference
+from tuner.engine.client import EngineHost, group_alive
+from tuner.errors import EngineLost, FailureClass, TrialFailed
+from tuner.launchers.base import LiveSettings
+from tuner.launchers.local import LocalLauncher, LocalSession
+
+pytestmark = [pytest.mark.engine, pytest.mark.timeout(900)]
+
+Engines = Callable[..., LocalSession]
+LIVE = LiveSettings("default", 128)
+
+
+def test_a_window_reports_every_request_step_and_token(engines: Engines, reference: Reference) -> None:
+    session = engines(32)
+    session.warm_up(LIVE, reference.plan, RUN_TIMEOUT_S)
+    window = session.measure(LIVE, reference.plan, RUN_TIMEOUT_S)
+    again = session.measure(LIVE, reference.plan, RUN_TIMEOUT_S)
+    assert window.compilations == again.compilations == 0
+    assert window.output_digest == again.output_digest
+    by_id = {record.request_id: record for record in window.requests}
+    for request in reference.plan.requests:
+        record = by_id[request.request_id]
+        assert len(record.token_times_s) == request.max_tokens
+        assert record.prompt_tokens == len(request.prompt_token_ids)
+        assert record.finished_s is not None
+        assert 0 <= record.sent_s <= record.token_times_s[0] <= record.finished_s <= window.duration_s
+    prompts = sum(len(request.prompt_token_ids) for request in reference.plan.requests)
+    outputs = sum(request.max_tokens for request in reference.plan.requests)
+    cached = sum(record.cached_tokens for record in window.requests)
+    assert sum(step.scheduled_tokens for step in window.steps) == prompts - cached + outputs - len(reference.plan.requests)
+    assert all(step.scheduled_tokens <= min(step.padded_tokens, LIVE.max_num_batched_tokens) for step in window.steps)
+    assert session.report.effective["block_size"] == 32
+    assert session.report.effective["kv_write"].count(",") == 1
+    assert session.report.environment["versions"]["jax"]
+
+
+def test_live_settings_beyond_the_compiled_maximum_are_refused_and_the_engine_goes_on(engines: Engines, reference: Reference) -> None:
+    session = engines(32)
+    with pytest.raises(TrialFailed, match="max_num_batched_tokens must be between 1 and the compiled maximum 256") as caught:
+        session.measure(LiveSettings("default", 512), reference.plan, RUN_TIMEOUT_S)
+    assert caught.value.failure is FailureClass.INVALID_CONFIG
+    assert not isinstance(caught.value, EngineLost)
+    assert session.measure(LIVE, reference.plan, RUN_TIMEOUT_S).requests
+
+
+def test_a_window_that_takes_too_long_is_a_timeout_and_the_engine_goes_on(engines: Engines, reference: Reference) -> None:
+    session = engines(32)
+    with pytest.raises(TrialFailed, match="unfinished") as caught:
+        session.measure(LIVE, reference.plan, 0.01)
+    assert caught.value.failure is FailureClass.TIMEOUT
+    assert session.measure(LIVE, reference.plan, RUN_TIMEOUT_S).requests
+
+
+def test_a_profile_lands_in_tensorboards_layout_outside_any_window(engines: Engines, reference: Reference, tmp_path: Path) -> None:
+    session = engines(32)
+    session.warm_up(LIVE, reference.plan, RUN_TIMEOUT_S)
+    (capture,) = session.profile(LIVE, reference.plan, tmp_path, "study/trial-0001", "first", RUN_TIMEOUT_S)
+    assert capture.path == tmp_path / "study/trial-0001/plugins/profile/first" / f"{capture.host}.xplane.pb"
+    assert capture.path.stat().st_size == capture.size_bytes > 10_000
+    assert 0 < len(capture.steps) <= 64
+    assert capture.details["compilations"] == 0
+    assert not (tmp_path / ".partial").exists()
+
+
+def measure_until_it_fails(session: LocalSession, reference: Reference) -> None:
+    for _ in range(50):
+        session.measure(LIVE, reference.plan, RUN_TIMEOUT_S)
+
+
+def test_an_engine_killed_while_measuring_is_lost_with_its_log_and_a_new_one_starts(engines: Engines, reference: Reference) -> None:
+    session = engines(32)
+    threading.Timer(0.3, os.kill, (session.pid, signal.SIGKILL)).start()
+    with pytest.raises(EngineLost, match="SIGKILL") as caught:
+        measure_until_it_fails(session, reference)
+    assert caught.value.failure is FailureClass.ENGINE_CRASH
+    assert "Initializing" in caught.value.log_excerpt or caught.value.log_excerpt.count("\n") > 5
+    assert not group_alive(session.pid)
+    with pytest.raises(EngineLost):
+        session.measure(LIVE, reference.plan, RUN_TIMEOUT_S)
+    assert engines(32).measure(LIVE, reference.plan, RUN_TIMEOUT_S).requests
+
+
+@pytest.mark.parametrize(
+    ("changes", "failure", "word"),
+    [
+        pytest.param(
+            {"async_scheduling": True, "extra_engine_args": {"scheduler_cls": "tuner.vllm_plugin.scheduler.PageAlignedScheduler"}},
+            FailureClass.INVALID_CONFIG,
+            "async_scheduling",
+            id="async mismatch",
+        ),
+        pytest.param(
+            {"extra_engine_args": {"data_parallel_size": 2}}, FailureClass.INVALID_CONFIG, "data_parallel_size", id="data parallel"
+        ),
+        pytest.param(
+            {"extra_engine_args": {"speculative_config": {"method": "ngram", "num_speculative_tokens": 2, "prompt_lookup_max": 3}}},
+            FailureClass.INVALID_CONFIG,
+            "speculative_config",
+            id="speculative decoding",
+        ),
+        pytest.param(
+            {"extra_engine_args": {"additional_config": {"tuner": {"page_wise": True}}}},
+            FailureClass.INVALID_CONFIG,
+            "page_wise",
+            id="unknown plugin key",
+        ),
+        pytest.param({"num_gpu_blocks": 200_000_000}, FailureClass.OUT_OF_MEMORY, "memory|RESOURCE_EXHAUSTED", id="out of memory"),
+    ],
+)
+def test_an_engine_that_cannot_start_says_why_and_leaves_nothing(
+    engines: Engines, local_launcher: LocalLauncher, reference: Reference, changes: dict[str, object], failure: FailureClass, word: str
+) -> None:
+    engines(32).close()  # at most one engine at a time
+    with pytest.raises(EngineLost, match=word) as caught:
+        local_launcher.open(reference.settings(32, **changes), START_TIMEOUT_S)
+    assert caught.value.failure is failure
+    assert "\n" not in str(caught.value)
+    assert caught.value.log_excerpt
+
+
+def test_killing_the_client_leaves_no_process_behind(engines: Engines, reference: Reference, tmp_path: Path) -> None:
+    engines(32).close()
+    program = textwrap.dedent(f"""
+        import time
+        from pathlib import Path
+        from tuner.launchers.base import EngineSettings
+        from tuner.launchers.local import LocalLauncher
+        launcher = LocalLauncher(log_dir=Path({str(tmp_path)!r}))
+        session = launcher.open({reference.settings(32)!r}, {START_TIMEOUT_S})
+        print(launcher.host_pid, session.pid, flush=True)
+        time.sleep(600)
+    """)
+    with subprocess.Popen([sys.executable, "-c", program], stdout=subprocess.PIPE, text=True) as client:
+        assert client.stdout is not None
+        host, engine = (int(word) for word in client.stdout.readline().split())
+        assert group_alive(host) and group_alive(engine)
+        client.kill()
+    deadline = time.monotonic() + 20
+    while time.monotonic() < deadline and (group_alive(host) or group_alive(engine)):
+        time.sleep(0.1)
+    assert not group_alive(host)
+    assert not group_alive(engine)
+
+
+def test_a_python_without_vllm_is_reported(tmp_path: Path) -> None:
+    """`--engine-python` that cannot import vLLM: one line, not a hang."""
+    fake = tmp_path / "python"
+    fake.write_text(f'#!/bin/sh\nexec {sys.executable} -S "$@"\n')  # -S: no site-packages
+    fake.chmod(0o755)
+    with pytest.raises(EngineLost, match=r"vLLM cannot be imported|died while importing") as caught:
+        EngineHost(str(fake), dict(os.environ), tmp_path / "logs", import_timeout_s=60)
+    assert caught.value.failure is FailureClass.STARTUP

@@ -1,0 +1,148 @@
+"""KV writes and attention in plain JAX: byte-identical caches, and attention equal to a dense reference whatever unused pages hold."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+jax = pytest.importorskip("jax", reason="needs JAX (extra: tpu)")
+import jax.numpy as jnp  # noqa: E402
+
+from tuner.vllm_plugin.kv_write import Batch, interleave_kv, write_pages, write_tokens  # noqa: E402
+from tuner.vllm_plugin.ragged import ragged_attention  # noqa: E402
+
+KV_HEADS, GROUP, DIM = 2, 2, 8
+MAX_REQUESTS, TABLE_WIDTH, BUCKET = 6, 8, 64
+WRITE_TOKENS = jax.jit(write_tokens, static_argnames="form")
+WRITE_PAGES = jax.jit(write_pages, static_argnames="form")
+ATTEND = jax.jit(ragged_attention, static_argnames=("scale", "window", "soft_cap"))
+
+
+@dataclass
+class Ragged:
+    """A step's batch, decodes first, prefills starting on a page boundary, and a cache that already holds the earlier tokens."""
+
+    page_size: int
+    decode_lens: list[int]
+    prefills: list[tuple[int, int]]  # (whole pages computed before, new tokens)
+    seed: int
+
+    @property
+    def query_lens(self) -> list[int]:
+        return [1] * len(self.decode_lens) + [new for _, new in self.prefills]
+
+    @property
+    def starts(self) -> list[int]:
+        return [length - 1 for length in self.decode_lens] + [pages * self.page_size for pages, _ in self.prefills]
+
+    def batch(self) -> Batch:
+        rng = np.random.default_rng(self.seed)
+        pages = 1 + rng.permutation(MAX_REQUESTS * TABLE_WIDTH)
+        tables = np.zeros((MAX_REQUESTS, TABLE_WIDTH), np.int32)
+        count = len(self.query_lens)
+        tables[:count] = pages.reshape(MAX_REQUESTS, TABLE_WIDTH)[:count]
+        seq_lens = np.zeros(MAX_REQUESTS, np.int32)
+        seq_lens[:count] = np.array(self.starts) + np.array(self.query_lens)
+        starts = np.zeros(MAX_REQUESTS + 1, np.int32)
+        starts[1 : count + 1] = np.cumsum(self.query_lens)
+        starts[count + 1 :] = starts[count]
+        return Batch(jnp.asarray(tables), jnp.asarray(seq_lens), jnp.asarray(starts), jnp.int32(len(self.decode_lens)), jnp.int32(count))
+
+    def arrays(self, dtype: str) -> tuple[jax.Array, jax.Array, jax.Array, jax.Array]:
+        """cache, q, k, v; the cache is random everywhere."""
+        rng = np.random.default_rng(self.seed + 1)
+        shape = (1 + MAX_REQUESTS * TABLE_WIDTH, self.page_size, 2 * KV_HEADS, DIM)
+        cache, q = rng.normal(size=shape), rng.normal(size=(BUCKET, KV_HEADS * GROUP, DIM))
+        k, v = rng.normal(size=(BUCKET, KV_HEADS, DIM)), rng.normal(size=(BUCKET, KV_HEADS, DIM))
+        return tuple(jnp.asarray(array, dtype) for array in (cache, q, k, v))  # type: ignore[return-value]
+
+
+@st.composite
+def ragged(draw: st.DrawFn) -> Ragged:
+    page = draw(st.sampled_from([4, 8, 16]))
+    decodes = draw(st.lists(st.integers(1, page * TABLE_WIDTH), max_size=3))
+    prefills: list[tuple[int, int]] = []
+    room = BUCKET - len(decodes)
+    for _ in range(draw(st.integers(0 if decodes else 1, 3))):
+        before = draw(st.integers(0, 3))
+        longest = min(room, page * (TABLE_WIDTH - before))
+        if longest < 2:
+            break
+        new = draw(st.integers(2, longest))
+        prefills.append((before, new))
+        room -= new
+    return Ragged(page, decodes, prefills, draw(st.integers(0, 2**31)))
+
+
+def bits(array: jax.Array) -> bytes:
+    return np.asarray(array).tobytes()
+
+
+@settings(max_examples=40, deadline=None)
+@given(ragged(), st.sampled_from(["float32", "bfloat16"]))
+def test_all_forms_leave_byte_identical_caches(case: Ragged, dtype: str) -> None:
+    batch, (cache, _, k, v) = case.batch(), case.arrays(dtype)
+    new_kv = interleave_kv(k, v)
+    expected = np.array(cache)
+    for request, (start, length) in enumerate(zip(case.starts, case.query_lens, strict=True)):
+        for offset in range(length):
+            page = int(batch.block_tables[request, (start + offset) // case.page_size])
+            row = int(batch.query_start_loc[request]) + offset
+            expected[page, (start + offset) % case.page_size] = np.asarray(new_kv[row])
+    written = {
+        (name, form): bits(write(cache, new_kv, batch, form=form))
+        for name, write in (("token", WRITE_TOKENS), ("page", WRITE_PAGES))
+        for form in ("scatter", "loop")
+    }
+    assert {key for key, value in written.items() if value != expected.tobytes()} == set()
+    assert expected.tobytes() != bits(cache)
+
+
+def test_page_wise_writes_of_an_unaligned_segment_are_wrong() -> None:
+    """Why the combination is impossible to configure: this is what it would do."""
+    case = Ragged(8, [], [(0, 12)], seed=3)
+    batch, (cache, _, k, v) = case.batch(), case.arrays("float32")
+    shifted = Batch(batch.block_tables, batch.seq_lens + 3, batch.query_start_loc, batch.num_decodes, batch.num_requests)
+    new_kv = interleave_kv(k, v)
+    assert bits(WRITE_TOKENS(cache, new_kv, shifted, form="scatter")) != bits(WRITE_PAGES(cache, new_kv, shifted, form="loop"))
+
+
+def dense_reference(cache: np.ndarray, q: np.ndarray, batch: Batch, window: int | None, soft_cap: float | None) -> dict[int, np.ndarray]:
+    """Rows of the batch -> output, by plain per-row softmax in float64."""
+    out: dict[int, np.ndarray] = {}
+    starts = np.asarray(batch.query_start_loc)
+    for request in range(int(batch.num_requests)):
+        length, total = int(starts[request + 1] - starts[request]), int(batch.seq_lens[request])
+        pages = np.asarray(batch.block_tables[request])
+        rows = cache[pages].reshape(-1, KV_HEADS, 2, DIM).astype(np.float64)
+        for nth in range(length):
+            position = total - length + nth
+            first = 0 if window is None else max(0, position - window + 1)
+            keys, values = rows[first : position + 1, :, 0], rows[first : position + 1, :, 1]
+            query = q[starts[request] + nth].reshape(KV_HEADS, GROUP, DIM).astype(np.float64)
+            scores = np.einsum("kgd,bkd->kgb", query, keys) * 0.3
+            if soft_cap is not None:
+                scores = soft_cap * np.tanh(scores / soft_cap)
+            weights = np.exp(scores - scores.max(-1, keepdims=True))
+            weights /= weights.sum(-1, keepdims=True)
+            out[int(starts[request]) + nth] = np.einsum("kgb,bkd->kgd", weights, values).reshape(-1, DIM)
+    return out
+
+
+@settings(max_examples=25, deadline=None)
+@given(ragged(), st.sampled_from([None, 5]), st.sampled_from([None, 2.0]))
+def test_attention_equals_a_dense_reference_and_unused_pages_may_hold_nan(case: Ragged, window: int | None, soft_cap: float | None) -> None:
+    batch, (cache, q, k, v) = case.batch(), case.arrays("float32")
+    used = np.zeros(cache.shape[:2], bool)
+    for request, (start, length) in enumerate(zip(case.starts, case.query_lens, strict=True)):
+        for position in range(start + length):
+            used[int(batch.block_tables[request, position // case.page_size]), position % case.page_size] = True
+    poisoned = jnp.where(jnp.asarray(used)[:, :, None, None], cache, jnp.nan)
+    written = WRITE_PAGES(poisoned, interleave_kv(k, v), batch, form="loop")
+    got = np.asarray(ATTEND(written, q, batch, scale=0.3, window=window, soft_cap=soft_cap))
+    for row, expected in dense_reference(np.asarray(written), np.asarray(q), batch, window, soft_cap).items():
+        np.testing.assert_allclose(got[row], expected, rtol=2e-5, atol=2e-5)

@@ -15,7 +15,7 @@ from tuner.metric_catalog import Direction
 from tuner.sequential import LookPlan
 from tuner.statistics import EQUIVALENCE_RATIO, LEVEL, Effect, judge_family, sample_of
 
-HOPELESS_BELOW = 0.1  # give a cell up when its chance of a verdict by the last look is smaller
+HOPELESS_BELOW = 0.05  # give a cell up when its chance of a verdict by the last look is smaller
 MIN_ROUNDS_TO_GIVE_UP = 6  # below that the noise itself is hardly known
 
 

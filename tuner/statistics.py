@@ -3,20 +3,24 @@
 The effect is the mean over rounds of log(candidate / baseline), both measured in the same round; as a ratio it is a geometric mean. A
 ratio is always candidate / baseline; "better" respects the metric's direction. Interval: Student's t on the log-ratios.
 
-Why not a bootstrap: with 3 to 12 rounds there is little to resample. Coverage of nominal 95 % intervals, in %, by simulation
-(bench/null_and_power.py prints this table; the noise is that of a window, in both arms):
+Why not a bootstrap: with 3 to 12 rounds there is little to resample. Coverage in % of nominal 95 % intervals by simulation, as
+`python -m bench.null_and_power` prints it (noise of a window, in both arms; more rounds counts there):
 
-    noise     rounds   Student t   percentile   BCa    bootstrap-t
-    normal      3        94.7         74.9      72.7     (useless: unbounded)
-    normal      5        95.3         83.0      83.6     94.9
-    normal     12        94.7         90.7      90.1     94.4
-    t3          5        95.5         82.4      81.2     94.3
-    t3         12        95.3         90.3      87.9     93.0
-    skewed      5        96.9         81.6      79.5     94.6
-    skewed     12        96.2         90.4      87.6     93.0
+    noise            rounds   Student t   percentile    BCa   bootstrap-t
+    normal              3        94.8         75.9     72.3   100.0 (unbounded)
+    normal              5        94.7         82.5     83.0    94.0
+    normal             12        95.1         88.7     88.7    92.3
+    t3                  3        96.0         76.3     72.6   100.0 (unbounded)
+    t3                  5        96.0         81.7     81.0    93.7
+    t3                 12        95.6         89.1     87.3    92.7
+    skewed              3        96.7         73.6     69.7   100.0 (unbounded)
+    skewed              5        96.6         82.3     80.6    94.7
+    skewed             12        95.6         89.3     87.1    91.2
+    skewed, one arm     5        88.4         76.9     79.1    92.5
+    skewed, one arm    12        90.3         87.4     88.9    94.3
 
-Skewed noise common to both arms cancels in the difference. Its limit: skewed (exponential) noise in one arm only is covered in 88 to 91
-% of cases, by bootstrap-t in 92 to 94 %, at up to 2.6 times the width.
+Skewed noise common to both arms cancels in the difference. The last two rows are Student's limit: strongly skewed (exponential) noise in one
+arm and none in the other; bootstrap-t would be nearer there, for intervals 1.2 to 1.5 times as wide, and is useless at three rounds.
 
 Families: a study asks the same question in many cells. The verdict of a cell is a function of its interval alone, so the two cannot
 contradict each other; the intervals are widened together (Benjamini and Yekutieli, JASA 2005, false coverage rate): with R of m cells

@@ -1,0 +1,213 @@
+"""What the verdicts are worth: false findings where nothing is to be found, findings where something is, and honest intervals.
+
+    python -m bench.null_and_power                       all tables, from simulation, under two minutes
+    python -m bench.null_and_power --ratios FILE.json    the verdicts on measured A/A data: {"cell": [ratio of round 0, round 1, ...], ...}
+
+Exit status 1 if a bar is missed: wrong better/worse in more than 5 % of A/A cells, or +3 % with 2 % noise found in less than 90 %.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import math
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bench.simulate import (
+    NOISES,
+    Array,
+    Tally,
+    coverage_of_methods,
+    covered,
+    covered_at_every_look,
+    log_ratios,
+    normal,
+    p_by_look,
+    race_once,
+    ratios_from_json,
+    simulate_study,
+    skewed,
+    student_interval,
+    tally,
+)
+from tuner.metric_catalog import Direction
+from tuner.pooling import pool
+from tuner.sequential import LookPlan
+from tuner.statistics import LEVEL, Sample, Verdict, judge_family, sample_of
+
+SEED = 19878
+PLAN = LookPlan()
+PLANTED = math.log(1.03)
+CELLS = 24
+
+
+def coverage_table(samples: int = 1500, resamples: int = 300) -> None:
+    print("\nCoverage in % of nominal 95 % intervals for the mean log-ratio (noise of a window, in both arms)")
+    print("noise               rounds  Student t  percentile    BCa  bootstrap-t  width bootstrap-t / Student t")
+    rng = np.random.default_rng(SEED)
+    for name in (*NOISES, "skewed, one arm"):
+        for rounds in (3, 4, 5, 6, 8, 10, 12):
+            shares, width = coverage_of_methods(rng, _draw(rng, name, (samples, rounds)), resamples)
+            student = covered(student_interval(_draw(rng, name, (20_000, rounds)), LEVEL))
+            wide = f"{width:9.2f}" if width < 100 else "unbounded"
+            others = f"{100 * shares['percentile']:10.1f} {100 * shares['BCa']:6.1f} {100 * shares['bootstrap-t']:11.1f}"
+            print(f"{name:18} {rounds:6}  {100 * student:9.1f}  {others}  {wide}")
+
+
+def _draw(rng: np.random.Generator, name: str, shape: tuple[int, int]) -> Array:
+    return log_ratios(rng, NOISES[name], shape) if name in NOISES else skewed(rng, shape)
+
+
+def looks_table(samples: int = 20_000) -> None:
+    last, first = PLAN.last, PLAN.first
+    print(
+        f"\nLooking after each of rounds {first}..{last}, one cell: A/A cells ever called different; +3 % with 2 % noise per window found"
+    )
+    print("level per look           A/A false %   found %   mean rounds")
+    rng = np.random.default_rng(SEED)
+    null = p_by_look(log_ratios(rng, normal, (samples, last)), first)
+    planted = p_by_look(PLANTED + 0.02 * log_ratios(rng, normal, (samples, last)), first)
+    looks = np.arange(first, last + 1)
+    calibration = p_by_look(log_ratios(rng, normal, (4 * samples, last)), first)
+    for name, power in (("equal (Pocock)", 0), ("n / last (ours)", 1), ("(n / last)^3", 3)):
+        weights = (looks / last) ** power
+        constant = float(np.quantile((calibration / weights).min(axis=1), LEVEL))
+        _print_looks(name, null <= constant * weights, planted <= constant * weights, looks)
+    _print_looks("uncorrected 5 %", null <= LEVEL, planted <= LEVEL, looks)
+    print("Intervals that cover the truth at every look together, in %:")
+    for name, noise in NOISES.items():
+        print(f"  {name:10} {100 * covered_at_every_look(log_ratios(rng, noise, (samples, last)), PLAN):5.1f}")
+
+
+def _print_looks(name: str, null: NDArray[np.bool_], planted: NDArray[np.bool_], looks: NDArray[np.int_]) -> None:
+    found = planted.any(axis=1)
+    rounds = np.where(found, looks[planted.argmax(axis=1)], looks[-1])
+    print(f"{name:24} {100 * null.any(axis=1).mean():10.1f} {100 * found.mean():9.1f} {rounds.mean():10.1f}")
+
+
+def null_table(studies: int = 20) -> bool:
+    """A/A studies of 24 cells. True if no row has more than 5 % wrong verdicts."""
+    print(f"\nA/A, {studies} studies of {CELLS} cells ({studies * CELLS} cells a row), rounds {PLAN.first}..{PLAN.last}: shares in %")
+    print("noise    of a window   better  worse  wrong  equivalent  inconclusive  covered  rounds/cell")
+    rng = np.random.default_rng(SEED)
+    truth = [0.0] * CELLS
+    fine = True
+    for name, noise in NOISES.items():
+        for sd in (0.002, 0.005, 0.01, 0.02, 0.05):
+            row = tally([simulate_study(rng, truth, sd, PLAN, noise) for _ in range(studies)], truth, lambda _: True)
+            wrong = row.better + row.worse
+            fine = fine and wrong <= LEVEL
+            shares = f"{100 * row.better:8.1f} {100 * row.worse:6.1f} {100 * wrong:6.1f} {100 * row.equivalent:11.1f}"
+            print(f"{name:8} {100 * sd:9.1f} % {shares} {100 * row.inconclusive:13.1f} {100 * row.covered:8.1f} {row.rounds:12.1f}")
+    return fine
+
+
+def power_table(studies: int = 20) -> bool:
+    """Planted +3 % with 2 % noise. True if the bar rows, where the whole study has the effect, are found in 90 % or more."""
+    print("\nPlanted +3 %: found in % of the planted cells; wrong better/worse in % of the others")
+    print("noise    study                    noise of  rounds   give up    planted  found  missed as  wrong  covered  rounds/cell")
+    rng = np.random.default_rng(SEED)
+    fine = True
+    mixed = [PLANTED] * 6 + [0.0] * (CELLS - 6)
+    alone, everywhere = [PLANTED], [PLANTED] * CELLS
+    rows: list[tuple[str, str, list[float], float, str, LookPlan, bool, int]] = [
+        ("normal", "1 cell", alone, 0.02, "window", PLAN, True, 480),
+        ("normal", f"{CELLS} of {CELLS} cells", everywhere, 0.02, "window", PLAN, True, studies),
+        ("normal", f"{CELLS} of {CELLS} cells", everywhere, 0.02, "window", PLAN, False, studies),
+        ("t3", f"{CELLS} of {CELLS} cells", everywhere, 0.02, "window", PLAN, True, studies),
+        ("skewed", f"{CELLS} of {CELLS} cells", everywhere, 0.02, "window", PLAN, True, studies),
+        ("normal", f"{CELLS} of {CELLS} cells", everywhere, 0.02 / math.sqrt(2), "ratio", LookPlan(3, 12), True, studies),
+        ("normal", f"{CELLS} of {CELLS} cells", everywhere, 0.02, "window", LookPlan(3, 12), True, studies),
+        ("normal", f"6 of {CELLS} cells", mixed, 0.02, "window", PLAN, True, 4 * studies),
+        ("normal", f"6 of {CELLS} cells", mixed, 0.02, "window", LookPlan(3, 24), True, 4 * studies),
+    ]
+    for name, study, truth, sd, noise_of, plan, give_up, repeats in rows:
+        outcomes = [simulate_study(rng, truth, sd, plan, NOISES[name], give_up=give_up) for _ in range(repeats)]
+        planted = tally(outcomes, truth, lambda effect: effect > 0)
+        others = tally(outcomes, truth, lambda effect: effect == 0) if 0.0 in truth else None
+        if plan == PLAN and 0.0 not in truth:
+            fine = fine and planted.better >= 0.9
+        _print_power(f"{name:8} {study:24} {noise_of:9} {plan.first}..{plan.last:<5} {'yes' if give_up else 'no':8}", planted, others)
+    return fine
+
+
+def _print_power(label: str, planted: Tally, others: Tally | None) -> None:
+    wrong = f"{100 * (others.better + others.worse):5.1f}" if others else "    -"
+    missed = 100 * (planted.worse + planted.equivalent)
+    found = f"{100 * planted.better:6.1f} {missed:10.1f} {wrong:>6} {100 * planted.covered:8.1f}"
+    print(f"{label} {planted.cells:8} {found} {planted.rounds:12.1f}")
+
+
+def pooled_table(studies: int = 1000, rounds: int = 5) -> None:
+    print(f"\nOne effect over the cells, {studies} studies of {rounds} rounds, 2 % noise, true effect 0")
+    print("cells  true spread of cells  covers %  wrong %")
+    rng = np.random.default_rng(SEED)
+    for cells, between in ((1, 0.0), (2, 0.0), (3, 0.0), (6, 0.0), (24, 0.0), (3, 0.02), (6, 0.02), (24, 0.02)):
+        effects = [pool(_samples(rng, cells, rounds, between), Direction.MAXIMIZE) for _ in range(studies)]
+        covers = np.mean([effect is not None and effect.low <= 1 <= effect.high for effect in effects])
+        wrong = np.mean([effect is not None and effect.verdict in (Verdict.BETTER, Verdict.WORSE) for effect in effects])
+        print(f"{cells:5} {100 * between:18.0f} % {100 * covers:9.1f} {100 * wrong:8.1f}")
+
+
+def _samples(rng: np.random.Generator, cells: int, rounds: int, between: float) -> list[Sample]:
+    rows = between * rng.standard_normal((cells, 1)) + 0.02 * log_ratios(rng, normal, (cells, rounds))
+    return [sample_of(row.tolist()) for row in rows]
+
+
+def racing_table(races: int = 60, rounds: int = 16) -> None:
+    print(f"\nRacing, {races} races of {CELLS} settings, {rounds} rounds: best dropped (bar 5 %), and windows spent of the full grid")
+    print("noise                              best dropped %   windows %")
+    rng = np.random.default_rng(SEED)
+    tied = [0.0] + [-math.log(1 - 0.02)] * (CELLS - 1)  # setting 0 lies exactly at the edge of the tie band of 23 others
+    spread = [-0.2 * index / (CELLS - 1) for index in range(CELLS)]
+    unequal = np.exp(rng.normal(0, 0.7, CELLS))
+    unequal *= 0.02 / math.sqrt(float(np.mean(unequal**2)))
+    loud = [0.08] + [0.01] * (CELLS - 1)
+    cases: list[tuple[str, Sequence[float], str, Sequence[float]]] = [
+        ("equal", [0.02] * CELLS, "normal", tied),
+        ("equal, t3", [0.02] * CELLS, "t3", tied),
+        ("unequal, t3", unequal.tolist(), "t3", tied),
+        ("8 % for the best, 1 % for others", loud, "normal", tied),
+        ("equal, settings spread over 20 %", [0.02] * CELLS, "normal", spread),
+    ]
+    for label, sds, noise, truth in cases:
+        results = [race_once(rng, truth, sds, NOISES[noise], rounds) for _ in range(races)]
+        dropped = 1 - float(np.mean([survived for survived, _ in results]))
+        print(f"{label:34} {100 * dropped:12.1f} {100 * float(np.mean([share for _, share in results])):12.0f}")
+
+
+def judge_measured(log_ratios_by_cell: Mapping[str, Sequence[float]]) -> bool:
+    """Verdicts on measured A/A cells, looked at once. True if at most 5 % are better or worse."""
+    effects = judge_family(log_ratios_by_cell, Direction.MAXIMIZE)
+    for cell, effect in effects.items():
+        interval = "no interval" if effect.low is None or effect.high is None else f"{effect.low:.4f} .. {effect.high:.4f}"
+        print(f"{cell:30} {effect.pairs:4} pairs  {interval}  {effect.verdict}")
+    wrong = sum(effect.verdict in (Verdict.BETTER, Verdict.WORSE) for effect in effects.values())
+    print(f"{wrong} of {len(effects)} A/A cells called better or worse")
+    return wrong <= LEVEL * len(effects)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(description="False findings, power and coverage of the verdicts.")
+    parser.add_argument("--ratios", type=Path, help="measured A/A ratios as JSON, instead of the simulation")
+    options = parser.parse_args(arguments)
+    if options.ratios is not None:
+        return 0 if judge_measured(ratios_from_json(json.loads(options.ratios.read_text()))) else 1
+    coverage_table()
+    looks_table()
+    null_is_fine = null_table()
+    power_is_fine = power_table()
+    pooled_table()
+    racing_table()
+    words = {True: "yes", False: "NO"}
+    print(f"\nA/A wrong <= 5 % in every row: {words[null_is_fine]}; planted +3 % found >= 90 %: {words[power_is_fine]}")
+    return 0 if null_is_fine and power_is_fine else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

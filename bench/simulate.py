@@ -1,0 +1,193 @@
+"""Simulated noise, the interval methods that were compared, and simulated studies, for bench/null_and_power.py. No printing here."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from statistics import NormalDist
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tuner.adaptive import decide_rounds
+from tuner.metric_catalog import Direction
+from tuner.racing import race
+from tuner.sequential import LookPlan
+from tuner.statistics import LEVEL, Effect, Verdict
+from tuner.student import two_sided_critical, two_sided_p
+
+Array = NDArray[np.float64]
+Interval = tuple[Array, Array]
+Noise = Callable[[np.random.Generator, tuple[int, ...]], Array]
+
+
+def normal(rng: np.random.Generator, shape: tuple[int, ...]) -> Array:
+    return rng.standard_normal(shape)
+
+
+def heavy_tailed(rng: np.random.Generator, shape: tuple[int, ...]) -> Array:
+    """Student's t with 3 degrees of freedom, scaled to standard deviation 1."""
+    return np.asarray(rng.standard_t(3, shape) / math.sqrt(3))
+
+
+def skewed(rng: np.random.Generator, shape: tuple[int, ...]) -> Array:
+    """Exponential, centred: now and then a window is slow."""
+    return np.asarray(rng.exponential(1.0, shape) - 1.0)
+
+
+NOISES: dict[str, Noise] = {"normal": normal, "t3": heavy_tailed, "skewed": skewed}
+
+
+def log_ratios(rng: np.random.Generator, noise: Noise, shape: tuple[int, ...]) -> Array:
+    """Noise of a window in both arms."""
+    return noise(rng, shape) - noise(rng, shape)
+
+
+# interval methods: [N x rounds] and its resamples [N x resamples x rounds] -> lower and upper ends [N], for the mean of the rows
+
+
+def student_interval(rows: Array, level: float) -> Interval:
+    count = rows.shape[1]
+    half = two_sided_critical(level, count - 1) * rows.std(axis=1, ddof=1) / math.sqrt(count)
+    mean = rows.mean(axis=1)
+    return mean - half, mean + half
+
+
+def percentile_interval(resampled: Array, level: float) -> Interval:
+    means = resampled.mean(axis=2)
+    return np.quantile(means, level / 2, axis=1), np.quantile(means, 1 - level / 2, axis=1)
+
+
+def bootstrap_t_interval(rows: Array, resampled: Array, level: float) -> Interval:
+    """Efron and Tibshirani 1993, 12.5. A resample of one repeated value has no scale: its t is infinite, and so may be the interval."""
+    count = rows.shape[1]
+    mean, error = rows.mean(axis=1), rows.std(axis=1, ddof=1) / math.sqrt(count)
+    means, errors = resampled.mean(axis=2), resampled.std(axis=2, ddof=1) / math.sqrt(count)
+    difference = means - mean[:, None]
+    t = np.where(errors > 1e-12, difference / np.maximum(errors, 1e-12), np.sign(difference) * 1e9)
+    return mean - np.quantile(t, 1 - level / 2, axis=1) * error, mean - np.quantile(t, level / 2, axis=1) * error
+
+
+def bca_interval(rows: Array, resampled: Array, level: float) -> Interval:
+    """Bias-corrected and accelerated: Efron and Tibshirani 1993, 14.3."""
+    count, standard = rows.shape[1], NormalDist()
+    mean, means = rows.mean(axis=1), np.sort(resampled.mean(axis=2), axis=1)
+    below = (means < mean[:, None]).mean(axis=1) + 0.5 * (means == mean[:, None]).mean(axis=1)
+    bias = np.vectorize(standard.inv_cdf)(np.clip(below, 1e-3, 1 - 1e-3))
+    left_out = (rows.sum(axis=1, keepdims=True) - rows) / (count - 1)
+    away = left_out.mean(axis=1, keepdims=True) - left_out
+    acceleration = (away**3).sum(axis=1) / (6 * (away**2).sum(axis=1) ** 1.5 + 1e-30)
+    ends = []
+    for share in (level / 2, 1 - level / 2):
+        shifted = bias + standard.inv_cdf(share)
+        at = np.vectorize(standard.cdf)(bias + shifted / (1 - acceleration * shifted))
+        index = np.clip((at * means.shape[1]).astype(int), 0, means.shape[1] - 1)
+        ends.append(means[np.arange(len(means)), index])
+    return ends[0], ends[1]
+
+
+def coverage_of_methods(rng: np.random.Generator, rows: Array, resamples: int, level: float = LEVEL) -> tuple[dict[str, float], float]:
+    """(method -> share of rows whose interval covers the true mean 0, median width of bootstrap-t over Student's t)."""
+    resampled = rows[:, rng.integers(0, rows.shape[1], (resamples, rows.shape[1]))]
+    intervals = {
+        "Student t": student_interval(rows, level),
+        "percentile": percentile_interval(resampled, level),
+        "BCa": bca_interval(rows, resampled, level),
+        "bootstrap-t": bootstrap_t_interval(rows, resampled, level),
+    }
+    width = {name: float(np.median(high - low)) for name, (low, high) in intervals.items()}
+    return {name: covered(interval) for name, interval in intervals.items()}, width["bootstrap-t"] / width["Student t"]
+
+
+def covered(interval: Interval) -> float:
+    low, high = interval
+    return float(np.mean((low <= 0) & (high >= 0)))
+
+
+def p_by_look(rows: Array, first: int) -> Array:
+    """[N x looks] two-sided p of Student's t after each of the rounds first..last."""
+    looks = range(first, rows.shape[1] + 1)
+    columns = [two_sided_p(rows[:, :n].mean(axis=1) / (rows[:, :n].std(axis=1, ddof=1) / math.sqrt(n)), n - 1) for n in looks]
+    return np.stack(columns, axis=1)
+
+
+def covered_at_every_look(rows: Array, plan: LookPlan, level: float = LEVEL) -> float:
+    """Share of rows whose intervals all cover 0, over all looks of the plan."""
+    levels = np.array([plan.level_at(n, level) for n in range(plan.first, plan.last + 1)])
+    return float(np.mean((p_by_look(rows, plan.first) >= levels).all(axis=1)))
+
+
+@dataclass(frozen=True)
+class StudyOutcome:
+    effects: dict[int, Effect]
+    rounds: float  # mean rounds per cell
+
+
+def simulate_study(
+    rng: np.random.Generator, true_log: Sequence[float], sd: float, plan: LookPlan, noise: Noise = normal, *, give_up: bool = True
+) -> StudyOutcome:
+    """One study by the product's own rules. `true_log`: [cells] effects; `sd`: noise of one window on the log scale.
+
+    `give_up` False goes on with hopeless cells, to see what giving up costs.
+    """
+    values: dict[int, list[float]] = {cell: [] for cell in range(len(true_log))}
+    still_open: Sequence[int] = tuple(values)
+    for done in range(1, plan.last + 1):
+        for cell in still_open:
+            values[cell].append(true_log[cell] + sd * float(log_ratios(rng, noise, ())))
+        decision = decide_rounds(values, Direction.MAXIMIZE, plan, rounds_done=done)
+        still_open = decision.open_cells if give_up else [cell for cell in values if cell not in decision.decided]
+        if not still_open:
+            break
+    return StudyOutcome(decision.effects, sum(map(len, values.values())) / len(values))
+
+
+@dataclass(frozen=True)
+class Tally:
+    cells: int
+    better: float
+    worse: float
+    equivalent: float
+    inconclusive: float
+    covered: float  # share of the intervals that hold the true effect
+    rounds: float
+
+
+def tally(outcomes: Sequence[StudyOutcome], true_log: Sequence[float], wanted: Callable[[float], bool]) -> Tally:
+    """Shares over the cells whose true effect is `wanted`."""
+    pairs = [(effect, true_log[cell]) for outcome in outcomes for cell, effect in outcome.effects.items() if wanted(true_log[cell])]
+    share = {verdict: sum(effect.verdict is verdict for effect, _ in pairs) / len(pairs) for verdict in Verdict}
+    holds = sum(holds_effect(effect, truth) for effect, truth in pairs) / len(pairs)
+    return Tally(
+        len(pairs),
+        share[Verdict.BETTER],
+        share[Verdict.WORSE],
+        share[Verdict.EQUIVALENT],
+        share[Verdict.INCONCLUSIVE],
+        holds,
+        float(np.mean([outcome.rounds for outcome in outcomes])),
+    )
+
+
+def holds_effect(effect: Effect, true_log: float) -> bool:
+    return effect.low is not None and effect.high is not None and effect.low <= math.exp(true_log) <= effect.high
+
+
+def race_once(rng: np.random.Generator, true_log: Sequence[float], sds: Sequence[float], noise: Noise, rounds: int) -> tuple[bool, float]:
+    """(whether setting 0, the best or tied with it, survived; share of the windows of a full grid that were spent)."""
+    values: dict[str, dict[int, float]] = {f"{index:03d}": {} for index in range(len(true_log))}
+    active: Sequence[str] = tuple(values)
+    windows = 0
+    for number in range(rounds):
+        for name in active:
+            setting = int(name)
+            values[name][number] = math.exp(true_log[setting] + sds[setting] * float(noise(rng, ())))
+        windows += len(active)
+        active = race(values, Direction.MAXIMIZE, active=active, plan=LookPlan(3, rounds)).active
+    return "000" in active, windows / (rounds * len(true_log))
+
+
+def ratios_from_json(document: Mapping[str, Sequence[float]]) -> dict[str, list[float]]:
+    """Cell -> ratios of two identical settings measured in pairs, as real-engine A/A data, -> cell -> log-ratios."""
+    return {cell: [math.log(value) for value in values] for cell, values in document.items()}

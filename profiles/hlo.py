@@ -1,0 +1,185 @@
+"""What the HLO modules inside a capture say about each instruction: its scope, its category and what it computes from.
+
+A scope is `metadata.op_name`, the path of jitted functions, named scopes and the JAX primitive, e.g.
+`jit(step_fun)/jit(main)/layers.0/mlp/dot_general`. Compilers drop it on some instructions; it is then taken from, in this order,
+the majority of the fused instructions, or the instruction that calls the computation (a `while` around its body).
+"""
+
+from __future__ import annotations
+
+from collections import Counter, deque
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from google.protobuf.message import DecodeError
+
+from profiles import schema
+from profiles.planes import Plane, parse
+from profiles.wire import Malformed
+
+METADATA_PLANE = "/host:metadata"
+_CONTAINERS = frozenset({"while", "conditional", "call"})
+_FREE = frozenset({"parameter", "constant", "bitcast", "tuple", "get-tuple-element"})  # cost nothing, so they have no vote
+_MOVES = frozenset(
+    {"copy", "transpose", "reshape", "slice", "dynamic-slice", "pad", "concatenate", "broadcast", "iota", "reverse", "convert", *_FREE}
+)
+_CONTEXT_STEPS = 200  # instructions looked at on the way back to a producer whose scope is known
+
+
+@dataclass(frozen=True)
+class HloOp:
+    """One instruction. `context` is the scope of the nearest producer that is an anchor (see `load`), "" where there is none."""
+
+    name: str
+    hlo_category: str  # XLA's words: "loop fusion", "convolution fusion", "data formatting", "custom-call", else the opcode
+    scope: str
+    context: str
+    container: bool  # its time is spent in other instructions
+
+
+@dataclass(frozen=True)
+class Program:
+    """One compiled module; `exact` is False where it was found by its name because the capture lists it under another id."""
+
+    program_id: int
+    module: str
+    ops: Mapping[str, HloOp]
+    exact: bool
+
+
+Anchor = Callable[[str], bool]
+
+
+def split_program(name: str) -> tuple[str, int]:
+    """`jit_step_fun(254)` -> ("jit_step_fun", 254); id -1 where the name carries none."""
+    module, bracket, rest = name.rpartition("(")
+    digits = rest.rstrip(")")
+    is_id = bracket and digits.isdecimal() and len(digits) <= 20
+    return (module, int(digits) & 0xFFFFFFFFFFFFFFFF) if is_id else (name, -1)
+
+
+def load(plane: Plane | None, wanted: Mapping[int, tuple[str, frozenset[str]]], is_anchor: Anchor) -> dict[int, Program]:
+    """The programs in `wanted`: program id -> (module name, instruction names seen in the trace). What is missing is left out.
+
+    A program that XLA:CPU took from its compilation cache runs under another id than its listed one: it is then found by name, where one
+    of that name holds every instruction seen (the nearest id, if several do). Raises Malformed.
+    """
+    if plane is None:
+        return {}
+    listed: dict[str, dict[int, int]] = {}  # module -> program id -> index of its entry
+    for index, item in enumerate(plane.event_metadata):
+        module, program_id = split_program(_entry_name(plane, index))
+        if item.end > item.start:
+            listed.setdefault(module, {})[program_id] = index
+    found: dict[int, Program] = {}
+    for program_id, (module, seen) in wanted.items():
+        candidates = listed.get(module, {})
+        for candidate in sorted(candidates, key=lambda other: abs(other - program_id)):
+            raw = _hlo_proto(plane, candidates[candidate])
+            if raw is None:
+                continue
+            instructions = _Module(raw, is_anchor)
+            if candidate == program_id or instructions.holds(seen):
+                found[program_id] = Program(program_id, module, instructions.describe(seen), candidate == program_id)
+                break
+    return found
+
+
+def _entry_name(plane: Plane, index: int) -> str:
+    return schema.text(parse(schema.EventMetadataEntry, plane.source, plane.event_metadata[index]).value.name)
+
+
+def _hlo_proto(plane: Plane, index: int) -> Any:
+    """The HloModule of an entry, or None where it carries none."""
+    entry = parse(schema.EventMetadataEntry, plane.source, plane.event_metadata[index])
+    for stat in entry.value.stats:
+        if stat.HasField("bytes_value"):
+            try:
+                return schema.HloProto.FromString(stat.bytes_value).hlo_module
+            except DecodeError as error:
+                raise Malformed(f"the HLO of {schema.text(entry.value.name)} does not parse ({error})") from None
+    return None
+
+
+class _Module:
+    """Look-ups inside one HLO module."""
+
+    def __init__(self, raw: Any, is_anchor: Anchor) -> None:
+        self._is_anchor = is_anchor
+        self._computations = {part.id: part for part in raw.computations}
+        self._home: dict[str, int] = {}  # instruction -> computation id
+        self._by_name: dict[str, Any] = {}
+        self._by_id: dict[int, Any] = {}
+        self._caller: dict[int, Any] = {}  # computation id -> the instruction that calls it
+        for part in raw.computations:
+            for item in part.instructions:
+                name = schema.text(item.name)
+                self._home[name], self._by_name[name], self._by_id[item.id] = part.id, item, item
+                for called in item.called_computation_ids:
+                    self._caller.setdefault(called, item)
+
+    def holds(self, names: frozenset[str]) -> bool:
+        return names <= self._by_name.keys()
+
+    def describe(self, names: Iterable[str]) -> dict[str, HloOp]:
+        return {name: self._describe(self._by_name[name]) for name in names if name in self._by_name}
+
+    def _describe(self, item: Any) -> HloOp:
+        opcode = schema.text(item.opcode)
+        return HloOp(schema.text(item.name), self._category(item, opcode), self._scope(item), self._context(item), opcode in _CONTAINERS)
+
+    def _scope(self, item: Any) -> str:
+        seen: set[int] = set()
+        while True:
+            own = schema.text(item.metadata.op_name) or self._fused_majority(item)
+            home = self._home[schema.text(item.name)]
+            caller = self._caller.get(home)
+            if own or caller is None or home in seen:
+                return own
+            seen.add(home)
+            item = caller
+
+    def _fused_majority(self, item: Any) -> str:
+        if schema.text(item.opcode) in _CONTAINERS - {"call"}:
+            return ""  # the bodies speak for themselves
+        votes = Counter(
+            schema.text(inner.metadata.op_name)
+            for inner in self._inner(item)
+            if inner.metadata.op_name and schema.text(inner.opcode) not in _FREE
+        )
+        return votes.most_common(1)[0][0] if votes else ""
+
+    def _inner(self, item: Any) -> list[Any]:
+        parts = (self._computations.get(called) for called in item.called_computation_ids)
+        return [inner for part in parts if part is not None for inner in part.instructions]
+
+    def _category(self, item: Any, opcode: str) -> str:
+        if opcode != "fusion":
+            return opcode
+        inner = {schema.text(each.opcode) for each in self._inner(item)}
+        if inner & {"dot", "convolution"}:
+            return "convolution fusion"
+        return "data formatting" if inner <= _MOVES else "loop fusion"
+
+    def _context(self, item: Any) -> str:
+        """Breadth first through the operands; instructions under the same scope folder are part of the same thing and let pass."""
+        own = _folder(self._scope(item))
+        queue, seen = deque(item.operand_ids), set(item.operand_ids)
+        for _ in range(_CONTEXT_STEPS):
+            if not queue:
+                return ""
+            producer = self._by_id.get(queue.popleft())
+            if producer is None:
+                continue
+            scope = schema.text(producer.metadata.op_name) or self._fused_majority(producer)
+            if scope and _folder(scope) != own and self._is_anchor(scope):
+                return scope
+            fresh = [each for each in producer.operand_ids if each not in seen]
+            seen.update(fresh)
+            queue.extend(fresh)
+        return ""
+
+
+def _folder(scope: str) -> str:
+    return scope.rpartition("/")[0]

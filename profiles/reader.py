@@ -1,0 +1,117 @@
+"""Read a capture: which ops ran on which device, when, and what they are. Events that answer neither stay on disk.
+
+The file is walked, not parsed (`profiles.planes`), and only these lines are decoded: on a TPU `XLA Modules` and `XLA Ops` of the device
+planes and the step markers of the host; on XLA:CPU the HLO events among the host's threads. Works with files of JAX 0.11 and 0.12.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from profiles import host_events, tpu_events
+from profiles.classify import is_anchor
+from profiles.errors import ProfileError
+from profiles.hlo import METADATA_PLANE, Program, load
+from profiles.planes import Contents, contents
+from profiles.timeline import DeviceTimeline, HostEvents, OpType, TypeTable
+from profiles.times import base_ns
+from profiles.wire import ByteSource, Malformed
+
+_ENVIRONMENT_PLANE = "Task Environment"
+_MAX_NOTE = 500
+
+
+@dataclass(frozen=True)
+class Capture:
+    """One host's capture."""
+
+    path: Path
+    size_bytes: int
+    platform: str  # "tpu" or "cpu"
+    device_type: str  # e.g. "TPU v6 Lite"; "cpu" on XLA:CPU
+    devices: tuple[DeviceTimeline, ...]
+    op_types: tuple[OpType, ...]
+    host: HostEvents
+    notes: tuple[str, ...]  # errors and warnings that the profiler wrote into the file
+    dropped: int  # events that the profiler says it dropped
+    versions: dict[str, str]  # package -> version, as far as the file says
+    programs_without_hlo: tuple[str, ...]
+    programs_by_name: tuple[str, ...]  # found by name, because the capture lists them under another id
+
+
+def read_capture(path: Path) -> Capture:
+    """Read an `.xplane.pb`. Raises ProfileError with one line for whatever is wrong with the file."""
+    try:
+        with ByteSource(path) as source:
+            return _read(path, source)
+    except Malformed as error:
+        raise ProfileError(f"{path}: not a complete XPlane file ({error}); profile again or copy the file again, in binary mode") from None
+
+
+def _read(path: Path, source: ByteSource) -> Capture:
+    found = contents(source)
+    table = TypeTable()
+    cores = [plane for plane in found.planes if tpu_events.DEVICE_PLANE.match(plane.name)]
+    base = base_ns(cores)
+    devices = [device for plane in cores if (device := tpu_events.read(plane, table, base)) is not None]
+    host_plane, host = found.plane(host_events.HOST_PLANE), HostEvents()
+    on_host: list[DeviceTimeline] = []
+    if host_plane is not None:
+        host, on_host = host_events.read(host_plane, table, want_ops=not cores)
+    devices += on_host
+    if not devices:
+        planes = ", ".join(plane.name for plane in found.planes[:8]) or "none"
+        raise ProfileError(
+            f"{path}: no XLA ops among its planes ({planes}); capture while the engine runs, with host_tracer_level >= 1 on CPU"
+        )
+    programs = load(found.plane(METADATA_PLANE), _wanted(table.types), is_anchor)
+    names = {kind.program_id: kind.module or str(kind.program_id) for kind in table.types}
+    return Capture(
+        path=path,
+        size_bytes=source.size,
+        platform="tpu" if cores else "cpu",
+        device_type=str(cores[0].stats.get("device_type_string", "TPU")) if cores else "cpu",
+        devices=tuple(devices),
+        op_types=tuple(_completed(kind, programs.get(kind.program_id)) for kind in table.types),
+        host=host,
+        notes=tuple(note[:_MAX_NOTE] for note in (*found.errors, *found.warnings)),
+        dropped=_dropped(found),
+        versions=_versions(found),
+        programs_without_hlo=tuple(sorted(f"{name}({key})" for key, name in names.items() if key not in programs)),
+        programs_by_name=tuple(sorted(f"{program.module}({key})" for key, program in programs.items() if not program.exact)),
+    )
+
+
+def _wanted(types: list[OpType]) -> dict[int, tuple[str, frozenset[str]]]:
+    wanted: dict[int, tuple[str, set[str]]] = {}
+    for kind in types:
+        wanted.setdefault(kind.program_id, (kind.module, set()))[1].add(kind.name)
+    return {program_id: (module, frozenset(names)) for program_id, (module, names) in wanted.items()}
+
+
+def _completed(kind: OpType, program: Program | None) -> OpType:
+    """What the trace itself says goes first; the HLO module fills in the rest."""
+    op = program.ops.get(kind.name) if program is not None else None
+    if op is None:
+        return kind
+    return replace(
+        kind,
+        scope=kind.scope or op.scope,
+        context=op.context,
+        hlo_category=kind.hlo_category or op.hlo_category,
+        container=kind.container or op.container,
+    )
+
+
+def _dropped(found: Contents) -> int:
+    """Sum of the planes' stats that count dropped events (`dropped_traces` and its like)."""
+    counts = (value for plane in found.planes for name, value in plane.stats.items() if "dropped" in name)
+    return sum(int(value) for value in counts if isinstance(value, int | float) and 0 < value < 1 << 53)
+
+
+def _versions(found: Contents) -> dict[str, str]:
+    stats = {
+        name: value for plane in found.planes if plane.name in {METADATA_PLANE, _ENVIRONMENT_PLANE} for name, value in plane.stats.items()
+    }
+    return {name.removesuffix("_version"): str(value)[:100] for name, value in stats.items() if name.endswith("_version")}

@@ -1,0 +1,99 @@
+"""Protobuf schemas of XPlane and HLO metadata, built at run time.
+
+No wheel ships `xplane_pb2`, so the messages are declared here as tables and handed to protobuf as descriptors (works with protobuf 5 to 7).
+Field numbers: openxla/xla `third_party/tsl/tsl/profiler/protobuf/xplane.proto` and `xla/service/hlo.proto`. Only fields that we read are
+declared; protobuf skips the others, so files of newer JAX versions still parse. Events are not declared: `profiles.columns` decodes them
+in bulk.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from google.protobuf import descriptor_pb2, descriptor_pool, message_factory
+
+_PACKAGE = "tuner_profiles"
+_Field = descriptor_pb2.FieldDescriptorProto
+_SCALARS = {
+    "int64": _Field.TYPE_INT64,
+    "uint64": _Field.TYPE_UINT64,
+    "double": _Field.TYPE_DOUBLE,
+    "string": _Field.TYPE_BYTES,  # bytes on the wire: a hostile file may hold text that is not UTF-8, see `text`
+    "bytes": _Field.TYPE_BYTES,
+}
+
+# message -> field -> (number, type); a type ending in [] is repeated. The value of an XStat is a oneof in the original; presence is what
+# matters.
+_MESSAGES: dict[str, dict[str, tuple[int, str]]] = {
+    "XStat": {
+        "metadata_id": (1, "int64"),
+        "double_value": (2, "double"),
+        "uint64_value": (3, "uint64"),
+        "int64_value": (4, "int64"),
+        "str_value": (5, "string"),
+        "bytes_value": (6, "bytes"),
+        "ref_value": (7, "uint64"),
+    },
+    "XEventMetadata": {"id": (1, "int64"), "name": (2, "string"), "display_name": (4, "string"), "stats": (5, "XStat[]")},
+    "XStatMetadata": {"id": (1, "int64"), "name": (2, "string")},
+    "EventMetadataEntry": {"key": (1, "int64"), "value": (2, "XEventMetadata")},
+    "StatMetadataEntry": {"key": (1, "int64"), "value": (2, "XStatMetadata")},
+    "OpMetadata": {"op_type": (1, "string"), "op_name": (2, "string"), "source_file": (3, "string"), "source_line": (4, "int64")},
+    "HloInstruction": {
+        "name": (1, "string"),
+        "opcode": (2, "string"),
+        "metadata": (7, "OpMetadata"),
+        "id": (35, "int64"),
+        "operand_ids": (36, "int64[]"),
+        "called_computation_ids": (38, "int64[]"),
+    },
+    "HloComputation": {"name": (1, "string"), "instructions": (2, "HloInstruction[]"), "id": (5, "int64")},
+    "HloModule": {"name": (1, "string"), "computations": (3, "HloComputation[]"), "id": (5, "int64")},
+    "HloProto": {"hlo_module": (1, "HloModule")},
+}
+
+
+def _descriptor() -> descriptor_pb2.FileDescriptorProto:
+    file = descriptor_pb2.FileDescriptorProto(name=f"{_PACKAGE}.proto", package=_PACKAGE, syntax="proto2")
+    for message_name, fields in _MESSAGES.items():
+        message = file.message_type.add(name=message_name)
+        for field_name, (number, kind) in fields.items():
+            base = kind.removesuffix("[]")
+            field = message.field.add(name=field_name, number=number)
+            field.label = _Field.LABEL_REPEATED if kind.endswith("[]") else _Field.LABEL_OPTIONAL
+            if base in _SCALARS:
+                field.type = _SCALARS[base]
+            else:
+                field.type, field.type_name = _Field.TYPE_MESSAGE, f".{_PACKAGE}.{base}"
+    return file
+
+
+def _classes() -> dict[str, Any]:
+    pool = descriptor_pool.DescriptorPool()
+    pool.Add(_descriptor())
+    return {name: message_factory.GetMessageClass(pool.FindMessageTypeByName(f"{_PACKAGE}.{name}")) for name in _MESSAGES}
+
+
+_CLASSES = _classes()
+XStat: Any = _CLASSES["XStat"]
+XEventMetadata: Any = _CLASSES["XEventMetadata"]
+EventMetadataEntry: Any = _CLASSES["EventMetadataEntry"]
+StatMetadataEntry: Any = _CLASSES["StatMetadataEntry"]
+HloProto: Any = _CLASSES["HloProto"]
+
+
+def number(message: str, field: str) -> int:
+    """The field's number on the wire."""
+    return _MESSAGES[message][field][0]
+
+
+def text(value: bytes) -> str:
+    """Text of a wire string; bytes that are not UTF-8 become replacement characters."""
+    return value.decode("utf-8", "replace")
+
+
+# Structure that we walk ourselves instead of parsing: (field numbers of the enclosing messages).
+XSPACE_PLANES, XSPACE_ERRORS, XSPACE_WARNINGS, XSPACE_HOSTNAMES = 1, 2, 3, 4
+XPLANE_NAME, XPLANE_LINES, XPLANE_EVENT_METADATA, XPLANE_STAT_METADATA, XPLANE_STATS = 2, 3, 4, 5, 6
+XLINE_ID, XLINE_NAME, XLINE_TIMESTAMP_NS, XLINE_EVENTS, XLINE_DISPLAY_NAME = 1, 2, 3, 4, 11
+XEVENT_METADATA_ID, XEVENT_OFFSET_PS, XEVENT_DURATION_PS, XEVENT_STATS = 1, 2, 3, 4

@@ -6,6 +6,7 @@ arm are live, so all configurations of a page size form one *group* that runs in
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -15,6 +16,11 @@ from tuner.launchers.base import ARM_DEFAULT, ARM_PAGE_ALIGNED, LiveSettings
 
 if TYPE_CHECKING:
     from optuna.distributions import BaseDistribution
+
+
+# What `vllm serve` 0.32.0 takes where no budget is given, on devices with less than 70 GiB. Source: vllm/engine/arg_utils.py,
+# get_batch_defaults; its smaller TPU values are never reached, because they wait for chip names that tpu-inference does not report.
+DEFAULT_BUDGET = 2048
 
 
 @dataclass(frozen=True, order=True)
@@ -99,18 +105,17 @@ class SearchSpace:
 def build_space(config: StudyConfig, default_block_size: int) -> SearchSpace:
     """The space of a checked configuration. `default_block_size` is the page size that vLLM would take by itself.
 
-    The baseline is what comes nearest to vLLM's defaults: the default arm, the page size nearest to vLLM's own, the largest budget (vLLM's
-    own default budget depends on the device and lies at or above what people search).
+    The baseline is what comes nearest to vLLM's defaults: the default arm, and the page size and budget nearest to vLLM's own.
     """
     page_sizes, budgets = tuple(sorted(config.page_sizes)), tuple(sorted(config.chunk_budgets))
     arms = tuple(sorted(config.arms, key=lambda arm: arm != ARM_DEFAULT))
-    nearest = min(page_sizes, key=lambda size: (abs(size.bit_length() - default_block_size.bit_length()), size))
-    baseline = Configuration(nearest, budgets[-1], arms[0])
+    nearest = min(page_sizes, key=lambda size: abs(math.log2(size / default_block_size)))
+    baseline = Configuration(nearest, min(budgets, key=lambda budget: abs(math.log2(budget / DEFAULT_BUDGET))), arms[0])
     ordered_sizes = [nearest, *(size for size in page_sizes if size != nearest)]
     points = [
         Configuration(page_size, budget, arm)
         for page_size in ordered_sizes
-        for budget in reversed(budgets)
+        for budget in sorted(budgets, key=lambda budget: (budget != baseline.max_num_batched_tokens, budget))
         for arm in arms
         if starvation(page_size, budget, (arm,), config.alignment_variant) is None
     ]

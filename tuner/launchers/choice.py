@@ -1,0 +1,52 @@
+"""Which launcher `--launcher` means. Imports only the one that is asked for."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+from tuner.config import StudyConfig
+from tuner.devices import find_devices
+from tuner.engine.environment import tpu_present
+from tuner.errors import BadInput
+from tuner.launchers.base import Launcher
+
+LAUNCHERS = ("local", "table")
+
+
+def check_launcher(config: StudyConfig) -> None:
+    """Everything that can be known before a launcher is made; starts no engine. Raises BadInput."""
+    if config.launcher not in LAUNCHERS:
+        raise BadInput(f"launcher {config.launcher!r} is unknown; use {' or '.join(LAUNCHERS)}")
+    if config.launcher == "table":
+        if config.table is None:
+            raise BadInput("launcher table needs a file of measured configurations; add --table FILE.csv")
+        return
+    if config.table is not None:
+        raise BadInput(f"table {config.table} is only for --launcher table; drop it or add --launcher table")
+    if config.engine_python is not None and not Path(config.engine_python).expanduser().is_file():
+        raise BadInput(f"engine_python {config.engine_python} does not exist; name the Python that has vLLM")
+    if config.platform == "tpu":
+        _require_tpu(config)
+
+
+def make_launcher(config: StudyConfig) -> Launcher:
+    """The launcher of a checked configuration. Raises BadInput."""
+    if config.launcher == "table":
+        from tuner.launchers.measured_table import Noise
+        from tuner.launchers.table import TableLauncher
+
+        noise = Noise("multiplicative", config.table_noise) if config.table_noise else Noise()
+        return TableLauncher(Path(str(config.table)).expanduser(), noise=noise, seed=config.seed)
+    from tuner.launchers.local import LocalLauncher
+
+    logs = Path(config.logdir).expanduser().absolute() / config.study / "engine-logs"
+    return LocalLauncher(log_dir=logs, python=config.engine_python, platform=config.platform)
+
+
+def _require_tpu(config: StudyConfig) -> None:
+    if not tpu_present():
+        raise BadInput("platform tpu: no TPU found on this machine (no /dev/accel*, no /dev/vfio/<n>); use --platform auto or cpu")
+    found = find_devices(config.engine_python or sys.executable, platform="tpu")
+    if found.error is not None or found.platform != "tpu":
+        raise BadInput(f"platform tpu: JAX finds no TPU ({found.error or f'only {found.platform}'}); use --platform auto or cpu")

@@ -1,0 +1,132 @@
+"""What a search will do and about how long it will take, before anything is started. Pure but for reading earlier studies' costs."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from storage.records import Json, Study, StudyState
+from tuner.settings import StudySetup
+
+# Assumed where no earlier study of the model tells better: measured on two CPU cores with the tiny model in November 2026 (an engine start
+# with import, and a window of the demo workload with its share of warm-up). Stated with every estimate made from them.
+ASSUMED_START_S = 15.0
+ASSUMED_WARM_UP_S = 3.0
+ASSUMED_WINDOW_S = 1.5
+FINALISTS = 2  # the best and its opposite arm; a third only where it ties
+
+
+@dataclass(frozen=True)
+class Costs:
+    """Seconds for one engine start, one warm-up and one window; `source` says where they come from."""
+
+    start_s: float = ASSUMED_START_S
+    warm_up_s: float = ASSUMED_WARM_UP_S
+    window_s: float = ASSUMED_WINDOW_S
+    source: str = "assumed (2 CPU cores, tiny model); the first run on this machine will tell"
+
+
+@dataclass(frozen=True)
+class ColdGroup:
+    """One engine: its page size, the budget it is compiled for, and how many configurations are measured inside it."""
+
+    block_size: int
+    compiled_max: int
+    configurations: int
+
+
+@dataclass(frozen=True)
+class SearchPlan:
+    """`trials` counts search trials; finalists come on top. `engine_starts` and `windows` include the finalists'."""
+
+    study: str
+    sampler: str
+    groups: tuple[ColdGroup, ...]
+    cells: int
+    arms: tuple[str, ...]
+    trials: int
+    rounds: tuple[int, int]
+    finalists: int
+    engine_starts: int
+    windows: int
+    estimate_s: float
+    time_budget_s: float | None
+    costs: Costs
+    baseline: str
+    workload: Json
+
+    def to_json(self) -> Json:
+        return {
+            "study": self.study,
+            "sampler": self.sampler,
+            "cold_groups": [vars(group) for group in self.groups],
+            "cells": self.cells,
+            "arms": list(self.arms),
+            "trials": self.trials,
+            "rounds": {"min": self.rounds[0], "max": self.rounds[1]},
+            "finalists": self.finalists,
+            "engine_starts": self.engine_starts,
+            "windows": self.windows,
+            "estimate_s": round(self.estimate_s, 1),
+            "time_budget_s": self.time_budget_s,
+            "costs": vars(self.costs),
+            "baseline": self.baseline,
+            "workload": self.workload,
+        }
+
+
+def choose_sampler(setup: StudySetup) -> str:
+    """`auto`: the whole grid where it fits the number of trials (or none was given), else TPE."""
+    config = setup.config
+    if config.sampler != "auto":
+        return config.sampler
+    return "grid" if config.trials is None or config.trials >= len(setup.space.configurations) else "tpe"
+
+
+def plan_search(setup: StudySetup, costs: Costs | None = None) -> SearchPlan:
+    """The plan of a new study. A sampler may choose fewer page sizes than there are; the plan counts all that it could need."""
+    costs = costs or Costs()
+    space, config = setup.space, setup.config
+    sampler = choose_sampler(setup)
+    trials = len(space.configurations) if config.trials is None else min(config.trials, len(space.configurations))
+    chosen = space.configurations[:trials] if sampler == "grid" else space.configurations
+    sizes = list(dict.fromkeys(item.block_size for item in chosen))[:trials]
+    groups = tuple(ColdGroup(size, space.compiled_max, sum(item.block_size == size for item in chosen)) for size in sizes)
+    finalists = min(FINALISTS, trials)
+    starts = len(groups) + finalists
+    windows = (trials + finalists) * config.rounds.max
+    seconds = starts * costs.start_s + (trials + finalists) * costs.warm_up_s + windows * costs.window_s
+    return SearchPlan(
+        study=config.study,
+        sampler=sampler,
+        groups=groups,
+        cells=len(space.cells),
+        arms=space.arms,
+        trials=trials,
+        rounds=(config.rounds.min, config.rounds.max),
+        finalists=finalists,
+        engine_starts=starts,
+        windows=windows,
+        estimate_s=seconds if config.time_budget is None else min(seconds, config.time_budget),
+        time_budget_s=config.time_budget,
+        costs=costs,
+        baseline=str(space.baseline),
+        workload=setup.workload.summary,
+    )
+
+
+def costs_from_studies(studies: Sequence[Study], windows: Mapping[int, int], trials: Mapping[int, int]) -> Costs | None:
+    """Costs per start, trial and window of the newest completed study; None where none says enough.
+
+    `windows` and `trials` are counts by study id.
+    """
+    for study in studies:
+        measured, started = windows.get(study.id, 0), study.engine_starts
+        if study.state is StudyState.COMPLETE and measured and started and trials.get(study.id):
+            cost = {name: float(study.cost.get(name, 0.0)) for name in ("start", "warm_up", "measure")}
+            if all(map(math.isfinite, cost.values())) and cost["measure"] > 0:
+                return Costs(
+                    cost["start"] / started, cost["warm_up"] / trials[study.id], cost["measure"] / measured, f"study {study.name!r}"
+                )
+    return None

@@ -1,0 +1,298 @@
+"""One search from beginning to end: ask, measure, confirm, compare, recommend. No subprocess and no SQL of its own."""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from itertools import groupby
+
+from storage.base import Storage, StorageFault
+from storage.records import Recommendation, Stage, Study, StudyState, Trial, TrialState
+from tuner.budget import CostClock, TimeBudget
+from tuner.candidates import Finalist, pick_finalists
+from tuner.compare import StudyComparison
+from tuner.conclude import compare_stored, load_evidence, recommend_stored
+from tuner.engines import EngineKeeper
+from tuner.errors import Interrupted
+from tuner.group import GroupRun, Workshop
+from tuner.launchers.base import ARM_DEFAULT, Launcher
+from tuner.opening import OpenStudy, open_study
+from tuner.optuna_record import GOAL_ATTRIBUTE
+from tuner.plan import FINALISTS, choose_sampler, plan_search
+from tuner.profiling import capture_profile
+from tuner.progress import Progress
+from tuner.proposer import Proposer
+from tuner.rounds import FixedRounds, round_policy
+from tuner.settings import StudySetup
+from tuner.space import Configuration
+from tuner.trial import TrialBook, TrialRun
+
+BATCH = 4  # configurations asked for at once: two cells in both arms
+
+
+@dataclass(frozen=True)
+class StudyOutcome:
+    """What a finished run hands back. Counts and seconds are of this run; `study` has those of all runs together."""
+
+    study: Study
+    comparison: StudyComparison
+    recommendation: Recommendation
+    wall_s: float
+    engine_starts: int
+    windows: int
+    completed_trials: int  # of the study
+
+
+class StudyRun:
+    """Runs one study once. `launcher` is closed at the end, however that comes."""
+
+    def __init__(
+        self,
+        setup: StudySetup,
+        storage: Storage,
+        url: str,
+        launcher: Launcher,
+        progress: Progress | None = None,
+        *,
+        resume: bool = False,
+        now: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._setup = setup
+        self._storage = storage
+        self._url = url
+        self._launcher = launcher
+        self._progress = progress or Progress()
+        self._resume = resume
+        self._now = now
+
+    def run(self) -> StudyOutcome:
+        """Raises BadInput before anything is written, Interrupted (study INTERRUPTED, finished measurements kept), storage errors."""
+        try:
+            opened = open_study(self._setup, self._storage, self._url, resume=self._resume)
+        except BaseException:
+            self._launcher.close()
+            raise
+        clock = CostClock(opened.study.cost, self._now)
+        keeper = EngineKeeper(
+            self._launcher, clock, self._setup.config.engine_start_timeout, self._progress, lambda: self._save(opened.study, keeper, clock)
+        )
+        keeper.earlier_starts = opened.study.engine_starts
+        state = StudyState.FAIL
+        try:
+            outcome = self._run(opened, keeper, clock)
+            state = StudyState.COMPLETE
+        except Interrupted:
+            state = StudyState.INTERRUPTED
+            raise
+        finally:
+            keeper.close()
+            with contextlib.suppress(StorageFault):
+                self._save(opened.study, keeper, clock, state)
+            opened.close()
+        return outcome
+
+    def _run(self, opened: OpenStudy, keeper: EngineKeeper, clock: CostClock) -> StudyOutcome:
+        book = TrialBook(self._storage, opened.study, self._setup, opened.record, self._progress)
+        book.settle_with_optuna()
+        budget = TimeBudget(clock, self._setup.config.time_budget)
+        shop = Workshop(self._storage, self._setup, book, keeper, clock, budget, self._progress)
+        self._setup.model.prepare()
+        search = _Search(shop, opened)
+        search.run()
+        _Confirmation(shop, opened.study).run()
+        comparison = compare_stored(self._storage, opened.study)
+        self._storage.replace_comparisons(opened.study.id, comparison.comparisons)
+        recommendation = self._store_recommendation(opened.study)
+        self._save(opened.study, keeper, clock)
+        return StudyOutcome(
+            study=self._storage.update_study(opened.study.id, state=StudyState.COMPLETE),
+            comparison=comparison,
+            recommendation=recommendation,
+            wall_s=clock.elapsed_s,
+            engine_starts=keeper.starts,
+            windows=self._progress.windows,
+            completed_trials=sum(run.trial.state is TrialState.COMPLETE for run in book.runs),
+        )
+
+    def _store_recommendation(self, study: Study) -> Recommendation:
+        """Stored once: taking up a study in which nothing is left to do changes nothing."""
+        found = recommend_stored(self._storage, study)
+        latest = next(iter(self._storage.list_recommendations(study_id=study.id, include_withdrawn=True, limit=1)), None)
+        return latest if latest is not None and latest.body == found.body else self._storage.add_recommendation(found)
+
+    def _save(self, study: Study, keeper: EngineKeeper, clock: CostClock, state: StudyState | None = None) -> None:
+        self._storage.update_study(study.id, state=state, engine_starts=keeper.total_starts, cost=clock.totals())
+
+
+class _Search:
+    """The search stage: what an earlier run left unfinished, then new configurations, until the goal or the time is reached."""
+
+    def __init__(self, shop: Workshop, opened: OpenStudy) -> None:
+        self._shop = shop
+        self._setup = shop.setup
+        self._space = shop.setup.space
+        self._opened = opened
+        self._grid = choose_sampler(shop.setup) == "grid"
+
+    def run(self) -> None:
+        allowed = self._allowed()
+        unfinished = [run for run in self._shop.book.staged(Stage.SEARCH) if not run.finished]
+        unfinished.sort(key=lambda run: (not run.measurements, run.trial.number))
+        pending = unfinished if allowed is None else unfinished[:allowed]
+        left = None if allowed is None else allowed - len(pending)
+        self._announce(pending, left)
+        for _, runs in groupby(sorted(pending, key=self._batch), key=self._batch):
+            if self._out_of_time():
+                return
+            self._measure(list(runs))
+        if self._grid:
+            self._run_grid(left)
+        else:
+            self._run_sampled(left)
+
+    def _allowed(self) -> int | None:
+        """Trials that this run may finish; None: no limit.
+
+        `--trials N` is exactly N trials of this run. Only where the same command takes up an interrupted run again, it is what was left of
+        that run's N.
+        """
+        count = self._setup.config.trials
+        if count is None:
+            return None
+        finished = sum(run.finished for run in self._shop.book.staged(Stage.SEARCH))
+        goal = self._opened.record.attribute(GOAL_ATTRIBUTE)
+        interrupted = self._opened.resumed_from not in (None, StudyState.COMPLETE)
+        if interrupted and goal and goal["trials"] == count:
+            return max(0, int(goal["total"]) - finished)
+        self._opened.record.set_attribute(GOAL_ATTRIBUTE, {"trials": count, "total": finished + count})
+        return count
+
+    def _run_grid(self, left: int | None) -> None:
+        todo = [item for item in self._space.configurations if self._shop.book.find(item) is None][:left]
+        for _, configurations in groupby(todo, key=lambda item: item.block_size):
+            if self._out_of_time():
+                return
+            self._measure(self._create(list(configurations)))
+
+    def _run_sampled(self, left: int | None) -> None:
+        proposer = self._proposer()
+        self._shop.book.listener = proposer.tell
+        while (left is None or left > 0) and not proposer.exhausted and not self._out_of_time():
+            want = BATCH if left is None else min(BATCH, left)
+            chosen = self._choose(proposer, want)
+            if left is not None:
+                left -= len(chosen)
+            for _, configurations in groupby(sorted(chosen, key=self._engine_order), key=lambda item: item.block_size):
+                self._measure(self._create(list(configurations)))
+
+    def _choose(self, proposer: Proposer, want: int) -> list[Configuration]:
+        """At most `want` configurations that never ran: the baseline first of all, and each with the other arm of its cell."""
+        first = [] if self._space.baseline in proposer.known else [self._space.baseline]
+        count = max(1, want // len(self._space.arms)) - len(first)
+        proposals = [*first, *proposer.propose(count, self._shop.keeper.running_block_size)]
+        new = [item for item in self._space.with_twins(proposals) if self._shop.book.find(item) is None]
+        proposer.hold(new)
+        return new[:want]
+
+    def _proposer(self) -> Proposer:
+        config = self._setup.config
+        directions = [objective.direction for objective in self._setup.objectives]
+        proposer = Proposer(choose_sampler(self._setup), self._space, directions, config.seed)
+        for run in self._shop.book.staged(Stage.SEARCH):
+            if run.finished:
+                proposer.tell(run.configuration, *self._shop.book.result_of(run))
+        return proposer
+
+    def _create(self, configurations: Sequence[Configuration]) -> list[TrialRun]:
+        """Trials of one page size, sharing their rounds."""
+        engine = self._setup.group_engine(configurations[0].block_size)
+        first_round = self._shop.book.next_round(engine.block_size)
+        return [self._shop.book.create(configuration, engine, Stage.SEARCH, first_round) for configuration in configurations]
+
+    def _measure(self, runs: Sequence[TrialRun]) -> None:
+        """All of them in one engine."""
+        engine = self._setup.group_engine(runs[0].configuration.block_size)
+        baselines = self._baselines(runs)
+        witness = next((run.configuration for run in (*baselines, *runs) if run.configuration.arm == ARM_DEFAULT), None)
+        rounds = self._setup.config.rounds
+        GroupRun(self._shop, engine, runs, round_policy(rounds.min, rounds.max, witness), baselines=baselines).execute()
+        if self._setup.config.profile == "all":
+            for run in runs:
+                if run.trial.state is TrialState.COMPLETE:
+                    capture_profile(self._shop, run)
+        self._reserve()
+
+    def _baselines(self, runs: Iterable[TrialRun]) -> list[TrialRun]:
+        """Finished default arms whose other arm is measured only now: they run along, so that the two have rounds in common."""
+        configurations = {run.configuration: run for run in runs}
+        found = []
+        for configuration, run in configurations.items():
+            twin = self._shop.book.find(configuration.twin)
+            alone = configuration.twin not in configurations and not any(item.valid for item in run.measurements)
+            if alone and twin is not None and twin.trial.state is TrialState.COMPLETE:
+                found.append(twin)
+        return found
+
+    def _reserve(self) -> None:
+        """Keep back what the finalists will cost, by the mean of what was seen."""
+        progress = self._shop.progress
+        self._shop.budget.reserve_s = FINALISTS * (progress.start_s + self._setup.config.rounds.max * progress.window_s)
+
+    def _out_of_time(self) -> bool:
+        """Never before anything was measured: a study without a result helps nobody."""
+        return self._shop.budget.spent and any(run.trial.state is TrialState.COMPLETE for run in self._shop.book.runs)
+
+    def _batch(self, run: TrialRun) -> tuple[int, int]:
+        return run.configuration.block_size, run.first_round
+
+    def _engine_order(self, configuration: Configuration) -> tuple[bool, int]:
+        """The page size whose engine runs now comes first."""
+        return configuration.block_size != self._shop.keeper.running_block_size, configuration.block_size
+
+    def _announce(self, pending: Sequence[TrialRun], left: int | None) -> None:
+        plan, book, progress = plan_search(self._setup), self._shop.book, self._shop.progress
+        unseen = len(self._space.configurations) - len(book.staged(Stage.SEARCH))
+        new = unseen if left is None else min(left, unseen)
+        rounds = self._setup.config.rounds.max
+        missing = sum(max(0, rounds - len(run.measurements)) for run in pending)
+        progress.planned_trials = len(pending) + new + plan.finalists
+        progress.planned_windows = missing + (new + plan.finalists) * rounds
+        progress.planned_starts = min(len(plan.groups), len(pending) + new) + plan.finalists
+        progress.start_s, progress.window_s = plan.costs.start_s, plan.costs.window_s
+        objective = self._setup.objectives[0]
+        for run in book.staged(Stage.SEARCH):
+            value = (run.trial.values or {}).get(objective.name)
+            if value is not None and (progress.best is None or objective.is_better(value, progress.best[1])):
+                progress.best = (str(run.configuration), value)
+
+
+class _Confirmation:
+    """Finalists, each started cold with exactly its own flags and measured afresh: the winner of a search is an overestimate."""
+
+    def __init__(self, shop: Workshop, study: Study) -> None:
+        self._shop = shop
+        self._study = study
+
+    def run(self) -> None:
+        finalists = pick_finalists(load_evidence(self._shop.storage, self._study), self._shop.setup.objectives, self._shop.setup.slos)
+        for finalist in finalists:
+            run = self._run_of(finalist.trial)
+            if not run.finished:
+                self._confirm(finalist, run)
+
+    def _run_of(self, trial: Trial) -> TrialRun:
+        configuration = Configuration(trial.block_size, trial.max_num_batched_tokens, trial.arm)
+        known = self._shop.book.find(configuration, Stage.CONFIRM)
+        if known is not None:
+            return known
+        return self._shop.book.create(configuration, self._shop.setup.cold_engine(configuration), Stage.CONFIRM, 0)
+
+    def _confirm(self, finalist: Finalist, run: TrialRun) -> None:
+        setup = self._shop.setup
+        self._shop.keeper.drop()  # cold, also where the search's last engine has the same settings
+        policy = FixedRounds(setup.config.rounds.max)
+        GroupRun(self._shop, setup.cold_engine(run.configuration), [run], policy, stage=Stage.CONFIRM).execute()
+        if setup.config.profile != "none" and finalist.role != "runner_up" and run.trial.state is TrialState.COMPLETE:
+            capture_profile(self._shop, run)

@@ -14,7 +14,7 @@ Why weights n / last: an equal level at each look (Pocock) stops earliest, weigh
 power. Simulated for looks after each of rounds 3..18, a 3 % effect and 2 % noise per window, power and mean rounds: equal 93.4 % and 10.1;
 n / last 96.0 % and 10.3; (n / last)^3 97.7 % and 11.2. Uncorrected looks call 21.6 % of A/A cells different, corrected ones 5.1 %
 (`python -m bench.null_and_power`). An anytime-valid confidence sequence would allow any number of rounds; here the number is bounded
-beforehand, so the bounded plan, which spends nothing on rounds that never come, is the narrower one.
+beforehand, and nothing is spent on rounds that never come.
 """
 
 from __future__ import annotations

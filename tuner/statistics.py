@@ -19,8 +19,8 @@ Why not a bootstrap: with 3 to 12 rounds there is little to resample. Coverage i
     skewed, one arm     5        88.4         76.9     79.1    92.5
     skewed, one arm    12        90.3         87.4     88.9    94.3
 
-Skewed noise common to both arms cancels in the difference. The last two rows are Student's limit: strongly skewed (exponential) noise in one
-arm and none in the other; bootstrap-t would be nearer there, for intervals 1.2 to 1.5 times as wide, and is useless at three rounds.
+Skewed noise common to both arms cancels in the difference. The last two rows are Student's limit: strongly skewed (exponential) noise in
+one arm and none in the other; bootstrap-t would be nearer there, for intervals 1.2 to 1.5 times as wide, and is useless at three rounds.
 
 Families: a study asks the same question in many cells. The verdict of a cell is a function of its interval alone, so the two cannot
 contradict each other; the intervals are widened together (Benjamini and Yekutieli, JASA 2005, false coverage rate): with R of m cells

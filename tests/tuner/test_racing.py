@@ -1,0 +1,123 @@
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from tuner.metric_catalog import Direction
+from tuner.racing import cannot_win, race, rounds_for_stage
+from tuner.sequential import LookPlan
+
+UP, DOWN = Direction.MAXIMIZE, Direction.MINIMIZE
+PLAN = LookPlan(3, 12)
+
+
+def values(levels: dict[str, float], rounds: int, sd: float = 0.005, seed: int = 1) -> dict[str, dict[int, float]]:
+    rng = np.random.default_rng(seed)
+    return {name: {n: level * math.exp(sd * rng.standard_normal()) for n in range(rounds)} for name, level in levels.items()}
+
+
+def test_clear_losers_are_dropped_and_ties_stay() -> None:
+    data = values({"best": 100, "tied": 99.5, "loser": 80, "hopeless": 50}, rounds=5)
+    result = race(data, UP, plan=PLAN)
+    assert result.leader in ("best", "tied")
+    assert result.active == ("best", "tied") and result.dropped.keys() == {"loser", "hopeless"}
+    drop = result.dropped["loser"]
+    assert drop.pairs == 5 and drop.ratio < drop.optimistic_ratio < 0.98
+
+
+def test_a_latency_is_raced_the_other_way_round() -> None:
+    result = race(values({"slow": 120, "fast": 80}, rounds=5), DOWN, plan=PLAN)
+    assert result.leader == "fast" and result.active == ("fast",)
+
+
+def test_nothing_is_dropped_before_the_first_look() -> None:
+    assert race(values({"a": 100, "b": 10}, rounds=2), UP, plan=PLAN).active == ("a", "b")
+    assert race(values({"a": 100, "b": 10}, rounds=3), UP, plan=PLAN).active == ("a",)
+
+
+def test_the_baseline_is_kept() -> None:
+    result = race(values({"a": 100, "baseline": 10}, rounds=6), UP, keep=("baseline",), plan=PLAN)
+    assert result.active == ("a", "baseline") and result.dropped == {}
+
+
+def test_inactive_settings_stay_out_but_count_for_the_level() -> None:
+    data = values({"a": 100, "b": 60, "gone": 300}, rounds=5)
+    result = race(data, UP, active=("a", "b"), plan=PLAN)
+    assert result.leader == "a" and result.active == ("a",)
+    two = race({name: data[name] for name in ("a", "b")}, UP, plan=PLAN)
+    assert result.dropped["b"].level < two.dropped["b"].level
+
+
+def test_settings_without_values_stay() -> None:
+    assert race({"a": {}, "b": {}}, UP, plan=PLAN).leader is None
+    result = race({"a": {0: 1.0, 1: 1.1, 2: 1.0, 3: 1.05}, "new": {}}, UP, plan=PLAN)
+    assert result.leader == "a" and result.active == ("a", "new")
+
+
+def test_drift_common_to_all_settings_does_not_matter() -> None:
+    data = values({"best": 100, "loser": 90}, rounds=6, sd=0.002)
+    drifting = {name: {n: v * 1.1**n for n, v in rounds.items()} for name, rounds in data.items()}
+    plain, drifted = race(data, UP, plan=PLAN), race(drifting, UP, plan=PLAN)
+    assert plain.active == drifted.active == ("best",)
+    assert drifted.dropped["loser"].optimistic_ratio == pytest.approx(plain.dropped["loser"].optimistic_ratio)
+
+
+def test_a_setting_inside_the_tie_band_is_rarely_dropped() -> None:
+    """Ten rivals all 2 % better: the setting is exactly at the edge, and may be dropped in 5 % of races."""
+    lost = 0
+    for seed in range(60):
+        data = values({"edge": 100.0} | {f"r{i}": 100 / 0.98 for i in range(10)}, rounds=12, sd=0.02, seed=seed)
+        active: tuple[str, ...] = tuple(data)
+        for n in range(3, 13):
+            seen = {name: {k: v for k, v in rounds.items() if k < n} for name, rounds in data.items()}
+            active = race(seen, UP, active=active, plan=PLAN).active
+        lost += "edge" not in active
+    assert lost <= 0.1 * 60
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.lists(st.floats(50, 150), min_size=2, max_size=6), st.integers(3, 8), st.floats(0.01, 100), st.integers(0, 9))
+def test_neither_the_unit_nor_the_sense_matters(levels: list[float], rounds: int, factor: float, seed: int) -> None:
+    data = values({f"s{i}": level for i, level in enumerate(levels)}, rounds, sd=0.01, seed=seed)
+    plain = race(data, UP, plan=PLAN)
+    inverse = race({name: {n: factor / v for n, v in series.items()} for name, series in data.items()}, DOWN, plan=PLAN)
+    assert inverse.leader == plain.leader and inverse.active == plain.active
+    assert plain.leader in plain.active
+
+
+@pytest.mark.parametrize(
+    ("windows", "active", "stages", "expected"), [(100, 10, 2, 5), (10, 10, 3, 1), (9, 10, 1, 0), (5, 0, 1, 0), (100, 10, 0, 0)]
+)
+def test_rounds_for_stage(windows: int, active: int, stages: int, expected: int) -> None:
+    assert rounds_for_stage(windows, active, stages) == expected
+
+
+def test_stages_never_spend_more_than_there_is() -> None:
+    left, active, spent = 200, 16, 0
+    for stage in range(4, 0, -1):
+        rounds = rounds_for_stage(left, active, stage)
+        spent += rounds * active
+        left -= rounds * active
+        active = max(1, active // 2)
+    assert 0 < spent <= 200
+
+
+def test_cannot_win_needs_evidence() -> None:
+    leader = [100.0, 101.0, 99.0, 100.5]
+    assert cannot_win([80.0, 81.0, 79.0], leader, UP)
+    assert not cannot_win([99.0, 98.5, 99.5], leader, UP)  # within the tie band
+    assert not cannot_win([120.0, 121.0], leader, UP)
+    assert cannot_win([120.0, 121.0, 119.0], leader, DOWN)
+    assert not cannot_win([80.0], leader, UP) and not cannot_win([], leader, UP)
+    assert cannot_win([80.0], leader, UP, noise_sd=0.02) and not cannot_win([97.0], leader, UP, noise_sd=0.02)
+    assert not cannot_win([80.0, 110.0, 95.0], leader, UP)  # too noisy to say
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.lists(st.floats(10, 100), min_size=2, max_size=6), st.lists(st.floats(10, 100), min_size=2, max_size=6))
+def test_at_most_one_of_two_cannot_win(one: list[float], other: list[float]) -> None:
+    assert not (cannot_win(one, other, UP) and cannot_win(other, one, UP))

@@ -1,6 +1,6 @@
 """A measured configuration as `vllm serve` takes it: argument names, command-line flags and environment. Pure.
 
-It starts from the very arguments that the local launcher measured with (tuner.launchers.local.engine_args) and takes out what only the
+It starts from the very arguments that the local launcher measured with (tuner.launchers.engine_args) and takes out what only the
 measuring needed, so what is recommended is what was measured.
 """
 
@@ -13,7 +13,7 @@ from storage.records import Json, Trial
 from tuner.engine.environment import WITHOUT_TPU
 from tuner.errors import BadInput
 from tuner.launchers.base import ARM_PAGE_ALIGNED, EngineSettings
-from tuner.launchers.local import attention_backend_for, engine_args
+from tuner.launchers.engine_args import attention_backend_for, engine_args
 
 _ONLY_FOR_MEASURING = {"disable_log_stats"}
 _NOT_WORTH_A_FLAG: Json = {"dtype": "auto", "load_format": "auto", "tensor_parallel_size": 1, "seed": 0}  # vLLM's own defaults

@@ -1,0 +1,110 @@
+"""The local launcher: the launcher contract on the real engine, and what vLLM is told on each platform."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from tests.conformance.launcher_contract import LauncherContract
+from tests.plugins.engine import Reference, mixed_plan
+from tuner.errors import BadInput
+from tuner.launchers.base import EngineSession, EngineSettings, Launcher, LiveSettings, LoadPlan
+from tuner.launchers.engine_args import attention_backend_for, engine_args, pool_pages
+from tuner.launchers.local import LocalLauncher, LocalSession
+
+SETTINGS = EngineSettings("m", "m", block_size=32, max_num_batched_tokens=256, max_num_seqs=8, max_model_len=512)
+
+
+class OneEngineAtATime:
+    """The session's launcher, closing the shared engine before it starts another one."""
+
+    def __init__(self, launcher: LocalLauncher, engines: Callable[..., LocalSession]) -> None:
+        self._launcher, self._engines = launcher, engines
+        self.name, self.live_fields = launcher.name, launcher.live_fields
+
+    def open(self, settings: EngineSettings, timeout_s: float) -> EngineSession:
+        self._engines(settings.block_size).close()
+        return self._launcher.open(settings, timeout_s * 3)
+
+    def close(self) -> None:
+        """The session's launcher stays open for other tests."""
+
+
+@pytest.mark.engine
+@pytest.mark.timeout(900)
+class TestLocalLauncher(LauncherContract):
+    @pytest.fixture
+    def launcher(self, local_launcher: LocalLauncher, engines: Callable[..., LocalSession]) -> Launcher:
+        return OneEngineAtATime(local_launcher, engines)
+
+    @pytest.fixture
+    def session(self, engines: Callable[..., LocalSession]) -> LocalSession:
+        return engines(32)
+
+    @pytest.fixture
+    def settings(self, reference: Reference) -> EngineSettings:
+        return reference.settings(32)
+
+    @pytest.fixture
+    def impossible_settings(self, reference: Reference) -> EngineSettings:
+        return reference.settings(32, extra_engine_args={"data_parallel_size": 2})
+
+    @pytest.fixture
+    def live(self) -> tuple[LiveSettings, LiveSettings]:
+        return LiveSettings("default", 256), LiveSettings("page_aligned", 128)
+
+    @pytest.fixture
+    def plan(self) -> LoadPlan:
+        return mixed_plan(count=8)
+
+
+def test_a_host_engine_gets_the_xla_backend_a_small_pool_and_a_device_without_coordinates() -> None:
+    args = engine_args(SETTINGS, "cpu")
+    assert args["attention_backend"] == "TUNER_XLA"
+    assert args["num_gpu_blocks_override"] == pool_pages(SETTINGS) == 2 * 8 * 16 + 1
+    assert args["additional_config"]["sharding"]
+    assert args["scheduler_cls"].endswith(".PageAlignedScheduler")
+
+
+def test_a_tpu_engine_gets_none_of_the_accommodations() -> None:
+    args = engine_args(SETTINGS, "tpu")
+    assert "attention_backend" not in args
+    assert "num_gpu_blocks_override" not in args
+    assert "sharding" not in args["additional_config"]
+
+
+def test_async_scheduling_gets_the_async_scheduler() -> None:
+    args = engine_args(SETTINGS.with_changes(async_scheduling=True), "cpu")
+    assert args["scheduler_cls"].endswith(".AsyncPageAlignedScheduler")
+
+
+def test_users_engine_arguments_win_and_their_additional_config_is_kept() -> None:
+    extra: dict[str, Any] = {"max_num_seqs": 3, "additional_config": {"other": 1, "tuner": {"variant": "strict"}}}
+    args = engine_args(SETTINGS.with_changes(extra_engine_args=extra), "tpu")
+    assert args["max_num_seqs"] == 3
+    assert args["additional_config"]["other"] == 1
+    assert args["additional_config"]["tuner"]["variant"] == "demote"  # ours: it is a setting of the study
+    assert "additional_config" in extra  # the caller's mapping is left alone
+
+
+@pytest.mark.parametrize(
+    ("asked", "platform", "got"), [("auto", "tpu", "rpa"), ("auto", "cpu", "tuner_xla"), ("tuner_xla", "tpu", "tuner_xla")]
+)
+def test_attention_backend(asked: str, platform: str, got: str) -> None:
+    assert attention_backend_for(SETTINGS.with_changes(attention_backend=asked), platform) == got
+
+
+def test_the_tpu_kernel_without_a_tpu_is_refused() -> None:
+    with pytest.raises(BadInput, match="attention_backend rpa needs a TPU"):
+        attention_backend_for(SETTINGS.with_changes(attention_backend="rpa"), "cpu")
+
+
+def test_a_tpu_that_is_asked_for_and_not_there_is_bad_input(tmp_path: Any) -> None:
+    from tuner.engine.environment import tpu_present
+
+    if tpu_present():
+        pytest.skip("this machine has a TPU")
+    with pytest.raises(BadInput, match="platform tpu: no TPU found"):
+        LocalLauncher(log_dir=tmp_path, platform="tpu")

@@ -1,0 +1,95 @@
+"""The load driver on an engine whose every step is known: order, concurrency, arrivals, time-outs, what is recorded."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from tuner.launchers.base import LoadPlan, PlannedRequest
+from tuner.workload.client import TokenBatch, WindowTimeout, drive
+
+
+class Clock:
+    """A clock that only the engine's steps and the driver's looks advance."""
+
+    def __init__(self) -> None:
+        self.now_s = 100.0
+
+    def __call__(self) -> float:
+        self.now_s += 1e-6
+        return self.now_s
+
+
+class OneTokenAStep:
+    """Every unfinished request gets one token in each step of `step_s` seconds."""
+
+    def __init__(self, clock: Clock, step_s: float) -> None:
+        self.clock, self.step_s = clock, step_s
+        self.left: dict[str, int] = {}
+        self.most_at_once = 0
+        self.aborted: list[str] = []
+
+    def add(self, request: PlannedRequest) -> None:
+        self.left[request.request_id] = request.max_tokens
+        self.most_at_once = max(self.most_at_once, len(self.left))
+
+    def step(self) -> list[TokenBatch]:
+        self.clock.now_s += self.step_s
+        batches = []
+        for name in list(self.left):
+            self.left[name] -= 1
+            batches.append(TokenBatch(name, [7], finished=self.left[name] == 0, cached_tokens=3))
+            if not self.left[name]:
+                del self.left[name]
+        return batches
+
+    def abort(self, request_ids: object) -> None:
+        self.aborted = sorted(self.left)
+        self.left.clear()
+
+
+def plan_of(tokens: list[int], concurrency: int | None, arrivals: list[float] | None = None) -> LoadPlan:
+    requests = tuple(PlannedRequest(f"r{i}", (1, 2, 3), count, 0.0 if arrivals is None else arrivals[i]) for i, count in enumerate(tokens))
+    return LoadPlan(requests, concurrency, "hash")
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.lists(st.integers(1, 12), min_size=1, max_size=12), st.integers(1, 5))
+def test_closed_loop_keeps_its_concurrency_and_loses_nothing(tokens: list[int], concurrency: int) -> None:
+    clock = Clock()
+    engine = OneTokenAStep(clock, 0.01)
+    window = drive(engine, plan_of(tokens, concurrency), 1e6, clock)
+    assert engine.most_at_once == min(concurrency, len(tokens))
+    assert [len(record.token_times_s) for record in window.requests] == tokens
+    for record in window.requests:
+        assert record.finished_s == record.token_times_s[-1] <= window.duration_s
+        assert list(record.token_times_s) == sorted(record.token_times_s)
+        assert record.sent_s < record.token_times_s[0]
+        assert record.cached_tokens == 3
+
+
+def test_open_loop_sends_at_the_first_step_boundary_at_or_after_arrival_and_shows_its_lag() -> None:
+    clock = Clock()
+    window = drive(OneTokenAStep(clock, 1.0), plan_of([3, 1], None, [0.0, 1.5]), 1e6, clock)
+    first, second = window.requests
+    assert first.sent_s == pytest.approx(0.0, abs=1e-3)
+    assert second.sent_s == pytest.approx(2.0, abs=1e-3)  # the step that ran from 1.0 to 2.0 could not be interrupted
+    assert second.sent_s - second.planned_s == pytest.approx(0.5, abs=1e-3)
+    assert window.duration_s == pytest.approx(3.0, abs=1e-3)
+
+
+def test_a_window_over_its_time_aborts_what_is_unfinished() -> None:
+    clock = Clock()
+    engine = OneTokenAStep(clock, 1.0)
+    with pytest.raises(WindowTimeout, match="1 requests unfinished and 1 unsent after 5 s"):
+        drive(engine, plan_of([100, 2], 1), 5.0, clock)
+    assert engine.aborted == ["r0"]
+
+
+def test_the_digest_names_every_token_of_every_request() -> None:
+    digests = set()
+    for tokens in ([1, 2], [2, 1], [1, 3]):
+        clock = Clock()
+        digests.add(drive(OneTokenAStep(clock, 0.1), plan_of(tokens, 2), 1e6, clock).output_digest)
+    assert len(digests) == 3

@@ -7,6 +7,7 @@ batch_alter_table, because SQLite's copy of a table forgets it. Keep a dump of t
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -32,7 +33,7 @@ def open_storage(url: str, *, create: bool = True, read_only: bool = False) -> S
     """
     parsed = parse_url(url)
     create = create and not read_only
-    _require_file(parsed, create=create)
+    _require_file(parsed, create=create, write=not read_only)
     if create:
         _create_if_empty(parsed)
     engine = make_engine(parsed, create=False, read_only=read_only)
@@ -51,7 +52,7 @@ def upgrade(url: str) -> dict[str, Any]:
     Raises StorageUnavailable, and SchemaOutdated where the database is newer than this code.
     """
     parsed = parse_url(url)
-    _require_file(parsed, create=True)
+    _require_file(parsed, create=True, write=True)
     with _migrating(parsed) as engine:
         _to_head(engine, parsed)
     return check(url)
@@ -63,7 +64,7 @@ def check(url: str) -> dict[str, Any]:
     Raises StorageUnavailable where the database does not exist or cannot be reached.
     """
     parsed = parse_url(url)
-    _require_file(parsed, create=False)
+    _require_file(parsed, create=False, write=False)
     engine = make_engine(parsed, create=False, read_only=True)
     try:
         return describe(engine, parsed)
@@ -96,13 +97,22 @@ def _migrating(url: DatabaseUrl) -> Iterator[Engine]:
         engine.dispose()
 
 
-def _require_file(url: DatabaseUrl, *, create: bool) -> None:
+def _require_file(url: DatabaseUrl, *, create: bool, write: bool) -> None:
     """Say plainly what is wrong with a SQLite path before SQLite says "unable to open database file"."""
-    if url.path is None:
+    path = url.path
+    if path is None:
         return
-    if url.path.is_dir():
-        raise StorageUnavailable(f"{SETTING}: {url.path} is a folder; name a file in it")
-    if not url.path.parent.is_dir():
-        raise StorageUnavailable(f"{SETTING}: the folder {url.path.parent} does not exist; create it or name another")
-    if not create and not url.path.exists():
-        raise StorageUnavailable(f"{SETTING}: there is no database at {url.path}; run `tuner search` first or name another")
+    if path.is_dir():
+        raise StorageUnavailable(f"{SETTING}: {path} is a folder; name a file in it")
+    if not path.parent.is_dir():
+        raise StorageUnavailable(f"{SETTING}: the folder {path.parent} does not exist; create it or name another")
+    if not create and not path.exists():
+        raise StorageUnavailable(f"{SETTING}: there is no database at {path}; run `tuner search` first or name another")
+    writable = os.access(path.parent, os.W_OK) and (not path.exists() or os.access(path, os.W_OK))
+    if write and not writable:
+        raise StorageUnavailable(f"{SETTING}: {path} cannot be written; make it and its folder writable or name another")
+    if not writable and not path.with_name(path.name + "-shm").exists():
+        # WAL needs two files beside the database; a reader cannot make them here and no writer has (https://www.sqlite.org/wal.html#readonly).
+        raise StorageUnavailable(
+            f"{SETTING}: reading {path} needs a writable folder unless a search has it open; make it writable or use PostgreSQL"
+        )

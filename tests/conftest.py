@@ -1,3 +1,9 @@
 """Plugins with shared fixtures; each part of the house brings its own."""
 
+from hypothesis import settings
+
 pytest_plugins = ["tests.plugins.engine", "tests.plugins.storage"]
+
+# No deadline: the machine is shared, and a slow example is not a wrong one. Few examples: the fast suite is to finish in a minute.
+settings.register_profile("house", deadline=None, max_examples=50)
+settings.load_profile("house")

@@ -64,7 +64,7 @@ def test_threads_write_and_read(each_storage: Storage) -> None:
 
 
 def test_processes_write_while_we_read(each_storage: Storage) -> None:
-    study, each = stored_study(each_storage), 25
+    study, each = stored_study(each_storage), 20
     command = [sys.executable, "-m", "tests.storage.writer", url_of(each_storage)]
     processes = [
         subprocess.Popen([*command, str(place * each), str(each)], cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
@@ -73,6 +73,7 @@ def test_processes_write_while_we_read(each_storage: Storage) -> None:
     while any(process.poll() is None for process in processes):
         for measurement in each_storage.list_measurements(study_id=study.id)[-2:]:
             assert len(each_storage.list_requests_summaries(measurement.id)) == 1
+        time.sleep(0.01)
     for process in processes:
         _, errors = process.communicate()
         assert (process.returncode, errors) == (0, "")

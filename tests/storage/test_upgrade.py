@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import multiprocessing
+import os
 import shutil
-import sqlite3
+import tempfile
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -116,16 +119,46 @@ def test_nothing_is_left_beside_a_closed_sqlite_file(sqlite_url: str, tmp_path: 
     assert [path.name for path in tmp_path.iterdir()] == ["tuner.db"]
 
 
-def test_sqlite_runs_as_promised(sqlite_url: str, tmp_path: Path) -> None:
-    open_storage(sqlite_url).close()
-    with sqlite3.connect(tmp_path / "tuner.db") as connection:
-        assert connection.execute("PRAGMA journal_mode").fetchone() == ("wal",)
-    connection.close()
+def test_a_database_that_is_not_ours_to_write() -> None:
+    """It is read while its owner has it open; every refusal says why. Not below tmp_path, which other users cannot enter."""
+    with tempfile.TemporaryDirectory() as folder:
+        url = f"sqlite:///{folder}/tuner.db"
+        Path(folder).chmod(0o755)
+        owner = open_storage(url)
+        owner.create_study(a_study())
+        assert _as_somebody_else(lambda: open_storage(url, read_only=True).count_studies()) == "1"
+        assert "tuner.db cannot be written; make it" in _as_somebody_else(lambda: open_storage(url))
+        assert "new.db cannot be written; make it" in _as_somebody_else(lambda: open_storage(f"sqlite:///{folder}/new.db"))
+        owner.close()
+        assert "needs a writable folder" in _as_somebody_else(lambda: open_storage(url, read_only=True))
+        assert "needs a writable folder" in _as_somebody_else(lambda: check(url))
+        assert [path.name for path in Path(folder).iterdir()] == ["tuner.db"]
+
+
+def _as_somebody_else(call: Callable[[], object]) -> str:
+    """What the call answers, or its error's message, in a process that may not write to the folder."""
+    receiver, sender = multiprocessing.Pipe(duplex=False)
+
+    def run() -> None:
+        os.setgid(65534)
+        os.setuid(65534)
+        try:
+            sender.send(str(call()))
+        except StorageUnavailable as error:
+            sender.send(str(error))
+
+    if os.geteuid() != 0:
+        pytest.skip("needs root, to become another user")
+    process = multiprocessing.get_context("fork").Process(target=run)
+    process.start()
+    process.join(timeout=30)
+    assert process.exitcode == 0
+    return str(receiver.recv())
 
 
 @pytest.mark.parametrize(
     ("place", "reason"),
-    [("missing/tuner.db", "does not exist"), ("folder", "is a folder"), ("/proc/tuner.db", "cannot use"), ("text.db", "not a database")],
+    [("missing/tuner.db", "does not exist"), ("folder", "is a folder"), ("/proc/tuner.db", "cannot"), ("text.db", "not a database")],
 )
 def test_a_place_that_cannot_hold_a_database(tmp_path: Path, place: str, reason: str) -> None:
     (tmp_path / "folder").mkdir()

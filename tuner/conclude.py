@@ -54,10 +54,11 @@ def stock_settings(study: Study, environment: Environment | None) -> Json:
     return stock
 
 
-def compare_stored(storage: Storage, study: Study) -> StudyComparison:
-    """The comparison of the study's search stage; the first metric is the objective's."""
+def compare_stored(storage: Storage, study: Study, metrics: Sequence[str] | None = None) -> StudyComparison:
+    """The comparison of the study's search stage in `metrics`, else in all of interest, the objective's first. Raises BadInput."""
     trials, measurements = storage.list_trials(study.id), storage.list_measurements(study_id=study.id)
-    return compare_study(study.id, trials, measurements, compared_metrics(study, measurements), stage=Stage.SEARCH, plan=look_plan(study))
+    chosen = list(metrics) if metrics is not None else compared_metrics(study, measurements)
+    return compare_study(study.id, trials, measurements, chosen, stage=Stage.SEARCH, plan=look_plan(study))
 
 
 def compared_metrics(study: Study, measurements: Sequence[Measurement]) -> list[str]:

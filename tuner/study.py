@@ -83,9 +83,11 @@ class StudyRun:
         try:
             outcome = self._run(opened, keeper, clock)
             state = StudyState.COMPLETE
-        except Interrupted:
+        except (Interrupted, KeyboardInterrupt) as error:
             state = StudyState.INTERRUPTED
-            raise
+            raise Interrupted(
+                f"study {opened.study.name!r} keeps what was measured; run the same command with --resume to go on"
+            ) from error
         finally:
             keeper.close()
             with contextlib.suppress(StorageFault):

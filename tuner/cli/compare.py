@@ -1,0 +1,39 @@
+"""`tuner compare`: verdicts from what is stored, as text, JSON, or the evidence report in Markdown."""
+
+from __future__ import annotations
+
+import click
+
+from tuner.cli.options import examples, json_option, print_json, reading, required_study, storage_option
+
+EPILOG = examples("tuner compare first", "tuner compare first --metric mean_step_ms", "tuner compare first --format markdown > evidence.md")
+
+
+@click.command(epilog=EPILOG)
+@click.argument("study")
+@click.option("--format", "form", type=click.Choice(["table", "json", "markdown"]), default="table", show_default=True)
+@click.option("--metric", metavar="METRIC", help="Only this metric.  [default: the objective's; json and markdown: all]")
+@storage_option
+@json_option
+def compare(study: str, form: str, metric: str | None, storage: str, as_json: bool) -> None:
+    """Page-aligned against default scheduling in every cell of STUDY, each with its interval and verdict."""
+    from tuner.cli.verdicts import print_verdicts
+    from tuner.conclude import compare_stored, load_evidence
+    from tuner.errors import BadInput
+    from tuner.evidence_report import evidence_markdown
+    from tuner.metric_catalog import metric_info
+    from tuner.report import study_comparison_json, study_json
+
+    with reading(storage) as opened:
+        found = required_study(opened, study)
+        comparison = compare_stored(opened, found, (metric,) if metric is not None else None)
+        if metric is not None:
+            metric_info(metric)
+            if all(item.pairs == 0 for item in comparison.comparisons):
+                raise BadInput(f"metric {metric} was not measured in both arms of study {study!r}; see tuner show {study}")
+        if as_json or form == "json":
+            print_json({"study": study_json(found), **study_comparison_json(comparison)})
+        elif form == "markdown":
+            print(evidence_markdown(load_evidence(opened, found), comparison))
+        else:
+            print_verdicts(comparison)

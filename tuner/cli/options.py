@@ -1,0 +1,59 @@
+"""Options that several verbs share, and the two ways out: text and JSON."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from tuner.config import DEFAULT_LOGDIR, DEFAULT_STORAGE
+
+if TYPE_CHECKING:
+    from storage.base import Storage
+    from storage.records import Study
+
+type Decorator = Callable[[Callable[..., Any]], Callable[..., Any]]
+
+STORAGE_HELP = f"Database: sqlite:///FILE or postgresql://...  [env TUNER_STORAGE; default {DEFAULT_STORAGE}]"
+LOGDIR_HELP = f"Folder of the XLA profiles.  [env TUNER_LOGDIR; default {DEFAULT_LOGDIR}]"
+
+json_option: Decorator = click.option("--json", "as_json", is_flag=True, help="Print one JSON document on standard output.")
+storage_option: Decorator = click.option("--storage", envvar="TUNER_STORAGE", default=DEFAULT_STORAGE, metavar="URL", help=STORAGE_HELP)
+logdir_option: Decorator = click.option("--logdir", envvar="TUNER_LOGDIR", default=DEFAULT_LOGDIR, metavar="DIR", help=LOGDIR_HELP)
+
+
+def examples(*lines: str) -> str:
+    """An epilog that click does not re-flow."""
+    return "\b\nExamples:\n" + "\n".join(f"  {line}" for line in lines)
+
+
+def print_json(document: Any) -> None:
+    """Exactly one document on standard output. NaN is refused: it is no JSON."""
+    print(json.dumps(document, indent=2, allow_nan=False))
+
+
+@contextmanager
+def reading(url: str) -> Iterator[Storage]:
+    """The storage for a verb that only reads; creates nothing. Raises StorageFault."""
+    from storage.upgrade import open_storage
+
+    storage = open_storage(url, create=False, read_only=True)
+    try:
+        yield storage
+    finally:
+        storage.close()
+
+
+def required_study(storage: Storage, name: str) -> Study:
+    """Raises BadInput naming studies that do exist."""
+    from tuner.errors import BadInput
+    from tuner.opening import find_study
+
+    study = find_study(storage, name)
+    if study is None:
+        known = ", ".join(item.name for item in storage.list_studies(limit=5))
+        raise BadInput(f"study {name!r} is not in this database; " + (f"newest: {known}" if known else "it holds no study yet"))
+    return study

@@ -1,0 +1,237 @@
+"""`tuner search`: options -> StudyConfig -> StudyRun -> verdicts, recommendation, where to look further."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+import yaml
+
+from tuner.cli.options import LOGDIR_HELP, STORAGE_HELP, Decorator, examples, json_option, print_json
+from tuner.errors import BadInput
+
+if TYPE_CHECKING:
+    from tuner.config import StudyConfig
+    from tuner.plan import SearchPlan
+    from tuner.settings import StudySetup
+    from tuner.study import StudyOutcome
+
+EXAMPLES = examples(
+    "tuner search --model tiny-qwen3 --study first --page-sizes 16,32,64 --chunk-budgets 128,256,512 --workload demo",
+    "tuner search study.yaml --dry-run                      what it would do, and for how long",
+    "tuner search study.yaml --resume                       go on where it was interrupted",
+    "tuner search study.yaml --objective output_throughput --slo 'ttft_p99_ms<=500' --time-budget 30m",
+    "tuner search study.yaml --sampler tpe --trials 20",
+)
+
+
+def _numbers(_context: click.Context, _parameter: click.Parameter, text: str | None) -> list[int | str] | None:
+    """16,32,64 -> [16, 32, 64]; what is no number stays a word, for the configuration to refuse by name."""
+    return None if text is None else [int(part) if part.isdecimal() else part for part in _split(text)]
+
+
+def _words(_context: click.Context, _parameter: click.Parameter, text: str | None) -> list[str] | None:
+    return None if text is None else _split(text)
+
+
+def _assignments(_context: click.Context, _parameter: click.Parameter, texts: tuple[str, ...]) -> dict[str, Any] | None:
+    """("a=1", "b={x: 2}") -> {"a": 1, "b": {"x": 2}}; values are YAML."""
+    found: dict[str, Any] = {}
+    for text in texts:
+        key, equals, value = text.partition("=")
+        if not equals or not key.strip():
+            raise BadInput(f"--engine-arg {text!r}: write KEY=VALUE, for instance gpu_memory_utilization=0.8")
+        try:
+            found[key.strip()] = yaml.safe_load(value)
+        except yaml.YAMLError as error:
+            raise BadInput(f"--engine-arg {text!r}: the value is not valid YAML") from error
+    return found or None
+
+
+def _split(text: str) -> list[str]:
+    return [part.strip() for part in text.split(",") if part.strip()]
+
+
+def _choice(*names: str) -> click.Choice[str]:
+    return click.Choice(names)
+
+
+_OPTIONS: list[Decorator] = [
+    click.option("--model", metavar="MODEL", help="tiny-qwen3 (built in), a folder, or a Hugging Face id."),
+    click.option("--study", metavar="NAME", help="Name of the study.  [default: made from the date]"),
+    click.option("--storage", envvar="TUNER_STORAGE", metavar="URL", help=STORAGE_HELP),
+    click.option("--logdir", envvar="TUNER_LOGDIR", metavar="DIR", help=LOGDIR_HELP),
+    click.option("--page-sizes", callback=_numbers, metavar="N,N", help="Tokens per KV block (block_size), powers of two."),
+    click.option("--chunk-budgets", callback=_numbers, metavar="N,N", help="Tokens per step (max_num_batched_tokens)."),
+    click.option("--arms", callback=_words, metavar="ARM,ARM", help="default, page_aligned, or both."),
+    click.option("--alignment-variant", type=_choice("demote", "strict"), help="demote is safe; strict is vLLM PR 19878 to the letter."),
+    click.option("--workload", metavar="W", help="demo, mixed-small, chat, prefill-heavy, decode-heavy, a file, or kind:key=value,..."),
+    click.option("--objective", metavar="O", help="throughput, or any metric; several with a comma."),
+    click.option("--slo", "slos", multiple=True, metavar="LIMIT", help="For instance 'ttft_p99_ms<=500'; may be given again."),
+    click.option("--rounds", metavar="N|MIN-MAX", help="Measured windows of each configuration."),
+    click.option("--trials", type=int, metavar="N", help="Exactly N trials in this run."),
+    click.option("--time-budget", metavar="TIME", help="Stop asking after this long, for instance 10m."),
+    click.option("--sampler", type=_choice("auto", "tpe", "gp", "nsga2", "random", "grid"), help="auto: the grid where it fits, else tpe."),
+    click.option("--launcher", metavar="NAME", help="local (our engine host) or table (a CSV of measured configurations)."),
+    click.option("--table", metavar="FILE", help="The CSV for --launcher table."),
+    click.option("--table-noise", type=float, metavar="SIGMA", help="Relative noise added by --launcher table, 0.02 = 2 %."),
+    click.option("--engine-python", metavar="PATH", help="The Python that has vLLM.  [default: this one]"),
+    click.option("--profile", type=_choice("finalists", "all", "none"), help="What gets an XLA profile."),
+    click.option("--max-num-seqs", type=int, metavar="N", help="Running requests at most.  [default: from the workload]"),
+    click.option("--max-model-len", type=int, metavar="N", help="Tokens per request at most.  [default: from the workload]"),
+    click.option("--dtype", metavar="TYPE", help="auto, float32, bfloat16 or float16."),
+    click.option("--platform", type=_choice("auto", "tpu", "cpu"), help="tpu: refuse to run on anything else."),
+    click.option("--attention-backend", metavar="NAME", help="auto, tuner_xla or rpa."),
+    click.option("--kv-write", metavar="FORMS", help='auto, or "<token form>,<page form>", each scatter or loop.'),
+    click.option("--num-gpu-blocks", type=int, metavar="N", help="Pages in the KV pool.  [default: the engine decides]"),
+    click.option("--tensor-parallel-size", type=int, metavar="N"),
+    click.option("--enable-prefix-caching/--no-enable-prefix-caching", default=None),
+    click.option("--async-scheduling/--no-async-scheduling", default=None),
+    click.option("--seed", type=int, metavar="N"),
+    click.option("--engine-arg", "engine_args", multiple=True, callback=_assignments, metavar="KEY=VALUE", help="Any other vLLM setting."),
+    click.option("--trial-timeout", metavar="TIME", help="For one window.  [default: 10m]"),
+    click.option("--engine-start-timeout", metavar="TIME", help="[default: 20m]"),
+]
+
+
+def _with_options(function: Any) -> Any:
+    for option in reversed(_OPTIONS):
+        function = option(function)
+    return function
+
+
+@click.command(epilog=EXAMPLES)
+@click.argument("config", required=False, type=click.Path(path_type=Path), metavar="[CONFIG.yaml]")
+@_with_options
+@click.option("--resume", is_flag=True, help="Go on with the study: finished measurements stay, what is missing runs.")
+@click.option("--dry-run", is_flag=True, help="Print the plan and its estimated time; write nothing.")
+@json_option
+@click.pass_context
+def search(context: click.Context, /, config: Path | None, resume: bool, dry_run: bool, as_json: bool, **options: Any) -> None:
+    """Measure page size, chunk budget and page alignment on a real engine; end with verdicts and recommended settings.
+
+    Settings come from CONFIG.yaml and from the options; an option wins. The keys of the file are the options' names with underscores (slos
+    and engine_args for --slo and --engine-arg).
+    """
+    from tuner.config_file import load_config
+    from tuner.launchers.choice import check_launcher
+    from tuner.settings import check_places, prepare_study
+
+    given = {key: value for key, value in options.items() if value is not None and value != ()}
+    settings = load_config(config, _with_study_name(config, _lists(given), resume=resume))
+    check_launcher(settings)
+    check_places(settings)
+    setup = prepare_study(settings)
+    for warning in setup.warnings:
+        print(f"warning: {warning}", file=sys.stderr)
+    if dry_run:
+        _print_plan(_plan(setup), as_json)
+        return
+    outcome = _run(setup, resume)
+    _print_outcome(settings, outcome, as_json)
+    context.exit(0 if outcome.completed_trials else 1)
+
+
+def _lists(given: Mapping[str, Any]) -> dict[str, Any]:
+    return {key: list(value) if isinstance(value, tuple) else value for key, value in given.items()}
+
+
+def _with_study_name(config: Path | None, given: dict[str, Any], *, resume: bool) -> dict[str, Any]:
+    """A name made from the date where none is given; resuming needs the old one."""
+    from tuner.config_file import read_yaml
+
+    if "study" in given or (config is not None and "study" in read_yaml(config)):
+        return given
+    if resume:
+        raise BadInput("study is missing; --resume needs the name of the study to go on with: add --study NAME")
+    return {**given, "study": time.strftime("study-%Y%m%d-%H%M%S")}
+
+
+def _plan(setup: StudySetup) -> SearchPlan:
+    """With the costs of an earlier study of this model on this database, if there is one."""
+    from storage.base import StorageFault
+    from storage.upgrade import open_storage
+    from tuner.plan import costs_from_studies, plan_search
+
+    try:
+        storage = open_storage(setup.config.storage, create=False, read_only=True)
+    except StorageFault:
+        return plan_search(setup)  # no database yet
+    try:
+        config = setup.config
+        studies = [item for item in storage.list_studies(model=config.model, limit=20) if item.config.get("launcher") == config.launcher][
+            :5
+        ]
+        windows = {study.id: len(storage.list_measurements(study_id=study.id)) for study in studies}
+        trials = {study.id: len(storage.list_trials(study.id)) for study in studies}
+        return plan_search(setup, costs_from_studies(studies, windows, trials))
+    finally:
+        storage.close()
+
+
+def _run(setup: StudySetup, resume: bool) -> StudyOutcome:
+    from storage.upgrade import open_storage
+    from tuner.cli.interrupts import interruptible
+    from tuner.cli.progress_view import ProgressView
+    from tuner.launchers.choice import make_launcher
+    from tuner.progress import Progress
+    from tuner.study import StudyRun
+
+    config = setup.config
+    launcher = make_launcher(config)
+    storage = open_storage(config.storage, create=not resume)
+    try:
+        with interruptible(), ProgressView(setup.objectives[0].name) as view:
+            return StudyRun(setup, storage, config.storage, launcher, Progress(listener=view), resume=resume).run()
+    finally:
+        storage.close()
+
+
+def _print_plan(plan: SearchPlan, as_json: bool) -> None:
+    from tuner.cli.tables import duration
+
+    if as_json:
+        print_json(plan.to_json())
+        return
+    for group in plan.groups:
+        print(f"engine: page size {group.block_size}, budget up to {group.compiled_max}, {group.configurations} configurations inside")
+    rounds = str(plan.rounds[0]) if plan.rounds[0] == plan.rounds[1] else f"{plan.rounds[0]} to {plan.rounds[1]}"
+    print(f"sampler {plan.sampler}: {plan.trials} trials in {plan.cells} cells, {rounds} rounds each, baseline {plan.baseline}")
+    print(f"then {plan.finalists} finalists, each started cold")
+    print(f"engine starts at most {plan.engine_starts}, measured windows at most {plan.windows}")
+    limit = "" if plan.time_budget_s is None else f" (time budget {duration(plan.time_budget_s)})"
+    print(f"estimated time {duration(plan.estimate_s)}{limit}")
+    costs = plan.costs
+    print(f"  from {costs.start_s:.3g} s a start, {costs.warm_up_s:.3g} s a warm-up, {costs.window_s:.3g} s a window: {costs.source}")
+    print("nothing was written (--dry-run)")
+
+
+def _print_outcome(config: StudyConfig, outcome: StudyOutcome, as_json: bool) -> None:
+    from storage.url import parse_url
+    from tuner.cli.tables import duration
+    from tuner.cli.verdicts import print_recommendation, print_verdicts
+    from tuner.report import recommendation_json, study_comparison_json, study_json
+
+    run = {"wall_s": outcome.wall_s, "engine_starts": outcome.engine_starts, "measured_windows": outcome.windows}
+    if as_json:
+        print_json(
+            {
+                "study": study_json(outcome.study),
+                **study_comparison_json(outcome.comparison),
+                "recommendation": recommendation_json(outcome.recommendation),
+                "run": run,
+            }
+        )
+        return
+    print_verdicts(outcome.comparison)
+    print()
+    print_recommendation(outcome.recommendation)
+    print()
+    if config.profile != "none" and outcome.recommendation.body["evidence"]["profile_ids"]:
+        print(f"profiles: tuner tensorboard --logdir {config.logdir}")
+    print(f"more: tuner compare {config.study} --storage {parse_url(config.storage).safe}")
+    print(f"wall time {duration(outcome.wall_s)}, {outcome.engine_starts} engine starts, {outcome.windows} measured windows")

@@ -1,0 +1,107 @@
+"""`tuner show`: the studies, or one study's trials."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import click
+
+from tuner.cli.options import examples, json_option, print_json, reading, required_study, storage_option
+
+if TYPE_CHECKING:
+    from storage.base import Storage
+    from storage.records import Study, Trial
+
+
+@click.command(epilog=examples("tuner show", "tuner show first", "tuner show first --json"))
+@click.argument("study", required=False)
+@click.option("--limit", type=click.IntRange(1, 1000), default=50, show_default=True, help="Studies to list at most.")
+@storage_option
+@json_option
+def show(study: str | None, limit: int, storage: str, as_json: bool) -> None:
+    """List the studies, newest first, or show one STUDY with its trials."""
+    with reading(storage) as opened:
+        if study is None:
+            _list(opened, limit, as_json)
+        else:
+            _show(opened, required_study(opened, study), as_json)
+
+
+def _list(storage: Storage, limit: int, as_json: bool) -> None:
+    from tuner.cli.tables import text_table
+    from tuner.report import study_json
+
+    studies, total = storage.list_studies(limit=limit), storage.count_studies()
+    counts = {item.id: storage.count_trials(item.id) for item in studies}
+    if as_json:
+        trials = {item.id: {state.value: count for state, count in counts[item.id].items()} for item in studies}
+        print_json({"studies": [{**study_json(item), "trials": trials[item.id]} for item in studies], "total": total})
+        return
+    rows = [
+        [
+            item.name,
+            item.state.value,
+            item.model,
+            item.objective,
+            " ".join(f"{count} {state.value}" for state, count in counts[item.id].items() if count),
+            time.strftime("%Y-%m-%d %H:%M", time.localtime(item.created_at)),
+        ]
+        for item in studies
+    ]
+    print(
+        text_table(("study", "state", "model", "objective", "trials", "created"), rows) if rows else "no study yet: see tuner search --help"
+    )
+    if total > len(studies):
+        print(f"{len(studies)} of {total}; --limit shows more")
+
+
+def _show(storage: Storage, study: Study, as_json: bool) -> None:
+    from tuner.cli.tables import duration, text_table
+    from tuner.report import study_json, trial_json
+
+    trials, profiles = storage.list_trials(study.id), storage.list_profiles(study_id=study.id)
+    windows = {trial.id: 0 for trial in trials}
+    invalid = dict(windows)
+    for item in storage.list_measurements(study_id=study.id):
+        windows[item.trial_id] += 1
+        invalid[item.trial_id] += not item.valid
+    if as_json:
+        runs = {trial.id: [profile.run for profile in profiles if profile.trial_id == trial.id] for trial in trials}
+        documents = [
+            {**trial_json(trial), "measurements": windows[trial.id], "invalid_measurements": invalid[trial.id], "profiles": runs[trial.id]}
+            for trial in trials
+        ]
+        print_json({"study": {**study_json(study), "config": study.config}, "trials": documents})
+        return
+    print(f"study {study.name}: {study.state.value}, model {study.model}, objective {study.objective}")
+    spent = ", ".join(f"{name} {duration(float(seconds))}" for name, seconds in study.cost.items())
+    print(f"{study.engine_starts} engine starts" + (f"; {spent}" if spent else ""))
+    print(text_table(("trial", "stage", "arm", "page size", "budget", "state", "windows", "result"), _rows(trials, windows, invalid)))
+
+
+def _rows(trials: Sequence[Trial], windows: dict[int, int], invalid: dict[int, int]) -> list[list[str]]:
+    from tuner.cli.tables import number
+
+    rows = []
+    for trial in trials:
+        result = ", ".join(f"{name} {number(float(value))}" for name, value in (trial.values or {}).items())
+        if trial.error_class:
+            result = f"{trial.error_class}: {trial.error_message}"
+        if trial.notes.get("feasible") is False:
+            result += " (misses an SLO)"
+        count = str(windows[trial.id]) + (f" ({invalid[trial.id]} invalid)" if invalid[trial.id] else "")
+        rows.append(
+            [
+                str(trial.number),
+                trial.stage.value,
+                trial.arm,
+                str(trial.block_size),
+                str(trial.max_num_batched_tokens),
+                trial.state.value,
+                count,
+                result,
+            ]
+        )
+    return rows

@@ -1,0 +1,62 @@
+"""Verdicts and recommendations as text on standard output."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Sequence
+
+from storage.records import Comparison, Recommendation
+from tuner.cli.tables import interval, number, percent, text_table
+from tuner.compare import StudyComparison
+from tuner.recommend import STATUS_NONE
+from tuner.report import first_metric, serve_command
+
+HEADERS = ("page size", "chunk budget", "aligned/default", "95 % interval", "pairs", "verdict")
+
+
+def verdict_rows(comparisons: Sequence[Comparison]) -> list[list[str]]:
+    return [
+        [
+            str(item.block_size),
+            str(item.max_num_batched_tokens),
+            percent(item.ratio),
+            interval(item.low, item.high),
+            str(item.pairs),
+            item.verdict + (f" ({item.details['reason']})" if item.details.get("reason") else ""),
+        ]
+        for item in comparisons
+    ]
+
+
+def print_verdicts(comparison: StudyComparison) -> None:
+    """The table of the objective's metric and the study's answer."""
+    rows = first_metric(comparison.comparisons)
+    if not rows:
+        print("no cell was measured in both arms: nothing to compare")
+        return
+    print(f"page-aligned against default, {rows[0].metric}:")
+    print(text_table(HEADERS, verdict_rows(rows)))
+    answer = comparison.answer
+    if answer is not None:
+        print(f"\nanswer: {answer.sentence}")
+        for caveat in answer.caveats:
+            print(f"  note: {caveat}")
+
+
+def print_recommendation(recommendation: Recommendation) -> None:
+    body = recommendation.body
+    print(f"recommendation: {recommendation.status} - {body['reason']}")
+    if recommendation.status == STATUS_NONE:
+        return
+    for metric, expected in body["expected"].items():
+        if metric in recommendation.objective or metric.endswith("throughput"):
+            span = "" if expected["low"] is None else f" ({number(expected['low'])} to {number(expected['high'])})"
+            print(f"  expected {metric}: {number(expected['value'])} {expected['unit']}{span}")
+    for caveat in body["caveats"]:
+        print(f"  note: {caveat}")
+    print(f"  {serve_command(recommendation)}")
+
+
+def flags_line(recommendation: Recommendation) -> str:
+    """The flags alone, quoted for a shell."""
+    return shlex.join(recommendation.body["vllm_args"])

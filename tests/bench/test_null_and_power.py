@@ -1,0 +1,61 @@
+"""The bench itself: its methods against known answers, and its use on measured A/A data."""
+
+from __future__ import annotations
+
+import json
+import math
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from bench.null_and_power import main
+from bench.simulate import NOISES, coverage_of_methods, covered, log_ratios, normal, race_once, simulate_study, student_interval, tally
+from tuner.metric_catalog import Direction
+from tuner.sequential import LookPlan
+from tuner.statistics import judge
+
+
+def test_the_vectorised_interval_is_the_products() -> None:
+    rows = np.random.default_rng(1).standard_normal((5, 6)) / 100
+    low, high = student_interval(rows, 0.05)
+    for index, row in enumerate(rows):
+        effect = judge(row.tolist(), Direction.MAXIMIZE)
+        assert effect.low is not None and effect.high is not None
+        assert (math.log(effect.low), math.log(effect.high)) == pytest.approx((low[index], high[index]))
+
+
+@pytest.mark.parametrize("name", NOISES)
+def test_noise_is_centred_with_deviation_one(name: str) -> None:
+    values = NOISES[name](np.random.default_rng(2), (200_000,))
+    assert float(values.mean()) == pytest.approx(0, abs=0.02) and float(values.std()) == pytest.approx(1, abs=0.15)
+
+
+def test_percentile_bootstrap_under_covers_where_student_does_not() -> None:
+    rng = np.random.default_rng(3)
+    shares, _ = coverage_of_methods(rng, log_ratios(rng, normal, (600, 5)), 200)
+    assert shares["Student t"] > 0.92 and shares["percentile"] < 0.88 and shares["BCa"] < 0.88
+    assert covered(student_interval(log_ratios(rng, normal, (20_000, 5)), 0.05)) == pytest.approx(0.95, abs=0.006)
+
+
+def test_a_simulated_study_finds_what_is_there_and_tallies_it() -> None:
+    truth = [math.log(1.10), 0.0]
+    outcomes = [simulate_study(np.random.default_rng(seed), truth, 0.005, LookPlan(3, 8)) for seed in range(20)]
+    planted, null = tally(outcomes, truth, lambda effect: effect > 0), tally(outcomes, truth, lambda effect: effect == 0)
+    assert planted.cells == null.cells == 20 and planted.better > 0.9
+    assert null.better + null.worse <= 0.1 and planted.covered > 0.8
+    assert 3 <= planted.rounds <= 8
+
+
+def test_a_race_spends_less_than_the_grid() -> None:
+    survived, share = race_once(np.random.default_rng(4), [0.0, -0.3, -0.3, -0.3], [0.01] * 4, normal, 8)
+    assert survived and share < 0.7
+
+
+@pytest.mark.parametrize(("bias", "status"), [(0.0, 0), (0.5, 1)])
+def test_measured_a_a_data_are_judged(tmp_path: Path, capsys: pytest.CaptureFixture[str], bias: float, status: int) -> None:
+    rng = np.random.default_rng(6)
+    cells = {f"cell {i}": [math.exp(bias + 0.02 * value) for value in rng.standard_normal(5)] for i in range(10)}
+    (tmp_path / "ratios.json").write_text(json.dumps(cells))
+    assert main(["--ratios", str(tmp_path / "ratios.json")]) == status
+    assert "of 10 A/A cells called better or worse" in capsys.readouterr().out

@@ -6,7 +6,8 @@ with the number of events kept out. Hostile input ends in Malformed: every curso
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+import re
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -14,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from profiles import schema
-from profiles.wire import BYTES, FIXED32, FIXED64, VARINT, ByteSource, Malformed, varint
+from profiles.wire import BYTES, FIXED32, FIXED64, VARINT, ByteSource, Malformed, encoded, varint
 
 Ints = NDArray[np.int64]
 Words = NDArray[np.uint64]
@@ -26,6 +27,11 @@ _MAX_EVENT_BYTES = 16 << 20
 _MAX_EVENT_FIELDS = 512  # real events have about a dozen
 _MAX_STAT_FIELDS = 16
 _EVENT_TAG = schema.XLINE_EVENTS << 3 | BYTES
+_METADATA_ID_TAG = schema.XEVENT_METADATA_ID << 3 | VARINT
+_FIXED_LENGTH = np.array([0, 8, -1, -1, -1, 4, -1, -1])  # bytes of payload by wire type; -1: not fixed
+_HEAD_BYTES = 32  # tag, length, tag and id of an event
+_OFFSET_TAG = schema.XEVENT_OFFSET_PS << 3 | VARINT
+_MASK = (1 << 64) - 1
 _SEVENS = np.uint64(0x7F7F7F7F7F7F7F7F)
 _STOPS = np.uint64(0x8080808080808080)
 _ONE = np.uint64(1)
@@ -80,6 +86,18 @@ class EventDecoder:
             columns = self._decode(data, starts, ends)
             parts.append(columns if keep is None else columns.select(keep(columns)))
         return self._concatenate(parts)
+
+    def mentions(self, start: int, end: int, metadata_ids: Iterable[int]) -> bool:
+        """False only if no event in bytes [start, end) is of these types: a search for their heads (length, id, then the offset, which every
+        event with a time has), much faster than decoding."""
+        needles = [bytes([_METADATA_ID_TAG, *encoded(number & _MASK), _OFFSET_TAG]) for number in metadata_ids]
+        tag, number = re.escape(bytes([_EVENT_TAG])), b"|".join(re.escape(needle) for needle in needles)
+        head = re.compile(tag + rb"[\x80-\xff]{0,9}[\x00-\x7f](?:" + number + rb")", re.DOTALL)
+        for position in range(start, end, CHUNK_BYTES):
+            data = self._source.read(position, min(CHUNK_BYTES + _HEAD_BYTES, end - position))
+            if any(needle in data for needle in needles) and head.search(data):  # the first test is faster and mostly enough
+                return True
+        return False
 
     def _concatenate(self, parts: Sequence[EventColumns]) -> EventColumns:
         empty = np.empty(0, np.int64)
@@ -169,7 +187,7 @@ def _walk(words: Words, starts: Ints, ends: Ints, most: int) -> Iterator[_Step]:
     for _ in range(most):
         if not len(rows):
             return
-        tag, size = _varints(words, position)
+        tag, size = _tags(words, position)
         position = position + size
         if (position > limit).any():
             raise Malformed("a field reaches beyond its message")
@@ -180,7 +198,7 @@ def _walk(words: Words, starts: Ints, ends: Ints, most: int) -> Iterator[_Step]:
             value, size = np.where(fixed, words[position], value), np.where(fixed, 0, size)
         start = position + size
         room = (limit - start).astype(np.int64)
-        length = np.select([wire_type == VARINT, wire_type == FIXED64, wire_type == FIXED32], [0, 8, 4], -1).astype(np.int64)
+        length = _FIXED_LENGTH[wire_type]
         is_bytes = wire_type == BYTES
         fits = value <= np.maximum(room, 0).astype(np.uint64)
         length = np.where(is_bytes & fits, value.astype(np.int64), length)
@@ -194,6 +212,12 @@ def _walk(words: Words, starts: Ints, ends: Ints, most: int) -> Iterator[_Step]:
             rows, position, limit = rows[open_], position[open_], limit[open_]
     if len(rows):
         raise Malformed(f"a message has more than {most} fields")
+
+
+def _tags(words: Words, position: Ints) -> tuple[Words, Ints | int]:
+    """As `_varints`; tags of fields below 16, that is all of them in practice, are one byte."""
+    tag = words[position] & np.uint64(0xFF)
+    return (tag, 1) if (tag < 0x80).all() else _varints(words, position)
 
 
 def _varints(words: Words, position: Ints) -> tuple[Words, Ints]:
@@ -238,37 +262,58 @@ def _chunks(source: ByteSource, start: int, end: int) -> Iterator[tuple[bytes, I
             if size > _MAX_EVENT_BYTES:
                 raise Malformed(f"an event of more than {_MAX_EVENT_BYTES} bytes")
             continue
-        yield data + _PAD, np.array(starts, np.int64), np.array(ends, np.int64)
+        yield data + _PAD, starts, ends
         start += used
         size = CHUNK_BYTES
 
 
-def _event_bounds(data: bytes, last: bool) -> tuple[list[int], list[int], int]:
-    """Where the events lie in a chunk, and how many bytes hold whole fields. This loop runs once an event: it is written for speed."""
-    starts: list[int] = []
-    ends: list[int] = []
+def _event_bounds(data: bytes, last: bool) -> tuple[Ints, Ints, int]:
+    """Where the events lie in a chunk (starts, ends), and how many bytes hold whole fields.
+
+    A field's place depends on all lengths before it. So every byte that could begin an event is looked at in bulk; what remains in Python
+    is stepping over bytes that only looked like one, and the rare field that does not look like an event.
+    """
+    begin, start, end = _candidates(np.frombuffer(data, np.uint8))
+    breaks = np.flatnonzero(end[:-1] != begin[1:])  # mostly one event begins where the last one ends
+    bounds: list[tuple[Ints, Ints]] = []
     position, size = 0, len(data)
-    safe = size - 20  # a tag and a length fit before it
     while position < size:
-        if position < safe and data[position] == _EVENT_TAG and data[position + 1] < 0x80:
-            start = position + 2
-            end = start + data[position + 1]
-        elif position < safe and data[position] == _EVENT_TAG and data[position + 2] < 0x80:
-            start = position + 3
-            end = start + (data[position + 1] & 0x7F | data[position + 2] << 7)
-        elif position >= safe and not last:
-            return starts, ends, position
-        else:
-            start, end = _any_field(data, position)
-        if end > size:
+        index = int(np.searchsorted(begin, position))
+        if index < len(begin) and begin[index] == position:
+            after = int(np.searchsorted(breaks, index))
+            stop = int(breaks[after]) + 1 if after < len(breaks) else len(begin)
+            bounds.append((start[index:stop], end[index:stop]))
+            position = int(end[stop - 1])
+            continue
+        if not last and position + 20 > size:  # a tag and a length may be cut off
+            break
+        field_start, field_end = _any_field(data, position)
+        if field_end > size:
             if last:
                 raise Malformed("an event reaches beyond its line")
-            return starts, ends, position
+            break
         if data[position] == _EVENT_TAG:
-            starts.append(start)
-            ends.append(end)
-        position = end
-    return starts, ends, size
+            bounds.append((np.array([field_start], np.int64), np.array([field_end], np.int64)))
+        position = field_end
+    none = np.empty(0, np.int64)
+    return np.concatenate([none, *(pair[0] for pair in bounds)]), np.concatenate([none, *(pair[1] for pair in bounds)]), position
+
+
+def _candidates(data: NDArray[np.uint8]) -> tuple[Ints, Ints, Ints]:
+    """Bytes that could begin an event of less than 16 KiB whose first field is its metadata id, as writers put it.
+
+    (first byte, start of the payload, end of the payload), each [candidates], in order.
+    """
+    begin = np.flatnonzero(data[:-4] == _EVENT_TAG)
+    first, second = data[begin + 1].astype(np.int64), data[begin + 2].astype(np.int64)
+    long = first >= 0x80
+    start = begin + 2 + long
+    end = start + np.where(long, first & 0x7F | second << 7, first)
+    plausible = (~long | (second < 0x80)) & (data[start] == _METADATA_ID_TAG) & (end <= len(data))
+    begin, start, end = begin[plausible], start[plausible], end[plausible]
+    outermost = np.ones(len(begin), np.bool_)  # an event's stats look like events too
+    outermost[1:] = begin[1:] >= np.maximum.accumulate(end)[:-1]
+    return begin[outermost], start[outermost], end[outermost]
 
 
 def _any_field(data: bytes, position: int) -> tuple[int, int]:

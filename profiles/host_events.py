@@ -78,8 +78,8 @@ def read(plane: Plane, table: TypeTable, want_ops: bool) -> tuple[HostEvents, li
     base = base_ns([plane])
     names, found, lines = _Names([], {}), HostEvents(), []
     for line in plane.lines:
-        if not want_ops and not len(noted):
-            break
+        if not want_ops and not EventDecoder(plane.source, ()).mentions(line.start, line.end, noted.tolist()):
+            continue
 
         def keep(events: EventColumns) -> NDArray[np.bool_]:
             mask = np.isin(events.metadata_id, noted)

@@ -100,6 +100,15 @@ def varint(data: bytes, position: int) -> tuple[int, int]:
     raise Malformed("a number is cut off or longer than ten bytes")
 
 
+def encoded(value: int) -> bytes:
+    """The varint of a non-negative number."""
+    parts = []
+    while value >= 0x80:
+        parts.append(value & 0x7F | 0x80)
+        value >>= 7
+    return bytes([*parts, value])
+
+
 def signed(value: int) -> int:
     """An int64 as protobuf writes it: two's complement of 64 bits."""
     return value - (1 << 64) if value >= 1 << 63 else value

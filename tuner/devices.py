@@ -6,8 +6,10 @@ import json
 import os
 import subprocess
 from dataclasses import asdict, dataclass
+from pathlib import Path
 
 from storage.records import Json
+from tuner.engine.environment import tpu_present
 
 DEFAULT_TIMEOUT_S = 90.0
 
@@ -36,6 +38,8 @@ def find_devices(python: str, *, platform: str = "auto", timeout_s: float = DEFA
     env = dict(os.environ)
     if platform != "auto":
         env["JAX_PLATFORMS"] = platform
+    elif not tpu_present() and not Path("/dev/nvidia0").exists():
+        env.setdefault("JAX_PLATFORMS", "cpu")  # libtpu is installed everywhere and would look for chips first
     try:
         done = subprocess.run(
             [python, "-c", _ASK], env=env, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=timeout_s, check=False

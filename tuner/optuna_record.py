@@ -8,14 +8,13 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Mapping, Sequence
-from typing import Any, override
+from typing import Any
 
 import optuna
 from optuna.distributions import BaseDistribution
-from optuna.samplers import BaseSampler
 from optuna.storages import RDBStorage
 from optuna.study import StudyDirection
-from optuna.trial import FrozenTrial, TrialState
+from optuna.trial import TrialState
 
 from storage.base import StorageUnavailable
 from storage.url import optuna_storage_arguments, parse_url
@@ -26,35 +25,12 @@ LEASE_ATTRIBUTE = "tuner_lease"
 GOAL_ATTRIBUTE = "tuner_goal"
 
 
-class _GivenSampler(BaseSampler):
-    """Answers with what it was given: one call creates the trial with its parameters, without a queue that a crash could leave behind."""
-
-    def __init__(self) -> None:
-        self.given: dict[str, Any] = {}
-
-    @override
-    def infer_relative_search_space(self, study: optuna.Study, trial: FrozenTrial) -> dict[str, BaseDistribution]:
-        return {}
-
-    @override
-    def sample_relative(self, study: optuna.Study, trial: FrozenTrial, search_space: dict[str, BaseDistribution]) -> dict[str, Any]:
-        return {}
-
-    @override
-    def sample_independent(
-        self, study: optuna.Study, trial: FrozenTrial, param_name: str, param_distribution: BaseDistribution
-    ) -> int | str:
-        value: int | str = self.given[param_name]
-        return value
-
-
 class OptunaRecord:
     """One Optuna study. Raises StorageUnavailable where its tables cannot be made or read."""
 
     def __init__(self, url: str, name: str, directions: Sequence[Direction], distributions: Mapping[str, BaseDistribution]) -> None:
         optuna.logging.set_verbosity(optuna.logging.ERROR)
         self._distributions = dict(distributions)
-        self._sampler = _GivenSampler()
         try:
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")
@@ -63,7 +39,6 @@ class OptunaRecord:
                     storage=self._storage,
                     study_name=name,
                     directions=[StudyDirection[item.name] for item in directions],
-                    sampler=self._sampler,
                     load_if_exists=True,
                 )
         except (optuna.exceptions.StorageInternalError, RuntimeError) as error:
@@ -71,24 +46,21 @@ class OptunaRecord:
             raise StorageUnavailable(f"Optuna cannot use {parse_url(url).safe}: {reason}") from error
 
     def begin(self, configuration: Configuration) -> int:
-        """Create a RUNNING trial with these parameters; returns its id."""
-        self._sampler.given = dict(configuration.params)
-        trial = self._study.ask(self._distributions)
-        return trial._trial_id
+        """Create a RUNNING trial with these parameters, in one transaction; returns its id."""
+        trial = optuna.trial.create_trial(state=TrialState.RUNNING, params=dict(configuration.params), distributions=self._distributions)
+        return self._storage.create_new_trial(self._study._study_id, trial)
 
     def complete(self, trial_id: int, values: Sequence[float], constraints: Mapping[str, float]) -> None:
         """Finish a trial with its values; telling it twice changes nothing. Constraints are feasible at 0 and below."""
-        if self._finished(trial_id):
-            return
         trial = optuna.trial.Trial(self._study, trial_id)
-        for name, value in constraints.items():
-            trial.set_constraint(name, value)
-        self._study.tell(trial, list(values), state=TrialState.COMPLETE)
+        if constraints and not trial.constraints:
+            for name, value in constraints.items():
+                trial.set_constraint(name, value)
+        self._study.tell(trial, list(values), state=TrialState.COMPLETE, skip_if_finished=True)
 
     def fail(self, trial_id: int) -> None:
         """Finish a trial without a value."""
-        if not self._finished(trial_id):
-            self._study.tell(optuna.trial.Trial(self._study, trial_id), state=TrialState.FAIL)
+        self._study.tell(optuna.trial.Trial(self._study, trial_id), state=TrialState.FAIL, skip_if_finished=True)
 
     def running(self) -> dict[int, Configuration | None]:
         """Unfinished trials by id; None where a crash left a trial without its parameters."""
@@ -111,6 +83,3 @@ class OptunaRecord:
         """Idempotent."""
         self._storage.remove_session()
         self._storage.engine.dispose()
-
-    def _finished(self, trial_id: int) -> bool:
-        return self._storage.get_trial(trial_id).state.is_finished()

@@ -1,0 +1,138 @@
+"""A launcher whose engines do what a test says: measure a given value, crash, hang, compile, refuse to start."""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import override
+
+from tuner.engine.environment import fingerprint
+from tuner.errors import EngineLost, FailureClass
+from tuner.launchers.base import CaptureResult, EngineSession, EngineSettings, Json, LiveSettings, LoadPlan, StartReport, WindowResult
+from tuner.space import Configuration
+
+FOUND = {"platform": "fake", "accelerator": "fake engine", "device_count": 1, "versions": {"vllm": "0"}, "details": {}}
+
+
+def value_of(configuration: Configuration) -> float:
+    """Tokens/s: larger pages and budgets are better, page alignment gains 10 %. Distinct for every configuration."""
+    gain = 1.1 if configuration.arm == "page_aligned" else 1.0
+    return gain * (100 + configuration.block_size + configuration.max_num_batched_tokens / 10)
+
+
+@dataclass
+class FakeLauncher:
+    """The hooks get what is done and how often it was done before (from 0). They raise, or change a result."""
+
+    value: Callable[[Configuration], float] = value_of
+    on_open: Callable[[EngineSettings, int], None] | None = None
+    on_warm_up: Callable[[Configuration, int], None] | None = None
+    on_measure: Callable[[Configuration, int, WindowResult], WindowResult] | None = None
+    on_profile: Callable[[Configuration, int], None] | None = None
+    effective: Callable[[EngineSettings], Json] = lambda settings: {
+        "block_size": settings.block_size,
+        "max_num_batched_tokens": settings.max_num_batched_tokens,
+    }
+    name: str = "fake"
+    live_fields: frozenset[str] = frozenset({"arm", "max_num_batched_tokens", "max_num_seqs"})
+    opened: list[EngineSettings] = field(default_factory=list)
+    measured: list[Configuration] = field(default_factory=list)
+    profiled: list[str] = field(default_factory=list)
+    running: int = 0
+    closed: bool = False
+    _counts: Counter[tuple[str, object]] = field(default_factory=Counter)
+
+    def open(self, settings: EngineSettings, timeout_s: float) -> FakeSession:
+        nth = self.count("open", settings.block_size)
+        self.opened.append(settings)
+        if self.on_open is not None:
+            self.on_open(settings, nth)
+        self.running += 1
+        return FakeSession(self, settings)
+
+    def close(self) -> None:
+        self.closed = True
+
+    def count(self, what: str, key: object) -> int:
+        self._counts[what, key] += 1
+        return self._counts[what, key] - 1
+
+
+class FakeSession(EngineSession):
+    def __init__(self, launcher: FakeLauncher, settings: EngineSettings) -> None:
+        self._launcher = launcher
+        self._settings = settings
+        self._gone = False
+        self._report = StartReport(launcher.effective(settings), {"fingerprint": fingerprint(FOUND), **FOUND}, 0.0)
+
+    @property
+    @override
+    def report(self) -> StartReport:
+        return self._report
+
+    @override
+    def warm_up(self, live: LiveSettings, plan: LoadPlan, timeout_s: float) -> Json:
+        configuration = self._of(live)
+        if self._launcher.on_warm_up is not None:
+            self._do(lambda nth: self._launcher.on_warm_up(configuration, nth), "warm_up", configuration)  # type: ignore[misc]
+        return {"seconds": 0.0, "compilations": 0}
+
+    @override
+    def measure(self, live: LiveSettings, plan: LoadPlan, timeout_s: float) -> WindowResult:
+        configuration = self._of(live)
+        nth = self._launcher.count("measure", configuration)
+        value = self._launcher.value(configuration)
+        result = WindowResult((), (), time.time(), 1.0, reported_metrics={"total_token_throughput": value, "ttft_p99_ms": 1e5 / value})
+        if self._launcher.on_measure is not None:
+            try:
+                result = self._launcher.on_measure(configuration, nth, result)
+            except EngineLost:
+                self._end()
+                raise
+        self._launcher.measured.append(configuration)
+        return result
+
+    @override
+    def profile(
+        self, live: LiveSettings, plan: LoadPlan, logdir: Path, run: str, session: str, timeout_s: float
+    ) -> Sequence[CaptureResult]:
+        configuration = self._of(live)
+        if self._launcher.on_profile is not None:
+            self._launcher.on_profile(configuration, self._launcher.count("profile", configuration))
+        self._launcher.profiled.append(run)
+        path = logdir / run / "plugins" / "profile" / session / "host.xplane.pb"
+        path.parent.mkdir(parents=True)
+        path.write_bytes(b"profile")
+        return [CaptureResult(run, session, "host", path, "all", 7, ())]
+
+    @override
+    def close(self) -> None:
+        self._end()
+
+    def _of(self, live: LiveSettings) -> Configuration:
+        if self._gone:
+            raise EngineLost(FailureClass.ENGINE_CRASH, "used after it was gone")
+        return Configuration(self._settings.block_size, live.max_num_batched_tokens, live.arm)
+
+    def _do(self, hook: Callable[[int], None], what: str, configuration: Configuration) -> None:
+        try:
+            hook(self._launcher.count(what, configuration))
+        except EngineLost:
+            self._end()
+            raise
+
+    def _end(self) -> None:
+        if not self._gone:
+            self._gone = True
+            self._launcher.running -= 1
+
+
+def crash(message: str = "the engine process ended by signal SIGSEGV") -> EngineLost:
+    return EngineLost(FailureClass.ENGINE_CRASH, message, "last line of the log")
+
+
+def recompiled(result: WindowResult) -> WindowResult:
+    return replace(result, compilations=1)

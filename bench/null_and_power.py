@@ -125,6 +125,7 @@ def power_table(studies: int = 20) -> bool:
         ("normal", f"{CELLS} of {CELLS} cells", everywhere, 0.02, "window", LookPlan(3, 12), True, studies),
         ("normal", f"6 of {CELLS} cells", mixed, 0.02, "window", PLAN, True, 4 * studies),
         ("normal", f"6 of {CELLS} cells", mixed, 0.02, "window", LookPlan(3, 24), True, 4 * studies),
+        ("normal", f"{CELLS} of {CELLS} cells", everywhere, 0.02, "window", LookPlan.single(5), True, 4 * studies),
     ]
     for name, study, truth, sd, noise_of, plan, give_up, repeats in rows:
         outcomes = [simulate_study(rng, truth, sd, plan, NOISES[name], give_up=give_up) for _ in range(repeats)]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
+import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -21,6 +22,7 @@ from storage.url import LOCK_TIMEOUT_S, SETTING, DatabaseUrl
 
 MIGRATIONS = Path(__file__).with_name("migrations")
 VERSION_TABLE = "tuner_alembic_version"
+_one_at_a_time = threading.Lock()  # alembic.context is one global of the process, whatever the database
 _POSTGRESQL_LOCK = 0x74756E6572  # "tuner": the advisory lock that migrations of one database queue for
 
 
@@ -85,7 +87,7 @@ def migration(engine: Engine, url: DatabaseUrl) -> Iterator[Connection]:
     The engine must come from `make_engine(..., foreign_keys=False)`: SQLite can change a table only by copying and dropping it, and a drop
     deletes what refers to it (https://www.sqlite.org/foreignkeys.html#fk_schemacommands). The keys are checked before the commit instead.
     """
-    with transaction(engine, url, "schema", write=True) as connection:
+    with _one_at_a_time, transaction(engine, url, "schema", write=True) as connection:
         if url.dialect == "postgresql":
             connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": _POSTGRESQL_LOCK})
         yield connection

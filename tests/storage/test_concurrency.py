@@ -43,19 +43,21 @@ def _outcomes(calls: list[Callable[[], object]]) -> Counter[str]:
 def test_threads_write_and_read(each_storage: Storage) -> None:
     study = stored_study(each_storage)
     writers, each = 6, 8
+    ended: list[int] = []
 
     def write(writer: int) -> None:
-        for number in range(writer * each, (writer + 1) * each):
-            write_trial(each_storage, study.id, number)
+        try:
+            for number in range(writer * each, (writer + 1) * each):
+                write_trial(each_storage, study.id, number)
+        finally:
+            ended.append(writer)
 
     def read() -> None:
-        seen = 0
-        while seen < writers * each:
+        while len(ended) < writers:
             counts = each_storage.count_trials(study.id)
             complete = each_storage.list_trials(study.id, state=TrialState.COMPLETE)
             assert counts[TrialState.COMPLETE] <= len(complete)
             assert all(trial.values == {"number": trial.number} for trial in complete)
-            seen = len(complete)
 
     calls: list[Callable[[], object]] = [lambda writer=writer: write(writer) for writer in range(writers)]  # type: ignore[misc]
     assert _outcomes([*calls, read, read]) == {"ok": writers + 2}

@@ -7,7 +7,7 @@ import os
 import shutil
 import tempfile
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Executor, ProcessPoolExecutor, ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -58,17 +58,30 @@ def test_an_empty_database_is_created_and_found_again(each_url: str) -> None:
         again.close()
 
 
-def test_several_openers_of_an_empty_database(each_url: str) -> None:
-    def open_and_store(place: int) -> int:
-        opened = open_storage(each_url)
-        try:
-            return opened.create_study(a_study(name=f"s{place}")).id
-        finally:
-            opened.close()
+def _open_and_store(url: str, name: str) -> int:
+    opened = open_storage(url)
+    try:
+        return opened.create_study(a_study(name=name)).id
+    finally:
+        opened.close()
 
-    with ThreadPoolExecutor(6) as pool:
-        assert len(set(pool.map(open_and_store, range(6)))) == 6
+
+@pytest.mark.filterwarnings("ignore:This process:DeprecationWarning")
+@pytest.mark.parametrize("kind", ["threads", "processes"])
+def test_several_openers_of_an_empty_database(each_url: str, kind: str) -> None:
+    executor: Executor = ThreadPoolExecutor(6)
+    if kind == "processes":
+        executor = ProcessPoolExecutor(6, mp_context=multiprocessing.get_context("fork"))
+    with executor as pool:
+        ids = set(pool.map(_open_and_store, [each_url] * 6, [f"s{place}" for place in range(6)]))
+    assert len(ids) == 6
     assert check(each_url)["ok"] is True
+
+
+def test_two_databases_are_created_at_once(tmp_path: Path) -> None:
+    urls = [f"sqlite:///{tmp_path}/{place}.db" for place in range(6)]
+    with ThreadPoolExecutor(6) as pool:
+        assert list(pool.map(_open_and_store, urls, ["first"] * 6)) == [1] * 6
 
 
 def test_a_look_up_creates_nothing(sqlite_url: str, tmp_path: Path) -> None:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import optuna
+from optuna.storages import BaseStorage
 
 from storage.base import Storage
 from storage.records import Measurement, Stage, Trial, TrialState
@@ -38,6 +39,7 @@ class Workbench:
         self.folder = folder
         self.storage: Storage = open_storage(url, create=False)
         self.lines: list[str] = []
+        self.optuna_storage: BaseStorage | None = None  # None: Optuna's tables in the same database
 
     def run(
         self,
@@ -67,11 +69,8 @@ class Workbench:
 
     def optuna_trials(self, study: str = "s") -> Sequence[optuna.trial.FrozenTrial]:
         """As anybody sees them who opens the database with Optuna."""
-        storage = optuna.storages.RDBStorage(**optuna_storage_arguments(self.url))
-        try:
-            return optuna.load_study(study_name=study, storage=storage).get_trials()
-        finally:
-            storage.engine.dispose()
+        storage = self.optuna_storage or optuna.storages.RDBStorage(**optuna_storage_arguments(self.url))
+        return optuna.load_study(study_name=study, storage=storage).get_trials()
 
     def close(self) -> None:
         self.storage.close()

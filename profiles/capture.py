@@ -45,15 +45,15 @@ class StepLike(Protocol):
 
 @dataclass(frozen=True)
 class StepComposition:
-    """What one engine step computed. `start_s` and `duration_s` are the host's clock, any zero; None where unknown."""
+    """What one engine step computed. `start_s` and `duration_s` are the host's clock, counted from anywhere; 0 where unknown."""
 
     scheduled_tokens: int
     padded_tokens: int
     prefill_tokens: int
     prefill_requests: int
     decode_requests: int
-    start_s: float | None = None
-    duration_s: float | None = None
+    start_s: float = 0.0
+    duration_s: float = 0.0
 
     @property
     def prefill_share(self) -> float:

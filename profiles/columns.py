@@ -88,8 +88,8 @@ class EventDecoder:
         return self._concatenate(parts)
 
     def mentions(self, start: int, end: int, metadata_ids: Iterable[int]) -> bool:
-        """False only if no event in bytes [start, end) is of these types: a search for their heads (length, id, then the offset, which every
-        event with a time has), much faster than decoding."""
+        """False only if no event in bytes [start, end) is of these types: a search for their heads (length, id, then the offset, which
+        every event with a time has), much faster than decoding."""
         needles = [bytes([_METADATA_ID_TAG, *encoded(number & _MASK), _OFFSET_TAG]) for number in metadata_ids]
         tag, number = re.escape(bytes([_EVENT_TAG])), b"|".join(re.escape(needle) for needle in needles)
         head = re.compile(tag + rb"[\x80-\xff]{0,9}[\x00-\x7f](?:" + number + rb")", re.DOTALL)

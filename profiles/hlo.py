@@ -19,7 +19,8 @@ from profiles.planes import Plane, parse
 from profiles.wire import Malformed
 
 METADATA_PLANE = "/host:metadata"
-_CONTAINERS = frozenset({"while", "conditional", "call"})
+_LOOPS = frozenset({"while", "conditional"})
+_CONTAINERS = _LOOPS | {"call"}
 _FREE = frozenset({"parameter", "constant", "bitcast", "tuple", "get-tuple-element"})  # cost nothing, so they have no vote
 _MOVES = frozenset(
     {"copy", "transpose", "reshape", "slice", "dynamic-slice", "pad", "concatenate", "broadcast", "iota", "reverse", "convert", *_FREE}
@@ -36,6 +37,7 @@ class HloOp:
     scope: str
     context: str
     container: bool  # its time is spent in other instructions
+    in_loop: bool  # runs any number of times, also none: the body of a while or a branch
 
 
 @dataclass(frozen=True)
@@ -127,7 +129,14 @@ class _Module:
 
     def _describe(self, item: Any) -> HloOp:
         opcode = schema.text(item.opcode)
-        return HloOp(schema.text(item.name), self._category(item, opcode), self._scope(item), self._context(item), opcode in _CONTAINERS)
+        return HloOp(
+            schema.text(item.name),
+            self._category(item, opcode),
+            self._scope(item),
+            self._context(item),
+            opcode in _CONTAINERS,
+            self._in_loop(item),
+        )
 
     def _scope(self, item: Any) -> str:
         seen: set[int] = set()
@@ -140,8 +149,17 @@ class _Module:
             seen.add(home)
             item = caller
 
+    def _in_loop(self, item: Any) -> bool:
+        seen: set[int] = set()
+        while (home := self._home[schema.text(item.name)]) not in seen and (caller := self._caller.get(home)) is not None:
+            if schema.text(caller.opcode) in _LOOPS:
+                return True
+            seen.add(home)
+            item = caller
+        return False
+
     def _fused_majority(self, item: Any) -> str:
-        if schema.text(item.opcode) in _CONTAINERS - {"call"}:
+        if schema.text(item.opcode) in _LOOPS:
             return ""  # the bodies speak for themselves
         votes = Counter(
             schema.text(inner.metadata.op_name)

@@ -177,5 +177,5 @@ def _types(ops: _Line, names: _Names, table: TypeTable) -> NDArray[np.int32]:
     for key, module in zip(keys.tolist(), modules.tolist(), strict=True):
         program_id = int(programs[key // len(names.names)])
         label = names.names[module] if module >= 0 else ""
-        made.append(table.add(OpType(program_id, label, names.names[key % len(names.names)], "", "", "", container=False)))
+        made.append(table.add(OpType(program_id, label, names.names[key % len(names.names)], "", "", "")))
     return np.array(made, np.int32)[inverse]

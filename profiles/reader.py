@@ -101,6 +101,7 @@ def _completed(kind: OpType, program: Program | None) -> OpType:
         context=op.context,
         hlo_category=kind.hlo_category or op.hlo_category,
         container=kind.container or op.container,
+        in_loop=op.in_loop,
     )
 
 

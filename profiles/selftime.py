@@ -95,9 +95,10 @@ def share(cut: Segments, container: NDArray[np.bool_]) -> Floats:
 
     `container` [segments] marks pieces of ops that only contain others. The shares add up to the time in which at least one segment runs.
     """
+    order = np.argsort(cut.start, kind="stable")
+    if (cut.start[order[1:]] >= cut.end[order[:-1]]).all():  # nothing overlaps
+        return (cut.end - cut.start).astype(np.float64)
     edges = np.unique(np.concatenate([cut.start, cut.end]))
-    if len(edges) < 2:
-        return np.zeros(len(cut.start))
     length = np.diff(edges).astype(np.float64)
     at_start, at_end = np.searchsorted(edges, cut.start), np.searchsorted(edges, cut.end)
 

@@ -25,7 +25,8 @@ class OpType:
     scope: str  # op_name: jitted functions, named scopes and primitive; "" where the compiler dropped it
     context: str  # scope of the nearest producer that names a part of the model
     hlo_category: str  # XLA's category
-    container: bool  # its time is spent in other ops (while, call)
+    container: bool = False  # its time is spent in other ops (while, call)
+    in_loop: bool = False  # may run any number of times in one run of its program, also none
 
 
 @dataclass(frozen=True)
@@ -40,11 +41,9 @@ class ProgramRuns:
     start_ps: Ints
     end_ps: Ints
     ops: Ints  # number of op executions
-    distinct_ops: Ints  # number of different ops
 
     def select(self, which: Ints) -> ProgramRuns:
-        times = (self.start_ps[which], self.end_ps[which])
-        return ProgramRuns(self.program_id[which], self.run_id[which], *times, self.ops[which], self.distinct_ops[which])
+        return ProgramRuns(self.program_id[which], self.run_id[which], self.start_ps[which], self.end_ps[which], self.ops[which])
 
 
 @dataclass(frozen=True)
@@ -98,9 +97,7 @@ class TypeTable:
         return self._index[key]
 
 
-def runs_of(
-    program_id: NDArray[np.uint64], run_id: Ints, op: NDArray[np.int32], run: NDArray[np.int32], start: Ints, end: Ints
-) -> ProgramRuns:
+def runs_of(program_id: NDArray[np.uint64], run_id: Ints, run: NDArray[np.int32], start: Ints, end: Ints) -> ProgramRuns:
     """Spans and counts of the runs whose ids are given ([runs]), from their ops ([executions]); a run without ops spans 0 to 0."""
     count = len(run_id)
     inside = run >= 0
@@ -110,11 +107,9 @@ def runs_of(
     np.minimum.at(first, index, start[inside])
     np.maximum.at(last, index, end[inside])
     ops = np.bincount(index, minlength=count)
-    kinds = int(op.max(initial=0)) + 1
-    pairs = np.unique(index.astype(np.int64) * kinds + op[inside])
     empty = ops == 0
     first[empty], last[empty] = 0, 0
-    return ProgramRuns(program_id, run_id, first, last, ops, np.bincount(pairs // kinds, minlength=count))
+    return ProgramRuns(program_id, run_id, first, last, ops)
 
 
 def timeline(
@@ -128,7 +123,7 @@ def timeline(
     run_keys: tuple[NDArray[np.uint64], Ints],
 ) -> DeviceTimeline:
     """Put one device together: runs that hold ops, numbered in order of their start. `times` and `aligned` are (start, end) columns."""
-    runs = runs_of(*run_keys, op, run, *times)
+    runs = runs_of(*run_keys, run, *times)
     order = np.flatnonzero(runs.ops > 0)
     order = order[np.argsort(runs.start_ps[order], kind="stable")]
     renumber = np.full(len(runs.ops) + 1, -1, np.int32)  # the last place answers for run -1

@@ -1,0 +1,91 @@
+"""Where captures lie and how to open them: TensorBoard's folder layout and the deep links of the XProf plugin.
+
+Layout: `<logdir>/<run>/plugins/profile/<session>/<host>.xplane.pb`; the plugin shows it as session `<run>/<session>`, or as `<session>`
+where the run is the logdir itself. In a link the query stands before `#profile`; after it, it is ignored (measured with xprof 2.24.2).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from urllib.parse import urlencode
+
+from profiles.errors import ProfileError
+
+CAPTURE_SUFFIX = ".xplane.pb"
+PLUGIN_FOLDER = ("plugins", "profile")
+TRACE_VIEWER = "trace_viewer"
+TOOLS = (TRACE_VIEWER, "overview_page", "hlo_stats", "op_profile", "graph_viewer", "memory_viewer", "memory_profile", "roofline_model")
+DIFF_TOOLS = ("overview_page", "op_profile")
+
+
+@dataclass(frozen=True)
+class CaptureFile:
+    """One host's capture in a logdir. `run` is a path below the logdir with "/" between its parts, "" for the logdir itself."""
+
+    logdir: Path
+    run: str
+    session: str
+    host: str
+
+    @property
+    def path(self) -> Path:
+        return session_folder(self.logdir, self.run, self.session) / (self.host + CAPTURE_SUFFIX)
+
+    @property
+    def session_name(self) -> str:
+        """What the plugin calls the session."""
+        return f"{self.run}/{self.session}" if self.run else self.session
+
+
+def session_folder(logdir: Path, run: str, session: str) -> Path:
+    """Where a session's captures go. Raises ProfileError for names that would leave the logdir."""
+    parts = [*run.split("/"), session] if run else [session]
+    if any(part in {"", ".", ".."} or "\\" in part or "\0" in part for part in parts) or "/" in session:
+        raise ProfileError(f"run {run!r}, session {session!r}: use plain folder names")
+    return logdir.joinpath(*run.split("/") if run else (), *PLUGIN_FOLDER, session)
+
+
+def find_captures(logdir: Path) -> list[CaptureFile]:
+    """All captures below a logdir, sorted by run, session and host."""
+    found = []
+    for path in logdir.rglob(f"*{CAPTURE_SUFFIX}"):
+        parts = path.relative_to(logdir).parts
+        if len(parts) >= 4 and parts[-4:-2] == PLUGIN_FOLDER:
+            found.append(CaptureFile(logdir, "/".join(parts[:-4]), parts[-2], parts[-1].removesuffix(CAPTURE_SUFFIX)))
+    return sorted(found, key=lambda each: (each.run, each.session, each.host))
+
+
+def captures_at(path: Path) -> list[Path]:
+    """The capture files that a path means: a file, a session's folder, or the only session below a folder. Raises ProfileError."""
+    if path.is_file():
+        return [path]
+    if not path.is_dir():
+        raise ProfileError(f"{path}: no such file or folder; give an {CAPTURE_SUFFIX} file or a session's folder")
+    here = sorted(path.glob(f"*{CAPTURE_SUFFIX}"))
+    if here:
+        return here
+    found = find_captures(path)
+    sessions = sorted({each.session_name for each in found})
+    if len(sessions) != 1:
+        what = (
+            f"{len(sessions)} sessions below ({', '.join(sessions[:4])}{', ...' if len(sessions) > 4 else ''})"
+            if sessions
+            else "no capture below"
+        )
+        raise ProfileError(f"{path}: {what}; give one session's folder")
+    return [each.path for each in found]
+
+
+def deep_link(base_url: str, capture: CaptureFile, tool: str = TRACE_VIEWER, baseline: CaptureFile | None = None) -> str:
+    """A link that opens one tool on one capture in TensorBoard; with `baseline`, XProf's own comparison of two sessions.
+
+    Raises ProfileError for an unknown tool, or one that cannot compare.
+    """
+    if tool not in TOOLS or (baseline is not None and tool not in DIFF_TOOLS):
+        allowed = TOOLS if baseline is None else DIFF_TOOLS
+        raise ProfileError(f"tool {tool!r}: use one of {', '.join(allowed)}")
+    query = {"run": capture.session_name, "tool": tool, "host": capture.host}
+    if baseline is not None:
+        query["base_session_id"] = baseline.session_name
+    return f"{base_url.rstrip('/')}/?{urlencode(query)}#profile"

@@ -24,6 +24,7 @@ MIN_ROUNDS_FOR_OUTLIERS = 5
 MIN_ROUNDS_FOR_SHIFT = 5
 _NULL_SIMULATIONS = 20_000
 _SEED = 19878
+_SAME = 1e-9  # smaller differences of logarithms are rounding of the arithmetic, not an order
 
 
 @dataclass(frozen=True)
@@ -85,7 +86,8 @@ def kendall_p(values: Sequence[float] | NDArray[np.float64]) -> float:
     """Two-sided exact p-value of Mann-Kendall's trend test (Kendall, Rank Correlation Methods). Ties count as no order: cautious."""
     array = np.asarray(values, dtype=float)
     count = len(array)
-    score = int(np.sign(array[None, :] - array[:, None])[np.triu_indices(count, 1)].sum())
+    differences = (array[None, :] - array[:, None])[np.triu_indices(count, 1)]
+    score = int(np.sign(np.where(np.abs(differences) < _SAME, 0.0, differences)).sum())
     ways = _inversion_counts(count)
     pairs = count * (count - 1) // 2
     extreme = sum(number for inversions, number in enumerate(ways) if abs(pairs - 2 * inversions) >= abs(score))

@@ -17,7 +17,7 @@ COMPARABLE = frozenset(
 )  # a pruned trial's valid windows are still measurements
 
 # Every other setting tells two configurations apart. The KV pool is sized by the launcher, and the rest is the same for a whole study.
-_NOT_A_DIFFERENCE = {"arm", "block_size", "max_num_batched_tokens", "model", "model_path", "num_gpu_blocks", "seed"}
+_NOT_A_DIFFERENCE = {"alignable", "arm", "block_size", "max_num_batched_tokens", "model", "model_path", "num_gpu_blocks", "seed"}
 _COMPARED_SETTINGS = ({item.name for item in fields(EngineSettings)} | {item.name for item in fields(LiveSettings)}) - _NOT_A_DIFFERENCE
 
 

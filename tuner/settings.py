@@ -10,7 +10,7 @@ from storage.records import Json
 from storage.records import Workload as WorkloadRecord
 from tuner.config import StudyConfig, untested_settings
 from tuner.errors import BadInput
-from tuner.launchers.base import EngineSettings, LoadPlan
+from tuner.launchers.base import ARM_DEFAULT, EngineSettings, LoadPlan
 from tuner.metrics import RequestLimit
 from tuner.models import ResolvedModel, resolve_model
 from tuner.objective import Objective, Slo, request_limits
@@ -46,7 +46,11 @@ class StudySetup:
 
     def cold_engine(self, configuration: Configuration) -> EngineSettings:
         """The engine with exactly this configuration's flags."""
-        return self.engine.with_changes(block_size=configuration.block_size, max_num_batched_tokens=configuration.max_num_batched_tokens)
+        return self.engine.with_changes(
+            block_size=configuration.block_size,
+            max_num_batched_tokens=configuration.max_num_batched_tokens,
+            alignable=configuration.arm != ARM_DEFAULT,
+        )
 
     def requested(self, configuration: Configuration, engine: EngineSettings) -> Json:
         """What storage.records.Trial.requested holds: the configuration and the engine's cold settings, vLLM's names."""

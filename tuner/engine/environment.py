@@ -63,6 +63,7 @@ def engine_environment(platform_name: str, offline: bool, base: Mapping[str, str
     """The environment for an engine process. What the user set explicitly wins, except for the settings the host depends on."""
     env = dict(os.environ if base is None else base)
     env.update(ALWAYS)
+    env.pop("PYTHONDONTWRITEBYTECODE", None)  # importing vLLM without byte code takes two to three times as long, every time
     env.setdefault("VLLM_XLA_CACHE_PATH", str(xla_cache_path()))
     if offline:
         env["HF_HUB_OFFLINE"] = env["TRANSFORMERS_OFFLINE"] = "1"

@@ -17,6 +17,8 @@ Json = dict[str, Any]
 ARM_DEFAULT = "default"
 ARM_PAGE_ALIGNED = "page_aligned"
 ARMS = (ARM_DEFAULT, ARM_PAGE_ALIGNED)
+ABLATION_ARM = "page_aligned_token_write"
+"""Aligned chunks but token-wise KV writes: tells the two effects apart. Local launcher only, never recommended."""
 
 
 @dataclass(frozen=True)
@@ -40,6 +42,7 @@ class EngineSettings:
     async_scheduling: bool = False
     tensor_parallel_size: int = 1
     seed: int = 0
+    alignable: bool = True  # False: vLLM's own scheduler class, as a deployment of the default arm has it
     extra_engine_args: Json = field(default_factory=dict)  # further vLLM engine arguments, passed through
 
     def with_changes(self, **changes: Any) -> EngineSettings:

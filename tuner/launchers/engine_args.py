@@ -32,7 +32,7 @@ def pool_pages(settings: EngineSettings) -> int:
 
 
 def engine_args(settings: EngineSettings, platform: str) -> Json:
-    """vLLM's EngineArgs for an engine in which both arms can be measured."""
+    """vLLM's EngineArgs; for an alignable engine those in which both arms can be measured."""
     additional: Json = {"tuner": {"variant": settings.alignment_variant, "kv_write": settings.kv_write}}
     args: Json = {
         "model": settings.model_path,
@@ -47,9 +47,10 @@ def engine_args(settings: EngineSettings, platform: str) -> Json:
         "async_scheduling": settings.async_scheduling,
         "tensor_parallel_size": settings.tensor_parallel_size,
         "seed": settings.seed,
-        "scheduler_cls": scheduler_for(settings),
         "disable_log_stats": True,
     }
+    if settings.alignable:
+        args["scheduler_cls"] = scheduler_for(settings)
     if attention_backend_for(settings, platform) == "tuner_xla":
         args["attention_backend"] = "TUNER_XLA"
     if platform != "tpu":

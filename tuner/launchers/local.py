@@ -13,6 +13,8 @@ from tuner.engine.client import EngineHost, EngineProcess
 from tuner.engine.environment import engine_environment, resolve_platform
 from tuner.errors import BadInput, FailureClass, TrialFailed
 from tuner.launchers.base import (
+    ABLATION_ARM,
+    ARM_DEFAULT,
     ARM_PAGE_ALIGNED,
     ARMS,
     CaptureResult,
@@ -157,11 +159,12 @@ class LocalSession:
         ]
 
     def _apply(self, live: LiveSettings) -> None:
-        if live.arm not in ARMS:
+        if live.arm not in (*ARMS, ABLATION_ARM):
             raise TrialFailed(FailureClass.INVALID_CONFIG, f"arm must be one of {', '.join(ARMS)}, got {live.arm!r}")
         compiled: Json = self._report.effective
         params = {
-            "page_aligned": live.arm == ARM_PAGE_ALIGNED,
+            "page_aligned": live.arm != ARM_DEFAULT,
+            "page_wise_kv": live.arm == ARM_PAGE_ALIGNED,
             "max_num_scheduled_tokens": live.max_num_batched_tokens,
             "max_num_running_reqs": live.max_num_seqs or compiled["max_num_seqs"],
         }

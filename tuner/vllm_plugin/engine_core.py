@@ -6,19 +6,25 @@ from typing import Any
 
 
 def tuner_reconfigure(
-    self: Any, page_aligned: bool | None = None, max_num_scheduled_tokens: int | None = None, max_num_running_reqs: int | None = None
+    self: Any,
+    page_aligned: bool | None = None,
+    page_wise_kv: bool = True,
+    max_num_scheduled_tokens: int | None = None,
+    max_num_running_reqs: int | None = None,
 ) -> None:
-    """Change live settings. Raises ValueError for a value above the compiled maximum or an engine that cannot align; RuntimeError while
-    busy."""
+    """Change live settings; `page_wise_kv` False keeps token-wise writes under alignment.
+
+    Raises ValueError for a value above the compiled maximum or an engine that cannot align, RuntimeError while requests are unfinished.
+    """
     scheduler = self.scheduler
     if scheduler.has_unfinished_requests():
         raise RuntimeError("live settings can change only while no request is unfinished")
-    if page_aligned is not None and page_aligned != getattr(scheduler, "page_aligned", False):
+    if page_aligned is not None and (page_aligned or hasattr(scheduler, "set_page_aligned")):
         if not hasattr(scheduler, "set_page_aligned"):
             raise ValueError(
                 "page_aligned needs --scheduler-cls tuner.vllm_plugin.scheduler.PageAlignedScheduler; this engine runs vLLM's own"
             )
-        scheduler.set_page_aligned(page_aligned)
+        scheduler.set_page_aligned(page_aligned, page_wise_kv)
     config = scheduler.scheduler_config
     if max_num_scheduled_tokens is not None:
         _check("max_num_batched_tokens", max_num_scheduled_tokens, config.max_num_batched_tokens)

@@ -38,15 +38,17 @@ class _PageAligned(Scheduler):
         settings = parse_settings(self.vllm_config.additional_config)
         check_page_size(self.block_size, self.max_num_scheduled_tokens)
         self.page_aligned = settings.page_aligned
+        self.page_wise_kv = True  # False: aligned chunks, token-wise writes (to tell the two effects apart)
         self.unaligned_steps = 0  # steps of the strict variant that had to fall back to token-wise KV writes
         self._ledger = StepLedger(self.block_size, settings.variant)
         logger.info("page-aligned prefill: %s, page size %d, variant %s", self.page_aligned, self.block_size, settings.variant.value)
 
-    def set_page_aligned(self, enabled: bool) -> None:
+    def set_page_aligned(self, enabled: bool, page_wise_kv: bool = True) -> None:
         """Switch alignment on or off between measurements. Raises RuntimeError while requests are unfinished."""
         if self.has_unfinished_requests():
             raise RuntimeError("page_aligned can change only while no request is unfinished")
         self.page_aligned = enabled
+        self.page_wise_kv = page_wise_kv
 
     def schedule(self, throttle_prefills: bool = False) -> SchedulerOutput:
         if not self.page_aligned:
@@ -56,7 +58,7 @@ class _PageAligned(Scheduler):
         page_wise = all_prefills_start_on_a_page(output, self.block_size)
         if not page_wise:
             self.unaligned_steps += 1
-        setattr(output, PAGE_WISE_ATTRIBUTE, page_wise)
+        setattr(output, PAGE_WISE_ATTRIBUTE, page_wise and self.page_wise_kv)
         return output
 
     def _reserve_prefill_lookahead(self, request: Request, num_computed_tokens: int, num_new_tokens: int) -> int:

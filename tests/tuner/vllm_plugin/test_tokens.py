@@ -7,7 +7,7 @@ from collections.abc import Callable
 import pytest
 
 from tests.plugins.engine import RUN_TIMEOUT_S, Reference
-from tuner.launchers.base import ARMS, LiveSettings
+from tuner.launchers.base import ABLATION_ARM, ARMS, LiveSettings
 from tuner.launchers.local import LocalSession
 
 pytestmark = [pytest.mark.engine, pytest.mark.timeout(900)]
@@ -35,7 +35,7 @@ def test_tokens_equal_the_reference_in_both_arms_and_all_budgets(
 ) -> None:
     session = engines(page_size, **changes)
     for budget in (128, 200, 256):
-        for arm in ARMS:
+        for arm in (*ARMS, ABLATION_ARM):
             if changes.get("alignment_variant") == "strict" and budget % page_size:
                 continue  # strict may stall where the page does not divide the budget: see test_alignment
             for repeat in ("cold cache", "again"):

@@ -107,6 +107,8 @@ def _first_problem(error: ValidationError, path: Path | None, options: Mapping[s
     where = f"--{key.replace('_', '-')}" if on_command_line else f"{path}: {key}"
     if first["type"] == "extra_forbidden":
         return f"{where}: this key is unknown; remove it or mend its spelling"
+    if first["type"] == "too_short":
+        return f"{where}: must not be empty; name at least one"
     message = first["msg"].removeprefix("Value error, ")
     message = f"{message[:1].lower()}{message[1:]}"
     return f"{where}: {message}" + ("" if first["type"] == "value_error" else f", got {first['input']!r}")

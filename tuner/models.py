@@ -83,7 +83,7 @@ def resolve_model(name: str) -> ResolvedModel:
     if name == TINY_QWEN3:
         return _tiny_qwen3()
     folder = Path(name).expanduser()
-    if folder.is_dir():
+    if name and folder.is_dir():
         if not (folder / "config.json").is_file():
             raise BadInput(f"model {name!r}: the folder has no config.json; name the folder that holds the model")
         return _described(name, str(folder.resolve()), _read_config(folder / "config.json", name))

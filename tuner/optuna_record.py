@@ -7,14 +7,17 @@ A trial gets its value from us in one place, `tell`, with the number that storag
 from __future__ import annotations
 
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import optuna
 from optuna.distributions import BaseDistribution
+from optuna.exceptions import StorageInternalError
 from optuna.storages import RDBStorage
 from optuna.study import StudyDirection
 from optuna.trial import TrialState
+from sqlalchemy.exc import SQLAlchemyError
 
 from storage.base import StorageUnavailable
 from storage.url import optuna_storage_arguments, parse_url
@@ -31,41 +34,43 @@ class OptunaRecord:
     def __init__(self, url: str, name: str, directions: Sequence[Direction], distributions: Mapping[str, BaseDistribution]) -> None:
         optuna.logging.set_verbosity(optuna.logging.ERROR)
         self._distributions = dict(distributions)
-        try:
-            with warnings.catch_warnings():
-                warnings.simplefilter("ignore")
-                self._storage = RDBStorage(**optuna_storage_arguments(url))
-                self._study = optuna.create_study(
-                    storage=self._storage,
-                    study_name=name,
-                    directions=[StudyDirection[item.name] for item in directions],
-                    load_if_exists=True,
-                )
-        except (optuna.exceptions.StorageInternalError, RuntimeError) as error:
-            reason = str(error).strip().split("\n")[0]
-            raise StorageUnavailable(f"Optuna cannot use {parse_url(url).safe}: {reason}") from error
+        self._safe_url = parse_url(url).safe
+        with self._translated(), warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            self._storage = RDBStorage(**optuna_storage_arguments(url))
+            self._study = optuna.create_study(
+                storage=self._storage,
+                study_name=name,
+                directions=[StudyDirection[item.name] for item in directions],
+                load_if_exists=True,
+            )
 
     def begin(self, configuration: Configuration) -> int:
         """Create a RUNNING trial with these parameters, in one transaction; returns its id."""
         trial = optuna.trial.create_trial(state=TrialState.RUNNING, params=dict(configuration.params), distributions=self._distributions)
-        return self._storage.create_new_trial(self._study._study_id, trial)
+        with self._translated():
+            return self._storage.create_new_trial(self._study._study_id, trial)
 
     def complete(self, trial_id: int, values: Sequence[float], constraints: Mapping[str, float]) -> None:
         """Finish a trial with its values; telling it twice changes nothing. Constraints are feasible at 0 and below."""
-        trial = optuna.trial.Trial(self._study, trial_id)
-        if constraints and not trial.constraints:
-            for name, value in constraints.items():
-                trial.set_constraint(name, value)
-        self._study.tell(trial, list(values), state=TrialState.COMPLETE, skip_if_finished=True)
+        with self._translated():
+            trial = optuna.trial.Trial(self._study, trial_id)
+            if constraints and not trial.constraints:
+                for name, value in constraints.items():
+                    trial.set_constraint(name, value)
+            self._study.tell(trial, list(values), state=TrialState.COMPLETE, skip_if_finished=True)
 
     def fail(self, trial_id: int) -> None:
         """Finish a trial without a value."""
-        self._study.tell(optuna.trial.Trial(self._study, trial_id), state=TrialState.FAIL, skip_if_finished=True)
+        with self._translated():
+            self._study.tell(optuna.trial.Trial(self._study, trial_id), state=TrialState.FAIL, skip_if_finished=True)
 
     def running(self) -> dict[int, Configuration | None]:
         """Unfinished trials by id; None where a crash left a trial without its parameters."""
         found: dict[int, Configuration | None] = {}
-        for trial in self._study.get_trials(deepcopy=False, states=(TrialState.RUNNING, TrialState.WAITING)):
+        with self._translated():
+            trials = self._study.get_trials(deepcopy=False, states=(TrialState.RUNNING, TrialState.WAITING))
+        for trial in trials:
             try:
                 found[trial._trial_id] = Configuration.from_params(trial.params)
             except KeyError:
@@ -74,12 +79,23 @@ class OptunaRecord:
 
     def attribute(self, name: str) -> Any:
         """A study attribute, None where it was never set. Not cached: other processes write them too."""
-        return self._storage.get_study_user_attrs(self._study._study_id).get(name)
+        with self._translated():
+            return self._storage.get_study_user_attrs(self._study._study_id).get(name)
 
     def set_attribute(self, name: str, value: Any) -> None:
-        self._storage.set_study_user_attr(self._study._study_id, name, value)
+        with self._translated():
+            self._storage.set_study_user_attr(self._study._study_id, name, value)
 
     def close(self) -> None:
         """Idempotent."""
         self._storage.remove_session()
         self._storage.engine.dispose()
+
+    @contextmanager
+    def _translated(self) -> Iterator[None]:
+        """Optuna's and SQLAlchemy's own errors become ours, in one line."""
+        try:
+            yield
+        except (StorageInternalError, SQLAlchemyError, RuntimeError) as error:
+            reason = str(getattr(error, "orig", None) or error).strip().split("\n")[0]
+            raise StorageUnavailable(f"Optuna cannot use {self._safe_url}: {reason}") from error

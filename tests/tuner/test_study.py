@@ -153,7 +153,9 @@ def test_a_sampler_measures_page_alignment_beside_the_default_of_its_cell(bench:
 
 def test_a_late_twin_runs_beside_its_finished_baseline_in_rounds_of_their_own(bench: Workbench) -> None:
     bench.run(sampler="random", trials=7, profile="none")
-    alone = next(trial for trial in bench.trials() if all(configuration_of(trial).twin != configuration_of(other) for other in bench.trials()))
+    alone = next(
+        trial for trial in bench.trials() if all(configuration_of(trial).twin != configuration_of(other) for other in bench.trials())
+    )
     assert alone.arm == ARM_DEFAULT
     outcome = bench.run(sampler="random", trials=1, resume=True, profile="none")
     twin = bench.trial(configuration_of(alone).twin)

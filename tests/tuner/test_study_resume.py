@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import random
+from collections import Counter
 from collections.abc import Callable
 from typing import Any
 
@@ -9,7 +11,7 @@ import pytest
 
 from storage.records import Measurement, Stage, StudyState, TrialState
 from tests.tuner.fake_engine import FakeLauncher
-from tests.tuner.workbench import Workbench, configuration_of, states
+from tests.tuner.workbench import Workbench, states
 from tuner.errors import BadInput, Interrupted
 from tuner.launchers.base import WindowResult
 from tuner.space import Configuration
@@ -182,7 +184,8 @@ def test_resume_with_another_setting_names_it(bench: Workbench, changes: dict[st
 
 def test_a_workload_file_that_changed_is_noticed(bench: Workbench) -> None:
     path = bench.folder / "work.yaml"
-    text = "source: {kind: synthetic, input: {kind: fixed, value: %d}, output: {kind: fixed, value: 4}, num_prompts: 4}\nload: {max_concurrency: 2}\n"
+    lengths = "input: {kind: fixed, value: %d}, output: {kind: fixed, value: 4}"
+    text = "source: {kind: synthetic, " + lengths + ", num_prompts: 4}\nload: {max_concurrency: 2}\n"
     path.write_text(text % 40)
     with pytest.raises(Interrupted):
         bench.run(stop_at(1, KeyboardInterrupt), workload=str(path))
@@ -241,28 +244,29 @@ def test_adaptive_rounds_stop_where_the_answer_is_clear(bench: Workbench) -> Non
     assert {len(bench.windows(trial)) for trial in bench.trials()} == {3}
 
 
-def test_adaptive_rounds_resume_as_they_would_have_gone_on(bench: Workbench) -> None:
-    def noisy() -> FakeLauncher:
-        def hook(configuration: Configuration, nth: int, result: WindowResult) -> WindowResult:
-            value = 100 * (1 + 0.01 * ((hash((configuration.block_size, configuration.max_num_batched_tokens)) + 7 * nth) % 5))
-            return WindowResult((), (), result.started_at, 1.0, reported_metrics={"total_token_throughput": value})
+def noisy(seen: Counter[Configuration], stop_at_window: int | None = None) -> FakeLauncher:
+    """Values that depend on the configuration and on how often it was measured, in whatever run."""
 
-        return FakeLauncher(on_measure=hook)
-
-    whole = noisy()
-    bench.run(whole, study="whole", rounds="3-6", profile="none", page_sizes=[32])
-    search = [item for item in whole.measured]
-    first = noisy()
-    stopped = first.on_measure
-    assert stopped is not None
-
-    def stop(configuration: Configuration, nth: int, result: WindowResult) -> WindowResult:
-        if len(first.measured) == 6:
+    def hook(configuration: Configuration, nth: int, result: WindowResult) -> WindowResult:
+        if seen.total() == stop_at_window:
             raise KeyboardInterrupt
-        return stopped(configuration, nth, result)
+        seen[configuration] += 1
+        wobble = random.Random(f"{configuration} {seen[configuration]}").gauss(0, 0.02)
+        gain = 1.02 if configuration.arm == "page_aligned" else 1.0
+        return WindowResult((), (), result.started_at, 1.0, reported_metrics={"total_token_throughput": 100 * gain * (1 + wobble)})
 
-    first.on_measure = stop
+    return FakeLauncher(on_measure=hook)
+
+
+def test_adaptive_rounds_resume_as_they_would_have_gone_on(bench: Workbench) -> None:
+    settings: dict[str, Any] = {"rounds": "3-9", "profile": "none", "page_sizes": [32]}
+    whole = noisy(Counter())
+    bench.run(whole, study="whole", **settings)
+    rounds = Counter(whole.measured)
+    assert len(set(rounds.values())) > 1, "cells were decided after different numbers of rounds"
+    seen: Counter[Configuration] = Counter()
+    first, second = noisy(seen, stop_at_window=14), noisy(seen)
     with pytest.raises(Interrupted):
-        bench.run(first, rounds="3-6", profile="none", page_sizes=[32])
-    assert [configuration_of(trial) for trial in bench.trials()]
-    assert first.measured == search[:6]
+        bench.run(first, **settings)
+    bench.run(second, resume=True, **settings)
+    assert first.measured + second.measured == whole.measured

@@ -1,0 +1,284 @@
+"""Why is one arm faster: the difference of two sets of captures per category and per scope, with intervals over steps.
+
+Rows are keyed on category and folded scope (`profiles.scopes`), so renamed fusions, other program ids and other layer counts do not
+appear as something gone beside something new. Steps are resampled with replacement (percentile bootstrap, Efron 1979) within each side.
+Because the rows and the two gaps of a step add up to its time, the differences of the rows add up to the difference of the steps.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from profiles.classify import CATEGORIES, GAPS, Category
+from profiles.errors import ProfileError
+from profiles.summary import ALL, Summary
+
+Json = dict[str, Any]
+Floats = NDArray[np.float64]
+
+RESAMPLES = 4000
+LEVEL = 0.95
+COMPOSITION_WITHIN = 0.10  # batches are alike where tokens, requests and prefill share differ by no more
+_SCOPES = 60
+_FEW_STEPS = 5
+
+
+@dataclass(frozen=True)
+class Row:
+    """One category or scope, mean milliseconds a step. [low_ms, high_ms] is the 95 % interval of the difference; `changed` means that the
+    interval stays on one side of zero even when widened for the number of rows (Bonferroni)."""
+
+    category: str
+    scope: str | None
+    baseline_ms: float
+    candidate_ms: float
+    difference_ms: float
+    low_ms: float
+    high_ms: float
+    ratio: float | None  # candidate / baseline; None where the baseline has no such time
+    changed: bool
+
+
+@dataclass(frozen=True)
+class Explained:
+    """How much of a difference the profile explains.
+
+    `named_ms` is the part in named categories, `gaps_ms` in host gap and idle, `unattributed_ms` the rest; together they are the profiled
+    difference. `share` is profiled over measured difference with its interval; None where no measured difference was given or it is 0.
+    """
+
+    profiled_ms: float
+    named_ms: float
+    gaps_ms: float
+    unattributed_ms: float
+    measured_ms: float | None
+    share: float | None
+    share_low: float | None
+    share_high: float | None
+
+
+@dataclass(frozen=True)
+class ProfileDiff:
+    """Candidate minus baseline. `caveats` say where the two sides are not the same experiment; empty means comparable."""
+
+    phase: str
+    baseline_steps: int
+    candidate_steps: int
+    baseline_step_ms: float
+    candidate_step_ms: float
+    step: Row
+    categories: tuple[Row, ...]
+    scopes: tuple[Row, ...]
+    explained: Explained
+    caveats: tuple[str, ...]
+    rules_version: str
+
+    @property
+    def comparable(self) -> bool:
+        return not self.caveats
+
+    def to_json(self) -> Json:
+        return {"comparable": self.comparable, **asdict(self)}
+
+
+def diff(
+    baseline: Sequence[Summary],
+    candidate: Sequence[Summary],
+    *,
+    phase: str = ALL,
+    measured_step_ms: tuple[float, float] | None = None,
+    allow_different: bool = False,
+    resamples: int = RESAMPLES,
+    seed: int = 0,
+) -> ProfileDiff:
+    """Compare the pooled steps of two arms.
+
+    `measured_step_ms` are the arms' mean step times as measured outside any profile (baseline, candidate). Raises ProfileError where the
+    page sizes, platforms or rules differ (unless `allow_different`, then they are caveats) and where a side has no step of the phase.
+    """
+    caveats = _hard_differences(baseline, candidate)
+    if caveats and not allow_different:
+        raise ProfileError(f"{caveats[0]}: the two sides are different experiments; compare like with like or pass --allow-different")
+    sides = [_Side(summaries, phase) for summaries in (baseline, candidate)]
+    for name, side in zip(("baseline", "candidate"), sides, strict=True):
+        if not len(side.period):
+            raise ProfileError(f"{name}: no profiled step of phase {phase!r}; profile longer or choose another --phase")
+    rng = np.random.default_rng(seed)
+    weights = [_resampling_weights(rng, len(side.period), resamples) for side in sides]
+    step = _rows([("", None)], [side.period[None, :] for side in sides], weights)[0]
+    categories = _rows([(str(category), None) for category in CATEGORIES], [side.categories for side in sides], weights)
+    keys = _largest_scopes(sides)
+    scopes = _rows(keys, [side.scope_rows(keys) for side in sides], weights)
+    return ProfileDiff(
+        phase=phase,
+        baseline_steps=len(sides[0].period),
+        candidate_steps=len(sides[1].period),
+        baseline_step_ms=step.baseline_ms,
+        candidate_step_ms=step.candidate_ms,
+        step=step,
+        categories=tuple(categories),
+        scopes=tuple(sorted(scopes, key=lambda row: -abs(row.difference_ms))),
+        explained=_explained(step, categories, measured_step_ms),
+        caveats=(*caveats, *_soft_differences(baseline, candidate, sides, phase)),
+        rules_version=baseline[0].rules_version,
+    )
+
+
+class _Side:
+    """The steps of one arm, all its captures together: period [steps], categories [categories, steps]."""
+
+    def __init__(self, summaries: Sequence[Summary], phase: str) -> None:
+        masks = [summary.mask(phase) for summary in summaries]
+        self._masks, self._summaries = masks, summaries
+        self.period = _joined(
+            [np.array(summary.steps["period_ms"], np.float64)[mask] for summary, mask in zip(summaries, masks, strict=True)]
+        )
+        rows = [
+            _joined([np.array(summary.categories_ms[category], np.float64)[mask] for summary, mask in zip(summaries, masks, strict=True)])
+            for category in CATEGORIES
+        ]
+        self.categories = np.stack(rows)
+        self.scope_total: dict[tuple[str, str], float] = {}
+        for summary, mask in zip(summaries, masks, strict=True):
+            for scope in summary.scopes:
+                key = (scope["category"], scope["scope"])
+                self.scope_total[key] = self.scope_total.get(key, 0.0) + float(np.array(scope["ms"])[mask].sum())
+
+    def scope_rows(self, keys: Sequence[tuple[str, str | None]]) -> Floats:
+        """[keys, steps]; zero where a capture has no such scope."""
+        parts = []
+        for summary, mask in zip(self._summaries, self._masks, strict=True):
+            part = np.zeros((len(keys), int(mask.sum())))
+            index = {key: row for row, key in enumerate(keys)}
+            for scope in summary.scopes:
+                row = index.get((scope["category"], scope["scope"]))
+                if row is not None:
+                    part[row] += np.array(scope["ms"], np.float64)[mask]
+            parts.append(part)
+        return np.concatenate(parts, axis=1) if parts else np.zeros((len(keys), 0))
+
+    def batch(self, name: str) -> Floats | None:
+        """[steps] of one field of the batch composition; None where any step lacks it."""
+        values = [
+            value
+            for summary, mask in zip(self._summaries, self._masks, strict=True)
+            for value, used in zip(summary.steps[name], mask.tolist(), strict=True)
+            if used
+        ]
+        return None if not values or any(value is None for value in values) else np.array(values, np.float64)
+
+
+def _joined(parts: Sequence[Floats]) -> Floats:
+    return np.concatenate([np.empty(0), *parts])
+
+
+def _resampling_weights(rng: np.random.Generator, steps: int, resamples: int) -> Floats:
+    """[resamples, steps]: how often each step is drawn, over the number of steps; times a row of steps gives the resampled mean."""
+    weights: Floats = rng.multinomial(steps, np.full(steps, 1 / steps), size=resamples) / steps
+    return weights
+
+
+def _rows(keys: Sequence[tuple[str, str | None]], values: Sequence[Floats], weights: Sequence[Floats]) -> list[Row]:
+    """`values` are [rows, steps] of the baseline and the candidate."""
+    means = [value.mean(axis=1) for value in values]
+    spread = weights[1] @ values[1].T - weights[0] @ values[0].T
+    tail = (1 - LEVEL) / 2
+    low, high = np.quantile(spread, [tail, 1 - tail], axis=0)
+    tail /= max(len(keys), 1)
+    low_all, high_all = np.quantile(spread, [tail, 1 - tail], axis=0)
+    return [
+        Row(
+            category=category,
+            scope=scope,
+            baseline_ms=float(means[0][row]),
+            candidate_ms=float(means[1][row]),
+            difference_ms=float(means[1][row] - means[0][row]),
+            low_ms=float(low[row]),
+            high_ms=float(high[row]),
+            ratio=float(means[1][row] / means[0][row]) if means[0][row] > 0 else None,
+            changed=bool(low_all[row] > 0 or high_all[row] < 0),
+        )
+        for row, (category, scope) in enumerate(keys)
+    ]
+
+
+def _largest_scopes(sides: Sequence[_Side]) -> list[tuple[str, str | None]]:
+    total: dict[tuple[str, str], float] = {}
+    for side in sides:
+        for key, value in side.scope_total.items():
+            total[key] = max(total.get(key, 0.0), value / max(len(side.period), 1))
+    largest = sorted(total, key=lambda key: -total[key])[:_SCOPES]
+    return list[tuple[str, str | None]](largest)
+
+
+def _explained(step: Row, categories: Sequence[Row], measured: tuple[float, float] | None) -> Explained:
+    gaps = sum(row.difference_ms for row in categories if row.category in GAPS)
+    unattributed = sum(row.difference_ms for row in categories if row.category == Category.UNATTRIBUTED)
+    real = measured[1] - measured[0] if measured is not None else None
+    bounds = sorted((step.low_ms / real, step.high_ms / real)) if real else None
+    return Explained(
+        profiled_ms=step.difference_ms,
+        named_ms=step.difference_ms - gaps - unattributed,
+        gaps_ms=gaps,
+        unattributed_ms=unattributed,
+        measured_ms=real,
+        share=step.difference_ms / real if real else None,
+        share_low=bounds[0] if bounds else None,
+        share_high=bounds[1] if bounds else None,
+    )
+
+
+def _hard_differences(baseline: Sequence[Summary], candidate: Sequence[Summary]) -> list[str]:
+    """What makes two captures different experiments. Raises ProfileError where a side has no capture at all."""
+    if not baseline or not candidate:
+        raise ProfileError("two captures are needed to compare: one of the sides has none")
+    pairs = (
+        ("page size", [each.block_size for each in baseline], [each.block_size for each in candidate]),
+        ("platform", [each.capture.get("device_type") for each in baseline], [each.capture.get("device_type") for each in candidate]),
+        ("rules version", [each.rules_version for each in baseline], [each.rules_version for each in candidate]),
+    )
+    found = []
+    for what, before, after in pairs:
+        values = [str(value) for value in dict.fromkeys([*before, *after]) if value is not None]
+        if len(values) > 1:
+            found.append(f"{what} differs ({' and '.join(values)})")
+    return found
+
+
+def _soft_differences(baseline: Sequence[Summary], candidate: Sequence[Summary], sides: Sequence[_Side], phase: str) -> list[str]:
+    """What the reader has to know, but may be the very thing that is compared."""
+    found = []
+    batches = [_composition(side) for side in sides]
+    if None in batches:
+        found.append("batch composition unknown: steps of different batches may be compared")
+    else:
+        for name in batches[0] or {}:
+            before, after = (float((batch or {})[name]) for batch in batches)
+            scale = 1.0 if name == "prefill share" else max(before, after)
+            if abs(after - before) > COMPOSITION_WITHIN * scale:
+                found.append(f"batch composition differs: {name} {before:.3g} against {after:.3g} a step")
+    few = [name for name, side in zip(("baseline", "candidate"), sides, strict=True) if len(side.period) < _FEW_STEPS]
+    found += [f"{name}: fewer than {_FEW_STEPS} steps of phase {phase}" for name in few]
+    for name, summaries in (("baseline", baseline), ("candidate", candidate)):
+        problems = sorted({problem for summary in summaries for problem in summary.quality.get("problems", [])})
+        if problems:
+            found.append(f"{name}: doubtful capture ({', '.join(problems)})")
+    return found
+
+
+def _composition(side: _Side) -> dict[str, float] | None:
+    columns = {name: side.batch(name) for name in ("scheduled_tokens", "prefill_tokens", "prefill_requests", "decode_requests")}
+    scheduled, prefill = columns["scheduled_tokens"], columns["prefill_tokens"]
+    prefilling, decoding = columns["prefill_requests"], columns["decode_requests"]
+    if scheduled is None or prefill is None or prefilling is None or decoding is None:
+        return None
+    return {
+        "tokens": float(scheduled.mean()),
+        "requests": float((prefilling + decoding).mean()),
+        "prefill share": float(prefill.sum() / max(scheduled.sum(), 1.0)),
+    }

@@ -1,0 +1,156 @@
+"""`tuner search` on the real engine, killed half-way and taken up again: nothing is lost or measured twice, no process stays."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from storage.records import Stage, TrialState
+from storage.upgrade import open_storage
+from tuner.engine.client import group_alive
+
+pytestmark = [
+    pytest.mark.engine,
+    pytest.mark.timeout(1500),
+    pytest.mark.skipif(importlib.util.find_spec("vllm") is None, reason="vLLM is not installed (extra: tpu)"),
+]
+
+ROUNDS = 3
+ARGUMENTS = [
+    *("--model", "tiny-qwen3", "--study", "s", "--page-sizes", "32", "--chunk-budgets", "128,256", "--workload", "demo"),
+    *("--sampler", "grid", "--rounds", str(ROUNDS), "--profile", "finalists", "--json"),
+]
+
+
+def tuner(folder: Path, *arguments: str) -> subprocess.Popen[str]:
+    places = ["--storage", f"sqlite:///{folder / 't.db'}", "--logdir", str(folder / "profiles")]
+    command = [sys.executable, "-c", "from tuner.cli.main import main; main()", "search", *ARGUMENTS, *places, *arguments]
+    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=folder)
+
+
+def engine_processes_of(client_pid: int) -> list[int]:
+    """Pids of the engine host that this client started (its pid is the last argument) and of the engine forked from it."""
+    found = []
+    for entry in Path("/proc").iterdir():
+        if entry.name.isdigit():
+            try:
+                words = (entry / "cmdline").read_bytes().decode().split("\0")
+            except OSError:
+                continue
+            if "tuner.engine.host" in words and str(client_pid) in words:
+                found.append(int(entry.name))
+    return found
+
+
+def stored_windows(folder: Path) -> dict[int, tuple[int, int]]:
+    """Measurement id -> (trial, round); empty before the study exists."""
+    if not (folder / "t.db").exists():
+        return {}
+    storage = open_storage(f"sqlite:///{folder / 't.db'}", create=False, read_only=True)
+    try:
+        studies = storage.list_studies()
+        windows = storage.list_measurements(study_id=studies[0].id) if studies else []
+        return {window.id: (window.trial_id, window.round) for window in windows}
+    finally:
+        storage.close()
+
+
+def kill_after_windows(folder: Path, count: int) -> tuple[int, list[int], dict[int, tuple[int, int]]]:
+    """Start a search and kill -9 it once `count` windows are stored. Returns its pid, its engine processes and the windows."""
+    search = tuner(folder)
+    try:
+        deadline = time.monotonic() + 600
+        while len(stored_windows(folder)) < count:
+            assert search.poll() is None, search.communicate()[1]
+            assert time.monotonic() < deadline, "no window was stored"
+            time.sleep(0.2)
+        processes = engine_processes_of(search.pid)
+    finally:
+        search.kill()
+        search.communicate()
+    return search.pid, processes, stored_windows(folder)
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, Any], dict[int, tuple[int, int]]]:
+    """A study that was killed in its first rounds and resumed: its folder, the final JSON, the windows stored before the kill."""
+    folder = tmp_path_factory.mktemp("search")
+    _, processes, before = kill_after_windows(folder, 2)
+    assert len(processes) == 2
+    deadline = time.monotonic() + 20
+    while time.monotonic() < deadline and any(map(group_alive, processes)):
+        time.sleep(0.1)
+    assert not any(map(group_alive, processes))
+    resumed = tuner(folder, "--resume")
+    out, err = resumed.communicate(timeout=900)
+    assert resumed.returncode == 0, err
+    assert engine_processes_of(resumed.pid) == []
+    return folder, json.loads(out), before
+
+
+def test_exactly_the_missing_windows_were_measured(finished: tuple[Path, dict[str, Any], dict[int, tuple[int, int]]]) -> None:
+    folder, _, before = finished
+    after = stored_windows(folder)
+    assert {key: after[key] for key in before} == before
+    storage = open_storage(f"sqlite:///{folder / 't.db'}", create=False, read_only=True)
+    study = storage.get_study("s")
+    trials = storage.list_trials(study.id)
+    assert [trial.state for trial in trials] == [TrialState.COMPLETE] * len(trials)
+    assert len([trial for trial in trials if trial.stage is Stage.SEARCH]) == 4
+    for trial in trials:
+        valid = [window for window in storage.list_measurements(trial_id=trial.id) if window.invalid_reason != "recompiled"]
+        assert sorted(window.round for window in valid) == list(range(ROUNDS))
+    storage.close()
+
+
+def test_every_arm_generated_the_same_tokens(finished: tuple[Path, dict[str, Any], dict[int, tuple[int, int]]]) -> None:
+    folder, _, _ = finished
+    storage = open_storage(f"sqlite:///{folder / 't.db'}", create=False, read_only=True)
+    windows = storage.list_measurements(study_id=storage.get_study("s").id)
+    storage.close()
+    assert len({window.details["output_digest"] for window in windows}) == 1
+
+
+def test_the_finalists_ran_with_their_own_flags_and_were_profiled(
+    finished: tuple[Path, dict[str, Any], dict[int, tuple[int, int]]],
+) -> None:
+    folder, _, _ = finished
+    storage = open_storage(f"sqlite:///{folder / 't.db'}", create=False, read_only=True)
+    study = storage.get_study("s")
+    finalists = storage.list_trials(study.id, stage=Stage.CONFIRM)
+    profiles = storage.list_profiles(study_id=study.id)
+    storage.close()
+    assert {trial.arm for trial in finalists} == {"default", "page_aligned"}
+    for trial in finalists:
+        assert trial.effective["max_num_batched_tokens"] == trial.max_num_batched_tokens
+        assert trial.effective["scheduler_cls"].endswith("PageAlignedScheduler") == (trial.arm == "page_aligned")
+    assert len(profiles) == 2
+    for profile in profiles:
+        capture = folder / "profiles" / profile.run / "plugins" / "profile" / profile.session / f"{profile.host}.xplane.pb"
+        assert capture.stat().st_size == profile.size_bytes
+
+
+def test_ctrl_c_ends_the_engine_and_says_how_to_go_on(tmp_path: Path) -> None:
+    search = tuner(tmp_path)
+    deadline = time.monotonic() + 600
+    while not stored_windows(tmp_path):
+        assert search.poll() is None and time.monotonic() < deadline
+        time.sleep(0.2)
+    processes = engine_processes_of(search.pid)
+    os.kill(search.pid, signal.SIGINT)
+    out, err = search.communicate(timeout=60)
+    assert search.returncode == 130
+    assert "--resume" in err
+    assert "Traceback" not in err
+    assert len(processes) == 2 and not any(map(group_alive, processes))
+    assert stored_windows(tmp_path)
+    assert out == "" or json.loads(out)

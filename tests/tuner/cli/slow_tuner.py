@@ -1,0 +1,63 @@
+"""`tuner` with an engine that takes its time and has a process of its own, to be interrupted and killed from outside.
+
+TUNER_TEST_WINDOW_S is how long a window takes; each engine's process id is appended to the file engines.txt in the working directory.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import override
+
+import tuner.launchers.choice
+from tests.tuner.fake_engine import FakeLauncher, FakeSession
+from tuner.cli.main import main as tuner_main
+from tuner.config import StudyConfig
+from tuner.launchers.base import EngineSettings, Launcher, WindowResult
+from tuner.space import Configuration
+
+PR_SET_PDEATHSIG = 1
+
+
+def slow_window(configuration: Configuration, nth: int, result: WindowResult) -> WindowResult:
+    time.sleep(float(os.environ["TUNER_TEST_WINDOW_S"]))
+    return result
+
+
+def die_with_parent() -> None:
+    ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+
+
+class SlowSession(FakeSession):
+    def __init__(self, launcher: SlowLauncher, settings: EngineSettings) -> None:
+        super().__init__(launcher, settings)
+        self._process = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)"], preexec_fn=die_with_parent)  # noqa: PLW1509
+        with Path("engines.txt").open("a") as file:
+            file.write(f"{self._process.pid}\n")
+
+    @override
+    def close(self) -> None:
+        super().close()
+        self._process.kill()
+        self._process.wait()
+
+
+class SlowLauncher(FakeLauncher):
+    @override
+    def open(self, settings: EngineSettings, timeout_s: float) -> FakeSession:
+        super().open(settings, timeout_s)
+        return SlowSession(self, settings)
+
+
+def make_slow(config: StudyConfig) -> Launcher:
+    return SlowLauncher(on_measure=slow_window)
+
+
+def main() -> None:
+    tuner.launchers.choice.make_launcher = make_slow
+    tuner_main()

@@ -1,0 +1,159 @@
+"""Bad input: one line, exit code 2, no traceback, nothing written."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+from tests.tuner.cli.terminal import Terminal, is_one_line_error
+
+LAST_WINS = [
+    (["--page-sizes", "16,48"], "page_sizes: 48 is not a power of two"),
+    (["--page-sizes", "512"], "page_sizes: 512 is above the chunk budget 128"),
+    (["--page-sizes", "16,x"], "--page-sizes.1: input should be a valid integer, got 'x'"),
+    (["--page-sizes", ","], "--page-sizes: must not be empty"),
+    (["--chunk-budgets", "96", "--alignment-variant", "strict", "--page-sizes", "64"], "does not divide the chunk budget 96"),
+    (["--model", "no-such-model"], "unknown model 'no-such-model'"),
+    (["--model", "/nowhere/model"], "unknown model '/nowhere/model'"),
+    (["--storage", "tuner.db"], "did you mean sqlite:///tuner.db?"),
+    (["--storage", "sqlite:////nowhere/tuner.db"], "the folder /nowhere does not exist"),
+    (["--storage", "mysql://h/d"], "'mysql' is not supported"),
+    (["--workload", "nonsense"], "workload 'nonsense' is unknown"),
+    (["--workload", "synthetic:input=64,outptu=4"], "the key 'outptu' is unknown"),
+    (["--max-model-len", "64"], "does not fit max_model_len 64"),
+    (["--objective", "speed"], "metric 'speed' is unknown"),
+    (["--slo", "ttft<5"], "metric 'ttft' is unknown"),
+    (["--arms", "aligned"], "arms: 'aligned' is unknown"),
+    (["--rounds", "many"], "--rounds: 'many' is not a number of rounds"),
+    (["--time-budget", "soon"], "--time-budget: 'soon' is not a duration"),
+    (["--trials", "0"], "--trials: input should be greater than 0, got 0"),
+    (["--trials", "x"], "'x' is not a valid integer"),
+    (["--sampler", "magic"], "'magic' is not one of"),
+    (["--launcher", "rocket"], "launcher 'rocket' is unknown"),
+    (["--table", "/nowhere/table.csv"], "table /nowhere/table.csv cannot be read"),
+    (["--engine-arg", "data_parallel_size=2"], "data_parallel_size 2 (data parallelism)"),
+    (["--engine-arg", "speculative_config={method: ngram}"], "speculative_config (speculative decoding)"),
+    (["--engine-arg", "nonsense"], "write KEY=VALUE"),
+    (["--engine-arg", "a={"], "the value is not valid YAML"),
+    (["--study", "a/b"], "study 'a/b'"),
+    (["--resume"], "there is no database at"),
+    (["/nowhere/study.yaml"], "/nowhere/study.yaml cannot be read"),
+]
+
+
+@pytest.mark.parametrize(("arguments", "words"), LAST_WINS, ids=[" ".join(arguments) for arguments, _ in LAST_WINS])
+def test_one_line_exit_2_and_nothing_written(terminal: Terminal, arguments: list[str], words: str) -> None:
+    before = terminal.files()
+    result = terminal.search("--study", "s", *arguments)
+    assert result.code == 2 and is_one_line_error(result), result.err
+    assert words in result.err
+    assert terminal.files() == before and not (terminal.folder.parent / "cache").exists()
+
+
+def test_no_tpu_where_one_is_asked_for(terminal: Terminal, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("tuner.launchers.choice.tpu_present", lambda: False)
+    before = terminal.files()
+    result = terminal.run("search", "--model", "tiny-qwen3", "--study", "s", "--platform", "tpu", "--storage", terminal.url)
+    assert result.code == 2 and is_one_line_error(result)
+    assert "platform tpu: no TPU found on this machine" in result.err
+    assert terminal.files() == before
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("page_size: [16]", "study.yaml: the key 'page_size' is unknown; did you mean page_sizes?"),
+        ("workload: demo\nworkload: chat", "study.yaml:4: the key 'workload' is there twice"),
+        ("rounds: [1]", "study.yaml: rounds"),
+        ("page_sizes: [24]", "study.yaml: page_sizes: 24 is not a power of two"),
+    ],
+)
+def test_a_bad_file(terminal: Terminal, text: str, words: str) -> None:
+    (terminal.folder / "study.yaml").write_text(f"model: tiny-qwen3\nstudy: s\n{text}\n")
+    before = terminal.files()
+    result = terminal.run("search", "study.yaml", "--storage", terminal.url)
+    assert result.code == 2 and is_one_line_error(result) and words in result.err
+    assert terminal.files() == before
+
+
+def test_a_database_that_cannot_be_written(terminal: Terminal) -> None:
+    """A folder in the file's place: unlike missing permissions this stops root as well."""
+    (terminal.folder / "tuner.db").mkdir()
+    result = terminal.search("--study", "s")
+    assert result.code == 2 and is_one_line_error(result) and "is a folder" in result.err
+    assert list((terminal.folder / "tuner.db").iterdir()) == []
+
+
+def test_a_file_that_is_no_database(terminal: Terminal) -> None:
+    (terminal.folder / "tuner.db").write_text(
+        "certainly not SQLite, and longer than its header of a hundred bytes, which it looks at first of all"
+    )
+    before = terminal.files()
+    result = terminal.search("--study", "s")
+    assert result.code == 2 and is_one_line_error(result) and "file is not a database" in result.err
+    assert terminal.files() == before
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")
+def test_a_folder_without_permission(terminal: Terminal) -> None:
+    terminal.folder.chmod(0o555)
+    try:
+        result = terminal.search("--study", "s")
+    finally:
+        terminal.folder.chmod(0o755)
+    assert result.code == 2 and is_one_line_error(result)
+
+
+def test_a_logdir_below_a_file(terminal: Terminal) -> None:
+    before = terminal.files()
+    result = terminal.search("--study", "s", "--logdir", terminal.table / "profiles")
+    assert result.code == 2 and is_one_line_error(result) and "name another with --logdir" in result.err
+    assert terminal.files() == before
+
+
+def test_the_name_is_taken(searched: Terminal) -> None:
+    before = searched.files()
+    result = searched.search("--study", "s")
+    assert result.code == 2 and is_one_line_error(result) and "study 's' exists; add --resume" in result.err
+    assert {name for name in searched.files() if not name.endswith(("-wal", "-shm"))} == {name for name in before if "-" not in name}
+
+
+def test_resuming_needs_the_name(terminal: Terminal) -> None:
+    result = terminal.search("--resume")
+    assert result.code == 2 and is_one_line_error(result) and "--resume needs the name" in result.err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["show", "nope"], "study 'nope' is not in this database; newest: s"),
+        (["compare", "nope"], "study 'nope'"),
+        (["compare", "s", "--metric", "speed"], "metric 'speed' is unknown"),
+        (["compare", "s", "--metric", "tpot_p99_ms"], "metric tpot_p99_ms was not measured in both arms"),
+        (["recommend", "nope"], "study 'nope'"),
+        (["recommend"], "name either a STUDY or --model"),
+        (["recommend", "s", "--model", "m"], "name either a STUDY or --model"),
+        (["recommend", "s", "--workload", "demo"], "go with --model"),
+        (["recommend", "--model", "other"], "no recommendation for model other"),
+        (["recommend", "--model", "tiny-qwen3", "--workload", "chat"], "no recommendation for model tiny-qwen3, workload chat"),
+        (["export", "nope"], "study 'nope'"),
+        (["export", "s", "--output", "/nowhere/x.csv"], "--output /nowhere/x.csv cannot be written"),
+        (["tensorboard", "--logdir", "nope"], "logdir nope does not exist"),
+        (["tensorboard", "--logdir", ".", "--host", "0.0.0.0"], "host 0.0.0.0 is not a loopback address"),
+        (["tensorboard", "--logdir", ".", "--host", "example.org"], "host example.org is not a loopback address"),
+        (["db", "check", "--storage", "sqlite:////nowhere/x.db"], "/nowhere"),
+        (["show", "--storage", "sqlite:///none.db"], "there is no database at"),
+    ],
+)
+def test_the_other_verbs(searched: Terminal, arguments: list[str], words: str) -> None:
+    result = searched.run(*arguments)
+    assert result.code == 2 and is_one_line_error(result), result
+    assert words in result.err
+
+
+def test_an_export_never_replaces_a_file(searched: Terminal) -> None:
+    (searched.folder / "x.csv").write_text("mine")
+    result = searched.run("export", "s", "--output", "x.csv")
+    assert result.code == 2 and is_one_line_error(result) and Path("x.csv").read_text() == "mine"

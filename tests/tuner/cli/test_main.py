@@ -1,0 +1,117 @@
+"""The command as a whole: lazy verbs, help with examples, one line for an error, exit codes."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import time
+
+import click
+import pytest
+
+from storage.base import StorageUnavailable
+from tests.tuner.cli.terminal import ROOT, Terminal, is_one_line_error
+from tuner.cli.main import VERBS, cli, run
+from tuner.errors import BadInput, FailureClass, Interrupted, TrialFailed
+
+HEAVY = ("optuna", "sqlalchemy", "pydantic", "numpy", "jax", "vllm", "rich")
+
+
+def test_help_loads_nothing_heavy_and_is_fast() -> None:
+    code = (
+        f"import sys; from tuner.cli.main import run; run(['--help']); print(*[name for name in {HEAVY!r} if name in sys.modules], sep=',')"
+    )
+    begun = time.process_time()
+    done = subprocess.run(
+        [sys.executable, "-X", "importtime", "-c", code],
+        capture_output=True,
+        text=True,
+        check=True,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+    )
+    assert done.stdout.splitlines()[-1] == ""
+    assert all(verb in done.stdout for verb in VERBS)
+    last = done.stderr.splitlines()[-1]
+    assert "tuner.cli.main" in last or "import time" in last
+    assert time.process_time() - begun < 5
+
+
+@pytest.mark.parametrize("verb", VERBS)
+def test_every_verb_loads_and_shows_examples(terminal: Terminal, verb: str) -> None:
+    result = terminal.run(verb, "--help")
+    assert result.code == 0 and "Example" in result.out and f"tuner {verb}" in result.out
+
+
+def test_every_command_below_a_verb_has_examples(terminal: Terminal) -> None:
+    context = click.Context(cli)
+    for verb in VERBS:
+        command = cli.get_command(context, verb)
+        if isinstance(command, click.Group):
+            for name in command.commands:
+                assert "Example" in terminal.run(verb, name, "--help").out
+
+
+def test_every_option_has_help_or_speaks_for_itself() -> None:
+    context = click.Context(cli)
+    for verb in VERBS:
+        command = cli.get_command(context, verb)
+        assert command is not None and command.help
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"), [(["nosuch"], "No such command"), (["show", "--nosuch"], "No such option"), (["compare"], "Missing")]
+)
+def test_a_wrong_command_line_is_one_line(terminal: Terminal, arguments: list[str], words: str) -> None:
+    result = terminal.run(*arguments)
+    assert result.code == 2 and is_one_line_error(result) and words in result.err
+
+
+def test_version(terminal: Terminal) -> None:
+    result = terminal.run("--version")
+    assert result.code == 0 and "tuner" in result.out
+
+
+@pytest.mark.parametrize(
+    ("raised", "code", "line"),
+    [
+        (BadInput("two\nlines"), 2, "error: two lines\n"),
+        (StorageUnavailable("no database"), 2, "error: no database\n"),
+        (TrialFailed(FailureClass.STARTUP, "no engine"), 1, "error: no engine\n"),
+        (Interrupted("go on with --resume"), 130, "interrupted: go on with --resume\n"),
+        (KeyboardInterrupt(), 130, "interrupted: stopped by the user\n"),
+        (ZeroDivisionError("oops"), 1, "error: internal: ZeroDivisionError: oops; TUNER_DEBUG=1 shows where\n"),
+    ],
+)
+def test_exit_codes(terminal: Terminal, monkeypatch: pytest.MonkeyPatch, raised: BaseException, code: int, line: str) -> None:
+    def fail(*_arguments: object, **_named: object) -> None:
+        raise raised
+
+    monkeypatch.setattr("tuner.cli.options.required_study", fail)
+    monkeypatch.setattr("tuner.cli.show.reading", fail)
+    result = terminal.run("show", "x")
+    assert (result.code, result.err.lstrip(), result.out) == (code, line, "")  # click ends the line of a ^C
+
+
+def test_debug_shows_the_traceback(terminal: Terminal, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TUNER_DEBUG", "1")
+    result = terminal.run("show", "--storage", "nonsense")
+    assert result.code == 2 and "Traceback" in result.err and result.err.splitlines()[-1].startswith("error: ")
+
+
+def test_a_reader_that_leaves_is_no_error(searched: Terminal) -> None:
+    pipeline = f"{sys.executable} -c 'from tuner.cli.main import main; main()' export s | head -1"
+    done = subprocess.run(
+        ["sh", "-c", pipeline],
+        capture_output=True,
+        text=True,
+        check=False,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        cwd=searched.folder,
+    )
+    assert done.stdout.startswith("trial,stage") and "Traceback" not in done.stderr
+
+
+def test_run_takes_the_command_line_of_the_process(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.setattr(sys, "argv", ["tuner", "--version"])
+    assert run() == 0

@@ -1,0 +1,120 @@
+"""`tuner search` on a table: plan, progress, verdicts, JSON; what a file and an option say."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from storage.upgrade import open_storage
+from tests.tuner.cli.terminal import Terminal
+from tests.tuner.fake_engine import FakeLauncher
+from tuner.errors import FailureClass, TrialFailed
+from tuner.launchers.base import EngineSettings
+
+
+def test_a_search_ends_with_verdicts_flags_and_what_it_cost(terminal: Terminal) -> None:
+    result = terminal.search("--study", "s")
+    assert result.code == 0
+    lines = result.out.splitlines()
+    rows = [line.split() for line in lines if line.endswith("better")]
+    assert [row[:3] for row in rows] == [[page, budget, "+10.0"] for page in ("16", "32") for budget in ("128", "256")]
+    assert any(line.startswith("answer: turn page-aligned scheduling on") for line in lines)
+    assert any("vllm serve" in line and "--block-size 32" in line and "PageAlignedScheduler" in line for line in lines)
+    assert lines[-1].startswith("wall time ") and lines[-1].endswith(" 4 engine starts, 30 measured windows")
+    assert "| 4 engine starts |" in result.err or "trials" in result.err, "progress goes to standard error"
+    assert {name.split("/")[0] for name in terminal.files()} <= {"table.csv", "tuner.db", "tuner.db-wal", "tuner.db-shm"}
+
+
+def test_json_is_one_document(terminal: Terminal) -> None:
+    result = terminal.search("--study", "s", "--json")
+    document = result.json
+    assert result.code == 0
+    assert document["study"]["state"] == "COMPLETE"
+    assert document["answer"]["answer"] == "on"
+    assert len(document["comparisons"]) == 8  # four cells in the objective's metric and in TTFT
+    assert document["recommendation"]["status"] == "recommended"
+    assert document["run"]["engine_starts"] == 4 and document["run"]["measured_windows"] == 30
+
+
+@pytest.mark.parametrize("form", ["text", "json"])
+def test_a_dry_run_prints_the_plan_and_writes_nothing(terminal: Terminal, form: str) -> None:
+    before = terminal.files()
+    result = terminal.search("--study", "s", "--dry-run", *(["--json"] if form == "json" else []))
+    assert result.code == 0
+    if form == "json":
+        assert (result.json["trials"], result.json["engine_starts"], result.json["windows"]) == (8, 4, 30)
+    else:
+        assert "engine: page size 32, budget up to 256, 4 configurations inside" in result.out
+        assert "engine starts at most 4, measured windows at most 30" in result.out
+        assert "assumed" in result.out
+    assert terminal.files() == before and not (terminal.folder.parent / "cache").exists()
+
+
+def test_a_dry_run_knows_what_an_earlier_study_cost(terminal: Terminal) -> None:
+    terminal.search("--study", "first")
+    assert "study 'first'" in terminal.search("--study", "second", "--dry-run").out
+
+
+def test_settings_come_from_the_file_and_an_option_wins(terminal: Terminal) -> None:
+    settings = {
+        "model": "tiny-qwen3",
+        "study": "from-file",
+        "storage": terminal.url,
+        "page_sizes": [16, 32],
+        "chunk_budgets": [128],
+        "workload": "demo",
+        "rounds": 2,
+        "launcher": "table",
+        "table": str(terminal.table),
+        "profile": "none",
+    }
+    (terminal.folder / "study.yaml").write_text(json.dumps(settings))
+    result = terminal.run("search", "study.yaml", "--chunk-budgets", "256", "--json")
+    assert result.code == 0 and result.json["study"]["name"] == "from-file"
+    assert {item["max_num_batched_tokens"] for item in result.json["comparisons"]} == {256}
+
+
+def test_a_study_gets_a_name_from_the_date(terminal: Terminal) -> None:
+    assert terminal.search("--json").json["study"]["name"].startswith("study-2")
+
+
+def test_resume_adds_exactly_n(terminal: Terminal) -> None:
+    for more in (["--trials", "3"], ["--trials", "2", "--resume"]):
+        assert terminal.search("--study", "s", "--sampler", "random", *more).code == 0
+    storage = open_storage(terminal.url, create=False)
+    try:
+        trials = storage.list_trials(storage.get_study("s").id)
+    finally:
+        storage.close()
+    assert sum(trial.stage == "search" for trial in trials) == 5
+
+
+def test_a_search_in_which_everything_fails_exits_with_1(terminal: Terminal, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(settings: EngineSettings, nth: int) -> None:
+        raise TrialFailed(FailureClass.OUT_OF_MEMORY, "no room for 512 pages")
+
+    monkeypatch.setattr("tuner.launchers.choice.make_launcher", lambda _config: FakeLauncher(on_open=refuse))
+    result = terminal.search("--study", "s")
+    assert result.code == 1
+    assert "recommendation: none" in result.out and "out_of_memory" in result.out
+    assert result.err.count("failed: out_of_memory: no room for 512 pages") == 8
+
+
+def test_a_warning_is_printed_and_the_search_goes_on(terminal: Terminal) -> None:
+    result = terminal.search("--study", "s", "--engine-arg", "enable_lora=true", "--dry-run")
+    assert result.code == 0 and "warning: engine_args: enable_lora (LoRA)" in result.err
+
+
+def test_the_environment_names_database_and_logdir(terminal: Terminal, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TUNER_STORAGE", f"sqlite:///{terminal.folder / 'other.db'}")
+    arguments = [item for item in terminal.search_arguments("--study", "s") if item not in ("--storage", terminal.url)]
+    assert terminal.run(*arguments).code == 0
+    assert (terminal.folder / "other.db").exists() and not (terminal.folder / "tuner.db").exists()
+
+
+def test_a_profile_is_offered_where_there_is_one(terminal: Terminal, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("tuner.launchers.choice.make_launcher", lambda _config: FakeLauncher())
+    result = terminal.search("--study", "s")
+    assert f"profiles: tuner tensorboard --logdir {terminal.folder / 'profiles'}" in result.out
+    assert "profiles:" not in terminal.search("--study", "t", "--profile", "none").out

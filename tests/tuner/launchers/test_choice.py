@@ -1,0 +1,66 @@
+"""--launcher: checked before anything is made."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.tuner.launchers.tables import write_table
+from tests.tuner.workbench import config_of
+from tuner.devices import Devices
+from tuner.errors import BadInput
+from tuner.launchers import choice
+from tuner.launchers.choice import check_launcher, make_launcher
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"launcher": "rocket"}, "launcher 'rocket' is unknown; use local or table"),
+        ({"launcher": "table"}, "add --table FILE.csv"),
+        ({"table": "x.csv"}, "table x.csv is only for --launcher table"),
+        ({"engine_python": "/nowhere/python"}, "engine_python /nowhere/python does not exist"),
+    ],
+)
+def test_what_does_not_go_together(changes: dict[str, Any], message: str) -> None:
+    with pytest.raises(BadInput, match=message):
+        check_launcher(config_of(**changes))
+
+
+def test_no_tpu_device_file(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(choice, "tpu_present", lambda: False)
+    with pytest.raises(BadInput, match="platform tpu: no TPU found on this machine"):
+        check_launcher(config_of(platform="tpu"))
+
+
+@pytest.mark.parametrize(
+    ("found", "message"), [(Devices(error="libtpu is locked"), "libtpu is locked"), (Devices("cpu", "cpu", 1), "only cpu")]
+)
+def test_a_device_file_that_jax_makes_nothing_of(monkeypatch: pytest.MonkeyPatch, found: Devices, message: str) -> None:
+    monkeypatch.setattr(choice, "tpu_present", lambda: True)
+    monkeypatch.setattr(choice, "find_devices", lambda *_arguments, **_named: found)
+    with pytest.raises(BadInput, match=message):
+        check_launcher(config_of(platform="tpu"))
+
+
+def test_a_tpu(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(choice, "tpu_present", lambda: True)
+    monkeypatch.setattr(choice, "find_devices", lambda *_arguments, **_named: Devices("tpu", "TPU v6 lite", 4))
+    check_launcher(config_of(platform="tpu"))
+
+
+def test_a_table(tmp_path: Path) -> None:
+    config = config_of(launcher="table", table=str(write_table(tmp_path)), table_noise=0.02)
+    check_launcher(config)
+    assert make_launcher(config).name == "table"
+
+
+def test_the_local_launcher_is_made_without_starting_or_writing_anything(tmp_path: Path) -> None:
+    config = config_of(logdir=str(tmp_path / "profiles"), platform="cpu")
+    check_launcher(config)
+    launcher = make_launcher(config)
+    assert launcher.name == "local"
+    launcher.close()
+    assert list(tmp_path.iterdir()) == []

@@ -1,0 +1,49 @@
+"""The evidence report says what was asked, found and left out, and nothing that was not measured."""
+
+from __future__ import annotations
+
+from storage.records import Study, TrialState
+from tests.tuner.fake_engine import FakeLauncher, crash
+from tests.tuner.workbench import FinishedStudy, Workbench
+from tuner.conclude import compare_stored, load_evidence
+from tuner.evidence_report import evidence_markdown
+from tuner.launchers.base import WindowResult
+from tuner.space import Configuration
+
+
+def report_of(bench: Workbench, study: Study | None = None) -> str:
+    found = study or bench.storage.get_study("s")
+    return evidence_markdown(load_evidence(bench.storage, found), compare_stored(bench.storage, found))
+
+
+def test_every_part_is_there(grid: FinishedStudy) -> None:
+    text = report_of(grid.bench)
+    for heading in ("Answer", "Method", "Environment", "What failed", "Caveats", "How to repeat", "total_token_throughput"):
+        assert f"\n## {heading}" in text
+    assert "**turn page-aligned scheduling on" in text
+    assert "| 32 | 256 | +10.00 % |" in text
+    assert "(3 windows per configuration, order from seed 0)" in text
+    assert "--page-sizes 16,32" in text and "--workload 'demo'" in text
+
+
+def test_every_comparison_has_its_row(grid: FinishedStudy) -> None:
+    rows = [line for line in report_of(grid.bench).splitlines() if line.startswith("| ") and line.endswith("better |")]
+    assert len(rows) == len(grid.outcome.comparison.comparisons)
+
+
+def test_failures_are_told(bench: Workbench) -> None:
+    def hook(configuration: Configuration, nth: int, result: WindowResult) -> WindowResult:
+        if configuration == Configuration(16, 128, "default"):
+            raise crash("bus | error")
+        return result
+
+    bench.run(FakeLauncher(on_measure=hook), profile="none")
+    (failed,) = [trial for trial in bench.trials() if trial.state is TrialState.FAIL]
+    text = report_of(bench)
+    assert f"- trial {failed.number} (search, default, page size 16, budget 128): engine_crash: bus | error" in text
+    assert "1 of 10 trials (8 search trials); 0 invalid windows" in text
+
+
+def test_a_study_without_measurements_has_no_answer(bench: Workbench) -> None:
+    study = bench.storage.create_study(Study("empty", "m", {"slos": []}, "throughput"))
+    assert "**no evidence: the measurements decide neither" in report_of(bench, study)

@@ -1,0 +1,60 @@
+"""The plan says what a run then does."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+
+from storage.records import Study, StudyState
+from tests.tuner.fake_engine import FakeLauncher
+from tests.tuner.workbench import FinishedStudy, Workbench, config_of
+from tuner.plan import Costs, choose_sampler, costs_from_studies, plan_search
+from tuner.settings import prepare_study
+
+
+@pytest.mark.parametrize(
+    ("changes", "expected"),
+    [({}, "grid"), ({"trials": 8}, "grid"), ({"trials": 7}, "tpe"), ({"sampler": "gp"}, "gp"), ({"sampler": "grid", "trials": 3}, "grid")],
+)
+def test_auto_takes_the_grid_where_it_fits(changes: dict[str, Any], expected: str) -> None:
+    assert choose_sampler(prepare_study(config_of(**changes))) == expected
+
+
+def test_the_plan_is_what_a_run_does(grid: FinishedStudy) -> None:
+    plan = plan_search(prepare_study(config_of()))
+    assert (plan.trials, plan.cells, plan.engine_starts, plan.windows) == (8, 4, grid.outcome.engine_starts, grid.outcome.windows)
+    assert [(group.block_size, group.compiled_max, group.configurations) for group in plan.groups] == [(32, 256, 4), (16, 256, 4)]
+
+
+def test_a_grid_cut_short_plans_only_the_engines_it_reaches(bench: Workbench) -> None:
+    launcher = FakeLauncher()
+    outcome = bench.run(launcher, sampler="grid", trials=4, profile="none")
+    plan = plan_search(prepare_study(config_of(sampler="grid", trials=4)))
+    assert [group.block_size for group in plan.groups] == [32]
+    assert (plan.engine_starts, plan.windows) == (outcome.engine_starts, outcome.windows)
+
+
+def test_the_estimate_is_the_sum_of_its_costs() -> None:
+    plan = plan_search(prepare_study(config_of()), Costs(10, 2, 1, "test"))
+    assert plan.estimate_s == 4 * 10 + 10 * 2 + 30 * 1
+    assert plan_search(prepare_study(config_of(time_budget=50)), Costs(10, 2, 1, "test")).estimate_s == 50
+
+
+def test_the_plan_is_json() -> None:
+    document = plan_search(prepare_study(config_of())).to_json()
+    assert json.loads(json.dumps(document)) == document
+    assert "assumed" in document["costs"]["source"]
+
+
+def test_costs_come_from_the_newest_study_that_says_enough() -> None:
+    spent = {"start": 30.0, "warm_up": 16.0, "measure": 48.0}
+
+    def study(number: int, state: StudyState, cost: dict[str, float]) -> Study:
+        return Study(f"s{number}", "m", {}, "o", id=number, state=state, engine_starts=3, cost=cost)
+
+    studies = [study(1, StudyState.INTERRUPTED, spent), study(2, StudyState.COMPLETE, {}), study(3, StudyState.COMPLETE, spent)]
+    counts = dict.fromkeys((1, 2, 3), 8)
+    assert costs_from_studies(studies, dict.fromkeys((1, 2, 3), 24), counts) == Costs(10.0, 2.0, 2.0, "study 's3'")
+    assert costs_from_studies(studies[:2], dict.fromkeys((1, 2), 24), counts) is None

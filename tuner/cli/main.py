@@ -28,6 +28,7 @@ VERBS = {
     "compare": ("tuner.cli.compare", "compare", "Page-aligned against default scheduling, cell by cell."),
     "recommend": ("tuner.cli.recommend", "recommend", "The recommended `vllm serve` settings."),
     "export": ("tuner.cli.export", "export", "A study's trials and measurements as CSV or JSON."),
+    "profile": ("tuner.cli.profile", "profile", "Read XLA profiles: where step time goes, what differs."),
     "doctor": ("tuner.cli.doctor", "doctor", "What was found: engine, versions, devices, storage."),
     "tensorboard": ("tuner.cli.tensorboard", "tensorboard", "Open the XLA profiles in TensorBoard."),
     "db": ("tuner.cli.db", "db", "Upgrade, check or back up the database."),

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import os
+import resource
 import subprocess
 import sys
-import time
 
 import click
 import pytest
@@ -19,22 +19,20 @@ HEAVY = ("optuna", "sqlalchemy", "pydantic", "numpy", "jax", "vllm", "rich")
 
 
 def test_help_loads_nothing_heavy_and_is_fast() -> None:
-    code = (
-        f"import sys; from tuner.cli.main import run; run(['--help']); print(*[name for name in {HEAVY!r} if name in sys.modules], sep=',')"
-    )
-    begun = time.process_time()
-    done = subprocess.run(
-        [sys.executable, "-X", "importtime", "-c", code],
-        capture_output=True,
-        text=True,
-        check=True,
-        env={**os.environ, "PYTHONPATH": str(ROOT)},
-    )
-    assert done.stdout.splitlines()[-1] == ""
+    """Half a second of processor time at most; the best of three, since others may be using the machine."""
+    loaded = f"print(*[name for name in {HEAVY!r} if name in sys.modules], sep=',')"
+    code = f"import sys; from tuner.cli.main import run; run(['--help']); {loaded}"
+    seconds = []
+    for _ in range(3):
+        before = resource.getrusage(resource.RUSAGE_CHILDREN)
+        done = subprocess.run(
+            [sys.executable, "-c", code], capture_output=True, text=True, check=True, env={**os.environ, "PYTHONPATH": str(ROOT)}
+        )
+        after = resource.getrusage(resource.RUSAGE_CHILDREN)
+        seconds.append(after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime)
+    assert done.stdout.splitlines()[-1] == "", "nothing heavy was imported"
     assert all(verb in done.stdout for verb in VERBS)
-    last = done.stderr.splitlines()[-1]
-    assert "tuner.cli.main" in last or "import time" in last
-    assert time.process_time() - begun < 5
+    assert min(seconds) < 0.5
 
 
 @pytest.mark.parametrize("verb", VERBS)

@@ -127,18 +127,16 @@ def _memory_gib() -> float:
     return round(pages / 1024**3, 1)
 
 
-def effective_config(engine: Any) -> Json:
-    """The configuration that the engine really runs, vLLM's names: platforms override settings behind the user's back."""
-    config = engine.vllm_config
-    core = engine.engine_core.engine_core
-    described: Json = core.tuner_describe()
+def configured(config: Any) -> Json:
+    """vLLM's configuration under vLLM's argument names, after its platform changed what it wanted to change."""
     backend = config.attention_config.backend
+    scheduler = config.scheduler_config.get_scheduler_cls()
     return {
         "model": config.model_config.model,
         "dtype": str(config.model_config.dtype).removeprefix("torch."),
         "max_model_len": config.model_config.max_model_len,
         "block_size": config.cache_config.block_size,
-        "num_gpu_blocks": config.cache_config.num_gpu_blocks,
+        "num_gpu_blocks": config.cache_config.num_gpu_blocks or config.cache_config.num_gpu_blocks_override,
         "kv_cache_dtype": str(config.cache_config.cache_dtype),
         "enable_prefix_caching": bool(config.cache_config.enable_prefix_caching),
         "max_num_batched_tokens": config.scheduler_config.max_num_batched_tokens,
@@ -146,5 +144,12 @@ def effective_config(engine: Any) -> Json:
         "async_scheduling": bool(config.scheduler_config.async_scheduling),
         "tensor_parallel_size": config.parallel_config.tensor_parallel_size,
         "attention_backend": backend.name.lower() if backend is not None else "rpa",
-        **{name: described[name] for name in ("scheduler_cls", "alignment_variant", "kv_write", "kv_write_us", "token_buckets")},
+        "scheduler_cls": f"{scheduler.__module__}.{scheduler.__qualname__}",
     }
+
+
+def effective_config(engine: Any) -> Json:
+    """The configuration that the engine really runs, vLLM's names: platforms override settings behind the user's back."""
+    described: Json = engine.engine_core.engine_core.tuner_describe()
+    running = ("scheduler_cls", "alignment_variant", "kv_write", "kv_write_us", "token_buckets")
+    return configured(engine.vllm_config) | {name: described[name] for name in running}

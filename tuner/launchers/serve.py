@@ -1,0 +1,332 @@
+"""The `serve` launcher, the deployer's path: `vllm serve` with the flags that would be recommended, loaded by `vllm bench serve`.
+
+Nothing is live here: another arm or chunk budget is another server. docs/serve-launcher.md says what it sees and what it does not.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from storage.records import Trial
+from tuner.engine.commands import CommandHost
+from tuner.engine.environment import engine_environment, resolve_platform
+from tuner.engine.owner import place_capture
+from tuner.errors import BadInput, EngineLost, FailureClass, TrialFailed
+from tuner.launchers.base import (
+    ARM_DEFAULT,
+    ARM_PAGE_ALIGNED,
+    ARMS,
+    CaptureResult,
+    EngineSettings,
+    Json,
+    LiveSettings,
+    LoadPlan,
+    StartReport,
+    WindowResult,
+)
+from tuner.launchers.bench_client import BenchClient, BenchRun
+from tuner.launchers.bench_result import read_bench_result, summary_of
+from tuner.launchers.vllm_server import VllmServer, start_failure
+from tuner.vllm_args import vllm_config, vllm_flags
+
+DESCRIBE_TIMEOUT_S = 120.0
+MAX_WARM_UPS = 4  # a window under HTTP is not the same twice: another one may need a shape that the last did not
+PROFILED_REQUESTS = 8  # keeps a capture within what TensorBoard shows swiftly
+SERVER_ENVIRONMENT = {
+    "VLLM_SERVER_DEV_MODE": "1",  # /reset_prefix_cache
+    "JAX_LOG_COMPILES": "1",  # compilations inside a window are counted in the log
+    "PYTHONHASHSEED": "0",  # tuner.engine.bench_trace
+}
+
+
+class ServeLauncher:
+    """Owns the command host, in which vLLM is imported once. Close it; it leaves no process behind."""
+
+    name = "serve"
+    live_fields: frozenset[str] = frozenset()
+
+    def __init__(self, *, log_dir: Path, python: str | None = None, platform: str = "auto") -> None:
+        try:
+            self.platform = resolve_platform(platform)
+        except ValueError as error:
+            raise BadInput(str(error)) from error
+        self._python = python
+        self._log_dir = log_dir
+        self._house: _House | None = None
+        self._servers = 0
+        self._descriptions: dict[tuple[str, ...], Json] = {}
+
+    def open(self, settings: EngineSettings, timeout_s: float) -> ServeSession:
+        """Start a server: the page-aligned arm where `settings.alignable`, at the largest chunk budget. Raises TrialFailed."""
+        session = ServeSession(self, settings, timeout_s)
+        arm = ARM_PAGE_ALIGNED if settings.alignable else ARM_DEFAULT
+        session.use(LiveSettings(arm, settings.max_num_batched_tokens))
+        return session
+
+    def house(self, settings: EngineSettings) -> _House:
+        """The command host for these settings and its benchmark client; a host that died is replaced."""
+        offline = Path(settings.model_path).is_dir()
+        if self._house is not None and (not self._house.host.alive or self._house.offline != offline):
+            self.close()
+        if self._house is None:
+            env = engine_environment(self.platform, offline)
+            del env["VLLM_ENABLE_V1_MULTIPROCESSING"]  # the engine core in its own process, as a deployment has it
+            host = CommandHost(self._python, env | SERVER_ENVIRONMENT, self._log_dir)
+            self._house = _House(host, BenchClient(host, self._log_dir), offline)
+        return self._house
+
+    def start_server(self, settings: EngineSettings, flags: Sequence[str], timeout_s: float) -> VllmServer:
+        """Raises TrialFailed."""
+        self._servers += 1
+        log = self._log_dir / f"server-{self._servers:03d}.log"
+        log.unlink(missing_ok=True)  # of an earlier run of the study
+        return VllmServer(self.house(settings).host, settings.model_path, flags, log, timeout_s)
+
+    def describe(self, settings: EngineSettings, flags: Sequence[str]) -> Json:
+        """{"effective", "environment"} of a server with these flags. Raises TrialFailed where vLLM refuses the flags."""
+        key = (settings.model_path, *flags)
+        if key not in self._descriptions:
+            number = len(self._descriptions) + 1
+            out, log = self._log_dir / f"describe-{number:03d}.json", self._log_dir / f"describe-{number:03d}.log"
+            log.unlink(missing_ok=True)
+            command = self.house(settings).host.run("tuner.engine.describe", ["describe", str(out), *key], log)
+            try:
+                code = command.wait(DESCRIBE_TIMEOUT_S)
+            except TimeoutError as error:
+                raise TrialFailed(FailureClass.TIMEOUT, f"vLLM took more than {DESCRIBE_TIMEOUT_S:g} s over its configuration") from error
+            finally:
+                command.stop()
+            if code != 0:
+                raise start_failure(command, code, "vllm serve")
+            self._descriptions[key] = json.loads(out.read_text(encoding="utf-8"))
+        return self._descriptions[key]
+
+    @property
+    def host_pid(self) -> int | None:
+        """The command host's process id, None while none runs."""
+        return self._house.host.pid if self._house is not None else None
+
+    def close(self) -> None:
+        house, self._house = self._house, None
+        if house is not None:
+            house.host.close()
+
+
+@dataclass(frozen=True)
+class _House:
+    host: CommandHost
+    bench: BenchClient
+    offline: bool
+
+
+class ServeSession:
+    """One server at a time; see launchers.base.EngineSession."""
+
+    def __init__(self, launcher: ServeLauncher, settings: EngineSettings, start_timeout_s: float) -> None:
+        self._launcher = launcher
+        self._settings = settings
+        self._start_timeout_s = start_timeout_s
+        self._server: VllmServer | None = None
+        self._flags: list[str] = []
+        self._warm = False
+        self._starts = 0
+        self._ended: EngineLost | None = None
+        self._report: StartReport | None = None
+
+    @property
+    def report(self) -> StartReport:
+        """Of the server that runs now."""
+        assert self._report is not None  # open() starts a server before it returns the session
+        return replace(self._report, details={**self._report.details, "restarts": self.restarts})
+
+    @property
+    def restarts(self) -> int:
+        """Server starts beyond the first."""
+        return max(0, self._starts - 1)
+
+    @property
+    def pid(self) -> int | None:
+        """The server's process group, None while none runs."""
+        return self._server.command.pid if self._server is not None else None
+
+    def use(self, live: LiveSettings) -> VllmServer:
+        """The server for `live`: the running one, or a new one. Raises TrialFailed where it does not start, EngineLost after close() and
+        where the running one has ended."""
+        if self._ended is not None:
+            raise self._ended
+        flags = self._checked_flags(live)
+        if self._server is not None and flags == self._flags:
+            self._alive(self._server)
+            return self._server
+        self._drop()
+        return self._start(flags)
+
+    def _checked_flags(self, live: LiveSettings) -> list[str]:
+        settings = self._settings
+        if live.arm not in ARMS:
+            raise _invalid(f"arm must be one of {', '.join(ARMS)}, got {live.arm!r}")
+        if live.arm == ARM_PAGE_ALIGNED and not settings.alignable:
+            raise _invalid("arm page_aligned needs settings with alignable, these are for vLLM's own scheduler")
+        if not 1 <= live.max_num_batched_tokens <= settings.max_num_batched_tokens:
+            raise _invalid(
+                f"max_num_batched_tokens must be between 1 and {settings.max_num_batched_tokens}, got {live.max_num_batched_tokens}"
+            )
+        if live.max_num_seqs is not None and not 1 <= live.max_num_seqs <= settings.max_num_seqs:
+            raise _invalid(f"max_num_seqs must be between 1 and {settings.max_num_seqs}, got {live.max_num_seqs}")
+        return serve_flags(settings, live, self._launcher.platform)
+
+    def _start(self, flags: list[str], extra: Sequence[str] = ()) -> VllmServer:
+        described = self._launcher.describe(self._settings, flags)
+        self._starts += 1
+        server = self._launcher.start_server(self._settings, [*flags, *extra], self._start_timeout_s)
+        self._server, self._flags, self._warm = server, [*flags, *extra], False
+        self._report = StartReport(
+            effective=described["effective"],
+            environment=described["environment"],
+            start_s=server.start_s,
+            details={"flags": self._flags, "log": str(server.log_path)},
+        )
+        return server
+
+    def warm_up(self, live: LiveSettings, plan: LoadPlan, timeout_s: float) -> Json:
+        """Send the plan until a run compiles nothing, at most four times."""
+        return self._warm_up(self.use(live), plan, timeout_s)
+
+    def _warm_up(self, server: VllmServer, plan: LoadPlan, timeout_s: float) -> Json:
+        seconds, compilations = 0.0, 0
+        for _ in range(MAX_WARM_UPS):
+            before = server.compilations()
+            seconds += float(self._send(server, plan, timeout_s).raw["duration"])
+            compiled = server.compilations() - before
+            compilations += compiled
+            if not compiled:
+                break
+        self._warm = True
+        return {"seconds": seconds, "compilations": compilations}
+
+    def measure(self, live: LiveSettings, plan: LoadPlan, timeout_s: float) -> WindowResult:
+        """One window; a server that was (re)started for it is warmed up first, outside the window."""
+        server = self.use(live)
+        if not self._warm:
+            self._warm_up(server, plan, timeout_s)
+        emptied = server.reset_prefix_cache()
+        compiled, counters = server.compilations(), server.counters()
+        run = self._send(server, plan, timeout_s)
+        window = read_bench_result(run.raw, plan)
+        return WindowResult(
+            requests=window.requests,
+            steps=(),
+            started_at=run.started_at,
+            duration_s=window.duration_s,
+            compilations=server.compilations() - compiled,
+            reported_metrics={**window.reported, **_server_metrics(counters, server.counters(), plan)},
+            details={
+                "restarts": self.restarts,
+                "prefix_cache_reset": emptied,
+                "merged_tokens": window.merged_tokens,
+                "workload": "the plan's own token ids, lengths and arrivals (timed_trace)",
+                "bench": summary_of(run.raw),
+                "bench_argv": list(run.argv),
+            },
+        )
+
+    def _send(self, server: VllmServer, plan: LoadPlan, timeout_s: float) -> BenchRun:
+        bench = self._launcher.house(self._settings).bench
+        tokenizer_less = "--skip-tokenizer-init" in self._flags
+        try:
+            run = bench.run(server.base_url, self._settings.model_path, plan, timeout_s, tokenizer_less=tokenizer_less)
+        except TrialFailed as error:
+            self._alive(server)
+            if error.failure is FailureClass.TIMEOUT:
+                self._drop()  # it may be stuck, and unfinished requests would disturb the next window
+            raise
+        self._alive(server)
+        return run
+
+    def _alive(self, server: VllmServer) -> None:
+        """Raises EngineLost, now and from every later call, if the server has ended."""
+        try:
+            server.check()
+        except EngineLost as error:
+            self._ended = error
+            self._server = None
+            raise
+
+    def profile(
+        self, live: LiveSettings, plan: LoadPlan, logdir: Path, run: str, session: str, timeout_s: float
+    ) -> Sequence[CaptureResult]:
+        """Capture the first requests of the plan on a server of its own, started with --profiler-config: that flag is not recommended."""
+        flags = self._checked_flags(live)
+        if self._ended is not None:
+            raise self._ended
+        short = replace(plan, requests=plan.requests[:PROFILED_REQUESTS], content_hash=f"{plan.content_hash}-{PROFILED_REQUESTS}")
+        scratch = logdir / ".partial" / session  # a capture that fails half-way must not show up in TensorBoard
+        self._drop()
+        try:
+            config = {"profiler": "torch", "torch_profiler_dir": str(scratch.resolve())}
+            server = self._start(flags, ["--profiler-config", json.dumps(config)])
+            self._warm_up(server, short, timeout_s)
+            server.reset_prefix_cache()
+            compiled = server.compilations()
+            server.profiler("start")
+            try:
+                self._send(server, short, timeout_s)
+            finally:
+                if self._server is not None:
+                    server.profiler("stop")
+            details = {"compilations": server.compilations() - compiled, "requests": len(short.requests)}
+            target = logdir / run / "plugins" / "profile" / session
+            target.mkdir(parents=True, exist_ok=True)
+            path = Path(shutil.move(capture := place_capture(scratch, session), target / capture.name))
+        finally:
+            self._drop()
+            shutil.rmtree(scratch, ignore_errors=True)
+        host = path.name.removesuffix(".xplane.pb")
+        return [CaptureResult(run, session, host, path, "all", path.stat().st_size, (), details)]
+
+    def _drop(self) -> None:
+        server, self._server = self._server, None
+        if server is not None:
+            server.stop()
+
+    def close(self) -> None:
+        if self._ended is None:
+            self._ended = EngineLost(FailureClass.ENGINE_CRASH, "the server was closed")
+        self._drop()
+
+
+def serve_flags(settings: EngineSettings, live: LiveSettings, platform: str) -> list[str]:
+    """Flags of `vllm serve MODEL` for these settings: made by the very function that makes the recommended ones."""
+    requested: dict[str, Any] = asdict(settings)
+    if live.max_num_seqs is not None:
+        requested["max_num_seqs"] = live.max_num_seqs
+    trial = Trial(
+        study_id=0,
+        number=0,
+        arm=live.arm,
+        block_size=settings.block_size,
+        max_num_batched_tokens=live.max_num_batched_tokens,
+        requested=requested,
+        workload_hash="",
+    )
+    return vllm_flags(vllm_config(trial, platform))
+
+
+def _server_metrics(before: dict[str, float], after: dict[str, float], plan: LoadPlan) -> dict[str, float]:
+    """What the client cannot see, out of the server's counters; absent where the server does not count it."""
+    grown = {name: value - before.get(name, 0.0) for name, value in after.items()}
+    metrics = {}
+    if "preemptions" in grown:
+        metrics["preemptions"] = grown["preemptions"]
+    if "cached_tokens" in grown:
+        metrics["cached_token_share"] = grown["cached_tokens"] / sum(len(request.prompt_token_ids) for request in plan.requests)
+    return metrics
+
+
+def _invalid(message: str) -> TrialFailed:
+    return TrialFailed(FailureClass.INVALID_CONFIG, message)

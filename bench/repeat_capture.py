@@ -11,7 +11,9 @@ DEVICE_OFFSET = "device_offset_ps"
 
 
 def repeat_capture(source: Path, target: Path, times: int) -> int:
-    """Write `source` with every event `times` times; each copy follows the one before by the length of the capture. Returns bytes written."""
+    """Write `source` with every event `times` times; each copy follows the one before by the length of the capture. Returns bytes
+    written.
+    """
     space = XSpace.FromString(source.read_bytes())
     length_ps = _length_ps(space)
     for plane in space.planes:

@@ -84,7 +84,9 @@ class EventDecoder:
         parts = []
         for data, starts, ends in _chunks(self._source, start, end):
             columns = self._decode(data, starts, ends)
-            parts.append(columns if keep is None else columns.select(keep(columns)))
+            kept = columns if keep is None else columns.select(keep(columns))
+            if len(kept.metadata_id):
+                parts.append(kept)
         return self._concatenate(parts)
 
     def mentions(self, start: int, end: int, metadata_ids: Iterable[int]) -> bool:

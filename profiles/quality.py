@@ -141,5 +141,6 @@ def _clock_skew(devices: Sequence[DeviceTimeline]) -> tuple[float | None, float 
 
 
 def _attributed(steps: Steps) -> float:
-    busy = float(steps.category_ms.sum()) - sum(float(steps.category(gap).sum()) for gap in GAPS)
-    return 1 - float(steps.category(Category.UNATTRIBUTED).sum()) / busy if busy > 0 else 1.0
+    total = {category: float(steps.category(category)[steps.closed].sum()) for category in Category}
+    busy = sum(time for category, time in total.items() if category not in GAPS)
+    return 1 - total[Category.UNATTRIBUTED] / busy if busy > 0 else 1.0

@@ -19,6 +19,7 @@ from profiles.times import base_ns
 from profiles.wire import ByteSource, Malformed
 
 _ENVIRONMENT_PLANE = "Task Environment"
+_PACKAGES = ("jax", "jaxlib", "libtpu")
 _MAX_NOTE = 500
 
 
@@ -115,4 +116,4 @@ def _versions(found: Contents) -> dict[str, str]:
     stats = {
         name: value for plane in found.planes if plane.name in {METADATA_PLANE, _ENVIRONMENT_PLANE} for name, value in plane.stats.items()
     }
-    return {name.removesuffix("_version"): str(value)[:100] for name, value in stats.items() if name.endswith("_version")}
+    return {name: str(stats[f"{name}_version"])[:100] for name in _PACKAGES if f"{name}_version" in stats}

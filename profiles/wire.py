@@ -41,11 +41,13 @@ class ByteSource:
     def __init__(self, path: Path) -> None:
         """Raises ProfileError where the file cannot be opened, is empty or was converted to UTF-8 text."""
         self.path = path
+        self._descriptor = -1
         try:
             self._descriptor = os.open(path, os.O_RDONLY)
             self.size = os.fstat(self._descriptor).st_size
             head = os.pread(self._descriptor, _HEAD_BYTES, 0)
         except OSError as error:
+            self.close()
             raise ProfileError(f"{path}: cannot be read ({error.strerror}); give the path of an .xplane.pb file") from None
         if not head:
             self.close()

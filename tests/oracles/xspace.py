@@ -1,6 +1,7 @@
 """The whole XSpace schema as protobuf messages, events included: to write captures, and to read them by another method than the product's.
 
-Source: openxla/xla `third_party/tsl/tsl/profiler/protobuf/xplane.proto`. Deliberately separate from `profiles.schema`, which an oracle must not use.
+Source: openxla/xla `third_party/tsl/tsl/profiler/protobuf/xplane.proto`. Deliberately separate from `profiles.schema`, which an oracle
+must not use.
 """
 
 from __future__ import annotations

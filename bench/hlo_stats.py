@@ -1,0 +1,61 @@
+"""Self time of every HLO op, as a program of its own so that time and peak memory can be measured from outside.
+
+    python -m bench.hlo_stats xprof FILE     by xprof's hlo_stats converter (give it a copy: it writes caches beside the file)
+    python -m bench.hlo_stats ours FILE      by this project's reader
+
+Prints one JSON document: {"rows": [{"program_id", "op", "self_us"}], "seconds", "peak_mb"}. The address space is capped at 16 GiB.
+"""
+
+from __future__ import annotations
+
+import importlib
+import json
+import resource
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+MEMORY_CAP = 16 << 30
+
+
+def by_xprof(path: Path) -> list[dict[str, Any]]:
+    importlib.import_module("duckdb")  # xprof 2.24 crashes if it loads duckdb later
+    convert = importlib.import_module("xprof.convert.raw_to_tool_data")
+    data, _ = convert.xspace_to_tool_data([str(path)], "hlo_stats", {})
+    table = json.loads(data)
+    column = {each["id"]: index for index, each in enumerate(table["cols"])}
+    rows: list[list[Any]] = [[cell["v"] if cell else None for cell in row["c"]] for row in table["rows"]]
+    return [
+        {"program_id": int(row[column["program_id"]]), "op": row[column["hlo_op_name"]], "self_us": float(row[column["total_self_time"]])}
+        for row in rows
+    ]
+
+
+def by_us(path: Path) -> list[dict[str, Any]]:
+    import numpy as np
+
+    from profiles.reader import read_capture
+    from profiles.selftime import self_time
+
+    capture = read_capture(path)
+    total = np.zeros(len(capture.op_types))
+    for device in capture.devices:
+        total += np.bincount(device.op, self_time(device.start_ps, device.end_ps), minlength=len(total))
+    return [
+        {"program_id": kind.program_id, "op": kind.name, "self_us": picoseconds / 1e6}
+        for kind, picoseconds in zip(capture.op_types, total.tolist(), strict=True)
+    ]
+
+
+def main(reader: str, path: Path) -> None:
+    resource.setrlimit(resource.RLIMIT_AS, (MEMORY_CAP, MEMORY_CAP))
+    started = time.perf_counter()
+    rows = {"xprof": by_xprof, "ours": by_us}[reader](path)
+    seconds = time.perf_counter() - started
+    peak_mb = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    print(json.dumps({"rows": rows, "seconds": seconds, "peak_mb": peak_mb}))
+
+
+if __name__ == "__main__":
+    main(sys.argv[1], Path(sys.argv[2]))

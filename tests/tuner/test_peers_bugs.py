@@ -48,6 +48,13 @@ def test_bug_2_resume_adds_exactly_n(bench: Workbench, sampler: str) -> None:
     assert all(launcher.measured.count(configuration) >= 3 for configuration in new)
 
 
+def test_bug_2_resume_adds_the_same_number_again(bench: Workbench) -> None:
+    """The run was finished, so there is nothing left of it: two are two more."""
+    bench.run(sampler="grid", trials=2, profile="none")
+    bench.run(sampler="grid", trials=2, resume=True, profile="none")
+    assert len(bench.trials()) == 4
+
+
 @pytest.mark.parametrize("sampler", ["random", "grid"])
 def test_bug_2_the_same_command_finishes_an_interrupted_run_and_adds_nothing(bench: Workbench, sampler: str) -> None:
     def hook(configuration: Configuration, nth: int, result: WindowResult) -> WindowResult:

@@ -79,6 +79,14 @@ def test_a_finalist_is_compiled_for_its_own_budget(bench: Workbench) -> None:
     assert {settings.max_num_batched_tokens for settings in launcher.opened[2:]} == {128}
 
 
+def test_a_finalist_is_started_cold_also_where_the_search_ran_the_same_engine(bench: Workbench) -> None:
+    launcher = FakeLauncher()
+    bench.run(launcher, page_sizes=[32], chunk_budgets=[256], profile="none")
+    assert len(launcher.opened) == 3
+    engines = {window.details["engine_start"] for trial in bench.trials(None) for window in bench.windows(trial)}
+    assert engines == {1, 2, 3}
+
+
 def test_optuna_holds_the_same_numbers(grid: FinishedStudy) -> None:
     bench = grid.bench
     told = {trial._trial_id: trial for trial in bench.optuna_trials()}

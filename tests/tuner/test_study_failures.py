@@ -76,8 +76,9 @@ def test_crashes_far_apart_cost_one_trial_each(bench: Workbench) -> None:
             raise crash()
         return result
 
-    bench.run(FakeLauncher(on_measure=hook))
+    bench.run(FakeLauncher(on_measure=hook), rounds=4)
     assert complete_and_failed(bench) == (6, 2)
+    assert all(len(bench.windows(trial)) == 4 for trial in bench.trials() if trial.state is TrialState.COMPLETE)
 
 
 @pytest.mark.parametrize("failure", [FailureClass.STARTUP, FailureClass.OUT_OF_MEMORY, FailureClass.TIMEOUT])

@@ -9,7 +9,7 @@ from vllm.v1.core.sched.scheduler import Scheduler
 from tuner.vllm_plugin.scheduler import PAGE_WISE_ATTRIBUTE, PageAlignedScheduler
 
 
-class PageWiseButUnaligned(PageAlignedScheduler):  # type: ignore[misc]
+class PageWiseButUnaligned(PageAlignedScheduler):
     """Schedules like vLLM, but claims that every segment starts on a page boundary."""
 
     def schedule(self, throttle_prefills: bool = False) -> Any:

@@ -9,7 +9,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-jax = pytest.importorskip("jax", reason="needs JAX (extra: tpu)")
+pytest.importorskip("jax", reason="needs JAX (extra: tpu)")
+import jax  # noqa: E402
 import jax.numpy as jnp  # noqa: E402
 
 from tuner.vllm_plugin.kv_write import Batch, interleave_kv, write_pages, write_tokens  # noqa: E402

@@ -10,11 +10,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 pytest.importorskip("jax", reason="needs JAX (extra: tpu)")
-import jax  # noqa: E402
-import jax.numpy as jnp  # noqa: E402
+import jax
+import jax.numpy as jnp
 
-from tuner.vllm_plugin.kv_write import Batch, interleave_kv, write_pages, write_tokens  # noqa: E402
-from tuner.vllm_plugin.ragged import ragged_attention  # noqa: E402
+from tuner.vllm_plugin.kv_write import Batch, interleave_kv, write_pages, write_tokens
+from tuner.vllm_plugin.ragged import ragged_attention
 
 KV_HEADS, GROUP, DIM = 2, 2, 8
 MAX_REQUESTS, TABLE_WIDTH, BUCKET = 6, 8, 64

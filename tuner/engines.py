@@ -31,6 +31,11 @@ class EngineKeeper:
         self.earlier_starts = 0  # of former runs of the study
 
     @property
+    def all_live(self) -> bool:
+        """Whether arm and budget change inside a running engine; else every configuration needs an engine of its own."""
+        return {"arm", "max_num_batched_tokens"} <= self._launcher.live_fields
+
+    @property
     def total_starts(self) -> int:
         return self.earlier_starts + self.starts
 

@@ -17,7 +17,7 @@ from tuner.conclude import compare_stored, load_evidence, recommend_stored
 from tuner.engines import EngineKeeper
 from tuner.errors import Interrupted
 from tuner.group import GroupRun, Workshop
-from tuner.launchers.base import ARM_DEFAULT, Launcher
+from tuner.launchers.base import ARM_DEFAULT, EngineSettings, Launcher
 from tuner.opening import OpenStudy, open_study
 from tuner.optuna_record import GOAL_ATTRIBUTE
 from tuner.plan import FINALISTS, choose_sampler, plan_search
@@ -209,13 +209,20 @@ class _Search:
 
     def _create(self, configurations: Sequence[Configuration]) -> list[TrialRun]:
         """Trials of one page size, sharing their rounds."""
-        engine = self._setup.group_engine(configurations[0].block_size)
-        first_round = self._shop.book.next_round(engine.block_size)
-        return [self._shop.book.create(configuration, engine, Stage.SEARCH, first_round) for configuration in configurations]
+        first_round = self._shop.book.next_round(configurations[0].block_size)
+        return [self._shop.book.create(item, self._engine(item), Stage.SEARCH, first_round) for item in configurations]
+
+    def _engine(self, configuration: Configuration) -> EngineSettings:
+        """The engine that measures this configuration in the search."""
+        return self._setup.group_engine(configuration.block_size) if self._shop.keeper.all_live else self._setup.cold_engine(configuration)
 
     def _measure(self, runs: Sequence[TrialRun]) -> None:
-        """All of them in one engine."""
-        engine = self._setup.group_engine(runs[0].configuration.block_size)
+        """All of them in one engine; one after the other where the launcher needs an engine for each."""
+        if not self._shop.keeper.all_live and len(runs) > 1:
+            for run in runs:
+                self._measure([run])
+            return
+        engine = self._engine(runs[0].configuration)
         baselines = self._baselines(runs)
         witness = next((run.configuration for run in (*baselines, *runs) if run.configuration.arm == ARM_DEFAULT), None)
         rounds = self._setup.config.rounds
@@ -229,7 +236,9 @@ class _Search:
     def _baselines(self, runs: Iterable[TrialRun]) -> list[TrialRun]:
         """Finished default arms whose other arm is measured only now: they run along, so that the two have rounds in common."""
         configurations = {run.configuration: run for run in runs}
-        found = []
+        found: list[TrialRun] = []
+        if not self._shop.keeper.all_live:
+            return found
         for configuration, run in configurations.items():
             twin = self._shop.book.find(configuration.twin)
             alone = configuration.twin not in configurations and not any(item.valid for item in run.measurements)

@@ -188,6 +188,17 @@ def test_proposals_prefer_the_page_size_whose_engine_runs(bench: Workbench) -> N
     assert len(list(groupby(search, key=lambda item: item.block_size))) <= 6
 
 
+def test_a_launcher_without_live_settings_gets_an_engine_for_each_configuration(bench: Workbench) -> None:
+    """`vllm serve` cannot change its arm or budget; interleaving would restart it for every window."""
+    launcher = FakeLauncher(live_fields=frozenset())
+    outcome = bench.run(launcher, profile="none")
+    assert len(launcher.opened) == 8 + 2
+    assert [len(list(group)) for _, group in groupby(launcher.measured)] == [3] * 10
+    search = [(settings.block_size, settings.max_num_batched_tokens) for settings in launcher.opened[:8]]
+    assert search == [configuration.cell for configuration in prepare_study(config_of()).space.configurations]
+    assert outcome.comparison.answer is not None and outcome.comparison.answer.answer == "on"
+
+
 def test_slos_decide_what_is_recommended(bench: Workbench) -> None:
     """Latency here falls with throughput, so the limit is put the other way: only slow configurations meet it."""
     outcome = bench.run(slos=["ttft_p99_ms>=700"])

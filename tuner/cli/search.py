@@ -76,7 +76,7 @@ _OPTIONS: list[Decorator] = [
     click.option("--trials", type=int, metavar="N", help="Exactly N trials in this run."),
     click.option("--time-budget", metavar="TIME", help="Stop asking after this long, for instance 10m."),
     click.option("--sampler", type=_choice("auto", "tpe", "gp", "nsga2", "random", "grid"), help="auto: the grid where it fits, else tpe."),
-    click.option("--launcher", metavar="NAME", help="local (our engine host) or table (a CSV of measured configurations)."),
+    click.option("--launcher", metavar="NAME", help="local (our engine host), serve (vllm serve) or table (a CSV)."),
     click.option("--table", metavar="FILE", help="The CSV for --launcher table."),
     click.option("--table-noise", type=float, metavar="SIGMA", help="Relative noise added by --launcher table, 0.02 = 2 %."),
     click.option("--engine-python", metavar="PATH", help="The Python that has vLLM.  [default: this one]"),

@@ -11,13 +11,13 @@ from tuner.engine.environment import tpu_present
 from tuner.errors import BadInput
 from tuner.launchers.base import Launcher
 
-LAUNCHERS = ("local", "table")
+LAUNCHERS = ("local", "serve", "table")
 
 
 def check_launcher(config: StudyConfig) -> None:
     """Everything that can be known before a launcher is made; starts no engine. Raises BadInput."""
     if config.launcher not in LAUNCHERS:
-        raise BadInput(f"launcher {config.launcher!r} is unknown; use {' or '.join(LAUNCHERS)}")
+        raise BadInput(f"launcher {config.launcher!r} is unknown; use one of {', '.join(LAUNCHERS)}")
     if config.launcher == "table":
         if config.table is None:
             raise BadInput("launcher table needs a file of measured configurations; add --table FILE.csv")
@@ -38,9 +38,13 @@ def make_launcher(config: StudyConfig) -> Launcher:
 
         noise = Noise("multiplicative", config.table_noise) if config.table_noise else Noise()
         return TableLauncher(Path(str(config.table)).expanduser(), noise=noise, seed=config.seed)
+    logs = Path(config.logdir).expanduser().absolute() / config.study / "engine-logs"
+    if config.launcher == "serve":
+        from tuner.launchers.serve import ServeLauncher
+
+        return ServeLauncher(log_dir=logs, python=config.engine_python, platform=config.platform)
     from tuner.launchers.local import LocalLauncher
 
-    logs = Path(config.logdir).expanduser().absolute() / config.study / "engine-logs"
     return LocalLauncher(log_dir=logs, python=config.engine_python, platform=config.platform)
 
 

@@ -46,7 +46,7 @@ def study_state(terminal: Terminal) -> StudyState:
 
 
 @contextmanager
-def running(terminal: Terminal, *more: str, window_s: float = 0.15) -> Iterator[subprocess.Popen[str]]:
+def running(terminal: Terminal, *more: str, window_s: float = 0.1) -> Iterator[subprocess.Popen[str]]:
     env = {**os.environ, "TUNER_TEST_WINDOW_S": str(window_s), "TUNER_CACHE": str(terminal.folder.parent / "cache")}
     process = start_process(terminal.search_arguments("--study", "s", *more), env, SLOW)
     try:
@@ -77,7 +77,7 @@ def engines_alive(terminal: Terminal) -> list[int]:
     return []
 
 
-@pytest.mark.parametrize("signum", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
+@pytest.mark.parametrize("signum", [signal.SIGTERM, signal.SIGKILL])
 def test_stopped_from_outside_and_resumed(terminal: Terminal, signum: signal.Signals) -> None:
     with running(terminal) as process:
         wait_for_windows(terminal, process, 6)

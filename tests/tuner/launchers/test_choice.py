@@ -18,7 +18,7 @@ from tuner.launchers.choice import check_launcher, make_launcher
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"launcher": "rocket"}, "launcher 'rocket' is unknown; use local or table"),
+        ({"launcher": "rocket"}, "launcher 'rocket' is unknown; use one of local, serve, table"),
         ({"launcher": "table"}, "add --table FILE.csv"),
         ({"table": "x.csv"}, "table x.csv is only for --launcher table"),
         ({"engine_python": "/nowhere/python"}, "engine_python /nowhere/python does not exist"),
@@ -57,10 +57,11 @@ def test_a_table(tmp_path: Path) -> None:
     assert make_launcher(config).name == "table"
 
 
-def test_the_local_launcher_is_made_without_starting_or_writing_anything(tmp_path: Path) -> None:
-    config = config_of(logdir=str(tmp_path / "profiles"), platform="cpu")
+@pytest.mark.parametrize("name", ["local", "serve"])
+def test_a_launcher_is_made_without_starting_or_writing_anything(tmp_path: Path, name: str) -> None:
+    config = config_of(logdir=str(tmp_path / "profiles"), platform="cpu", launcher=name)
     check_launcher(config)
     launcher = make_launcher(config)
-    assert launcher.name == "local"
+    assert launcher.name == name
     launcher.close()
     assert list(tmp_path.iterdir()) == []

@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from storage.records import Json, Study, StudyState
 from tuner.settings import StudySetup
+from tuner.space import Configuration
 
 # Assumed where no earlier study of the model tells better: measured on two CPU cores with the tiny model in November 2026 (an engine start
 # with import, and a window of the demo workload with its share of warm-up). Stated with every estimate made from them.
 ASSUMED_START_S = 15.0
 ASSUMED_WARM_UP_S = 3.0
 ASSUMED_WINDOW_S = 1.5
+LAUNCHERS_WITHOUT_LIVE_SETTINGS = frozenset({"serve"})
 FINALISTS = 2  # the best and its opposite arm; a third only where it ties
 
 
@@ -91,8 +94,7 @@ def plan_search(setup: StudySetup, costs: Costs | None = None) -> SearchPlan:
     sampler = choose_sampler(setup)
     trials = len(space.configurations) if config.trials is None else min(config.trials, len(space.configurations))
     chosen = space.configurations[:trials] if sampler == "grid" else space.configurations
-    sizes = list(dict.fromkeys(item.block_size for item in chosen))[:trials]
-    groups = tuple(ColdGroup(size, space.compiled_max, sum(item.block_size == size for item in chosen)) for size in sizes)
+    groups = _groups(setup, chosen)[:trials]
     finalists = min(FINALISTS, trials)
     starts = len(groups) + finalists
     windows = (trials + finalists) * config.rounds.max
@@ -114,6 +116,14 @@ def plan_search(setup: StudySetup, costs: Costs | None = None) -> SearchPlan:
         baseline=str(space.baseline),
         workload=setup.workload.summary,
     )
+
+
+def _groups(setup: StudySetup, chosen: Sequence[Configuration]) -> tuple[ColdGroup, ...]:
+    """One engine for each page size, or for each configuration where the launcher has no live settings."""
+    if setup.config.launcher in LAUNCHERS_WITHOUT_LIVE_SETTINGS:
+        return tuple(ColdGroup(item.block_size, item.max_num_batched_tokens, 1) for item in chosen)
+    sizes = Counter(item.block_size for item in chosen)
+    return tuple(ColdGroup(size, setup.space.compiled_max, count) for size, count in sizes.items())
 
 
 def costs_from_studies(studies: Sequence[Study], windows: Mapping[int, int], trials: Mapping[int, int]) -> Costs | None:

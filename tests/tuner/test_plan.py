@@ -10,7 +10,10 @@ import pytest
 from storage.records import Study, StudyState
 from tests.tuner.fake_engine import FakeLauncher
 from tests.tuner.workbench import FinishedStudy, Workbench, config_of
-from tuner.plan import Costs, choose_sampler, costs_from_studies, plan_search
+from tuner.launchers.local import LocalLauncher
+from tuner.launchers.serve import ServeLauncher
+from tuner.launchers.table import TableLauncher
+from tuner.plan import LAUNCHERS_WITHOUT_LIVE_SETTINGS, Costs, choose_sampler, costs_from_studies, plan_search
 from tuner.settings import prepare_study
 
 
@@ -34,6 +37,17 @@ def test_a_grid_cut_short_plans_only_the_engines_it_reaches(bench: Workbench) ->
     plan = plan_search(prepare_study(config_of(sampler="grid", trials=4)))
     assert [group.block_size for group in plan.groups] == [32]
     assert (plan.engine_starts, plan.windows) == (outcome.engine_starts, outcome.windows)
+
+
+def test_a_launcher_without_live_settings_starts_an_engine_for_each_configuration() -> None:
+    plan = plan_search(prepare_study(config_of(launcher="serve")))
+    assert plan.engine_starts == 8 + 2 and {group.configurations for group in plan.groups} == {1}
+
+
+def test_the_word_for_it_is_what_the_launchers_say() -> None:
+    launchers = (LocalLauncher, ServeLauncher, TableLauncher)
+    without = {launcher.name for launcher in launchers if not {"arm", "max_num_batched_tokens"} <= launcher.live_fields}
+    assert without == LAUNCHERS_WITHOUT_LIVE_SETTINGS
 
 
 def test_the_estimate_is_the_sum_of_its_costs() -> None:

@@ -1,4 +1,4 @@
-"""Plain text: aligned tables, Markdown tables, and numbers as people read them."""
+"""Plain text: aligned tables, and numbers as people read them."""
 
 from __future__ import annotations
 
@@ -10,11 +10,6 @@ def text_table(headers: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     lines = [list(headers), *(list(row) for row in rows)]
     widths = [max(len(line[column]) for line in lines) for column in range(len(headers))]
     return "\n".join("  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip() for line in lines)
-
-
-def markdown_table(headers: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    lines = [list(headers), ["---"] * len(headers), *(list(row) for row in rows)]
-    return "\n".join("| " + " | ".join(cell.replace("|", "\\|") for cell in line) + " |" for line in lines)
 
 
 def percent(ratio: float | None) -> str:

@@ -60,7 +60,7 @@ def test_a_cache_that_cannot_be_written_names_the_variable(tmp_path: Path, monke
 def test_a_folder_is_described_by_its_config(tmp_path: Path) -> None:
     model = resolve_model(folder_with(tmp_path, LLAMA))
     assert model.path == str(tmp_path.resolve()) and model.load_format == "auto"
-    assert model.features == {
+    expected = {
         "architecture": "LlamaForCausalLM",
         "layers": 4,
         "hidden_size": 64,
@@ -71,6 +71,13 @@ def test_a_folder_is_described_by_its_config(tmp_path: Path) -> None:
         "dtype": "bfloat16",
         "moe": False,
         "experts": 0,
+        "attention": "full",
+        "intermediate_size": None,
+        "expert_intermediate_size": None,
+        "expert_layers": 0,
+        "gated_mlp": False,
+        "tied_embeddings": True,
+        "quantization": None,
     }
 
 

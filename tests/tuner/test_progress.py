@@ -40,6 +40,4 @@ def test_a_run_ends_where_it_was_planned_to(bench: Workbench) -> None:
     assert (progress.done_trials, progress.windows, progress.engine_starts) == (10, 30, 4)
     assert (progress.planned_trials, progress.planned_windows, progress.planned_starts) == (10, 30, 4)
     assert progress.best is not None and progress.best[0] == "page_aligned p32 b256"
-    assert all(
-        now >= before for first, second in pairwise(seen) for before, now in zip(first[:3], second[:3], strict=True)
-    )
+    assert all(now >= before for first, second in pairwise(seen) for before, now in zip(first[:3], second[:3], strict=True))

@@ -1,4 +1,4 @@
-"""Is the machine still the machine it was? Drift of the baseline, disturbed rounds, and warm-up. Pure.
+"""Is the machine still the machine it was? Drift of the baseline, and disturbed rounds. Pure.
 
 None of the rules looks at which arm a value belongs to, and each treats high and low alike, so none can prefer an arm: on the log scale
 a rule sees settings only through their common level in a round.
@@ -115,24 +115,6 @@ def outlier_rounds(values: Mapping[str, Mapping[int, float]]) -> frozenset[int]:
     limit = max(OUTLIER_SPREADS * robust_spread(array), math.log(OUTLIER_RATIO))
     centre = float(np.median(array))
     return frozenset(number for number, level in levels.items() if abs(level - centre) > limit)
-
-
-def warm_up_rounds(values: Mapping[str, Mapping[int, float]]) -> int:
-    """How many leading rounds are not yet at the level of the rest: at most a third of them, none below six rounds.
-
-    The reference is the later half; a leading round is warm-up as long as it and all before it are out by the same limits as
-    outlier_rounds.
-    """
-    levels = list(round_levels(values).values())
-    if len(levels) < 6:
-        return 0
-    settled = np.array(levels[len(levels) // 2 :])
-    limit = max(OUTLIER_SPREADS * robust_spread(settled), math.log(OUTLIER_RATIO))
-    centre = float(np.median(settled))
-    count = 0
-    while count < len(levels) // 3 and abs(levels[count] - centre) > limit:
-        count += 1
-    return count
 
 
 def round_levels(values: Mapping[str, Mapping[int, float]]) -> dict[int, float]:

@@ -79,42 +79,6 @@ def race(
     return Race(leader, tuple(name for name in running if name not in dropped), dropped)
 
 
-def rounds_for_stage(windows_left: int, active: int, stages_left: int, *, at_least: int = 1) -> int:
-    """Rounds for the next of `stages_left` stages: an equal share of the windows left, as in sequential halving (Karnin et al., ICML 2013).
-
-    A window is one measurement of one setting. 0 when not even `at_least` rounds of all active settings fit.
-    """
-    if active < 1 or stages_left < 1 or windows_left < at_least * active:
-        return 0
-    return max(at_least, windows_left // (active * stages_left))
-
-
-def cannot_win(
-    candidate: Sequence[float],
-    leader: Sequence[float],
-    direction: Direction,
-    *,
-    level: float = LEVEL,
-    tie_band: float = TIE_BAND,
-    noise_sd: float | None = None,
-) -> bool:
-    """Whether `candidate` is worse than `leader` by more than the tie band with confidence, without pairs (they ran in different engines).
-
-    Values are positive; best divided by the baseline of their round, which takes drift out. Welch's interval on the logs. `noise_sd`, the
-    standard deviation of the log of one window known from elsewhere, serves as a lower bound and decides where a side has one value only;
-    without it such a side decides nothing. Repeated looks: divide the level by their number.
-    """
-    logs = [[direction.sign * math.log(value) for value in side if math.isfinite(value) and value > 0] for side in (candidate, leader)]
-    if not all(logs) or (noise_sd is None and min(map(len, logs)) < 2):
-        return False
-    variances = [max(sample_of(side).sd ** 2 if len(side) > 1 else 0.0, (noise_sd or 0.0) ** 2) / len(side) for side in logs]
-    total = sum(variances)
-    degrees = [max(1, len(side) - 1) if noise_sd is None else 200 for side in logs]
-    df = max(1, int(total**2 / sum(v**2 / d for v, d in zip(variances, degrees, strict=True)))) if total > 0 else 1
-    difference = math.fsum(logs[0]) / len(logs[0]) - math.fsum(logs[1]) / len(logs[1])
-    return difference + two_sided_critical(level, df) * math.sqrt(total) < math.log(1 - tie_band)
-
-
 def _leader(values: Mapping[str, Series], direction: Direction) -> str | None:
     """Best mean log over the rounds that all share; where none is shared, over each one's own. Equal means: the first name in order."""
     series = {name: {n: v for n, v in rounds.items() if math.isfinite(v) and v > 0} for name, rounds in values.items()}

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tuner.drift import detect_drift, kendall_p, outlier_rounds, round_levels, theil_sen_slope, warm_up_rounds
+from tuner.drift import detect_drift, kendall_p, outlier_rounds, round_levels, theil_sen_slope
 
 
 def series(values: list[float]) -> dict[int, float]:
@@ -112,17 +112,6 @@ def test_an_effect_of_one_arm_is_no_outlier() -> None:
     values = settings_with(3, 1.0)
     faster = {name: {n: v * (1.3 if name in ("s0", "s1", "s2") else 1.0) for n, v in rounds.items()} for name, rounds in values.items()}
     assert outlier_rounds(faster) == frozenset()
-
-
-@pytest.mark.parametrize(("slow", "expected"), [(0, 0), (1, 1), (2, 2), (5, 3)])
-def test_warm_up_counts_leading_rounds_up_to_a_third(slow: int, expected: int) -> None:
-    values = {"a": {n: value * (0.7 if n < slow else 1.0) for n, value in enumerate(noisy(11, 3, 0.003))}}
-    assert warm_up_rounds(values) == expected
-
-
-def test_warm_up_needs_six_rounds() -> None:
-    assert warm_up_rounds({"a": series([10.0, 100.0, 100.0, 100.0, 100.0])}) == 0
-    assert warm_up_rounds({}) == 0
 
 
 def test_round_levels_leave_out_what_has_no_logarithm() -> None:

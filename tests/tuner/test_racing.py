@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tuner.metric_catalog import Direction
-from tuner.racing import cannot_win, race, rounds_for_stage
+from tuner.racing import race
 from tuner.sequential import LookPlan
 
 UP, DOWN = Direction.MAXIMIZE, Direction.MINIMIZE
@@ -87,37 +87,3 @@ def test_neither_the_unit_nor_the_sense_matters(levels: list[float], rounds: int
     inverse = race({name: {n: factor / v for n, v in series.items()} for name, series in data.items()}, DOWN, plan=PLAN)
     assert inverse.leader == plain.leader and inverse.active == plain.active
     assert plain.leader in plain.active
-
-
-@pytest.mark.parametrize(
-    ("windows", "active", "stages", "expected"), [(100, 10, 2, 5), (10, 10, 3, 1), (9, 10, 1, 0), (5, 0, 1, 0), (100, 10, 0, 0)]
-)
-def test_rounds_for_stage(windows: int, active: int, stages: int, expected: int) -> None:
-    assert rounds_for_stage(windows, active, stages) == expected
-
-
-def test_stages_never_spend_more_than_there_is() -> None:
-    left, active, spent = 200, 16, 0
-    for stage in range(4, 0, -1):
-        rounds = rounds_for_stage(left, active, stage)
-        spent += rounds * active
-        left -= rounds * active
-        active = max(1, active // 2)
-    assert 0 < spent <= 200
-
-
-def test_cannot_win_needs_evidence() -> None:
-    leader = [100.0, 101.0, 99.0, 100.5]
-    assert cannot_win([80.0, 81.0, 79.0], leader, UP)
-    assert not cannot_win([99.0, 98.5, 99.5], leader, UP)  # within the tie band
-    assert not cannot_win([120.0, 121.0], leader, UP)
-    assert cannot_win([120.0, 121.0, 119.0], leader, DOWN)
-    assert not cannot_win([80.0], leader, UP) and not cannot_win([], leader, UP)
-    assert cannot_win([80.0], leader, UP, noise_sd=0.02) and not cannot_win([97.0], leader, UP, noise_sd=0.02)
-    assert not cannot_win([80.0, 110.0, 95.0], leader, UP)  # too noisy to say
-
-
-@settings(max_examples=40, deadline=None)
-@given(st.lists(st.floats(10, 100), min_size=2, max_size=6), st.lists(st.floats(10, 100), min_size=2, max_size=6))
-def test_at_most_one_of_two_cannot_win(one: list[float], other: list[float]) -> None:
-    assert not (cannot_win(one, other, UP) and cannot_win(other, one, UP))

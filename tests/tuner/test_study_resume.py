@@ -39,7 +39,7 @@ def all_windows(bench: Workbench) -> list[Measurement]:
     return list(bench.storage.list_measurements(study_id=bench.storage.get_study("s").id))
 
 
-@pytest.mark.parametrize("window", [1, 3, 12, 17, 24, 26])
+@pytest.mark.parametrize("window", [1, 14, 26])
 def test_ctrl_c_keeps_what_was_measured_and_resume_measures_the_rest(bench: Workbench, window: int) -> None:
     """24 windows of the search and 6 of the finalists, whenever it was stopped; each round has each configuration once."""
     launcher = stop_at(window, KeyboardInterrupt)
@@ -162,24 +162,24 @@ def test_resume_needs_a_study(bench: Workbench) -> None:
     assert bench.storage.list_studies() == []
 
 
-@pytest.mark.parametrize(
-    ("changes", "message"),
-    [
-        ({"page_sizes": [16, 64]}, "page_sizes 16,32, not 16,64"),
-        ({"rounds": 4}, "rounds"),
-        ({"seed": 1}, "seed 0, not 1"),
-        ({"objective": "ttft_p99_ms"}, "objective throughput, not ttft_p99_ms"),
-        ({"max_num_seqs": 4}, "max_num_seqs"),
-        ({"workload": "synthetic:input=8,output=8,requests=4"}, "workload"),
-        ({"engine_args": {"gpu_memory_utilization": 0.5}}, "engine_args"),
-    ],
-)
-def test_resume_with_another_setting_names_it(bench: Workbench, changes: dict[str, Any], message: str) -> None:
+CHANGED: list[tuple[dict[str, Any], str]] = [
+    ({"page_sizes": [16, 64]}, "page_sizes 16,32, not 16,64"),
+    ({"rounds": 4}, "rounds"),
+    ({"seed": 1}, "seed 0, not 1"),
+    ({"objective": "ttft_p99_ms"}, "objective throughput, not ttft_p99_ms"),
+    ({"max_num_seqs": 4}, "max_num_seqs"),
+    ({"workload": "synthetic:input=8,output=8,requests=4"}, "workload"),
+    ({"engine_args": {"gpu_memory_utilization": 0.5}}, "engine_args"),
+]
+
+
+def test_resume_with_another_setting_names_it(bench: Workbench) -> None:
     with pytest.raises(Interrupted):
         bench.run(stop_at(1, KeyboardInterrupt))
-    with pytest.raises(BadInput, match="begun with") as caught:
-        bench.run(resume=True, **changes)
-    assert message in str(caught.value) and "\n" not in str(caught.value)
+    for changes, message in CHANGED:
+        with pytest.raises(BadInput, match="begun with") as caught:
+            bench.run(resume=True, **changes)
+        assert message in str(caught.value) and "\n" not in str(caught.value)
 
 
 def test_a_workload_file_that_changed_is_noticed(bench: Workbench) -> None:

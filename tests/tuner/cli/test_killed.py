@@ -13,7 +13,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 import psutil
-import pytest
 
 from storage.base import StorageFault
 from storage.records import Measurement, StudyState
@@ -77,21 +76,8 @@ def engines_alive(terminal: Terminal) -> list[int]:
     return []
 
 
-@pytest.mark.parametrize("signum", [signal.SIGTERM, signal.SIGKILL])
-def test_stopped_from_outside_and_resumed(terminal: Terminal, signum: signal.Signals) -> None:
-    with running(terminal) as process:
-        wait_for_windows(terminal, process, 6)
-        process.send_signal(signum)
-        out, err = process.communicate(timeout=60)
-    assert engines_alive(terminal) == []
-    before = windows_of(terminal)
-    assert 6 <= len(before) < 24
-    if signum is signal.SIGKILL:
-        assert process.returncode == -signal.SIGKILL and study_state(terminal) is StudyState.RUNNING
-    else:
-        assert process.returncode == 130 and out == "" and "Traceback" not in err
-        assert err.splitlines()[-1].startswith("interrupted: study 's' keeps what was measured; run the same command with --resume")
-        assert study_state(terminal) is StudyState.INTERRUPTED
+def resume_and_check(terminal: Terminal, before: list[Measurement]) -> None:
+    """Exactly the missing windows run; what was there stays as it was."""
     with running(terminal, "--resume", "--json", window_s=0) as process:
         out, err = process.communicate(timeout=60)
     assert process.returncode == 0, err
@@ -103,24 +89,31 @@ def test_stopped_from_outside_and_resumed(terminal: Terminal, signum: signal.Sig
     assert engines_alive(terminal) == []
 
 
-def test_a_second_process_is_refused_while_the_first_runs(terminal: Terminal) -> None:
-    with running(terminal) as first:
-        wait_for_windows(terminal, first, 1)
+def test_killed_and_resumed(terminal: Terminal) -> None:
+    with running(terminal) as process:
+        wait_for_windows(terminal, process, 6)
+        process.kill()
+        process.communicate(timeout=60)
+    assert engines_alive(terminal) == []
+    before = windows_of(terminal)
+    assert 6 <= len(before) < 24 and study_state(terminal) is StudyState.RUNNING
+    resume_and_check(terminal, before)
+
+
+def test_stopped_by_signals_while_a_second_process_is_refused(terminal: Terminal) -> None:
+    """Two signals are as good as one: the second must not disturb the closing of the engine."""
+    with running(terminal, window_s=0.3) as process:
+        wait_for_windows(terminal, process, 1)
         with running(terminal, "--resume", window_s=0) as second:
             out, err = second.communicate(timeout=60)
         assert second.returncode == 2 and out == ""
-        assert err.startswith(f"error: study 's' is being run by process {first.pid} on ") and err.count("\n") == 1
-        assert first.poll() is None, "the first goes on"
-        first.send_signal(signal.SIGINT)
-        first.communicate(timeout=60)
-    assert first.returncode == 130
-
-
-def test_two_signals_are_as_good_as_one(terminal: Terminal) -> None:
-    with running(terminal) as process:
-        wait_for_windows(terminal, process, 1)
-        process.send_signal(signal.SIGINT)
+        assert err.startswith(f"error: study 's' is being run by process {process.pid} on ") and err.count("\n") == 1
+        assert process.poll() is None, "the first goes on"
         process.send_signal(signal.SIGTERM)
-        _, err = process.communicate(timeout=60)
-    assert process.returncode == 130 and "Traceback" not in err
+        process.send_signal(signal.SIGINT)
+        out, err = process.communicate(timeout=60)
+    assert process.returncode == 130 and out == "" and "Traceback" not in err
+    assert err.splitlines()[-1].startswith("interrupted: study 's' keeps what was measured; run the same command with --resume")
+    assert study_state(terminal) is StudyState.INTERRUPTED
     assert engines_alive(terminal) == []
+    resume_and_check(terminal, windows_of(terminal))

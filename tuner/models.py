@@ -41,6 +41,7 @@ TINY_QWEN3_CONFIG: Mapping[str, Any] = {
 
 _HUB_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*/[A-Za-z0-9][A-Za-z0-9._-]*")
 _EXPERT_KEYS = ("num_experts", "num_local_experts", "n_routed_experts")
+_GATED_ACTIVATIONS = ("silu", "swish")  # of the others some are gated and some are not
 _MULTIMODAL_KEYS = ("vision_config", "audio_config", "image_token_id", "image_token_index")
 
 
@@ -149,10 +150,36 @@ def _described(
         "dtype": str(text.get("dtype") or text.get("torch_dtype") or config.get("dtype") or config.get("torch_dtype") or "auto"),
         "moe": experts > 1,
         "experts": experts,
+        **_memory_features(text, config, experts),
     }
     max_position = _number(text, config, ("max_position_embeddings", "n_positions", "max_seq_len", "seq_length"), name)
     multimodal = any(config.get(key) is not None for key in _MULTIMODAL_KEYS)
     return ResolvedModel(name, path, load_format, vocab_size, max_position, features, multimodal, files or {})
+
+
+def _memory_features(text: Mapping[str, Any], config: Mapping[str, Any], experts: int) -> dict[str, Any]:
+    """What tuner.model_memory counts with. `attention` is "full", "sliding", "mla" (latent) or "hybrid" (state-space layers)."""
+    layers = range(int(text.get("num_hidden_layers") or text.get("n_layer") or 0))
+    kinds = set(text.get("layer_types") or ["full_attention"])
+    if text.get("kv_lora_rank"):
+        attention = "mla"
+    elif not kinds <= {"full_attention", "sliding_attention"} or any(key.startswith(("mamba", "ssm", "linear_")) for key in text):
+        attention = "hybrid"
+    else:
+        sliding = "sliding_attention" in kinds or (text.get("sliding_window") and text.get("use_sliding_window", True))
+        attention = "sliding" if sliding else "full"
+    dense, step = set(text.get("mlp_only_layers") or ()), int(text.get("decoder_sparse_step") or 1)
+    first = int(text.get("first_k_dense_replace") or 0)
+    quantization = text.get("quantization_config") or config.get("quantization_config")
+    return {
+        "attention": attention,
+        "intermediate_size": text.get("intermediate_size"),
+        "expert_intermediate_size": text.get("moe_intermediate_size"),
+        "expert_layers": sum(i not in dense and (i + 1) % step == 0 and i >= first for i in layers) if experts else 0,
+        "gated_mlp": text.get("hidden_act") in _GATED_ACTIVATIONS,
+        "tied_embeddings": bool(text.get("tie_word_embeddings", config.get("tie_word_embeddings", True))),
+        "quantization": quantization.get("quant_method", "unknown") if isinstance(quantization, dict) else None,
+    }
 
 
 def _number(text: Mapping[str, Any], config: Mapping[str, Any], keys: tuple[str, ...], name: str) -> int:

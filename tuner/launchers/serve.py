@@ -32,7 +32,7 @@ from tuner.launchers.base import (
 from tuner.launchers.bench_client import BenchClient, BenchRun
 from tuner.launchers.bench_result import read_bench_result, summary_of
 from tuner.launchers.vllm_server import VllmServer, start_failure
-from tuner.vllm_args import vllm_config, vllm_flags
+from tuner.vllm_args import vllm_config, vllm_environment, vllm_flags
 
 DESCRIBE_TIMEOUT_S = 120.0
 MAX_WARM_UPS = 4  # a window under HTTP is not the same twice: another one may need a shape that the last did not
@@ -69,15 +69,16 @@ class ServeLauncher:
         return session
 
     def house(self, settings: EngineSettings) -> _House:
-        """The command host for these settings and its benchmark client; a host that died is replaced."""
+        """The command host for these settings and its benchmark client; one that died or has another environment is replaced."""
         offline = Path(settings.model_path).is_dir()
-        if self._house is not None and (not self._house.host.alive or self._house.offline != offline):
+        recommended = vllm_environment(_trial(settings, LiveSettings(ARM_DEFAULT, settings.max_num_batched_tokens)), self.platform)
+        if self._house is not None and not (self._house.host.alive and (self._house.offline, self._house.env) == (offline, recommended)):
             self.close()
         if self._house is None:
-            env = engine_environment(self.platform, offline)
+            env = engine_environment(self.platform, offline) | recommended | SERVER_ENVIRONMENT
             del env["VLLM_ENABLE_V1_MULTIPROCESSING"]  # the engine core in its own process, as a deployment has it
-            host = CommandHost(self._python, env | SERVER_ENVIRONMENT, self._log_dir)
-            self._house = _House(host, BenchClient(host, self._log_dir), offline)
+            host = CommandHost(self._python, env, self._log_dir)
+            self._house = _House(host, BenchClient(host, self._log_dir), offline, recommended)
         return self._house
 
     def start_server(self, settings: EngineSettings, flags: Sequence[str], timeout_s: float) -> VllmServer:
@@ -122,6 +123,7 @@ class _House:
     host: CommandHost
     bench: BenchClient
     offline: bool
+    env: dict[str, str]  # what the flags need, as recommended
 
 
 class ServeSession:
@@ -148,6 +150,11 @@ class ServeSession:
     def restarts(self) -> int:
         """Server starts beyond the first."""
         return max(0, self._starts - 1)
+
+    @property
+    def alive(self) -> bool:
+        """False once the session was closed or its server was lost."""
+        return self._ended is None
 
     @property
     def pid(self) -> int | None:
@@ -265,7 +272,7 @@ class ServeSession:
         if self._ended is not None:
             raise self._ended
         short = replace(plan, requests=plan.requests[:PROFILED_REQUESTS], content_hash=f"{plan.content_hash}-{PROFILED_REQUESTS}")
-        scratch = logdir / ".partial" / session  # a capture that fails half-way must not show up in TensorBoard
+        scratch = logdir / ".partial"  # a capture that fails half-way must not show up in TensorBoard
         self._drop()
         try:
             config = {"profiler": "torch", "torch_profiler_dir": str(scratch.resolve())}
@@ -302,10 +309,14 @@ class ServeSession:
 
 def serve_flags(settings: EngineSettings, live: LiveSettings, platform: str) -> list[str]:
     """Flags of `vllm serve MODEL` for these settings: made by the very function that makes the recommended ones."""
+    return vllm_flags(vllm_config(_trial(settings, live), platform))
+
+
+def _trial(settings: EngineSettings, live: LiveSettings) -> Trial:
     requested: dict[str, Any] = asdict(settings)
     if live.max_num_seqs is not None:
         requested["max_num_seqs"] = live.max_num_seqs
-    trial = Trial(
+    return Trial(
         study_id=0,
         number=0,
         arm=live.arm,
@@ -314,7 +325,6 @@ def serve_flags(settings: EngineSettings, live: LiveSettings, platform: str) -> 
         requested=requested,
         workload_hash="",
     )
-    return vllm_flags(vllm_config(trial, platform))
 
 
 def _server_metrics(before: dict[str, float], after: dict[str, float], plan: LoadPlan) -> dict[str, float]:

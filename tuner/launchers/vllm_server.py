@@ -9,6 +9,7 @@ import socket
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 
 from tuner.engine.client import log_excerpt
@@ -152,8 +153,7 @@ class Cause:
 def root_cause(log: str) -> Cause | None:
     """The exception (or usage error) that ended a vLLM command, out of its log; None where it says nothing."""
     causes: list[Cause] = []
-    lines = log.splitlines()
-    for line, following in zip(lines, [*lines[1:], ""], strict=True):
+    for line, following in pairwise([*log.splitlines(), ""]):
         if _CONSEQUENCE in line:
             break
         if usage := _USAGE.search(line):

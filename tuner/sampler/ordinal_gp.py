@@ -1,0 +1,154 @@
+"""Our sampler for Optuna: Bayesian optimisation over a finite grid that never asks for the same configuration twice."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any, override
+
+import numpy as np
+from optuna import Study
+from optuna.distributions import BaseDistribution
+from optuna.samplers import BaseSampler, RandomSampler, TPESampler
+from optuna.study import StudyDirection
+from optuna.trial import FrozenTrial, TrialState
+
+from tuner.errors import BadInput
+from tuner.sampler.grid import Array, CandidateGrid, Mask
+from tuner.sampler.search import GridSearch, History, Results
+
+Params = dict[str, Any]
+_FIXED = "fixed_params"  # where Optuna's enqueue_trial keeps what it fixes
+
+
+class OrdinalGpSampler(BaseSampler):
+    """One objective. A Gaussian process over ranks of levels, expected improvement over every configuration not tried yet.
+
+    Tried is what any trial of the study has, whatever became of it: failures teach where not to go, running trials are taken to turn out
+    as expected, trials that break constraints rank below all others. Of an enqueued trial that fixes some parameters the others are
+    chosen to fit. Once everything was tried, a choice is random. All randomness comes from `seed` and the trial's number, all knowledge
+    from the study's trials: a resumed study goes on as if it had never stopped. Threads may share a sampler.
+    """
+
+    def __init__(
+        self,
+        distributions: Mapping[str, BaseDistribution],
+        *,
+        seed: int = 0,
+        contains: Callable[[Params], bool] | None = None,
+        n_startup_trials: int | None = None,
+        cost_s: Callable[[Params], float] | None = None,
+        earlier: Sequence[Iterable[FrozenTrial]] = (),
+    ) -> None:
+        """`contains`: which configurations can run. `n_startup_trials`: random ones before anything is learned, default parameters + 2.
+
+        `cost_s`: what measuring a configuration would cost now, in seconds above 0, for improvement per second (Snoek et al., 2012); it is
+        called at every choice, so that it may know which engine runs. `earlier`: trials of earlier studies of the same thing and the same
+        direction; each study is ranked within itself, and how much noisier its results are is learned. Raises BadInput.
+        """
+        self._distributions = dict(distributions)
+        grid = CandidateGrid(self._distributions, contains, seed)
+        startup = len(grid.axes) + 2 if n_startup_trials is None else n_startup_trials
+        if startup < 1:
+            raise BadInput(f"n_startup_trials is {startup}; at least 1 measurement comes before anything can be learned")
+        self._grid = grid
+        self._seed = seed
+        self._search = GridSearch(grid, seed, startup)
+        self._cost_s = cost_s
+        self._earlier = tuple(tuple(trials) for trials in earlier)
+        self._independent = RandomSampler(seed=seed)
+        self._lock = threading.Lock()
+
+    @override
+    def infer_relative_search_space(self, study: Study, trial: FrozenTrial) -> dict[str, BaseDistribution]:
+        """Ours, known from the start. Raises BadInput for a study of several objectives."""
+        if len(study.directions) > 1:
+            raise BadInput(f"this sampler takes one objective, the study has {len(study.directions)}; use --sampler tpe or nsga2")
+        return self._distributions
+
+    @override
+    def sample_relative(self, study: Study, trial: FrozenTrial, search_space: dict[str, BaseDistribution]) -> Params:
+        fixed = trial.system_attrs.get(_FIXED, {})
+        if all(axis.name in fixed for axis in self._grid.axes):
+            return {}
+        trials = [other for other in study.get_trials(deepcopy=False) if other.number != trial.number]
+        sign = 1.0 if study.direction is StudyDirection.MAXIMIZE else -1.0
+        history = self._history(trials, sign)
+        rng = np.random.default_rng([self._seed, trial.number])
+        with self._lock:
+            chosen = self._search.choose(history, self._open_to(trials, fixed), rng, self._log_cost if self._cost_s else None)
+        return self._grid.params(chosen)
+
+    @override
+    def sample_independent(self, study: Study, trial: FrozenTrial, param_name: str, param_distribution: BaseDistribution) -> Any:
+        """Parameters that are not in our search space: at random."""
+        return self._independent.sample_independent(study, trial, param_name, param_distribution)
+
+    def _open_to(self, trials: Iterable[FrozenTrial], fixed: Params) -> Mask:
+        """[candidates]: not tried and with the fixed values; the nearest thing to it that is not empty."""
+        tried = np.zeros(len(self._grid), dtype=bool)
+        for trial in trials:
+            candidate = self._grid.find({**trial.system_attrs.get(_FIXED, {}), **trial.params})
+            if candidate is not None:
+                tried[candidate] = True
+        fits = self._grid.matching(fixed)
+        everything = np.ones(len(self._grid), dtype=bool)
+        return next(mask for mask in (fits & ~tried, fits, ~tried, everything) if mask.any())
+
+    def _history(self, trials: Iterable[FrozenTrial], sign: float) -> History:
+        known = list(trials)
+        failed, pending = [], []
+        for trial in known:
+            candidate = self._grid.find(trial.params)
+            if candidate is None:
+                continue
+            if not trial.state.is_finished():
+                pending.append(candidate)
+            elif _value(trial) is None:
+                failed.append(candidate)
+        earlier = (self._results(study, sign) for study in self._earlier)
+        return History(
+            self._results(known, sign),
+            np.array(failed, dtype=np.intp),
+            np.array(pending, dtype=np.intp),
+            tuple(results for results in earlier if len(results.candidates)),
+        )
+
+    def _results(self, trials: Iterable[FrozenTrial], sign: float) -> Results:
+        rows = []
+        for trial in trials:
+            candidate, value = self._grid.find(trial.params), _value(trial)
+            if candidate is not None and value is not None:
+                rows.append((candidate, sign * value, sum(max(0.0, broken) for broken in trial.constraints.values())))
+        columns = np.array(rows, dtype=float).reshape(-1, 3).T
+        return Results(columns[0].astype(np.intp), columns[1], columns[2])
+
+    def _log_cost(self) -> Array:
+        assert self._cost_s is not None
+        costs = np.array([self._cost_s(self._grid.params(candidate)) for candidate in range(len(self._grid))])
+        if not (costs > 0).all():
+            raise BadInput(f"cost_s gave {costs.min():g} s; a measurement costs more than 0 seconds")
+        logarithm: Array = np.log(costs)
+        return logarithm
+
+
+def auto_sampler(
+    distributions: Mapping[str, BaseDistribution],
+    objectives: int,
+    seed: int,
+    contains: Callable[[Params], bool] | None = None,
+    earlier: Sequence[Iterable[FrozenTrial]] = (),
+) -> BaseSampler:
+    """What `--sampler auto` takes where the grid is too large to run: ours for one objective, Optuna's TPE for several."""
+    if objectives > 1:
+        return TPESampler(seed=seed)
+    return OrdinalGpSampler(distributions, seed=seed, contains=contains, earlier=earlier)
+
+
+def _value(trial: FrozenTrial) -> float | None:
+    """The result of a finished trial; of a pruned one its last intermediate value, as Optuna's TPE has it. None: there is none."""
+    if trial.state is TrialState.COMPLETE:
+        return trial.value
+    if trial.state is TrialState.PRUNED and trial.last_step is not None:
+        return trial.intermediate_values[trial.last_step]
+    return None

@@ -1,0 +1,104 @@
+"""Which candidate to measure next, from what is known. A pure function of its arguments: the same history, the same choice."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from tuner.sampler.acquisition import log_expected_improvement, log_success
+from tuner.sampler.grid import Array, CandidateGrid, Indices, Mask
+from tuner.sampler.kernel import fit
+from tuner.sampler.posterior import Posterior
+from tuner.sampler.scores import normal_scores
+
+_REFIT = 1.15  # hyperparameters are learned anew whenever there are so many times more results
+_FIT_LIMIT = 200  # from at most so many of them, drawn at random: the cost grows with the cube
+
+
+@dataclass(frozen=True)
+class Results:
+    """`candidates` [n] of one study in the order of its trials, `values` [n] (higher is better), `violations` [n] (0: none)."""
+
+    candidates: Indices
+    values: Array
+    violations: Array
+
+    def scores(self) -> Array:
+        return normal_scores(self.values, self.violations) if len(self.values) else np.zeros(0)
+
+    def first(self, count: int) -> Results:
+        return Results(self.candidates[:count], self.values[:count], self.violations[:count])
+
+
+@dataclass(frozen=True)
+class History:
+    """`earlier`: results of earlier studies, scored each within its own study. `failed`, `pending`: candidates without a result."""
+
+    own: Results
+    failed: Indices
+    pending: Indices
+    earlier: tuple[Results, ...] = ()
+
+
+@dataclass
+class GridSearch:
+    """`startup`: random measurements before anything is learned, at least 2; earlier studies' results count towards it."""
+
+    grid: CandidateGrid
+    seed: int
+    startup: int
+    _posterior: Posterior | None = field(default=None, init=False)
+    _fitted_on: int = field(default=0, init=False)
+
+    def choose(self, history: History, open_to: Mask, rng: np.random.Generator, log_cost: Callable[[], Array] | None = None) -> int:
+        """One of `open_to` [candidates], of which at least one must be true. `log_cost` [candidates]: log seconds of a measurement."""
+        known = len(history.own.candidates) + sum(len(results.candidates) for results in history.earlier)
+        if known + len(history.pending) < self.startup or known < 2:
+            return int(rng.choice(np.flatnonzero(open_to)))
+        posterior = self._updated(history)
+        observed, own = posterior.observed, history.own
+        belief = posterior.belief(np.concatenate([results.scores() for results in (*history.earlier, own)]), history.pending)
+        incumbents = own.candidates if len(own.candidates) else observed
+        gain = log_expected_improvement(belief, float(belief.mean[incumbents].max()))
+        if len(history.failed):
+            gain = gain + log_success(posterior.alike(history.failed), posterior.alike(observed))
+        if log_cost is not None:
+            gain = gain - log_cost()
+        options = np.flatnonzero(open_to)
+        top = options[gain[options] >= gain[options].max() - 1e-9]
+        return int(rng.choice(top))
+
+    def _updated(self, history: History) -> Posterior:
+        """The posterior of all results. When to learn anew depends on their number only, so that a resumed search goes on alike."""
+        fit_on = _last_step(len(history.own.candidates), self.startup)
+        earlier = np.concatenate([results.candidates for results in history.earlier] + [np.zeros(0, dtype=np.intp)])
+        observed = np.concatenate([earlier, history.own.candidates])
+        kept = self._posterior
+        if kept is None or self._fitted_on != fit_on or not np.array_equal(kept.observed, observed[: len(kept.observed)]):
+            kept = self._posterior = self._fitted(history.own.first(fit_on), history.earlier)
+            self._fitted_on = fit_on
+        for candidate in observed[len(kept.observed) :]:
+            kept.observe(int(candidate))
+        return kept
+
+    def _fitted(self, own: Results, earlier: tuple[Results, ...]) -> Posterior:
+        parts = [*earlier, own]
+        observed = np.concatenate([results.candidates for results in parts])
+        scores = np.concatenate([results.scores() for results in parts])
+        marks = np.ones(len(observed))
+        marks[len(observed) - len(own.candidates) :] = 0.0
+        chosen = np.arange(len(observed))
+        if len(chosen) > _FIT_LIMIT:
+            chosen = np.sort(np.random.default_rng([self.seed, len(chosen)]).choice(chosen, _FIT_LIMIT, replace=False))
+        hyper = fit(self.grid.axes, self.grid.levels[observed[chosen]], scores[chosen], marks[chosen])
+        return Posterior(self.grid, hyper, observed, marks)
+
+
+def _last_step(count: int, startup: int) -> int:
+    """The greatest number up to `count` in the series startup, startup x 1.15, ... at which hyperparameters are learned."""
+    step = min(count, max(startup, 2))
+    while (following := max(step + 1, int(step * _REFIT))) <= count:
+        step = following
+    return step

@@ -298,12 +298,17 @@ class _Confirmation:
         known = self._shop.book.find(configuration, Stage.CONFIRM)
         if known is not None:
             return known
-        return self._shop.book.create(configuration, self._shop.setup.cold_engine(configuration), Stage.CONFIRM, 0)
+        return self._shop.book.create(configuration, self._engine_of(trial), Stage.CONFIRM, 0)
+
+    def _engine_of(self, trial: Trial) -> EngineSettings:
+        """Cold settings of a finalist. The KV write forms that the search's engine measured stay: a new measurement might choose others."""
+        cold = self._shop.setup.cold_engine(Configuration(trial.block_size, trial.max_num_batched_tokens, trial.arm))
+        return cold.with_changes(kv_write=trial.effective.get("kv_write") or cold.kv_write)
 
     def _confirm(self, finalist: Finalist, run: TrialRun) -> None:
         setup = self._shop.setup
         self._shop.keeper.drop()  # cold, also where the search's last engine has the same settings
         policy = FixedRounds(setup.config.rounds.max)
-        GroupRun(self._shop, setup.cold_engine(run.configuration), [run], policy, stage=Stage.CONFIRM).execute()
+        GroupRun(self._shop, self._engine_of(finalist.trial), [run], policy, stage=Stage.CONFIRM).execute()
         if setup.config.profile != "none" and finalist.role != "runner_up" and run.trial.state is TrialState.COMPLETE:
             capture_profile(self._shop, run)

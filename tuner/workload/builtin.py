@@ -20,7 +20,7 @@ BUILTIN: dict[str, dict[str, Any]] = {
             "kind": "synthetic",
             "input": _uniform(33, 280),
             "output": _uniform(8, 24),
-            "num_prompts": 20,
+            "num_prompts": 14,
             "prefix_share": 0.25,
             "prefix_groups": 2,
         },

@@ -79,6 +79,7 @@ def test_a_folder_is_described_by_its_config(tmp_path: Path) -> None:
         "tied_embeddings": True,
         "quantization": None,
     }
+    assert {key: model.features.get(key) for key in expected} == expected
 
 
 def test_a_mixture_of_experts_and_a_multimodal_model_are_seen(tmp_path: Path) -> None:

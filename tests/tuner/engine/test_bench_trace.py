@@ -28,8 +28,8 @@ def test_every_token_has_a_hash_id_that_draws_it(tokens: set[int]) -> None:
 
 
 def test_a_token_that_is_never_drawn_is_an_error_and_no_endless_search(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(random, "Random", lambda seed: random._inst)  # type: ignore[attr-defined]
-    monkeypatch.setattr(random._inst, "choices", lambda population, k: [population[0]])  # type: ignore[attr-defined]
+    monkeypatch.setattr(random, "Random", lambda seed: random._inst)
+    monkeypatch.setattr(random._inst, "choices", lambda population, k: [population[0]])
     with pytest.raises(RuntimeError, match="no trace entry draws token 9"):
         bench_trace.hash_ids([3, 9])
 

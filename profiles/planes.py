@@ -15,6 +15,7 @@ from profiles.columns import EventColumns, EventDecoder, Keep
 from profiles.wire import BYTES, VARINT, ByteSource, Field, Malformed, fields, signed
 
 StatValue = int | float | str | bytes
+_MOST_PLANES, _MOST_ENTRIES = 10_000, 1_000_000  # of a file, of a plane: real ones have hundreds and some ten thousand
 
 
 @dataclass(frozen=True)
@@ -107,6 +108,8 @@ def contents(source: ByteSource) -> Contents:
     found = Contents([], [], [])
     for item in fields(source, 0, source.size):
         if item.number == schema.XSPACE_PLANES and item.wire_type == BYTES:
+            if len(found.planes) >= _MOST_PLANES:
+                raise Malformed(f"more than {_MOST_PLANES} planes")
             found.planes.append(_plane(source, item))
         elif item.number == schema.XSPACE_ERRORS and item.wire_type == BYTES:
             found.errors.append(_text(source, item))
@@ -136,7 +139,9 @@ def _plane(source: ByteSource, outer: Field) -> Plane:
         schema.XPLANE_STAT_METADATA: plane.stat_metadata,
         schema.XPLANE_STATS: plane.own_stats,
     }
-    for item in fields(source, outer.start, outer.end):
+    for count, item in enumerate(fields(source, outer.start, outer.end)):
+        if count >= _MOST_ENTRIES:
+            raise Malformed(f"more than {_MOST_ENTRIES} entries in one plane")
         if item.wire_type != BYTES:
             continue
         if item.number == schema.XPLANE_NAME:

@@ -62,7 +62,7 @@ def _read(path: Path, source: ByteSource) -> Capture:
         host, on_host = host_events.read(host_plane, table, want_ops=not cores)
     devices += on_host
     if not devices:
-        planes = ", ".join(plane.name for plane in found.planes[:8]) or "none"
+        planes = ", ".join(plane.name[:40] for plane in found.planes[:8]) or "none"
         raise ProfileError(
             f"{path}: no XLA ops among its planes ({planes}); capture while the engine runs, with host_tracer_level >= 1 on CPU"
         )

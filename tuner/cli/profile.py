@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
 _PHASES = ("all", "prefill", "decode", "mixed")
 _SHOWN = 15
+_LABEL = 56
 
 svg_option = click.option("--svg", type=click.Path(path_type=Path, dir_okay=False), metavar="FILE", help="Write the picture, too.")
 source_argument = click.Path(path_type=Path)
@@ -140,13 +141,13 @@ def _print_diff(found: ProfileDiff) -> None:
     print(f"phase {found.phase}: {found.baseline_steps} against {found.candidate_steps} steps")
     for caveat in found.caveats:
         print(f"  not like with like: {caveat}")
-    print(f"  {'':<44}{'baseline':>11}{'candidate':>11}{'difference':>12}  95 % interval")
+    print(f"  {'':<{_LABEL}}{'baseline':>11}{'candidate':>11}{'difference':>12}  95 % interval")
     _print_rows([("step", step)])
     _print_rows([(row.category, row) for row in found.categories if row.baseline_ms or row.candidate_ms])
     changed = [row for row in found.scopes if row.changed][:_SHOWN]
     if changed:
         print("  scopes that changed:")
-        _print_rows([(f"{row.category}  {row.scope}", row) for row in changed])
+        _print_rows([(f"{row.scope} ({row.category})", row) for row in changed])
     print(
         f"  of {explained.profiled_ms:+.3f} ms a step: named categories {explained.named_ms:+.3f}, gaps {explained.gaps_ms:+.3f}, "
         f"unattributed {explained.unattributed_ms:+.3f}"
@@ -161,4 +162,4 @@ def _print_rows(rows: Sequence[tuple[str, Row]]) -> None:
     for label, row in rows:
         mark = "*" if row.changed else " "
         numbers = f"{row.baseline_ms:>11.3f}{row.candidate_ms:>11.3f}{row.difference_ms:>+12.3f}  [{row.low_ms:+.3f}, {row.high_ms:+.3f}]"
-        print(f"{mark} {label[-44:]:<44}{numbers}")
+        print(f"{mark} {label[-_LABEL:]:<{_LABEL}}{numbers}")

@@ -54,7 +54,7 @@ def run_main(module: str, argv: list[str]) -> int:
     except SystemExit as end:
         if end.code is None or isinstance(end.code, int):
             return end.code or 0
-        print(end.code, file=sys.stderr)  # noqa: T201 - what the interpreter does with a message
+        sys.stderr.write(f"{end.code}\n")  # what the interpreter does with a message
         return 1
     return 0
 
@@ -109,6 +109,7 @@ def answer(listener: socket.socket, request: dict[str, Any], groups: set[int], e
     if request["op"] == "run":
         pid = fork_command(listener, params["module"], params["argv"], params["log_path"])
         groups.add(pid)
+        exits.pop(pid, None)  # of an earlier command with the same process id
         return {"result": {"pid": pid}}
     if request["op"] == "status":
         reap(exits)

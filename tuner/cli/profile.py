@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 _PHASES = ("all", "prefill", "decode", "mixed")
 _SHOWN = 15
-_LABEL = 56
+_LABEL = 68
 
 svg_option = click.option("--svg", type=click.Path(path_type=Path, dir_okay=False), metavar="FILE", help="Write the picture, too.")
 source_argument = click.Path(path_type=Path)

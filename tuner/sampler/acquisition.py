@@ -21,18 +21,11 @@ def log_expected_improvement(belief: Belief, best: float) -> Array:
     z = (belief.mean - best) / belief.deviation
     near = np.maximum(z, _FAR_BELOW)
     density = np.exp(-(near**2) / 2) / math.sqrt(2 * math.pi)
-    share = np.array([0.5 * math.erfc(-value / math.sqrt(2)) for value in near.tolist()])
     far = np.minimum(z, _FAR_BELOW)
     asymptotic = -(far**2) / 2 - 0.5 * math.log(2 * math.pi) - 2 * np.log(-far)
-    gain: Array = np.log(belief.deviation) + np.where(z > _FAR_BELOW, np.log(density + near * share), asymptotic)
+    gain: Array = np.log(belief.deviation) + np.where(z > _FAR_BELOW, np.log(density + near * _cumulative(near)), asymptotic)
     return gain
 
 
-def log_success(alike_failed: Array, alike_worked: Array) -> Array:
-    """[candidates]: log of the chance to run at all; every result counts as far as it is alike, after one success taken for granted.
-
-    `alike_failed` [failed x candidates], `alike_worked` [worked x candidates]: correlations.
-    """
-    failed, worked = alike_failed.sum(axis=0), alike_worked.sum(axis=0)
-    chance: Array = np.log((worked + 1) / (worked + failed + 1))
-    return chance
+def _cumulative(z: Array) -> Array:
+    return np.array([0.5 * math.erfc(-value / math.sqrt(2)) for value in z.tolist()])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import threading
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, override
@@ -24,8 +25,8 @@ _FIXED = "fixed_params"  # where Optuna's enqueue_trial keeps what it fixes
 class OrdinalGpSampler(BaseSampler):
     """One objective. A Gaussian process over ranks of levels, expected improvement over every configuration not tried yet.
 
-    Tried is what any trial of the study has, whatever became of it: failures teach where not to go, running trials are taken to turn out
-    as expected, trials that break constraints rank below all others. Of an enqueued trial that fixes some parameters the others are
+    Tried is what any trial of the study has, whatever became of it. Trials that break constraints rank below all others, failed ones below
+    those, running ones are taken to turn out as expected. Of an enqueued trial that fixes some parameters the others are
     chosen to fit. Once everything was tried, a choice is random. All randomness comes from `seed` and the trial's number, all knowledge
     from the study's trials: a resumed study goes on as if it had never stopped. Threads may share a sampler.
     """
@@ -97,28 +98,24 @@ class OrdinalGpSampler(BaseSampler):
 
     def _history(self, trials: Iterable[FrozenTrial], sign: float) -> History:
         known = list(trials)
-        failed, pending = [], []
-        for trial in known:
-            candidate = self._grid.find(trial.params)
-            if candidate is None:
-                continue
-            if not trial.state.is_finished():
-                pending.append(candidate)
-            elif _value(trial) is None:
-                failed.append(candidate)
+        running = (self._grid.find(trial.params) for trial in known if not trial.state.is_finished())
         earlier = (self._results(study, sign) for study in self._earlier)
         return History(
             self._results(known, sign),
-            np.array(failed, dtype=np.intp),
-            np.array(pending, dtype=np.intp),
+            np.array([candidate for candidate in running if candidate is not None], dtype=np.intp),
             tuple(results for results in earlier if len(results.candidates)),
         )
 
     def _results(self, trials: Iterable[FrozenTrial], sign: float) -> Results:
         rows = []
         for trial in trials:
-            candidate, value = self._grid.find(trial.params), _value(trial)
-            if candidate is not None and value is not None:
+            candidate = self._grid.find(trial.params)
+            if candidate is None or not trial.state.is_finished():
+                continue
+            value = _value(trial)
+            if value is None:
+                rows.append((candidate, 0.0, math.inf))
+            else:
                 rows.append((candidate, sign * value, sum(max(0.0, broken) for broken in trial.constraints.values())))
         columns = np.array(rows, dtype=float).reshape(-1, 3).T
         return Results(columns[0].astype(np.intp), columns[1], columns[2])

@@ -39,10 +39,6 @@ class Posterior:
         self._rows = self._inverse @ correlation(self._tables, levels, grid.levels)
         self._explained = np.einsum("ij,ij->j", self._rows, self._rows)
 
-    def alike(self, candidates: Indices) -> Array:
-        """[given x candidates]: correlations by the current hyperparameters."""
-        return correlation(self._tables, self._grid.levels[candidates], self._grid.levels)
-
     def observe(self, candidate: int) -> None:
         """One more measurement, of this study."""
         size = len(self.observed)
@@ -76,4 +72,5 @@ class Posterior:
         """What an observation of `candidate` adds to `rows` [n x candidates]: the factor's off-diagonal [n], its pivot, the row."""
         column = rows[:, candidate]
         pivot = math.sqrt(max(1 + self._hyper.noise - float(column @ column), self._hyper.noise))
-        return column, pivot, (self.alike(np.array([candidate]))[0] - column @ rows) / pivot
+        alike = correlation(self._tables, self._grid.levels[[candidate]], self._grid.levels)
+        return column, pivot, (alike[0] - column @ rows) / pivot

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from tuner.sampler.acquisition import log_expected_improvement, log_success
+from tuner.sampler.acquisition import log_expected_improvement
 from tuner.sampler.grid import Array, CandidateGrid, Indices, Mask
 from tuner.sampler.kernel import fit
 from tuner.sampler.posterior import Posterior
@@ -19,7 +19,10 @@ _FIT_LIMIT = 200  # from at most so many of them, drawn at random: the cost grow
 
 @dataclass(frozen=True)
 class Results:
-    """`candidates` [n] of one study in the order of its trials, `values` [n] (higher is better), `violations` [n] (0: none)."""
+    """`candidates` [n] of one study in the order of its trials, `values` [n] (higher is better), `violations` [n] (0: none).
+
+    A failed trial has the violation infinity and any value: it ranks below everything, so that the search leaves its neighbourhood.
+    """
 
     candidates: Indices
     values: Array
@@ -34,10 +37,9 @@ class Results:
 
 @dataclass(frozen=True)
 class History:
-    """`earlier`: results of earlier studies, scored each within its own study. `failed`, `pending`: candidates without a result."""
+    """`pending`: candidates that are being measured. `earlier`: results of earlier studies, scored each within its own study."""
 
     own: Results
-    failed: Indices
     pending: Indices
     earlier: tuple[Results, ...] = ()
 
@@ -58,12 +60,10 @@ class GridSearch:
         if known + len(history.pending) < self.startup or known < 2:
             return int(rng.choice(np.flatnonzero(open_to)))
         posterior = self._updated(history)
-        observed, own = posterior.observed, history.own
+        own = history.own
         belief = posterior.belief(np.concatenate([results.scores() for results in (*history.earlier, own)]), history.pending)
-        incumbents = own.candidates if len(own.candidates) else observed
+        incumbents = own.candidates if len(own.candidates) else posterior.observed
         gain = log_expected_improvement(belief, float(belief.mean[incumbents].max()))
-        if len(history.failed):
-            gain = gain + log_success(posterior.alike(history.failed), posterior.alike(observed))
         if log_cost is not None:
             gain = gain - log_cost()
         options = np.flatnonzero(open_to)

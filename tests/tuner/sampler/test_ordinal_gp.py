@@ -1,0 +1,253 @@
+"""What a study may expect of the sampler."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import Any, Literal
+
+import numpy as np
+import optuna
+import pytest
+from optuna.distributions import BaseDistribution, CategoricalDistribution, IntDistribution
+from optuna.samplers import TPESampler
+from optuna.trial import TrialState, create_trial
+
+from tuner.errors import BadInput
+from tuner.sampler.ordinal_gp import OrdinalGpSampler, auto_sampler
+
+Params = dict[str, Any]
+SPACE: dict[str, BaseDistribution] = {
+    "page": CategoricalDistribution((16, 32, 64, 128)),
+    "budget": IntDistribution(1, 8),
+    "arm": CategoricalDistribution(("default", "aligned", "strict")),
+}
+
+
+def throughput(params: Params) -> float:
+    """Best at page 64, budget 6, arm aligned."""
+    page = math.log2(params["page"] / 64)
+    arm = {"default": 0.0, "aligned": 5.0, "strict": -7.0}[params["arm"]]
+    return 100 - 9 * page**2 - 4 * abs(page) - float(params["budget"] - 6) ** 2 + arm
+
+
+def run(
+    sampler: optuna.samplers.BaseSampler,
+    count: int,
+    value: Callable[[Params], float | None] = throughput,
+    direction: Literal["maximize", "minimize"] = "maximize",
+    space: dict[str, BaseDistribution] | None = None,
+    study: optuna.Study | None = None,
+) -> list[Params]:
+    """The parameters that `count` further trials got; a value of None is a failed trial."""
+    optuna.logging.set_verbosity(optuna.logging.ERROR)
+    study = study or optuna.create_study(direction=direction)
+    study.sampler = sampler
+    asked = []
+    for _ in range(count):
+        trial = study.ask(space or SPACE)
+        asked.append(dict(trial.params))
+        result = value(trial.params)
+        study.tell(trial, result, state=TrialState.FAIL if result is None else None)
+    return asked
+
+
+def distinct(asked: list[Params]) -> int:
+    return len({tuple(sorted(params.items())) for params in asked})
+
+
+def test_a_seed_fixes_everything_and_another_one_does_not() -> None:
+    first, same, other = (run(OrdinalGpSampler(SPACE, seed=seed), 20) for seed in (5, 5, 6))
+    assert first == same
+    assert first != other
+
+
+def test_nothing_runs_twice_until_everything_ran() -> None:
+    asked = run(OrdinalGpSampler(SPACE, seed=1), 96, lambda params: None if params["budget"] == 8 else throughput(params))
+    assert distinct(asked) == 96
+    study = optuna.create_study(direction="maximize")
+    small: dict[str, BaseDistribution] = {"x": IntDistribution(1, 3)}
+    assert distinct(run(OrdinalGpSampler(small), 3, lambda _: 1.0, space=small, study=study)) == 3
+    assert run(OrdinalGpSampler(small), 1, lambda _: 1.0, space=small, study=study)[0]["x"] in (1, 2, 3)
+
+
+def test_one_candidate_is_enough_and_the_last_one_is_found() -> None:
+    assert (
+        run(OrdinalGpSampler(SPACE, contains=lambda params: params == {"page": 32, "budget": 3, "arm": "strict"}), 3)
+        == [{"page": 32, "budget": 3, "arm": "strict"}] * 3
+    )
+    study = optuna.create_study(direction="maximize")
+    asked = run(OrdinalGpSampler(SPACE, seed=2), 95, study=study)
+    (last,) = run(OrdinalGpSampler(SPACE, seed=3), 1, study=study)
+    assert last not in asked
+
+
+def test_conditional_and_infeasible_configurations_are_respected() -> None:
+    asked = run(OrdinalGpSampler(SPACE, seed=4, contains=lambda params: params["page"] <= 16 * params["budget"]), 60)
+    assert all(params["page"] <= 16 * params["budget"] for params in asked)
+    assert distinct(asked) == 60
+
+
+def test_startup_is_random_and_then_it_learns() -> None:
+    values: list[Callable[[Params], float | None]] = [throughput, lambda params: -throughput(params)]
+    one, other = (run(OrdinalGpSampler(SPACE, seed=9, n_startup_trials=12), 14, value) for value in values)
+    assert one[:12] == other[:12]
+    assert one[12:] != other[12:]
+    with pytest.raises(BadInput, match="n_startup_trials is 0"):
+        OrdinalGpSampler(SPACE, n_startup_trials=0)
+
+
+def test_a_resumed_study_goes_on_as_if_it_had_never_stopped(tmp_path: Any) -> None:
+    whole = run(OrdinalGpSampler(SPACE, seed=3), 24)
+    storage = f"sqlite:///{tmp_path / 'study.db'}"
+    stopped = optuna.create_study(direction="maximize", storage=storage, study_name="s")
+    begun = run(OrdinalGpSampler(SPACE, seed=3), 13, study=stopped)
+    resumed = optuna.load_study(study_name="s", storage=storage)
+    assert begun + run(OrdinalGpSampler(SPACE, seed=3), 11, study=resumed) == whole
+
+
+def test_minimising_is_maximising_the_negative() -> None:
+    up = run(OrdinalGpSampler(SPACE, seed=8), 30)
+    down = run(OrdinalGpSampler(SPACE, seed=8), 30, lambda params: -throughput(params), direction="minimize")
+    assert up == down
+
+
+def test_the_order_of_choices_is_harmless() -> None:
+    shuffled: dict[str, BaseDistribution] = {
+        "arm": CategoricalDistribution(("strict", "default", "aligned")),
+        "page": CategoricalDistribution((128, 16, 64, 32)),
+        "budget": IntDistribution(1, 8),
+    }
+    assert run(OrdinalGpSampler(SPACE, seed=2), 30) == run(OrdinalGpSampler(shuffled, seed=2), 30, space=shuffled)
+
+
+def test_enqueued_trials_keep_what_they_fix_and_get_the_rest_chosen() -> None:
+    study = optuna.create_study(direction="maximize")
+    run(OrdinalGpSampler(SPACE, seed=1), 15, study=study)
+    study.enqueue_trial({"page": 64})
+    study.enqueue_trial({"page": 16, "budget": 1, "arm": "strict"})
+    partly, fully = run(OrdinalGpSampler(SPACE, seed=1), 2, study=study)
+    assert partly["page"] == 64
+    assert fully == {"page": 16, "budget": 1, "arm": "strict"}
+
+
+def test_an_enqueued_trial_that_waits_is_not_asked_for() -> None:
+    small: dict[str, BaseDistribution] = {"x": IntDistribution(1, 2)}
+    for seed in range(8):
+        study = optuna.create_study(direction="maximize", sampler=OrdinalGpSampler(small, seed=seed))
+        running = study.ask(small)
+        study.enqueue_trial({"x": 3 - running.params["x"]})
+        study._storage.create_new_trial(study._study_id)  # another process takes a number meanwhile
+        sampled = study.sampler.sample_relative(study, study.trials[-1], small)
+        assert sampled["x"] in (1, 2)
+        assert study.ask(small).params["x"] == 3 - running.params["x"]
+
+
+def test_trials_that_run_side_by_side_differ_and_spread() -> None:
+    study = optuna.create_study(direction="maximize", sampler=OrdinalGpSampler(SPACE, seed=7))
+    run(OrdinalGpSampler(SPACE, seed=7), 15, study=study)
+    asked = [dict(study.ask(SPACE).params) for _ in range(12)]
+    assert distinct(asked + [dict(trial.params) for trial in study.trials[:15]]) == 27
+
+
+def test_the_best_beside_an_edge_of_failures_is_found_with_few_of_them() -> None:
+    space: dict[str, BaseDistribution] = {"a": IntDistribution(0, 9), "b": IntDistribution(0, 9)}
+    found, failed = [], []
+    for seed in range(8):
+        asked = run(OrdinalGpSampler(space, seed=seed), 30, lambda p: None if p["a"] > 5 else p["a"] + 0.1 * p["b"], space=space)
+        found.append(asked.index({"a": 5, "b": 9}))
+        failed.append(np.mean([params["a"] > 5 for params in asked[4 : found[-1]]] or [0.0]))
+    assert np.mean(found) < 20  # a random search without repeats needs 49.5 on average
+    assert np.mean(failed) < 0.25  # 40 % of the space fail
+
+
+def test_the_best_that_breaks_no_constraint_is_found_soon() -> None:
+    found = []
+    for seed in range(5):
+        study = optuna.create_study(direction="maximize", sampler=OrdinalGpSampler(SPACE, seed=seed))
+        for number in range(96):
+            trial = study.ask(SPACE)
+            trial.set_constraint("slo", trial.params["budget"] - 3)
+            study.tell(trial, throughput(trial.params))
+            if trial.params == {"page": 64, "budget": 3, "arm": "aligned"}:
+                found.append(number)
+                break
+    assert len(found) == 5
+    assert np.mean(found) < 24  # a random search without repeats needs 47.5 on average
+
+
+def test_what_is_cheap_comes_first_where_it_promises_as_much() -> None:
+    space: dict[str, BaseDistribution] = {"x": IntDistribution(0, 19), "engine": CategoricalDistribution(("running", "other"))}
+
+    def cost_s(params: Params) -> float:
+        return 1.0 if params["engine"] == "running" else 30.0
+
+    def cheap(sampler: optuna.samplers.BaseSampler) -> int:
+        asked = run(sampler, 16, lambda params: -abs(params["x"] - 13.0), space=space)
+        return sum(params["engine"] == "running" for params in asked[4:])
+
+    aware = sum(cheap(OrdinalGpSampler(space, seed=seed, cost_s=cost_s)) for seed in range(5))
+    blind = sum(cheap(OrdinalGpSampler(space, seed=seed)) for seed in range(5))
+    assert aware > blind + 10
+    with pytest.raises(BadInput, match="cost_s gave 0 s"):
+        run(OrdinalGpSampler(SPACE, cost_s=lambda _: 0.0), 10)
+
+
+def test_pruned_trials_count_by_their_last_intermediate_value() -> None:
+    def study_of(pruned: bool) -> optuna.Study:
+        study = optuna.create_study(direction="maximize")
+        for budget in range(1, 9):
+            params = {"page": 16, "budget": budget, "arm": "default"}
+            value = throughput(params)
+            state = TrialState.PRUNED if pruned else TrialState.COMPLETE
+            study.add_trial(
+                create_trial(
+                    params=params,
+                    distributions=SPACE,
+                    state=state,
+                    value=None if pruned else value,
+                    intermediate_values={0: value - 50, 1: value} if pruned else {},
+                )
+            )
+        return study
+
+    asked = [run(OrdinalGpSampler(SPACE, seed=0), 10, study=study_of(pruned)) for pruned in (True, False)]
+    assert asked[0] == asked[1]
+
+
+def test_earlier_studies_speed_the_search_up_and_do_not_bind_it() -> None:
+    def to_the_best(seed: int, earlier: list[list[optuna.trial.FrozenTrial]]) -> int:
+        study, sampler = optuna.create_study(direction="maximize"), OrdinalGpSampler(SPACE, seed=seed, earlier=earlier)
+        for number in range(96):
+            if run(sampler, 1, study=study) == [{"page": 64, "budget": 6, "arm": "aligned"}]:
+                return number
+        raise AssertionError("everything was tried")
+
+    before = optuna.create_study(direction="maximize")
+    run(OrdinalGpSampler(SPACE, seed=99), 40, lambda params: 0.5 * throughput(params) - 3, study=before)
+    opposite = optuna.create_study(direction="maximize")
+    run(OrdinalGpSampler(SPACE, seed=99), 40, lambda params: -throughput(params), study=opposite)
+    cold, warm, misled = ([to_the_best(seed, earlier) for seed in range(4)] for earlier in ([], [before.trials], [opposite.trials]))
+    assert np.mean(warm) <= 3 < np.mean(cold)
+    assert np.mean(misled) < 48  # a random search would need 48 on average
+
+
+def test_trials_outside_the_space_are_ignored() -> None:
+    wider: dict[str, BaseDistribution] = {**SPACE, "budget": IntDistribution(1, 100)}
+    study = optuna.create_study(direction="maximize")
+    run(OrdinalGpSampler(wider, seed=0), 20, space=wider, study=study)
+    assert all(params["budget"] <= 8 for params in run(OrdinalGpSampler(SPACE, seed=0), 5, study=study))
+
+
+def test_several_objectives_are_refused_and_left_to_optuna() -> None:
+    study = optuna.create_study(directions=["maximize", "minimize"], sampler=OrdinalGpSampler(SPACE))
+    with pytest.raises(BadInput, match="takes one objective, the study has 2"):
+        study.ask(SPACE)
+    assert isinstance(auto_sampler(SPACE, objectives=2, seed=0), TPESampler)
+    assert isinstance(auto_sampler(SPACE, objectives=1, seed=0), OrdinalGpSampler)
+
+
+def test_parameters_that_it_does_not_know_are_drawn_at_random() -> None:
+    study = optuna.create_study(direction="maximize", sampler=OrdinalGpSampler(SPACE, seed=0))
+    values = {study.ask({**SPACE, "extra": IntDistribution(1, 1000)}).params["extra"] for _ in range(5)}
+    assert len(values) > 1

@@ -1,0 +1,99 @@
+"""Kernel, posterior and acquisition against what can be computed by hand or by brute force."""
+
+from __future__ import annotations
+
+import math
+from statistics import NormalDist
+
+import numpy as np
+import pytest
+from optuna.distributions import CategoricalDistribution, IntDistribution
+
+from tuner.sampler import kernel
+from tuner.sampler.acquisition import log_expected_improvement
+from tuner.sampler.grid import CandidateGrid
+from tuner.sampler.kernel import Hyperparameters, correlation, fit, tables
+from tuner.sampler.posterior import Belief, Posterior
+
+GRID = CandidateGrid({"a": IntDistribution(1, 6), "b": IntDistribution(1, 5), "c": CategoricalDistribution(("x", "y", "z"))})
+HYPER = Hyperparameters(np.log([0.4, 0.9, 1.5]), 0.03, 0.3)
+
+
+def _data(size: int, seed: int = 0) -> tuple[np.ndarray[tuple[int], np.dtype[np.intp]], np.ndarray[tuple[int], np.dtype[np.float64]]]:
+    rng = np.random.default_rng(seed)
+    return rng.permutation(len(GRID))[:size].astype(np.intp), rng.standard_normal(size)
+
+
+def test_the_gradient_is_the_slope_of_the_loss() -> None:
+    observed, scores = _data(25)
+    earlier = (np.arange(25) < 8).astype(float)
+    theta = np.array([-0.5, 0.3, 1.0, -2.0, -1.5])
+
+    def loss(at: np.ndarray[tuple[int], np.dtype[np.float64]]) -> float:
+        return kernel._loss(at, GRID.axes, GRID.levels[observed], scores, earlier)[0]
+
+    slope = kernel._loss(theta, GRID.axes, GRID.levels[observed], scores, earlier)[1]
+    numeric = [(loss(theta + step) - loss(theta - step)) / 2e-5 for step in np.eye(5) * 1e-5]
+    assert slope == pytest.approx(numeric, rel=1e-4, abs=1e-5)
+
+
+def test_fit_finds_which_parameter_matters_and_which_results_are_noisy() -> None:
+    rng = np.random.default_rng(3)
+    grid = CandidateGrid({"matters": IntDistribution(0, 9), "idle": IntDistribution(0, 9)})
+    truth = np.sin(grid.levels[:, 1] * 0.9)  # axes are sorted by name: idle, matters
+    marks = (rng.random(100) < 0.5).astype(float)
+    scores = truth + np.where(marks > 0, 0.8, 0.01) * rng.standard_normal(100)
+    found = fit(grid.axes, grid.levels, scores, marks)
+    assert found.log_lengths[0] > found.log_lengths[1] + math.log(3)
+    assert found.earlier_noise > 5 * found.noise
+
+
+def test_the_posterior_is_the_text_books_however_it_was_reached() -> None:
+    observed, scores = _data(20)
+    earlier = (np.arange(20) < 5).astype(float)
+    parts = tables(GRID.axes, HYPER.log_lengths)
+    covariance = correlation(parts, GRID.levels[observed], GRID.levels[observed]) + np.diag(np.where(earlier > 0, 0.3, 0.03))
+    cross = correlation(parts, GRID.levels[observed], GRID.levels)
+    inverse = np.linalg.inv(covariance)
+    level = inverse.sum(axis=0) @ scores / inverse.sum()
+    variance = ((scores - level) @ inverse @ (scores - level) + 1) / 21
+    mean = level + cross.T @ inverse @ (scores - level)
+    deviation = np.sqrt(variance * (1 - np.einsum("ij,ik,kj->j", cross, inverse, cross)))
+
+    at_once = Posterior(GRID, HYPER, observed, earlier)
+    grown = Posterior(GRID, HYPER, observed[:12], earlier[:12])
+    for candidate in observed[12:]:
+        grown.observe(int(candidate))
+    for posterior in (at_once, grown):
+        belief = posterior.belief(scores, np.zeros(0, dtype=np.intp))
+        assert belief.mean == pytest.approx(mean, abs=1e-8)
+        assert belief.deviation == pytest.approx(deviation, abs=1e-8)
+
+
+def test_a_running_trial_takes_uncertainty_away_and_leaves_the_mean() -> None:
+    observed, scores = _data(10)
+    posterior = Posterior(GRID, HYPER, observed, np.zeros(10))
+    running = np.array([int(np.setdiff1d(np.arange(len(GRID)), observed)[0])])
+    before, after = (posterior.belief(scores, pending) for pending in (np.zeros(0, dtype=np.intp), running))
+    assert np.array_equal(before.mean, after.mean)
+    assert (after.deviation <= before.deviation + 1e-12).all()
+    assert after.deviation[running[0]] < 0.3 * before.deviation[running[0]]
+    posterior.observe(int(running[0]))
+    told = posterior.belief(np.append(scores, before.mean[running[0]]), np.zeros(0, dtype=np.intp))
+    assert told.mean == pytest.approx(before.mean, abs=1e-8)
+
+
+@pytest.mark.parametrize("z", [-3.0, -0.5, 0.0, 1.0, 4.0])
+def test_expected_improvement_is_the_integral(z: float) -> None:
+    deviation = 0.7
+    points = np.array([NormalDist().inv_cdf((number + 0.5) / 200_000) for number in range(200_000)])
+    expected = np.maximum(0.0, 2.0 + deviation * (points + z) - 2.0).mean()
+    found = log_expected_improvement(Belief(np.array([2.0 + deviation * z]), np.array([deviation])), 2.0)[0]
+    assert math.exp(found) == pytest.approx(expected, rel=2e-3)
+
+
+def test_far_below_the_best_the_order_is_kept() -> None:
+    z = np.linspace(-40.0, 0.0, 400)
+    values = log_expected_improvement(Belief(z, np.ones(400)), 0.0)
+    assert np.isfinite(values).all()
+    assert (np.diff(values) > 0).all()

@@ -20,6 +20,8 @@ from tuner.errors import BadInput, FailureClass, TrialFailed
 from tuner.launchers.base import RequestRecord, StepRecord, WindowResult
 from tuner.metric_catalog import PERCENTILES, REQUEST_METRICS, metric_info
 
+SATURATED = "saturated"  # Measurement.invalid_reason of a window that tuner.saturation ended
+
 
 @dataclass(frozen=True)
 class RequestLimit:
@@ -99,6 +101,8 @@ def window_fault(result: WindowResult, metrics: Mapping[str, float]) -> str | No
     """Why a window must not enter a value (`storage.records.Measurement.invalid_reason`), or None for a good one."""
     if result.compilations > 0:
         return "recompiled"
+    if result.stopped is not None:
+        return SATURATED
     if metrics.get("failed", 0.0) > 0:
         return "request_failed"
     return None

@@ -14,6 +14,7 @@ from tuner.engine import environment
 from tuner.engine.protocol import ConnectionLost, receive, send
 from tuner.engine.stepping import CompileCounter, SteppedLlmEngine
 from tuner.launchers.base import LoadPlan, PlannedRequest, StepRecord
+from tuner.saturation import CHECK_EVERY, saturation
 from tuner.workload.client import DrivenWindow, WindowTimeout, drive
 
 Json = dict[str, Any]
@@ -119,7 +120,8 @@ class EngineOwner:
         compiled, compile_s, cpu = self._compiles.count, self._compiles.seconds, CpuShare()
         started_at = time.time()
         try:
-            window = drive(self._stepped, plan, params["timeout_s"])
+            stop = saturation if plan.stop_when_saturated else None
+            window = drive(self._stepped, plan, params["timeout_s"], stop=stop, stop_every=CHECK_EVERY)
         finally:
             gc.enable()
         return {
@@ -209,10 +211,16 @@ def place_capture(run_folder: Path, session: str) -> Path:
 
 def read_plan(raw: Json) -> LoadPlan:
     requests = tuple(PlannedRequest(name, tuple(prompt), max_tokens, arrival_s) for name, prompt, max_tokens, arrival_s in raw["requests"])
-    return LoadPlan(requests, raw["max_concurrency"], raw["content_hash"])
+    return LoadPlan(requests, raw["max_concurrency"], raw["content_hash"], raw["stop_when_saturated"])
 
 
 def window_to_json(window: DrivenWindow, preemptions: dict[str, int]) -> Json:
     requests = [{**asdict(record), "preemptions": preemptions.get(record.request_id, 0)} for record in window.requests]
     tokens = {name: list(ids) for name, ids in window.tokens.items()}
-    return {"requests": requests, "tokens": tokens, "duration_s": window.duration_s, "output_digest": window.output_digest}
+    return {
+        "requests": requests,
+        "tokens": tokens,
+        "duration_s": window.duration_s,
+        "output_digest": window.output_digest,
+        "stopped": window.stopped,
+    }

@@ -70,11 +70,15 @@ class PlannedRequest:
 
 @dataclass(frozen=True)
 class LoadPlan:
-    """The requests of one measurement. `max_concurrency` None = open loop (arrivals only)."""
+    """The requests of one measurement. `max_concurrency` None = open loop (arrivals only).
+
+    `stop_when_saturated`: an open-loop window that the engine cannot keep up with may end early (tuner.saturation); it is then invalid.
+    """
 
     requests: tuple[PlannedRequest, ...]
     max_concurrency: int | None
     content_hash: str
+    stop_when_saturated: bool = False
 
 
 @dataclass(frozen=True)
@@ -117,6 +121,7 @@ class WindowResult:
     output_digest: str = ""  # SHA-256 of all output tokens in request order; "" where unknown
     reported_metrics: Json = field(default_factory=dict)  # metrics that the launcher reports itself (serve, table); override computed ones
     details: Json = field(default_factory=dict)
+    stopped: str | None = None  # why it ended early ("saturated ..."): makes the window invalid
 
 
 @dataclass(frozen=True)

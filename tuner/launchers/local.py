@@ -5,7 +5,7 @@ from __future__ import annotations
 import shutil
 import socket
 from collections.abc import Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -100,7 +100,7 @@ class LocalSession:
         return self._engine.alive
 
     def warm_up(self, live: LiveSettings, plan: LoadPlan, timeout_s: float) -> Json:
-        window = self.measure(live, plan, timeout_s)
+        window = self.measure(live, replace(plan, stop_when_saturated=False), timeout_s)  # every program has to be compiled
         if not self._report.effective.get("kv_write"):  # chosen by the engine at its first step
             self._report = _start_report(self._engine.call("report", {}, GRACE_S))
         return {"seconds": window.duration_s, "compilations": window.compilations}
@@ -115,6 +115,7 @@ class LocalSession:
             compilations=result["compilations"],
             output_digest=result["output_digest"],
             details=result["details"],
+            stopped=result["stopped"],
         )
 
     def generate(self, live: LiveSettings, plan: LoadPlan, timeout_s: float) -> dict[str, tuple[int, ...]]:
@@ -186,4 +187,9 @@ def _publish(capture: Path, session_folder: Path) -> Path:
 
 def plan_to_json(plan: LoadPlan) -> dict[str, Any]:
     requests = [[*asdict(request).values()] for request in plan.requests]
-    return {"requests": requests, "max_concurrency": plan.max_concurrency, "content_hash": plan.content_hash}
+    return {
+        "requests": requests,
+        "max_concurrency": plan.max_concurrency,
+        "content_hash": plan.content_hash,
+        "stop_when_saturated": plan.stop_when_saturated,
+    }

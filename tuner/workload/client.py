@@ -18,6 +18,9 @@ from tuner.launchers.base import LoadPlan, PlannedRequest, RequestRecord
 
 IDLE_SLEEP_S = 0.001
 
+type Stop = Callable[[Sequence[RequestRecord], float], str | None]
+"""(requests sent so far, seconds since the window's start) -> why the window may end now, or None."""
+
 
 @dataclass(frozen=True)
 class TokenBatch:
@@ -69,11 +72,15 @@ class _Open:
 
 @dataclass(frozen=True)
 class DrivenWindow:
-    """`requests` in plan order, `tokens` by request id, `duration_s` from the first send to the last token."""
+    """`requests` in plan order, `tokens` by request id, `duration_s` from the first send to the last token.
+
+    `stopped`: why the window ended early; then unfinished requests were aborted, and those never sent are missing.
+    """
 
     requests: tuple[RequestRecord, ...]
     tokens: dict[str, tuple[int, ...]]
     duration_s: float
+    stopped: str | None = None
 
     @property
     def output_digest(self) -> str:
@@ -83,10 +90,22 @@ class DrivenWindow:
         return digest.hexdigest()
 
 
-def drive(engine: SteppedEngine, plan: LoadPlan, timeout_s: float, clock: Callable[[], float] = time.perf_counter) -> DrivenWindow:
-    """Send `plan`, step the engine until everything finished. Raises WindowTimeout."""
+def drive(
+    engine: SteppedEngine,
+    plan: LoadPlan,
+    timeout_s: float,
+    clock: Callable[[], float] = time.perf_counter,
+    stop: Stop | None = None,
+    stop_every: int = 1,
+) -> DrivenWindow:
+    """Send `plan`, step the engine until everything finished. Raises WindowTimeout.
+
+    Open loop only: `stop` is asked whenever `stop_every` more requests have finished and something is still unfinished or unsent. A closed
+    loop cannot be overtaken by its own arrivals, so it is never stopped.
+    """
     pending = deque(sorted(plan.requests, key=lambda request: request.arrival_s))
     limit = plan.max_concurrency if plan.max_concurrency is not None else len(pending)
+    watch = _Watch(stop, stop_every) if plan.max_concurrency is None else _Watch(None, stop_every)
     opened: dict[str, _Open] = {}
     unfinished: set[str] = set()
     start = clock()
@@ -109,10 +128,31 @@ def drive(engine: SteppedEngine, plan: LoadPlan, timeout_s: float, clock: Callab
             _book(opened[batch.request_id], batch, now)
             if batch.finished:
                 unfinished.discard(batch.request_id)
+        if (pending or unfinished) and watch.stops(opened, len(opened) - len(unfinished), now):
+            break
     duration_s = clock() - start
-    order = [opened[request.request_id] for request in plan.requests]
+    if unfinished:
+        engine.abort(sorted(unfinished))
+    order = [opened[request.request_id] for request in plan.requests if request.request_id in opened]
     tokens = {state.request.request_id: tuple(state.tokens) for state in order}
-    return DrivenWindow(tuple(state.record() for state in order), tokens, duration_s)
+    return DrivenWindow(tuple(state.record() for state in order), tokens, duration_s, watch.reason)
+
+
+class _Watch:
+    """Asks `stop` once for every `every` finished requests, and keeps its answer."""
+
+    def __init__(self, stop: Stop | None, every: int) -> None:
+        self._stop = stop
+        self._every = every
+        self._next = every
+        self.reason: str | None = None
+
+    def stops(self, opened: dict[str, _Open], finished: int, now_s: float) -> bool:
+        if self._stop is None or finished < self._next:
+            return False
+        self._next = finished + self._every
+        self.reason = self._stop([state.record() for state in opened.values()], now_s)
+        return self.reason is not None
 
 
 def _book(state: _Open, batch: TokenBatch, now: float) -> None:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tuner.launchers.base import LoadPlan, PlannedRequest
+from tuner.launchers.base import LoadPlan, PlannedRequest, RequestRecord
 from tuner.workload.client import TokenBatch, WindowTimeout, drive
 
 
@@ -93,3 +95,40 @@ def test_the_digest_names_every_token_of_every_request() -> None:
         clock = Clock()
         digests.add(drive(OneTokenAStep(clock, 0.1), plan_of(tokens, 2), 1e6, clock).output_digest)
     assert len(digests) == 3
+
+
+def test_an_open_loop_window_ends_when_it_is_told_to() -> None:
+    """Ten requests, one a second, three steps each: `stop` is asked at every second finish and ends the window at the fourth."""
+    clock, asked = Clock(), []
+    engine = OneTokenAStep(clock, 1.0)
+
+    def stop(records: Sequence[RequestRecord], now_s: float) -> str | None:
+        finished = sum(record.finished_s is not None for record in records)
+        asked.append((len(records), finished, round(now_s)))
+        return "enough" if finished >= 4 else None
+
+    window = drive(engine, plan_of([3] * 10, None, [float(i) for i in range(10)]), 1e6, clock, stop, 2)
+    assert [finished for _, finished, _ in asked] == [2, 4]
+    assert all(sent >= finished for sent, finished, _ in asked)
+    assert window.stopped == "enough"
+    assert [record.request_id for record in window.requests] == [f"r{i}" for i in range(len(window.requests))] and len(window.requests) < 10
+    assert sum(record.finished_s is None for record in window.requests) == len(engine.aborted) > 0 and not engine.left
+    assert window.tokens.keys() == {record.request_id for record in window.requests} and len(window.output_digest) == 64
+
+
+def test_a_window_that_is_not_stopped_is_whole() -> None:
+    clock, plan = Clock(), plan_of([3] * 6, None, [float(i) for i in range(6)])
+    window = drive(OneTokenAStep(clock, 1.0), plan, 1e6, clock, lambda _records, _now_s: None, 1)
+    assert window.stopped is None and len(window.requests) == 6
+
+
+def test_a_closed_loop_is_never_stopped() -> None:
+    clock = Clock()
+    window = drive(OneTokenAStep(clock, 1.0), plan_of([3] * 6, 2), 1e6, clock, lambda _records, _now_s: "stop", 1)
+    assert window.stopped is None and len(window.requests) == 6
+
+
+def test_the_last_finish_needs_no_question() -> None:
+    clock = Clock()
+    window = drive(OneTokenAStep(clock, 1.0), plan_of([2, 2], None), 1e6, clock, lambda _records, _now_s: "stop", 2)
+    assert window.stopped is None

@@ -16,8 +16,9 @@ from storage.records import Stage
 from tuner.budget import CostClock, TimeBudget
 from tuner.drift import detect_drift
 from tuner.engines import EngineKeeper, environment_of, launcher_errors
-from tuner.errors import EngineLost, TrialFailed
+from tuner.errors import EngineLost, FailureClass, TrialFailed
 from tuner.launchers.base import ARM_DEFAULT, EngineSession, EngineSettings
+from tuner.learned import attempt_of, dominated_by_oom, known_out_of_memory
 from tuner.progress import Progress
 from tuner.rounds import RoundHistory, RoundPolicy
 from tuner.settings import StudySetup
@@ -25,6 +26,7 @@ from tuner.space import Configuration
 from tuner.trial import TrialBook, TrialRun
 
 MAX_REPEATS = 2  # of a window in which something was compiled
+SATURATED_AT_MOST = 2  # windows that the engine cannot keep up with: one may be a wrong alarm, a third tells nothing new
 
 
 @dataclass
@@ -71,6 +73,7 @@ class GroupRun:
 
     def execute(self) -> None:
         """Measure what is missing and finish every trial that could be measured. Only the storage's own errors and Interrupted pass."""
+        self._skip_impossible()
         with contextlib.suppress(_GroupOver):
             self._rounds()
         unfinished = [run for run in self._runs.values() if not run.finished and run.measurements]
@@ -78,6 +81,20 @@ class GroupRun:
             mark_drift(self._shop.book, list(self._runs.values()), self._first_round, self._shop.setup.objectives[0].metric)
         for run in unfinished:
             self._shop.book.complete(run)
+
+    def _skip_impossible(self) -> None:
+        """Record, and do not try, what the limits of the accelerator or an earlier out-of-memory rule out.
+
+        What was warmed up has shown that it fits, whatever happened to another configuration.
+        """
+        ruled_out = next(iter(map(str, self._shop.setup.infeasible(self._engine))), None)
+        known = known_out_of_memory([run.trial for run in self._shop.book.runs])
+        for configuration in sorted(self._alive - self._warm):
+            run = self._runs[configuration]
+            reason = ruled_out or dominated_by_oom(attempt_of(run.trial), known)
+            if reason is not None and not run.finished and not run.valid:
+                self._shop.book.skip(run, reason)
+                self._alive.discard(configuration)
 
     def _rounds(self) -> None:
         done = 0
@@ -124,6 +141,9 @@ class GroupRun:
             if measurement.invalid_reason != "recompiled":
                 break
         shop.progress.window_measured(shop.clock.now() - begun)
+        if not run.finished and run.saturated_windows >= SATURATED_AT_MOST and run.saturated_windows > len(run.valid):
+            shop.book.give_up_saturated(run)
+            self._alive.discard(configuration)
 
     def _session(self, wanted: Sequence[Configuration]) -> EngineSession:
         """A running engine in which all configurations of the round are warm. Raises _GroupOver where it cannot be had."""
@@ -159,6 +179,8 @@ class GroupRun:
         self._alive.discard(configuration)
         if not run.finished:
             self._shop.book.fail(run, error)
+        if error.failure is FailureClass.OUT_OF_MEMORY:
+            self._skip_impossible()
         if not isinstance(error, EngineLost):
             return False
         self._shop.keeper.drop()

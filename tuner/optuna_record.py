@@ -65,6 +65,11 @@ class OptunaRecord:
         with self._translated():
             self._study.tell(optuna.trial.Trial(self._study, trial_id), state=TrialState.FAIL, skip_if_finished=True)
 
+    def prune(self, trial_id: int) -> None:
+        """Finish a trial that was skipped or given up, without a value."""
+        with self._translated():
+            self._study.tell(optuna.trial.Trial(self._study, trial_id), state=TrialState.PRUNED, skip_if_finished=True)
+
     def running(self) -> dict[int, Configuration | None]:
         """Unfinished trials by id; None where a crash left a trial without its parameters."""
         found: dict[int, Configuration | None] = {}

@@ -165,7 +165,8 @@ def _why_none(evidence: Evidence, stage: Stage, candidates: Sequence[Candidate],
     completed = sum(trial.state is TrialState.COMPLETE for trial in trials)
     word = "confirmation" if stage is Stage.CONFIRM else "trial"
     if completed == 0:
-        classes = sorted({trial.error_class for trial in trials if trial.error_class})
+        given_up = {word for trial in trials for word in ("skipped", "infeasible") if word in trial.notes}
+        classes = sorted({trial.error_class for trial in trials if trial.error_class} | given_up)
         return f"none of {len(trials)} {word}s completed" + (f" ({', '.join(classes)})" if classes else "")
     return f"{completed} {word}s completed, none with a valid measurement of the objective"
 

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import os
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 from storage.records import Json
 from storage.records import Workload as WorkloadRecord
 from tuner.config import StudyConfig, untested_settings
 from tuner.errors import BadInput
+from tuner.feasibility import Infeasible, Needs, check
+from tuner.hardware import Limits
 from tuner.launchers.base import ARM_DEFAULT, EngineSettings, LoadPlan
 from tuner.metrics import RequestLimit
 from tuner.models import ResolvedModel, resolve_model
@@ -35,6 +37,7 @@ class StudySetup:
     slos: tuple[Slo, ...]
     request_limits: tuple[RequestLimit, ...]
     warnings: tuple[str, ...]
+    limits: Limits | None = None  # of the TPU, None where there is none
 
     @property
     def open_loop(self) -> bool:
@@ -52,6 +55,11 @@ class StudySetup:
             alignable=configuration.arm != ARM_DEFAULT,
         )
 
+    def infeasible(self, engine: EngineSettings) -> list[Infeasible]:
+        """Why this engine cannot run; empty where no reason is known."""
+        longest = max(len(request.prompt_token_ids) + request.max_tokens for request in self.plan.requests)
+        return check(engine, self.model.features, self.limits, Needs(longest, self.config.arms))
+
     def requested(self, configuration: Configuration, engine: EngineSettings) -> Json:
         """What storage.records.Trial.requested holds: the configuration and the engine's cold settings, vLLM's names."""
         cold = asdict(engine)
@@ -59,12 +67,14 @@ class StudySetup:
         return {**cold, **configuration.params}
 
 
-def prepare_study(config: StudyConfig) -> StudySetup:
-    """Raises BadInput for a model, workload or length that does not go together."""
+def prepare_study(config: StudyConfig, limits: Limits | None = None) -> StudySetup:
+    """Raises BadInput for a model, workload or length that does not go together, and where no page size can run on this TPU."""
     model = resolve_model(config.model)
     spec = _parse_workload(config)
     max_model_len = _max_model_len(config, model, spec)
     plan = spec.plan(model.vocab_size, max_model_len)
+    # Without SLOs the throughput of an overloaded engine is a value like any other.
+    plan = replace(plan, stop_when_saturated=bool(config.slos) and plan.max_concurrency is None)
     engine = EngineSettings(
         model=config.model,
         model_path=model.path,
@@ -88,7 +98,7 @@ def prepare_study(config: StudyConfig) -> StudySetup:
     largest = max(config.page_sizes)
     if largest > max_model_len:
         raise BadInput(f"page_sizes: {largest} is above max_model_len {max_model_len}; drop that page size or raise max_model_len")
-    return StudySetup(
+    setup = StudySetup(
         config=config,
         model=model,
         workload=WorkloadRecord(plan.content_hash, spec.name, spec.to_json(), spec.summary(plan)),
@@ -99,7 +109,17 @@ def prepare_study(config: StudyConfig) -> StudySetup:
         slos=config.limits,
         request_limits=request_limits(config.objectives, config.limits),
         warnings=tuple(untested_settings(config, model.multimodal)),
+        limits=limits,
     )
+    return replace(setup, warnings=(*setup.warnings, *_skipped_page_sizes(setup)))
+
+
+def _skipped_page_sizes(setup: StudySetup) -> list[str]:
+    """One line for each page size that cannot run here. Raises BadInput where that is all of them."""
+    reasons = [found[0] for size in setup.space.page_sizes if (found := setup.infeasible(setup.group_engine(size)))]
+    if len(reasons) == len(setup.space.page_sizes):
+        raise BadInput(str(reasons[0]))
+    return [f"{reason} (skipped)" for reason in reasons]
 
 
 def check_places(config: StudyConfig) -> None:

@@ -11,7 +11,7 @@ from storage.base import Storage
 from storage.records import Environment, Json, Measurement, Stage, Study, Trial, TrialState
 from tuner.errors import FailureClass, TrialFailed
 from tuner.launchers.base import EngineSettings, LoadPlan, WindowResult
-from tuner.metrics import window_fault, window_metrics
+from tuner.metrics import SATURATED, window_fault, window_metrics
 from tuner.objective import constraint_values, is_feasible, median_metrics, objective_values
 from tuner.optuna_record import OptunaRecord
 from tuner.progress import Progress
@@ -47,6 +47,11 @@ class TrialRun:
     @property
     def valid(self) -> list[Measurement]:
         return [item for item in self.measurements if item.valid]
+
+    @property
+    def saturated_windows(self) -> int:
+        """Windows that ended early because the engine could not keep up (tuner.saturation)."""
+        return sum(item.invalid_reason == SATURATED for item in self.measurements)
 
     def values_by_round(self, metric: str) -> dict[int, float]:
         return {item.round: float(item.metrics[metric]) for item in self.valid if metric in item.metrics}
@@ -152,7 +157,13 @@ class TrialBook:
         ]
 
     def complete(self, run: TrialRun) -> None:
-        """COMPLETE with the value of its valid windows, in storage and then in Optuna; FAIL where there is no value."""
+        """COMPLETE with the value of its valid windows, in storage and then in Optuna; FAIL where there is no value.
+
+        PRUNED where the engine could not keep up in most windows: what the others measured says nothing about it.
+        """
+        if run.saturated_windows > len(run.valid):
+            self.give_up_saturated(run)
+            return
         try:
             values = objective_values(self._setup.objectives, run.measurements)
             metrics = median_metrics(run.measurements)
@@ -167,6 +178,23 @@ class TrialBook:
         if run.trial.optuna_trial_id is not None:
             self._record.complete(run.trial.optuna_trial_id, list(values.values()), constraints)
         self._finished(run, list(values.values()), constraints)
+
+    def give_up_saturated(self, run: TrialRun) -> None:
+        """PRUNED: infeasible under the load that the study's SLOs are asked for."""
+        self._prune(run, "infeasible", f"{SATURATED}: the engine could not keep up with the arrivals in {run.saturated_windows} windows")
+
+    def skip(self, run: TrialRun, reason: str) -> None:
+        """PRUNED without having been tried, because it cannot run."""
+        self._prune(run, "skipped", reason)
+
+    def _prune(self, run: TrialRun, note: str, reason: str) -> None:
+        """PRUNED, never with a value; the reason stands in the notes."""
+        notes = {**run.trial.notes, note: reason}
+        run.trial = self._storage.finish_trial(run.trial.id, TrialState.PRUNED, error_message=f"{note}: {reason}", notes=notes)
+        if run.trial.optuna_trial_id is not None:
+            self._record.prune(run.trial.optuna_trial_id)
+        self._progress.note(f"trial {run.trial.number} ({run.configuration}) {note}: {reason}")
+        self._finished(run, None, {})
 
     def fail(self, run: TrialRun, error: TrialFailed) -> None:
         """FAIL with class and log excerpt, never with a value."""
@@ -191,6 +219,8 @@ class TrialBook:
             run = ours.get(optuna_id)
             if run is None or run.trial.state is TrialState.FAIL:
                 self._record.fail(optuna_id)
+            elif run.trial.state is TrialState.PRUNED:
+                self._record.prune(optuna_id)
             elif run.trial.state is TrialState.COMPLETE:
                 values, constraints = self.result_of(run)
                 self._record.complete(optuna_id, values or [], constraints)

@@ -118,14 +118,14 @@ def search(context: click.Context, /, config: Path | None, resume: bool, dry_run
     and engine_args for --slo and --engine-arg).
     """
     from tuner.config_file import load_config
-    from tuner.launchers.choice import check_launcher
+    from tuner.launchers.choice import check_launcher, device_limits
     from tuner.settings import check_places, prepare_study
 
     given = {key: value for key, value in options.items() if value is not None and value != ()}
     settings = load_config(config, _with_study_name(config, _lists(given), resume=resume))
     check_launcher(settings)
     check_places(settings)
-    setup = prepare_study(settings)
+    setup = prepare_study(settings, device_limits(settings))
     for warning in setup.warnings:
         print(f"warning: {warning}", file=sys.stderr)
     if dry_run:

@@ -87,8 +87,8 @@ def _rows(trials: Sequence[Trial], windows: dict[int, int], invalid: dict[int, i
     rows = []
     for trial in trials:
         result = ", ".join(f"{name} {number(float(value))}" for name, value in (trial.values or {}).items())
-        if trial.error_class:
-            result = f"{trial.error_class}: {trial.error_message}"
+        if trial.error_message:
+            result = ": ".join(part for part in (trial.error_class, trial.error_message) if part)
         if trial.notes.get("feasible") is False:
             result += " (misses an SLO)"
         count = str(windows[trial.id]) + (f" ({invalid[trial.id]} invalid)" if invalid[trial.id] else "")

@@ -7,8 +7,9 @@ from pathlib import Path
 
 from tuner.config import StudyConfig
 from tuner.devices import find_devices
-from tuner.engine.environment import tpu_present
+from tuner.engine.environment import resolve_platform, tpu_present
 from tuner.errors import BadInput
+from tuner.hardware import Limits, accelerator_limits
 from tuner.launchers.base import Launcher
 
 LAUNCHERS = ("local", "serve", "table")
@@ -46,6 +47,19 @@ def make_launcher(config: StudyConfig) -> Launcher:
     from tuner.launchers.local import LocalLauncher
 
     return LocalLauncher(log_dir=logs, python=config.engine_python, platform=config.platform)
+
+
+def device_limits(config: StudyConfig) -> Limits | None:
+    """The memory limits of the TPU that a checked configuration will run on; None where it is no TPU.
+
+    Raises BadInput where the TPU cannot be asked for its kind, or is of a kind that nobody here knows.
+    """
+    if config.launcher == "table" or resolve_platform(config.platform) != "tpu":
+        return None
+    found = find_devices(config.engine_python or sys.executable, platform="tpu")
+    if found.error is not None:
+        raise BadInput(f"platform {config.platform}: JAX finds no TPU ({found.error}); use --platform cpu")
+    return accelerator_limits(found.kind)
 
 
 def _require_tpu(config: StudyConfig) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import click
@@ -78,13 +79,26 @@ def _of_study(storage: Storage, name: str) -> Recommendation:
 
 
 def _matching(storage: Storage, model: str, accelerator: str | None, workload: str | None) -> Recommendation:
+    """The newest that matches, marked stale where it was measured with other versions than those installed here."""
     for item in storage.list_recommendations(model=model, accelerator=accelerator):
         if workload is None or workload in (item.workload_hash, _workload_name(item)):
-            return item
+            return _with_staleness(item)
     asked = ", ".join(
         f"{name} {value}" for name, value in (("model", model), ("accelerator", accelerator), ("workload", workload)) if value
     )
     raise BadInput(f"no recommendation for {asked}; run tuner search, or see tuner show for the studies there are")
+
+
+def _with_staleness(found: Recommendation) -> Recommendation:
+    """Looking up asks no device: the accelerator is the one that the recommendation is for, the versions are those of this Python."""
+    from storage.records import Environment
+    from tuner.engine.environment import versions
+    from tuner.recommend import stale_reasons
+
+    scope = found.body.get("scope", {})
+    here = Environment("", scope.get("platform"), scope.get("accelerator"), scope.get("device_count"), versions())
+    reasons = stale_reasons(scope, here)
+    return replace(found, body={**found.body, "stale": {"stale": bool(reasons), "reasons": reasons}})
 
 
 def _workload_name(recommendation: Recommendation) -> str | None:

@@ -46,6 +46,8 @@ def print_verdicts(comparison: StudyComparison) -> None:
 def print_recommendation(recommendation: Recommendation) -> None:
     body = recommendation.body
     print(f"recommendation: {recommendation.status} - {body['reason']}")
+    for reason in body["stale"]["reasons"]:
+        print(f"  stale: {reason}; measure again with tuner search")
     if recommendation.status == STATUS_NONE:
         return
     for metric, expected in body["expected"].items():

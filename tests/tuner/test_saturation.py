@@ -3,73 +3,25 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Callable
-from heapq import heapify, heappop, heappush
 
 import pytest
 
+from bench.saturation import Service, exponential, first_alarm, lognormal, queue, seen_at
 from tuner.launchers.base import RequestRecord
 from tuner.saturation import MIN_FINISHED, backlog_trend, ramp_up_s, saturation, ttft_trend
 
-Service = Callable[[random.Random], float]
-
-
-def exponential(rng: random.Random) -> float:
-    return rng.expovariate(1.0)
-
-
-def lognormal(rng: random.Random) -> float:
-    """Mean 1, coefficient of variation 1.3: long outputs among short ones."""
-    return rng.lognormvariate(-0.5, 1.0)
-
-
-def queue(load: float, requests: int, seed: int, service: Service = exponential, servers: int = 1) -> list[RequestRecord]:
-    """M/G/c, first come first served; `load` 1 is the capacity. The first token comes after a tenth of the service."""
-    rng = random.Random(seed)
-    free, now_s, records = [0.0] * servers, 0.0, []
-    heapify(free)
-    for index in range(requests):
-        now_s += rng.expovariate(load * servers)
-        begun_s, spent_s = max(now_s, heappop(free)), service(rng)
-        heappush(free, begun_s + spent_s)
-        records.append(RequestRecord(f"r{index}", 1, now_s, now_s, (begun_s + 0.1 * spent_s,), begun_s + spent_s))
-    return records
-
-
-def seen_at(records: list[RequestRecord], now_s: float) -> list[RequestRecord]:
-    """What the driver knows at `now_s`."""
-    return [
-        RequestRecord(
-            record.request_id,
-            1,
-            record.planned_s,
-            record.sent_s,
-            tuple(time_s for time_s in record.token_times_s if time_s <= now_s),
-            record.finished_s if record.finished_s is not None and record.finished_s <= now_s else None,
-        )
-        for record in records
-        if record.planned_s <= now_s
-    ]
-
-
-def alarm(records: list[RequestRecord], every: int = 48) -> str | None:
-    """The first alarm of repeated looks while requests arrive."""
-    finishes = sorted(record.finished_s for record in records if record.finished_s is not None)
-    for now_s in finishes[every - 1 :: every]:
-        if now_s <= records[-1].planned_s and (reason := saturation(seen_at(records, now_s), now_s)):
-            return reason
-    return None
+EVERY = 48  # looks less often than a measurement does, for the sake of the suite's time; bench/saturation.py has the real rhythm
 
 
 @pytest.mark.parametrize(("load", "service", "servers"), [(0.8, exponential, 1), (0.9, exponential, 1), (0.8, lognormal, 16)])
 def test_wrong_alarms_in_a_stable_queue(load: float, service: Service, servers: int) -> None:
-    alarms = sum(alarm(queue(load, 400, seed, service, servers)) is not None for seed in range(60))
+    alarms = sum(first_alarm(queue(load, 400, seed, service, servers), EVERY) is not None for seed in range(60))
     assert alarms <= 0.05 * 60
 
 
 @pytest.mark.parametrize(("load", "requests", "servers"), [(1.2, 1000, 1), (1.2, 1000, 16), (1.5, 350, 1)])
 def test_overload_is_found(load: float, requests: int, servers: int) -> None:
-    alarms = sum(alarm(queue(load, requests, seed, exponential, servers)) is not None for seed in range(40))
+    alarms = sum(first_alarm(queue(load, requests, seed, exponential, servers), EVERY) is not None for seed in range(40))
     assert alarms >= 0.9 * 40
 
 
@@ -84,7 +36,7 @@ def test_the_estimated_deficit_is_that_of_the_load() -> None:
 
 
 def test_the_reason_is_one_line_with_numbers() -> None:
-    reason = alarm(queue(2.0, 400, 1))
+    reason = first_alarm(queue(2.0, 400, 1))
     assert reason is not None and reason.startswith("saturated after ") and "of what arrives is not served" in reason and "\n" not in reason
 
 

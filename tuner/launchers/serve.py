@@ -32,6 +32,7 @@ from tuner.launchers.base import (
 from tuner.launchers.bench_client import BenchClient, BenchRun
 from tuner.launchers.bench_result import read_bench_result, summary_of
 from tuner.launchers.vllm_server import VllmServer, start_failure
+from tuner.launchers.warm_up_plan import warm_up_plan
 from tuner.vllm_args import vllm_config, vllm_environment, vllm_flags
 
 DESCRIBE_TIMEOUT_S = 120.0
@@ -201,17 +202,20 @@ class ServeSession:
         return server
 
     def warm_up(self, live: LiveSettings, plan: LoadPlan, timeout_s: float) -> Json:
-        """Send the plan until a run compiles nothing, at most four times."""
-        return self._warm_up(self.use(live), plan, timeout_s)
+        """Compile what the plan may need; nothing of it is measured. Raises TrialFailed, EngineLost."""
+        return self._warm_up(self.use(live), live, plan, timeout_s)
 
-    def _warm_up(self, server: VllmServer, plan: LoadPlan, timeout_s: float) -> Json:
+    def _warm_up(self, server: VllmServer, live: LiveSettings, plan: LoadPlan, timeout_s: float) -> Json:
+        """Each padded step size once, then the plan until a run compiles nothing, at most four times, always from an empty cache."""
+        shapes = warm_up_plan(plan, live.max_num_batched_tokens, self._settings.max_model_len)
         seconds, compilations = 0.0, 0
-        for _ in range(MAX_WARM_UPS):
+        for sent in (shapes, *[plan] * MAX_WARM_UPS):
+            server.reset_prefix_cache()
             before = server.compilations()
-            seconds += float(self._send(server, plan, timeout_s).raw["duration"])
+            seconds += float(self._send(server, sent, timeout_s).raw["duration"])
             compiled = server.compilations() - before
             compilations += compiled
-            if not compiled:
+            if sent is plan and not compiled:
                 break
         self._warm = True
         return {"seconds": seconds, "compilations": compilations}
@@ -220,7 +224,7 @@ class ServeSession:
         """One window; a server that was (re)started for it is warmed up first, outside the window."""
         server = self.use(live)
         if not self._warm:
-            self._warm_up(server, plan, timeout_s)
+            self._warm_up(server, live, plan, timeout_s)
         emptied = server.reset_prefix_cache()
         compiled, counters = server.compilations(), server.counters()
         run = self._send(server, plan, timeout_s)
@@ -277,7 +281,7 @@ class ServeSession:
         try:
             config = {"profiler": "torch", "torch_profiler_dir": str(scratch.resolve())}
             server = self._start(flags, ["--profiler-config", json.dumps(config)])
-            self._warm_up(server, short, timeout_s)
+            self._warm_up(server, live, short, timeout_s)
             server.reset_prefix_cache()
             compiled = server.compilations()
             server.profiler("start")

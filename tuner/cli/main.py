@@ -30,6 +30,7 @@ VERBS = {
     "export": ("tuner.cli.export", "export", "A study's trials and measurements as CSV or JSON."),
     "profile": ("tuner.cli.profile", "profile", "Read XLA profiles: where step time goes, what differs."),
     "doctor": ("tuner.cli.doctor", "doctor", "What was found: engine, versions, devices, storage."),
+    "serve": ("tuner.cli.serve", "serve", "The REST API and the pages."),
     "tensorboard": ("tuner.cli.tensorboard", "tensorboard", "Open the XLA profiles in TensorBoard."),
     "db": ("tuner.cli.db", "db", "Upgrade, check or back up the database."),
 }

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib.util
-import ipaddress
 import os
 import socket
 import sys
@@ -11,6 +10,7 @@ from pathlib import Path
 
 import click
 
+from tuner.addresses import is_loopback
 from tuner.cli.options import examples, json_option, logdir_option, print_json
 from tuner.errors import BadInput
 
@@ -25,7 +25,7 @@ def tensorboard(logdir: str, host: str, port: int, as_json: bool) -> None:
     folder = Path(logdir).expanduser()
     if not folder.is_dir():
         raise BadInput(f"logdir {logdir} does not exist; run tuner search first or name another with --logdir")
-    if not _is_loopback(host):
+    if not is_loopback(host):
         raise BadInput(f"host {host} is not a loopback address; use 127.0.0.1 and an SSH tunnel to look from elsewhere")
     if importlib.util.find_spec("tensorboard") is None:
         raise BadInput("TensorBoard is not installed; install vllm-tpu-tuner[ui]")
@@ -38,15 +38,6 @@ def tensorboard(logdir: str, host: str, port: int, as_json: bool) -> None:
     sys.stdout.flush()
     command = [sys.executable, "-m", "tensorboard.main", f"--logdir={folder.absolute()}", f"--host={host}", f"--port={port}"]
     os.execv(command[0], command)  # noqa: S606  # a list, and our own interpreter
-
-
-def _is_loopback(host: str) -> bool:
-    if host == "localhost":
-        return True
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False
 
 
 def _require_free(host: str, port: int) -> None:

@@ -1,0 +1,44 @@
+"""Clients of the application in this process: `client` on SQLite, `each_client` once for each dialect. `storage` or `each_storage` is the
+same database."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+from fastapi.testclient import TestClient
+
+from service.app import create_app
+from service.settings import ServiceSettings
+from storage.base import Storage
+from tests.storage.raw import url_of
+
+TOKEN = "a-token-of-the-tests-0123456789"
+MakeClient = Callable[..., TestClient]
+
+
+@pytest.fixture
+def make_client() -> Iterator[MakeClient]:
+    """`make_client(storage, **changes of the settings)`: a client that comes from this machine."""
+    opened: list[TestClient] = []
+
+    def make(storage: Storage, **changes: Any) -> TestClient:
+        settings = ServiceSettings(**{"storage_url": url_of(storage), "token": TOKEN, **changes})
+        client = TestClient(create_app(settings), base_url="http://127.0.0.1:8000", client=("127.0.0.1", 50000))
+        opened.append(client.__enter__())
+        return client
+
+    yield make
+    for client in opened:
+        client.__exit__(None, None, None)
+
+
+@pytest.fixture
+def client(make_client: MakeClient, storage: Storage) -> TestClient:
+    return make_client(storage)
+
+
+@pytest.fixture
+def each_client(make_client: MakeClient, each_storage: Storage) -> TestClient:
+    return make_client(each_storage)

@@ -1,0 +1,91 @@
+"""`tuner serve`: the REST API and the pages."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import signal
+import socket
+import sys
+from pathlib import Path
+
+import click
+
+from tuner.addresses import is_loopback, listen
+from tuner.cli.options import examples, json_option, logdir_option, print_json, storage_option
+from tuner.errors import BadInput
+
+TOKEN_VARIABLE = "TUNER_API_TOKEN"  # noqa: S105  # the variable's name
+_SHORTEST_TOKEN = 16
+_GRACE_S = 20
+
+EPILOG = examples(
+    "tuner serve                                            http://127.0.0.1:8000, readable for everybody on this machine",
+    "tuner serve --storage postgresql://user@host/db --port 9000",
+    "TUNER_API_TOKEN=$(openssl rand -hex 32) tuner serve --host 0.0.0.0",
+)
+
+
+@click.command(epilog=EPILOG)
+@click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen on; beyond loopback every request needs a token.")
+@click.option("--port", type=click.IntRange(0, 65535), default=8000, show_default=True, help="0 takes a free one.")
+@click.option("--public-url", metavar="URL", help="Where browsers find the service, if behind a proxy.")
+@click.option("--max-age-days", type=click.FloatRange(0, min_open=True), default=90.0, show_default=True, help="Older evidence is stale.")
+@storage_option
+@logdir_option
+@json_option
+def serve(host: str, port: int, public_url: str | None, max_age_days: float, storage: str, logdir: str, as_json: bool) -> None:
+    """Serve recommendations, studies and profiles: REST under /v1, reference at /docs. Ends with Ctrl-C or SIGTERM.
+
+    Reads are open on a loopback address. Anywhere else, and for every write, a token is needed: TUNER_API_TOKEN in the environment, sent as
+    "Authorization: Bearer TOKEN".
+    """
+    for package in ("fastapi", "uvicorn", "jinja2"):
+        if importlib.util.find_spec(package) is None:
+            raise BadInput(f"{package} is not installed; install vllm-tpu-tuner[ui]")
+    from service.app import create_app
+    from service.settings import ServiceSettings
+
+    token = os.environ.get(TOKEN_VARIABLE) or None
+    if token is not None and len(token) < _SHORTEST_TOKEN:
+        raise BadInput(f"{TOKEN_VARIABLE} is shorter than {_SHORTEST_TOKEN} characters; make one with: openssl rand -hex 32")
+    if token is None and not is_loopback(host):
+        raise BadInput(f"--host {host} is reachable from other machines, so a token is needed; set {TOKEN_VARIABLE} or use 127.0.0.1")
+    taken = listen(host, port)
+    settings = ServiceSettings(
+        storage_url=storage,
+        logdir=Path(logdir).expanduser(),
+        host=host,
+        port=taken.getsockname()[1],
+        token=token,
+        public_url=public_url,
+        max_age_days=max_age_days,
+    )
+    try:
+        app = create_app(settings)
+        url = f"http://{f'[{host}]' if ':' in host else host}:{settings.port}/"
+        if as_json:
+            print_json({"url": url, "docs": f"{url}docs", "token_needed": not settings.open_reads})
+        else:
+            print(f"serving {url} (reference: {url}docs)")
+        sys.stdout.flush()
+        _run(app, taken)
+    finally:
+        taken.close()
+
+
+def _run(app: object, taken: socket.socket) -> None:
+    """Until SIGTERM or SIGINT; requests in flight are finished. uvicorn raises the signal once more when it is done: that one is ours."""
+    import uvicorn
+
+    config = uvicorn.Config(
+        app,  # type: ignore[arg-type]
+        access_log=False,
+        server_header=False,
+        proxy_headers=False,  # X-Forwarded-For is what a client says, not who it is
+        log_level="warning",
+        timeout_graceful_shutdown=_GRACE_S,
+    )
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda _number, _frame: None)
+    uvicorn.Server(config).run(sockets=[taken])

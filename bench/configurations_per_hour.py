@@ -17,11 +17,10 @@ import tempfile
 import time
 from pathlib import Path
 
-from tuner.launchers.serve import ServeLauncher
-
 from bench.page_alignment import numbers
 from bench.real_engine import START_TIMEOUT_S, WINDOW_TIMEOUT_S, device_line, engine_settings, launcher, load_plan, say
 from tuner.launchers.base import ARMS, Launcher, LiveSettings
+from tuner.launchers.serve import ServeLauncher
 
 
 def ours(pages: list[int], budgets: list[int], windows: int, workload: str) -> tuple[float, float]:

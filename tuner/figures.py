@@ -112,7 +112,7 @@ def _sorted(comparisons: Sequence[Comparison]) -> list[Comparison]:
 
 def _reach(rows: Sequence[dict[str, Any]]) -> float:
     """Half the width of the axis: symmetric about no effect, so that a gain and a loss of one size look alike."""
-    ends = [abs(row[name]) for row in rows for name in ("effect", "low", "high") if row[name] is not None]
+    ends: list[float] = [abs(row[name]) for row in rows for name in ("effect", "low", "high") if row[name] is not None]
     return 1.08 * max([2 * _percent(EQUIVALENCE_RATIO), *ends])
 
 

@@ -25,7 +25,7 @@ setup-runtime:
 
 demo: setup-runtime ## search the built-in tiny model's page sizes x chunk budgets x arms; ends with a recommendation
 	$(TUNER) search --model tiny-qwen3 --study $(STUDY) --page-sizes 16,32,64,128 --chunk-budgets 128,256,512 \
-		--arms default,page_aligned --workload demo --sampler grid --profile finalists --storage $(STORAGE) --logdir $(LOGDIR)
+		--arms default,page_aligned --workload demo --sampler grid --rounds 3-6 --profile finalists --storage $(STORAGE) --logdir $(LOGDIR)
 
 test: lint type ## everything: lint, types, and all tests
 	$(PYTHON) -m pytest

@@ -13,6 +13,7 @@ import json
 import math
 import sys
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -35,15 +36,19 @@ from bench.simulate import (
     student_interval,
     tally,
 )
+from tuner.config import Rounds, StudyConfig
 from tuner.metric_catalog import Direction
 from tuner.pooling import pool
 from tuner.sequential import LookPlan
 from tuner.statistics import LEVEL, Sample, Verdict, judge_family, sample_of
 
 SEED = 19878
-PLAN = LookPlan()
+DEFAULT = Rounds()
+PLAN = LookPlan(DEFAULT.min, DEFAULT.max)
 PLANTED = math.log(1.03)
 CELLS = 24
+ENGINES = len(StudyConfig.model_fields["page_sizes"].default)  # a default search: one engine for each page size
+DEFAULT_CELLS = ENGINES * len(StudyConfig.model_fields["chunk_budgets"].default)
 
 
 def coverage_table(samples: int = 1500, resamples: int = 300) -> None:
@@ -91,49 +96,80 @@ def _print_looks(name: str, null: NDArray[np.bool_], planted: NDArray[np.bool_],
 
 
 def null_table(studies: int = 20) -> bool:
-    """A/A studies of 24 cells. True if no row has more than 5 % wrong verdicts."""
-    print(f"\nA/A, {studies} studies of {CELLS} cells ({studies * CELLS} cells a row), rounds {PLAN.first}..{PLAN.last}: shares in %")
-    print("noise    of a window   better  worse  wrong  equivalent  inconclusive  covered  rounds/cell")
+    """A/A studies of 24 cells, and of the default search's cells and engines. True if no row has more than 5 % wrong verdicts."""
+    shapes = f"studies of {CELLS} cells in one engine or {DEFAULT_CELLS} in {ENGINES} (the default search)"
+    print(f"\nA/A, {studies * CELLS} cells a row in {shapes},\nrounds {PLAN.first}..{PLAN.last} (the default): shares in %")
+    print("noise    of a window  engines   better  worse  wrong  equivalent  inconclusive  covered  rounds/cell")
     rng = np.random.default_rng(SEED)
-    truth = [0.0] * CELLS
+    rows = [(name, sd, CELLS, 1) for name in NOISES for sd in (0.002, 0.005, 0.01, 0.02, 0.05)]
+    rows += [(name, 0.02, DEFAULT_CELLS, ENGINES) for name in NOISES]
     fine = True
-    for name, noise in NOISES.items():
-        for sd in (0.002, 0.005, 0.01, 0.02, 0.05):
-            row = tally([simulate_study(rng, truth, sd, PLAN, noise) for _ in range(studies)], truth, lambda _: True)
-            wrong = row.better + row.worse
-            fine = fine and wrong <= LEVEL
-            shares = f"{100 * row.better:8.1f} {100 * row.worse:6.1f} {100 * wrong:6.1f} {100 * row.equivalent:11.1f}"
-            print(f"{name:8} {100 * sd:9.1f} % {shares} {100 * row.inconclusive:13.1f} {100 * row.covered:8.1f} {row.rounds:12.1f}")
+    for name, sd, cells, engines in rows:
+        truth = [0.0] * cells
+        repeats = studies * CELLS // cells
+        row = tally([simulate_study(rng, truth, sd, PLAN, NOISES[name], engines=engines) for _ in range(repeats)], truth, lambda _: True)
+        wrong = row.better + row.worse
+        fine = fine and wrong <= LEVEL
+        shares = f"{100 * row.better:8.1f} {100 * row.worse:6.1f} {100 * wrong:6.1f} {100 * row.equivalent:11.1f}"
+        spent = f"{100 * row.inconclusive:13.1f} {100 * row.covered:8.1f} {row.rounds:12.1f}"
+        print(f"{name:8} {100 * sd:9.1f} % {engines:8} {shares} {spent}")
     return fine
 
 
+@dataclass(frozen=True)
+class Planted:
+    """A row of the power table: `studies` studies with the true effects `truth`, one per cell; `bar`: 90 % must be found."""
+
+    name: str
+    truth: list[float]
+    studies: int
+    noise: str = "normal"
+    sd: float = 0.02  # of a window
+    plan: LookPlan = PLAN
+    engines: int = 1
+    give_up: bool = True
+    bar: bool = False
+
+
+def planted_rows(studies: int) -> list[Planted]:
+    mixed = [PLANTED] * 6 + [0.0] * (CELLS - 6)
+    everywhere, default = [PLANTED] * CELLS, [PLANTED] * DEFAULT_CELLS
+    one, all_of = "1 cell", f"{CELLS} of {CELLS} cells"
+    search = f"default: {DEFAULT_CELLS} of {DEFAULT_CELLS}"
+    of_ratio = 0.02 / math.sqrt(2)
+    return [
+        Planted(search, default, 4 * studies, engines=ENGINES, bar=True),
+        Planted(search, default, 4 * studies, noise="t3", engines=ENGINES),
+        Planted(search, default, 4 * studies, noise="skewed", engines=ENGINES),
+        Planted(f"{ENGINES} of {ENGINES} cells", [PLANTED] * ENGINES, 12 * studies, engines=ENGINES, bar=True),
+        Planted(one, [PLANTED], 480, bar=True),
+        Planted(all_of, everywhere, studies, bar=True),
+        Planted(all_of, everywhere, studies, give_up=False),
+        Planted(f"{all_of}, ratio", everywhere, studies, sd=of_ratio, plan=LookPlan(3, 12)),
+        Planted(all_of, everywhere, studies, plan=LookPlan(3, 12)),
+        Planted(search, default, 4 * studies, plan=LookPlan(3, 18), engines=ENGINES),
+        Planted(f"6 of {CELLS} cells", mixed, 4 * studies),
+        Planted(all_of, everywhere, 4 * studies, plan=LookPlan.single(5)),
+    ]
+
+
 def power_table(studies: int = 20) -> bool:
-    """Planted +3 % with 2 % noise. True if the bar rows, where the whole study has the effect, are found in 90 % or more."""
-    print("\nPlanted +3 %: found in % of the planted cells; wrong better/worse in % of the others")
-    print("noise    study                    noise of  rounds   give up    planted  found  missed as  wrong  covered  rounds/cell")
+    """Planted +3 % with 2 % noise. True if the rows marked with a star, where the whole study has the effect, are found in 90 % or more."""
+    print("\nPlanted +3 %, 2 % noise of a window (or of the ratio): found in % of the planted cells; wrong in % of the others")
+    print("  noise    study                    engines  rounds  give up    planted  found  missed as  wrong  covered  rounds/cell")
     rng = np.random.default_rng(SEED)
     fine = True
-    mixed = [PLANTED] * 6 + [0.0] * (CELLS - 6)
-    alone, everywhere = [PLANTED], [PLANTED] * CELLS
-    rows: list[tuple[str, str, list[float], float, str, LookPlan, bool, int]] = [
-        ("normal", "1 cell", alone, 0.02, "window", PLAN, True, 480),
-        ("normal", f"{CELLS} of {CELLS} cells", everywhere, 0.02, "window", PLAN, True, studies),
-        ("normal", f"{CELLS} of {CELLS} cells", everywhere, 0.02, "window", PLAN, False, studies),
-        ("t3", f"{CELLS} of {CELLS} cells", everywhere, 0.02, "window", PLAN, True, studies),
-        ("skewed", f"{CELLS} of {CELLS} cells", everywhere, 0.02, "window", PLAN, True, studies),
-        ("normal", f"{CELLS} of {CELLS} cells", everywhere, 0.02 / math.sqrt(2), "ratio", LookPlan(3, 12), True, studies),
-        ("normal", f"{CELLS} of {CELLS} cells", everywhere, 0.02, "window", LookPlan(3, 12), True, studies),
-        ("normal", f"6 of {CELLS} cells", mixed, 0.02, "window", PLAN, True, 4 * studies),
-        ("normal", f"6 of {CELLS} cells", mixed, 0.02, "window", LookPlan(3, 24), True, 4 * studies),
-        ("normal", f"{CELLS} of {CELLS} cells", everywhere, 0.02, "window", LookPlan.single(5), True, 4 * studies),
-    ]
-    for name, study, truth, sd, noise_of, plan, give_up, repeats in rows:
-        outcomes = [simulate_study(rng, truth, sd, plan, NOISES[name], give_up=give_up) for _ in range(repeats)]
-        planted = tally(outcomes, truth, lambda effect: effect > 0)
-        others = tally(outcomes, truth, lambda effect: effect == 0) if 0.0 in truth else None
-        if plan == PLAN and 0.0 not in truth:
-            fine = fine and planted.better >= 0.9
-        _print_power(f"{name:8} {study:24} {noise_of:9} {plan.first}..{plan.last:<5} {'yes' if give_up else 'no':8}", planted, others)
+    for row in planted_rows(studies):
+        outcomes = [
+            simulate_study(rng, row.truth, row.sd, row.plan, NOISES[row.noise], give_up=row.give_up, engines=row.engines)
+            for _ in range(row.studies)
+        ]
+        planted = tally(outcomes, row.truth, lambda effect: effect > 0)
+        others = tally(outcomes, row.truth, lambda effect: effect == 0) if 0.0 in row.truth else None
+        fine = fine and (planted.better >= 0.9 or not row.bar)
+        rounds = f"{row.plan.first}..{row.plan.last}"
+        label = f"{'*' if row.bar else ' '} {row.noise:8} {row.name:24} {row.engines:7}  {rounds:7} {'yes' if row.give_up else 'no':7}"
+        _print_power(label, planted, others)
     return fine
 
 

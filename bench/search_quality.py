@@ -1,6 +1,6 @@
 """How many trials a search needs to come within 2 % of the best: our sampler, Optuna's and random search on measured tables.
 
-    python bench/search_quality.py [--tables SS-D,SS-I] [--skip-gp] [--first-seed 1000]
+    python -m bench.search_quality [--tables SS-D,SS-I] [--skip-gp] [--first-seed 1000] [--data ../shared/data/search]
 
 Prints the tables of docs/benchmarks.md. A run ends with the first measurement of a configuration whose true mean is within 2 % of the
 best, or after `cap` trials; a run that ends so counts as `cap`, which is less than it deserves. Every measurement is a trial, also a repeat
@@ -29,13 +29,12 @@ import optuna
 from optuna.samplers import BaseSampler, GPSampler, RandomSampler, TPESampler
 from optuna.trial import TrialState
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
-
 from tuner.launchers.measured_table import MeasuredTable, Noise
 from tuner.launchers.table_files import load_table
 from tuner.sampler.ordinal_gp import OrdinalGpSampler
 
 DATA = Path(__file__).resolve().parents[2] / "shared" / "data" / "search"
+FOLDER = "SEARCH_QUALITY_DATA"  # how the worker process learns of --data
 WITHIN = 0.02
 RANDOM, DISTINCT, TPE, GP, OURS = "random", "random, no repeats", "Optuna TPE", "Optuna GP", "ours"
 FREE_ASKS = 8
@@ -77,7 +76,7 @@ class Run:
 
 @cache
 def table_of(problem: Problem) -> MeasuredTable:
-    return load_table(DATA / problem.file)
+    return load_table(Path(os.environ.get(FOLDER, DATA)) / problem.file)
 
 
 def seeds_of(problem: Problem, sampler: str) -> int:
@@ -209,11 +208,14 @@ def main() -> int:
     parser.add_argument(
         "--first-seed", type=int, default=1000, help="another one gives independent runs; the sampler was designed on seeds below 100"
     )
+    parser.add_argument("--data", type=Path, default=DATA, help="folder of the tables, by default ../shared/data/search")
     arguments = parser.parse_args()
     chosen = [problem for problem in PROBLEMS if problem.name in arguments.tables.split(",")]
-    if not DATA.is_dir() or not chosen:
-        print(f"needs {DATA.name} data in ../shared/data, --tables of {[problem.name for problem in PROBLEMS]}", file=sys.stderr)
+    if not arguments.data.is_dir() or not chosen:
+        names = ", ".join(problem.name for problem in PROBLEMS)
+        print(f"needs the tables in {arguments.data} (--data) and --tables of {names}", file=sys.stderr)
         return 2
+    os.environ[FOLDER] = str(arguments.data)
     os.environ["OMP_NUM_THREADS"] = "1"  # for the process below, which starts afresh
     results: dict[tuple[str, str], list[Run]] = {}
     with ProcessPoolExecutor(1, mp_context=get_context("spawn"), initializer=quiet) as pool:

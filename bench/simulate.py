@@ -14,7 +14,7 @@ from tuner.adaptive import decide_rounds
 from tuner.metric_catalog import Direction
 from tuner.racing import race
 from tuner.sequential import LookPlan
-from tuner.statistics import LEVEL, Effect, Verdict
+from tuner.statistics import LEVEL, Effect, Verdict, judge_family
 from tuner.student import two_sided_critical, two_sided_p
 
 Array = NDArray[np.float64]
@@ -125,13 +125,39 @@ class StudyOutcome:
 
 
 def simulate_study(
-    rng: np.random.Generator, true_log: Sequence[float], sd: float, plan: LookPlan, noise: Noise = normal, *, give_up: bool = True
+    rng: np.random.Generator,
+    true_log: Sequence[float],
+    sd: float,
+    plan: LookPlan,
+    noise: Noise = normal,
+    *,
+    give_up: bool = True,
+    engines: int = 1,
 ) -> StudyOutcome:
     """One study by the product's own rules. `true_log`: [cells] effects; `sd`: noise of one window on the log scale.
 
-    `give_up` False goes on with hopeless cells, to see what giving up costs.
+    `give_up` False goes on with hopeless cells, to see what giving up costs. The cells are dealt out to `engines`, each of which decides
+    by its own cells how many rounds it makes; the verdicts are those over all cells, as tuner.compare gives them.
     """
     values: dict[int, list[float]] = {cell: [] for cell in range(len(true_log))}
+    for engine in range(engines):
+        inside: dict[int, list[float]] = {cell: values[cell] for cell in range(engine, len(true_log), engines)}
+        _measure(rng, inside, true_log, sd, plan, noise, give_up=give_up)
+    effects = judge_family(values, Direction.MAXIMIZE, plan=plan)
+    return StudyOutcome(effects, sum(map(len, values.values())) / len(values))
+
+
+def _measure(
+    rng: np.random.Generator,
+    values: dict[int, list[float]],
+    true_log: Sequence[float],
+    sd: float,
+    plan: LookPlan,
+    noise: Noise,
+    *,
+    give_up: bool,
+) -> None:
+    """The rounds of one engine, added to `values`: cell -> log-ratios."""
     still_open: Sequence[int] = tuple(values)
     for done in range(1, plan.last + 1):
         for cell in still_open:
@@ -140,7 +166,6 @@ def simulate_study(
         still_open = decision.open_cells if give_up else [cell for cell in values if cell not in decision.decided]
         if not still_open:
             break
-    return StudyOutcome(decision.effects, sum(map(len, values.values())) / len(values))
 
 
 @dataclass(frozen=True)

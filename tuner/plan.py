@@ -97,7 +97,7 @@ def plan_search(setup: StudySetup, costs: Costs | None = None) -> SearchPlan:
     groups = _groups(setup, chosen)[:trials]
     finalists = min(FINALISTS, trials)
     starts = len(groups) + finalists
-    windows = (trials + finalists) * config.rounds.max
+    windows = trials * config.rounds.max + finalists * config.rounds.of_a_finalist
     seconds = starts * costs.start_s + (trials + finalists) * costs.warm_up_s + windows * costs.window_s
     return SearchPlan(
         study=config.study,

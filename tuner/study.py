@@ -249,7 +249,7 @@ class _Search:
     def _reserve(self) -> None:
         """Keep back what the finalists will cost, by the mean of what was seen."""
         progress = self._shop.progress
-        self._shop.budget.reserve_s = FINALISTS * (progress.start_s + self._setup.config.rounds.max * progress.window_s)
+        self._shop.budget.reserve_s = FINALISTS * (progress.start_s + self._setup.config.rounds.of_a_finalist * progress.window_s)
 
     def _out_of_time(self) -> bool:
         """Never before anything was measured: a study without a result helps nobody."""
@@ -266,10 +266,10 @@ class _Search:
         plan, book, progress = plan_search(self._setup), self._shop.book, self._shop.progress
         unseen = len(self._space.configurations) - len(book.staged(Stage.SEARCH))
         new = unseen if left is None else min(left, unseen)
-        rounds = self._setup.config.rounds.max
-        missing = sum(max(0, rounds - len(run.measurements)) for run in pending)
+        rounds = self._setup.config.rounds
+        missing = sum(max(0, rounds.max - len(run.measurements)) for run in pending)
         progress.planned_trials = len(pending) + new + plan.finalists
-        progress.planned_windows = missing + (new + plan.finalists) * rounds
+        progress.planned_windows = missing + new * rounds.max + plan.finalists * rounds.of_a_finalist
         progress.planned_starts = min(len(plan.groups), len(pending) + new) + plan.finalists
         progress.start_s, progress.window_s = plan.costs.start_s, plan.costs.window_s
         objective = self._setup.objectives[0]
@@ -308,7 +308,7 @@ class _Confirmation:
     def _confirm(self, finalist: Finalist, run: TrialRun) -> None:
         setup = self._shop.setup
         self._shop.keeper.drop()  # cold, also where the search's last engine has the same settings
-        policy = FixedRounds(setup.config.rounds.max)
+        policy = FixedRounds(setup.config.rounds.of_a_finalist)
         GroupRun(self._shop, self._engine_of(finalist.trial), [run], policy, stage=Stage.CONFIRM).execute()
         if setup.config.profile != "none" and finalist.role != "runner_up" and run.trial.state is TrialState.COMPLETE:
             capture_profile(self._shop, run)

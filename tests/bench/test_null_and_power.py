@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from bench.null_and_power import main
+from bench.null_and_power import DEFAULT_CELLS, ENGINES, PLAN, PLANTED, main
 from bench.simulate import NOISES, coverage_of_methods, covered, log_ratios, normal, race_once, simulate_study, student_interval, tally
 from tuner.metric_catalog import Direction
 from tuner.sequential import LookPlan
@@ -45,6 +45,16 @@ def test_a_simulated_study_finds_what_is_there_and_tallies_it() -> None:
     assert planted.cells == null.cells == 20 and planted.better > 0.9
     assert null.better + null.worse <= 0.1 and planted.covered > 0.8
     assert 3 <= planted.rounds <= 8
+
+
+def test_the_default_search_finds_three_percent_and_calls_nothing_where_nothing_is() -> None:
+    """The bars of bench/null_and_power.py, for the default page sizes, budgets and rounds: fewer cells than there, the same rules."""
+    truth = [PLANTED] * DEFAULT_CELLS
+    found = [simulate_study(np.random.default_rng(seed), truth, 0.02, PLAN, engines=ENGINES) for seed in range(15)]
+    nothing = [simulate_study(np.random.default_rng(seed), [0.0] * DEFAULT_CELLS, 0.02, PLAN, engines=ENGINES) for seed in range(34)]
+    null = tally(nothing, [0.0] * DEFAULT_CELLS, lambda _: True)
+    assert tally(found, truth, lambda _: True).better >= 0.9
+    assert null.cells >= 400 and null.better + null.worse <= 0.05
 
 
 def test_a_race_spends_less_than_the_grid() -> None:

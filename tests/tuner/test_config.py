@@ -12,6 +12,7 @@ from tuner.config import StudyConfig, check_config, check_engine_args, parse_dur
 from tuner.config_file import load_config
 from tuner.errors import BadInput
 from tuner.launchers.base import ARM_DEFAULT, ARMS
+from tuner.sequential import LookPlan
 
 BASE: dict[str, Any] = {"model": "tiny-qwen3", "study": "s"}
 
@@ -99,6 +100,12 @@ def test_what_is_no_duration_is_refused(text: str) -> None:
 @pytest.mark.parametrize(("value", "expected"), [(4, (4, 4)), ("4", (4, 4)), ("3-12", (3, 12)), ({"min": 2, "max": 9}, (2, 9))])
 def test_rounds(value: Any, expected: tuple[int, int]) -> None:
     assert (config(rounds=value).rounds.min, config(rounds=value).rounds.max) == expected
+
+
+def test_rounds_are_adaptive_by_default_and_a_finalist_gets_a_few() -> None:
+    default = config().rounds
+    assert default.min < default.max and (default.min, default.max) == (LookPlan().first, LookPlan().last)
+    assert [config(rounds=value).rounds.of_a_finalist for value in ("3-24", "3-4", 2, 9)] == [6, 4, 2, 9]
 
 
 def test_to_json_round_trips_and_hides_the_database() -> None:

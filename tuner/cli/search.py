@@ -72,7 +72,7 @@ _OPTIONS: list[Decorator] = [
     click.option("--workload", metavar="W", help="demo, mixed-small, chat, prefill-heavy, decode-heavy, a file, or kind:key=value,..."),
     click.option("--objective", metavar="O", help="throughput, or any metric; several with a comma."),
     click.option("--slo", "slos", multiple=True, metavar="LIMIT", help="For instance 'ttft_p99_ms<=500'; may be given again."),
-    click.option("--rounds", metavar="N|MIN-MAX", help="Measured windows of each configuration."),
+    click.option("--rounds", metavar="N|MIN-MAX", help="Measured windows of each configuration; MIN-MAX: until decided.  [default: 3-24]"),
     click.option("--trials", type=int, metavar="N", help="Exactly N trials in this run."),
     click.option("--time-budget", metavar="TIME", help="Stop asking after this long, for instance 10m."),
     click.option("--sampler", type=_choice("auto", "tpe", "gp", "nsga2", "random", "grid"), help="auto: the grid where it fits, else tpe."),

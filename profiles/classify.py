@@ -12,7 +12,7 @@ import re
 from dataclasses import dataclass
 from enum import StrEnum
 
-RULES_VERSION = "2026.11-1"
+RULES_VERSION = "2026.11-2"
 
 
 class Category(StrEnum):
@@ -25,8 +25,8 @@ class Category(StrEnum):
     MLP = "mlp"
     NORM = "norm"  # with the residual addition in front of it, which vLLM's layer includes
     SAMPLING = "sampling"
-    COPY = "copy"  # data movement that belongs to no scope
-    COLLECTIVE = "collective"
+    COPY = "copy"  # copies that XLA put in, and data movement that belongs to no scope
+    COLLECTIVE = "collective"  # between devices; over a group of one device it is its layer's (hlo.LOCAL)
     HOST_GAP = "host_gap"  # no program on the device
     IDLE = "idle"  # a program on the device, but no op running
     UNATTRIBUTED = "unattributed"
@@ -102,6 +102,7 @@ RULES: tuple[Rule, ...] = (
     Rule("attention input op", Category.ATTENTION, scope=_GENERIC, context=_re(_PROJECTION.pattern, _ATTENTION.pattern)),
     Rule("select program", Category.COPY, module=_re(r"select_from_array")),
     Rule("data movement", Category.COPY, hlo_category=_MOVES),
+    Rule("collective of one device", Category.COPY, hlo_category=_re(r"^local ")),
 )  # fmt: skip
 
 

@@ -7,6 +7,7 @@ the majority of the fused instructions, or the instruction that calls the comput
 
 from __future__ import annotations
 
+import re
 from collections import Counter, deque
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
@@ -25,6 +26,8 @@ _FREE = frozenset({"parameter", "constant", "bitcast", "tuple", "get-tuple-eleme
 _MOVES = frozenset(
     {"copy", "transpose", "reshape", "slice", "dynamic-slice", "pad", "concatenate", "broadcast", "iota", "reverse", "convert", *_FREE}
 )
+_COLLECTIVES = re.compile(r"^(all-reduce|all-gather|all-to-all|reduce-scatter|collective-|ragged-all-to-all)")
+LOCAL = "local "  # before the opcode of a collective that moves nothing between devices
 _CONTEXT_STEPS = 200  # instructions looked at on the way back to a producer whose scope is known
 
 
@@ -33,7 +36,7 @@ class HloOp:
     """One instruction. `context` is the scope of the nearest producer that is an anchor (see `load`), "" where there is none."""
 
     name: str
-    hlo_category: str  # XLA's words: "loop fusion", "convolution fusion", "data formatting", "custom-call", else the opcode
+    hlo_category: str  # XLA's words: "loop fusion", "convolution fusion", "data formatting", "custom-call", else the opcode; see LOCAL
     scope: str
     context: str
     container: bool  # its time is spent in other instructions
@@ -110,6 +113,7 @@ class _Module:
     def __init__(self, raw: Any, is_anchor: Anchor) -> None:
         self._is_anchor = is_anchor
         self._computations = {part.id: part for part in raw.computations}
+        self._one_device = raw.device_assignment.replica_count * raw.device_assignment.computation_count == 1
         self._home: dict[str, int] = {}  # instruction -> computation id
         self._by_name: dict[str, Any] = {}
         self._by_id: dict[int, Any] = {}
@@ -173,12 +177,22 @@ class _Module:
         return [inner for part in parts if part is not None for inner in part.instructions]
 
     def _category(self, item: Any, opcode: str) -> str:
+        if _COLLECTIVES.match(opcode) and self._stays_on_its_device(item):
+            return LOCAL + opcode
         if opcode != "fusion":
             return opcode
         inner = {schema.text(each.opcode) for each in self._inner(item)}
         if inner & {"dot", "convolution"}:
             return "convolution fusion"
         return "data formatting" if inner <= _MOVES else "loop fusion"
+
+    def _stays_on_its_device(self, item: Any) -> bool:
+        """A collective whose groups hold one device each: shard_map leaves it on a single device, and XLA:CPU runs it as a copy."""
+        listed = item.collective_device_list
+        sizes = {len(group.replica_ids) for group in (*listed.replica_groups, *item.replica_groups)}
+        if listed.HasField("iota_replica_group_list"):
+            sizes.add(listed.iota_replica_group_list.num_devices_per_group)
+        return sizes == {1} or (not sizes and self._one_device)  # no group listed means all devices
 
     def _context(self, item: Any) -> str:
         """Breadth first through the operands; instructions under the same scope folder are part of the same thing and let pass."""

@@ -12,7 +12,7 @@ from pathlib import Path
 from profiles import host_events, tpu_events
 from profiles.classify import is_anchor
 from profiles.errors import ProfileError
-from profiles.hlo import METADATA_PLANE, Program, load
+from profiles.hlo import LOCAL, METADATA_PLANE, Program, load
 from profiles.planes import Contents, contents
 from profiles.timeline import DeviceTimeline, HostEvents, OpType, TypeTable
 from profiles.times import base_ns
@@ -92,7 +92,7 @@ def _wanted(types: list[OpType]) -> dict[int, tuple[str, frozenset[str]]]:
 
 
 def _completed(kind: OpType, program: Program | None) -> OpType:
-    """What the trace itself says goes first; the HLO module fills in the rest."""
+    """What the trace itself says goes first; the HLO module fills in the rest, and knows which collectives stay on their device."""
     op = program.ops.get(kind.name) if program is not None else None
     if op is None:
         return kind
@@ -100,7 +100,7 @@ def _completed(kind: OpType, program: Program | None) -> OpType:
         kind,
         scope=kind.scope or op.scope,
         context=op.context,
-        hlo_category=kind.hlo_category or op.hlo_category,
+        hlo_category=op.hlo_category if op.hlo_category.startswith(LOCAL) else kind.hlo_category or op.hlo_category,
         container=kind.container or op.container,
         in_loop=op.in_loop,
     )

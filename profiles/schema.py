@@ -46,9 +46,20 @@ _MESSAGES: dict[str, dict[str, tuple[int, str]]] = {
         "id": (35, "int64"),
         "operand_ids": (36, "int64[]"),
         "called_computation_ids": (38, "int64[]"),
+        "replica_groups": (49, "ReplicaGroup[]"),
+        "collective_device_list": (87, "CollectiveDeviceList"),
     },
+    "ReplicaGroup": {"replica_ids": (1, "int64[]")},
+    "IotaReplicaGroups": {"num_devices_per_group": (2, "int64")},
+    "CollectiveDeviceList": {"replica_groups": (1, "ReplicaGroup[]"), "iota_replica_group_list": (2, "IotaReplicaGroups")},
+    "DeviceAssignment": {"replica_count": (1, "int64"), "computation_count": (2, "int64")},
     "HloComputation": {"name": (1, "string"), "instructions": (2, "HloInstruction[]"), "id": (5, "int64")},
-    "HloModule": {"name": (1, "string"), "computations": (3, "HloComputation[]"), "id": (5, "int64")},
+    "HloModule": {
+        "name": (1, "string"),
+        "computations": (3, "HloComputation[]"),
+        "id": (5, "int64"),
+        "device_assignment": (15, "DeviceAssignment"),
+    },
     "HloProto": {"hlo_module": (1, "HloModule")},
 }
 

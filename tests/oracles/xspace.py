@@ -23,9 +23,14 @@ _XSPACE = {
     "XEventMetadata": "id:1:i name:2:s metadata:3:b display_name:4:s stats:5:XStat* child_id:6:i*",
     "XStatMetadata": "id:1:i name:2:s description:3:s",
     "HloProto": "hlo_module:1:HloModuleProto",
-    "HloModuleProto": "name:1:s computations:3:HloComputationProto* id:5:i",
+    "HloModuleProto": "name:1:s computations:3:HloComputationProto* id:5:i device_assignment:15:DeviceAssignment",
     "HloComputationProto": "name:1:s instructions:2:HloInstructionProto* id:5:i",
-    "HloInstructionProto": "name:1:s opcode:2:s metadata:7:OpMetadata id:35:i operand_ids:36:i* called_computation_ids:38:i*",
+    "HloInstructionProto": "name:1:s opcode:2:s metadata:7:OpMetadata id:35:i operand_ids:36:i* called_computation_ids:38:i* "
+    "replica_groups:49:ReplicaGroup* collective_device_list:87:CollectiveDevices",
+    "ReplicaGroup": "replica_ids:1:i*",
+    "CollectiveDevices": "replica_groups:1:ReplicaGroup* iota_replica_group_list:2:IotaGroups",
+    "IotaGroups": "num_replica_groups:1:i num_devices_per_group:2:i",
+    "DeviceAssignment": "replica_count:1:i computation_count:2:i",
     "OpMetadata": "op_type:1:s op_name:2:s",
 }
 

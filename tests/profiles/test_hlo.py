@@ -115,6 +115,39 @@ def test_context_is_the_nearest_producer_that_names_a_part_of_the_model(tmp_path
     assert found["attention"].context == ""
 
 
+def collective(tmp_path: Path, devices: int, **groups: Any) -> str:
+    """XLA's category of an all-reduce in a module that runs on so many devices."""
+    module = ModuleBuilder("jit_step")
+    module.proto.hlo_module.device_assignment.replica_count = 1
+    module.proto.hlo_module.device_assignment.computation_count = devices
+    module.add("main", "psum.1", "all-reduce", ROW)
+    item = module.computations["main"].instructions[0]
+    for ids in groups.get("listed", ()):
+        item.collective_device_list.replica_groups.add(replica_ids=ids)
+    for ids in groups.get("old", ()):
+        item.replica_groups.add(replica_ids=ids)
+    if "per_group" in groups:
+        item.collective_device_list.iota_replica_group_list.num_replica_groups = 2
+        item.collective_device_list.iota_replica_group_list.num_devices_per_group = groups["per_group"]
+    return described(tmp_path, module)["psum.1"].hlo_category
+
+
+def test_a_collective_over_groups_of_one_device_is_local(tmp_path: Path) -> None:
+    assert collective(tmp_path, 1, listed=[[0]]) == "local all-reduce"
+    assert collective(tmp_path, 2, listed=[[0], [1]]) == "local all-reduce"
+    assert collective(tmp_path, 2, old=[[0], [1]]) == "local all-reduce"
+    assert collective(tmp_path, 2, per_group=1) == "local all-reduce"
+    assert collective(tmp_path, 1) == "local all-reduce"  # no group listed: all devices, here one
+
+
+def test_a_collective_between_devices_stays_one(tmp_path: Path) -> None:
+    assert collective(tmp_path, 2, listed=[[0, 1]]) == "all-reduce"
+    assert collective(tmp_path, 4, old=[[0, 1], [2, 3]]) == "all-reduce"
+    assert collective(tmp_path, 4, per_group=2) == "all-reduce"
+    assert collective(tmp_path, 2) == "all-reduce"
+    assert collective(tmp_path, 0) == "all-reduce"  # nothing is known
+
+
 def test_the_nearest_program_of_that_name_that_holds_every_op_is_taken(tmp_path: Path) -> None:
     near, far = ModuleBuilder("jit_step"), ModuleBuilder("jit_step")
     near.add("main", "other.1", "add", "near")

@@ -17,6 +17,7 @@ from profiles.errors import ProfileError
 
 PREFILL, DECODE, MIXED = "prefill", "decode", "mixed"
 PHASES = (PREFILL, DECODE, MIXED)
+ALL = "all"  # every step, whatever its phase
 OTHER = "other"  # between the phases: counted under "all" only
 PREFILL_AT_LEAST, DECODE_AT_MOST, MIXED_FROM, MIXED_TO = 0.9, 0.2, 0.4, 0.6
 STEPS_PER_PHASE = 15  # as tpu-inference's phased profiler

@@ -8,10 +8,11 @@ from typing import NamedTuple
 import numpy as np
 
 from profiles import svg
+from profiles.capture import ALL
 from profiles.classify import CATEGORIES, Category
 from profiles.diff import ProfileDiff, Row
 from profiles.errors import ProfileError
-from profiles.summary import ALL, Summary
+from profiles.summary import Summary
 
 WIDTH = 860.0
 _LEFT, _RIGHT, _TOP = 190.0, 70.0, 64.0

@@ -14,9 +14,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from profiles.capture import ALL
 from profiles.classify import CATEGORIES, GAPS, Category
 from profiles.errors import ProfileError
-from profiles.summary import ALL, Summary
+from profiles.summary import Summary
 
 Json = dict[str, Any]
 Floats = NDArray[np.float64]

@@ -6,17 +6,27 @@ where the run is the logdir itself. In a link the query stands before `#profile`
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import dataclass
 from pathlib import Path
-from urllib.parse import urlencode
+from urllib.parse import quote, urlencode
 
 from profiles.errors import ProfileError
 
 CAPTURE_SUFFIX = ".xplane.pb"
 PLUGIN_FOLDER = ("plugins", "profile")
+_LONGEST_NAME = 120  # characters; file systems take 255 bytes
 TRACE_VIEWER = "trace_viewer"
 TOOLS = (TRACE_VIEWER, "overview_page", "hlo_stats", "op_profile", "graph_viewer", "memory_viewer", "memory_profile", "roofline_model")
 DIFF_TOOLS = ("overview_page", "op_profile")
+
+
+def plain_name(name: str) -> str:
+    """A name as one folder name, the same for the same name and different for different ones: everything that is no letter, digit or one of
+    `_ . -` is percent-encoded, and a leading dot too; a long name ends in its hash."""
+    quoted = quote(name, safe="").replace("~", "%7E")
+    plain = "%2E" + quoted[1:] if quoted.startswith(".") else quoted
+    return plain if len(plain) <= _LONGEST_NAME else f"{plain[: _LONGEST_NAME - 13]}-{hashlib.sha256(name.encode()).hexdigest()[:12]}"
 
 
 @dataclass(frozen=True)

@@ -21,7 +21,7 @@ SKEW_WITHIN = 0.01
 LONG_OP_PS = 10**9  # ops over 1 ms: alignment errors of short ops are rounding
 ATTRIBUTED_AT_LEAST = 0.95
 _STEADY_STEPS = 6  # fewer steps of one shape say nothing about drift
-_RETRY = frozenset({"dropped_events", "compiled", "incomplete_steps", "phases_missing", "few_steps", "join_doubtful"})
+_RETRY = frozenset({"dropped_events", "compiled", "incomplete_steps", "phases_missing", "few_steps", "unsteady", "join_doubtful"})
 
 
 @dataclass(frozen=True)

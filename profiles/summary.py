@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from profiles.capture import PHASES, Join, StepComposition, StepLike, composition, composition_from_marker, join_by_start
+from profiles.capture import ALL, PHASES, Join, StepComposition, StepLike, composition, composition_from_marker, join_by_start
 from profiles.classify import CATEGORIES, RULES_VERSION, Category
 from profiles.errors import ProfileError
 from profiles.links import CAPTURE_SUFFIX
@@ -28,7 +28,6 @@ from profiles.steps import Steps, find_steps
 Json = dict[str, Any]
 FORMAT = 1
 SUFFIX = ".summary.json"
-ALL = "all"
 _KERNEL_PAGE = re.compile(r"-p_(\d{1,7})-bq_")  # the page size in the name of tpu-inference's attention kernel
 _BATCH_FIELDS = ("scheduled_tokens", "padded_tokens", "prefill_tokens", "prefill_requests", "decode_requests")
 _DIGITS = 6  # of a millisecond: nanoseconds

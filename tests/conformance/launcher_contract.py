@@ -105,8 +105,10 @@ class LauncherContract:
     def test_a_profile_is_in_tensorboards_layout_or_absent(
         self, session: EngineSession, live: tuple[LiveSettings, LiveSettings], plan: LoadPlan, tmp_path: Path
     ) -> None:
-        for capture in session.profile(live[0], plan, tmp_path, "run", "session", TIMEOUT_S):
-            assert capture.path.parent == tmp_path / "run" / "plugins" / "profile" / "session"
+        for phase in session.profile_phases:
+            (capture, *_) = session.profile(live[0], plan, tmp_path, "run", f"session-{phase}", TIMEOUT_S, phase)
+            assert capture.phase == phase
+            assert capture.path.parent == tmp_path / "run" / "plugins" / "profile" / f"session-{phase}"
             assert capture.path.stat().st_size == capture.size_bytes > 0
         assert_plausible(session.measure(live[0], plan, TIMEOUT_S), plan)
 
@@ -140,7 +142,7 @@ class LauncherContract:
         with pytest.raises(EngineLost):
             session.warm_up(live[0], plan, TIMEOUT_S)
         with pytest.raises(EngineLost):
-            session.profile(live[0], plan, tmp_path, "run", "session", TIMEOUT_S)
+            session.profile(live[0], plan, tmp_path, "run", "session", TIMEOUT_S, "all")
 
     def test_another_session_can_follow(self, launcher: Launcher, settings: EngineSettings) -> None:
         for _ in range(2):

@@ -6,12 +6,24 @@ import time
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
+from functools import cache
 from pathlib import Path
 from typing import override
 
+from tests.profiles.builder import model_runs, tpu_capture
 from tuner.engine.environment import fingerprint
 from tuner.errors import EngineLost, FailureClass
-from tuner.launchers.base import CaptureResult, EngineSession, EngineSettings, Json, LiveSettings, LoadPlan, StartReport, WindowResult
+from tuner.launchers.base import (
+    CaptureResult,
+    EngineSession,
+    EngineSettings,
+    Json,
+    LiveSettings,
+    LoadPlan,
+    StartReport,
+    StepRecord,
+    WindowResult,
+)
 from tuner.space import Configuration
 
 FOUND = {"platform": "fake", "accelerator": "fake engine", "device_count": 1, "versions": {"vllm": "0"}, "details": {}}
@@ -23,6 +35,21 @@ def value_of(configuration: Configuration) -> float:
     return gain * (100 + configuration.block_size + configuration.max_num_batched_tokens / 10)
 
 
+PROFILED_STEPS = 9
+
+
+@cache
+def small_capture() -> bytes:
+    """A capture of a small model without any problem; its steps are those of `step_records`."""
+    return tpu_capture(model_runs(steps=PROFILED_STEPS))
+
+
+def step_records(prefill_share: float, count: int = PROFILED_STEPS) -> tuple[StepRecord, ...]:
+    """Equal steps of 100 tokens."""
+    prefill = int(100 * prefill_share)
+    return tuple(StepRecord(index * 3e-4, 3e-4, 100, 128, prefill, min(prefill, 1), 100 - prefill) for index in range(count))
+
+
 @dataclass
 class FakeLauncher:
     """The hooks get what is done and how often it was done before (from 0). They raise, or change a result."""
@@ -32,6 +59,8 @@ class FakeLauncher:
     on_warm_up: Callable[[Configuration, int], None] | None = None
     on_measure: Callable[[Configuration, int, WindowResult], WindowResult] | None = None
     on_profile: Callable[[Configuration, int], None] | None = None
+    capture: Callable[[Configuration, str, str], bytes] = lambda configuration, phase, session: small_capture()
+    profile_phases: tuple[str, ...] = ("all",)
     effective: Callable[[EngineSettings], Json] = lambda settings: {
         "block_size": settings.block_size,
         "max_num_batched_tokens": settings.max_num_batched_tokens,
@@ -95,9 +124,14 @@ class FakeSession(EngineSession):
         self._launcher.measured.append(configuration)
         return result
 
+    @property
+    @override
+    def profile_phases(self) -> tuple[str, ...]:
+        return self._launcher.profile_phases
+
     @override
     def profile(
-        self, live: LiveSettings, plan: LoadPlan, logdir: Path, run: str, session: str, timeout_s: float
+        self, live: LiveSettings, plan: LoadPlan, logdir: Path, run: str, session: str, timeout_s: float, phase: str
     ) -> Sequence[CaptureResult]:
         configuration = self._of(live)
         if self._launcher.on_profile is not None:
@@ -105,8 +139,9 @@ class FakeSession(EngineSession):
         self._launcher.profiled.append(run)
         path = logdir / run / "plugins" / "profile" / session / "host.xplane.pb"
         path.parent.mkdir(parents=True)
-        path.write_bytes(b"profile")
-        return [CaptureResult(run, session, "host", path, "all", 7, ())]
+        data = self._launcher.capture(configuration, phase, session)
+        path.write_bytes(data)
+        return [CaptureResult(run, session, "host", path, phase, len(data), step_records({"prefill": 1.0, "mixed": 0.5}.get(phase, 0.0)))]
 
     @override
     def close(self) -> None:

@@ -6,6 +6,7 @@ import gc
 import os
 import socket
 import time
+from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -13,9 +14,11 @@ from typing import Any
 from tuner.engine import environment
 from tuner.engine.protocol import ConnectionLost, receive, send
 from tuner.engine.stepping import CompileCounter, SteppedLlmEngine
-from tuner.launchers.base import LoadPlan, PlannedRequest, StepRecord
+from tuner.engine.tracing import capture_phase
+from tuner.launchers.base import LoadPlan, PlannedRequest
 from tuner.saturation import CHECK_EVERY, saturation
 from tuner.workload.client import DrivenWindow, WindowTimeout, drive
+from tuner.workload.phases import PhaseLoad
 
 Json = dict[str, Any]
 OUT_OF_MEMORY_SIGNS = (
@@ -137,44 +140,11 @@ class EngineOwner:
         }
 
     def _profile(self, params: Json) -> Json:
-        import jax
-
-        plan = read_plan(params["plan"])
+        load = params["load"]
+        phase_load = PhaseLoad(load["phase"], _requests(load["standing"]), load["in_flight"], _requests(load["arriving"]))
         self._engine.reset_prefix_cache()
         self._stepped.begin()
-        options = jax.profiler.ProfileOptions()
-        for name, value in params["options"].items():
-            setattr(options, name, value)
-        compiled = self._compiles.count
-        recorded: list[StepRecord] = []
-        run_folder = Path(params["logdir"]) / params["run"]
-        stop_trace: Any = jax.profiler.stop_trace
-        jax.profiler.start_trace(str(run_folder), profiler_options=options)
-        tracing = True
-
-        def stop_after_enough(step: StepRecord) -> None:
-            nonlocal tracing
-            if tracing:
-                recorded.append(step)
-                if len(recorded) >= params["max_steps"]:
-                    stop_trace()
-                    tracing = False
-
-        self._stepped.on_step = stop_after_enough
-        try:
-            drive(self._stepped, plan, params["timeout_s"])
-        finally:
-            self._stepped.on_step = None
-            if tracing:
-                stop_trace()
-        path = place_capture(run_folder, params["session"])
-        return {
-            "path": str(path),
-            "host": path.name.removesuffix(".xplane.pb"),
-            "size_bytes": path.stat().st_size,
-            "steps": [list(asdict(step).values()) for step in recorded],
-            "compilations": self._compiles.count - compiled,
-        }
+        return capture_phase(self._stepped, phase_load, lambda: self._compiles.count, params)
 
 
 class CpuShare:
@@ -198,20 +168,12 @@ def _busy_jiffies() -> int:
     return user + nice + system + irq + softirq + steal
 
 
-def place_capture(run_folder: Path, session: str) -> Path:
-    """Give the newest session its asked name (TensorBoard's layout). Raises RuntimeError if no capture was written."""
-    sessions = run_folder / "plugins" / "profile"
-    captures = sorted(sessions.glob("*/*.xplane.pb"), key=lambda path: path.stat().st_mtime)
-    if not captures:
-        raise RuntimeError(f"the profiler wrote no capture below {sessions}")
-    if captures[-1].parent.name == session:
-        return captures[-1]
-    return captures[-1].parent.rename(sessions / session) / captures[-1].name
-
-
 def read_plan(raw: Json) -> LoadPlan:
-    requests = tuple(PlannedRequest(name, tuple(prompt), max_tokens, arrival_s) for name, prompt, max_tokens, arrival_s in raw["requests"])
-    return LoadPlan(requests, raw["max_concurrency"], raw["content_hash"], raw["stop_when_saturated"])
+    return LoadPlan(_requests(raw["requests"]), raw["max_concurrency"], raw["content_hash"], raw["stop_when_saturated"])
+
+
+def _requests(raw: Sequence[Sequence[Any]]) -> tuple[PlannedRequest, ...]:
+    return tuple(PlannedRequest(name, tuple(prompt), max_tokens, arrival_s) for name, prompt, max_tokens, arrival_s in raw)
 
 
 def window_to_json(window: DrivenWindow, preemptions: dict[str, int]) -> Json:

@@ -4,7 +4,7 @@ process."""
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 from tuner.launchers.base import PlannedRequest, StepRecord
@@ -30,7 +30,7 @@ class CompileCounter:
 
 
 class SteppedLlmEngine:
-    """`on_step(record)` is called after every step that scheduled something."""
+    """`steps` holds the records since begin()."""
 
     def __init__(self, engine: Any) -> None:
         from vllm import SamplingParams
@@ -44,7 +44,6 @@ class SteppedLlmEngine:
         self._scheduled: list[Any] = []
         self.steps: list[StepRecord] = []
         self.preemptions: dict[str, int] = {}
-        self.on_step: Callable[[StepRecord], None] | None = None
         self._origin = time.perf_counter()
         self._watch_scheduler()
 
@@ -69,10 +68,7 @@ class SteppedLlmEngine:
         outputs = self._engine.step()
         duration_s = time.perf_counter() - start
         for scheduled in self._scheduled:
-            record = self._record(scheduled, start - self._origin, duration_s)
-            self.steps.append(record)
-            if self.on_step is not None:
-                self.on_step(record)
+            self.steps.append(self._record(scheduled, start - self._origin, duration_s))
         self._scheduled.clear()
         return [
             TokenBatch(

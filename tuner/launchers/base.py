@@ -162,10 +162,15 @@ class EngineSession(Protocol):
         """Apply `live`, clear the prefix cache, send `plan`, return what happened. Raises TrialFailed, EngineLost."""
         ...
 
+    @property
+    def profile_phases(self) -> tuple[str, ...]:
+        """What profile() can capture: phases of profiles.capture, or "all" where the launcher cannot hold a phase; () for nothing."""
+        ...
+
     def profile(
-        self, live: LiveSettings, plan: LoadPlan, logdir: Path, run: str, session: str, timeout_s: float
+        self, live: LiveSettings, plan: LoadPlan, logdir: Path, run: str, session: str, timeout_s: float, phase: str
     ) -> Sequence[CaptureResult]:
-        """Capture outside any measured window. Empty where the launcher cannot. Raises TrialFailed, EngineLost."""
+        """Capture one of `profile_phases` outside any measured window, one file a host. Raises TrialFailed, EngineLost."""
         ...
 
     def close(self) -> None: ...

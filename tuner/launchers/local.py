@@ -9,6 +9,7 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
+from profiles.capture import PhasePlan
 from tuner.engine.client import EngineHost, EngineProcess
 from tuner.engine.environment import engine_environment, resolve_platform
 from tuner.errors import BadInput, FailureClass, TrialFailed
@@ -22,16 +23,17 @@ from tuner.launchers.base import (
     Json,
     LiveSettings,
     LoadPlan,
+    PlannedRequest,
     RequestRecord,
     StartReport,
     StepRecord,
     WindowResult,
 )
 from tuner.launchers.engine_args import engine_args
+from tuner.workload.phases import PhaseLoad, phase_load, possible_phases
 
 GRACE_S = 30.0
-MAX_PROFILED_STEPS = 64
-HOST_TRACE = {"host_tracer_level": 2, "python_tracer_level": 0}
+PROFILE = PhasePlan()
 
 
 class LocalLauncher:
@@ -126,20 +128,30 @@ class LocalSession:
         self._apply(live)
         return self._engine.call("measure", {"plan": plan_to_json(plan), "timeout_s": timeout_s}, timeout_s + GRACE_S)
 
+    @property
+    def profile_phases(self) -> tuple[str, ...]:
+        return possible_phases(self._report.effective["max_num_seqs"])
+
     def profile(
-        self, live: LiveSettings, plan: LoadPlan, logdir: Path, run: str, session: str, timeout_s: float
+        self, live: LiveSettings, plan: LoadPlan, logdir: Path, run: str, session: str, timeout_s: float, phase: str
     ) -> Sequence[CaptureResult]:
+        compiled: Json = self._report.effective
+        seqs = live.max_num_seqs or compiled["max_num_seqs"]
+        try:
+            load = phase_load(phase, plan, live.max_num_batched_tokens, seqs, compiled["max_model_len"])
+        except ValueError as error:
+            raise TrialFailed(FailureClass.INVALID_CONFIG, str(error)) from error
         self._apply(live)
         # Into a scratch logdir first: a capture that fails half-way must not show up in TensorBoard.
         scratch = logdir / ".partial"
         params = {
-            "plan": plan_to_json(plan),
+            "load": _load_to_json(load),
             "logdir": str(scratch.resolve()),
             "run": run,
             "session": session,
             "timeout_s": timeout_s,
-            "max_steps": MAX_PROFILED_STEPS,
-            "options": HOST_TRACE,
+            "steps": PROFILE.steps_per_phase,
+            "max_bytes": PROFILE.max_bytes,
         }
         try:
             result = self._engine.call("profile", params, timeout_s + 4 * GRACE_S)
@@ -152,10 +164,10 @@ class LocalSession:
                 session=session,
                 host=result["host"],
                 path=path,
-                phase="all",
+                phase=phase,
                 size_bytes=result["size_bytes"],
                 steps=tuple(StepRecord(*fields) for fields in result["steps"]),
-                details={"compilations": result["compilations"], "machine": socket.gethostname()},
+                details={name: result[name] for name in ("compilations", "settling_steps")} | {"machine": socket.gethostname()},
             )
         ]
 
@@ -186,10 +198,18 @@ def _publish(capture: Path, session_folder: Path) -> Path:
 
 
 def plan_to_json(plan: LoadPlan) -> dict[str, Any]:
-    requests = [[*asdict(request).values()] for request in plan.requests]
     return {
-        "requests": requests,
+        "requests": _requests_to_json(plan.requests),
         "max_concurrency": plan.max_concurrency,
         "content_hash": plan.content_hash,
         "stop_when_saturated": plan.stop_when_saturated,
     }
+
+
+def _load_to_json(load: PhaseLoad) -> Json:
+    standing, arriving = _requests_to_json(load.standing), _requests_to_json(load.arriving)
+    return {"phase": load.phase, "standing": standing, "in_flight": load.in_flight, "arriving": arriving}
+
+
+def _requests_to_json(requests: Sequence[PlannedRequest]) -> list[list[Any]]:
+    return [[*asdict(request).values()] for request in requests]

@@ -12,10 +12,11 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from profiles.capture import ALL
 from storage.records import Trial
 from tuner.engine.commands import CommandHost
 from tuner.engine.environment import engine_environment, resolve_platform
-from tuner.engine.owner import place_capture
+from tuner.engine.tracing import place_capture
 from tuner.errors import BadInput, EngineLost, FailureClass, TrialFailed
 from tuner.launchers.base import (
     ARM_DEFAULT,
@@ -268,8 +269,13 @@ class ServeSession:
             self._server = None
             raise
 
+    @property
+    def profile_phases(self) -> tuple[str, ...]:
+        """Over HTTP a server cannot be held in a phase; the step markers in its trace say which step was of which."""
+        return (ALL,)
+
     def profile(
-        self, live: LiveSettings, plan: LoadPlan, logdir: Path, run: str, session: str, timeout_s: float
+        self, live: LiveSettings, plan: LoadPlan, logdir: Path, run: str, session: str, timeout_s: float, phase: str = ALL
     ) -> Sequence[CaptureResult]:
         """Capture the first requests of the plan on a server of its own, started with --profiler-config: that flag is not recommended."""
         flags = self._checked_flags(live)
@@ -298,7 +304,7 @@ class ServeSession:
             self._drop()
             shutil.rmtree(scratch, ignore_errors=True)
         host = path.name.removesuffix(".xplane.pb")
-        return [CaptureResult(run, session, host, path, "all", path.stat().st_size, (), details)]
+        return [CaptureResult(run, session, host, path, phase, path.stat().st_size, (), details)]
 
     def _drop(self) -> None:
         server, self._server = self._server, None

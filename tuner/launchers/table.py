@@ -119,9 +119,14 @@ class TableSession(EngineSession):
             details={"table": self._launcher.table.name, "virtual_time_s": clock.now_s, "content_hash": plan.content_hash},
         )
 
+    @property
+    @override
+    def profile_phases(self) -> tuple[str, ...]:
+        return ()
+
     @override
     def profile(
-        self, live: LiveSettings, plan: LoadPlan, logdir: Path, run: str, session: str, timeout_s: float
+        self, live: LiveSettings, plan: LoadPlan, logdir: Path, run: str, session: str, timeout_s: float, phase: str
     ) -> Sequence[CaptureResult]:
         """A table has no profiles."""
         self._configuration(live)

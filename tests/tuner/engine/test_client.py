@@ -14,6 +14,7 @@ from pathlib import Path
 
 import pytest
 
+from profiles.capture import PHASES, STEPS_PER_PHASE, PhasePlan, phase_of
 from tests.plugins.engine import RUN_TIMEOUT_S, START_TIMEOUT_S, Reference
 from tuner.engine.client import EngineHost, group_alive
 from tuner.errors import EngineLost, FailureClass, TrialFailed
@@ -67,15 +68,19 @@ def test_a_window_that_takes_too_long_is_a_timeout_and_the_engine_goes_on(engine
     assert session.measure(LIVE, reference.plan, RUN_TIMEOUT_S).requests
 
 
-def test_a_profile_lands_in_tensorboards_layout_outside_any_window(engines: Engines, reference: Reference, tmp_path: Path) -> None:
+@pytest.mark.parametrize("phase", PHASES)
+def test_a_phase_is_captured_in_tensorboards_layout(engines: Engines, reference: Reference, tmp_path: Path, phase: str) -> None:
     session = engines(32)
+    assert session.profile_phases == PHASES
     session.warm_up(LIVE, reference.plan, RUN_TIMEOUT_S)
-    (capture,) = session.profile(LIVE, reference.plan, tmp_path, "study/trial-0001", "first", RUN_TIMEOUT_S)
+    (capture,) = session.profile(LIVE, reference.plan, tmp_path, "study/trial-0001", "first", RUN_TIMEOUT_S, phase)
     assert capture.path == tmp_path / "study/trial-0001/plugins/profile/first" / f"{capture.host}.xplane.pb"
     assert capture.path.stat().st_size == capture.size_bytes > 10_000
-    assert 0 < len(capture.steps) <= 64
+    assert capture.size_bytes < PhasePlan().max_bytes
+    assert [phase_of(step.prefill_tokens / step.scheduled_tokens) for step in capture.steps].count(phase) == STEPS_PER_PHASE
     assert capture.details["compilations"] == 0
     assert not (tmp_path / ".partial").exists()
+    assert session.measure(LIVE, reference.plan, RUN_TIMEOUT_S).requests  # nothing of the load is left
 
 
 def measure_until_it_fails(session: LocalSession, reference: Reference) -> None:

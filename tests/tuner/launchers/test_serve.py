@@ -152,7 +152,7 @@ class TestServer:
 
     def test_a_profile_is_captured_and_leaves_nothing_half_done(self, shared: SharedServer, tiny: EngineSettings, tmp_path: Path) -> None:
         session = shared.open(tiny, TIMEOUT_S)
-        (capture,) = session.profile(DEFAULT, mixed_plan(), tmp_path, "study/trial-0001", "first", TIMEOUT_S)
+        (capture,) = session.profile(DEFAULT, mixed_plan(), tmp_path, "study/trial-0001", "first", TIMEOUT_S, "all")
         assert capture.path == tmp_path / "study/trial-0001/plugins/profile/first" / f"{capture.host}.xplane.pb"
         assert capture.size_bytes > 10_000
         assert not (tmp_path / ".partial").exists()

@@ -1,0 +1,139 @@
+"""Captures one phase of an engine: brings it there, traces N steps, lets go. Runs inside the engine process, never during a window."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any, Protocol
+
+from profiles.capture import PhasePlan, PhaseProgress, composition, profile_options
+from tuner.launchers.base import Json, PlannedRequest, StepRecord
+from tuner.workload.client import TokenBatch, WindowTimeout
+from tuner.workload.phases import PhaseLoad, nth
+
+SETTLED_STEPS = 6  # in a row, of the phase, without a compilation: then the trace starts
+_MOST_SETTLING_STEPS = 2000
+_WAITING_AT_MOST = 2  # arrived and not finished: what cannot be scheduled at once must not pile up
+
+
+class RecordedEngine(Protocol):
+    """What a capture needs of an engine (SteppedLlmEngine)."""
+
+    steps: list[StepRecord]
+
+    def add(self, request: PlannedRequest) -> None: ...
+
+    def step(self) -> Sequence[TokenBatch]: ...
+
+    def abort(self, request_ids: Sequence[str]) -> None: ...
+
+
+class Feeder:
+    """Steps an engine under a phase's load."""
+
+    def __init__(self, engine: RecordedEngine, load: PhaseLoad) -> None:
+        self._engine = engine
+        self._load = load
+        self._running: set[str] = set()
+        self._passing: set[str] = set()
+        self._sent = 0
+        self._arrived = 0
+
+    def step(self) -> list[StepRecord]:
+        """One step; what it scheduled (nothing, one record, or several where the engine is asynchronous)."""
+        while len(self._running) < self._load.in_flight:
+            self._running.add(self._send(nth(self._load.standing, self._sent)))
+            self._sent += 1
+        if self._load.arriving and len(self._passing) < _WAITING_AT_MOST:
+            self._passing.add(self._send(nth(self._load.arriving, self._arrived)))
+            self._arrived += 1
+        seen = len(self._engine.steps)
+        for batch in self._engine.step():
+            if batch.finished:
+                self._running.discard(batch.request_id)
+                self._passing.discard(batch.request_id)
+        return self._engine.steps[seen:]
+
+    def _send(self, request: PlannedRequest) -> str:
+        self._engine.add(request)
+        return request.request_id
+
+    def abort(self) -> None:
+        """End what still runs."""
+        self._engine.abort(sorted(self._running | self._passing))
+
+
+def settle(feeder: Feeder, load: PhaseLoad, compilations: Callable[[], int], deadline: float) -> int:
+    """Step until the phase holds and everything it needs is compiled; returns the steps that took. Raises WindowTimeout."""
+    calm, compiled = 0, compilations()
+    for count in range(_MOST_SETTLING_STEPS):
+        if calm >= SETTLED_STEPS:
+            return count
+        records = feeder.step()
+        before, compiled = compiled, compilations()
+        as_wanted = all(composition(record).phase == load.phase for record in records) and compiled == before
+        calm = calm + len(records) if as_wanted else 0
+        if time.perf_counter() > deadline:
+            break
+    raise WindowTimeout(f"the engine did not come into phase {load.phase} in {len(load.standing)} requests of the workload")
+
+
+def capture_phase(engine: RecordedEngine, load: PhaseLoad, compilations: Callable[[], int], params: Json) -> Json:
+    """`params`: logdir, run, session, timeout_s, steps (of the phase), max_bytes. Returns path, host, size_bytes, steps, compilations.
+
+    Raises WindowTimeout where the phase is not reached or not held long enough, RuntimeError where the profiler wrote nothing.
+    """
+    import jax
+
+    platform = jax.default_backend()
+    plan = PhasePlan((load.phase,), params["steps"], params["max_bytes"])
+    progress, feeder = PhaseProgress(plan, platform), Feeder(engine, load)
+    deadline = time.perf_counter() + params["timeout_s"]
+    run_folder = Path(params["logdir"]) / params["run"]
+    recorded: list[StepRecord] = []
+    stop_trace: Any = jax.profiler.stop_trace
+    try:
+        settling = settle(feeder, load, compilations, deadline)
+        compiled = compilations()
+        start_trace(run_folder, platform, params["session"])
+        try:
+            while not progress.finished() and time.perf_counter() < deadline:
+                fresh = feeder.step()
+                recorded += fresh
+                progress.note(composition(record) for record in fresh)
+        finally:
+            stop_trace()
+    finally:
+        feeder.abort()
+    path = place_capture(run_folder, params["session"])
+    return {
+        "path": str(path),
+        "host": path.name.removesuffix(".xplane.pb"),
+        "size_bytes": path.stat().st_size,
+        "steps": [list(asdict(step).values()) for step in recorded],
+        "compilations": compilations() - compiled,
+        "settling_steps": settling,
+    }
+
+
+def start_trace(run_folder: Path, platform: str, session: str) -> None:
+    """Start JAX's profiler with the options of `profiles.capture`."""
+    import jax
+
+    options: Any = jax.profiler.ProfileOptions()
+    for name, value in profile_options(platform, session).items():
+        setattr(options, name, value)
+    jax.profiler.start_trace(str(run_folder), profiler_options=options)
+
+
+def place_capture(run_folder: Path, session: str) -> Path:
+    """Give the newest session its asked name (TensorBoard's layout). Raises RuntimeError if no capture was written."""
+    sessions = run_folder / "plugins" / "profile"
+    captures = sorted(sessions.glob("*/*.xplane.pb"), key=lambda path: path.stat().st_mtime)
+    if not captures:
+        raise RuntimeError(f"the profiler wrote no capture below {sessions}")
+    if captures[-1].parent.name == session:
+        return captures[-1]
+    return captures[-1].parent.rename(sessions / session) / captures[-1].name

@@ -9,6 +9,7 @@ import time
 from typing import Any
 
 from vllm.v1.core.sched.scheduler import Scheduler
+from vllm.v1.request import Request
 
 from tuner.vllm_plugin.scheduler import PageAlignedScheduler
 
@@ -29,6 +30,9 @@ class SameArms(PageAlignedScheduler):
                 pass
         self._last_end_s = time.perf_counter()
         return Scheduler.schedule(self, throttle_prefills)
+
+    def _reserve_prefill_lookahead(self, request: Request, num_computed_tokens: int, num_new_tokens: int) -> Any:
+        return Scheduler._reserve_prefill_lookahead(self, request, num_computed_tokens, num_new_tokens)
 
 
 class ThreePercentSlower(SameArms):

@@ -62,17 +62,23 @@ def launcher() -> Iterator[LocalLauncher]:
 def interleaved(session: LocalSession, live: Sequence[LiveSettings], plan: LoadPlan, rounds: int, seed: int = 0) -> Windows:
     """Warm up every setting, then measure all of them `rounds` times in randomised order. Windows with a compilation are repeated."""
     for setting in live:
-        while session.warm_up(setting, plan, WINDOW_TIMEOUT_S)["compilations"]:
-            pass
+        warm_up(session, setting, plan)
     windows: Windows = {setting: {} for setting in live}
     order = random.Random(seed)
     for round_ in range(rounds):
         for setting in order.sample(list(live), len(live)):
-            windows[setting][round_] = _clean_window(session, setting, plan)
+            windows[setting][round_] = clean_window(session, setting, plan)
     return windows
 
 
-def _clean_window(session: LocalSession, setting: LiveSettings, plan: LoadPlan) -> WindowResult:
+def warm_up(session: LocalSession, setting: LiveSettings, plan: LoadPlan) -> None:
+    """Until nothing is compiled any more."""
+    while session.warm_up(setting, plan, WINDOW_TIMEOUT_S)["compilations"]:
+        pass
+
+
+def clean_window(session: LocalSession, setting: LiveSettings, plan: LoadPlan) -> WindowResult:
+    """A window without a compilation; raises RuntimeError where there is none in three."""
     for _ in range(MAX_COMPILED_REPEATS):
         window = session.measure(setting, plan, WINDOW_TIMEOUT_S)
         if not window.compilations:

@@ -1,11 +1,12 @@
 """Measured configurations per hour: one engine per page size with live reconfiguration, against one start per configuration.
 
     python -m bench.configurations_per_hour [--page-sizes 16,32,64,128] [--budgets 128,192,256,384,512] [--windows 1] [--restarts 3]
-    [--serve 2]
+    [--serve 2] [--sweep 3]
 
 The same workload and grid. Ours: one import, one engine per page size, every arm x budget warmed up and measured inside it. Against it,
 on a sample of the grid's configurations (its time per configuration does not depend on the grid): (a) our own launcher with all reuse
-off, (b) `vllm serve` + `vllm bench serve` started for each configuration, as vLLM's own sweep does for an engine setting. The persistent
+off, (b) `vllm serve` + `vllm bench serve` started for each configuration by our `serve`
+launcher, (c) vLLM's own sweep, `vllm bench sweep serve`, which starts a server for each. The persistent
 XLA cache is warm for all of them after a first, uncounted start of each kind.
 """
 
@@ -19,8 +20,15 @@ from pathlib import Path
 
 from bench.page_alignment import numbers
 from bench.real_engine import START_TIMEOUT_S, WINDOW_TIMEOUT_S, device_line, engine_settings, launcher, load_plan, say
+from bench.vllm_sweep import sample, sweep_seconds
 from tuner.launchers.base import ARMS, Launcher, LiveSettings
 from tuner.launchers.serve import ServeLauncher
+
+WAYS = {
+    "local": "our launcher, one start per configuration",
+    "serve": "our `serve` launcher: `vllm serve` + `vllm bench serve` per configuration, vLLM imported once",
+    "sweep": "`vllm bench sweep serve`",
+}
 
 
 def ours(pages: list[int], budgets: list[int], windows: int, workload: str) -> tuple[float, float]:
@@ -81,24 +89,28 @@ def main() -> None:
     parser.add_argument("--windows", type=int, default=1, help="measured windows of each configuration")
     parser.add_argument("--restarts", type=int, default=3)
     parser.add_argument("--serve", type=int, default=2)
+    parser.add_argument("--sweep", type=int, default=3, help="configurations given to vLLM's own sweep")
     parser.add_argument("--workload", default="demo")
     args = parser.parse_args()
     grid = args.page_sizes, args.budgets
     rest = args.windows, args.workload
     wall_s, measured_s = ours(*grid, *rest)
     configurations = len(args.page_sizes) * len(args.budgets) * len(ARMS)
-    per_hour = 3600 * configurations / wall_s
+    each_s = wall_s / configurations
     print(f"Device: {device_line()}; workload {args.workload}; {args.windows} window(s) a configuration\n")
     print("| way | configurations | seconds each | per hour | ours is faster by |\n|---|---|---|---|---|")
-    print(f"| live reconfiguration, one engine per page size | {configurations} | {wall_s / configurations:.1f} | {per_hour:.0f} | |")
+    print(f"| live reconfiguration, one engine per page size | {configurations} | {each_s:.1f} | {3600 / each_s:.0f} | |")
     for kind, count in (("local", args.restarts), ("serve", args.serve)):
-        if not count:
-            continue
-        seconds = restarts(kind, count, *grid, *rest)
-        name = "our launcher, one start per configuration" if kind == "local" else "`vllm serve` + `vllm bench serve` per configuration"
-        factors = [per_hour * each / 3600 for each in (min(seconds), max(seconds))]
-        mean = sum(seconds) / len(seconds)
-        print(f"| {name} | {count} | {mean:.1f} | {3600 / mean:.0f} | {factors[0]:.1f} to {factors[1]:.1f} x |")
+        if count:
+            seconds = restarts(kind, count, *grid, *rest)
+            factors = f"{min(seconds) / each_s:.1f} to {max(seconds) / each_s:.1f} x"
+            mean = sum(seconds) / len(seconds)
+            print(f"| {WAYS[kind]} | {count} | {mean:.1f} | {3600 / mean:.0f} | {factors} |", flush=True)
+    if args.sweep:
+        chosen = sample(args.sweep + 1, *grid)
+        sweep_seconds(chosen[:1], args.workload)
+        mean = sweep_seconds(chosen[1:], args.workload) / args.sweep
+        print(f"| {WAYS['sweep']} | {args.sweep} | {mean:.1f} | {3600 / mean:.0f} | {mean / each_s:.1f} x |")
     print(f"\nours: {wall_s:.0f} s wall time, {measured_s:.0f} s of it inside measured windows")
 
 

@@ -46,7 +46,8 @@ def sweep_seconds(configurations: Sequence[tuple[int, LiveSettings]], workload: 
             trace = launcher.house(settings).bench.trace(plan)
         finally:
             launcher.close()
-        (folder / "serve.json").write_text(json.dumps([_parameters(*item, launcher.platform) for item in configurations]), encoding="utf-8")
+        parameters = {f"c{number}": _parameters(*item, launcher.platform) for number, item in enumerate(configurations)}
+        (folder / "serve.json").write_text(json.dumps(parameters), encoding="utf-8")
         with socket.socket() as probe:
             probe.bind(("127.0.0.1", 0))
             port = probe.getsockname()[1]

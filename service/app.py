@@ -6,12 +6,15 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from importlib.metadata import version
 
-from fastapi import FastAPI
+from fastapi import FastAPI, Security
 
-from service import errors
+from service import errors, openapi
+from service.auth import bearer_scheme
+from service.checks import Checks
 from service.middleware import Gate
-from service.routes import health
+from service.routes import health, profiles, recommendations, reference, studies, trials
 from service.settings import ServiceSettings
+from service.state import make_state
 from storage.upgrade import open_storage
 
 _DESCRIPTION = "Which flags for my model on my accelerator with my traffic: measured answers, each with its evidence."
@@ -29,9 +32,16 @@ def create_app(settings: ServiceSettings) -> FastAPI:
     )
     app.state.settings = settings
     app.state.storage = open_storage(settings.storage_url)
+    app.state.service = make_state(settings, app.state.storage)
     errors.install(app)
     app.include_router(health.router)
-    app.add_middleware(Gate, settings=settings)
+    app.include_router(reference.router)
+    # The gate is what checks tokens; here they are declared, for the OpenAPI document.
+    declared = [] if settings.open_reads else [Security(bearer_scheme)]
+    for routes in (recommendations.asking, recommendations.router, studies.router, trials.router, profiles.router):
+        app.include_router(routes, dependencies=declared)
+    openapi.install(app)
+    app.add_middleware(Gate, checks=Checks(settings, app.state.service.tokens.get), metrics=app.state.service.metrics)
     return app
 
 

@@ -1,17 +1,20 @@
 """The gate before every route, as one plain ASGI layer (each layer of Starlette's own kind costs as much as a route): request id, limits,
-security headers, the last net for errors."""
+who may pass, security headers, logs and metrics, and the last net for errors."""
 
 from __future__ import annotations
 
 import re
+import time
 import uuid
+from dataclasses import dataclass, field
 
 import structlog
-from starlette.datastructures import Headers, MutableHeaders
+from starlette.datastructures import MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from service.errors import problem_response
-from service.settings import ServiceSettings
+from service.checks import Checks, HeaderMap, headers_of
+from service.errors import Problem, problem_response
+from service.metrics import UNMATCHED, Metrics
 
 CONTENT_SECURITY_POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; font-src 'self'; connect-src 'self'; "
@@ -25,39 +28,108 @@ SECURITY_HEADERS = {
     "cross-origin-resource-policy": "same-origin",
     "cross-origin-opener-policy": "same-origin",
 }
+_SECURITY = [(name.encode(), value.encode()) for name, value in SECURITY_HEADERS.items()]
+_SECURITY_NAMES = frozenset(name for name, _ in _SECURITY)
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{8,64}")
 log = structlog.get_logger("tuner.service")
 
 
-class Gate:
-    """A route may set a security header itself, then its own stays."""
+class _HeadAnswered(Exception):
+    """Stops a route that would go on streaming to a HEAD request."""
 
-    def __init__(self, app: ASGIApp, settings: ServiceSettings) -> None:
+
+@dataclass
+class _Exchange:
+    """One request and what became of it."""
+
+    scope: Scope
+    method: str
+    request_id: str
+    begun: float = field(default_factory=time.perf_counter)
+    status: int = 0
+    finished: bool = False
+
+
+class Gate:
+    """A route may set a security header itself, then its own stays. HEAD is answered by the route of GET, without the body."""
+
+    def __init__(self, app: ASGIApp, checks: Checks, metrics: Metrics) -> None:
         self._app = app
-        self._settings = settings
+        self._checks = checks
+        self._metrics = metrics
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        given = Headers(scope=scope).get("x-request-id", "")
-        request_id = given if _REQUEST_ID.fullmatch(given) else uuid.uuid4().hex
-        started = False
+        headers = headers_of(scope)
+        given = headers.get("x-request-id", "")
+        exchange = _Exchange(scope, scope["method"], given if _REQUEST_ID.fullmatch(given) else uuid.uuid4().hex)
+        self._metrics.in_flight.inc()
+        try:
+            await self._answer(exchange, headers, receive, self._sender(exchange, send))
+        finally:
+            self._metrics.in_flight.dec()
+            self._record(exchange)
+
+    async def _answer(self, exchange: _Exchange, headers: HeaderMap, receive: Receive, send: Send) -> None:
+        scope = exchange.scope
+        try:
+            inner = await self._checks.pass_on(scope, headers, receive)
+            if scope["method"] == "HEAD":
+                scope = {**scope, "method": "GET"}
+            await self._app(scope, inner, send)
+        except _HeadAnswered:
+            pass
+        except Problem as problem:
+            await problem_response(problem.status, problem.detail, problem.headers, **problem.extra)(scope, receive, send)
+        except Exception:
+            if exchange.finished:  # the answer of a HEAD request, whose route was stopped
+                return
+            log.exception("unexpected", request_id=exchange.request_id, path=scope["path"])
+            if exchange.status:
+                raise
+            detail = f"something went wrong here; the log has it under request id {exchange.request_id}"
+            await problem_response(500, detail)(scope, receive, send)
+        finally:
+            exchange.scope = scope
+
+    @staticmethod
+    def _sender(exchange: _Exchange, send: Send) -> Send:
+        head = exchange.method == "HEAD"
 
         async def answer(message: Message) -> None:
-            nonlocal started
             if message["type"] == "http.response.start":
-                started = True
-                headers = MutableHeaders(scope=message)
-                headers["x-request-id"] = request_id
-                for name, value in SECURITY_HEADERS.items():
-                    headers.setdefault(name, value)
+                exchange.status = int(message["status"])
+                headers = MutableHeaders(raw=message.setdefault("headers", []))
+                own = {name for name, _ in headers.raw} & _SECURITY_NAMES
+                headers.raw.extend([pair for pair in _SECURITY if pair[0] not in own] if own else _SECURITY)
+                headers.raw.append((b"x-request-id", exchange.request_id.encode()))
+            elif head:
+                if exchange.finished:
+                    raise _HeadAnswered
+                exchange.finished = True
+                more = message.get("more_body", False)
+                await send({"type": "http.response.body", "body": b"", "more_body": False})
+                if more:
+                    raise _HeadAnswered
+                return
             await send(message)
 
-        try:
-            await self._app(scope, receive, answer)
-        except Exception:
-            log.exception("unexpected", request_id=request_id, path=scope["path"])
-            if started:
-                raise
-            await problem_response(500, f"something went wrong here; the log has it under request id {request_id}")(scope, receive, answer)
+        return answer
+
+    def _record(self, exchange: _Exchange) -> None:
+        scope = exchange.scope
+        seconds = time.perf_counter() - exchange.begun
+        route = getattr(scope.get("route"), "path", UNMATCHED)
+        self._metrics.request(exchange.method, route, exchange.status, seconds)
+        log.info(
+            "request",
+            request_id=exchange.request_id,
+            method=exchange.method,
+            path=scope["path"],
+            status=exchange.status,
+            duration_ms=round(1000 * seconds, 3),
+            client=scope["client"][0] if scope.get("client") else None,
+            token=scope.get("state", {}).get("token_name"),
+        )

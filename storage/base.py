@@ -129,6 +129,10 @@ class Storage(ABC):
     def count_trials(self, study_id: int) -> dict[TrialState, int]: ...
 
     @abstractmethod
+    def count_trials_of(self, study_ids: Sequence[int]) -> dict[int, dict[TrialState, int]]:
+        """`count_trials` of several studies at once; every id is a key."""
+
+    @abstractmethod
     def start_trial(self, trial_id: int, *, environment: str | None = None, effective: Json | None = None) -> Trial:
         """WAITING -> RUNNING (or fill in the fields of a RUNNING one). Raises Conflict from a finished state."""
 
@@ -208,6 +212,10 @@ class Storage(ABC):
     @abstractmethod
     def mark_recommendation(self, recommendation_id: int, *, published: bool) -> Recommendation:
         """Publish or withdraw. Raises NotFound."""
+
+    @abstractmethod
+    def recommendations_version(self) -> str:
+        """Another one whenever a recommendation was added, published or withdrawn since; cheap, whatever is stored."""
 
     # the database itself
     @abstractmethod

@@ -99,10 +99,15 @@ class SqlTrials(SqlCore):
 
     def count_trials(self, study_id: int) -> dict[TrialState, int]:
         """Every state is a key, also those that no trial is in."""
-        statement = select(trials.c.state, func.count()).where(trials.c.study_id == study_id).group_by(trials.c.state)
-        with self._reading(f"trials of study {study_id}") as connection:
-            counted = {state: int(count) for state, count in connection.execute(statement).all()}
-        return {state: counted.get(state, 0) for state in TrialState}
+        return self.count_trials_of([study_id])[study_id]
+
+    def count_trials_of(self, study_ids: Sequence[int]) -> dict[int, dict[TrialState, int]]:
+        counts = {study_id: dict.fromkeys(TrialState, 0) for study_id in study_ids}
+        grouped = select(trials.c.study_id, trials.c.state, func.count()).group_by(trials.c.study_id, trials.c.state)
+        with self._reading("trials") as connection:
+            for study_id, state, count in connection.execute(grouped.where(trials.c.study_id.in_(study_ids))).all():
+                counts[study_id][state] = int(count)
+        return counts
 
     def start_trial(self, trial_id: int, *, environment: str | None = None, effective: Json | None = None) -> Trial:
         what = f"trial {trial_id}"

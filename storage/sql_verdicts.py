@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from sqlalchemy import delete, select
+from sqlalchemy import delete, func, select
 
 from storage.base import InvalidRecord
 from storage.models import comparisons as comparisons_table
@@ -92,3 +92,9 @@ class SqlVerdicts(SqlCore):
             else:
                 changes = {"withdrawn_at": before.withdrawn_at or now_s()}
             return update_record(connection, Recommendation, recommendation_id, changes, what)
+
+    def recommendations_version(self) -> str:
+        table = recommendations_table
+        newest = select(func.max(table.c.id), func.max(table.c.published_at), func.max(table.c.withdrawn_at))
+        with self._reading("recommendations") as connection:
+            return "/".join(str(value) for value in connection.execute(newest).one())

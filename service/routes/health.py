@@ -1,14 +1,17 @@
-"""Is the process alive, can it answer: for a load balancer, without a token."""
+"""Is the process alive, can it answer, what has it done: for a load balancer and for Prometheus."""
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Any, Literal
 
-from fastapi import APIRouter
+from fastapi import APIRouter, Request, Response
 from pydantic import BaseModel
 
 from service.deps import StorageDep
 from service.errors import Problem
+from service.metrics import CONTENT_TYPE
+from service.schemas.common import problems
+from service.state import state_of
 
 router = APIRouter(tags=["operation"])
 
@@ -17,13 +20,23 @@ class Health(BaseModel):
     status: Literal["ok"] = "ok"
 
 
-@router.get("/healthz", summary="The process runs")
+@router.get("/healthz", summary="The process runs", responses=problems())
 async def healthz() -> Health:
     return Health()
 
 
-@router.get("/readyz", summary="The database answers")
+@router.get("/readyz", summary="The database answers", responses=problems())
 def readyz(storage: StorageDep) -> Health:
     if not storage.check()["ok"]:
         raise Problem(503, "the database has another schema; run `tuner db upgrade`")
     return Health()
+
+
+_TEXT: dict[int | str, dict[str, Any]] = {
+    200: {"content": {"text/plain": {"schema": {"type": "string"}}}, "description": "Prometheus' text format"}
+}
+
+
+@router.get("/metrics", summary="Prometheus metrics", response_class=Response, responses={**_TEXT, **problems()})
+def metrics(request: Request) -> Response:
+    return Response(state_of(request).metrics.exposition(), media_type=CONTENT_TYPE)

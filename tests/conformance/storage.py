@@ -85,6 +85,8 @@ class StudyContract:
             assert_one_line(raised)
         assert list(storage.list_trials(MISSING)) == []
         assert set(storage.count_trials(MISSING).values()) == {0}
+        assert storage.count_trials_of([]) == {}
+        assert set(storage.count_trials_of([MISSING])[MISSING].values()) == {0}
 
     def test_studies_are_listed_newest_first_and_filtered(self, storage: Storage) -> None:
         for place, (name, model) in enumerate([("a", "m1"), ("b", "m2"), ("c", "m1"), ("d", "m1")]):
@@ -236,6 +238,10 @@ class TrialContract:
         assert numbers(limit=2, offset=1) == [1, 2]
         assert numbers(offset=3) == [3]
         assert storage.count_trials(study.id) == {state: {"WAITING": 3, "RUNNING": 1}.get(state, 0) for state in TrialState}
+        other = storage.create_study(a_study(name="other"))
+        storage.create_trial(a_trial(other.id))
+        assert storage.count_trials_of([other.id, study.id]) == {item.id: storage.count_trials(item.id) for item in (study, other)}
+        assert storage.count_trials(other.id)[TrialState.WAITING] == 1
 
     def test_starting_fills_in_what_is_known_by_then(self, storage: Storage) -> None:
         trial = stored_trial(storage)

@@ -12,6 +12,7 @@ from fastapi.testclient import TestClient
 from service.app import create_app
 from service.settings import ServiceSettings
 from storage.base import Storage
+from tests.service.builders import Filled, fill
 from tests.storage.raw import url_of
 
 TOKEN = "a-token-of-the-tests-0123456789"
@@ -42,3 +43,9 @@ def client(make_client: MakeClient, storage: Storage) -> TestClient:
 @pytest.fixture
 def each_client(make_client: MakeClient, each_storage: Storage) -> TestClient:
     return make_client(each_storage)
+
+
+@pytest.fixture
+def filled(each_storage: Storage, each_client: TestClient) -> Filled:
+    """What stands in the database that `each_client` answers from."""
+    return fill(each_storage)

@@ -63,6 +63,7 @@ LOOK_UPS: dict[str, Callable[[Storage, int], object]] = {
     "trials of a study": lambda storage, study: storage.list_trials(study),
     "trials by state": lambda storage, study: storage.list_trials(study, state=TrialState.WAITING, stage=Stage.SEARCH),
     "trial counts": lambda storage, study: storage.count_trials(study),
+    "trial counts of a page of studies": lambda storage, study: storage.count_trials_of([study, study + 1]),
     "measurements of a study": lambda storage, study: storage.list_measurements(study_id=study),
     "measurements of a trial": lambda storage, study: storage.list_measurements(trial_id=study),
     "a study by name": lambda storage, study: storage.get_study("s7"),

@@ -6,7 +6,6 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import click
-import yaml
 
 from tuner.cli.options import examples, json_option, print_json, reading, required_study, storage_option
 from tuner.errors import BadInput
@@ -15,6 +14,7 @@ if TYPE_CHECKING:
     from storage.base import Storage
     from storage.records import Recommendation
 
+FORMS = ("yaml", "flags", "env", "kubernetes")
 EPILOG = examples(
     "tuner recommend first",
     "tuner recommend first --format flags                   for a shell: vllm serve MODEL $(...)",
@@ -28,7 +28,7 @@ EPILOG = examples(
 @click.option("--model", metavar="MODEL", help="Instead of STUDY: the newest recommendation for this model ...")
 @click.option("--accelerator", metavar="NAME", help="... on this accelerator ...")
 @click.option("--workload", metavar="NAME", help="... under this workload (name or content hash).")
-@click.option("--format", "form", type=click.Choice(["table", "json", "yaml", "flags"]), default="table", show_default=True)
+@click.option("--format", "form", type=click.Choice(["table", "json", *FORMS]), default="table", show_default=True)
 @storage_option
 @json_option
 @click.pass_context
@@ -43,9 +43,10 @@ def recommend(
     as_json: bool,
 ) -> None:
     """The recommended settings of STUDY, or of what matches --model, --accelerator and --workload; "none" is an answer too."""
-    from tuner.cli.verdicts import flags_line, print_recommendation
+    from tuner.cli.verdicts import print_recommendation
     from tuner.recommend import STATUS_NONE
     from tuner.report import recommendation_json
+    from tuner.serve_formats import FORMATS
 
     if (study is None) == (model is None):
         raise BadInput("name either a STUDY or --model; see tuner recommend --help")
@@ -62,11 +63,7 @@ def recommend(
     if found.status == STATUS_NONE:
         click.echo(f"error: nothing is recommended: {found.body['reason']}", err=True)
         context.exit(1)
-    if form == "flags":
-        print(flags_line(found))
-    else:
-        document = {name.replace("_", "-"): value for name, value in found.body["config"].items()}
-        print(yaml.safe_dump(document, sort_keys=False), end="")
+    print(FORMATS[form](found.body), end="")
 
 
 def _of_study(storage: Storage, name: str) -> Recommendation:

@@ -31,10 +31,13 @@ EPILOG = examples(
 @click.option("--port", type=click.IntRange(0, 65535), default=8000, show_default=True, help="0 takes a free one.")
 @click.option("--public-url", metavar="URL", help="Where browsers find the service, if behind a proxy.")
 @click.option("--max-age-days", type=click.FloatRange(0, min_open=True), default=90.0, show_default=True, help="Older evidence is stale.")
+@click.option("--log-level", type=click.Choice(["debug", "info", "warning", "error"]), default="info", show_default=True)
 @storage_option
 @logdir_option
 @json_option
-def serve(host: str, port: int, public_url: str | None, max_age_days: float, storage: str, logdir: str, as_json: bool) -> None:
+def serve(
+    host: str, port: int, public_url: str | None, max_age_days: float, log_level: str, storage: str, logdir: str, as_json: bool
+) -> None:
     """Serve recommendations, studies and profiles: REST under /v1, reference at /docs. Ends with Ctrl-C or SIGTERM.
 
     Reads are open on a loopback address. Anywhere else, and for every write, a token is needed: TUNER_API_TOKEN in the environment, sent as
@@ -44,6 +47,7 @@ def serve(host: str, port: int, public_url: str | None, max_age_days: float, sto
         if importlib.util.find_spec(package) is None:
             raise BadInput(f"{package} is not installed; install vllm-tpu-tuner[ui]")
     from service.app import create_app
+    from service.logs import configure_logs
     from service.settings import ServiceSettings
 
     token = os.environ.get(TOKEN_VARIABLE) or None
@@ -51,6 +55,7 @@ def serve(host: str, port: int, public_url: str | None, max_age_days: float, sto
         raise BadInput(f"{TOKEN_VARIABLE} is shorter than {_SHORTEST_TOKEN} characters; make one with: openssl rand -hex 32")
     if token is None and not is_loopback(host):
         raise BadInput(f"--host {host} is reachable from other machines, so a token is needed; set {TOKEN_VARIABLE} or use 127.0.0.1")
+    configure_logs(log_level)
     taken = listen(host, port)
     settings = ServiceSettings(
         storage_url=storage,
@@ -83,7 +88,7 @@ def _run(app: object, taken: socket.socket) -> None:
         access_log=False,
         server_header=False,
         proxy_headers=False,  # X-Forwarded-For is what a client says, not who it is
-        log_level="warning",
+        log_config=None,
         timeout_graceful_shutdown=_GRACE_S,
     )
     for number in (signal.SIGTERM, signal.SIGINT):

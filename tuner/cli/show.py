@@ -34,7 +34,7 @@ def _list(storage: Storage, limit: int, as_json: bool) -> None:
     from tuner.report import study_json
 
     studies, total = storage.list_studies(limit=limit), storage.count_studies()
-    counts = {item.id: storage.count_trials(item.id) for item in studies}
+    counts = storage.count_trials_of([item.id for item in studies])
     if as_json:
         trials = {item.id: {state.value: count for state, count in counts[item.id].items()} for item in studies}
         print_json({"studies": [{**study_json(item), "trials": trials[item.id]} for item in studies], "total": total})

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
 from collections.abc import Sequence
 
 from storage.records import Comparison, Recommendation
@@ -57,8 +56,3 @@ def print_recommendation(recommendation: Recommendation) -> None:
     for caveat in body["caveats"]:
         print(f"  note: {caveat}")
     print(f"  {serve_command(recommendation)}")
-
-
-def flags_line(recommendation: Recommendation) -> str:
-    """The flags alone, quoted for a shell."""
-    return shlex.join(recommendation.body["vllm_args"])

@@ -1,0 +1,107 @@
+"""Conditional requests, and answers kept in memory: the body of a look-up is made once for each state of the database."""
+
+from __future__ import annotations
+
+import hashlib
+import time
+from collections import OrderedDict
+from collections.abc import Awaitable, Callable, Coroutine
+from typing import Any
+
+from fastapi import Request
+from fastapi.routing import APIRoute
+from starlette.responses import Response
+from starlette.status import HTTP_200_OK, HTTP_304_NOT_MODIFIED
+
+_ETAG_BYTES = 16
+type Handler = Callable[[Request], Coroutine[Any, Any, Response]]
+
+
+class EtagRoute(APIRoute):
+    """Gives the answers of GET a strong ETag and answers If-None-Match with 304. Answers that stream, or that set an ETag, stay."""
+
+    def get_route_handler(self) -> Handler:
+        inner = super().get_route_handler()
+        if "GET" not in (self.methods or ()):
+            return inner
+
+        async def handler(request: Request) -> Response:
+            return conditional(request, await inner(request))
+
+        return handler
+
+
+def conditional(request: Request, response: Response) -> Response:
+    body = getattr(response, "body", None)
+    if response.status_code != HTTP_200_OK or not isinstance(body, bytes):
+        return response
+    if "etag" not in response.headers:
+        response.headers["etag"] = etag_of(body)
+    response.headers.setdefault("cache-control", "no-cache")  # keep it, but ask whether it still holds
+    if matches(request.headers.get("if-none-match"), response.headers["etag"]):
+        kept = {name: value for name, value in response.headers.items() if name in ("etag", "cache-control", "vary", "link")}
+        return Response(status_code=HTTP_304_NOT_MODIFIED, headers=kept)
+    return response
+
+
+def etag_of(body: bytes) -> str:
+    return f'"{hashlib.blake2b(body, digest_size=_ETAG_BYTES).hexdigest()}"'
+
+
+def matches(header: str | None, etag: str) -> bool:
+    """RFC 9110, 13.1.2: weak comparison, a list, or "*"."""
+    if header is None:
+        return False
+    given = [item.strip().removeprefix("W/") for item in header.split(",")]
+    return etag in given or given == ["*"]
+
+
+class Snapshot[T]:
+    """A value that is read again when it is older than `max_age_s`. Concurrent requests may both read it: that is harmless."""
+
+    def __init__(self, read: Callable[[], Awaitable[T]], max_age_s: float) -> None:
+        self._read = read
+        self._max_age_s = max_age_s
+        self._value: tuple[float, T] | None = None
+
+    async def get(self) -> T:
+        held = self._value
+        if held is not None and time.monotonic() - held[0] < self._max_age_s:
+            return held[1]
+        begun = time.monotonic()
+        value = await self._read()
+        self._value = (begun, value)
+        return value
+
+    def forget(self) -> None:
+        """The next one to ask reads it anew."""
+        self._value = None
+
+
+class AnswerCache:
+    """Bodies by key, for one version of the database; a new version empties it. Not for several threads: the event loop's alone."""
+
+    def __init__(self, most: int) -> None:
+        self._most = most
+        self._version: object = None
+        self._kept: OrderedDict[object, tuple[float, bytes, str]] = OrderedDict()
+
+    def get(self, version: object, key: object, max_age_s: float) -> tuple[bytes, str] | None:
+        """(body, ETag), None where it is not there or older than `max_age_s`."""
+        if version != self._version:
+            self._version = version
+            self._kept.clear()
+        found = self._kept.get(key)
+        if found is None or time.monotonic() - found[0] > max_age_s:
+            return None
+        self._kept.move_to_end(key)
+        return found[1], found[2]
+
+    def put(self, version: object, key: object, body: bytes) -> str:
+        """Returns the ETag. An answer made for another version than the current one is not kept."""
+        etag = etag_of(body)
+        if version == self._version:
+            self._kept[key] = (time.monotonic(), body, etag)
+            while len(self._kept) > self._most:
+                self._kept.popitem(last=False)
+        return etag

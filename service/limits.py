@@ -1,0 +1,49 @@
+"""How often one client may ask. Clients are told apart by the address of their connection, never by what they say about it."""
+
+from __future__ import annotations
+
+import ipaddress
+import math
+import time
+from functools import lru_cache
+
+from limits import RateLimitItem, parse
+from limits.storage import MemoryStorage
+from limits.strategies import FixedWindowRateLimiter
+
+_IPV6_NETWORK_BITS = 64  # what one customer gets: single addresses of it cost nothing
+
+
+class RateLimit:
+    """One limit, e.g. "60/minute", in this process's memory; "" is none. Raises ValueError for what is no limit."""
+
+    def __init__(self, text: str) -> None:
+        self._item: RateLimitItem | None = parse(text) if text else None
+        self._limiter = FixedWindowRateLimiter(MemoryStorage())
+
+    def take(self, client: str) -> int | None:
+        """Count a request; None where it is allowed, else the seconds after which to ask again."""
+        if self._item is None or self._limiter.hit(self._item, client):
+            return None
+        return self._wait_s(self._item, client)
+
+    def exhausted(self, client: str) -> int | None:
+        """As `take`, without counting."""
+        if self._item is None or self._limiter.test(self._item, client):
+            return None
+        return self._wait_s(self._item, client)
+
+    def _wait_s(self, item: RateLimitItem, client: str) -> int:
+        return max(1, math.ceil(self._limiter.get_window_stats(item, client).reset_time - time.time()))
+
+
+@lru_cache(maxsize=4096)
+def client_key(host: str) -> str:
+    """The address; for IPv6 its network. "" for a connection without one (a Unix socket)."""
+    try:
+        address = ipaddress.ip_address(host)
+    except ValueError:
+        return host
+    if address.version == 4:
+        return host
+    return str(ipaddress.ip_network((address, _IPV6_NETWORK_BITS), strict=False))

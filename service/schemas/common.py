@@ -1,0 +1,60 @@
+"""What several answers share: examples, problem documents, parameters that name something stored."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+from fastapi import Path
+from pydantic import BaseModel, ConfigDict, Field
+
+from service.errors import MEDIA_TYPE
+
+MOST_ID = 2**31 - 1  # what an INTEGER column of PostgreSQL holds
+
+Id = Annotated[int, Path(ge=1, le=MOST_ID, examples=[1])]
+StudyName = Annotated[str, Path(pattern=r"^[A-Za-z0-9_][A-Za-z0-9_.-]{0,254}$", examples=["qwen3-chat"])]
+Text = Annotated[str, Field(min_length=1, max_length=300, pattern=r"^[^\x00-\x1f\x7f]+$")]
+
+
+class ProblemDocument(BaseModel):
+    """RFC 9457."""
+
+    model_config = ConfigDict(extra="allow")
+
+    type: str = Field(examples=["urn:tuner:problem:not-found"])
+    title: str = Field(examples=["Not Found"])
+    status: int = Field(examples=[404])
+    detail: str = Field(examples=["study 'qwen': no such study"])
+
+
+_SAID = {
+    304: "Not changed since the ETag in If-None-Match",
+    400: "Not a request that means anything",
+    401: "A token is needed, or it is not known",
+    403: "The token lacks the scope",
+    404: "Not stored here",
+    405: "Not with this method",
+    406: "Not in this form",
+    408: "The body came too slowly",
+    409: "Contradicts what is stored",
+    413: "The body is too large",
+    414: "The address is too long",
+    421: "Not under this host name",
+    422: "A parameter is wrong; `errors` says which",
+    429: "Too many requests; see Retry-After",
+    431: "The headers are too large",
+    503: "The database cannot be used just now",
+}
+_ANYWHERE = (400, 401, 403, 405, 414, 421, 422, 429, 431, 503)
+
+
+def problems(*statuses: int) -> dict[int | str, dict[str, Any]]:
+    """The `responses` of a route: these, and those that the gate may give to any request."""
+    return {status: _response(status) for status in sorted({*statuses, *_ANYWHERE})}
+
+
+def _response(status: int) -> dict[str, Any]:
+    if status == 304:
+        return {"description": _SAID[status]}
+    content = {MEDIA_TYPE: {"schema": {"$ref": "#/components/schemas/ProblemDocument"}}}
+    return {"description": _SAID[status], "content": content}

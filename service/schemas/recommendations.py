@@ -1,0 +1,128 @@
+"""What may be asked about recommendations, and the one form of every answer."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from service.paging import PageInfo, PageQuery, Query
+from service.schemas.common import MOST_ID, Text
+from storage.records import Json, Recommendation
+from tuner.recommend import STATUS_NONE
+
+_MOST_SLOS = 8
+_Tokens = Annotated[float, Field(gt=0, le=1e9)]
+_ANSWER: Json = {
+    "id": 7,
+    "status": "recommended",
+    "reason": "total_token_throughput 5120 tokens/s, the best of 24 feasible configurations",
+    "objective": "throughput",
+    "slos": ["ttft_p99_ms<=500"],
+    "config": {"model": "Qwen/Qwen3-0.6B", "block_size": 64, "max_num_batched_tokens": 1024},
+    "vllm_args": ["--block-size", "64", "--max-num-batched-tokens", "1024"],
+    "env": {},
+    "expected": {"ttft_p99_ms": {"value": 412.0, "low": 398.1, "high": 430.7, "unit": "ms", "measurements": 6, "confidence": 0.95}},
+    "evidence": {"study": "qwen3-chat", "trial_ids": [31, 32], "profile_ids": [12]},
+    "scope": {"model": "Qwen/Qwen3-0.6B", "accelerator": "TPU v6e-1", "device_count": 1, "versions": {"vllm": "0.32.0"}},
+    "match": {"kind": "exact", "distance": 0.0},
+    "stale": {"stale": False, "reasons": []},
+    "caveats": ["holds for the model, workload, versions and machine in scope and says nothing about others"],
+    "published_at": None,
+    "withdrawn_at": None,
+    "created_at": 1764000900.0,
+    "links": {"self": "/v1/recommendations/7", "config": "/v1/recommendations/7/config"},
+}
+
+
+class Answer(BaseModel):
+    """One recommendation, vLLM's default, or none; always with the reason, what it holds for, and whether it still does."""
+
+    model_config = ConfigDict(extra="allow", json_schema_extra={"examples": [_ANSWER]})
+
+    id: int | None = Field(description="Null where no stored recommendation stands behind the answer.")
+    status: Literal["recommended", "default", "none"]
+    reason: str
+    config: dict[str, Any] = Field(description="vLLM's argument names and values.")
+    vllm_args: list[str] = Field(description="The same as words of a command line, without the model.")
+    env: dict[str, Any] = Field(description="Environment variables without which the flags do not work.")
+    expected: dict[str, Any] = Field(description="Metric -> value with its 95 % interval.")
+    evidence: dict[str, Any]
+    scope: dict[str, Any] = Field(description="Model, accelerator, workload and versions that it was measured with.")
+    match: dict[str, Any] = Field(description="exact, nearest with the distance and its parts, or none.")
+    stale: dict[str, Any]
+    caveats: list[str]
+    published_at: float | None
+    withdrawn_at: float | None
+    created_at: float | None
+    links: dict[str, str]
+
+
+class RecommendationQuery(Query):
+    """What is to be served, on what, under which traffic."""
+
+    model: Annotated[Text, Field(description="As given to `vllm serve`.", examples=["Qwen/Qwen3-0.6B"])]
+    accelerator: Annotated[Text | None, Field(examples=["TPU v6e-1"])] = None
+    device_count: Annotated[int | None, Field(ge=1, le=65536)] = None
+    workload: Annotated[Text | None, Field(description="Name or content hash.", examples=["chat"])] = None
+    input_tokens: Annotated[_Tokens | None, Field(description="Median prompt length, where the workload has no name here.")] = None
+    output_tokens: Annotated[_Tokens | None, Field(description="Median output length.")] = None
+    request_rate: Annotated[float | None, Field(gt=0, le=1e9, description="Requests/s.")] = None
+    max_concurrency: Annotated[int | None, Field(ge=1, le=MOST_ID)] = None
+    prefix_share: Annotated[float | None, Field(ge=0, le=1, description="Share of prompt tokens in shared prefixes.")] = None
+    objective: Annotated[Text | None, Field(examples=["throughput"])] = None
+    slo: Annotated[tuple[Text, ...], Field(max_length=_MOST_SLOS, description="Limits that must have been met.")] = ()
+    max_age_days: Annotated[float | None, Field(gt=0, le=36500, description="Older evidence is called stale.")] = None
+
+
+class StoredQuery(PageQuery):
+    model: Annotated[Text | None, Field(description="Only of this model.")] = None
+    accelerator: Text | None = None
+    withdrawn: Annotated[bool, Field(description="Also those that were withdrawn.")] = False
+
+
+class AnswerPage(BaseModel):
+    items: list[Answer]
+    page: PageInfo
+
+
+class HistoryEntry(BaseModel):
+    at: float
+    actor: str
+    action: str
+    reason: str
+    request_id: str | None
+
+
+class History(BaseModel):
+    recommendation_id: int
+    items: list[HistoryEntry]
+
+
+class Mark(BaseModel):
+    """Why, for the audit trail."""
+
+    model_config = ConfigDict(extra="forbid", json_schema_extra={"examples": [{"reason": "confirmed on the staging slice"}]})
+
+    reason: Annotated[str, Field(max_length=500, pattern=r"^[^\x00-\x1f\x7f]*$")] = ""
+
+
+def answer_of(found: Recommendation, **changes: Any) -> Json:
+    """The answer that a stored recommendation gives; `changes` replace parts of its body."""
+    body = {
+        "reason": "",
+        "config": {},
+        "vllm_args": [],
+        "env": {},
+        "expected": {},
+        "evidence": {},
+        "scope": {},
+        "match": {"kind": "exact", "distance": 0.0},
+        "stale": {"stale": False, "reasons": []},
+        "caveats": [],
+    }
+    links = {"self": f"/v1/recommendations/{found.id}"}
+    if found.status != STATUS_NONE:
+        links["config"] = f"/v1/recommendations/{found.id}/config"
+    own = {name: getattr(found, name) for name in ("id", "status", "published_at", "withdrawn_at", "created_at")}
+    return {**body, **found.body, **changes, **own, "links": links}

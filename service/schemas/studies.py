@@ -1,0 +1,163 @@
+"""Studies, trials, comparisons as answers. Times are Unix seconds, durations carry their unit."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from service.paging import PageInfo
+from storage.records import Json, Measurement, Profile, Study, Trial, TrialState
+from tuner.report import comparison_json, study_json, trial_json
+
+_STUDY: Json = {
+    "name": "qwen3-chat",
+    "state": "COMPLETE",
+    "model": "Qwen/Qwen3-0.6B",
+    "objective": "throughput",
+    "engine_starts": 6,
+    "cost_s": {"start": 212.4, "measure": 610.2},
+    "created_at": 1764000000.0,
+    "updated_at": 1764000900.0,
+    "trials": {"WAITING": 0, "RUNNING": 0, "COMPLETE": 26, "PRUNED": 1, "FAIL": 1},
+}
+
+
+class StudyEntry(BaseModel):
+    model_config = ConfigDict(json_schema_extra={"examples": [_STUDY]})
+
+    name: str
+    state: str
+    model: str
+    objective: str
+    engine_starts: int
+    cost_s: dict[str, Any]
+    created_at: float
+    updated_at: float
+    trials: dict[str, int] = Field(description="State -> trials.")
+
+
+class StudyDetail(StudyEntry):
+    model_features: dict[str, Any] = Field(description="The architecture, from the model's config.json.")
+    config: dict[str, Any] = Field(description="The settings of the search.")
+
+
+class StudyPage(BaseModel):
+    items: list[StudyEntry]
+    page: PageInfo
+
+
+class TrialEntry(BaseModel):
+    id: int = Field(description="Over all studies; `number` counts within one.")
+    number: int
+    stage: str
+    state: str
+    arm: str
+    block_size: int = Field(description="Page size in tokens.")
+    max_num_batched_tokens: int = Field(description="Chunk budget in tokens.")
+    values: dict[str, Any] | None = Field(description="Objective -> value; null unless the trial has one.")
+    error_class: str | None
+    error_message: str | None
+    started_at: float | None
+    finished_at: float | None
+
+
+class TrialPage(BaseModel):
+    items: list[TrialEntry]
+    page: PageInfo
+
+
+class MeasurementEntry(BaseModel):
+    id: int
+    round: int
+    position: int
+    started_at: float
+    duration_s: float
+    valid: bool
+    invalid_reason: str | None
+    metrics: dict[str, Any]
+
+
+class EnvironmentEntry(BaseModel):
+    fingerprint: str
+    platform: str
+    accelerator: str
+    device_count: int
+    versions: dict[str, Any]
+
+
+class ProfileEntry(BaseModel):
+    id: int
+    run: str
+    session: str
+    host: str
+    phase: str
+    size_bytes: int
+    status: str
+    created_at: float
+    quality: dict[str, Any]
+    summary: dict[str, Any] = Field(description="Milliseconds per step and category; empty where the capture was not read yet.")
+    tensorboard: str | None = Field(description="Opens the capture in the service's TensorBoard.")
+
+
+class TrialDetail(TrialEntry):
+    study: str
+    workload_hash: str
+    requested: dict[str, Any]
+    effective: dict[str, Any] = Field(description="What the engine says that it runs with.")
+    environment: EnvironmentEntry | None
+    log_excerpt: str | None
+    notes: dict[str, Any]
+    measurements: list[MeasurementEntry]
+    profiles: list[ProfileEntry]
+
+
+class TrialProfiles(BaseModel):
+    trial_id: int
+    items: list[ProfileEntry]
+
+
+class ComparisonEntry(BaseModel):
+    metric: str
+    block_size: int
+    max_num_batched_tokens: int
+    verdict: str = Field(description="better, worse, equivalent (within 1 %) or inconclusive")
+    ratio: float | None = Field(description="page_aligned / default")
+    low: float | None
+    high: float | None
+    pairs: int
+    reason: str | None
+    baseline_trial_id: int | None
+    candidate_trial_id: int | None
+
+
+class StudyComparisonAnswer(BaseModel):
+    study: str
+    state: str
+    items: list[ComparisonEntry]
+    answer: dict[str, Any] | None = Field(description="On, off or no evidence, in the objective's metric; null before any pair.")
+
+
+def study_entry(study: Study, counts: dict[TrialState, int]) -> Json:
+    return {**study_json(study), "trials": {state.value: count for state, count in counts.items()}}
+
+
+def study_detail(study: Study, counts: dict[TrialState, int]) -> Json:
+    return {**study_entry(study, counts), "model_features": study.model_features, "config": study.config}
+
+
+def trial_entry(trial: Trial) -> Json:
+    document = trial_json(trial)
+    return {name: document[name] for name in TrialEntry.model_fields}
+
+
+def measurement_entry(item: Measurement) -> Json:
+    return {name: getattr(item, name) for name in MeasurementEntry.model_fields}
+
+
+def comparison_entry(item: Any) -> Json:
+    return {**comparison_json(item), "baseline_trial_id": item.baseline_trial_id, "candidate_trial_id": item.candidate_trial_id}
+
+
+def profile_entry(item: Profile, tensorboard: str | None) -> Json:
+    return {name: getattr(item, name) for name in ProfileEntry.model_fields if name != "tensorboard"} | {"tensorboard": tensorboard}

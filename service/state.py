@@ -1,0 +1,44 @@
+"""What one process keeps between requests."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from fastapi import Request
+from starlette.concurrency import run_in_threadpool
+
+from service.auth import KnownToken, environment_token
+from service.caching import AnswerCache, Snapshot
+from service.metrics import Metrics
+from service.settings import ServiceSettings
+from storage.base import Storage
+
+_MOST_ANSWERS = 4096
+
+
+@dataclass
+class ServiceState:
+    """`version` changes whenever a stored recommendation does, in this process or another."""
+
+    version: Snapshot[object]
+    tokens: Snapshot[Sequence[KnownToken]]
+    answers: AnswerCache
+    metrics: Metrics
+
+
+def make_state(settings: ServiceSettings, storage: Storage) -> ServiceState:
+    own = environment_token(settings.token)
+
+    async def version() -> object:
+        return await run_in_threadpool(storage.recommendations_version)
+
+    async def tokens() -> Sequence[KnownToken]:
+        return own
+
+    return ServiceState(Snapshot(version, settings.refresh_s), Snapshot(tokens, settings.refresh_s), AnswerCache(_MOST_ANSWERS), Metrics())
+
+
+def state_of(request: Request) -> ServiceState:
+    state: ServiceState = request.app.state.service
+    return state

@@ -1,0 +1,21 @@
+"""Links from stored captures into the TensorBoard that is mounted under the service."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from profiles.errors import ProfileError
+from profiles.links import CaptureFile, deep_link
+from storage.records import Profile
+
+MOUNT = "/tensorboard"
+
+
+def link_of(profile: Profile) -> str | None:
+    """Path and query; None for a capture that is missing or whose names are no folder names."""
+    if profile.status == "missing" or not profile.host:
+        return None
+    try:
+        return deep_link(MOUNT, CaptureFile(Path(), profile.run, profile.session, profile.host))
+    except ProfileError:
+        return None

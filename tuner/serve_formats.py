@@ -1,0 +1,45 @@
+"""A recommendation's answer in the forms that are used as they are: for `vllm serve`, a shell, a container. Pure.
+
+All take the answer's body with `config`, `vllm_args` and `env`, of a status other than "none".
+"""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import yaml
+
+Body = Mapping[str, Any]
+
+
+def config_yaml(body: Body) -> str:
+    """For `vllm serve --config FILE`."""
+    return _yaml({name.replace("_", "-"): value for name, value in body["config"].items()})
+
+
+def flags(body: Body) -> str:
+    """Shell words for `vllm serve MODEL`."""
+    return shlex.join(body["vllm_args"]) + "\n"
+
+
+def environment(body: Body) -> str:
+    """KEY=value lines, for `docker run --env-file` or a shell; a comment where none is needed."""
+    lines = [f"{name}={shlex.quote(str(value))}" for name, value in body.get("env", {}).items()]
+    return "\n".join(lines or ["# no environment variable is needed"]) + "\n"
+
+
+def kubernetes(body: Body) -> str:
+    """The command, arguments and environment of a container."""
+    document: dict[str, Any] = {"command": ["vllm", "serve"], "args": [str(body["config"]["model"]), *body["vllm_args"]]}
+    if body.get("env"):
+        document["env"] = [{"name": name, "value": str(value)} for name, value in body["env"].items()]
+    return _yaml(document)
+
+
+FORMATS: dict[str, Callable[[Body], str]] = {"yaml": config_yaml, "flags": flags, "env": environment, "kubernetes": kubernetes}
+
+
+def _yaml(document: dict[str, Any]) -> str:
+    return yaml.safe_dump(document, sort_keys=False)

@@ -1,7 +1,8 @@
 """Page-aligned against default, cell by cell, and the study's answer to "can we just turn this on by default?". Pure.
 
-A pair is the same round of the same cell, measured in both arms, both valid. Failed, invalid, recompiled and drifted measurements never
-enter (tuner.evidence), and rounds that were disturbed from outside are left out by a rule that knows no arm (tuner.drift.outlier_rounds).
+A pair is the same round of the same cell, measured in both arms in the same running engine, both valid. Failed, invalid, recompiled and
+drifted measurements never enter (tuner.evidence), and rounds that were disturbed from outside are left out by a rule that knows no arm
+(tuner.drift.outlier_rounds).
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ from dataclasses import dataclass, field
 
 from storage.records import Comparison, Json, Measurement, Stage, Trial
 from tuner.drift import DriftReport, detect_drift, outlier_rounds
-from tuner.evidence import COMPARABLE, Cell, cells_of, metric_by_round, usable_measurements
+from tuner.evidence import COMPARABLE, Cell, Origin, cells_of, metric_by_round, origin_by_round, usable_measurements
 from tuner.launchers.base import ARM_DEFAULT, ARM_PAGE_ALIGNED
 from tuner.metric_catalog import Direction, metric_info
 from tuner.pooling import MIN_CELLS_FOR_RANDOM_EFFECTS, PooledEffect, pool
@@ -34,6 +35,15 @@ class CellPairs:
     candidate: Trial
     drift: DriftReport
     outlier_rounds: tuple[int, ...] = ()
+    split_rounds: tuple[int, ...] = ()  # measured in both arms, but not in the same engine
+
+
+@dataclass(frozen=True)
+class _Series:
+    """One trial's usable values of a metric, by round, and the engines that they come from."""
+
+    values: dict[int, float]
+    origins: dict[int, Origin]
 
 
 @dataclass(frozen=True)
@@ -91,7 +101,11 @@ def compare_study(
 def collect_pairs(trials: Sequence[Trial], measurements: Sequence[Measurement], metric: str) -> tuple[list[CellPairs], dict[str, int]]:
     """(one CellPairs per cell with a trial in both arms, reason -> measurements that were excluded). A cell may have no pair."""
     usable, excluded = usable_measurements(trials, measurements, COMPARABLE)
-    series = {trial.id: metric_by_round(usable.get(trial.id, []), metric) for trial in trials}
+    series = {
+        trial.id: _Series(metric_by_round(found, metric), origin_by_round(found, metric))
+        for trial in trials
+        for found in [usable.get(trial.id, [])]
+    }
     cell = cells_of(trials)
     disturbed = _disturbed_rounds(cell, series)
     cells: dict[Cell, dict[str, list[Trial]]] = {}
@@ -130,19 +144,23 @@ def answer_of(
     return Answer(metric, answer, f"{sentence} ({_effect_text(metric, pooled)})", pooled, counts, caveats)
 
 
-def _cell_pairs(cell: Cell, arms: dict[str, list[Trial]], series: dict[int, dict[int, float]], disturbed: frozenset[int]) -> CellPairs:
+def _cell_pairs(cell: Cell, arms: dict[str, list[Trial]], series: dict[int, _Series], disturbed: frozenset[int]) -> CellPairs:
     """Trials of the two arms are matched in order of their numbers, those without a usable value last."""
-    ordered = {arm: sorted(found, key=lambda trial: (not series[trial.id], trial.number)) for arm, found in arms.items()}
+    ordered = {arm: sorted(found, key=lambda trial: (not series[trial.id].values, trial.number)) for arm, found in arms.items()}
     log_ratios: list[float] = []
     rounds: list[int] = []
+    split: list[int] = []
     for baseline, candidate in zip(ordered[ARM_DEFAULT], ordered[ARM_PAGE_ALIGNED], strict=False):
-        ratios = paired_log_ratios(series[baseline.id], series[candidate.id])
-        kept = {number: value for number, value in ratios.items() if number not in disturbed}
+        one, other = series[baseline.id], series[candidate.id]
+        ratios = {number: value for number, value in paired_log_ratios(one.values, other.values).items() if number not in disturbed}
+        apart = {number for number in ratios if one.origins[number] != other.origins[number]}
+        kept = {number: value for number, value in ratios.items() if number not in apart}
         log_ratios += kept.values()
         rounds += kept.keys()
+        split += sorted(apart)
     baseline, candidate = ordered[ARM_DEFAULT][0], ordered[ARM_PAGE_ALIGNED][0]
-    drift = detect_drift(series[baseline.id])
-    return CellPairs(cell, tuple(log_ratios), tuple(rounds), baseline, candidate, drift, tuple(sorted(disturbed)))
+    drift = detect_drift(series[baseline.id].values)
+    return CellPairs(cell, tuple(log_ratios), tuple(rounds), baseline, candidate, drift, tuple(sorted(disturbed)), tuple(split))
 
 
 def _engine_of(cell: Cell) -> Cell:
@@ -150,10 +168,10 @@ def _engine_of(cell: Cell) -> Cell:
     return Cell(cell.block_size, 0, cell.settings, cell.workload_hash, cell.environment)
 
 
-def _disturbed_rounds(cells: dict[int, Cell], series: dict[int, dict[int, float]]) -> dict[Cell, frozenset[int]]:
+def _disturbed_rounds(cells: dict[int, Cell], series: dict[int, _Series]) -> dict[Cell, frozenset[int]]:
     engines: dict[Cell, dict[str, dict[int, float]]] = {}
     for trial_id, cell in cells.items():
-        engines.setdefault(_engine_of(cell), {})[str(trial_id)] = series[trial_id]
+        engines.setdefault(_engine_of(cell), {})[str(trial_id)] = series[trial_id].values
     return {engine: outlier_rounds(values) for engine, values in engines.items()}
 
 
@@ -167,6 +185,7 @@ def _comparison(study_id: int, metric: str, item: CellPairs, effect: Effect, sta
         "log_ratio_sd": effect.sd,
         "rounds": list(item.rounds),
         "outlier_rounds": list(item.outlier_rounds),
+        "split_rounds": list(item.split_rounds),
         "settings": item.cell.settings,
         "environment": item.cell.environment,
         "workload_hash": item.cell.workload_hash,
@@ -195,6 +214,8 @@ def _why_no_pair(item: CellPairs) -> str:
     for trial in (item.baseline, item.candidate):
         if trial.error_class:
             return f"no valid pair: the {trial.arm} trial {trial.number} failed ({trial.error_class})"
+    if item.split_rounds:
+        return f"the arms were measured in different engines in all {len(item.split_rounds)} rounds: no pair"
     return "no round has a valid measurement of the metric in both arms"
 
 
@@ -227,6 +248,9 @@ def _caveats(
     outliers = {(_engine_of(item.cell), number) for item in pairs for number in item.outlier_rounds}
     if outliers:
         caveats.append(f"{len(outliers)} round(s) were disturbed from outside and left out, in both arms")
+    split = sum(len(item.split_rounds) for item in pairs)
+    if split:
+        caveats.append(f"{split} round(s) of a cell had its arms in different engines (restarted in between) and are not pairs")
     if excluded:
         caveats.append("measurements left out: " + ", ".join(f"{count} {reason}" for reason, count in excluded.items()))
     if pooled is not None and pooled.between_sd is not None and pooled.between_sd > 0:

@@ -10,6 +10,7 @@ from storage.base import StorageFault
 from storage.records import Environment
 from tuner.budget import CostClock
 from tuner.errors import BadInput, EngineLost, FailureClass, Interrupted, TrialFailed
+from tuner.evidence import Origin
 from tuner.launchers.base import EngineSession, EngineSettings, Launcher
 from tuner.progress import Progress
 
@@ -38,6 +39,11 @@ class EngineKeeper:
     @property
     def total_starts(self) -> int:
         return self.earlier_starts + self.starts
+
+    @property
+    def origin(self) -> Origin:
+        """What a window that is measured now comes from."""
+        return self._launcher.name, self.total_starts
 
     @property
     def running(self) -> EngineSession | None:

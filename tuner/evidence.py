@@ -21,6 +21,10 @@ _NOT_A_DIFFERENCE = {"alignable", "arm", "block_size", "max_num_batched_tokens",
 _COMPARED_SETTINGS = ({item.name for item in fields(EngineSettings)} | {item.name for item in fields(LiveSettings)}) - _NOT_A_DIFFERENCE
 
 
+# Which engine a window was measured in: launcher and number of the engine start within the study (None: not recorded).
+type Origin = tuple[str | None, int | None]
+
+
 @dataclass(frozen=True)
 class Evidence:
     """Everything that is stored about one study. `stock`: vLLM's own defaults on this platform (setting -> value), as far as known."""
@@ -93,8 +97,22 @@ def usable_measurements(
 
 def metric_by_round(measurements: Sequence[Measurement], metric: str) -> dict[int, float]:
     """Round -> value of the first measurement in it that has the metric."""
-    values: dict[int, float] = {}
+    return {number: float(item.metrics[metric]) for number, item in _first_by_round(measurements, metric).items()}
+
+
+def origin_by_round(measurements: Sequence[Measurement], metric: str) -> dict[int, Origin]:
+    """Round -> where that value comes from. Two values are a pair only where this is the same: an engine start is a source of noise of its
+    own (memory layout, compiled programs), and launchers measure different paths."""
+    return {number: origin_of(item) for number, item in _first_by_round(measurements, metric).items()}
+
+
+def origin_of(measurement: Measurement) -> Origin:
+    return measurement.details.get("launcher"), measurement.details.get("engine_start")
+
+
+def _first_by_round(measurements: Sequence[Measurement], metric: str) -> dict[int, Measurement]:
+    first: dict[int, Measurement] = {}
     for measurement in sorted(measurements, key=lambda item: (item.round, item.position)):
         if metric in measurement.metrics:
-            values.setdefault(measurement.round, float(measurement.metrics[metric]))
-    return values
+            first.setdefault(measurement.round, measurement)
+    return first

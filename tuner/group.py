@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import random
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -17,15 +18,17 @@ from tuner.budget import CostClock, TimeBudget
 from tuner.drift import detect_drift
 from tuner.engines import EngineKeeper, environment_of, launcher_errors
 from tuner.errors import EngineLost, FailureClass, TrialFailed
+from tuner.evidence import Origin
+from tuner.idle import wait_until_idle
 from tuner.launchers.base import ARM_DEFAULT, EngineSession, EngineSettings
 from tuner.learned import attempt_of, dominated_by_oom, known_out_of_memory
 from tuner.progress import Progress
 from tuner.rounds import RoundHistory, RoundPolicy
 from tuner.settings import StudySetup
 from tuner.space import Configuration
-from tuner.trial import TrialBook, TrialRun
+from tuner.trial import BUSY, REPEATED, TrialBook, TrialRun
 
-MAX_REPEATS = 2  # of a window in which something was compiled
+MAX_REPEATS = 2  # of a window in which something was compiled, or that others disturbed
 SATURATED_AT_MOST = 2  # windows that the engine cannot keep up with: one may be a wrong alarm, a third tells nothing new
 
 
@@ -133,13 +136,16 @@ class GroupRun:
     def _window(self, configuration: Configuration, number: int, position: int, session: EngineSession) -> None:
         shop, run = self._shop, self._runs[configuration]
         shop.progress.doing(f"round {number - self._first_round + 1}: {configuration}")
-        for _ in range(1 + MAX_REPEATS):
+        for repeat in range(1 + MAX_REPEATS):
             begun = shop.clock.now()
             with shop.clock.phase("measure"), launcher_errors(f"measuring {configuration}"):
                 result = session.measure(configuration.live, shop.setup.plan, shop.setup.config.trial_timeout)
-            measurement = shop.book.add_window(run, result, number, position, shop.keeper.total_starts)
-            if measurement.invalid_reason != "recompiled":
+            last = repeat == MAX_REPEATS  # a load that stays, although it was waited for, is how this machine is
+            measurement = shop.book.add_window(run, result, number, position, shop.keeper.origin, accept_busy=last)
+            if measurement.invalid_reason not in REPEATED:
                 break
+            if measurement.invalid_reason == BUSY:
+                wait_until_idle(shop.book.foreign_shares)
         shop.progress.window_measured(shop.clock.now() - begun)
         if not run.finished and run.saturated_windows >= SATURATED_AT_MOST and run.saturated_windows > len(run.valid):
             shop.book.give_up_saturated(run)
@@ -201,17 +207,25 @@ class GroupRun:
         self._alive.clear()
 
     def _history(self, done: int) -> RoundHistory:
-        """As it was after `done` rounds."""
+        """As it was after `done` rounds; of a round in which the engine was lost, the windows of one engine."""
         objective = self._shop.setup.objectives[0]
-        before = self._first_round + done
+        rounds = range(self._first_round, self._first_round + done)
+        engine = {number: self._engine_of_round(number) for number in rounds}
         values = {
             configuration: {
-                number: value for number, value in run.values_by_round(objective.metric).items() if self._first_round <= number < before
+                number: value
+                for number, value in run.values_by_round(objective.metric).items()
+                if number in engine and run.origins_by_round()[number] == engine[number]
             }
             for configuration, run in self._runs.items()
         }
         alive = tuple(configuration for configuration in self._runs if configuration in self._alive)
         return RoundHistory(alive, values, done, objective.direction, self._shop.budget.search_left_s(), self._round_s)
+
+    def _engine_of_round(self, number: int) -> Origin | None:
+        """The engine that most windows of this round come from."""
+        found = Counter(origin for run in self._runs.values() if (origin := run.origins_by_round().get(number)) is not None)
+        return found.most_common(1)[0][0] if found else None
 
     def _has_values(self) -> bool:
         """Whether every trial of the group has something to be judged by: a spent budget must not leave half a comparison behind."""

@@ -10,6 +10,8 @@ from typing import Protocol
 from storage.base import Storage
 from storage.records import Environment, Json, Measurement, Stage, Study, Trial, TrialState
 from tuner.errors import FailureClass, TrialFailed
+from tuner.evidence import Origin, origin_of
+from tuner.idle import FOREIGN_SHARE, is_busy
 from tuner.launchers.base import EngineSettings, LoadPlan, WindowResult
 from tuner.metrics import SATURATED, window_fault, window_metrics
 from tuner.objective import constraint_values, is_feasible, median_metrics, objective_values
@@ -20,6 +22,8 @@ from tuner.space import Configuration
 
 FINISHED = frozenset({TrialState.COMPLETE, TrialState.PRUNED, TrialState.FAIL})
 FIRST_ROUND = "first_round"
+BUSY = "busy"  # Measurement.invalid_reason of a window during which other processes used the machine (tuner.idle)
+REPEATED = frozenset({"recompiled", BUSY})  # what another window of the same round may mend
 
 
 class ResultListener(Protocol):
@@ -56,9 +60,13 @@ class TrialRun:
     def values_by_round(self, metric: str) -> dict[int, float]:
         return {item.round: float(item.metrics[metric]) for item in self.valid if metric in item.metrics}
 
+    def origins_by_round(self) -> dict[int, Origin]:
+        """The engine of each round's valid window."""
+        return {item.round: origin_of(item) for item in self.valid}
+
     def tried(self, round_number: int) -> bool:
         """Whether this round needs no (further) window of this trial: it has a valid one, or one that no repetition mends."""
-        return any(item.round == round_number and (item.valid or item.invalid_reason != "recompiled") for item in self.measurements)
+        return any(item.round == round_number and (item.valid or item.invalid_reason not in REPEATED) for item in self.measurements)
 
 
 class TrialBook:
@@ -72,6 +80,7 @@ class TrialBook:
         self._progress = progress
         self._environments: set[str] = set()
         self.listener: ResultListener | None = None
+        self.foreign_shares: list[float] = []  # of this run's windows, in order
         self.runs: list[TrialRun] = [
             TrialRun(trial, Configuration(trial.block_size, trial.max_num_batched_tokens, trial.arm))
             for trial in storage.list_trials(study.id)
@@ -128,10 +137,17 @@ class TrialBook:
             self._environments.add(environment.fingerprint)
         run.trial = self._storage.start_trial(run.trial.id, environment=environment.fingerprint, effective=effective)
 
-    def add_window(self, run: TrialRun, result: WindowResult, round_number: int, position: int, engine_start: int) -> Measurement:
+    def add_window(
+        self, run: TrialRun, result: WindowResult, round_number: int, position: int, origin: Origin, *, accept_busy: bool = False
+    ) -> Measurement:
         """Store one window. Raises TrialFailed where nothing can be computed from it (then nothing is stored)."""
         computed = window_metrics(result, limits=self._setup.request_limits, open_loop=self._setup.open_loop)
         reason = window_fault(result, computed.metrics)
+        share = result.details.get(FOREIGN_SHARE)
+        if reason is None and not accept_busy and is_busy(share, self.foreign_shares):
+            reason = BUSY
+        if share is not None:
+            self.foreign_shares.append(float(share))
         measurement = self._storage.add_measurement(
             Measurement(
                 trial_id=run.trial.id,
@@ -142,7 +158,7 @@ class TrialBook:
                 metrics=computed.metrics,
                 valid=reason is None,
                 invalid_reason=reason,
-                details=_window_details(result, self._setup.plan, engine_start),
+                details=_window_details(result, self._setup.plan, origin),
             ),
             computed.summaries,
         )
@@ -246,10 +262,12 @@ class TrialBook:
         self._progress.note()
 
 
-def _window_details(result: WindowResult, plan: LoadPlan, engine_start: int) -> Json:
+def _window_details(result: WindowResult, plan: LoadPlan, origin: Origin) -> Json:
+    launcher, engine_start = origin
     details: Json = {
         **result.details,
         "compilations": result.compilations,
+        "launcher": launcher,
         "engine_start": engine_start,
         "workload_hash": plan.content_hash,
     }

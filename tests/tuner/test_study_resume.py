@@ -265,8 +265,22 @@ def test_adaptive_rounds_resume_as_they_would_have_gone_on(bench: Workbench) -> 
     rounds = Counter(whole.measured)
     assert len(set(rounds.values())) > 1, "cells were decided after different numbers of rounds"
     seen: Counter[Configuration] = Counter()
-    first, second = noisy(seen, stop_at_window=14), noisy(seen)
+    first, second = noisy(seen, stop_at_window=12), noisy(seen)  # between two rounds
     with pytest.raises(Interrupted):
         bench.run(first, **settings)
     bench.run(second, resume=True, **settings)
     assert first.measured + second.measured == whole.measured
+
+
+def test_a_round_that_two_engines_share_gives_no_pair(bench: Workbench) -> None:
+    seen: Counter[Configuration] = Counter()
+    first, second = noisy(seen, stop_at_window=6), noisy(seen)
+    with pytest.raises(Interrupted):
+        bench.run(first, page_sizes=[32], profile="none")
+    outcome = bench.run(second, page_sizes=[32], profile="none", resume=True)
+    assert all(len(bench.windows(trial)) == 3 for trial in bench.trials()), "the windows of the round were kept"
+    engines = {(item.round, item.details["engine_start"]) for trial in bench.trials() for item in bench.windows(trial)}
+    assert engines == {(0, 1), (1, 1), (1, 2), (2, 2)}
+    split = {tuple(item.details["split_rounds"]) for item in outcome.comparison.comparisons}
+    assert split <= {(), (1,)} and (1,) in split
+    assert all(1 not in item.details["rounds"] for item in outcome.comparison.comparisons if item.details["split_rounds"])

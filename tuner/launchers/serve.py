@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -204,7 +205,8 @@ class ServeSession:
 
     def warm_up(self, live: LiveSettings, plan: LoadPlan, timeout_s: float) -> Json:
         """Compile what the plan may need; nothing of it is measured. Raises TrialFailed, EngineLost."""
-        return self._warm_up(self.use(live), live, plan, timeout_s)
+        with self._ending():
+            return self._warm_up(self.use(live), live, plan, timeout_s)
 
     def _warm_up(self, server: VllmServer, live: LiveSettings, plan: LoadPlan, timeout_s: float) -> Json:
         """Each padded step size once, then the plan until a run compiles nothing, at most four times, always from an empty cache."""
@@ -222,7 +224,11 @@ class ServeSession:
         return {"seconds": seconds, "compilations": compilations}
 
     def measure(self, live: LiveSettings, plan: LoadPlan, timeout_s: float) -> WindowResult:
-        """One window; a server that was (re)started for it is warmed up first, outside the window."""
+        """One window; a server that was (re)started for it is warmed up first, outside the window. Raises TrialFailed, EngineLost."""
+        with self._ending():
+            return self._measure(live, plan, timeout_s)
+
+    def _measure(self, live: LiveSettings, plan: LoadPlan, timeout_s: float) -> WindowResult:
         server = self.use(live)
         if not self._warm:
             self._warm_up(server, live, plan, timeout_s)
@@ -261,12 +267,18 @@ class ServeSession:
         return run
 
     def _alive(self, server: VllmServer) -> None:
-        """Raises EngineLost, now and from every later call, if the server has ended."""
-        try:
+        """Raises EngineLost if the server has ended."""
+        with self._ending():
             server.check()
+
+    @contextmanager
+    def _ending(self) -> Iterator[None]:
+        """A server that was lost ends the session: every later call raises the same EngineLost."""
+        try:
+            yield
         except EngineLost as error:
             self._ended = error
-            self._server = None
+            self._drop()
             raise
 
     @property
@@ -288,14 +300,7 @@ class ServeSession:
             config = {"profiler": "torch", "torch_profiler_dir": str(scratch.resolve())}
             server = self._start(flags, ["--profiler-config", json.dumps(config)])
             self._warm_up(server, live, short, timeout_s)
-            server.reset_prefix_cache()
-            compiled = server.compilations()
-            server.profiler("start")
-            try:
-                self._send(server, short, timeout_s)
-            finally:
-                if self._server is not None:
-                    server.profiler("stop")
+            compiled = self._captured(server, short, timeout_s)
             details = {"compilations": server.compilations() - compiled, "requests": len(short.requests)}
             target = logdir / run / "plugins" / "profile" / session
             target.mkdir(parents=True, exist_ok=True)
@@ -305,6 +310,19 @@ class ServeSession:
             shutil.rmtree(scratch, ignore_errors=True)
         host = path.name.removesuffix(".xplane.pb")
         return [CaptureResult(run, session, host, path, phase, path.stat().st_size, (), details)]
+
+    def _captured(self, server: VllmServer, plan: LoadPlan, timeout_s: float) -> int:
+        """Send the plan between /start_profile and /stop_profile; returns the number of compilations before it."""
+        with self._ending():
+            server.reset_prefix_cache()
+            compiled = server.compilations()
+            server.profiler("start")
+            try:
+                self._send(server, plan, timeout_s)
+            finally:
+                if self._server is not None:
+                    server.profiler("stop")
+            return compiled
 
     def _drop(self) -> None:
         server, self._server = self._server, None

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
 
-from tuner.engine.client import log_excerpt
+from tuner.engine.client import EXCERPT_LINES, log_excerpt
 from tuner.engine.commands import Command, CommandHost, how_it_ended
 from tuner.engine.owner import OUT_OF_MEMORY_SIGNS
 from tuner.errors import EngineLost, FailureClass, TrialFailed
@@ -98,10 +98,10 @@ class VllmServer:
         return self.command.ended_by_oom_killer(code) or any(sign in tail for sign in OUT_OF_MEMORY_SIGNS)
 
     def reset_prefix_cache(self, patience_s: float = 5.0) -> bool:
-        """Whether the cache is empty now; while blocks are held (a request just ended) it is tried again."""
+        """Whether the cache is empty now; while blocks are held (a request just ended) it is tried again. Raises EngineLost."""
         deadline = time.monotonic() + patience_s
         while True:
-            status, body = self._request("POST", "/reset_prefix_cache")
+            status, body = self._ask("POST", "/reset_prefix_cache")
             if status == http.client.OK and json.loads(body).get("success") is True:
                 return True
             if status != http.client.OK or time.monotonic() > deadline:
@@ -111,7 +111,7 @@ class VllmServer:
     def counters(self) -> dict[str, float]:
         """Sums since the start out of /metrics: `cached_tokens`, `preemptions`, `iterations`; those that the server does not have are left
         out."""
-        status, body = self._request("GET", "/metrics")
+        status, body = self._ask("GET", "/metrics")
         return read_counters(body.decode()) if status == http.client.OK else {}
 
     def compilations(self) -> int:
@@ -120,11 +120,22 @@ class VllmServer:
 
     def profiler(self, action: str) -> None:
         """`action`: "start" or "stop". Raises TrialFailed if the server refuses."""
-        status, body = self._request("POST", f"/{action}_profile", timeout_s=STOP_TRACE_TIMEOUT_S)
+        status, body = self._ask("POST", f"/{action}_profile", timeout_s=STOP_TRACE_TIMEOUT_S)
         if status != http.client.OK:
             raise TrialFailed(
                 FailureClass.INTERNAL, f"vllm serve refused /{action}_profile: {status} {body[:200].decode(errors='replace')}"
             )
+
+    def _ask(self, method: str, path: str, timeout_s: float = REQUEST_TIMEOUT_S) -> tuple[int, bytes]:
+        """Ask the ready server. Raises EngineLost where it has ended or does not answer (vLLM's front end may outlive its engine core)."""
+        try:
+            return self._request(method, path, timeout_s)
+        except OSError as error:
+            self.check()
+            self.stop()
+            raise EngineLost(
+                FailureClass.ENGINE_CRASH, f"vllm serve does not answer {path}: {error}", log_excerpt(self.log_path)
+            ) from error
 
     def _request(self, method: str, path: str, timeout_s: float = REQUEST_TIMEOUT_S) -> tuple[int, bytes]:
         connection = http.client.HTTPConnection(HOST, self.port, timeout=timeout_s)
@@ -180,7 +191,15 @@ def start_failure(command: Command, code: int, what: str) -> TrialFailed:
         failure = FailureClass.INVALID_CONFIG
     else:
         failure = FailureClass.STARTUP
-    return TrialFailed(failure, f"{what}: {text}"[:500], log_excerpt(command.log_path))
+    return TrialFailed(failure, f"{what}: {text}"[:500], cause_excerpt(log))
+
+
+def cause_excerpt(log: str, lines: int = EXCERPT_LINES) -> str:
+    """The lines that lead to the cause: up to vLLM's last word where there is one, else the end of the log."""
+    found = log.splitlines()
+    end = next((index for index, line in enumerate(found) if _CONSEQUENCE in line), len(found))
+    begin = next((index for index in range(end - 1, -1, -1) if "Traceback" in found[index]), max(0, end - lines))
+    return "\n".join(found[max(0, min(begin, end - lines)) : end + 1][: 3 * lines])
 
 
 def read_counters(text: str) -> Json:

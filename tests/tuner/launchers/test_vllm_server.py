@@ -4,7 +4,7 @@ import socket
 
 import pytest
 
-from tuner.launchers.vllm_server import Cause, free_port, read_counters, root_cause
+from tuner.launchers.vllm_server import Cause, cause_excerpt, free_port, read_counters, root_cause
 
 PREFIX = "(EngineCore pid=12) ERROR 11-24 01:23:04 [core.py:1130] "
 
@@ -54,3 +54,14 @@ vllm:prompt_tokens_cached_created{engine="0"} 1.7e+09
 def test_a_free_port_can_be_bound() -> None:
     with socket.socket() as server:
         server.bind(("127.0.0.1", free_port()))
+
+
+def test_the_excerpt_ends_at_the_cause_and_begins_with_its_traceback() -> None:
+    before = [f"INFO {number}" for number in range(200)]
+    cause = ["ERROR Traceback (most recent call last):", *(f"ERROR frame {number}" for number in range(80)), "ERROR ValueError: no room"]
+    after = ["RuntimeError: Engine core initialization failed. See root cause above.", *(f"ERROR later {number}" for number in range(200))]
+    excerpt = cause_excerpt("\n".join([*before, *cause, *after])).splitlines()
+    assert excerpt[0].startswith("ERROR Traceback")
+    assert excerpt[-2:] == ["ERROR ValueError: no room", after[0]]
+    assert cause_excerpt("\n".join(before), lines=3).splitlines() == before[-3:]
+    assert cause_excerpt("") == ""

@@ -9,7 +9,7 @@ STUDY ?= demo-$(shell date -u +%Y%m%d-%H%M%S)
 STORAGE ?= sqlite:///tuner.db
 LOGDIR ?= tuner-profiles
 
-COMPILE = pip compile --no-emit-index-url --python-version 3.12 --extra tpu --extra ui --extra postgres
+COMPILE = pip compile --no-emit-index-url --python-version 3.12 --extra ui --extra postgres
 
 .DEFAULT_GOAL := help
 .PHONY: help setup setup-runtime demo test test-fast lint type format requirements clean
@@ -46,8 +46,9 @@ format: setup ## mend what ruff can mend
 
 requirements: ## pin the newest versions that pyproject.toml allows
 	uv=$$(.ci/setup uv) && \
-	$$uv $(COMPILE) --upgrade pyproject.toml -o requirements.txt && \
-	$$uv $(COMPILE) --upgrade --extra ray --extra dev -c requirements.txt pyproject.toml -o requirements-dev.txt
+	$$uv $(COMPILE) --upgrade --extra tpu pyproject.toml -o requirements.txt && \
+	$$uv $(COMPILE) --upgrade -c requirements.txt pyproject.toml -o requirements-service.txt && \
+	$$uv $(COMPILE) --upgrade --extra tpu --extra ray --extra dev -c requirements.txt pyproject.toml -o requirements-dev.txt
 
 clean: ## remove caches and build outputs; .venv, databases and profiles stay
 	rm -rf .mypy_cache .pytest_cache .ruff_cache .hypothesis build dist

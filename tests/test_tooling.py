@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 import subprocess
 import sys
@@ -121,6 +122,33 @@ def test_the_ci_script_runs_the_tests_without_a_terminal_and_without_apt(sandbox
     answer = sandbox.run("bash", ".ci/run")
     assert answer.stdout.splitlines() == ["make --no-print-directory test", "1 passed"]
     assert answer.returncode == 3
+
+
+def test_no_file_names_a_package_registry_or_a_path_of_one_machine() -> None:
+    """Public images have their short names; the package index is the user's own setting."""
+    hosts = "(ghcr|quay|gcr)[.]io|pkg[.]dev|registry[.](npmjs|k8s)|pythonhosted|pypi[.]org/simple|--(extra-)?index-url"
+    forbidden = re.compile(f"({hosts}|/work/(wt|main|shared)|/root/[a-z.])")
+    listed = subprocess.run(["git", "ls-files", "-z"], cwd=REPOSITORY, capture_output=True, text=True, timeout=60)
+    if listed.returncode:
+        pytest.skip("not a git checkout")
+    own = Path(__file__).relative_to(REPOSITORY)
+    files = [REPOSITORY / name for name in listed.stdout.split("\0") if name and name != str(own)]
+    lines = [
+        f"{path.relative_to(REPOSITORY)}:{number}: {line[:120]}"
+        for path in files
+        if path.is_file()
+        for number, line in enumerate(path.read_text(encoding="utf-8", errors="replace").splitlines(), 1)
+        if forbidden.search(line)
+    ]
+    assert lines == []
+
+
+def test_shellcheck_finds_nothing_in_the_scripts() -> None:
+    if shutil.which("shellcheck") is None:
+        pytest.skip("shellcheck is not installed")
+    scripts = [".ci/run", ".ci/setup", "docker/make-secrets"]
+    checked = subprocess.run(["shellcheck", *scripts], cwd=REPOSITORY, capture_output=True, text=True, timeout=60)
+    assert (checked.returncode, checked.stdout) == (0, "")
 
 
 def test_every_make_target_is_declared_and_listed() -> None:

@@ -46,7 +46,7 @@ class Check:
 
 @click.command(epilog=examples("tuner doctor", "tuner doctor --json", "tuner doctor --engine-python /opt/vllm/bin/python"))
 @storage_option
-@click.option("--engine-python", metavar="PATH", help="The Python that has vLLM.  [default: this one]")
+@click.option("--engine-python", envvar="TUNER_ENGINE_PYTHON", metavar="PATH", help="The Python that has vLLM.  [default: this one]")
 @click.option("--timeout", type=click.FloatRange(1, 600), default=90.0, show_default=True, help="Seconds for JAX to find its devices.")
 @json_option
 @click.pass_context

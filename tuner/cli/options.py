@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from tuner.cli.secret_files import from_file
 from tuner.config import DEFAULT_LOGDIR, DEFAULT_STORAGE
 
 if TYPE_CHECKING:
@@ -17,11 +18,21 @@ if TYPE_CHECKING:
 
 type Decorator = Callable[[Callable[..., Any]], Callable[..., Any]]
 
-STORAGE_HELP = f"Database: sqlite:///FILE or postgresql://...  [env TUNER_STORAGE; default {DEFAULT_STORAGE}]"
+STORAGE_HELP = f"Database: sqlite:///FILE or postgresql://...  [env TUNER_STORAGE or TUNER_STORAGE_FILE; default {DEFAULT_STORAGE}]"
 LOGDIR_HELP = f"Folder of the XLA profiles.  [env TUNER_LOGDIR; default {DEFAULT_LOGDIR}]"
 
+STORAGE_VARIABLE = "TUNER_STORAGE"
+
+
+def storage_from_file() -> str | None:
+    """For a URL with a password: what TUNER_STORAGE_FILE holds, None where it is not set. Raises BadInput."""
+    return from_file(STORAGE_VARIABLE)
+
+
 json_option: Decorator = click.option("--json", "as_json", is_flag=True, help="Print one JSON document on standard output.")
-storage_option: Decorator = click.option("--storage", envvar="TUNER_STORAGE", default=DEFAULT_STORAGE, metavar="URL", help=STORAGE_HELP)
+storage_option: Decorator = click.option(
+    "--storage", envvar=STORAGE_VARIABLE, default=lambda: storage_from_file() or DEFAULT_STORAGE, metavar="URL", help=STORAGE_HELP
+)
 logdir_option: Decorator = click.option("--logdir", envvar="TUNER_LOGDIR", default=DEFAULT_LOGDIR, metavar="DIR", help=LOGDIR_HELP)
 
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import click
 import yaml
 
-from tuner.cli.options import LOGDIR_HELP, STORAGE_HELP, Decorator, examples, json_option, print_json
+from tuner.cli.options import LOGDIR_HELP, STORAGE_HELP, STORAGE_VARIABLE, Decorator, examples, json_option, print_json, storage_from_file
 from tuner.errors import BadInput
 
 if TYPE_CHECKING:
@@ -63,7 +63,7 @@ def _choice(*names: str) -> click.Choice[str]:
 _OPTIONS: list[Decorator] = [
     click.option("--model", metavar="MODEL", help="tiny-qwen3 (built in), a folder, or a Hugging Face id."),
     click.option("--study", metavar="NAME", help="Name of the study.  [default: made from the date]"),
-    click.option("--storage", envvar="TUNER_STORAGE", metavar="URL", help=STORAGE_HELP),
+    click.option("--storage", envvar=STORAGE_VARIABLE, default=storage_from_file, metavar="URL", help=STORAGE_HELP),
     click.option("--logdir", envvar="TUNER_LOGDIR", metavar="DIR", help=LOGDIR_HELP),
     click.option("--page-sizes", callback=_numbers, metavar="N,N", help="Tokens per KV block (block_size), powers of two."),
     click.option("--chunk-budgets", callback=_numbers, metavar="N,N", help="Tokens per step (max_num_batched_tokens)."),
@@ -79,7 +79,7 @@ _OPTIONS: list[Decorator] = [
     click.option("--launcher", metavar="NAME", help="local (our engine host), serve (vllm serve) or table (a CSV)."),
     click.option("--table", metavar="FILE", help="The CSV for --launcher table."),
     click.option("--table-noise", type=float, metavar="SIGMA", help="Relative noise added by --launcher table, 0.02 = 2 %."),
-    click.option("--engine-python", metavar="PATH", help="The Python that has vLLM.  [default: this one]"),
+    click.option("--engine-python", envvar="TUNER_ENGINE_PYTHON", metavar="PATH", help="The Python that has vLLM.  [default: this one]"),
     click.option("--profile", type=_choice("finalists", "all", "none"), help="What gets an XLA profile."),
     click.option("--max-num-seqs", type=int, metavar="N", help="Running requests at most.  [default: from the workload]"),
     click.option("--max-model-len", type=int, metavar="N", help="Tokens per request at most.  [default: from the workload]"),

@@ -13,6 +13,7 @@ import click
 
 from tuner.addresses import is_loopback, listen
 from tuner.cli.options import examples, json_option, logdir_option, print_json, storage_option
+from tuner.cli.secret_files import from_file
 from tuner.errors import BadInput
 
 TOKEN_VARIABLE = "TUNER_API_TOKEN"  # noqa: S105  # the variable's name
@@ -40,8 +41,8 @@ def serve(
 ) -> None:
     """Serve recommendations, studies and profiles: REST under /v1, reference at /docs. Ends with Ctrl-C or SIGTERM.
 
-    Reads are open on a loopback address. Anywhere else, and for every write, a token is needed: TUNER_API_TOKEN in the environment, sent as
-    "Authorization: Bearer TOKEN".
+    Reads are open on a loopback address. Anywhere else, and for every write, a token is needed: TUNER_API_TOKEN in the environment, or the
+    file that TUNER_API_TOKEN_FILE names, sent as "Authorization: Bearer TOKEN".
     """
     for package in ("fastapi", "uvicorn", "jinja2"):
         if importlib.util.find_spec(package) is None:
@@ -50,7 +51,7 @@ def serve(
     from service.logs import configure_logs
     from service.settings import ServiceSettings
 
-    token = os.environ.get(TOKEN_VARIABLE) or None
+    token = os.environ.get(TOKEN_VARIABLE) or from_file(TOKEN_VARIABLE)
     if token is not None and len(token) < _SHORTEST_TOKEN:
         raise BadInput(f"{TOKEN_VARIABLE} is shorter than {_SHORTEST_TOKEN} characters; make one with: openssl rand -hex 32")
     if token is None and not is_loopback(host):

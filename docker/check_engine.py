@@ -27,7 +27,7 @@ def installed(names: tuple[str, ...]) -> str | None:
 def problems(pyproject: Path) -> list[str]:
     """One line for each pinned engine package that is missing or of another version."""
     extras = tomllib.loads(pyproject.read_text(encoding="utf-8"))["project"]["optional-dependencies"]
-    pins = dict(match.groups() for line in extras["tpu"] if (match := re.fullmatch(r"([\w-]+)==([\w.]+)", line)))
+    pins = {match[1]: match[2] for line in extras["tpu"] if (match := re.fullmatch(r"([\w-]+)==([\w.]+)", line))}
     found = {name: installed(names) for name, names in _NAMES.items()}
     return [f"{name} is {found[name] or 'missing'}, {pins[name]} is needed" for name in _NAMES if found[name] != pins[name]]
 

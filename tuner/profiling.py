@@ -6,7 +6,9 @@ and only now can a bad capture be tried again. One that cannot be had is recorde
 
 from __future__ import annotations
 
+import contextlib
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,15 +16,19 @@ from profiles.capture import ALL
 from profiles.errors import ProfileError
 from profiles.links import plain_name
 from profiles.summary import summarise, write_summary
+from storage.base import Storage
 from storage.records import Json, Profile, Trial
+from tuner.budget import CostClock
+from tuner.captures import BAD, MISSING, OK
 from tuner.engines import launcher_errors
 from tuner.errors import EngineLost, TrialFailed
 from tuner.group import Workshop
-from tuner.launchers.base import CaptureResult
+from tuner.launchers.base import CaptureResult, EngineSession
+from tuner.progress import Progress
+from tuner.settings import StudySetup
 from tuner.trial import TrialRun
 
 ATTEMPTS = 2
-OK, BAD, MISSING = "ok", "bad", "missing"
 _DESCRIBING = ("arm", "block_size", "max_num_batched_tokens", "max_num_seqs", "model")
 
 
@@ -38,10 +44,6 @@ class Explained:
     status: str
     quality: Json
     summary: Json
-
-    @property
-    def retry(self) -> bool:
-        return bool(self.quality.get("retry"))
 
 
 def explain(capture: CaptureResult, trial: Trial) -> Explained:
@@ -62,33 +64,50 @@ def capture_profile(shop: Workshop, run: TrialRun) -> None:
     session = shop.keeper.running
     if session is None or any(profile.status != MISSING for profile in shop.storage.list_profiles(trial_id=run.trial.id)):
         return
-    for phase in session.profile_phases:
-        for attempt in range(1, ATTEMPTS + 1):
-            if shop.keeper.running is None or not _captured(shop, run, phase, attempt):
-                break
+    with contextlib.suppress(EngineLost):  # recorded as missing
+        Profiler(shop.storage, shop.setup, session, shop.progress, shop.clock).capture(run)
+        return
+    shop.keeper.drop()
 
 
-def _captured(shop: Workshop, run: TrialRun, phase: str, attempt: int) -> bool:
-    """One capture of one phase, stored; True where another attempt may give a better one."""
-    session, config = shop.keeper.running, shop.setup.config
-    assert session is not None
-    logdir = Path(config.logdir).expanduser().absolute()
-    name, moment = run_name(config.study, run.trial), f"{time.strftime('%Y_%m_%d_%H_%M_%S')}-{phase}{'' if attempt == 1 else '-again'}"
-    shop.progress.doing(f"profiling ({phase}): {run.configuration}")
-    try:
-        with shop.clock.phase("profile"), launcher_errors(f"profiling {run.configuration}"):
-            captures = session.profile(run.configuration.live, shop.setup.plan, logdir, name, moment, config.trial_timeout, phase)
-    except TrialFailed as error:
-        if isinstance(error, EngineLost):
-            shop.keeper.drop()
-        shop.progress.note(f"no {phase} profile of trial {run.trial.number} ({run.configuration}): {error}")
-        shop.storage.add_profile(_missing(run, logdir, name, moment, phase, error))
-        return False
-    with shop.clock.phase("profile"):
-        explained = [explain(capture, run.trial) for capture in captures]
-    for capture, found in zip(captures, explained, strict=True):
-        shop.storage.add_profile(_record(run, logdir, capture, found, attempt))
-    return any(found.retry for found in explained)
+@dataclass(frozen=True)
+class Profiler:
+    """Captures trials in a running engine and stores what came of it."""
+
+    storage: Storage
+    setup: StudySetup
+    session: EngineSession
+    progress: Progress
+    clock: CostClock
+
+    def capture(self, run: TrialRun, phases: Sequence[str] | None = None) -> list[Profile]:
+        """All phases, or those asked for; returns the stored rows, the missing among them. Raises EngineLost, with that recorded, too."""
+        stored: list[Profile] = []
+        for phase in self.session.profile_phases if phases is None else phases:
+            for attempt in range(1, ATTEMPTS + 1):
+                fresh = self._capture(run, phase, attempt)
+                stored += fresh
+                if not any(profile.quality.get("retry") for profile in fresh):
+                    break
+        return stored
+
+    def _capture(self, run: TrialRun, phase: str, attempt: int) -> list[Profile]:
+        config = self.setup.config
+        logdir, name = Path(config.logdir).expanduser().absolute(), run_name(config.study, run.trial)
+        moment = f"{time.strftime('%Y_%m_%d_%H_%M_%S')}-{phase}{'' if attempt == 1 else '-again'}"
+        self.progress.doing(f"profiling ({phase}): {run.configuration}")
+        try:
+            with self.clock.phase("profile"), launcher_errors(f"profiling {run.configuration}"):
+                captures = self.session.profile(run.configuration.live, self.setup.plan, logdir, name, moment, config.trial_timeout, phase)
+        except TrialFailed as error:
+            self.progress.note(f"no {phase} profile of trial {run.trial.number} ({run.configuration}): {error}")
+            missing = self.storage.add_profile(_missing(run, logdir, name, moment, phase, error))
+            if isinstance(error, EngineLost):
+                raise
+            return [missing]
+        with self.clock.phase("profile"):
+            records = [_record(run, logdir, capture, explain(capture, run.trial), attempt) for capture in captures]
+        return [self.storage.add_profile(record) for record in records]
 
 
 def _record(run: TrialRun, logdir: Path, capture: CaptureResult, found: Explained, attempt: int) -> Profile:

@@ -20,6 +20,7 @@ from tuner.candidates import (
     feasible,
     pareto_front,
 )
+from tuner.captures import profile_json
 from tuner.compare import collect_pairs
 from tuner.evidence import Evidence
 from tuner.launchers.base import ARM_PAGE_ALIGNED
@@ -137,7 +138,7 @@ def _base_body(evidence: Evidence, objectives: Sequence[Objective], slos: Sequen
         "vllm_args": [],
         "env": {},
         "expected": {},
-        "evidence": {"study": evidence.study.name, "study_id": evidence.study.id, "trial_ids": [], "profile_ids": []},
+        "evidence": {"study": evidence.study.name, "study_id": evidence.study.id, "trial_ids": [], "profile_ids": [], "profiles": []},
         "scope": {
             "model": evidence.study.model,
             "platform": environment.platform if environment else None,
@@ -186,13 +187,16 @@ def _evidence(evidence: Evidence, choice: _Choice, objectives: Sequence[Objectiv
     winner = choice.winner
     twins = [item for item in choice.field if item.is_twin_of(winner)]
     used = {winner.trial.id, *(item.trial.id for item in twins)}
+    profiled = used | _search_ids(evidence, winner)
+    profiles = sorted((item for item in evidence.profiles if item.trial_id in profiled), key=lambda item: item.id)
     found: Json = {
         "study": evidence.study.name,
         "study_id": evidence.study.id,
         "stage": choice.stage.value,
         "trial_ids": sorted(used),
         "measurement_ids": [item.id for item in winner.measurements],
-        "profile_ids": sorted(item.id for item in evidence.profiles if item.trial_id in used | _search_ids(evidence, winner)),
+        "profile_ids": [item.id for item in profiles],
+        "profiles": [profile_json(item) for item in profiles],
         "configurations_measured": len(choice.field),
         "comparisons": [
             {"metric": item.metric, "verdict": item.verdict, "ratio": item.ratio, "low": item.low, "high": item.high, "pairs": item.pairs}

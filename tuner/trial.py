@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
+from profiles.capture import composition
 from storage.base import Storage
 from storage.records import Environment, Json, Measurement, Stage, Study, Trial, TrialState
 from tuner.errors import FailureClass, TrialFailed
@@ -271,9 +272,22 @@ def _window_details(result: WindowResult, plan: LoadPlan, origin: Origin) -> Jso
         "engine_start": engine_start,
         "workload_hash": plan.content_hash,
     }
+    if result.steps:
+        details["phases"] = _steps_by_phase(result)
     if result.output_digest:
         details["output_digest"] = result.output_digest
     return details
+
+
+def _steps_by_phase(result: WindowResult) -> Json:
+    """{phase: [steps, their summed ms]}: what a profile of one phase has to explain."""
+    found: dict[str, list[float]] = {}
+    for step in result.steps:
+        if step.scheduled_tokens:
+            entry = found.setdefault(composition(step).phase, [0, 0.0])
+            entry[0] += 1
+            entry[1] += step.duration_s * 1e3
+    return found
 
 
 def _why_no_value(run: TrialRun, error: TrialFailed) -> str:

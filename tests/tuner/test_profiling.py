@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from profiles.summary import read_summary, summary_path
 from storage.records import Profile, Trial
 from tests.profiles.builder import model_runs, tpu_capture
-from tests.tuner.fake_engine import FakeLauncher, crash, small_capture
+from tests.tuner.fake_engine import FakeLauncher, crash, small_capture, step_records
 from tests.tuner.workbench import Workbench
 from tuner.errors import FailureClass, TrialFailed
+from tuner.launchers.base import WindowResult
 from tuner.profiling import run_name
 from tuner.space import Configuration
 
@@ -80,6 +83,15 @@ def test_an_engine_that_is_lost_while_profiling_ends_its_captures(bench: Workben
 
     found = profiles_of(bench, FakeLauncher(profile_phases=PHASES, on_profile=hook))
     assert [(profile.phase, profile.status) for profile in found] == [("prefill", "missing")] * 2
+
+
+def test_windows_say_how_long_the_steps_of_each_phase_took(bench: Workbench) -> None:
+    def hook(configuration: Configuration, nth: int, result: WindowResult) -> WindowResult:
+        return replace(result, steps=(*step_records(1.0, 4), *step_records(0.0, 6), replace(step_records(0.0, 1)[0], scheduled_tokens=0)))
+
+    bench.run(FakeLauncher(on_measure=hook), page_sizes=[32], chunk_budgets=[256], profile="none")
+    (window, *_) = bench.windows(bench.trials()[0])
+    assert window.details["phases"] == {"prefill": [4, pytest.approx(1.2)], "decode": [6, pytest.approx(1.8)]}
 
 
 @pytest.mark.parametrize("study", ["../up", "a/b", ".hidden", "käse & co", "x" * 50])

@@ -1,165 +1,161 @@
-"""`tuner profile`: what a capture says, and why one is faster than another."""
+"""`tuner profile`: what a capture says, why one is faster than another, and new captures."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
-from tuner.cli.options import examples, json_option, print_json
+from tuner.cli.options import examples, json_option, print_json, storage_option
+from tuner.cli.pictures import png_option, svg_option, write_pictures
+from tuner.cli.profile_capture import capture
+from tuner.cli.profile_targets import Target, readable, resolve
 from tuner.errors import BadInput
 
 if TYPE_CHECKING:
-    from profiles.diff import ProfileDiff, Row
-    from profiles.summary import Summary
+    from profiles.diff import ProfileDiff
 
-_PHASES = ("all", "prefill", "decode", "mixed")
-_SHOWN = 15
-_LABEL = 68
+_EACH = ("prefill", "decode", "mixed")
+_PHASES = ("all", *_EACH)
 
-svg_option = click.option("--svg", type=click.Path(path_type=Path, dir_okay=False), metavar="FILE", help="Write the picture, too.")
-source_argument = click.Path(path_type=Path)
+moved_logdir_option = click.option("--logdir", metavar="DIR", help="Where the captures of trials lie now, if the folder was moved.")
 
 
 @click.group(
     epilog=examples(
-        "tuner profile show tuner-profiles/my-run", "tuner profile diff default.xplane.pb page_aligned.xplane.pb --phase prefill"
+        "tuner profile show tuner-profiles/my-run",
+        "tuner profile diff first:3 first:4",
+        "tuner profile diff default.xplane.pb page_aligned.xplane.pb --phase prefill",
+        "tuner profile capture first:3",
     )
 )
 def profile() -> None:
-    """Read XLA profiles: where step time goes, and what differs between two of them."""
+    """XLA profiles: where step time goes, what differs between two of them, new captures."""
+
+
+profile.add_command(capture)
 
 
 @profile.command(
-    epilog=examples("tuner profile show host.xplane.pb", "tuner profile show tuner-profiles/my-run --svg breakdown.svg --json")
+    epilog=examples(
+        "tuner profile show host.xplane.pb",
+        "tuner profile show first:3 first:4 --svg breakdown.svg",
+        "tuner profile show first:3 first:4 --chart step-times --phase decode --png times.png",
+        "tuner profile show tuner-profiles/my-run --json",
+    )
 )
-@click.argument("capture", type=source_argument)
+@click.argument("targets", nargs=-1, required=True, metavar="TARGET...")
+@click.option("--chart", type=click.Choice(["breakdown", "step-times"]), default="breakdown", show_default=True, help="What to draw.")
+@click.option("--phase", type=click.Choice(_PHASES), default="all", show_default=True, help="Steps of the step-times chart.")
 @svg_option
+@png_option
+@storage_option
+@moved_logdir_option
 @json_option
-def show(capture: Path, svg: Path | None, as_json: bool) -> None:
-    """Where the step time of CAPTURE goes. CAPTURE is an .xplane.pb file or a session's folder."""
-    from profiles.charts import Labelled, breakdown
+def show(
+    targets: tuple[str, ...], chart: str, phase: str, svg: Path | None, png: Path | None, storage: str, logdir: str | None, as_json: bool
+) -> None:
+    """Where the step time goes. A TARGET is an .xplane.pb file, a session's folder, or STUDY:TRIAL (its number)."""
+    from tuner.cli.profile_view import print_summary
 
-    with _readable():
-        found = _summaries(capture)
-        if svg is not None:
-            bars = [Labelled(summary.capture["file"].removesuffix(".xplane.pb"), summary) for summary in found]
-            _write(svg, breakdown(bars, _PHASES))
+    with readable():
+        found = [resolve(target, storage, logdir) for target in targets]
+        write_pictures(svg, png, lambda: _picture(found, chart, phase))
     if as_json:
-        print_json({"profiles": [summary.to_json() for summary in found]})
+        links = [link for target in found for link in target.links]
+        print_json({"profiles": [summary.to_json() for target in found for summary in target.summaries], "links": links})
         return
-    for summary in found:
-        _print_summary(summary)
+    for target in found:
+        if target.stored:
+            print(target.label)
+        for summary in target.summaries:
+            print_summary(summary)
+        for link in target.links:
+            print(f"  {link}")
+
+
+def _picture(targets: list[Target], chart: str, phase: str) -> str:
+    from profiles.charts import Labelled, breakdown, step_times
+
+    bars = [Labelled(_label(target, summary.capture["file"]), summary) for target in targets for summary in target.summaries]
+    if chart == "step-times":
+        return step_times(bars, phase)
+    alone = any(set(summary.phases) == {"all"} for target in targets for summary in target.summaries)
+    return breakdown(bars, _PHASES if alone or not any(target.stored for target in targets) else _EACH)
+
+
+def _label(target: Target, file: str) -> str:
+    return target.label if target.stored else file.removesuffix(".xplane.pb")
 
 
 @profile.command(
-    epilog=examples("tuner profile diff runs/default runs/page_aligned", "tuner profile diff a.xplane.pb b.xplane.pb --svg why.svg")
+    epilog=examples(
+        "tuner profile diff first:3 first:4",
+        "tuner profile diff runs/default runs/page_aligned",
+        "tuner profile diff a.xplane.pb b.xplane.pb --svg why.svg",
+    )
 )
-@click.argument("baseline", type=source_argument)
-@click.argument("candidate", type=source_argument)
-@click.option("--phase", type=click.Choice(_PHASES), default="all", show_default=True, help="Steps to compare.")
+@click.argument("baseline")
+@click.argument("candidate")
+@click.option("--phase", type=click.Choice(_PHASES), help="Steps to compare.  [default: all; of two trials, each phase that both have]")
 @click.option(
     "--measured-ms", type=(float, float), metavar="BASE CAND", help="Mean step times measured without a profile, to be explained."
 )
 @click.option("--allow-different", is_flag=True, help="Compare also where page size or device differ, and say so.")
 @svg_option
+@png_option
+@storage_option
+@moved_logdir_option
 @json_option
 def diff(
-    baseline: Path,
-    candidate: Path,
-    phase: str,
+    baseline: str,
+    candidate: str,
+    phase: str | None,
     measured_ms: tuple[float, float] | None,
     allow_different: bool,
     svg: Path | None,
+    png: Path | None,
+    storage: str,
+    logdir: str | None,
     as_json: bool,
 ) -> None:
-    """Why CANDIDATE's steps take longer or shorter than BASELINE's. Both are .xplane.pb files or sessions' folders."""
+    """Why CANDIDATE's steps take longer or shorter than BASELINE's. Both are .xplane.pb files, sessions' folders or STUDY:TRIAL.
+
+    Of two trials the measured difference is taken from their windows. With --json one comparison is the document itself, several are in
+    its list "diffs".
+    """
     from profiles.charts import waterfall
-    from profiles.diff import diff as compare
+    from tuner.cli.profile_view import print_diff
 
-    with _readable():
-        sides = [_summaries(baseline), _summaries(candidate)]
-        found = compare(*sides, phase=phase, measured_step_ms=measured_ms, allow_different=allow_different)
-        if svg is not None:
-            _write(svg, waterfall(found))
+    with readable():
+        sides = resolve(baseline, storage, logdir), resolve(candidate, storage, logdir)
+        phases = [phase] if phase is not None else _common_phases(*sides)
+        found = [_diff(*sides, each, measured_ms, allow_different) for each in phases]
+        if (svg or png) and len(found) > 1:
+            raise BadInput(f"a picture shows one phase; add --phase {' or --phase '.join(phases)}")
+        write_pictures(svg, png, lambda: waterfall(found[0]))
     if as_json:
-        print_json(found.to_json())
-    else:
-        _print_diff(found)
+        print_json(found[0].to_json() if len(found) == 1 else {"diffs": [each.to_json() for each in found]})
+        return
+    for each in found:
+        print_diff(each)
 
 
-@contextmanager
-def _readable() -> Iterator[None]:
-    """Turns what is wrong with a profile into bad input."""
-    from profiles.errors import ProfileError
-
-    try:
-        yield
-    except ProfileError as error:
-        raise BadInput(str(error)) from error
+def _common_phases(baseline: Target, candidate: Target) -> list[str]:
+    if not (baseline.stored and candidate.stored):
+        return ["all"]
+    both = [each for each in _EACH if all(any(each in item.phases for item in side.summaries) for side in (baseline, candidate))]
+    return both or ["all"]
 
 
-def _summaries(path: Path) -> list[Summary]:
-    from profiles.links import captures_at
-    from profiles.summary import load_or_summarise
+def _diff(baseline: Target, candidate: Target, phase: str, measured: tuple[float, float] | None, allow_different: bool) -> ProfileDiff:
+    from profiles.diff import diff as compare
+    from tuner.captures import measured_step_ms
 
-    return [load_or_summarise(capture) for capture in captures_at(path)]
-
-
-def _write(target: Path, picture: str) -> None:
-    try:
-        target.write_text(picture)
-    except OSError as error:
-        raise BadInput(f"--svg {target}: cannot be written ({error.strerror}); choose another file") from error
-
-
-def _print_summary(summary: Summary) -> None:
-    about, quality = summary.capture, summary.quality
-    devices = f"{about['devices']} x {about['device_type']}" if about["devices"] > 1 else about["device_type"]
-    print(
-        f"{about['file']}: {summary.program} on {devices}, {quality['steps']} steps ({about['clock']} clock, rules {summary.rules_version})"
+    windows = [measured_step_ms(side.measurements, phase) for side in (baseline, candidate)]
+    if measured is None and phase != "all" and windows[0] is not None and windows[1] is not None:
+        measured = windows[0], windows[1]
+    return compare(
+        baseline.of_phase(phase), candidate.of_phase(phase), phase=phase, measured_step_ms=measured, allow_different=allow_different
     )
-    if quality["problems"]:
-        print(f"  doubtful: {', '.join(quality['problems'])}")
-    for note in summary.notes:
-        print(f"  note: {note}")
-    phases = list(summary.phases)
-    print("  " + " " * 20 + "".join(f"{phase:>20}" for phase in phases))
-    print("  " + f"{'steps':<20}" + "".join(f"{summary.phases[phase]['steps']:>20}" for phase in phases))
-    print("  " + f"{'step':<20}" + "".join(f"{summary.phases[phase]['step_ms']['mean']:>17.3f} ms" for phase in phases))
-    for category in summary.categories_ms:
-        cells = [(summary.phases[phase]["categories_ms"][category], summary.phases[phase]["share"][category]) for phase in phases]
-        if any(value for value, _ in cells):
-            print("  " + f"{category:<20}" + "".join(f"{value:>9.3f} ms {share:>7.1%}" for value, share in cells))
-
-
-def _print_diff(found: ProfileDiff) -> None:
-    step, explained = found.step, found.explained
-    print(f"phase {found.phase}: {found.baseline_steps} against {found.candidate_steps} steps")
-    for caveat in found.caveats:
-        print(f"  not like with like: {caveat}")
-    print(f"  {'':<{_LABEL}}{'baseline':>11}{'candidate':>11}{'difference':>12}  95 % interval")
-    _print_rows([("step", step)])
-    _print_rows([(row.category, row) for row in found.categories if row.baseline_ms or row.candidate_ms])
-    changed = [row for row in found.scopes if row.changed][:_SHOWN]
-    if changed:
-        print("  scopes that changed:")
-        _print_rows([(f"{row.scope} ({row.category})", row) for row in changed])
-    print(
-        f"  of {explained.profiled_ms:+.3f} ms a step: named categories {explained.named_ms:+.3f}, gaps {explained.gaps_ms:+.3f}, "
-        f"unattributed {explained.unattributed_ms:+.3f}"
-    )
-    if explained.share is not None:
-        print(
-            f"  the profile shows {explained.share:.0%} [{explained.share_low:.0%}, {explained.share_high:.0%}] of the measured difference"
-        )
-
-
-def _print_rows(rows: Sequence[tuple[str, Row]]) -> None:
-    for label, row in rows:
-        mark = "*" if row.changed else " "
-        numbers = f"{row.baseline_ms:>11.3f}{row.candidate_ms:>11.3f}{row.difference_ms:>+12.3f}  [{row.low_ms:+.3f}, {row.high_ms:+.3f}]"
-        print(f"{mark} {label[-_LABEL:]:<{_LABEL}}{numbers}")

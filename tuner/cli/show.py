@@ -12,7 +12,7 @@ from tuner.cli.options import examples, json_option, print_json, reading, requir
 
 if TYPE_CHECKING:
     from storage.base import Storage
-    from storage.records import Study, Trial
+    from storage.records import Profile, Study, Trial
 
 
 @click.command(epilog=examples("tuner show", "tuner show first", "tuner show first --json"))
@@ -58,6 +58,7 @@ def _list(storage: Storage, limit: int, as_json: bool) -> None:
 
 
 def _show(storage: Storage, study: Study, as_json: bool) -> None:
+    from tuner.captures import TENSORBOARD, profile_json
     from tuner.cli.tables import duration, text_table
     from tuner.report import study_json, trial_json
 
@@ -68,7 +69,7 @@ def _show(storage: Storage, study: Study, as_json: bool) -> None:
         windows[item.trial_id] += 1
         invalid[item.trial_id] += not item.valid
     if as_json:
-        runs = {trial.id: [profile.run for profile in profiles if profile.trial_id == trial.id] for trial in trials}
+        runs = {trial.id: [profile_json(profile, TENSORBOARD) for profile in profiles if profile.trial_id == trial.id] for trial in trials}
         documents = [
             {**trial_json(trial), "measurements": windows[trial.id], "invalid_measurements": invalid[trial.id], "profiles": runs[trial.id]}
             for trial in trials
@@ -79,6 +80,16 @@ def _show(storage: Storage, study: Study, as_json: bool) -> None:
     spent = ", ".join(f"{name} {duration(float(seconds))}" for name, seconds in study.cost.items())
     print(f"{study.engine_starts} engine starts" + (f"; {spent}" if spent else ""))
     print(text_table(("trial", "stage", "arm", "page size", "budget", "state", "windows", "result"), _rows(trials, windows, invalid)))
+    _print_links(trials, profiles)
+
+
+def _print_links(trials: Sequence[Trial], profiles: Sequence[Profile]) -> None:
+    from tuner.captures import TENSORBOARD, link, usable
+
+    for trial in trials:
+        for profile in usable([profile for profile in profiles if profile.trial_id == trial.id]):
+            doubt = "" if profile.status == "ok" else f" ({profile.status})"
+            print(f"profile of trial {trial.number}, {profile.phase}{doubt}: {link(profile, TENSORBOARD)}")
 
 
 def _rows(trials: Sequence[Trial], windows: dict[int, int], invalid: dict[int, int]) -> list[list[str]]:

@@ -10,6 +10,7 @@ import subprocess
 import sys
 import time
 import urllib.request
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -39,8 +40,11 @@ def test_show_a_study(searched: Terminal) -> None:
     assert len(document["trials"]) == 10
     first = document["trials"][0]
     assert (first["number"], first["state"], first["measurements"], first["stage"]) == (0, "COMPLETE", 3, "search")
-    assert sum(bool(trial["profiles"]) for trial in document["trials"]) == 2
+    profiled = [trial["profiles"] for trial in document["trials"] if trial["profiles"]]
+    assert [[profile["status"] for profile in profiles] for profiles in profiled] == [["ok"], ["ok"]]
+    assert profiled[0][0]["link"].startswith("http://127.0.0.1:6006/?run=s%2Ftrial-0008-")
     text = searched.run("show", "s").out
+    assert text.count("profile of trial 8, all: http://127.0.0.1:6006/?run=s%2Ftrial-0008-") == 1
     assert "study s: COMPLETE" in text and "4 engine starts" in text
     assert len([line for line in text.splitlines() if "COMPLETE  3" in line]) == 10
 
@@ -158,13 +162,20 @@ def test_doctor_asks_the_engines_python(terminal: Terminal, monkeypatch: pytest.
 
 def test_tensorboard_runs_on_loopback_with_the_logdir(terminal: Terminal, monkeypatch: pytest.MonkeyPatch) -> None:
     seen: list[list[str]] = []
-    monkeypatch.setattr("os.execv", lambda _path, command: seen.append(command))
+
+    def ended(arguments: list[str]) -> subprocess.Popen[bytes]:
+        seen.append(arguments)
+        return start_ended()
+
+    start_ended = partial(subprocess.Popen[bytes], ["true"])
+    monkeypatch.setattr("tuner.cli.tensorboard.subprocess.Popen", ended)
     (terminal.folder / "profiles").mkdir()
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = str(probe.getsockname()[1])
     result = terminal.run("tensorboard", "--logdir", "profiles", "--port", port)
     assert result.code == 0 and f"http://127.0.0.1:{port}/" in result.out
+    assert "the HParams tab stays empty" in result.err  # no database here
     ((python, _, module, logdir, host, asked),) = seen
     assert (python, module, host, asked) == (sys.executable, "tensorboard.main", "--host=127.0.0.1", f"--port={port}")
     assert logdir == f"--logdir={terminal.folder / 'profiles'}"

@@ -1,0 +1,150 @@
+"""`tuner profile capture`: of a stored trial, in an engine started for it, or of a `vllm serve` that runs already."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from tuner.cli.options import LOGDIR_HELP, examples, json_option, print_json, storage_option
+from tuner.cli.profile_targets import find_trial, readable
+from tuner.config import DEFAULT_LOGDIR
+from tuner.errors import BadInput
+
+if TYPE_CHECKING:
+    from profiles.summary import Summary
+    from storage.records import Profile
+    from tuner.remote_profile import RemoteLoad
+
+_count = click.IntRange(1, 100_000)
+
+
+@click.command(
+    epilog=examples(
+        "tuner profile capture first:3",
+        "tuner profile capture first:3 --phase decode",
+        "tuner profile capture --url http://127.0.0.1:8000 --profiler-dir /tmp/traces --run my-server",
+        "tuner profile capture --url http://127.0.0.1:8000 --profiler-dir /tmp/traces --output-tokens 1   # prefill only",
+    )
+)
+@click.argument("trial", required=False, metavar="[STUDY:TRIAL]")
+@click.option("--phase", "phases", multiple=True, type=click.Choice(["prefill", "decode", "mixed", "all"]), help="Of a trial; repeatable.")
+@click.option("--url", metavar="URL", help="A running vllm serve that was started with --profiler-config.")
+@click.option("--profiler-dir", type=click.Path(path_type=Path), metavar="DIR", help="Its torch_profiler_dir, on this machine.")
+@click.option("--run", default="vllm-serve", show_default=True, help="The run's name in TensorBoard, with --url.")
+@click.option("--requests", type=_count, default=16, show_default=True, help="With --url.")
+@click.option("--concurrency", type=_count, default=4, show_default=True, help="With --url.")
+@click.option("--prompt-tokens", type=_count, default=128, show_default=True, help="With --url.")
+@click.option("--output-tokens", type=_count, default=16, show_default=True, help="With --url.")
+@click.option("--timeout", type=click.FloatRange(min=1), default=300.0, show_default=True, help="Seconds for one answer, with --url.")
+@storage_option
+@click.option("--logdir", envvar="TUNER_LOGDIR", metavar="DIR", help=LOGDIR_HELP)
+@json_option
+def capture(
+    trial: str | None,
+    phases: tuple[str, ...],
+    url: str | None,
+    profiler_dir: Path | None,
+    run: str,
+    requests: int,
+    concurrency: int,
+    prompt_tokens: int,
+    output_tokens: int,
+    timeout: float,
+    storage: str,
+    logdir: str | None,
+    as_json: bool,
+) -> None:
+    """Capture XLA profiles of STUDY:TRIAL in an engine started for it, or of a running server with --url."""
+    from tuner.remote_profile import RemoteLoad
+
+    if (trial is None) == (url is None):
+        raise BadInput("name one thing to profile: STUDY:TRIAL, or --url of a running vllm serve")
+    if trial is not None:
+        _trial(trial, phases, storage, logdir, as_json)
+        return
+    if phases:
+        raise BadInput("--phase is for trials; shape the load of a server with --prompt-tokens and --output-tokens")
+    if profiler_dir is None:
+        raise BadInput("--url needs --profiler-dir, the server's torch_profiler_dir on this machine")
+    assert url is not None
+    load = RemoteLoad(requests, concurrency, prompt_tokens, output_tokens)
+    with readable():
+        _server(url, timeout, load, profiler_dir, Path(logdir or DEFAULT_LOGDIR).expanduser(), run, as_json)
+
+
+def _trial(text: str, phases: Sequence[str], storage_url: str, logdir: str | None, as_json: bool) -> None:
+    from storage.upgrade import open_storage
+    from tuner.budget import CostClock
+    from tuner.captures import MISSING, profile_json
+    from tuner.cli.interrupts import interruptible
+    from tuner.launchers.choice import check_launcher, make_launcher
+    from tuner.profiling import Profiler
+    from tuner.progress import Progress
+    from tuner.settings import check_places
+    from tuner.stored_trial import open_engine, run_of, setup_of
+
+    storage = open_storage(storage_url, create=False)
+    try:
+        run = run_of(find_trial(storage, text))
+        setup = setup_of(storage, run.trial, storage_url, logdir)
+        check_launcher(setup.config)
+        check_places(setup.config)
+        launcher = make_launcher(setup.config)
+        with interruptible():
+            try:
+                print(f"starting an engine for trial {text}", file=sys.stderr)
+                session = open_engine(setup, launcher, run)
+                unknown = [phase for phase in phases if phase not in session.profile_phases]
+                if unknown:
+                    raise BadInput(f"--phase {unknown[0]}: this engine can be profiled in {', '.join(session.profile_phases)}")
+                profiles = Profiler(storage, setup, session, Progress(), CostClock({})).capture(run, phases or None)
+            finally:
+                launcher.close()
+    finally:
+        storage.close()
+    if as_json:
+        print_json({"trial": text, "profiles": [profile_json(profile) for profile in profiles]})
+    else:
+        _print_profiles(text, profiles)
+    if all(profile.status == MISSING for profile in profiles):
+        raise click.exceptions.Exit(1)
+
+
+def _print_profiles(text: str, profiles: Sequence[Profile]) -> None:
+    from tuner.captures import MISSING, TENSORBOARD, link
+
+    for profile in profiles:
+        doubts = ", ".join(profile.quality.get("problems", [])) or str(profile.quality.get("error", ""))
+        print(f"{profile.phase}: {profile.status}" + (f" ({doubts})" if doubts else f", {profile.size_bytes / 1e6:.1f} MB"))
+        if profile.status != MISSING:
+            print(f"  {link(profile, TENSORBOARD)}")
+    print(f"see: tuner profile show {text}")
+
+
+def _server(url: str, timeout: float, load: RemoteLoad, profiler_dir: Path, logdir: Path, run: str, as_json: bool) -> None:
+    from profiles.links import CAPTURE_SUFFIX, CaptureFile, deep_link
+    from profiles.summary import summarise, write_summary
+    from tuner.captures import TENSORBOARD
+    from tuner.cli.profile_view import print_summary
+    from tuner.remote_profile import RunningServer, capture_running, session_now
+
+    session = session_now()
+    paths = capture_running(
+        RunningServer(url, timeout), load, profiler_dir, (logdir, run, session), lambda what: print(f"{what} {url}", file=sys.stderr)
+    )
+    summaries: list[Summary] = []
+    for path in paths:
+        summaries.append(summarise(path))
+        write_summary(summaries[-1], path)
+    links = [deep_link(TENSORBOARD, CaptureFile(logdir, run, session, path.name.removesuffix(CAPTURE_SUFFIX))) for path in paths]
+    if as_json:
+        print_json({"captures": [str(path) for path in paths], "links": links, "profiles": [summary.to_json() for summary in summaries]})
+        return
+    for path, summary, link in zip(paths, summaries, links, strict=True):
+        print(path)
+        print_summary(summary)
+        print(f"  {link}")

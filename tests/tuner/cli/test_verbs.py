@@ -163,11 +163,11 @@ def test_doctor_asks_the_engines_python(terminal: Terminal, monkeypatch: pytest.
 def test_tensorboard_runs_on_loopback_with_the_logdir(terminal: Terminal, monkeypatch: pytest.MonkeyPatch) -> None:
     seen: list[list[str]] = []
 
-    def ended(arguments: list[str]) -> subprocess.Popen[bytes]:
+    def ended(arguments: list[str]) -> subprocess.Popen[str]:
         seen.append(arguments)
         return start_ended()
 
-    start_ended = partial(subprocess.Popen[bytes], ["true"])
+    start_ended = partial(subprocess.Popen[str], ["true"])
     monkeypatch.setattr("tuner.cli.tensorboard.subprocess.Popen", ended)
     (terminal.folder / "profiles").mkdir()
     with socket.socket() as probe:

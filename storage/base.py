@@ -17,12 +17,16 @@ from collections.abc import Sequence
 from typing import Any
 
 from storage.records import (
+    Actor,
+    ApiToken,
+    AuditEntry,
     Comparison,
     Environment,
     Json,
     Measurement,
     Profile,
     Recommendation,
+    RecommendationKey,
     RequestsSummary,
     Stage,
     Study,
@@ -58,7 +62,7 @@ class InvalidRecord(StorageFault):
 
 
 class Storage(ABC):
-    """Studies, trials, measurements, profiles, comparisons and recommendations."""
+    """Studies, trials, measurements, profiles, comparisons, recommendations, and who may publish them."""
 
     # studies
     @abstractmethod
@@ -210,8 +214,44 @@ class Storage(ABC):
         """Newest first."""
 
     @abstractmethod
-    def mark_recommendation(self, recommendation_id: int, *, published: bool) -> Recommendation:
-        """Publish or withdraw. Raises NotFound."""
+    def list_recommendation_keys(
+        self,
+        *,
+        model: str | None = None,
+        accelerators: Sequence[str] | None = None,
+        device_count: int | None = None,
+        limit: int = 1000,
+    ) -> Sequence[RecommendationKey]:
+        """Newest first, none that is withdrawn. At least one of model and accelerators: the work must not grow with unrelated studies."""
+
+    @abstractmethod
+    def mark_recommendation(self, recommendation_id: int, *, published: bool, by: Actor) -> Recommendation:
+        """Publish or withdraw; a change is written to the audit trail in the same transaction. Raises NotFound."""
+
+    # API tokens; each change is written to the audit trail in the same transaction
+    @abstractmethod
+    def add_token(self, token: ApiToken, *, by: Actor) -> ApiToken:
+        """Raises Conflict if a token of this name is not revoked."""
+
+    @abstractmethod
+    def rotate_token(self, token: ApiToken, *, old_until: float, by: Actor) -> ApiToken:
+        """Store the successor of the token with its name, which is revoked from `old_until` (Unix seconds) on. Raises NotFound."""
+
+    @abstractmethod
+    def revoke_token(self, name: str, *, by: Actor) -> Sequence[ApiToken]:
+        """Revoke at once all tokens of this name, rotated ones that still live included. Raises NotFound if there is none."""
+
+    @abstractmethod
+    def get_token(self, key: str) -> ApiToken:
+        """By the public key part; also a revoked or expired one. Raises NotFound."""
+
+    @abstractmethod
+    def list_tokens(self) -> Sequence[ApiToken]:
+        """Oldest first, revoked ones included."""
+
+    @abstractmethod
+    def list_audit(self, *, kind: str | None = None, subject: str | None = None, limit: int = 100, offset: int = 0) -> Sequence[AuditEntry]:
+        """Newest first."""
 
     @abstractmethod
     def recommendations_version(self) -> str:

@@ -24,6 +24,7 @@ from sqlalchemy import (
     Table,
     Text,
     UniqueConstraint,
+    text,
 )
 
 from storage.records import Stage, StudyState, TrialState
@@ -269,6 +270,48 @@ recommendations = Table(
     CheckConstraint("device_count >= 1", name="device_count_positive"),
     Index(None, "study_id", "created_at"),
     Index(None, "model", "accelerator", "created_at"),
+    Index("ix_tuner_recommendations_hardware", "accelerator", "device_count", "created_at"),
     Index(None, "created_at", "id"),
+    sqlite_autoincrement=True,
+)
+
+api_tokens = Table(
+    "tuner_api_tokens",
+    metadata,
+    _id(),
+    Column("name", Text, nullable=False),
+    Column("key", Text, nullable=False, unique=True),
+    Column("digest", Text, nullable=False),
+    Column("scopes", _json_type(), nullable=False),
+    Column("created_at", Float, nullable=False),
+    Column("expires_at", Float),
+    Column("revoked_at", Float),
+    CheckConstraint("length(name) BETWEEN 1 AND 255", name="name_length"),
+    CheckConstraint("length(digest) = 64", name="digest_is_sha256"),
+    # A rotated token may live on for a while beside its successor, so a name is taken only until it is revoked.
+    Index(
+        "uq_tuner_api_tokens_name",
+        "name",
+        unique=True,
+        sqlite_where=text("revoked_at IS NULL"),
+        postgresql_where=text("revoked_at IS NULL"),
+    ),
+    sqlite_autoincrement=True,
+)
+
+audit = Table(
+    "tuner_audit",
+    metadata,
+    _id(),
+    Column("at", Float, nullable=False),
+    Column("actor", Text, nullable=False),
+    Column("action", Text, nullable=False),
+    Column("kind", Text, nullable=False),
+    Column("subject", Text, nullable=False),
+    Column("reason", Text, nullable=False),
+    Column("request_id", Text),
+    CheckConstraint("actor <> ''", name="actor_given"),
+    _one_of("kind", "recommendation", "token"),
+    Index(None, "kind", "subject", "id"),
     sqlite_autoincrement=True,
 )

@@ -187,3 +187,67 @@ class Recommendation:
     created_at: float = 0.0
     published_at: float | None = None
     withdrawn_at: float | None = None
+
+
+@dataclass(frozen=True)
+class RecommendationKey:
+    """A recommendation without its body, with what a look-up measures distances on."""
+
+    id: int
+    study_id: int
+    study: str  # name
+    status: str
+    model: str
+    accelerator: str
+    device_count: int
+    workload_hash: str
+    objective: str
+    created_at: float
+    published_at: float | None
+    model_features: Json
+    workload_name: str
+    workload_summary: Json
+
+
+@dataclass(frozen=True)
+class ApiToken:
+    """What is kept of an API token: its public key part and a SHA-256, never the token.
+
+    In force: now < `expires_at` and now < `revoked_at`, where set; a rotated token's `revoked_at` may lie ahead.
+    """
+
+    name: str
+    key: str
+    digest: str  # hexadecimal
+    scopes: list[str]
+    id: int = 0
+    created_at: float = 0.0
+    expires_at: float | None = None
+    revoked_at: float | None = None
+
+    def in_force(self, now: float) -> bool:
+        """`now`: Unix seconds."""
+        return all(end is None or now < end for end in (self.expires_at, self.revoked_at))
+
+
+@dataclass(frozen=True)
+class Actor:
+    """Who changes something, why, and in which HTTP request."""
+
+    name: str  # of the API token, or of the operator's account on the machine
+    reason: str = ""
+    request_id: str | None = None
+
+
+@dataclass(frozen=True)
+class AuditEntry:
+    """One change that somebody made; it outlives its subject."""
+
+    actor: str
+    action: str  # "publish", "withdraw", "token.create", "token.rotate", "token.revoke"
+    kind: str  # what was changed: "recommendation" or "token"
+    subject: str  # the recommendation's id, the token's name
+    reason: str
+    request_id: str | None
+    id: int = 0
+    at: float = 0.0

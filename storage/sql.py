@@ -5,13 +5,14 @@ from __future__ import annotations
 from typing import Any
 
 from storage.schema import describe
+from storage.sql_access import SqlAccess
 from storage.sql_measurements import SqlMeasurements
 from storage.sql_studies import SqlStudies
 from storage.sql_trials import SqlTrials
 from storage.sql_verdicts import SqlVerdicts
 
 
-class SqlStorage(SqlStudies, SqlTrials, SqlMeasurements, SqlVerdicts):
+class SqlStorage(SqlStudies, SqlTrials, SqlMeasurements, SqlVerdicts, SqlAccess):
     """The whole contract of storage.base.Storage. Safe to share between threads; after a fork the child opens connections of its own."""
 
     def check(self) -> dict[str, Any]:

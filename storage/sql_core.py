@@ -15,6 +15,9 @@ from storage import models
 from storage.base import InvalidRecord, NotFound, Storage
 from storage.engine import transaction
 from storage.records import (
+    Actor,
+    ApiToken,
+    AuditEntry,
     Comparison,
     Environment,
     Measurement,
@@ -28,7 +31,9 @@ from storage.records import (
 from storage.url import DatabaseUrl
 from storage.values import plain
 
-type Record = Study | Trial | Measurement | RequestsSummary | Profile | Comparison | Recommendation | Environment | Workload
+type Record = (
+    Study | Trial | Measurement | RequestsSummary | Profile | Comparison | Recommendation | Environment | Workload | ApiToken | AuditEntry
+)
 
 TABLE_OF: Mapping[type[Any], Table] = {
     Environment: models.environments,
@@ -40,6 +45,8 @@ TABLE_OF: Mapping[type[Any], Table] = {
     Profile: models.profiles,
     Comparison: models.comparisons,
     Recommendation: models.recommendations,
+    ApiToken: models.api_tokens,
+    AuditEntry: models.audit,
 }
 
 
@@ -108,6 +115,12 @@ def find_record[R: Record](connection: Connection, kind: type[R], column: str, v
     if row is None:
         raise NotFound(f"{what}: no such {kind.__name__.lower()}")
     return record_of(kind, row)
+
+
+def write_audit(connection: Connection, action: str, kind: str, subject: str, by: Actor, at: float) -> None:
+    """In the transaction of the change itself: neither is stored without the other."""
+    entry = AuditEntry(by.name, action, kind, subject, by.reason, by.request_id, at=at)
+    connection.execute(insert(models.audit).values(columns_of(entry, f"audit of {kind} {subject}")))
 
 
 def require_page(limit: int | None, offset: int) -> None:

@@ -7,9 +7,12 @@ from collections.abc import Sequence
 from sqlalchemy import delete, func, select
 
 from storage.base import InvalidRecord
+from storage.models import audit as audit_table
 from storage.models import comparisons as comparisons_table
 from storage.models import recommendations as recommendations_table
-from storage.records import Comparison, Recommendation, Study
+from storage.models import studies as studies_table
+from storage.models import workloads as workloads_table
+from storage.records import Actor, Comparison, Recommendation, RecommendationKey, Study
 from storage.sql_core import (
     SqlCore,
     columns_of,
@@ -19,6 +22,19 @@ from storage.sql_core import (
     records_of,
     require_page,
     update_record,
+    write_audit,
+)
+
+_KEY_COLUMNS = (
+    *(recommendations_table.c[name] for name in ("id", "study_id")),
+    studies_table.c.name,
+    *(
+        recommendations_table.c[name]
+        for name in ("status", "model", "accelerator", "device_count", "workload_hash", "objective", "created_at", "published_at")
+    ),
+    studies_table.c.model_features,
+    workloads_table.c.name,
+    workloads_table.c.summary,
 )
 
 
@@ -81,20 +97,52 @@ class SqlVerdicts(SqlCore):
         with self._reading("recommendations") as connection:
             return records_of(Recommendation, connection.execute(statement).all())
 
-    def mark_recommendation(self, recommendation_id: int, *, published: bool) -> Recommendation:
+    def list_recommendation_keys(
+        self,
+        *,
+        model: str | None = None,
+        accelerators: Sequence[str] | None = None,
+        device_count: int | None = None,
+        limit: int = 1000,
+    ) -> Sequence[RecommendationKey]:
+        """Also raises ValueError without model and accelerators."""
+        require_page(limit, 0)
+        table = recommendations_table
+        if model is None and accelerators is None:
+            raise ValueError("give a model or accelerators")
+        # Outer joins keep this order: few recommendations by their index, then what each refers to. Both always exist.
+        statement = select(*_KEY_COLUMNS).outerjoin(studies_table, studies_table.c.id == table.c.study_id)
+        statement = statement.outerjoin(workloads_table, workloads_table.c.content_hash == table.c.workload_hash)
+        statement = statement.where(table.c.withdrawn_at.is_(None))
+        if model is not None:
+            statement = statement.where(table.c.model == model)
+        if accelerators is not None:
+            statement = statement.where(table.c.accelerator.in_(accelerators))
+        if device_count is not None:
+            statement = statement.where(table.c.device_count == device_count)
+        statement = statement.order_by(table.c.created_at.desc(), table.c.id.desc()).limit(limit)
+        with self._reading("recommendations") as connection:
+            return [RecommendationKey(*row) for row in connection.execute(statement)]
+
+    def mark_recommendation(self, recommendation_id: int, *, published: bool, by: Actor) -> Recommendation:
         """Publishing lifts a withdrawal. `published_at` is the first publication and outlives a withdrawal, so in force means: published_at
-        set and withdrawn_at None. Marking twice changes nothing."""
+        set and withdrawn_at None. Marking twice changes nothing and leaves no second entry in the audit trail."""
         what = f"recommendation {recommendation_id}"
+        now = now_s()
         with self._writing(what) as connection:
             before = find_record(connection, Recommendation, "id", recommendation_id, what, lock=True)
             if published:
-                changes = {"published_at": before.published_at or now_s(), "withdrawn_at": None}
+                changes = {"published_at": before.published_at or now, "withdrawn_at": None}
             else:
-                changes = {"withdrawn_at": before.withdrawn_at or now_s()}
-            return update_record(connection, Recommendation, recommendation_id, changes, what)
+                changes = {"withdrawn_at": before.withdrawn_at or now}
+            after = update_record(connection, Recommendation, recommendation_id, changes, what)
+            if after != before:
+                action = "publish" if published else "withdraw"
+                write_audit(connection, action, "recommendation", str(recommendation_id), by, now)
+            return after
 
     def recommendations_version(self) -> str:
-        table = recommendations_table
-        newest = select(func.max(table.c.id), func.max(table.c.published_at), func.max(table.c.withdrawn_at))
+        """Two look-ups by primary key: every publication and withdrawal is in the audit trail."""
+        newest = select(select(func.max(recommendations_table.c.id)).scalar_subquery(), select(func.max(audit_table.c.id)).scalar_subquery())
         with self._reading("recommendations") as connection:
             return "/".join(str(value) for value in connection.execute(newest).one())

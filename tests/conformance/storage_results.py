@@ -9,9 +9,11 @@ from typing import Any
 import pytest
 
 from storage.base import Conflict, InvalidRecord, NotFound, Storage
-from storage.records import TrialState
+from storage.records import Actor, RecommendationKey, TrialState
 from tests.conformance.storage import MISSING, ContentContract, GateContract, StudyContract, TrialContract, assert_one_line
+from tests.conformance.storage_access import AccessContract
 from tests.storage.builders import (
+    ANNA,
     a_comparison,
     a_measurement,
     a_profile,
@@ -19,6 +21,7 @@ from tests.storage.builders import (
     a_study,
     a_summary,
     a_trial,
+    a_workload,
     stored_study,
     stored_trial,
 )
@@ -226,7 +229,7 @@ class VerdictContract:
         assert places(model="m2") == [3, 2]
         assert places(model="m1", accelerator="cpu") == [0]
         assert places(limit=2, offset=1) == [2, 1]
-        withdrawn = storage.mark_recommendation(storage.list_recommendations()[1].id, published=False)
+        withdrawn = storage.mark_recommendation(storage.list_recommendations()[1].id, published=False, by=ANNA)
         assert withdrawn.withdrawn_at is not None
         assert places() == [3, 1, 0]
         assert places(include_withdrawn=True) == [3, 2, 1, 0]
@@ -235,18 +238,66 @@ class VerdictContract:
         study = stored_study(storage)
         fresh = storage.add_recommendation(a_recommendation(study.id))
         assert (fresh.published_at, fresh.withdrawn_at) == (None, None)
-        published = storage.mark_recommendation(fresh.id, published=True)
+        published = storage.mark_recommendation(fresh.id, published=True, by=ANNA)
         assert published.published_at is not None
-        assert storage.mark_recommendation(fresh.id, published=True) == published
-        withdrawn = storage.mark_recommendation(fresh.id, published=False)
+        assert storage.mark_recommendation(fresh.id, published=True, by=ANNA) == published
+        withdrawn = storage.mark_recommendation(fresh.id, published=False, by=ANNA)
         assert withdrawn.withdrawn_at is not None
         assert withdrawn.withdrawn_at >= published.published_at
-        assert storage.mark_recommendation(fresh.id, published=False) == withdrawn
-        assert storage.mark_recommendation(fresh.id, published=True) == published
+        assert storage.mark_recommendation(fresh.id, published=False, by=ANNA) == withdrawn
+        assert storage.mark_recommendation(fresh.id, published=True, by=ANNA) == published
         with pytest.raises(NotFound):
-            storage.mark_recommendation(MISSING, published=True)
+            storage.mark_recommendation(MISSING, published=True, by=ANNA)
         with pytest.raises(NotFound):
             storage.get_recommendation(MISSING)
+
+    def test_publishing_leaves_a_trail(self, storage: Storage) -> None:
+        """Only what changed something, newest first; a study that goes takes its recommendations along, not the trail."""
+        study = stored_study(storage)
+        fresh = storage.add_recommendation(a_recommendation(study.id))
+        for published in (True, True, False, False, True):
+            storage.mark_recommendation(fresh.id, published=published, by=ANNA)
+        storage.delete_study(study.id)
+        entries = storage.list_audit(kind="recommendation", subject=str(fresh.id))
+        assert [entry.action for entry in entries] == ["publish", "withdraw", "publish"]
+        first = entries[-1]
+        assert (first.actor, first.reason, first.request_id) == (ANNA.name, ANNA.reason, ANNA.request_id)
+        assert 0 < first.at <= entries[0].at
+
+    def test_a_change_without_a_name_is_refused(self, storage: Storage) -> None:
+        """Trail and change are one transaction: where the one cannot be written, the other is not."""
+        fresh = storage.add_recommendation(a_recommendation(stored_study(storage).id))
+        with pytest.raises(InvalidRecord):
+            storage.mark_recommendation(fresh.id, published=True, by=Actor(""))
+        assert storage.get_recommendation(fresh.id) == fresh
+        assert not storage.list_audit()
+
+    def test_keys_of_recommendations_say_what_they_are_about(self, storage: Storage) -> None:
+        study = stored_study(storage, model_features={"layers": 2})
+        places = [("m1", "cpu", 1), ("m1", "TPU v6e-4", 4), ("m2", "cpu", 1), ("m2", "cpu", 8)]
+        stored = [
+            storage.add_recommendation(
+                a_recommendation(study.id, model=model, accelerator=accelerator, device_count=count, created_at=10.0 + place)
+            )
+            for place, (model, accelerator, count) in enumerate(places)
+        ]
+        [key] = storage.list_recommendation_keys(model="m1", accelerators=["TPU v6e-4", "TPU v6 lite-4"])
+        assert key == RecommendationKey(
+            stored[1].id, study.id, "first", "recommended", "m1", "TPU v6e-4", 4, a_workload().content_hash, study.objective, 11.0, None,
+            {"layers": 2}, "chat", a_workload().summary,
+        )  # fmt: skip
+
+        def ids(**filters: Any) -> list[int]:
+            return [key.id - stored[0].id for key in storage.list_recommendation_keys(**filters)]
+
+        assert ids(model="m1") == [1, 0]
+        assert ids(accelerators=["cpu"]) == [3, 2, 0]
+        assert ids(accelerators=["cpu"], device_count=1, limit=1) == [2]
+        assert ids(accelerators=[]) == ids(model="m3") == []
+        storage.mark_recommendation(stored[2].id, published=False, by=ANNA)
+        assert ids(accelerators=["cpu"]) == [3, 0]
+        with pytest.raises(ValueError, match="a model or accelerators"):
+            storage.list_recommendation_keys()
 
 
 class DatabaseContract:
@@ -271,6 +322,14 @@ class DatabaseContract:
 
 
 class StorageContract(
-    StudyContract, ContentContract, TrialContract, GateContract, MeasurementContract, ProfileContract, VerdictContract, DatabaseContract
+    StudyContract,
+    ContentContract,
+    TrialContract,
+    GateContract,
+    MeasurementContract,
+    ProfileContract,
+    VerdictContract,
+    AccessContract,
+    DatabaseContract,
 ):
     """Everything that storage.base.Storage promises to one caller; tests/storage/test_concurrency.py has what it promises to several."""

@@ -6,6 +6,8 @@ from typing import Any
 
 from storage.base import Storage
 from storage.records import (
+    Actor,
+    ApiToken,
     Comparison,
     Environment,
     Measurement,
@@ -19,6 +21,7 @@ from storage.records import (
 
 WORKLOAD_HASH = "a" * 64
 FINGERPRINT = "e" * 64
+ANNA = Actor("anna", "measured again", "req-1")
 
 
 def a_study(**changes: Any) -> Study:
@@ -114,6 +117,11 @@ def a_recommendation(study_id: int, **changes: Any) -> Recommendation:
         "body": {"vllm_args": ["--block-size", "32"]},
     }
     return Recommendation(**values | changes)
+
+
+def a_token(**changes: Any) -> ApiToken:
+    values: dict[str, Any] = {"name": "ci", "key": "k1", "digest": "0" * 64, "scopes": ["read", "publish"]}
+    return ApiToken(**values | changes)
 
 
 def stored_study(storage: Storage, **changes: Any) -> Study:

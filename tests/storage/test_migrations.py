@@ -23,7 +23,7 @@ from storage.models import TABLE_PREFIX, metadata
 from storage.records import StudyState, TrialState
 from storage.upgrade import check, open_storage, upgrade
 from storage.url import optuna_storage_arguments, parse_url
-from tests.storage.builders import a_comparison, a_trial
+from tests.storage.builders import ANNA, a_comparison, a_trial
 from tests.storage.raw import raw_connection
 
 ASSETS = sorted((Path(__file__).parent / "assets").glob("*.sqlite.sql"))
@@ -51,9 +51,14 @@ def _shape(url: str) -> dict[str, Any]:
                     "foreign keys": sorted(map(str, inspector.get_foreign_keys(table))),
                     "unique": sorted(map(str, inspector.get_unique_constraints(table))),
                     "checks": sorted((c["name"], re.sub(r"\s+", " ", c["sqltext"])) for c in inspector.get_check_constraints(table)),
-                    "indexes": sorted(map(str, inspector.get_indexes(table))),
+                    "indexes": sorted(str({**found, "dialect_options": _spelled(found)}) for found in inspector.get_indexes(table)),
                 }
     return shape
+
+
+def _spelled(index: Any) -> dict[str, str]:
+    """Dialect options, the condition of a partial index among them, as text."""
+    return {name: str(value) for name, value in index.get("dialect_options", {}).items()}
 
 
 def _differences(url: str) -> list[Any]:
@@ -130,6 +135,36 @@ def test_an_old_database_is_upgraded_and_resumed(asset: Path, sqlite_url: str, t
     storage.close()
     optunas = optuna.load_study(study_name="first", storage=optuna.storages.RDBStorage(**optuna_storage_arguments(sqlite_url)))
     assert len(optunas.trials) == 2
+
+
+def test_rows_of_revision_0001_are_found_by_the_new_index(each_url: str) -> None:
+    """On both dialects, where the dumps above are SQLite's."""
+    with _migration(each_url) as connection:
+        command.upgrade(schema.alembic_config(connection), "0001")
+        connection.execute(
+            text(
+                "INSERT INTO tuner_studies (name, model, config, objective, state, model_features,"
+                " created_at, updated_at, engine_starts, cost)"
+                " VALUES ('first', 'm', '{}', 'throughput', 'COMPLETE', '{\"layers\": 2}', 1, 1, 0, '{}')"
+            )
+        )
+        connection.execute(text("INSERT INTO tuner_workloads VALUES ('w', 'chat', '{}', '{}')"))
+        connection.execute(
+            text(
+                "INSERT INTO tuner_recommendations (study_id, status, model, accelerator, device_count, workload_hash, objective, body,"
+                " created_at, published_at) SELECT id, 'recommended', 'm', 'cpu', 1, 'w', 'throughput', '{}', 2, 3 FROM tuner_studies"
+            )
+        )
+    assert upgrade(each_url)["revision"] == "0002"
+    storage = open_storage(each_url)
+    [key] = storage.list_recommendation_keys(accelerators=["cpu"], device_count=1)
+    assert (key.study, key.model_features, key.workload_name, key.published_at) == ("first", {"layers": 2}, "chat", 3.0)
+    storage.mark_recommendation(key.id, published=False, by=ANNA)
+    assert [entry.action for entry in storage.list_audit()] == ["withdraw"]
+    storage.close()
+    with _migration(each_url) as connection:
+        command.downgrade(schema.alembic_config(connection), "0001")
+    assert check(each_url)["revision"] == "0001"
 
 
 def test_the_alembic_command_alone_is_refused() -> None:

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 from sqlalchemy import Engine, event, text
+from sqlalchemy.pool import Pool
 
 from storage.base import Storage
 from storage.records import Stage, TrialState
@@ -55,6 +56,22 @@ def _fill(storage: Storage) -> int:
                 f" FROM tuner_trials CROSS JOIN ({places}) AS places ORDER BY id, place"
             )
         )
+        recommendation = text(
+            "INSERT INTO tuner_recommendations (study_id, status, model, accelerator, device_count, workload_hash, objective, body,"
+            " created_at) VALUES (:study, 'recommended', :model, :accelerator, 1, :workload, 'throughput', :body, :at)"
+        )
+        rows = [(study, place, number) for place, study in enumerate(ids) for number in range(TRIALS)]
+        connection.execute(
+            recommendation,
+            [
+                {"study": s, "model": f"m{p}", "accelerator": f"a{p}", "workload": workload, "body": METRICS, "at": p + n / 100}
+                for s, p, n in rows
+            ],
+        )
+        entry = text(
+            "INSERT INTO tuner_audit (at, actor, action, kind, subject, reason) VALUES (1, 'anna', 'publish', :kind, :subject, '')"
+        )
+        connection.execute(entry, [{"kind": "recommendation", "subject": str(s * TRIALS + n)} for s, _, n in rows])
         connection.execute(text("ANALYZE"))
     return ids[STUDIES // 2]
 
@@ -67,6 +84,10 @@ LOOK_UPS: dict[str, Callable[[Storage, int], object]] = {
     "measurements of a study": lambda storage, study: storage.list_measurements(study_id=study),
     "measurements of a trial": lambda storage, study: storage.list_measurements(trial_id=study),
     "a study by name": lambda storage, study: storage.get_study("s7"),
+    "recommendations for a model": lambda storage, study: storage.list_recommendation_keys(model="m7", accelerators=["a7", "TPU v6e-4"]),
+    "recommendations for a machine": lambda storage, study: storage.list_recommendation_keys(accelerators=["a7", "b7"], device_count=1),
+    "audit of a token": lambda storage, study: storage.list_audit(kind="token", subject="ci"),
+    "audit of one subject": lambda storage, study: storage.list_audit(kind="recommendation", subject="7"),
     "studies of a model": lambda storage, study: storage.list_studies(model="m7"),
 }
 
@@ -92,6 +113,8 @@ def test_look_ups_use_indexes(filled: tuple[Storage, int]) -> None:
         else:
             assert "Seq Scan on tuner_trials" not in plan, f"{name}: {plan}"
             assert "Seq Scan on tuner_measurements" not in plan, f"{name}: {plan}"
+            assert "Seq Scan on tuner_recommendations" not in plan, f"{name}: {plan}"
+            assert "Seq Scan on tuner_audit" not in plan, f"{name}: {plan}"
 
 
 def test_a_missing_index_would_show(storage: Storage) -> None:
@@ -105,3 +128,44 @@ def test_a_missing_index_would_show(storage: Storage) -> None:
     with raw_connection(url_of(storage)) as connection:
         plan = "\n".join(str(tuple(row)) for row in connection.exec_driver_sql("EXPLAIN QUERY PLAN " + statement, parameters))
     assert "SCAN tuner_measurements" in plan
+
+
+def test_a_look_up_reads_no_more_among_many_studies(storage: Storage) -> None:
+    """SQLite counts the steps of its virtual machine: the same for one model among forty as for one among eight hundred."""
+    _fill(storage)
+    before = _steps(storage)
+    with raw_connection(url_of(storage)) as connection:
+        for copy in range(19):
+            connection.execute(
+                text(
+                    "INSERT INTO tuner_recommendations"
+                    " (study_id, status, model, accelerator, device_count, workload_hash, objective, body, created_at)"
+                    f" SELECT study_id, status, model || '-{copy}', accelerator || '-{copy}', 1, workload_hash, objective, body, created_at"
+                    f" FROM tuner_recommendations WHERE model NOT LIKE '%-%'"
+                )
+            )
+        connection.execute(text("ANALYZE"))
+    after = _steps(storage)
+    assert before > 0
+    assert after <= 1.2 * before
+
+
+def _steps(storage: Storage) -> int:
+    """Steps of SQLite's virtual machine, in hundreds, for the look-ups of a model and of a machine."""
+    count = 0
+
+    def step() -> int:
+        nonlocal count
+        count += 1
+        return 0
+
+    def watch(connection: Any, _record: Any, _proxy: Any) -> None:
+        connection.set_progress_handler(step, 100)
+
+    event.listen(Pool, "checkout", watch)
+    try:
+        assert len(storage.list_recommendation_keys(model="m7", accelerators=["a7"])) == TRIALS
+        assert len(storage.list_recommendation_keys(accelerators=["a7"], device_count=1)) == TRIALS
+    finally:
+        event.remove(Pool, "checkout", watch)
+    return count

@@ -68,6 +68,8 @@ def _fill(storage: Storage) -> int:
                 for s, p, n in rows
             ],
         )
+        more = text("INSERT INTO tuner_workloads VALUES (:hash, 'chat', '{}', '{}')")
+        connection.execute(more, [{"hash": f"w{place}"} for place in range(500)])
         entry = text(
             "INSERT INTO tuner_audit (at, actor, action, kind, subject, reason) VALUES (1, 'anna', 'publish', :kind, :subject, '')"
         )

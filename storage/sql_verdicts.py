@@ -143,6 +143,6 @@ class SqlVerdicts(SqlCore):
 
     def recommendations_version(self) -> str:
         """Two look-ups by primary key: every publication and withdrawal is in the audit trail."""
-        newest = select(select(func.max(recommendations_table.c.id)).scalar_subquery(), select(func.max(audit_table.c.id)).scalar_subquery())
+        newest = select(*(select(func.max(table.c.id)).scalar_subquery() for table in (recommendations_table, audit_table)))
         with self._reading("recommendations") as connection:
             return "/".join(str(value) for value in connection.execute(newest).one())

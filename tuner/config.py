@@ -132,6 +132,7 @@ class StudyConfig(StrictModel):
     profile: Literal["finalists", "all", "none"] = "finalists"
 
     launcher: str = "local"
+    finalists_via: Literal["launcher", "serve"] = "launcher"
     table: str | None = None
     table_noise: Annotated[float, Field(ge=0, le=1)] = 0.0
     engine_python: str | None = None
@@ -183,6 +184,7 @@ def check_config(config: StudyConfig) -> None:
             if reason := starvation(page_size, budget, config.arms, config.alignment_variant):
                 raise BadInput(reason)
     _check_rounds(config.rounds)
+    _check_finalists_via(config)
     request_limits(config.objectives, config.limits)
     check_engine_args(config.engine_args)
     if config.max_num_seqs is not None and config.max_num_seqs > min(config.chunk_budgets):
@@ -190,6 +192,16 @@ def check_config(config: StudyConfig) -> None:
             f"max_num_seqs {config.max_num_seqs} is above the chunk budget {min(config.chunk_budgets)}, which vLLM refuses; "
             "lower max_num_seqs or raise chunk_budgets"
         )
+
+
+def _check_finalists_via(config: StudyConfig) -> None:
+    if config.finalists_via == "launcher":
+        return
+    if config.launcher == "table":
+        raise BadInput("finalists_via serve: the launcher table has no engine that could be served; drop it or choose another launcher")
+    for metric in [*(item.metric for item in config.objectives), *(slo.metric for slo in config.limits)]:
+        if "step" in metric:
+            raise BadInput(f"finalists_via serve: vllm serve does not report {metric}; use another objective, or drop finalists_via")
 
 
 def _check_rounds(rounds: Rounds) -> None:

@@ -74,6 +74,11 @@ class EngineKeeper:
             check_effective(settings, session)
         return session, True
 
+    def switch(self, launcher: Launcher) -> None:
+        """Go on with another launcher; the first one is closed, so that it holds no accelerator. Starts are counted on."""
+        self.close()
+        self._launcher = launcher
+
     def drop(self) -> None:
         """Close the running engine, if there is one."""
         session, self._session, self._settings = self._session, None, None

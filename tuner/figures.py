@@ -38,7 +38,7 @@ def forest_plot(comparisons: Sequence[Comparison], *, width: int = 460) -> str:
     shapes = alt.Scale(domain=[item.value for item in Verdict], range=[SHAPES[item] for item in Verdict])
     order = [row["cell"] for row in rows]
     base = alt.Chart(alt.Data(values=rows)).encode(
-        y=alt.Y("cell:N", sort=order, title="page size x chunk budget", scale=alt.Scale(domain=order)),
+        y=alt.Y("cell:N", sort=order, title="page x budget", scale=alt.Scale(domain=order)),
         color=alt.Color("verdict:N", scale=domain, legend=alt.Legend(title="verdict", orient="bottom", symbolStrokeWidth=2)),
     )
     reach = _reach(rows)
@@ -67,7 +67,7 @@ def heat_map(comparisons: Sequence[Comparison], *, cell_px: int = 108) -> str:
     rows = [_row(item) for item in _sorted(list(most.values()))]
     reach = max((abs(row["gain"]) for row in rows if row["gain"] is not None), default=0.0) or 1.0
     base = alt.Chart(alt.Data(values=rows)).encode(
-        x=alt.X("budget:O", title="chunk budget (max_num_batched_tokens)", axis=alt.Axis(labelAngle=0)),
+        x=alt.X("budget:O", title="chunk budget (tokens)", axis=alt.Axis(labelAngle=0)),
         y=alt.Y("page:O", title="page size (tokens)", sort="descending"),
     )
     scale = alt.Scale(domain=[-reach, 0, reach], range=WORSE_TO_BETTER)

@@ -10,7 +10,7 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from storage.records import Environment, Json, Recommendation, Stage, TrialState
+from storage.records import Environment, Json, Recommendation, Stage, Trial, TrialState
 from tuner.candidates import (
     Candidate,
     best_by_value,
@@ -22,7 +22,7 @@ from tuner.candidates import (
 )
 from tuner.captures import profile_json
 from tuner.compare import collect_pairs
-from tuner.evidence import Evidence
+from tuner.evidence import Evidence, origin_of
 from tuner.launchers.base import ARM_PAGE_ALIGNED
 from tuner.metric_catalog import metric_info
 from tuner.objective import Objective, Slo, is_feasible
@@ -33,6 +33,7 @@ from tuner.vllm_args import vllm_config, vllm_environment, vllm_flags
 STATUS_RECOMMENDED = "recommended"
 STATUS_DEFAULT = "default"
 STATUS_NONE = "none"
+FLAG_PLATFORMS = ("tpu", "cpu", "cuda")
 
 _ALWAYS_EXPECTED = (
     "total_token_throughput",
@@ -69,11 +70,11 @@ def recommend(
     trial = choice.winner.trial
     is_default = choice.winner.is_default_arm and bool(evidence.stock) and differs_from_stock(trial, evidence.stock) == 0
     status = STATUS_DEFAULT if is_default else STATUS_RECOMMENDED
-    platform = evidence.environment.platform if evidence.environment is not None else "tpu"
+    platform = _flag_platform(evidence.environment)
     config = vllm_config(trial, platform)
     body = _base_body(evidence, objectives, slos) | {
         "status": status,
-        "reason": _why(choice, objectives[0], evidence.stock, tie_band),
+        "reason": _why(choice, objectives, evidence.stock),
         "config": config,
         "vllm_args": vllm_flags(config),
         "env": vllm_environment(trial, platform),
@@ -172,15 +173,23 @@ def _why_none(evidence: Evidence, stage: Stage, candidates: Sequence[Candidate],
     return f"{completed} {word}s completed, none with a valid measurement of the objective"
 
 
-def _why(choice: _Choice, objective: Objective, stock: Json, tie_band: float) -> str:
+def _why(choice: _Choice, objectives: Sequence[Objective], stock: Json) -> str:
+    objective = objectives[0]
     best = best_by_value(choice.field, objective)
-    value = choice.winner.metrics[objective.metric]
+    value, top = choice.winner.metrics[objective.metric], best.metrics[objective.metric]
     text = f"{objective.metric} {value:.4g} {metric_info(objective.metric).unit}, "
     if choice.winner is best:
         return text + f"the best of {len(choice.field)} feasible configurations"
-    preference = "vLLM's own defaults" if stock and differs_from_stock(choice.winner.trial, stock) == 0 else "the simpler configuration"
-    rival = f"the best ({best.metrics[objective.metric]:.4g})"
-    return text + f"{preference} within {100 * tie_band:g} % of {rival}, or preferred by a further objective"
+    behind = f"{100 * abs(value / top - 1):.2g} % behind the best ({top:.4g})"
+    if len(objectives) > 1:
+        return text + f"{behind}, preferred by {objectives[1].metric} or as the simpler one"
+    stocks = stock and differs_from_stock(choice.winner.trial, stock) == 0
+    return text + f"{behind}: a tie, which {"vLLM's own defaults win" if stocks else 'the simpler configuration wins'}"
+
+
+def _flag_platform(environment: Environment | None) -> str:
+    """What the flags are written for. Values out of a table, or of an unknown machine, are taken to be for a TPU."""
+    return environment.platform if environment is not None and environment.platform in FLAG_PLATFORMS else "tpu"
 
 
 def _evidence(evidence: Evidence, choice: _Choice, objectives: Sequence[Objective]) -> Json:
@@ -211,8 +220,20 @@ def _evidence(evidence: Evidence, choice: _Choice, objectives: Sequence[Objectiv
 
 
 def _search_twin(evidence: Evidence, winner: Candidate, objectives: Sequence[Objective]) -> Candidate | None:
-    """The search-stage trial of the confirmed configuration."""
-    return next((item for item in candidates_of(evidence, Stage.SEARCH, objectives) if item.same_configuration(winner)), None)
+    """The search-stage trial of the confirmed configuration. The forms of the KV write that it measured are pinned in the confirmation, so
+    the two differ in that setting."""
+    found = candidates_of(evidence, Stage.SEARCH, objectives)
+    return next((item for item in found if _names(item.trial) == _names(winner.trial)), None)
+
+
+def _names(trial: Trial) -> tuple[int, int, str]:
+    return trial.block_size, trial.max_num_batched_tokens, trial.arm
+
+
+def _same_path(evidence: Evidence, winner: Candidate) -> bool:
+    """Whether search and confirmation measured through the same launcher, so that their values can be laid side by side."""
+    twin = _search_twin(evidence, winner, ())
+    return twin is None or origin_of(twin.measurements[0])[0] == origin_of(winner.measurements[0])[0]
 
 
 def _search_ids(evidence: Evidence, winner: Candidate) -> set[int]:
@@ -222,7 +243,7 @@ def _search_ids(evidence: Evidence, winner: Candidate) -> set[int]:
 
 def _overestimate(evidence: Evidence, winner: Candidate, objective: Objective) -> Json:
     """By how much the search promised more than the confirmation held; positive = too optimistic, as a share of the confirmed value."""
-    twin = _search_twin(evidence, winner, (objective,))
+    twin = _search_twin(evidence, winner, (objective,)) if _same_path(evidence, winner) else None
     confirmed = winner.metrics[objective.metric]
     searched = None if twin is None else twin.metrics[objective.metric]
     share = None if searched is None or confirmed == 0 else objective.direction.sign * (searched / confirmed - 1)
@@ -230,12 +251,11 @@ def _overestimate(evidence: Evidence, winner: Candidate, objective: Objective) -
 
 
 def _arm_effect(evidence: Evidence, choice: _Choice, objective: Objective) -> Json | None:
-    """Page-aligned / default in the winner's cell, at the stage that the recommendation rests on; None where not both arms were
-    measured."""
-    trials = [trial for trial in evidence.trials if trial.stage is choice.stage and trial.study_id == evidence.study.id]
+    """Page-aligned / default in the winner's cell, out of pairs: at the search stage, where both arms share an engine. None without."""
+    trials = [trial for trial in evidence.trials if trial.stage is Stage.SEARCH and trial.study_id == evidence.study.id]
     pairs, _ = collect_pairs(trials, evidence.measurements, objective.metric)
     for item in pairs:
-        if item.cell == choice.winner.cell and item.log_ratios:
+        if (item.cell.block_size, item.cell.max_num_batched_tokens) == _names(choice.winner.trial)[:2] and item.log_ratios:
             effect = judge(item.log_ratios, objective.direction)
             return {
                 "metric": objective.metric,
@@ -253,10 +273,16 @@ def _caveats(evidence: Evidence, choice: _Choice, objectives: Sequence[Objective
     environment = evidence.environment
     if environment is None:
         caveats.append("the environment is unknown: the flags are written for a TPU")
+    elif environment.platform not in FLAG_PLATFORMS:
+        caveats.append(f"values come from {environment.accelerator}, not from an engine that ran here: the flags are written for a TPU")
     elif environment.platform != "tpu":
         caveats.append(f"measured on {environment.platform}, not on a TPU")
     if choice.stage is Stage.SEARCH:
         caveats.append("not confirmed by a cold start: the best of a search is an overestimate")
+    elif len(choice.field) > 1:
+        caveats.append("finalists ran one after the other: a drift of the machine between them is in the difference of their values")
+    if choice.stage is Stage.CONFIRM and not _same_path(evidence, choice.winner):
+        caveats.append("confirmed by vllm serve and vllm bench serve, searched in our engine host: the two stages' values do not compare")
     if len(choice.winner.measurements) < 2:
         caveats.append("one valid measurement only: no interval")
     effect = _arm_effect(evidence, choice, objectives[0])

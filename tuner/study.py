@@ -9,11 +9,11 @@ from dataclasses import dataclass
 from itertools import groupby
 
 from storage.base import Storage, StorageFault
-from storage.records import Recommendation, Stage, Study, StudyState, Trial, TrialState
+from storage.records import Recommendation, Stage, Study, StudyState, TrialState
 from tuner.budget import CostClock, TimeBudget
-from tuner.candidates import Finalist, pick_finalists
 from tuner.compare import StudyComparison
-from tuner.conclude import compare_stored, load_evidence, recommend_stored
+from tuner.conclude import compare_stored, recommend_stored
+from tuner.confirm import Confirmation
 from tuner.engines import EngineKeeper
 from tuner.errors import Interrupted
 from tuner.group import GroupRun, Workshop
@@ -24,7 +24,7 @@ from tuner.plan import FINALISTS, choose_sampler, plan_search
 from tuner.profiling import capture_profile
 from tuner.progress import Progress
 from tuner.proposer import Proposer
-from tuner.rounds import FixedRounds, round_policy
+from tuner.rounds import round_policy
 from tuner.settings import StudySetup
 from tuner.space import Configuration
 from tuner.trial import TrialBook, TrialRun
@@ -46,7 +46,8 @@ class StudyOutcome:
 
 
 class StudyRun:
-    """Runs one study once. `launcher` is closed at the end, however that comes."""
+    """Runs one study once. `launcher` is closed at the end, however that comes; so is `finalists_launcher`, which confirms the finalists
+    where they take another path than the search."""
 
     def __init__(
         self,
@@ -56,6 +57,7 @@ class StudyRun:
         launcher: Launcher,
         progress: Progress | None = None,
         *,
+        finalists_launcher: Launcher | None = None,
         resume: bool = False,
         now: Callable[[], float] = time.monotonic,
     ) -> None:
@@ -63,6 +65,7 @@ class StudyRun:
         self._storage = storage
         self._url = url
         self._launcher = launcher
+        self._finalists_launcher = finalists_launcher
         self._progress = progress or Progress()
         self._resume = resume
         self._now = now
@@ -90,6 +93,8 @@ class StudyRun:
             ) from error
         finally:
             keeper.close()
+            if self._finalists_launcher is not None:
+                self._finalists_launcher.close()
             with contextlib.suppress(StorageFault):
                 self._save(opened.study, keeper, clock, state)
             opened.close()
@@ -103,7 +108,7 @@ class StudyRun:
         self._setup.model.prepare()
         search = _Search(shop, opened)
         search.run()
-        _Confirmation(shop, opened.study).run()
+        Confirmation(shop, opened.study, self._finalists_launcher).run()
         comparison = compare_stored(self._storage, opened.study)
         self._storage.replace_comparisons(opened.study.id, comparison.comparisons)
         recommendation = self._store_recommendation(opened.study)
@@ -277,38 +282,3 @@ class _Search:
             value = (run.trial.values or {}).get(objective.name)
             if value is not None and (progress.best is None or objective.is_better(value, progress.best[1])):
                 progress.best = (str(run.configuration), value)
-
-
-class _Confirmation:
-    """Finalists, each started cold with exactly its own flags and measured afresh: the winner of a search is an overestimate."""
-
-    def __init__(self, shop: Workshop, study: Study) -> None:
-        self._shop = shop
-        self._study = study
-
-    def run(self) -> None:
-        finalists = pick_finalists(load_evidence(self._shop.storage, self._study), self._shop.setup.objectives, self._shop.setup.slos)
-        for finalist in finalists:
-            run = self._run_of(finalist.trial)
-            if not run.finished:
-                self._confirm(finalist, run)
-
-    def _run_of(self, trial: Trial) -> TrialRun:
-        configuration = Configuration(trial.block_size, trial.max_num_batched_tokens, trial.arm)
-        known = self._shop.book.find(configuration, Stage.CONFIRM)
-        if known is not None:
-            return known
-        return self._shop.book.create(configuration, self._engine_of(trial), Stage.CONFIRM, 0)
-
-    def _engine_of(self, trial: Trial) -> EngineSettings:
-        """Cold settings of a finalist. The KV write forms that the search's engine measured stay: a new measurement might choose others."""
-        cold = self._shop.setup.cold_engine(Configuration(trial.block_size, trial.max_num_batched_tokens, trial.arm))
-        return cold.with_changes(kv_write=trial.effective.get("kv_write") or cold.kv_write)
-
-    def _confirm(self, finalist: Finalist, run: TrialRun) -> None:
-        setup = self._shop.setup
-        self._shop.keeper.drop()  # cold, also where the search's last engine has the same settings
-        policy = FixedRounds(setup.config.rounds.of_a_finalist)
-        GroupRun(self._shop, self._engine_of(finalist.trial), [run], policy, stage=Stage.CONFIRM).execute()
-        if setup.config.profile != "none" and finalist.role != "runner_up" and run.trial.state is TrialState.COMPLETE:
-            capture_profile(self._shop, run)

@@ -199,3 +199,16 @@ def test_swapping_the_arms_swaps_the_answer() -> None:
 def test_an_unknown_metric_is_refused() -> None:
     with pytest.raises(BadInput, match="unknown"):
         compare(StudyBuilder(), "p95")
+
+
+@pytest.mark.parametrize("origin", [{"engine_start": 2}, {"engine_start": 1, "launcher": "serve"}])
+def test_a_round_measured_in_two_engines_or_by_two_launchers_is_no_pair(origin: dict[str, object]) -> None:
+    builder = StudyBuilder()
+    baseline, candidate = builder.trial("default"), builder.trial("page_aligned")
+    for number in range(4):
+        builder.measure(baseline, number, {METRIC: 100.0}, details={"engine_start": 1})
+        builder.measure(candidate, number, {METRIC: 105.0 if number else 500.0}, details={"engine_start": 1} if number else origin)
+    (item,) = compare(builder).comparisons
+    assert (item.pairs, item.details["rounds"], item.details["split_rounds"]) == (3, [1, 2, 3], [0])
+    assert item.ratio == pytest.approx(1.05)
+    assert any("different engines" in caveat for caveat in answer(builder).caveats)

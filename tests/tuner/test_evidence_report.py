@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+from collections import Counter
+from html.parser import HTMLParser
+from typing import override
+
 from storage.records import Study, TrialState
 from tests.tuner.fake_engine import FakeLauncher, crash
 from tests.tuner.workbench import FinishedStudy, Workbench
 from tuner.conclude import compare_stored, load_evidence
-from tuner.evidence_report import evidence_markdown
+from tuner.evidence_html import evidence_html
+from tuner.evidence_report import QUESTION, caveat_lines, cell_rows, evidence_markdown, failure_lines, repeat_command
 from tuner.launchers.base import WindowResult
 from tuner.space import Configuration
 
@@ -47,3 +52,42 @@ def test_failures_are_told(bench: Workbench) -> None:
 def test_a_study_without_measurements_has_no_answer(bench: Workbench) -> None:
     study = bench.storage.create_study(Study("empty", "m", {"slos": []}, "throughput"))
     assert "**no evidence: the measurements decide neither" in report_of(bench, study)
+
+
+class Page(HTMLParser):
+    """What a page holds: its tags, what it would load, and its text."""
+
+    def __init__(self, html: str) -> None:
+        super().__init__()
+        self.tags: Counter[str] = Counter()
+        self.links: list[str] = []
+        self.words = ""
+        self.feed(html)
+
+    @override
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags[tag] += 1
+        self.links += [f"{name}={value}" for name, value in attrs if name in ("src", "href", "srcset", "xlink:href", "onload")]
+
+    @override
+    def handle_data(self, data: str) -> None:
+        self.words += data
+
+
+def test_the_page_says_what_the_markdown_says_and_loads_nothing(grid: FinishedStudy) -> None:
+    study = grid.bench.storage.get_study("s")
+    evidence, comparison = load_evidence(grid.bench.storage, study), compare_stored(grid.bench.storage, study)
+    page = Page(evidence_html(evidence, comparison))
+    metrics = len({item.metric for item in comparison.comparisons})
+    assert page.tags["svg"] == 2 * metrics and page.tags["table"] == 1 + metrics
+    assert not page.links and not page.tags.keys() & {"script", "link", "img", "iframe", "object"}
+    for row in cell_rows(comparison.comparisons):
+        assert all(cell in page.words for cell in row)
+    for line in (QUESTION, repeat_command(evidence), *caveat_lines(comparison), *failure_lines(evidence)):
+        assert line in page.words
+
+
+def test_names_in_the_page_are_text(bench: Workbench) -> None:
+    study = bench.storage.create_study(Study("empty", "<script>alert(1)</script>", {"slos": []}, "throughput"))
+    html = evidence_html(load_evidence(bench.storage, study), compare_stored(bench.storage, study))
+    assert "<script" not in html and "&lt;script&gt;" in html

@@ -61,7 +61,7 @@ def test_vllms_own_defaults_within_the_tie_band_are_status_default() -> None:
     builder.trial("default", 32, 256, values=[985.0, 986.0])
     builder.trial("page_aligned", 64, 512, values=[1000.0, 1001.0])
     assert result(builder.evidence(stock=STOCK)).status == "default"
-    assert "vLLM's own defaults within 2 %" in result(builder.evidence(stock=STOCK)).body["reason"]
+    assert "behind the best (1000): a tie, which vLLM's own defaults win" in result(builder.evidence(stock=STOCK)).body["reason"]
     assert result(builder.evidence(stock={"block_size": 16})).status == "recommended"
     assert result(builder.evidence()).status == "recommended"  # without known defaults nothing is called one
 
@@ -203,3 +203,13 @@ def test_stale_when_the_machine_or_a_version_that_matters_changes() -> None:
         "device_count was 1, is 4",
         "jax was 0.11.2, is 0.12.0",
     ]
+
+
+def test_values_out_of_a_table_get_flags_for_a_tpu_and_say_so() -> None:
+    """A table is no platform that vLLM could be told of."""
+    builder = StudyBuilder()
+    builder.trial(values=[1000.0] * 3)
+    body = result(builder.evidence(environment=replace(ENVIRONMENT, platform="table", accelerator="table moot.csv"))).body
+    assert body["env"] == {} and "table" not in " ".join(body["vllm_args"])
+    assert body["scope"]["accelerator"] == "table moot.csv"
+    assert any("values come from table moot.csv" in caveat and "flags are written for a TPU" in caveat for caveat in body["caveats"])

@@ -53,7 +53,7 @@ class Workbench:
     ) -> StudyOutcome:
         setup = prepare_study(config_of(study, logdir=str(self.folder / "profiles"), **changes))
         progress = Progress(listener=listener or (lambda _progress, line: self.lines.append(line)))
-        clock = {"now": now} if now is not None else {}
+        clock: dict[str, Any] = {"now": now} if now is not None else {}
         return StudyRun(setup, self.storage, self.url, launcher or FakeLauncher(), progress, resume=resume, **clock).run()
 
     def trials(self, stage: Stage | None = Stage.SEARCH, study: str = "s") -> list[Trial]:

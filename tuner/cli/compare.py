@@ -1,4 +1,4 @@
-"""`tuner compare`: verdicts from what is stored, as text, JSON, or the evidence report in Markdown."""
+"""`tuner compare`: verdicts from what is stored, as text, JSON, or the evidence report in Markdown or HTML."""
 
 from __future__ import annotations
 
@@ -6,13 +6,18 @@ import click
 
 from tuner.cli.options import examples, json_option, print_json, reading, required_study, storage_option
 
-EPILOG = examples("tuner compare first", "tuner compare first --metric mean_step_ms", "tuner compare first --format markdown > evidence.md")
+EPILOG = examples(
+    "tuner compare first",
+    "tuner compare first --metric mean_step_ms",
+    "tuner compare first --format markdown > evidence.md",
+    "tuner compare first --format html > evidence.html         one file, with charts",
+)
 
 
 @click.command(epilog=EPILOG)
 @click.argument("study")
-@click.option("--format", "form", type=click.Choice(["table", "json", "markdown"]), default="table", show_default=True)
-@click.option("--metric", metavar="METRIC", help="Only this metric.  [default: the objective's; json and markdown: all]")
+@click.option("--format", "form", type=click.Choice(["table", "json", "markdown", "html"]), default="table", show_default=True)
+@click.option("--metric", metavar="METRIC", help="Only this metric.  [default: the objective's; the other formats: all]")
 @storage_option
 @json_option
 def compare(study: str, form: str, metric: str | None, storage: str, as_json: bool) -> None:
@@ -35,5 +40,9 @@ def compare(study: str, form: str, metric: str | None, storage: str, as_json: bo
             print_json({"study": study_json(found), **study_comparison_json(comparison)})
         elif form == "markdown":
             print(evidence_markdown(load_evidence(opened, found), comparison))
+        elif form == "html":
+            from tuner.evidence_html import evidence_html
+
+            print(evidence_html(load_evidence(opened, found), comparison), end="")
         else:
             print_verdicts(comparison)

@@ -77,6 +77,7 @@ _OPTIONS: list[Decorator] = [
     click.option("--time-budget", metavar="TIME", help="Stop asking after this long, for instance 10m."),
     click.option("--sampler", type=_choice("auto", "tpe", "gp", "nsga2", "random", "grid"), help="auto: the grid where it fits, else tpe."),
     click.option("--launcher", metavar="NAME", help="local (our engine host), serve (vllm serve) or table (a CSV)."),
+    click.option("--finalists-via", type=_choice("launcher", "serve"), help="serve: confirm them by vllm serve and vllm bench serve."),
     click.option("--table", metavar="FILE", help="The CSV for --launcher table."),
     click.option("--table-noise", type=float, metavar="SIGMA", help="Relative noise added by --launcher table, 0.02 = 2 %."),
     click.option("--engine-python", envvar="TUNER_ENGINE_PYTHON", metavar="PATH", help="The Python that has vLLM.  [default: this one]"),
@@ -177,7 +178,7 @@ def _run(setup: StudySetup, resume: bool) -> StudyOutcome:
     from storage.upgrade import open_storage
     from tuner.cli.interrupts import interruptible
     from tuner.cli.progress_view import ProgressView
-    from tuner.launchers.choice import make_launcher
+    from tuner.launchers.choice import make_finalists_launcher, make_launcher
     from tuner.progress import Progress
     from tuner.study import StudyRun
 
@@ -186,7 +187,9 @@ def _run(setup: StudySetup, resume: bool) -> StudyOutcome:
     storage = open_storage(config.storage, create=not resume)
     try:
         with interruptible(), ProgressView(setup.objectives[0].name) as view:
-            return StudyRun(setup, storage, config.storage, launcher, Progress(listener=view), resume=resume).run()
+            finalists = make_finalists_launcher(config)
+            progress = Progress(listener=view)
+            return StudyRun(setup, storage, config.storage, launcher, progress, finalists_launcher=finalists, resume=resume).run()
     finally:
         storage.close()
 

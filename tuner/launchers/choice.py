@@ -49,6 +49,13 @@ def make_launcher(config: StudyConfig) -> Launcher:
     return LocalLauncher(log_dir=logs, python=config.engine_python, platform=config.platform)
 
 
+def make_finalists_launcher(config: StudyConfig) -> Launcher | None:
+    """Where the finalists are confirmed; None: in the study's own launcher. Starts nothing yet."""
+    if config.finalists_via == "launcher" or config.launcher == config.finalists_via:
+        return None
+    return make_launcher(config.model_copy(update={"launcher": config.finalists_via}))
+
+
 def device_limits(config: StudyConfig) -> Limits | None:
     """The memory limits of the TPU that a checked configuration will run on; None where it is no TPU.
 

@@ -250,6 +250,7 @@ class ServeSession:
                 "workload": "the plan's own token ids, lengths and arrivals (timed_trace)",
                 "bench": summary_of(run.raw),
                 "bench_argv": list(run.argv),
+                "server_flags": list(self._flags),
             },
         )
 

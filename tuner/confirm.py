@@ -1,0 +1,52 @@
+"""Finalists, each started cold with exactly its own flags and measured afresh: the winner of a search is an overestimate."""
+
+from __future__ import annotations
+
+from storage.records import Stage, Study, Trial, TrialState
+from tuner.candidates import Finalist, pick_finalists
+from tuner.conclude import load_evidence
+from tuner.group import GroupRun, Workshop
+from tuner.launchers.base import EngineSettings, Launcher
+from tuner.profiling import capture_profile
+from tuner.rounds import FixedRounds
+from tuner.space import Configuration
+from tuner.trial import TrialRun
+
+
+class Confirmation:
+    """`launcher`: where the finalists run; None: where the search ran. One finalist after the other, because one accelerator holds one
+    engine: their windows are not pairs, and nothing here compares arms (that is the search's, tuner.compare)."""
+
+    def __init__(self, shop: Workshop, study: Study, launcher: Launcher | None = None) -> None:
+        self._shop = shop
+        self._study = study
+        self._launcher = launcher
+
+    def run(self) -> None:
+        finalists = pick_finalists(load_evidence(self._shop.storage, self._study), self._shop.setup.objectives, self._shop.setup.slos)
+        runs = [(finalist, self._run_of(finalist.trial)) for finalist in finalists]
+        missing = [(finalist, run) for finalist, run in runs if not run.finished]
+        if missing and self._launcher is not None:
+            self._shop.keeper.switch(self._launcher)
+        for finalist, run in missing:
+            self._confirm(finalist, run)
+
+    def _run_of(self, trial: Trial) -> TrialRun:
+        configuration = Configuration(trial.block_size, trial.max_num_batched_tokens, trial.arm)
+        known = self._shop.book.find(configuration, Stage.CONFIRM)
+        if known is not None:
+            return known
+        return self._shop.book.create(configuration, self._engine_of(trial), Stage.CONFIRM, 0)
+
+    def _engine_of(self, trial: Trial) -> EngineSettings:
+        """Cold settings of a finalist. The KV write forms that the search's engine measured stay: a new measurement might choose others."""
+        cold = self._shop.setup.cold_engine(Configuration(trial.block_size, trial.max_num_batched_tokens, trial.arm))
+        return cold.with_changes(kv_write=trial.effective.get("kv_write") or cold.kv_write)
+
+    def _confirm(self, finalist: Finalist, run: TrialRun) -> None:
+        setup = self._shop.setup
+        self._shop.keeper.drop()  # cold, also where the search's last engine has the same settings
+        policy = FixedRounds(setup.config.rounds.of_a_finalist)
+        GroupRun(self._shop, self._engine_of(finalist.trial), [run], policy, stage=Stage.CONFIRM).execute()
+        if setup.config.profile != "none" and finalist.role != "runner_up" and run.trial.state is TrialState.COMPLETE:
+            capture_profile(self._shop, run)

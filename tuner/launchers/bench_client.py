@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import time
 from dataclasses import dataclass
@@ -42,7 +43,7 @@ class BenchClient:
         """The folder with the plan's trace and tokenizer. Raises TrialFailed (INTERNAL) where this vLLM would send something else."""
         folder = self._traces.get(plan.content_hash)
         if folder is None:
-            folder = self._folder / "plans" / plan.content_hash[:16]
+            folder = plan_folder(self._folder, plan)
             folder.mkdir(parents=True, exist_ok=True)
             source = folder / "plan.json"
             source.write_text(json.dumps(planned_requests(plan)), encoding="utf-8")
@@ -84,6 +85,11 @@ class BenchClient:
         if duration_s > timeout_s:
             raise TrialFailed(FailureClass.TIMEOUT, f"the window took {duration_s:.3g} s, more than {timeout_s:g} s", log_excerpt(log))
         return BenchRun(raw, tuple(argv), max(begun, result.stat().st_mtime - duration_s))
+
+
+def plan_folder(folder: Path, plan: LoadPlan) -> Path:
+    """Of its own for each plan, also where one's hash begins like another's (the shortened plan of a profile)."""
+    return folder / "plans" / hashlib.sha256(plan.content_hash.encode()).hexdigest()[:16]
 
 
 def bench_argv(base_url: str, model: str, trace: Path, plan: LoadPlan, result: Path, *, tokenizer_less: bool) -> list[str]:

@@ -12,6 +12,8 @@ from service import errors, openapi
 from service.auth import bearer_scheme
 from service.checks import Checks
 from service.middleware import Gate
+from service.pages.install import close as close_pages
+from service.pages.install import install as install_pages
 from service.routes import health, profiles, recommendations, reference, studies, trials
 from service.settings import ServiceSettings
 from service.state import make_state
@@ -41,6 +43,7 @@ def create_app(settings: ServiceSettings) -> FastAPI:
     for routes in (recommendations.asking, recommendations.router, studies.router, trials.router, profiles.router):
         app.include_router(routes, dependencies=declared)
     openapi.install(app)
+    install_pages(app, settings)
     app.add_middleware(Gate, checks=Checks(settings, app.state.service.tokens.get), metrics=app.state.service.metrics)
     return app
 
@@ -48,4 +51,5 @@ def create_app(settings: ServiceSettings) -> FastAPI:
 @asynccontextmanager
 async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
     yield
+    await close_pages(app)
     app.state.storage.close()

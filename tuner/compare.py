@@ -7,7 +7,7 @@ drifted measurements never enter (tuner.evidence), and rounds that were disturbe
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from storage.records import Comparison, Json, Measurement, Stage, Trial
@@ -125,23 +125,24 @@ def answer_of(
     direction = metric_info(metric).direction
     pooled = pool([sample_of(item.log_ratios) for item in pairs if len(item.log_ratios) >= 2], direction, level=level)
     counts = {verdict.value: sum(effect.verdict is verdict for effect in effects.values()) for verdict in Verdict}
+    answer, sentence = decide(pooled, counts)
+    caveats = _caveats(pairs, effects, excluded, pooled)
+    return Answer(metric, answer, f"{sentence} ({_effect_text(metric, pooled)})", pooled, counts, caveats)
+
+
+def decide(pooled: PooledEffect | None, counts: Mapping[str, int]) -> tuple[str, str]:
+    """(answer, sentence) from the pooled effect and the number of cells of each verdict."""
     some_better, some_worse = counts[Verdict.BETTER] > 0, counts[Verdict.WORSE] > 0
     overall = pooled.verdict if pooled is not None else Verdict.INCONCLUSIVE
     if overall is Verdict.BETTER and not some_worse:
-        answer, sentence = ANSWER_ON, "turn page-aligned scheduling on"
-    elif overall is Verdict.WORSE and not some_better:
-        answer, sentence = ANSWER_OFF, "turn page-aligned scheduling off"
-    elif overall is Verdict.EQUIVALENT and not (some_better or some_worse):
-        answer, sentence = ANSWER_OFF, "page-aligned scheduling makes no practical difference: leave it off"
-    elif some_better and some_worse:
-        answer, sentence = (
-            ANSWER_NO_EVIDENCE,
-            "no evidence for one default: page-aligned scheduling is better in some cells, worse in others",
-        )
-    else:
-        answer, sentence = ANSWER_NO_EVIDENCE, "no evidence: the measurements decide neither for nor against page-aligned scheduling"
-    caveats = _caveats(pairs, effects, excluded, pooled)
-    return Answer(metric, answer, f"{sentence} ({_effect_text(metric, pooled)})", pooled, counts, caveats)
+        return ANSWER_ON, "turn page-aligned scheduling on"
+    if overall is Verdict.WORSE and not some_better:
+        return ANSWER_OFF, "turn page-aligned scheduling off"
+    if overall is Verdict.EQUIVALENT and not (some_better or some_worse):
+        return ANSWER_OFF, "page-aligned scheduling makes no practical difference: leave it off"
+    if some_better and some_worse:
+        return ANSWER_NO_EVIDENCE, "no evidence for one default: page-aligned scheduling is better in some cells, worse in others"
+    return ANSWER_NO_EVIDENCE, "no evidence: the measurements decide neither for nor against page-aligned scheduling"
 
 
 def _cell_pairs(cell: Cell, arms: dict[str, list[Trial]], series: dict[int, _Series], disturbed: frozenset[int]) -> CellPairs:

@@ -35,7 +35,7 @@ class MemoryStorage(InMemoryStorage):
     engine = SimpleNamespace(dispose=lambda: None)
 
 
-def _workbench(created: Path, folder: Path, monkeypatch: pytest.MonkeyPatch) -> Workbench:
+def workbench_in(created: Path, folder: Path, monkeypatch: pytest.MonkeyPatch) -> Workbench:
     shutil.copyfile(created, folder / "tuner.db")
     monkeypatch.setenv("TUNER_CACHE", str(folder / "cache"))
     return Workbench(f"sqlite:///{folder / 'tuner.db'}", folder)
@@ -52,7 +52,7 @@ def bench(tmp_path: Path, _database_with_optuna: Path, monkeypatch: pytest.Monke
     """Studies on a fake engine, in a database of their own; Optuna keeps its record in memory."""
     memory = MemoryStorage()
     monkeypatch.setattr("tuner.optuna_record.RDBStorage", lambda **_arguments: memory)
-    workbench = _workbench(_database_with_optuna, tmp_path, monkeypatch)
+    workbench = workbench_in(_database_with_optuna, tmp_path, monkeypatch)
     workbench.optuna_storage = memory
     yield workbench
     workbench.close()
@@ -62,7 +62,7 @@ def bench(tmp_path: Path, _database_with_optuna: Path, monkeypatch: pytest.Monke
 def grid(tmp_path_factory: pytest.TempPathFactory, _database_with_optuna: Path) -> Iterator[FinishedStudy]:
     """One finished grid study, to be looked at and not to be changed: a run takes half a second."""
     with pytest.MonkeyPatch.context() as monkeypatch:
-        workbench = _workbench(_database_with_optuna, tmp_path_factory.mktemp("grid"), monkeypatch)
+        workbench = workbench_in(_database_with_optuna, tmp_path_factory.mktemp("grid"), monkeypatch)
         launcher = FakeLauncher()
         yield FinishedStudy(workbench, launcher, workbench.run(launcher))
         workbench.close()

@@ -1,0 +1,1 @@
+"""Pages for people: server-rendered, everything served from here, readable without scripts."""

@@ -1,0 +1,30 @@
+"""Where the search's wall time went, as one bar."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import altair as alt
+
+from service.pages.charts.theme import Look, chart_of, finished
+from service.pages.study_view import CostPart
+
+
+def cost(parts: Sequence[CostPart], look: Look) -> dict[str, Any]:
+    """Measuring is what the search is for; everything else is overhead and lighter."""
+    colours = look.colours
+    names = [part.name for part in parts]
+    paints = {"measure": colours.page_aligned, "start": colours.default, "warm_up": colours.inconclusive, "profile": colours.better}
+    scale = alt.Scale(domain=names, range=[paints.get(name, colours.grid) for name in names])
+    values = [{"part": part.name, "seconds": part.seconds, "place": place} for place, part in enumerate(parts)]
+    bar = (
+        chart_of(values)
+        .mark_bar(height=26, stroke=colours.surface, strokeWidth=1)
+        .encode(
+            x=alt.X("seconds:Q", stack="zero", title="seconds of wall time", scale=alt.Scale(nice=False)),
+            color=alt.Color("part:N", scale=scale, sort=names, legend=alt.Legend(columns=3 if look.narrow else 6)),
+            order="place:O",
+        )
+    )
+    return finished(bar.properties(width=look.plot_width + 60, height=30), look)

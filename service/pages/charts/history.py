@@ -1,0 +1,30 @@
+"""Every trial's value in the order they finished, and the best so far as a step line."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import altair as alt
+
+from service.pages.charts.theme import Look, chart_of, finished
+from service.pages.study_view import HistoryPoint
+from tuner.launchers.base import ARM_DEFAULT, ARM_PAGE_ALIGNED
+
+
+def history(points: Sequence[HistoryPoint], unit: str, look: Look) -> dict[str, Any]:
+    colours = look.colours
+    values = [{"order": point.order, "value": point.value, "best": point.best, "arm": point.arm} for point in points]
+    base = chart_of(values).encode(
+        x=alt.X("order:Q", title="finished trials", axis=alt.Axis(tickMinStep=1, grid=False, format="d"), scale=alt.Scale(nice=False))
+    )
+    y = alt.Y("value:Q", title=unit, scale=alt.Scale(zero=False))
+    arms = alt.Scale(domain=[ARM_DEFAULT, ARM_PAGE_ALIGNED], range=[colours.default, colours.page_aligned])
+    shapes = alt.Scale(domain=[ARM_DEFAULT, ARM_PAGE_ALIGNED], range=["circle", "triangle-up"])
+    chart = alt.layer(
+        base.mark_line(interpolate="step-after", color=colours.ink, strokeWidth=2).encode(y=alt.Y("best:Q", title=unit)),
+        base.mark_point(filled=True, size=55, opacity=0.85).encode(
+            y=y, color=alt.Color("arm:N", scale=arms), shape=alt.Shape("arm:N", scale=shapes)
+        ),
+    )
+    return finished(chart.properties(width=look.half_width, height=210), look)

@@ -1,0 +1,96 @@
+"""What the comparison of two trials shows. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from statistics import median
+
+from service.pages.trial_view import KEY_METRICS, ConfigRow, config_rows
+from storage.records import Measurement, Trial
+from tuner.evidence import COMPARABLE, metric_by_round, usable_measurements
+from tuner.metric_catalog import CATALOG
+from tuner.statistics import judge, paired_log_ratios
+
+
+@dataclass(frozen=True)
+class RatioRow:
+    """candidate / baseline in percent. Without pairs it is the ratio of the medians, with no interval and no verdict."""
+
+    metric: str
+    unit: str
+    less_is_better: bool
+    baseline: float
+    candidate: float
+    change: float | None
+    low: float | None
+    high: float | None
+    verdict: str
+    pairs: int
+    key: bool
+
+
+def paired(baseline: Trial, candidate: Trial) -> bool:
+    """Rounds belong together where one engine measured both; a finalist's engine is its own, its rounds alternate with the other arm's."""
+    return (baseline.study_id, baseline.stage, baseline.block_size) == (candidate.study_id, candidate.stage, candidate.block_size)
+
+
+def ratio_rows(baseline: Trial, candidate: Trial, measurements: Sequence[Measurement], first: Sequence[str] = ()) -> list[RatioRow]:
+    """Metrics of the catalogue that both have; key metrics first."""
+    usable, _ = usable_measurements([baseline, candidate], measurements, COMPARABLE)
+    ours, theirs = usable.get(baseline.id, []), usable.get(candidate.id, [])
+    shared = _names(ours) & _names(theirs) & CATALOG.keys()
+    leading = list(dict.fromkeys([*first, *KEY_METRICS]))
+    order = [*(name for name in leading if name in shared), *sorted(shared - set(leading))]
+    pairs = paired(baseline, candidate)
+    return [_row(name, ours, theirs, pairs, name in leading) for name in order]
+
+
+def differing_settings(baseline: Trial, candidate: Trial) -> list[ConfigRow]:
+    """Only what differs: requested settings first, then what the engines took."""
+    asked = [row for row in config_rows(_plain(baseline.requested), _plain(candidate.requested)) if row.requested != row.effective]
+    names = {row.name for row in asked}
+    taken = config_rows(_plain(baseline.effective), _plain(candidate.effective))
+    return [*asked, *(row for row in taken if row.requested != row.effective and row.name not in names)]
+
+
+def caveats(baseline: Trial, candidate: Trial) -> list[str]:
+    """Where the two are not the same experiment."""
+    found = []
+    if baseline.workload_hash != candidate.workload_hash:
+        found.append("the workloads differ")
+    if baseline.environment != candidate.environment:
+        found.append("the environments differ: machine or versions")
+    if not paired(baseline, candidate):
+        found.append("they were not measured in the same rounds: ratios of medians, without intervals")
+    return found
+
+
+def _row(name: str, ours: Sequence[Measurement], theirs: Sequence[Measurement], pairs: bool, key: bool) -> RatioRow:
+    info = CATALOG[name]
+    baseline, candidate = (median([float(item.metrics[name]) for item in side if name in item.metrics]) for side in (ours, theirs))
+    ratios = list(paired_log_ratios(metric_by_round(ours, name), metric_by_round(theirs, name)).values()) if pairs else []
+    effect = judge(ratios, info.direction)
+    plain = 100 * (candidate / baseline - 1) if baseline > 0 else None
+    return RatioRow(
+        metric=name,
+        unit=info.unit,
+        less_is_better=info.direction.sign < 0,
+        baseline=baseline,
+        candidate=candidate,
+        change=plain if effect.ratio is None else 100 * (effect.ratio - 1),
+        low=None if effect.low is None else 100 * (effect.low - 1),
+        high=None if effect.high is None else 100 * (effect.high - 1),
+        verdict=effect.verdict.value if effect.low is not None else "",
+        pairs=len(ratios),
+        key=key,
+    )
+
+
+def _names(measurements: Sequence[Measurement]) -> set[str]:
+    return {name for item in measurements for name, value in item.metrics.items() if isinstance(value, int | float)}
+
+
+def _plain(settings: dict[str, object]) -> dict[str, object]:
+    """Settings that say the same thing in other words are left out."""
+    return {name: value for name, value in settings.items() if name not in {"alignable", "model_path"}}

@@ -1,0 +1,53 @@
+"""What is recommended, with its evidence."""
+
+from __future__ import annotations
+
+from fastapi import APIRouter, Request
+from starlette.responses import Response
+
+from service.deps import StorageDep
+from service.pages.parts import PageNumber, PageRoute, RecordId
+from service.pages.recommendation_view import expected_rows, scope_rows, snippets
+from service.pages.study_view import winning_place
+from service.pages.templating import page
+from storage.base import NotFound, Storage
+from storage.records import Recommendation, Trial
+
+router = APIRouter(route_class=PageRoute, include_in_schema=False)
+_ON_A_PAGE = 50
+
+
+@router.get("/recommendations")
+def recommendations(request: Request, storage: StorageDep, number: PageNumber = 1) -> Response:
+    """Newest first, the withdrawn ones among them."""
+    found = storage.list_recommendations(include_withdrawn=True, limit=_ON_A_PAGE + 1, offset=(number - 1) * _ON_A_PAGE)
+    rows = [(item, winning_place(item), next(iter(expected_rows(item.body)), None)) for item in found[:_ON_A_PAGE]]
+    return page(request, "recommendations.html", rows=rows, number=number, more=len(found) > _ON_A_PAGE)
+
+
+@router.get("/recommendations/{recommendation_id}")
+def recommendation(request: Request, storage: StorageDep, recommendation_id: RecordId) -> Response:
+    found = storage.get_recommendation(recommendation_id)
+    return page(
+        request,
+        "recommendation.html",
+        found=found,
+        body=found.body,
+        study=storage.get_study_by_id(found.study_id),
+        place=winning_place(found),
+        snippets=snippets(found),
+        expected=expected_rows(found.body),
+        scope=scope_rows(found.body),
+        trials=_trials(storage, found),
+    )
+
+
+def _trials(storage: Storage, found: Recommendation) -> list[Trial]:
+    """Those that it rests on, as far as they are still there."""
+    trials = []
+    for trial_id in found.body.get("evidence", {}).get("trial_ids", []):
+        try:
+            trials.append(storage.get_trial(int(trial_id)))
+        except NotFound:
+            continue
+    return trials

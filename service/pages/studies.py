@@ -1,0 +1,69 @@
+"""The list of studies."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from fastapi import APIRouter, Request
+from starlette.responses import RedirectResponse, Response
+
+from service.deps import StorageDep
+from service.pages.parts import PageNumber, PageRoute
+from service.pages.recommendation_view import Expected, expected_rows
+from service.pages.templating import page
+from storage.base import Storage
+from storage.records import Recommendation, Study, StudyState, TrialState
+
+router = APIRouter(route_class=PageRoute, include_in_schema=False)
+_ON_A_PAGE = 25
+_FINISHED = (TrialState.COMPLETE, TrialState.PRUNED, TrialState.FAIL)
+
+
+@dataclass(frozen=True)
+class StudyRow:
+    study: Study
+    counts: dict[TrialState, int]
+    recommendation: Recommendation | None
+
+    @property
+    def total(self) -> int:
+        return sum(self.counts.values())
+
+    @property
+    def finished(self) -> int:
+        return sum(self.counts[state] for state in _FINISHED)
+
+    @property
+    def best(self) -> Expected | None:
+        """The objective's expected value."""
+        return next(iter(expected_rows(self.recommendation.body)), None) if self.recommendation is not None else None
+
+
+@router.get("/")
+async def home() -> Response:
+    return RedirectResponse("/studies")
+
+
+@router.get("/studies")
+def studies(request: Request, storage: StorageDep, model: str = "", state: str = "", number: PageNumber = 1) -> Response:
+    """Newest first. A state that there is not is read as none."""
+    chosen = StudyState(state) if state in set(StudyState) else None
+    wanted = model.strip() or None
+    total = storage.count_studies(model=wanted, state=chosen)
+    found = storage.list_studies(model=wanted, state=chosen, limit=_ON_A_PAGE, offset=(number - 1) * _ON_A_PAGE)
+    return page(
+        request,
+        "studies.html",
+        rows=[_row(storage, study) for study in found],
+        total=total,
+        number=number,
+        pages=max(1, -(-total // _ON_A_PAGE)),
+        model=wanted or "",
+        state=chosen or "",
+        states=list(StudyState),
+    )
+
+
+def _row(storage: Storage, study: Study) -> StudyRow:
+    recommendations = storage.list_recommendations(study_id=study.id, limit=1)
+    return StudyRow(study, storage.count_trials(study.id), recommendations[0] if recommendations else None)

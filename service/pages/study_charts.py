@@ -1,0 +1,85 @@
+"""The pictures of a study, each an SVG of its own: no script draws them, and the page does not wait for them."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import Any
+
+from fastapi import APIRouter, Request
+from starlette.responses import Response
+
+from service.deps import StorageDep
+from service.pages.charts.cost import cost
+from service.pages.charts.forest import forest
+from service.pages.charts.heat_map import heat_map
+from service.pages.charts.history import history
+from service.pages.charts.theme import Look
+from service.pages.charts.tradeoff import tradeoff
+from service.pages.facts import StudyFacts
+from service.pages.parts import FactsDep, LookDep, PageRoute, RendererDep, svg_response
+from service.pages.study_view import cost_parts, effects_of, heat_cells, history_of
+from service.pages.tradeoff_view import trade_off
+from storage.base import NotFound, Storage
+from tuner.conclude import study_objectives
+from tuner.metric_catalog import Direction, metric_info
+from tuner.objective import Objective
+
+router = APIRouter(route_class=PageRoute, include_in_schema=False)
+
+
+class Chart(StrEnum):
+    HEAT_MAP = "heat-map"
+    FOREST = "forest"
+    HISTORY = "history"
+    TRADE_OFF = "trade-off"
+    COST = "cost"
+
+
+@router.get("/studies/{name}/charts/{chart}.svg")
+def chart(
+    request: Request,
+    storage: StorageDep,
+    facts: FactsDep,
+    renderer: RendererDep,
+    look: LookDep,
+    name: str,
+    chart: Chart,
+    metric: str = "",
+) -> Response:
+    """`metric` chooses the forest's; it is the objective's without."""
+    found = facts.read(storage, name)
+    objective = study_objectives(found.study)[0]
+    title, spec = _drawn(storage, found, objective, chart, metric or objective.metric, look)
+    return svg_response(request, renderer.picture(spec, f"{title}, study {name}", "The table below the picture holds its numbers."))
+
+
+def _drawn(storage: Storage, facts: StudyFacts, objective: Objective, chart: Chart, metric: str, look: Look) -> tuple[str, dict[str, Any]]:
+    """(title, specification). Raises NotFound where there is nothing to draw."""
+    info = metric_info(objective.metric)
+    less = info.direction is Direction.MINIMIZE
+    match chart:
+        case Chart.HEAT_MAP:
+            cells = heat_cells(facts.trials, objective, facts.recommendation)
+            return f"{objective.metric} by page size and chunk budget", heat_map(_some(cells), info.unit, less, look)
+        case Chart.FOREST:
+            effects = effects_of(facts.comparisons, metric)
+            return f"Effect of page alignment on {metric}", forest(_some(effects.forest), metric, effects.less_is_better, look)
+        case Chart.HISTORY:
+            return f"Best {objective.metric} so far", history(_some(history_of(facts.trials, objective)), info.unit, look)
+        case Chart.COST:
+            return "Where the wall time went", cost(_some(cost_parts(facts.study)), look)
+        case Chart.TRADE_OFF:
+            measurements = storage.list_measurements(study_id=facts.study.id)
+            found = trade_off(facts.trials, measurements, study_objectives(facts.study), facts.recommendation)
+            if found is None or not found.points:
+                raise NotFound(_NOTHING)
+            return f"{found.y_metric} against {found.x_metric}", tradeoff(found, look)
+
+
+_NOTHING = "there is nothing to draw yet"
+
+
+def _some[Item](items: list[Item]) -> list[Item]:
+    if not items:
+        raise NotFound(_NOTHING)
+    return items

@@ -1,0 +1,41 @@
+"""Templates: autoescaping always, and the few filters that they use."""
+
+from __future__ import annotations
+
+import hashlib
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from fastapi import Request
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from starlette.responses import HTMLResponse, Response
+
+from service.caching import conditional
+from service.pages import format as as_text
+
+FOLDER = Path(__file__).resolve().parents[1]
+STATIC = FOLDER / "static"
+
+
+@cache
+def environment() -> Environment:
+    made = Environment(
+        loader=FileSystemLoader(FOLDER / "templates"), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
+    )
+    for name in ("number", "change", "percent", "duration", "moment", "machine_moment", "size"):
+        made.filters[name] = getattr(as_text, name)
+    made.globals["asset"] = asset
+    return made
+
+
+@cache
+def asset(name: str) -> str:
+    """The address of a static file, with its content's hash, so that browsers may keep it."""
+    return f"/static/{name}?v={hashlib.sha256((STATIC / name).read_bytes()).hexdigest()[:12]}"
+
+
+def page(request: Request, template: str, status: int = 200, **context: Any) -> Response:
+    """The page, or 304 where the reader has this very one."""
+    text = environment().get_template(template).render(path=request.url.path, query=request.query_params, **context)
+    return conditional(request, HTMLResponse(text, status))

@@ -1,0 +1,180 @@
+"""A database with everything that the pages can show: finished, failing, running, empty and hostile studies, profiles with summaries."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+
+from profiles.links import CaptureFile
+from profiles.summary import write_summary
+from storage.base import Storage
+from storage.records import Recommendation, Stage, StudyState, Trial, TrialState
+from tests.profiles.test_diff import summary
+from tests.storage.builders import (
+    FINGERPRINT,
+    a_comparison,
+    a_measurement,
+    a_profile,
+    a_recommendation,
+    a_study,
+    a_trial,
+    a_workload,
+    an_environment,
+)
+from tests.tuner.fake_engine import FakeLauncher, crash
+from tests.tuner.workbench import Workbench
+from tuner.launchers.base import EngineSettings, WindowResult
+from tuner.space import Configuration
+
+FINISHED, RUNNING, HOSTILE, EMPTY = "qwen3-v6e", "still-going", "hostile", "no-trials"
+EVIL = "<script>window.hacked = 1</script><img src=x onerror='window.hacked = 1'>\"'"
+_FAILING_PAGE = 128
+
+
+@dataclass(frozen=True)
+class Gallery:
+    """`winner` and `twin` are the finalists of the finished study; both are profiled."""
+
+    storage: Storage
+    url: str
+    logdir: Path
+    winner: Trial
+    twin: Trial
+    failed: Trial
+    hostile: Trial
+    recommendation: Recommendation
+    hostile_recommendation: Recommendation
+
+    def pages(self) -> dict[str, str]:
+        """Name -> address of every page."""
+        return {
+            "studies": "/studies",
+            "study": f"/studies/{FINISHED}",
+            "study-running": f"/studies/{RUNNING}",
+            "study-hostile": f"/studies/{HOSTILE}",
+            "study-empty": f"/studies/{EMPTY}",
+            "trade-off": f"/studies/{FINISHED}/trade-off",
+            "trial": f"/trials/{self.winner.id}",
+            "trial-failed": f"/trials/{self.failed.id}",
+            "trial-hostile": f"/trials/{self.hostile.id}",
+            "compare": f"/compare?baseline={self.twin.id}&candidate={self.winner.id}",
+            "recommendations": "/recommendations",
+            "recommendation": f"/recommendations/{self.recommendation.id}",
+            "recommendation-hostile": f"/recommendations/{self.hostile_recommendation.id}",
+            "not-found": "/studies/nothing-of-that-name",
+        }
+
+
+def build_gallery(bench: Workbench) -> Gallery:
+    """Runs a study on the fake engine and stores the others beside it."""
+    storage = bench.storage
+    _run(bench)
+    trials = storage.list_trials(storage.get_study(FINISHED).id)
+    finalists = [trial for trial in trials if trial.stage is Stage.CONFIRM]
+    winner = next(trial for trial in finalists if trial.arm == "page_aligned")
+    twin = next(trial for trial in finalists if trial.arm == "default")
+    logdir = bench.folder / "profiles"
+    _write_summaries(storage, bench.folder, winner, twin)
+    hostile, hostile_recommendation = _hostile(storage)
+    _running(storage)
+    storage.create_study(a_study(name=EMPTY, state=StudyState.INTERRUPTED, objective="throughput"))
+    found = storage.list_recommendations(study_id=winner.study_id)[0]
+    failed = next(trial for trial in trials if trial.state is TrialState.FAIL)
+    return Gallery(storage, bench.url, logdir, winner, twin, failed, hostile, found, hostile_recommendation)
+
+
+def _run(bench: Workbench) -> None:
+    rng = np.random.default_rng(4)
+
+    def no_room(settings: EngineSettings, _nth: int) -> None:
+        if settings.block_size == _FAILING_PAGE:
+            raise crash("the engine process ended by signal SIGKILL, most likely out of memory")
+
+    def measured(configuration: Configuration, nth: int, result: WindowResult) -> WindowResult:
+        noise = math.exp(0.004 * float(rng.standard_normal()) + 0.02 * math.sin(nth))
+        value = _throughput(configuration) * noise
+        metrics = {
+            "total_token_throughput": value,
+            "output_token_throughput": 0.31 * value,
+            "request_throughput": value / 410,
+            "ttft_p50_ms": 4.1e5 / value + configuration.max_num_batched_tokens / 40,
+            "ttft_p99_ms": 9.4e5 / value + configuration.max_num_batched_tokens / 12,
+            "tpot_p50_ms": 9.0e4 / value,
+            "tpot_p99_ms": 1.7e5 / value,
+            "mean_step_ms": 5.2e4 / value,
+        }
+        return replace(result, reported_metrics=metrics)
+
+    bench.run(
+        FakeLauncher(value=_throughput, on_open=no_room, on_measure=measured),
+        study=FINISHED,
+        page_sizes=[16, 32, 64, _FAILING_PAGE],
+        chunk_budgets=[128, 256, 512],
+        rounds=5,
+        slos=["ttft_p99_ms<=400"],
+    )
+
+
+def _throughput(configuration: Configuration) -> float:
+    """Alignment wins on large pages and small budgets, and costs a little on small pages."""
+    page, budget = configuration.block_size, configuration.max_num_batched_tokens
+    gain = {16: 0.985, 32: 1.002, 64: 1.035}.get(page, 1.05) + (0.02 if budget == 128 and page > 16 else 0.0)
+    base = 4100 + 260 * math.log2(page / 16) + 420 * math.log2(budget / 128)
+    return base * (gain if configuration.arm == "page_aligned" else 1.0)
+
+
+def _write_summaries(storage: Storage, folder: Path, winner: Trial, twin: Trial) -> None:
+    for trial, factor in ((twin, {}), (winner, {"tuner_kv_write": 0.5})):
+        for profile in storage.list_profiles(trial_id=trial.id):
+            capture = CaptureFile(Path(profile.logdir), profile.run, profile.session, profile.host)
+            write_summary(summary(folder, trial.arm, factor=factor), capture.path)
+
+
+def _hostile(storage: Storage) -> tuple[Trial, Recommendation]:
+    """Markup wherever free text goes."""
+    storage.put_environment(an_environment(details={EVIL: {EVIL: EVIL}}, versions={"jax": EVIL}, accelerator=EVIL))
+    storage.put_workload(a_workload(name=EVIL))
+    study = storage.create_study(a_study(name=HOSTILE, model=EVIL, objective="throughput", config={"slos": [EVIL]}))
+    requested = {EVIL: EVIL, "block_size": 32}
+    trial = storage.create_trial(
+        a_trial(
+            study.id, requested=requested, state=TrialState.RUNNING, effective={EVIL: "other", "block_size": 16}, environment=FINGERPRINT
+        )
+    )
+    storage.add_measurement(a_measurement(trial.id, metrics={EVIL: 1.0, "total_token_throughput": 3.0}))
+    storage.add_profile(a_profile(trial.id, run=EVIL, host=EVIL, session="../../../etc", logdir=EVIL))
+    failed = storage.finish_trial(
+        trial.id, TrialState.FAIL, error_class="engine_crash", error_message=EVIL, log_excerpt=f"before\n{EVIL}\n</pre>\x1b[31mafter"
+    )
+    storage.replace_comparisons(
+        study.id, [a_comparison(study.id, metric="total_token_throughput", details={"reason": EVIL, "log_ratio_sd": 0.01})]
+    )
+    body = {
+        "status": "recommended",
+        "reason": EVIL,
+        "config": {"model": EVIL, "block_size": 32},
+        "vllm_args": ["--block-size", EVIL],
+        "env": {EVIL: EVIL},
+        "settings": {"arm": "default", "block_size": 32, "max_num_batched_tokens": 256},
+        "caveats": [EVIL],
+        "stale": {"stale": True, "reasons": [EVIL]},
+        "expected": {EVIL: {"value": 1.0, "low": None, "high": None, "unit": EVIL, "measurements": 1}},
+        "scope": {"model": EVIL, "versions": {EVIL: EVIL}},
+        "evidence": {"trial_ids": [trial.id, 2**31 - 1]},
+    }
+    recommendation = storage.add_recommendation(a_recommendation(study.id, model=EVIL, accelerator=EVIL, body=body))
+    storage.update_study(study.id, state=StudyState.COMPLETE)
+    return failed, recommendation
+
+
+def _running(storage: Storage) -> None:
+    study = storage.create_study(a_study(name=RUNNING, objective="throughput", cost={"measure": 60.0, "start": 40.0, "wall": 101.0}))
+    for number, page in enumerate((16, 16, 32, 32)):
+        arm = "page_aligned" if number % 2 else "default"
+        trial = storage.create_trial(a_trial(study.id, number, block_size=page, arm=arm, state=TrialState.RUNNING, environment=FINGERPRINT))
+        storage.add_measurement(a_measurement(trial.id, metrics={"total_token_throughput": 100.0 + number, "ttft_p99_ms": 9.0}))
+        if number < 3:
+            storage.finish_trial(trial.id, TrialState.COMPLETE, values={"throughput": 100.0 + number})

@@ -44,8 +44,6 @@ PLUGIN_MAY_IMPORT = ("vllm", "jax", "tpu_inference", "numpy")
 ENTRY_POINTS = ("tuner.engine.host",)  # started as a program
 FOUND_BY_FOLDER = "storage.migrations."  # Alembic looks for its files itself
 LOADED_BY_THE_ENGINE = "bench/planted.py"  # a scheduler class that the engine finds by name, like the plugin itself
-# Built and tested, their users are still to come (the sampler in the search, HParams, the service). To be emptied by them.
-WAITING = ("tuner/sampler/ordinal_gp.py",)
 
 
 @pytest.fixture(scope="module")
@@ -88,7 +86,7 @@ def test_every_module_is_used(modules: dict[str, Module], product: dict[str, Mod
     unused = unused_modules(modules, ENTRY_POINTS, (ROOT / "pyproject.toml").read_text())
     names = {str(module.path): name for name, module in product.items()}
     left = [path for path in unused if path in names and not names[path].startswith(FOUND_BY_FOLDER)]
-    assert [path for path in left if path not in WAITING] == []
+    assert left == []
 
 
 def test_functions_and_files_are_short(modules: dict[str, Module]) -> None:

@@ -18,11 +18,16 @@ from tuner.sequential import LookPlan
 
 DEFAULT_STORAGE = "sqlite:///tuner.db"
 DEFAULT_LOGDIR = "tuner-profiles"
+ORDINAL = "ordinal"  # our own sampler, tuner.sampler
 CONFIRMATION_ROUNDS = 6  # of a finalist, within min and max: its value needs an interval, no verdict hangs on it
 
 # Settings that may differ when a study is resumed: they say how long and where it runs, not what is measured.
 RESUMABLE = frozenset(
-    {"storage", "logdir", "trials", "time_budget", "profile", "engine_python", "trial_timeout", "engine_start_timeout", "table"}
+    {
+        *("storage", "logdir", "table", "engine_python"),
+        *("trials", "time_budget", "profile", "trial_timeout", "engine_start_timeout"),
+        "warm_start",  # what a study began with stands in its record and stays
+    }
 )
 
 # Engine arguments that the search itself sets -> the setting that does it.
@@ -98,6 +103,11 @@ class Rounds(StrictModel):
     max: Annotated[int, Field(ge=1)] = LookPlan.last
 
     @property
+    def typical(self) -> float:
+        """Rounds that a cell takes on average: half of the way, by bench/null_and_power.py."""
+        return (self.min + self.max) / 2
+
+    @property
     def of_a_finalist(self) -> int:
         return max(self.min, min(self.max, CONFIRMATION_ROUNDS))
 
@@ -128,7 +138,8 @@ class StudyConfig(StrictModel):
     rounds: Annotated[Rounds, BeforeValidator(_parse_rounds)] = Rounds()
     trials: PositiveInt | None = None
     time_budget: Duration | None = None
-    sampler: Literal["auto", "grid", "random", "tpe", "gp", "nsga2"] = "auto"
+    sampler: Literal["auto", "grid", "ordinal", "random", "tpe", "gp", "nsga2"] = "auto"
+    warm_start: str = "auto"  # or "none", or the name of an earlier study
     profile: Literal["finalists", "all", "none"] = "finalists"
 
     launcher: str = "local"

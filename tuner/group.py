@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from storage.base import Storage
-from storage.records import Stage
+from storage.records import Stage, TrialState
 from tuner.budget import CostClock, TimeBudget
 from tuner.drift import detect_drift
 from tuner.engines import EngineKeeper, environment_of, launcher_errors
@@ -22,6 +22,7 @@ from tuner.evidence import Origin
 from tuner.idle import wait_until_idle
 from tuner.launchers.base import ARM_DEFAULT, EngineSession, EngineSettings
 from tuner.learned import attempt_of, dominated_by_oom, known_out_of_memory
+from tuner.objective import is_feasible, median_metrics
 from tuner.progress import Progress
 from tuner.rounds import RoundHistory, RoundPolicy
 from tuner.settings import StudySetup
@@ -220,7 +221,49 @@ class GroupRun:
             for configuration, run in self._runs.items()
         }
         alive = tuple(configuration for configuration in self._runs if configuration in self._alive)
-        return RoundHistory(alive, values, done, objective.direction, self._shop.budget.search_left_s(), self._round_s)
+        return RoundHistory(
+            alive,
+            values,
+            done,
+            objective.direction,
+            self._shop.budget.search_left_s(),
+            self._round_s,
+            self._leaders(before),
+            self._incumbent(),
+            len(self._shop.setup.space.configurations),
+        )
+
+    def _leaders(self, before: int) -> frozenset[Configuration] | None:
+        """Who may outrun others: with several objectives nobody, with SLOs those that meet them by what was measured before that round."""
+        setup = self._shop.setup
+        if len(setup.objectives) > 1:
+            return frozenset()
+        if not setup.slos:
+            return None
+        found = set()
+        for configuration, run in self._runs.items():
+            seen = [item for item in run.valid if self._first_round <= item.round < before]
+            if seen and is_feasible(setup.slos, median_metrics(seen)):
+                found.add(configuration)
+        return frozenset(found)
+
+    def _incumbent(self) -> tuple[float, ...]:
+        """The windows of the best finished trial outside this group that meets every SLO; empty where there is none, or no single best."""
+        setup = self._shop.setup
+        if len(setup.objectives) > 1:
+            return ()
+        (objective,) = setup.objectives
+        done = [
+            run
+            for run in self._shop.book.staged(Stage.SEARCH)
+            if run.trial.state is TrialState.COMPLETE
+            and run.configuration not in self._runs
+            and is_feasible(setup.slos, median_metrics(run.measurements))
+        ]
+        if not done:
+            return ()
+        best = max(done, key=lambda run: (objective.direction.sign * (run.trial.values or {})[objective.name], -run.trial.number))
+        return tuple(best.values_by_round(objective.metric).values())
 
     def _engine_of_round(self, number: int) -> Origin | None:
         """The engine that most windows of this round come from."""

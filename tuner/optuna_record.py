@@ -26,6 +26,8 @@ from tuner.space import Configuration
 
 LEASE_ATTRIBUTE = "tuner_lease"
 GOAL_ATTRIBUTE = "tuner_goal"
+SAMPLER_ATTRIBUTE = "tuner_sampler"
+WARM_START_ATTRIBUTE = "tuner_warm_start"
 
 
 class OptunaRecord:

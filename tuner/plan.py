@@ -7,7 +7,9 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from storage.base import Storage
 from storage.records import Json, Study, StudyState
+from tuner.config import ORDINAL
 from tuner.settings import StudySetup
 from tuner.space import Configuration
 
@@ -79,26 +81,37 @@ class SearchPlan:
         }
 
 
-def choose_sampler(setup: StudySetup) -> str:
-    """`auto`: the whole grid where it fits the number of trials (or none was given), else TPE."""
+def choose_sampler(setup: StudySetup, costs: Costs | None = None) -> str:
+    """`auto`: the whole grid where it can be measured within the number of trials and the time budget, else our own sampler."""
     config = setup.config
     if config.sampler != "auto":
         return config.sampler
-    return "grid" if config.trials is None or config.trials >= len(setup.space.configurations) else "tpe"
+    everything = setup.space.configurations
+    if config.trials is not None and config.trials < len(everything):
+        return ORDINAL
+    seconds = _seconds(setup, len(_groups(setup, everything)), len(everything), costs or Costs())
+    return "grid" if config.time_budget is None or seconds <= config.time_budget else ORDINAL
+
+
+def _seconds(setup: StudySetup, starts: int, trials: int, costs: Costs) -> float:
+    """What `trials` trials in `starts` engines and then the finalists take, with as many rounds as is typical."""
+    rounds, finalists = setup.config.rounds, min(FINALISTS, trials)
+    windows = trials * rounds.typical + finalists * rounds.of_a_finalist
+    return (starts + finalists) * costs.start_s + (trials + finalists) * costs.warm_up_s + windows * costs.window_s
 
 
 def plan_search(setup: StudySetup, costs: Costs | None = None) -> SearchPlan:
     """The plan of a new study. A sampler may choose fewer page sizes than there are; the plan counts all that it could need."""
     costs = costs or Costs()
     space, config = setup.space, setup.config
-    sampler = choose_sampler(setup)
+    sampler = choose_sampler(setup, costs)
     trials = len(space.configurations) if config.trials is None else min(config.trials, len(space.configurations))
     chosen = space.configurations[:trials] if sampler == "grid" else space.configurations
     groups = _groups(setup, chosen)[:trials]
     finalists = min(FINALISTS, trials)
     starts = len(groups) + finalists
     windows = trials * config.rounds.max + finalists * config.rounds.of_a_finalist
-    seconds = starts * costs.start_s + (trials + finalists) * costs.warm_up_s + windows * costs.window_s
+    seconds = _seconds(setup, len(groups), trials, costs)
     return SearchPlan(
         study=config.study,
         sampler=sampler,
@@ -124,6 +137,16 @@ def _groups(setup: StudySetup, chosen: Sequence[Configuration]) -> tuple[ColdGro
         return tuple(ColdGroup(item.block_size, item.max_num_batched_tokens, 1) for item in chosen)
     sizes = Counter(item.block_size for item in chosen)
     return tuple(ColdGroup(size, setup.space.compiled_max, count) for size, count in sizes.items())
+
+
+def known_costs(storage: Storage, setup: StudySetup) -> Costs | None:
+    """What earlier studies of this model with this launcher took; None where there is none."""
+    config = setup.config
+    found = storage.list_studies(model=config.model, limit=20)
+    studies = [item for item in found if item.config.get("launcher") == config.launcher and item.name != config.study][:5]
+    windows = {study.id: len(storage.list_measurements(study_id=study.id)) for study in studies}
+    trials = {study.id: len(storage.list_trials(study.id)) for study in studies}
+    return costs_from_studies(studies, windows, trials)
 
 
 def costs_from_studies(studies: Sequence[Study], windows: Mapping[int, int], trials: Mapping[int, int]) -> Costs | None:

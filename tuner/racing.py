@@ -24,6 +24,7 @@ from tuner.statistics import LEVEL, paired_log_ratios, sample_of
 from tuner.student import two_sided_critical
 
 TIE_BAND = 0.02
+ENGINE_BAND = 0.03  # how far the same configuration may differ between two engines (bench/live_vs_cold.py), which no interval knows
 _PRIOR_DF = 4
 
 Series = Mapping[int, float]  # round -> positive value of the objective's metric
@@ -55,18 +56,20 @@ def race(
     *,
     active: Collection[str] | None = None,
     keep: Collection[str] = (),
+    may_lead: Collection[str] | None = None,
     plan: LookPlan | None = None,
     level: float = LEVEL,
     tie_band: float = TIE_BAND,
 ) -> Race:
     """One decision after one round. `values` holds every setting that ever ran (their number sets the level), `active` those still in.
 
-    `keep` are never dropped (the baseline, which every round needs). Only valid measurements may be given. The plan is the default
+    `keep` are never dropped (the baseline, which every round needs); only `may_lead` (None: all) can drop others: what breaks an SLO is no
+    rival. Only valid measurements may be given. The plan is the default
     LookPlan unless given. With fewer pairs than the plan's first look a setting stays.
     """
     plan = plan or LookPlan()
     running = [name for name in values if active is None or name in active]
-    leader = _leader({name: values[name] for name in running}, direction)
+    leader = _leader({name: values[name] for name in running if may_lead is None or name in may_lead}, direction)
     dropped: dict[str, Drop] = {}
     if leader is not None and len(running) > 1:
         pooled = _pooled_variance([values[name] for name in running])
@@ -77,6 +80,26 @@ def race(
                 if drop is not None:
                     dropped[name] = drop
     return Race(leader, tuple(name for name in running if name not in dropped), dropped)
+
+
+def cannot_win(
+    incumbent: Sequence[float], candidate: Sequence[float], direction: Direction, *, rivals: int, plan: LookPlan, level: float = LEVEL
+) -> bool:
+    """Whether `candidate` is worse by more than the tie band than the best of another engine, whatever the noise and the engines.
+
+    Values of windows (positive) that share no rounds: Welch's interval on the logs, with the larger of the candidate's own variance and
+    the pooled one, at the level of this look divided by `rivals`, the number of configurations that could be compared so in a study. Beyond
+    the tie band ENGINE_BAND is allowed for the difference between two engines. False with fewer windows than the first look, or one rival.
+    """
+    ours, theirs = (direction.sign * np.log(np.asarray(values, dtype=float)) for values in (candidate, incumbent))
+    if len(ours) < plan.first or len(theirs) < 2:
+        return False
+    own, other = float(ours.var(ddof=1)), float(theirs.var(ddof=1))
+    df = len(ours) + len(theirs) - 2
+    pooled = ((len(ours) - 1) * own + (len(theirs) - 1) * other) / df
+    error = math.sqrt(max(own, pooled) / len(ours) + max(other, pooled) / len(theirs))
+    half = two_sided_critical(plan.level_at(len(ours), level / max(1, rivals)), df) * error
+    return float(ours.mean() - theirs.mean()) + half < math.log(1 - TIE_BAND) + math.log(1 - ENGINE_BAND)
 
 
 def _leader(values: Mapping[str, Series], direction: Direction) -> str | None:

@@ -10,6 +10,7 @@ from itertools import groupby
 
 from storage.base import Storage, StorageFault
 from storage.records import Recommendation, Stage, Study, StudyState, TrialState
+from tuner.asking import Asking, sampler_of
 from tuner.budget import CostClock, TimeBudget
 from tuner.compare import StudyComparison
 from tuner.conclude import compare_stored, recommend_stored
@@ -20,14 +21,14 @@ from tuner.group import GroupRun, Workshop
 from tuner.launchers.base import ARM_DEFAULT, EngineSettings, Launcher
 from tuner.opening import OpenStudy, open_study
 from tuner.optuna_record import GOAL_ATTRIBUTE
-from tuner.plan import FINALISTS, choose_sampler, plan_search
+from tuner.plan import FINALISTS, choose_sampler, known_costs, plan_search
 from tuner.profiling import capture_profile
 from tuner.progress import Progress
-from tuner.proposer import Proposer
 from tuner.rounds import round_policy
 from tuner.settings import StudySetup
 from tuner.space import Configuration
 from tuner.trial import TrialBook, TrialRun
+from tuner.warm_start import check_warm_start
 
 BATCH = 4  # configurations asked for at once: two cells in both arms
 
@@ -73,6 +74,8 @@ class StudyRun:
     def run(self) -> StudyOutcome:
         """Raises BadInput before anything is written, Interrupted (study INTERRUPTED, finished measurements kept), storage errors."""
         try:
+            if not self._resume:
+                check_warm_start(self._setup, self._storage, choose_sampler(self._setup, known_costs(self._storage, self._setup)))
             opened = open_study(self._setup, self._storage, self._url, resume=self._resume)
         except BaseException:
             self._launcher.close()
@@ -141,7 +144,7 @@ class _Search:
         self._setup = shop.setup
         self._space = shop.setup.space
         self._opened = opened
-        self._grid = choose_sampler(shop.setup) == "grid"
+        self._sampler = sampler_of(shop, opened.record)
 
     def run(self) -> None:
         allowed = self._allowed()
@@ -154,7 +157,7 @@ class _Search:
             if self._out_of_time():
                 return
             self._measure(list(runs))
-        if self._grid:
+        if self._sampler == "grid":
             self._run_grid(left)
         else:
             self._run_sampled(left)
@@ -184,33 +187,13 @@ class _Search:
             self._measure(self._create(list(configurations)))
 
     def _run_sampled(self, left: int | None) -> None:
-        proposer = self._proposer()
-        self._shop.book.listener = proposer.tell
-        while (left is None or left > 0) and not proposer.exhausted and not self._out_of_time():
-            want = BATCH if left is None else min(BATCH, left)
-            chosen = self._choose(proposer, want)
+        asking = Asking(self._shop, self._opened.record, self._sampler)
+        while (left is None or left > 0) and not asking.exhausted and not self._out_of_time():
+            chosen = asking.choose(BATCH if left is None else min(BATCH, left))
             if left is not None:
                 left -= len(chosen)
             for _, configurations in groupby(sorted(chosen, key=self._engine_order), key=lambda item: item.block_size):
                 self._measure(self._create(list(configurations)))
-
-    def _choose(self, proposer: Proposer, want: int) -> list[Configuration]:
-        """At most `want` configurations that never ran: the baseline first of all, and each with the other arm of its cell."""
-        first = [] if self._space.baseline in proposer.known else [self._space.baseline]
-        count = max(1, want // len(self._space.arms)) - len(first)
-        proposals = [*first, *proposer.propose(count, self._shop.keeper.running_block_size)]
-        new = [item for item in self._space.with_twins(proposals) if self._shop.book.find(item) is None]
-        proposer.hold(new)
-        return new[:want]
-
-    def _proposer(self) -> Proposer:
-        config = self._setup.config
-        directions = [objective.direction for objective in self._setup.objectives]
-        proposer = Proposer(choose_sampler(self._setup), self._space, directions, config.seed)
-        for run in self._shop.book.staged(Stage.SEARCH):
-            if run.finished:
-                proposer.tell(run.configuration, *self._shop.book.result_of(run))
-        return proposer
 
     def _create(self, configurations: Sequence[Configuration]) -> list[TrialRun]:
         """Trials of one page size, sharing their rounds."""
@@ -231,7 +214,8 @@ class _Search:
         baselines = self._baselines(runs)
         witness = next((run.configuration for run in (*baselines, *runs) if run.configuration.arm == ARM_DEFAULT), None)
         rounds = self._setup.config.rounds
-        GroupRun(self._shop, engine, runs, round_policy(rounds.min, rounds.max, witness), baselines=baselines).execute()
+        policy = round_policy(rounds.min, rounds.max, witness, seek_best=self._sampler != "grid", keep=self._space.baseline.cell)
+        GroupRun(self._shop, engine, runs, policy, baselines=baselines).execute()
         if self._setup.config.profile == "all":
             for run in runs:
                 if run.trial.state is TrialState.COMPLETE:
@@ -268,7 +252,8 @@ class _Search:
         return configuration.block_size != self._shop.keeper.running_block_size, configuration.block_size
 
     def _announce(self, pending: Sequence[TrialRun], left: int | None) -> None:
-        plan, book, progress = plan_search(self._setup), self._shop.book, self._shop.progress
+        book, progress = self._shop.book, self._shop.progress
+        plan = plan_search(self._setup, known_costs(self._shop.storage, self._setup))
         unseen = len(self._space.configurations) - len(book.staged(Stage.SEARCH))
         new = unseen if left is None else min(left, unseen)
         rounds = self._setup.config.rounds

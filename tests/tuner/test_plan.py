@@ -19,7 +19,15 @@ from tuner.settings import prepare_study
 
 @pytest.mark.parametrize(
     ("changes", "expected"),
-    [({}, "grid"), ({"trials": 8}, "grid"), ({"trials": 7}, "tpe"), ({"sampler": "gp"}, "gp"), ({"sampler": "grid", "trials": 3}, "grid")],
+    [
+        ({}, "grid"),
+        ({"trials": 8}, "grid"),
+        ({"trials": 7}, "ordinal"),
+        ({"time_budget": 1000}, "grid"),
+        ({"time_budget": 60}, "ordinal"),
+        ({"sampler": "gp"}, "gp"),
+        ({"sampler": "grid", "trials": 3}, "grid"),
+    ],
 )
 def test_auto_takes_the_grid_where_it_fits(changes: dict[str, Any], expected: str) -> None:
     assert choose_sampler(prepare_study(config_of(**changes))) == expected

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tuner.metric_catalog import Direction
-from tuner.racing import race
+from tuner.racing import cannot_win, race
 from tuner.sequential import LookPlan
 
 UP, DOWN = Direction.MAXIMIZE, Direction.MINIMIZE
@@ -87,3 +87,33 @@ def test_neither_the_unit_nor_the_sense_matters(levels: list[float], rounds: int
     inverse = race({name: {n: factor / v for n, v in series.items()} for name, series in data.items()}, DOWN, plan=PLAN)
     assert inverse.leader == plain.leader and inverse.active == plain.active
     assert plain.leader in plain.active
+
+
+def wrongly_ended(engine_sd: float, studies: int = 300) -> float:
+    """Share of studies that end the true best, tied with 23 others on other engines, at any look after their best was measured."""
+    rng, wrong = np.random.default_rng(7), 0
+    for _ in range(studies):
+        others = np.exp(engine_sd * rng.standard_normal((23, 1)) + 0.02 * rng.standard_normal((23, 24)))
+        incumbent = others[others.mean(axis=1).argmax()].tolist()
+        own = np.exp(engine_sd * rng.standard_normal() + 0.02 * rng.standard_normal(24)).tolist()
+        wrong += any(cannot_win(incumbent, own[:count], Direction.MAXIMIZE, rivals=24, plan=LookPlan()) for count in range(3, 25))
+    return wrong / studies
+
+
+@pytest.mark.parametrize("engine_sd", [0.0, 0.01])
+def test_the_best_is_hardly_ever_ended_by_the_best_of_another_engine(engine_sd: float) -> None:
+    assert wrongly_ended(engine_sd) <= 0.05
+
+
+def test_what_is_far_behind_the_best_of_another_engine_ends_at_the_first_look() -> None:
+    best, slow = [100.0, 101.0, 99.0, 100.5], [70.0, 70.5, 69.5]
+    assert cannot_win(best, slow, Direction.MAXIMIZE, rivals=24, plan=LookPlan())
+    assert cannot_win(slow, best, Direction.MINIMIZE, rivals=24, plan=LookPlan())
+    assert not cannot_win(best, slow[:2], Direction.MAXIMIZE, rivals=24, plan=LookPlan())
+    assert not cannot_win(slow, best, Direction.MAXIMIZE, rivals=24, plan=LookPlan())
+
+
+def test_who_may_not_lead_drops_nobody() -> None:
+    data = values({"fast": 100, "slow": 50}, rounds=5)
+    assert race(data, UP, plan=PLAN, may_lead=["slow"]).dropped == {}
+    assert race(data, UP, plan=PLAN, may_lead=[]).leader is None

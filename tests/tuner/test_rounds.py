@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Mapping
+from dataclasses import replace
 
 import pytest
 from hypothesis import given
@@ -54,7 +55,7 @@ def test_a_clear_cell_stops_and_an_open_one_goes_on() -> None:
 
 def test_the_baseline_stays_in_every_round() -> None:
     values = {A: rounds(100, 0.001, 4, 1), B: rounds(130, 0.001, 4, 2), C: rounds(100, 0.05, 4, 3), D: rounds(101, 0.05, 4, 4)}
-    assert list(AdaptiveRounds(PLAN, baseline=A).next_round(history(values, 4))) == [A, C, D]
+    assert list(AdaptiveRounds(PLAN, witness=A).next_round(history(values, 4))) == [A, C, D]
 
 
 def test_the_last_round_is_the_last() -> None:
@@ -89,3 +90,35 @@ def test_every_policy_ends(seed: int) -> None:
             values[configuration][done] = 100 * (1 + generator.gauss(0, 0.02))
         done += 1
         assert done <= PLAN.last
+
+
+E = Configuration(16, 512, ARM_DEFAULT)
+F = Configuration(16, 512, ARM_PAGE_ALIGNED)
+UNDECIDED = {C: rounds(100, 0.02, 4, 3), D: rounds(101, 0.02, 4, 4), E: rounds(60, 0.02, 4, 5), F: rounds(61, 0.02, 4, 6)}
+
+
+def test_a_cell_that_cannot_win_any_more_stops_where_the_best_is_sought() -> None:
+    assert set(AdaptiveRounds(PLAN).next_round(history(UNDECIDED, 4))) == {C, D, E, F}
+    assert set(AdaptiveRounds(PLAN, seek_best=True).next_round(history(UNDECIDED, 4))) == {C, D}
+
+
+def test_the_baselines_cell_is_measured_to_its_verdict_and_the_witness_stays() -> None:
+    assert set(AdaptiveRounds(PLAN, seek_best=True, keep=E.cell).next_round(history(UNDECIDED, 4))) == {C, D, E, F}
+    assert set(AdaptiveRounds(PLAN, witness=E, seek_best=True).next_round(history(UNDECIDED, 4))) == {C, D, E}
+
+
+def test_a_cell_with_one_arm_that_can_win_goes_on() -> None:
+    values = {**UNDECIDED, F: rounds(100, 0.6, 4, 9)}
+    assert {E, F} <= set(AdaptiveRounds(PLAN, seek_best=True).next_round(history(values, 4)))
+
+
+def test_who_misses_an_slo_drops_nobody() -> None:
+    seen = replace(history(UNDECIDED, 4), may_lead=frozenset({E}))
+    assert set(AdaptiveRounds(PLAN, seek_best=True).next_round(seen)) == {C, D, E, F}
+
+
+def test_the_best_of_another_engine_ends_what_is_far_behind_it() -> None:
+    near, far = (100.0, 102.0, 101.0, 99.0), (200.0, 204.0, 202.0, 198.0)
+    policy = AdaptiveRounds(PLAN, seek_best=True)
+    assert set(policy.next_round(replace(history(UNDECIDED, 4), incumbent=near, rivals=24))) >= {C, D}
+    assert list(policy.next_round(replace(history(UNDECIDED, 4), incumbent=far, rivals=24))) == []

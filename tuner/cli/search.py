@@ -25,7 +25,7 @@ EXAMPLES = examples(
     "tuner search study.yaml --dry-run                      what it would do, and for how long",
     "tuner search study.yaml --resume                       go on where it was interrupted",
     "tuner search study.yaml --objective output_throughput --slo 'ttft_p99_ms<=500' --time-budget 30m",
-    "tuner search study.yaml --sampler tpe --trials 20",
+    "tuner search study.yaml --trials 20                    too few for the grid: our sampler, with earlier studies as priors",
 )
 
 
@@ -75,7 +75,12 @@ _OPTIONS: list[Decorator] = [
     click.option("--rounds", metavar="N|MIN-MAX", help="Measured windows of each configuration; MIN-MAX: until decided.  [default: 3-24]"),
     click.option("--trials", type=int, metavar="N", help="Exactly N trials in this run."),
     click.option("--time-budget", metavar="TIME", help="Stop asking after this long, for instance 10m."),
-    click.option("--sampler", type=_choice("auto", "tpe", "gp", "nsga2", "random", "grid"), help="auto: the grid where it fits, else tpe."),
+    click.option(
+        "--sampler",
+        type=_choice("auto", "ordinal", "tpe", "gp", "nsga2", "random", "grid"),
+        help="auto: the grid where trials and time allow it, else ordinal, our own; the others are Optuna's.",
+    ),
+    click.option("--warm-start", metavar="auto|none|STUDY", help="Earlier results as priors; auto: of this model and accelerator."),
     click.option("--launcher", metavar="NAME", help="local (our engine host), serve (vllm serve) or table (a CSV)."),
     click.option("--finalists-via", type=_choice("launcher", "serve"), help="serve: confirm them by vllm serve and vllm bench serve."),
     click.option("--table", metavar="FILE", help="The CSV for --launcher table."),
@@ -156,20 +161,14 @@ def _plan(setup: StudySetup) -> SearchPlan:
     """With the costs of an earlier study of this model on this database, if there is one."""
     from storage.base import StorageFault
     from storage.upgrade import open_storage
-    from tuner.plan import costs_from_studies, plan_search
+    from tuner.plan import known_costs, plan_search
 
     try:
         storage = open_storage(setup.config.storage, create=False, read_only=True)
     except StorageFault:
         return plan_search(setup)  # no database yet
     try:
-        config = setup.config
-        studies = [item for item in storage.list_studies(model=config.model, limit=20) if item.config.get("launcher") == config.launcher][
-            :5
-        ]
-        windows = {study.id: len(storage.list_measurements(study_id=study.id)) for study in studies}
-        trials = {study.id: len(storage.list_trials(study.id)) for study in studies}
-        return plan_search(setup, costs_from_studies(studies, windows, trials))
+        return plan_search(setup, known_costs(storage, setup))
     finally:
         storage.close()
 

@@ -10,12 +10,13 @@ from typing import Any, override
 import numpy as np
 from optuna import Study
 from optuna.distributions import BaseDistribution
-from optuna.samplers import BaseSampler, RandomSampler, TPESampler
+from optuna.samplers import BaseSampler, RandomSampler
 from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState
 
 from tuner.errors import BadInput
 from tuner.sampler.grid import Array, CandidateGrid, Mask
+from tuner.sampler.scores import pareto_values
 from tuner.sampler.search import GridSearch, History, Results
 
 Params = dict[str, Any]
@@ -23,12 +24,13 @@ _FIXED = "fixed_params"  # where Optuna's enqueue_trial keeps what it fixes
 
 
 class OrdinalGpSampler(BaseSampler):
-    """One objective. A Gaussian process over ranks of levels, expected improvement over every configuration not tried yet.
+    """A Gaussian process over ranks of levels, expected improvement over every configuration not tried yet.
 
-    Tried is what any trial of the study has, whatever became of it. Trials that break constraints rank below all others, failed ones below
-    those, running ones are taken to turn out as expected. Of an enqueued trial that fixes some parameters the others are
-    chosen to fit. Once everything was tried, a choice is random. All randomness comes from `seed` and the trial's number, all knowledge
-    from the study's trials: a resumed study goes on as if it had never stopped. Threads may share a sampler.
+    Several objectives become one number first: how far a result is from the Pareto front (tuner.sampler.scores). Tried is what any trial of
+    the study has, whatever became of it. Trials that break constraints rank below all others, failed ones below those, running ones are
+    taken to turn out as expected. Of an enqueued trial that fixes some parameters the others are chosen to fit. Once everything was tried,
+    a choice is random. All randomness comes from `seed` and the trial's number, all knowledge from the study's trials: a resumed study goes
+    on as if it had never stopped. Threads may share a sampler.
     """
 
     def __init__(
@@ -62,9 +64,7 @@ class OrdinalGpSampler(BaseSampler):
 
     @override
     def infer_relative_search_space(self, study: Study, trial: FrozenTrial) -> dict[str, BaseDistribution]:
-        """Ours, known from the start. Raises BadInput for a study of several objectives."""
-        if len(study.directions) > 1:
-            raise BadInput(f"this sampler takes one objective, the study has {len(study.directions)}; use --sampler tpe or nsga2")
+        """Ours, known from the start."""
         return self._distributions
 
     @override
@@ -73,8 +73,8 @@ class OrdinalGpSampler(BaseSampler):
         if all(axis.name in fixed for axis in self._grid.axes):
             return {}
         trials = [other for other in study.get_trials(deepcopy=False) if other.number != trial.number]
-        sign = 1.0 if study.direction is StudyDirection.MAXIMIZE else -1.0
-        history = self._history(trials, sign)
+        signs = np.array([1.0 if direction is StudyDirection.MAXIMIZE else -1.0 for direction in study.directions])
+        history = self._history(trials, signs)
         rng = np.random.default_rng([self._seed, trial.number])
         with self._lock:
             chosen = self._search.choose(history, self._open_to(trials, fixed), rng, self._log_cost if self._cost_s else None)
@@ -96,29 +96,29 @@ class OrdinalGpSampler(BaseSampler):
         everything = np.ones(len(self._grid), dtype=bool)
         return next(mask for mask in (fits & ~tried, fits, ~tried, everything) if mask.any())
 
-    def _history(self, trials: Iterable[FrozenTrial], sign: float) -> History:
+    def _history(self, trials: Iterable[FrozenTrial], signs: Array) -> History:
         known = list(trials)
         running = (self._grid.find(trial.params) for trial in known if not trial.state.is_finished())
-        earlier = (self._results(study, sign) for study in self._earlier)
+        earlier = (self._results(study, signs) for study in self._earlier)
         return History(
-            self._results(known, sign),
+            self._results(known, signs),
             np.array([candidate for candidate in running if candidate is not None], dtype=np.intp),
             tuple(results for results in earlier if len(results.candidates)),
         )
 
-    def _results(self, trials: Iterable[FrozenTrial], sign: float) -> Results:
-        rows = []
+    def _results(self, trials: Iterable[FrozenTrial], signs: Array) -> Results:
+        rows: list[list[float]] = []
         for trial in trials:
             candidate = self._grid.find(trial.params)
             if candidate is None or not trial.state.is_finished():
                 continue
-            value = _value(trial)
-            if value is None:
-                rows.append((candidate, 0.0, math.inf))
+            values = _values(trial)
+            if values is None:
+                rows.append([candidate, math.inf, *np.zeros(len(signs))])
             else:
-                rows.append((candidate, sign * value, sum(max(0.0, broken) for broken in trial.constraints.values())))
-        columns = np.array(rows, dtype=float).reshape(-1, 3).T
-        return Results(columns[0].astype(np.intp), columns[1], columns[2])
+                rows.append([candidate, sum(max(0.0, broken) for broken in trial.constraints.values()), *(signs * values)])
+        table = np.array(rows, dtype=float).reshape(-1, 2 + len(signs))
+        return Results(table[:, 0].astype(np.intp), pareto_values(table[:, 2:], table[:, 1]), table[:, 1])
 
     def _log_cost(self) -> Array:
         assert self._cost_s is not None
@@ -129,23 +129,10 @@ class OrdinalGpSampler(BaseSampler):
         return logarithm
 
 
-def auto_sampler(
-    distributions: Mapping[str, BaseDistribution],
-    objectives: int,
-    seed: int,
-    contains: Callable[[Params], bool] | None = None,
-    earlier: Sequence[Iterable[FrozenTrial]] = (),
-) -> BaseSampler:
-    """What `--sampler auto` takes where the grid is too large to run: ours for one objective, Optuna's TPE for several."""
-    if objectives > 1:
-        return TPESampler(seed=seed)
-    return OrdinalGpSampler(distributions, seed=seed, contains=contains, earlier=earlier)
-
-
-def _value(trial: FrozenTrial) -> float | None:
-    """The result of a finished trial; of a pruned one its last intermediate value, as Optuna's TPE has it. None: there is none."""
+def _values(trial: FrozenTrial) -> list[float] | None:
+    """[objectives] of a finished trial; of a pruned one its last intermediate value, as Optuna's TPE has it. None: there is none."""
     if trial.state is TrialState.COMPLETE:
-        return trial.value
+        return list(trial.values)
     if trial.state is TrialState.PRUNED and trial.last_step is not None:
-        return trial.intermediate_values[trial.last_step]
+        return [trial.intermediate_values[trial.last_step]]
     return None

@@ -28,3 +28,38 @@ def normal_scores(values: Array, violations: Array | None = None) -> Array:
             result[order[first:last]] = scores[first:last].mean()
             first = last
     return result
+
+
+def pareto_values(values: Array, violations: Array) -> Array:
+    """[n]: one number for `values` [n x objectives], higher is better; of one objective it is that objective.
+
+    The number of the front a result lies on (0 is the Pareto front, -1 what would be one without it, ...) plus, below one half, how
+    lonely it is there: the order of NSGA-II (Deb et al., 2002), which keeps the search spread along the front. Only results without
+    `violations` [n] are compared; the others are ranked by their violations anyway (`normal_scores`).
+    """
+    if values.shape[1] == 1:
+        return values[:, 0]
+    result = np.zeros(len(values))
+    left = np.flatnonzero(violations <= 0)
+    front = 0
+    while len(left):
+        points = values[left]
+        as_good = np.all(points[None, :, :] >= points[:, None, :], axis=2)
+        better = np.any(points[None, :, :] > points[:, None, :], axis=2)
+        here = ~np.any(as_good & better, axis=1)
+        result[left[here]] = -front + _loneliness(points[here])
+        left, front = left[~here], front + 1
+    return result
+
+
+def _loneliness(points: Array) -> Array:
+    """[n], within 0 and 0.49: the sum over the objectives of the gap between a point's neighbours, endpoints loneliest."""
+    gaps = np.zeros(len(points))
+    for column in points.T:
+        order = np.argsort(column, kind="stable")
+        span = max(float(column[order[-1]] - column[order[0]]), 1e-300)
+        gaps[order[[0, -1]]] = np.inf
+        if len(points) > 2:
+            gaps[order[1:-1]] += (column[order[2:]] - column[order[:-2]]) / span
+    finite = np.where(np.isinf(gaps), 0.0, gaps)
+    return 0.49 * np.where(np.isinf(gaps), 1.0, finite / (finite + 1))

@@ -14,6 +14,7 @@ from tuner.sampler.posterior import Posterior
 from tuner.sampler.scores import normal_scores
 
 _REFIT = 1.15  # hyperparameters are learned anew whenever there are so many times more results
+_DOUBT = 5  # own results after which earlier studies that contradict them are no longer listened to
 _FIT_LIMIT = 200  # from at most so many of them, drawn at random: the cost grows with the cube
 
 
@@ -61,7 +62,9 @@ class GridSearch:
             return int(rng.choice(np.flatnonzero(open_to)))
         posterior = self._updated(history)
         own = history.own
-        belief = posterior.belief(np.concatenate([results.scores() for results in (*history.earlier, own)]), history.pending)
+        count = len(posterior.observed) - len(own.candidates)
+        scores = [results.scores() for results in (history.earlier if count else ())]
+        belief = posterior.belief(np.concatenate([*scores, own.scores()]), history.pending)
         incumbents = own.candidates if len(own.candidates) else posterior.observed
         gain = log_expected_improvement(belief, float(belief.mean[incumbents].max()))
         if log_cost is not None:
@@ -73,15 +76,27 @@ class GridSearch:
     def _updated(self, history: History) -> Posterior:
         """The posterior of all results. When to learn anew depends on their number only, so that a resumed search goes on alike."""
         fit_on = _last_step(len(history.own.candidates), self.startup)
-        earlier = np.concatenate([results.candidates for results in history.earlier] + [np.zeros(0, dtype=np.intp)])
+        earlier_studies = self._believed(history, fit_on)
+        earlier = np.concatenate([results.candidates for results in earlier_studies] + [np.zeros(0, dtype=np.intp)])
         observed = np.concatenate([earlier, history.own.candidates])
         kept = self._posterior
         if kept is None or self._fitted_on != fit_on or not np.array_equal(kept.observed, observed[: len(kept.observed)]):
-            kept = self._posterior = self._fitted(history.own.first(fit_on), history.earlier)
+            kept = self._posterior = self._fitted(history.own.first(fit_on), earlier_studies)
             self._fitted_on = fit_on
         for candidate in observed[len(kept.observed) :]:
             kept.observe(int(candidate))
         return kept
+
+    def _believed(self, history: History, fit_on: int) -> tuple[Results, ...]:
+        """The earlier studies, none of them where what they promise together is not at all what was measured here (rank correlation)."""
+        own = history.own.first(fit_on)
+        if not history.earlier or len(own.candidates) < _DOUBT:
+            return history.earlier
+        promised = self._fitted(own.first(0), history.earlier).belief(
+            np.concatenate([results.scores() for results in history.earlier]), np.zeros(0, dtype=np.intp)
+        )
+        found, expected = own.scores(), normal_scores(promised.mean[own.candidates])
+        return history.earlier if float(found @ expected) > 0 else ()
 
     def _fitted(self, own: Results, earlier: tuple[Results, ...]) -> Posterior:
         parts = [*earlier, own]

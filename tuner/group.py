@@ -9,7 +9,7 @@ from __future__ import annotations
 import contextlib
 import random
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from storage.base import Storage
@@ -228,13 +228,13 @@ class GroupRun:
             objective.direction,
             self._shop.budget.search_left_s(),
             self._round_s,
-            self._leaders(before),
+            self._leaders(values),
             self._incumbent(),
             len(self._shop.setup.space.configurations),
         )
 
-    def _leaders(self, before: int) -> frozenset[Configuration] | None:
-        """Who may outrun others: with several objectives nobody, with SLOs those that meet them by what was measured before that round."""
+    def _leaders(self, values: Mapping[Configuration, Mapping[int, float]]) -> frozenset[Configuration] | None:
+        """Who may outrun others: with several objectives nobody, with SLOs those that meet them in the rounds of `values`."""
         setup = self._shop.setup
         if len(setup.objectives) > 1:
             return frozenset()
@@ -242,7 +242,7 @@ class GroupRun:
             return None
         found = set()
         for configuration, run in self._runs.items():
-            seen = [item for item in run.valid if self._first_round <= item.round < before]
+            seen = [item for item in run.valid if item.round in values[configuration]]
             if seen and is_feasible(setup.slos, median_metrics(seen)):
                 found.add(configuration)
         return frozenset(found)

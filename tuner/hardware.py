@@ -11,6 +11,7 @@ v2 and v3 (16 KiB of SMEM) and 8t are missing because tpu_inference has no HBM l
 
 from __future__ import annotations
 
+import math
 import re
 from dataclasses import dataclass
 
@@ -77,3 +78,51 @@ def accelerator_limits(name: str) -> Limits | None:
     if kind not in _ALIASES:
         raise BadInput(f"accelerator {name!r} is unknown; known are {', '.join(TPU_LIMITS)}, and any CPU or GPU by its name")
     return TPU_LIMITS[_ALIASES[kind]]
+
+
+@dataclass(frozen=True)
+class Hardware:
+    """An accelerator for look-ups: TPUs by generation, others by their full name. `device_count` counts JAX devices; None: not said."""
+
+    name: str
+    device_count: int | None
+
+    @property
+    def is_one_machine(self) -> bool:
+        """Whether the devices are counted; the full name of a host says it all."""
+        return self.device_count is not None or self.name not in TPU_LIMITS
+
+
+_COUNTS = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512)
+
+
+def hardware_of(name: str, device_count: int | None = None) -> Hardware:
+    """From any spelling; a count given beside the name goes before one in it. An unknown chip stands for itself alone.
+
+    "TPU v6e-4" and "v5litepod-8" hold JAX devices, a topology ("-2x4") chips. Cloud's "v4-8" and "v5p-8" count TensorCores: such a count is
+    not taken, since ours ("TPU v5p-8") look alike.
+    """
+    try:
+        limits = accelerator_limits(name)
+    except BadInput:
+        limits = None
+    if limits is None:
+        return Hardware(name, device_count)
+    plain = " ".join(name.lower().split())
+    found = _COUNT.search(plain)
+    if device_count is None and found is not None:
+        sizes = [int(part) for part in found.group()[1:].split("x")]
+        if len(sizes) > 1:
+            device_count = math.prod(sizes) * limits.devices_per_chip
+        elif plain.startswith("tpu") or limits.cores_per_chip == 1:
+            device_count = sizes[0]
+    return Hardware(limits.name, device_count)
+
+
+def spellings(hardware: Hardware) -> tuple[str, ...]:
+    """Every name under which results of this hardware may be stored: device kinds as JAX writes them, with and without the count."""
+    if hardware.name not in TPU_LIMITS:
+        return (hardware.name,)
+    kinds = [f"{prefix}{alias}" for alias, name in _ALIASES.items() if name == hardware.name for prefix in ("TPU ", "TPU")]
+    counts = _COUNTS if hardware.device_count is None else (hardware.device_count,)
+    return tuple(f"{kind}{suffix}" for kind in kinds for suffix in ("", *(f"-{count}" for count in counts)))

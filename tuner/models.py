@@ -41,6 +41,7 @@ TINY_QWEN3_CONFIG: Mapping[str, Any] = {
 
 _HUB_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*/[A-Za-z0-9][A-Za-z0-9._-]*")
 _EXPERT_KEYS = ("num_experts", "num_local_experts", "n_routed_experts")
+_ACTIVE_EXPERT_KEYS = ("num_experts_per_tok", "num_experts_per_token", "moe_topk")
 _GATED_ACTIVATIONS = ("silu", "swish")  # of the others some are gated and some are not
 _MULTIMODAL_KEYS = ("vision_config", "audio_config", "image_token_id", "image_token_index")
 
@@ -77,6 +78,19 @@ class ResolvedModel:
 def cache_root() -> Path:
     """Where files that can be made again are kept: TUNER_CACHE, else ~/.cache/vllm-tpu-tuner."""
     return Path(os.environ.get("TUNER_CACHE") or Path.home() / ".cache" / "vllm-tpu-tuner")
+
+
+def local_features(name: str) -> dict[str, Any] | None:
+    """The features of a model whose config.json is on this machine already; None for others. Asks nobody and writes nothing."""
+    try:
+        if name == TINY_QWEN3 or Path(name).expanduser().is_dir():
+            return resolve_model(name).features
+        from huggingface_hub import try_to_load_from_cache
+
+        cached = try_to_load_from_cache(name, "config.json") if _HUB_ID.fullmatch(name) else None
+        return _described(name, name, _read_config(Path(cached), name)).features if isinstance(cached, str) else None
+    except (BadInput, ImportError, OSError):
+        return None
 
 
 def resolve_model(name: str) -> ResolvedModel:
@@ -150,6 +164,7 @@ def _described(
         "dtype": str(text.get("dtype") or text.get("torch_dtype") or config.get("dtype") or config.get("torch_dtype") or "auto"),
         "moe": experts > 1,
         "experts": experts,
+        "experts_per_token": next((int(text[key]) for key in _ACTIVE_EXPERT_KEYS if text.get(key)), None) if experts > 1 else 0,
         **_memory_features(text, config, experts),
     }
     max_position = _number(text, config, ("max_position_embeddings", "n_positions", "max_seq_len", "seq_length"), name)

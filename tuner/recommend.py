@@ -142,6 +142,7 @@ def _base_body(evidence: Evidence, objectives: Sequence[Objective], slos: Sequen
         "evidence": {"study": evidence.study.name, "study_id": evidence.study.id, "trial_ids": [], "profile_ids": [], "profiles": []},
         "scope": {
             "model": evidence.study.model,
+            "model_features": evidence.study.model_features,
             "platform": environment.platform if environment else None,
             "accelerator": environment.accelerator if environment else None,
             "device_count": environment.device_count if environment else None,

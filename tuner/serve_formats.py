@@ -15,8 +15,8 @@ Body = Mapping[str, Any]
 
 
 def config_yaml(body: Body) -> str:
-    """For `vllm serve --config FILE`."""
-    return _yaml({name.replace("_", "-"): value for name, value in body["config"].items()})
+    """For `vllm serve --config FILE`. vLLM would read null as the word None."""
+    return _yaml({name.replace("_", "-"): value for name, value in body["config"].items() if value is not None})
 
 
 def flags(body: Body) -> str:
@@ -25,17 +25,23 @@ def flags(body: Body) -> str:
 
 
 def environment(body: Body) -> str:
-    """KEY=value lines, for `docker run --env-file` or a shell; a comment where none is needed."""
+    """KEY=value lines for a shell (`set -a; . FILE`), quoted; a comment where none is needed."""
     lines = [f"{name}={shlex.quote(str(value))}" for name, value in body.get("env", {}).items()]
     return "\n".join(lines or ["# no environment variable is needed"]) + "\n"
 
 
 def kubernetes(body: Body) -> str:
     """The command, arguments and environment of a container."""
-    document: dict[str, Any] = {"command": ["vllm", "serve"], "args": [str(body["config"]["model"]), *body["vllm_args"]]}
+    args = [str(body["config"]["model"]), *body["vllm_args"]]
+    document: dict[str, Any] = {"command": ["vllm", "serve"], "args": [_unexpanded(word) for word in args]}
     if body.get("env"):
-        document["env"] = [{"name": name, "value": str(value)} for name, value in body["env"].items()]
+        document["env"] = [{"name": name, "value": _unexpanded(str(value))} for name, value in body["env"].items()]
     return _yaml(document)
+
+
+def _unexpanded(word: str) -> str:
+    """Kubernetes replaces $(NAME) by a variable and reads $$ as one dollar."""
+    return word.replace("$", "$$")
 
 
 FORMATS: dict[str, Callable[[Body], str]] = {"yaml": config_yaml, "flags": flags, "env": environment, "kubernetes": kubernetes}

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from tuner.errors import BadInput
-from tuner.hardware import GIB, TPU_LIMITS, accelerator_limits
+from tuner.hardware import GIB, TPU_LIMITS, Hardware, accelerator_limits, hardware_of, spellings
 
 JAX_VERSIONS = {"TPU v4": "v4", "TPU v5e": "v5e", "TPU v5p": "v5p", "TPU v6e": "v6e", "TPU v7x": "7x", "TPU v8i": "8i"}
 
@@ -83,3 +83,27 @@ def test_hbm_is_what_tpu_inference_budgets_with() -> None:
     for name, hbm_bytes in found.items():
         limits = accelerator_limits(name)
         assert limits is not None and limits.hbm_bytes == hbm_bytes
+
+
+@pytest.mark.parametrize(
+    ("name", "count", "expected"),
+    [
+        ("TPU v6 lite-4", None, Hardware("TPU v6e", 4)),
+        ("v5litepod-8", None, Hardware("TPU v5e", 8)),
+        ("TPU7x-8", None, Hardware("TPU v7x", 8)),
+        ("v7x-2x2x1", None, Hardware("TPU v7x", 8)),
+        ("v5p-8", None, Hardware("TPU v5p", None)),  # Cloud counts TensorCores there
+        ("TPU v5p-8", None, Hardware("TPU v5p", 8)),
+        ("v6e", 4, Hardware("TPU v6e", 4)),
+        ("cpu x86_64 Some CPU x2", None, Hardware("cpu x86_64 Some CPU x2", None)),
+        ("abacus", 1, Hardware("abacus", 1)),
+    ],
+)
+def test_hardware_by_any_name_finds_what_jax_calls_it(name: str, count: int | None, expected: Hardware) -> None:
+    found = hardware_of(name, count)
+    assert found == expected
+    for spelling in spellings(found):
+        assert hardware_of(spelling).name == expected.name
+        assert hardware_of(spelling).device_count in (expected.device_count, None) or expected.device_count is None
+    if found.name == "TPU v6e":
+        assert f"TPU v6 lite-{found.device_count}" in spellings(found)

@@ -2,8 +2,11 @@ from __future__ import annotations
 
 import json
 import shlex
+import subprocess
 
 import yaml
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from tuner.serve_formats import FORMATS
 from tuner.vllm_args import vllm_flags
@@ -32,5 +35,33 @@ def test_a_container_gets_the_same() -> None:
     container = yaml.safe_load(FORMATS["kubernetes"](BODY))
     assert container["command"] == ["vllm", "serve"]
     assert container["args"] == ["a/b c", *BODY["vllm_args"]]
-    assert {item["name"]: item["value"] for item in container["env"]} == ENVIRONMENT
+    assert {item["name"]: item["value"].replace("$$", "$") for item in container["env"]} == ENVIRONMENT
     assert "env" not in yaml.safe_load(FORMATS["kubernetes"]({**BODY, "env": {}}))
+
+
+_TEXT = st.text(st.characters(blacklist_categories=["Cs"], blacklist_characters="\x00"), min_size=1, max_size=30)
+_VALUES = st.one_of(_TEXT, st.integers(), st.booleans(), st.none(), st.dictionaries(_TEXT, _TEXT, max_size=3), st.lists(_TEXT, max_size=3))
+_CONFIGS = st.dictionaries(st.from_regex(r"[a-z][a-z_]{0,12}", fullmatch=True), _VALUES, max_size=5).map(
+    lambda found: {"model": "m"} | found
+)
+
+
+@given(_CONFIGS, _TEXT)
+@settings(max_examples=100, deadline=None)
+def test_nasty_values_come_through_every_form(config: dict[str, object], value: str) -> None:
+    body = {"config": config, "vllm_args": vllm_flags(config), "env": {"ODD": value}}
+    assert yaml.safe_load(FORMATS["yaml"](body)) == {name.replace("_", "-"): item for name, item in config.items() if item is not None}
+    assert shlex.split(FORMATS["flags"](body)) == body["vllm_args"]
+    assert shlex.split(FORMATS["env"](body)) == [f"ODD={value}"]
+    container = yaml.safe_load(FORMATS["kubernetes"](body))
+    assert [word.replace("$$", "$") for word in container["args"][1:]] == body["vllm_args"]
+    assert all("$(" not in word.replace("$$", "") for word in container["args"])
+
+
+@given(st.lists(_TEXT.filter(lambda text: "\r" not in text), min_size=1, max_size=4))
+@settings(max_examples=15, deadline=None)
+def test_a_real_shell_reads_the_same_words(words: list[str]) -> None:
+    flags = FORMATS["flags"]({"config": {}, "vllm_args": words}).removesuffix("\n")
+    script = f"printf '%s\\0' {flags}"
+    out = subprocess.run(["sh", "-c", script], capture_output=True, check=True).stdout
+    assert out.decode().split("\0")[:-1] == words

@@ -32,6 +32,7 @@ VERBS = {
     "doctor": ("tuner.cli.doctor", "doctor", "What was found: engine, versions, devices, storage."),
     "serve": ("tuner.cli.serve", "serve", "The REST API and the pages."),
     "tensorboard": ("tuner.cli.tensorboard", "tensorboard", "Open the XLA profiles in TensorBoard."),
+    "token": ("tuner.cli.token", "token", "Create, list, rotate or revoke tokens of the REST API."),
     "db": ("tuner.cli.db", "db", "Upgrade, check or back up the database."),
 }
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-from typing import TYPE_CHECKING
+import time
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -20,29 +21,36 @@ EPILOG = examples(
     "tuner recommend first --format flags                   for a shell: vllm serve MODEL $(...)",
     "tuner recommend first --format yaml > serve.yaml       for vllm serve --config serve.yaml",
     "tuner recommend --model tiny-qwen3 --accelerator 'TPU v6e-4' --workload chat",
+    "tuner recommend --model Qwen/Qwen3-0.6B --accelerator v6e --devices 4 --slo 'ttft_p99_ms<=500' --format kubernetes",
 )
 
 
 @click.command(epilog=EPILOG)
 @click.argument("study", required=False)
-@click.option("--model", metavar="MODEL", help="Instead of STUDY: the newest recommendation for this model ...")
-@click.option("--accelerator", metavar="NAME", help="... on this accelerator ...")
-@click.option("--workload", metavar="NAME", help="... under this workload (name or content hash).")
+@click.option("--model", metavar="MODEL", help="Instead of STUDY: what is known for this model (name, or folder with config.json) ...")
+@click.option("--accelerator", metavar="NAME", help="... on this accelerator, e.g. 'TPU v6e-4' ...")
+@click.option("--devices", "device_count", type=click.IntRange(1), help="... with so many devices, where the name does not say it ...")
+@click.option("--workload", metavar="NAME", help="... under this workload (name or content hash) ...")
+@click.option("--objective", metavar="NAME", help="... for this objective ...")
+@click.option("--slo", multiple=True, metavar="LIMIT", help="... and this limit, e.g. 'ttft_p99_ms<=500'; may be repeated.")
 @click.option("--format", "form", type=click.Choice(["table", "json", *FORMS]), default="table", show_default=True)
 @storage_option
 @json_option
 @click.pass_context
 def recommend(
     context: click.Context,
+    /,
     study: str | None,
     model: str | None,
-    accelerator: str | None,
-    workload: str | None,
     form: str,
     storage: str,
     as_json: bool,
+    **options: Any,
 ) -> None:
-    """The recommended settings of STUDY, or of what matches --model, --accelerator and --workload; "none" is an answer too."""
+    """The recommended settings of STUDY, or of what matches the question: exactly, else the nearest with its distance, else vLLM's default.
+
+    "none" is an answer too.
+    """
     from tuner.cli.verdicts import print_recommendation
     from tuner.recommend import STATUS_NONE
     from tuner.report import recommendation_json
@@ -50,10 +58,10 @@ def recommend(
 
     if (study is None) == (model is None):
         raise BadInput("name either a STUDY or --model; see tuner recommend --help")
-    if study is not None and (accelerator or workload):
-        raise BadInput("--accelerator and --workload go with --model; a STUDY has its own")
+    if study is not None and any(options.values()):
+        raise BadInput("--accelerator, --devices, --workload, --objective and --slo go with --model; a STUDY has its own")
     with reading(storage) as opened:
-        found = _of_study(opened, study) if study is not None else _matching(opened, str(model), accelerator, workload)
+        found = _of_study(opened, study) if study is not None else _matching(opened, str(model), options)
     if as_json or form == "json":
         print_json(recommendation_json(found))
         return
@@ -75,29 +83,32 @@ def _of_study(storage: Storage, name: str) -> Recommendation:
     return stored[0] if stored else recommend_stored(storage, study)
 
 
-def _matching(storage: Storage, model: str, accelerator: str | None, workload: str | None) -> Recommendation:
-    """The newest that matches, marked stale where it was measured with other versions than those installed here."""
-    for item in storage.list_recommendations(model=model, accelerator=accelerator):
-        if workload is None or workload in (item.workload_hash, _workload_name(item)):
-            return _with_staleness(item)
-    asked = ", ".join(
-        f"{name} {value}" for name, value in (("model", model), ("accelerator", accelerator), ("workload", workload)) if value
-    )
-    raise BadInput(f"no recommendation for {asked}; run tuner search, or see tuner show for the studies there are")
-
-
-def _with_staleness(found: Recommendation) -> Recommendation:
-    """Looking up asks no device: the accelerator is the one that the recommendation is for, the versions are those of this Python."""
-    from storage.records import Environment
+def _matching(storage: Storage, model: str, options: Mapping[str, Any]) -> Recommendation:
+    """The answer to a question (tuner.advice) in a recommendation's form, which is what is printed."""
+    from storage.records import Recommendation
+    from tuner.advice import advise
+    from tuner.distance import model_features
     from tuner.engine.environment import versions
-    from tuner.recommend import stale_reasons
+    from tuner.lookup import Query
+    from tuner.models import local_features
+    from tuner.objective import parse_slo
 
-    scope = found.body.get("scope", {})
-    here = Environment("", scope.get("platform"), scope.get("accelerator"), scope.get("device_count"), versions())
-    reasons = stale_reasons(scope, here)
-    return replace(found, body={**found.body, "stale": {"stale": bool(reasons), "reasons": reasons}})
-
-
-def _workload_name(recommendation: Recommendation) -> str | None:
-    workload = recommendation.body.get("scope", {}).get("workload")
-    return workload.get("name") if isinstance(workload, dict) else None
+    slos = tuple(parse_slo(text) for text in options["slo"])
+    asked = {name: options[name] for name in ("accelerator", "device_count", "workload", "objective")}
+    described = local_features(model)
+    features = None if described is None else model_features(described)
+    query = Query(model=model, model_features=features, slos=slos, now=time.time(), versions=versions(), **asked)
+    answer = advise(storage, query)
+    objective = str(answer["objective"] or "")
+    return Recommendation(
+        0,
+        answer["status"],
+        model,
+        options["accelerator"] or "",
+        1,
+        "",
+        objective,
+        answer,
+        id=answer["id"] or 0,
+        created_at=answer["created_at"] or 0.0,
+    )

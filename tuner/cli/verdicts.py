@@ -45,6 +45,10 @@ def print_verdicts(comparison: StudyComparison) -> None:
 def print_recommendation(recommendation: Recommendation) -> None:
     body = recommendation.body
     print(f"recommendation: {recommendation.status} - {body['reason']}")
+    if body["match"]["kind"] == "nearest":
+        print(f"  match: nearest, {number(body['match']['distance'])} away")
+        for name, part in body["match"]["parts"].items():
+            print(f"    {name}: asked {part['asked']}, measured {part['measured']} ({number(part['distance'])})")
     for reason in body["stale"]["reasons"]:
         print(f"  stale: {reason}; measure again with tuner search")
     if recommendation.status == STATUS_NONE:

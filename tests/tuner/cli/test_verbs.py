@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import json
 import shlex
 import socket
 import subprocess
@@ -20,6 +21,7 @@ from tests.tuner.cli.terminal import Terminal, start_process
 from tests.tuner.fake_engine import FakeLauncher, recompiled
 from tuner.devices import Devices
 from tuner.launchers.base import WindowResult
+from tuner.models import TINY_QWEN3_CONFIG
 from tuner.space import Configuration
 
 
@@ -87,8 +89,39 @@ def test_recommend_in_all_forms(searched: Terminal) -> None:
 def test_recommend_by_model_accelerator_and_workload(searched: Terminal) -> None:
     by_model = searched.run("recommend", "--model", "tiny-qwen3", "--json").json
     exact = searched.run("recommend", "--model", "tiny-qwen3", "--accelerator", "fake engine", "--workload", "demo", "--json").json
-    assert by_model == exact and exact["evidence"]["study"] == "s"
-    assert searched.run("recommend", "--model", "tiny-qwen3", "--accelerator", "TPU v6e-4").code == 2
+    assert by_model["config"] == exact["config"] and exact["evidence"]["study"] == "s"
+    assert exact["match"] == {"kind": "exact", "distance": 0.0, "parts": {}}
+    assert [any("workload demo" in note for note in answer["caveats"]) for answer in (by_model, exact)] == [True, False]
+
+
+def test_recommend_where_nothing_is_near(searched: Terminal) -> None:
+    """vLLM's defaults, never the settings of another machine."""
+    asked = ("recommend", "--model", "tiny-qwen3", "--accelerator", "TPU v6e-4")
+    document = searched.run(*asked, "--json").json
+    assert (document["status"], document["match"]["kind"], document["vllm_args"]) == ("default", "none", [])
+    assert "recommendation: default" in searched.run(*asked).out
+    assert yaml.safe_load(searched.run(*asked, "--format", "kubernetes").out) == {"command": ["vllm", "serve"], "args": ["tiny-qwen3"]}
+    assert "unknown" in searched.run("recommend", "--model", "other", "--json").json["reason"]
+
+
+def test_recommend_the_nearest(searched: Terminal) -> None:
+    """A model with one layer more, by its config.json; an SLO is met by measurement or not at all."""
+    deeper = searched.folder / "deeper"
+    deeper.mkdir()
+    (deeper / "config.json").write_text(json.dumps({**TINY_QWEN3_CONFIG, "num_hidden_layers": 3}))
+    asked = ("recommend", "--model", str(deeper), "--accelerator", "fake engine", "--workload", "demo")
+    document = searched.run(*asked, "--json").json
+    assert (document["status"], document["match"]["kind"]) == ("recommended", "nearest")
+    assert 0 < document["match"]["distance"] <= 1 and list(document["match"]["parts"]) == ["layers"]
+    assert document["config"]["model"] == str(deeper) and "load_format" not in document["config"]
+    text = searched.run(*asked).out
+    assert "match: nearest" in text and "layers: asked 3, measured 2" in text
+    exact = ("recommend", "--model", "tiny-qwen3", "--workload", "demo")
+    unmet = searched.run(*exact, "--slo", "ttft_p99_ms<=0.001", "--json").json
+    assert (unmet["status"], unmet["config"]) == ("none", {}) and "not shown to be met" in unmet["reason"]
+    assert searched.run(*exact, "--slo", "ttft_p99_ms<=0.001", "--format", "flags").code == 1
+    met = searched.run(*exact, "--slo", "ttft_p99_ms<=1e9", "--json").json
+    assert met["status"] == "recommended" and any("measurements meet it" in note for note in met["caveats"])
 
 
 @pytest.mark.parametrize(("form", "code"), [("table", 0), ("json", 0), ("yaml", 1), ("flags", 1)])

@@ -1,0 +1,38 @@
+"""`tuner token`: shown once, kept as a hash, every change in the audit trail."""
+
+from __future__ import annotations
+
+import hashlib
+
+from storage.upgrade import open_storage
+from tests.tuner.cli.terminal import Terminal
+
+
+def test_a_token_is_shown_once_and_kept_as_a_hash(terminal: Terminal) -> None:
+    place = ("--storage", terminal.url)
+    created = terminal.run("token", "create", "ci", "--scope", "publish", "--expires-days", "90", "--reason", "releases", *place)
+    text = created.out.strip()
+    assert created.code == 0 and text not in created.err
+    assert all(text.partition(".")[2].encode() not in content for content in terminal.files().values())
+    assert text not in terminal.run("token", "list", *place).out
+    [listed] = terminal.run("token", "list", "--json", *place).json["tokens"]
+    assert (listed["name"], listed["scopes"], listed["state"]) == ("ci", ["publish"], "in force")
+    assert listed["ends"] - listed["created"] == 90 * 86400
+    storage = open_storage(terminal.url, read_only=True)
+    assert storage.get_token(text.partition(".")[0]).digest == hashlib.sha256(text.encode()).hexdigest()
+    [entry] = storage.list_audit()
+    storage.close()
+    assert entry.actor.startswith("cli:") and (entry.action, entry.subject, entry.reason) == ("token.create", "ci", "releases")
+    assert terminal.run("token", "create", "ci", *place).code == 2
+
+
+def test_rotate_and_revoke(terminal: Terminal) -> None:
+    place = ("--storage", terminal.url)
+    first = terminal.run("token", "create", "ci", "--scope", "read", "--scope", "publish", "--json", *place).json
+    second = terminal.run("token", "rotate", "ci", "--grace-hours", "24", "--json", *place).json
+    assert second["token"] != first["token"] and second["scopes"] == first["scopes"] == ["read", "publish"]
+    states = [item["state"] for item in terminal.run("token", "list", "--json", *place).json["tokens"]]
+    assert states == ["in force", "in force"]
+    assert terminal.run("token", "revoke", "ci", *place).out == "revoked ci (2 tokens)\n"
+    assert "in force" not in terminal.run("token", "list", *place).out
+    assert terminal.run("token", "rotate", "ci", *place).code == 2

@@ -4,9 +4,10 @@ same database."""
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from typing import Any
+from typing import Any, NoReturn
 
 import pytest
+import structlog
 from fastapi.testclient import TestClient
 
 from service.app import create_app
@@ -14,6 +15,14 @@ from service.settings import ServiceSettings
 from storage.base import Storage
 from tests.service.builders import Filled, fill
 from tests.storage.raw import url_of
+
+# A line for each request would bury what a failing test says; structlog.testing.capture_logs still sees them.
+structlog.configure(processors=[lambda _logger, _name, _event: _drop()])
+
+
+def _drop() -> NoReturn:
+    raise structlog.DropEvent
+
 
 TOKEN = "a-token-of-the-tests-0123456789"
 MakeClient = Callable[..., TestClient]

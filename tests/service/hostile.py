@@ -1,0 +1,124 @@
+"""Requests that nobody with good intentions sends. Each is refused with a 4xx and changes nothing."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+WRITE = "/v1/recommendations/2/publish"
+ASK = "/v1/recommendations?model="
+
+
+class Hostile(NamedTuple):
+    name: str
+    method: str
+    target: str
+    options: dict[str, Any]
+
+
+def _get(name: str, target: str, **options: Any) -> Hostile:
+    return Hostile(name, "GET", target, options)
+
+
+def _headers(name: str, target: str = "/v1/studies", method: str = "GET", **headers: str) -> Hostile:
+    return Hostile(name, method, target, {"headers": {key.replace("_", "-"): value for key, value in headers.items()}})
+
+
+TRAVERSAL = [
+    _get("dots", "/v1/studies/../../etc/passwd"),
+    _get("encoded dots", "/v1/studies/%2e%2e%2f%2e%2e%2fetc%2fpasswd"),
+    _get("doubly encoded dots", "/v1/studies/%252e%252e%252fetc"),
+    _get("backslashes", "/v1/studies/..%5c..%5cwindows"),
+    _get("overlong dots", "/v1/studies/%c0%ae%c0%ae/"),
+    _get("absolute name", "/v1/studies/%2Fetc%2Fpasswd"),
+    _get("hidden name", "/v1/studies/.ssh"),
+    _get("dots in the trials", "/v1/studies/..%2f/trials"),
+    _get("dots in the stylesheet", "/docs/../../settings.py"),
+    _get("another file as the stylesheet", "/docs/%2e%2e/app.py"),
+    _get("trial by path", "/v1/trials/..%2f1"),
+    _get("profile by path", "/v1/profiles/diff?baseline=../../etc&candidate=1"),
+    _get("logdir as a parameter", "/v1/profiles/diff?baseline=1&candidate=2&logdir=/etc"),
+    _get("storage as a parameter", "/v1/studies?storage=sqlite:////etc/passwd"),
+    _get("the database itself", "/tuner.db"),
+    _get("the environment of the process", "/proc/self/environ"),
+]
+INJECTION = [
+    _get("quote in a name", "/v1/studies/first'--"),
+    _get("drop a table", "/v1/studies/first;DROP TABLE tuner_studies"),
+    _get("union", "/v1/trials/1%20UNION%20SELECT%201"),
+    _get("or true", "/v1/trials/1%20OR%201=1"),
+    _get("limit expression", "/v1/studies?limit=1;DELETE"),
+    _get("offset expression", "/v1/studies?offset=(SELECT%201)"),
+    _get("state by quote", "/v1/studies?state=COMPLETE'"),
+    _get("template", "/v1/studies/%7B%7B7*7%7D%7D"),
+    _get("shell", "/v1/studies/$(id)"),
+    _get("shell in the form", "/v1/recommendations/2/config?format=yaml;id"),
+    _get("format string", "/v1/studies/%25s%25n"),
+    _get("script in a name", "/v1/studies/%3Cscript%3E"),
+    _get("line break in a name", "/v1/studies/a%0d%0aSet-Cookie:%20x=1"),
+    _get("line break in a parameter", f"{ASK}a%0d%0aX-Evil:%201"),
+    _get("deserialise me", "/v1/studies?model[$ne]=x"),
+    _get("array parameter", "/v1/studies?limit[]=1"),
+]
+NUMBERS = [
+    _get("huge id", f"/v1/trials/{'9' * 400}"),
+    _get("beyond the column", "/v1/trials/2147483648"),
+    _get("negative id", "/v1/trials/-1"),
+    _get("zero", "/v1/recommendations/0"),
+    _get("NaN id", "/v1/trials/NaN"),
+    _get("exponent", "/v1/trials/1e2"),
+    _get("hexadecimal", "/v1/trials/0x1"),
+    _get("NaN feature", f"{ASK}a&input_tokens=NaN"),
+    _get("infinite feature", f"{ASK}a&request_rate=Infinity"),
+    _get("negative rate", f"{ASK}a&request_rate=-1"),
+    _get("huge number", f"{ASK}a&output_tokens=1e999"),
+    _get("too many devices", f"{ASK}a&device_count=99999999999"),
+    _get("all rows", "/v1/studies?limit=1000000"),
+    _get("negative offset", "/v1/studies?offset=-1"),
+    _get("endless offset", "/v1/studies?offset=99999999999999999999"),
+]
+TEXT = [
+    _get("zero byte in a name", "/v1/studies/a%00b"),
+    _get("zero byte in a parameter", f"{ASK}a%00"),
+    _get("other digits", "/v1/trials/%D9%A1"),
+    _get("right to left", "/v1/studies/%E2%80%AEtsrif"),
+    _get("half a surrogate", "/v1/studies/%ed%a0%80"),
+    _get("broken UTF-8", "/v1/studies/%ff%fe"),
+    _get("emoji", "/v1/studies/%F0%9F%92%A9"),
+    _get("control characters", f"{ASK}%1b[2J"),
+    _get("no model", ASK),
+    _get("a long name", "/v1/studies/" + "a" * 1000),
+    _get("a very long path", "/v1/studies/" + "a" * 5000),
+    _get("a very long query", ASK + "a" * 5000),
+    _get("many SLOs", f"{ASK}a" + "&slo=x" * 100),
+]
+METHODS = [
+    Hostile(f"{method} {target}", method, target, {})
+    for method, target in [
+        ("DELETE", "/v1/studies/first"),
+        ("PUT", "/v1/studies/first"),
+        ("PATCH", "/v1/trials/1"),
+        ("POST", "/v1/studies"),
+        ("POST", "/v1/trials/1"),
+        ("DELETE", "/v1/recommendations/2"),
+        ("TRACE", "/v1/studies"),
+        ("PROPFIND", "/v1/studies"),
+        ("BREW", "/v1/studies"),
+    ]
+]
+ACCESS = [
+    _headers("unknown token", authorization="Bearer forged"),
+    _headers("empty token", authorization="Bearer "),
+    _headers("no scheme", authorization="a-token-of-the-tests-0123456789"),
+    _headers("unsigned JWT", authorization="Bearer eyJhbGciOiJub25lIn0.eyJzY29wZSI6InB1Ymxpc2gifQ."),
+    _headers("huge token", authorization="Bearer " + "a" * 8000),
+    _headers("broken Basic", authorization="Basic %%%"),
+    _headers("wrong password", authorization="Basic YTpi"),
+    _headers("another host", host="evil.example"),
+    _headers("another host with our port", host="evil.example:8000"),
+    _headers("host with a path", host="127.0.0.1/evil"),
+    _headers("huge headers", x_filler="a" * 20000),
+    _headers("negative length", content_length="-1"),
+    _headers("length in words", content_length="many"),
+    _headers("announced too large", content_length="99999999"),
+]
+ALL = [*TRAVERSAL, *INJECTION, *NUMBERS, *TEXT, *METHODS, *ACCESS]

@@ -1,0 +1,76 @@
+"""Schemathesis over the whole API: whatever a client sends, no server error, and every answer is as the OpenAPI document says.
+
+Cases are drawn from the document, valid and invalid ones, from a fixed seed. One application per dialect and kind of access.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator
+
+import pytest
+import schemathesis
+from hypothesis import HealthCheck, Phase, given, settings
+from hypothesis.errors import Unsatisfiable
+from schemathesis import GenerationMode
+from schemathesis.schemas import APIOperation
+from starlette.testclient import TestClient
+
+from storage.base import Storage
+from tests.service.builders import fill
+from tests.service.conftest import TOKEN, MakeClient
+
+CASES = 26  # for each operation, kind of case, dialect and access
+LEAST = 500  # for each dialect and access: 2,000 together
+
+_settings = settings(
+    max_examples=CASES,
+    derandomize=True,
+    deadline=None,
+    database=None,
+    phases=(Phase.generate,),
+    suppress_health_check=list(HealthCheck),
+)
+
+
+@pytest.fixture(params=["open", "token"])
+def api(request: pytest.FixtureRequest, make_client: MakeClient, each_storage: Storage) -> tuple[TestClient, dict[str, str]]:
+    """Open: a service on loopback, asked without a token. Token: one on all addresses, asked with it."""
+    fill(each_storage)
+    unlimited = {"rate_limit": "", "write_rate_limit": "", "failed_auth_rate_limit": ""}
+    if request.param == "open":
+        return make_client(each_storage, **unlimited), {}
+    return make_client(each_storage, host="0.0.0.0", **unlimited), {"Authorization": f"Bearer {TOKEN}"}
+
+
+def _operations(client: TestClient) -> Iterator[APIOperation]:
+    schema = schemathesis.openapi.from_dict(client.app.openapi())  # type: ignore[attr-defined]
+    schema.config.update(base_url="http://127.0.0.1:8000")
+    for result in schema.get_all_operations():
+        yield result.ok()
+
+
+def test_no_answer_contradicts_the_document(api: tuple[TestClient, dict[str, str]]) -> None:
+    client, headers = api
+    sent: Counter[int] = Counter()
+    for operation in _operations(client):
+        for mode in GenerationMode:
+            _ask(client, headers, operation, mode, sent)
+    assert sum(sent.values()) >= LEAST, sent
+    assert {200, 404, 422} <= set(sent), sent
+    assert max(sent) < 500, sent
+
+
+def _ask(client: TestClient, headers: dict[str, str], operation: APIOperation, mode: GenerationMode, sent: Counter[int]) -> None:
+    @_settings
+    @given(case=operation.as_strategy(generation_mode=mode))
+    def check(case: schemathesis.Case) -> None:
+        request = case.as_transport_kwargs(headers=headers)
+        answer = client.request(**request)
+        sent[answer.status_code] += 1
+        case.validate_response(answer, headers=headers, transport_kwargs=request)
+
+    try:
+        check()
+    except Unsatisfiable:
+        assert mode is GenerationMode.NEGATIVE, operation.label  # an operation without parameters has no wrong ones

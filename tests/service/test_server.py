@@ -1,0 +1,116 @@
+"""The real server as a process: `tuner serve`, killed, stopped, refused."""
+
+from __future__ import annotations
+
+import http.client
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import httpx
+import pytest
+
+from storage.base import Storage
+from tests.service.builders import fill
+from tests.storage.raw import url_of
+
+TOKEN = "a-token-of-the-tests-0123456789"
+START_TIMEOUT_S = 60.0
+StartServer = Callable[..., tuple[subprocess.Popen[str], str]]
+
+
+def _command(*arguments: str) -> list[str]:
+    return [sys.executable, "-c", "from tuner.cli.main import main; main()", "serve", *arguments]
+
+
+@pytest.fixture
+def start(tmp_path: Path) -> Iterator[StartServer]:
+    """`start(storage)`: (process, base URL) of a server that answers."""
+    running: list[subprocess.Popen[str]] = []
+
+    def begin(storage: Storage) -> tuple[subprocess.Popen[str], str]:
+        command = _command("--port", "0", "--json", "--storage", url_of(storage), "--logdir", str(tmp_path))
+        with (tmp_path / f"server-{len(running)}.log").open("w") as log:
+            process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=log, text=True, env={**os.environ, "TUNER_API_TOKEN": TOKEN})
+        running.append(process)
+        assert process.stdout is not None
+        document = ""
+        while not document.endswith("}\n"):
+            document += (line := process.stdout.readline())
+            assert line, (tmp_path / f"server-{len(running) - 1}.log").read_text()
+        url = json.loads(document)["url"].rstrip("/")
+        _wait_for(url)
+        return process, url
+
+    yield begin
+    for process in running:
+        process.kill()
+        process.wait()
+
+
+def _wait_for(url: str) -> None:
+    deadline = time.monotonic() + START_TIMEOUT_S
+    while True:
+        try:
+            assert httpx.get(f"{url}/readyz").status_code == 200
+            return
+        except httpx.TransportError:
+            assert time.monotonic() < deadline
+            time.sleep(0.1)
+
+
+def test_a_killed_server_loses_nothing(start: StartServer, each_storage: Storage) -> None:
+    filled = fill(each_storage)
+    process, url = start(each_storage)
+    before = httpx.get(f"{url}/v1/recommendations/{filled.recommended.id}").json()
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    _, url = start(each_storage)
+    assert httpx.get(f"{url}/v1/recommendations/{filled.recommended.id}").json() == before
+
+
+def test_sigterm_finishes_the_request_in_flight(start: StartServer, storage: Storage) -> None:
+    """A request whose last byte is still missing when the signal comes is answered; the process ends with 0."""
+    filled = fill(storage)
+    process, url = start(storage)
+    connection = http.client.HTTPConnection(url.removeprefix("http://"), timeout=30)
+    connection.putrequest("POST", f"/v1/recommendations/{filled.recommended.id}/publish")
+    connection.putheader("Authorization", f"Bearer {TOKEN}")
+    connection.putheader("Content-Type", "application/json")
+    connection.putheader("Content-Length", "2")
+    connection.endheaders(b"{")
+    time.sleep(0.5)  # the server has the headers and waits for the body
+    process.send_signal(signal.SIGTERM)
+    time.sleep(0.5)
+    connection.send(b"}")
+    assert connection.getresponse().status == 200
+    assert process.wait(30) == 0
+    assert storage.get_recommendation(filled.recommended.id).published_at is not None
+
+
+def _refused(*arguments: str, **environment: str) -> str:
+    """The one line that the server says instead of starting."""
+    kept = {name: value for name, value in os.environ.items() if name != "TUNER_API_TOKEN"}
+    done = subprocess.run(_command(*arguments), capture_output=True, text=True, timeout=60, env={**kept, **environment}, check=False)
+    assert (done.returncode, done.stdout) == (2, ""), done
+    [line] = done.stderr.splitlines()
+    return line
+
+
+def test_what_cannot_be_served_is_said_in_one_line(sqlite_url: str) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = str(taken.getsockname()[1])
+        busy = _refused("--port", port, "--storage", sqlite_url)
+    assert busy.startswith(f"error: port {port} on 127.0.0.1 cannot be used: Address already in use; choose another")
+    assert "--host no.such.host.invalid" in _refused(
+        "--host", "no.such.host.invalid", "--port", "0", "--storage", sqlite_url, TUNER_API_TOKEN=TOKEN
+    )
+    assert "a token is needed" in _refused("--host", "0.0.0.0", "--port", "0", "--storage", sqlite_url)
+    assert "shorter than 16" in _refused("--port", "0", "--storage", sqlite_url, TUNER_API_TOKEN="short")
+    assert "did you mean sqlite:///" in _refused("--port", "0", "--storage", "tuner.db")

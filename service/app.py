@@ -14,7 +14,7 @@ from service.checks import Checks
 from service.middleware import Gate
 from service.pages.install import close as close_pages
 from service.pages.install import install as install_pages
-from service.routes import health, profiles, recommendations, reference, studies, trials
+from service.routes import health, profiles, publication, recommendations, reference, studies, trials
 from service.settings import ServiceSettings
 from service.state import make_state
 from storage.upgrade import open_storage
@@ -42,6 +42,8 @@ def create_app(settings: ServiceSettings) -> FastAPI:
     declared = [] if settings.open_reads else [Security(bearer_scheme)]
     for routes in (recommendations.asking, recommendations.router, studies.router, trials.router, profiles.router):
         app.include_router(routes, dependencies=declared)
+    app.include_router(publication.trail, dependencies=declared)
+    app.include_router(publication.router)
     openapi.install(app)
     install_pages(app, settings)
     app.add_middleware(Gate, checks=Checks(settings, app.state.service.tokens.get), metrics=app.state.service.metrics)

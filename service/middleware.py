@@ -65,6 +65,7 @@ class Gate:
         headers = headers_of(scope)
         given = headers.get("x-request-id", "")
         exchange = _Exchange(scope, scope["method"], given if _REQUEST_ID.fullmatch(given) else uuid.uuid4().hex)
+        scope.setdefault("state", {})["request_id"] = exchange.request_id
         self._metrics.in_flight.inc()
         try:
             await self._answer(exchange, headers, receive, self._sender(exchange, send))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -30,11 +31,16 @@ class ServiceState:
 def make_state(settings: ServiceSettings, storage: Storage) -> ServiceState:
     own = environment_token(settings.token)
 
+    def known_tokens() -> Sequence[KnownToken]:
+        now = time.time()
+        stored = [KnownToken(item.name, item.digest, frozenset(item.scopes)) for item in storage.list_tokens() if item.in_force(now)]
+        return [*own, *stored]
+
     async def version() -> object:
         return await run_in_threadpool(storage.recommendations_version)
 
     async def tokens() -> Sequence[KnownToken]:
-        return own
+        return await run_in_threadpool(known_tokens)
 
     return ServiceState(Snapshot(version, settings.refresh_s), Snapshot(tokens, settings.refresh_s), AnswerCache(_MOST_ANSWERS), Metrics())
 

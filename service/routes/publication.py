@@ -1,0 +1,68 @@
+"""Publishing and withdrawing recommendations, each with who, when and why."""
+
+from __future__ import annotations
+
+from fastapi import APIRouter, Request, Security
+
+from service.auth import SCOPE_PUBLISH, bearer_scheme
+from service.caching import EtagRoute
+from service.deps import StorageDep
+from service.errors import Problem
+from service.schemas.common import Id, problems
+from service.schemas.recommendations import Answer, History, Mark, answer_of
+from service.state import state_of
+from storage.base import Storage
+from storage.records import Actor, Json
+
+router = APIRouter(prefix="/v1/recommendations", tags=["publication"])
+trail = APIRouter(prefix="/v1/recommendations", tags=["publication"], route_class=EtagRoute)
+_WRITES = problems(404, 408, 413)
+
+
+async def writer(request: Request) -> str:
+    """The name of the token that may publish. Raises Problem."""
+    state = request.scope.get("state", {})
+    if "token_name" not in state:
+        raise Problem(401, "a token with the scope publish is needed: Authorization: Bearer TOKEN", headers={"www-authenticate": "Bearer"})
+    if SCOPE_PUBLISH not in state["scopes"]:
+        raise Problem(403, "the token lacks the scope publish, or came as Basic, which is for reading only")
+    return str(state["token_name"])
+
+
+@router.post(
+    "/{recommendation_id}/publish",
+    summary="Put a recommendation in force",
+    response_model=Answer,
+    responses=_WRITES,
+    dependencies=[Security(bearer_scheme), Security(writer)],
+)
+def publish(recommendation_id: Id, storage: StorageDep, request: Request, mark: Mark | None = None) -> Json:
+    """Published ones are answered before others. Publishing lifts a withdrawal."""
+    return _mark(storage, request, recommendation_id, mark, published=True)
+
+
+@router.post(
+    "/{recommendation_id}/withdraw",
+    summary="Take a recommendation out of force",
+    response_model=Answer,
+    responses=_WRITES,
+    dependencies=[Security(bearer_scheme), Security(writer)],
+)
+def withdraw(recommendation_id: Id, storage: StorageDep, request: Request, mark: Mark | None = None) -> Json:
+    """It is answered no more, but stays readable under its own address."""
+    return _mark(storage, request, recommendation_id, mark, published=False)
+
+
+@trail.get("/{recommendation_id}/history", summary="Who published or withdrew it", response_model=History, responses=problems(304, 404))
+def history(recommendation_id: Id, storage: StorageDep) -> Json:
+    storage.get_recommendation(recommendation_id)
+    found = storage.list_audit(kind="recommendation", subject=str(recommendation_id))
+    return {"recommendation_id": recommendation_id, "items": found}
+
+
+def _mark(storage: Storage, request: Request, recommendation_id: int, mark: Mark | None, *, published: bool) -> Json:
+    state = request.scope["state"]
+    actor = Actor(state["token_name"], mark.reason if mark is not None else "", state.get("request_id"))
+    found = storage.mark_recommendation(recommendation_id, published=published, by=actor)
+    state_of(request).version.forget()
+    return answer_of(found)

@@ -1,0 +1,109 @@
+from __future__ import annotations
+
+import base64
+import hashlib
+import time
+
+import pytest
+from fastapi.testclient import TestClient
+
+from storage.base import Storage
+from storage.records import Actor, ApiToken
+from tests.service.builders import Filled
+from tests.service.conftest import TOKEN, MakeClient
+
+BEARER = {"authorization": f"Bearer {TOKEN}"}
+OPERATOR = Actor("operator")
+
+
+def _token(name: str, secret: str, *scopes: str, **changes: float) -> ApiToken:
+    return ApiToken(name, f"key-{secret[:6]}", hashlib.sha256(secret.encode()).hexdigest(), list(scopes), **changes)
+
+
+def test_publish_and_withdraw_leave_a_trail(each_client: TestClient, filled: Filled) -> None:
+    where = f"/v1/recommendations/{filled.recommended.id}"
+    answer = each_client.post(f"{where}/publish", json={"reason": "staged"}, headers={**BEARER, "x-request-id": "request-0001"})
+    assert (answer.status_code, answer.json()["withdrawn_at"]) == (200, None)
+    assert answer.json()["published_at"] > 0
+    assert each_client.post(f"{where}/withdraw", headers=BEARER).json()["withdrawn_at"] > 0
+    trail = each_client.get(f"{where}/history").json()["items"]
+    assert [(item["action"], item["actor"], item["reason"]) for item in trail] == [
+        ("withdraw", "environment", ""),
+        ("publish", "environment", "staged"),
+    ]
+    assert trail[1]["request_id"] == "request-0001"
+
+
+def test_what_is_withdrawn_is_answered_no_more(each_client: TestClient, filled: Filled) -> None:
+    ask, where = "/v1/recommendations?model=tiny-qwen3&workload=chat", f"/v1/recommendations/{filled.recommended.id}"
+    assert each_client.get(ask).json()["id"] == filled.recommended.id
+    each_client.post(f"{where}/withdraw", headers=BEARER)
+    assert each_client.get(ask).json()["id"] != filled.recommended.id
+    assert each_client.get(where).status_code == 200
+    each_client.post(f"{where}/publish", headers=BEARER)
+    assert each_client.get(ask).json()["id"] == filled.recommended.id
+
+
+def test_writing_needs_the_scope(make_client: MakeClient, each_storage: Storage, filled: Filled) -> None:
+    each_storage.add_token(_token("reader", "r" * 40, "read"), by=OPERATOR)
+    each_storage.add_token(_token("writer", "w" * 40, "read", "publish"), by=OPERATOR)
+    each_storage.add_token(_token("late", "l" * 40, "publish", expires_at=time.time() - 1), by=OPERATOR)
+    client = make_client(each_storage, token=None, refresh_s=0.0)
+    where = f"/v1/recommendations/{filled.recommended.id}/publish"
+    basic = base64.b64encode(b"me:" + b"w" * 40).decode()
+    for header, expected in (
+        (None, 401),
+        ("Bearer " + "x" * 40, 401),
+        ("Bearer " + "l" * 40, 401),
+        ("Bearer " + "r" * 40, 403),
+        (f"Basic {basic}", 403),
+        ("Bearer " + "w" * 40, 200),
+    ):
+        answer = client.post(where, headers={} if header is None else {"authorization": header})
+        assert answer.status_code == expected, header
+    each_storage.revoke_token("writer", by=OPERATOR)
+    assert client.post(where, headers={"authorization": "Bearer " + "w" * 40}).status_code == 401
+
+
+def test_beyond_loopback_everything_needs_a_token(make_client: MakeClient, storage: Storage) -> None:
+    client = make_client(storage, host="0.0.0.0")
+    assert client.get("/healthz").status_code == 200
+    for target in ("/v1/studies", "/metrics", "/docs", "/openapi.json", "/nothing"):
+        refused = client.get(target)
+        assert refused.status_code == 401, target
+        assert refused.headers["www-authenticate"].startswith("Bearer")
+    assert client.get("/v1/studies", headers=BEARER).status_code == 200
+    by_browser = base64.b64encode(f"me:{TOKEN}".encode()).decode()
+    assert client.get("/v1/studies", headers={"authorization": f"Basic {by_browser}"}).status_code == 200
+
+
+def test_guessing_is_slowed_down(make_client: MakeClient, storage: Storage) -> None:
+    client = make_client(storage, failed_auth_rate_limit="3/minute")
+    statuses = [client.get("/v1/studies", headers={"authorization": f"Bearer {place}" + "x" * 30}).status_code for place in range(5)]
+    assert statuses == [401, 401, 401, 429, 429]
+    refused = client.get("/v1/studies", headers=BEARER)
+    assert refused.status_code == 429
+    assert 1 <= int(refused.headers["retry-after"]) <= 60
+
+
+def test_a_body_too_large_or_of_another_form_writes_nothing(each_client: TestClient, each_storage: Storage, filled: Filled) -> None:
+    where = f"/v1/recommendations/{filled.recommended.id}/publish"
+
+    def chunks() -> list[bytes]:
+        return [b'{"reason": "'] + [b"a" * 1024] * 64
+
+    assert each_client.post(where, content=iter(chunks()), headers=BEARER).status_code == 413
+    assert each_client.post(where, content=b"a" * 20000, headers=BEARER).status_code == 413
+    for body in (b"{", b"[]", b'"x"', b'{"reason": 1}', b'{"published": true}', b'{"reason": "' + b"a" * 600 + b'"}', b"[" * 5000):
+        answer = each_client.post(where, content=body, headers={**BEARER, "content-type": "application/json"})
+        assert answer.status_code in (400, 422), body[:40]
+    assert each_storage.get_recommendation(filled.recommended.id).published_at is None
+
+
+@pytest.mark.parametrize("limit", ["rate_limit", "write_rate_limit"])
+def test_rate_limits(make_client: MakeClient, storage: Storage, limit: str) -> None:
+    client = make_client(storage, **{limit: "2/minute"})
+    statuses = [client.post("/v1/recommendations/1/publish", headers=BEARER).status_code for _ in range(3)]
+    assert statuses == [404, 404, 429]
+    forged = client.post("/v1/recommendations/1/publish", headers={**BEARER, "x-forwarded-for": "10.1.2.3"})
+    assert forged.status_code == 429

@@ -36,12 +36,13 @@ def create_app(settings: ServiceSettings) -> FastAPI:
     app.state.storage = open_storage(settings.storage_url)
     app.state.service = make_state(settings, app.state.storage)
     errors.install(app)
-    app.include_router(health.router)
-    app.include_router(reference.router)
     # The gate is what checks tokens; here they are declared, for the OpenAPI document.
     declared = [] if settings.open_reads else [Security(bearer_scheme)]
+    # The question comes first: routes are tried in order.
     for routes in (recommendations.asking, recommendations.router, studies.router, trials.router, profiles.router):
         app.include_router(routes, dependencies=declared)
+    app.include_router(health.router)
+    app.include_router(reference.router)
     app.include_router(publication.trail, dependencies=declared)
     app.include_router(publication.router)
     openapi.install(app)

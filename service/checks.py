@@ -33,6 +33,7 @@ class Checks:
         self._settings = settings
         self._tokens = tokens
         self._host_names = settings.host_names
+        self._open_reads = settings.open_reads
         self._all = RateLimit(settings.rate_limit)
         self._writes = RateLimit(settings.write_rate_limit)
         self._failures = RateLimit(settings.failed_auth_rate_limit)
@@ -73,7 +74,7 @@ class Checks:
         header = headers.get("authorization")
         state: dict[str, Any] = scope.setdefault("state", {})
         if header is None:
-            if not self._settings.open_reads and scope["path"] not in OPEN_PATHS:
+            if not self._open_reads and scope["path"] not in OPEN_PATHS:
                 raise Problem(401, "a token is needed: Authorization: Bearer TOKEN", headers=CHALLENGE)
             return
         _limited(self._failures.exhausted(client))
@@ -82,7 +83,7 @@ class Checks:
         if found is None or credentials is None:
             self._failures.take(client)
             raise Problem(401, "the token is unknown, expired or revoked", headers=CHALLENGE)
-        if not self._settings.open_reads and SCOPE_READ not in found.scopes and scope["path"] not in OPEN_PATHS:
+        if not self._open_reads and SCOPE_READ not in found.scopes and scope["path"] not in OPEN_PATHS:
             raise Problem(403, f"the token lacks the scope {SCOPE_READ}")
         state["token_name"], state["scopes"] = found.name, _scopes(found, credentials)
 

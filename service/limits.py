@@ -11,21 +11,37 @@ from limits import RateLimitItem, parse
 from limits.storage import MemoryStorage
 from limits.strategies import FixedWindowRateLimiter
 
+_PORTIONS = 100
+_MOST_CLIENTS = 10_000
 _IPV6_NETWORK_BITS = 64  # what one customer gets: single addresses of it cost nothing
 
 
 class RateLimit:
-    """One limit, e.g. "60/minute", in this process's memory; "" is none. Raises ValueError for what is no limit."""
+    """One limit, e.g. "60/minute", in this process's memory; "" is none. Raises ValueError for what is no limit.
+
+    A large limit is drawn on in portions of one per cent: counting every request would cost as much as answering it.
+    """
 
     def __init__(self, text: str) -> None:
         self._item: RateLimitItem | None = parse(text) if text else None
         self._limiter = FixedWindowRateLimiter(MemoryStorage())
+        self._portion = max(1, self._item.amount // _PORTIONS) if self._item is not None else 1
+        self._drawn: dict[str, int] = {}
 
     def take(self, client: str) -> int | None:
         """Count a request; None where it is allowed, else the seconds after which to ask again."""
-        if self._item is None or self._limiter.hit(self._item, client):
+        if self._item is None:
             return None
-        return self._wait_s(self._item, client)
+        left = self._drawn.get(client, 0)
+        if left > 0:
+            self._drawn[client] = left - 1
+            return None
+        if not self._limiter.hit(self._item, client, cost=self._portion):
+            return self._wait_s(self._item, client)
+        if len(self._drawn) >= _MOST_CLIENTS:
+            self._drawn.clear()
+        self._drawn[client] = self._portion - 1
+        return None
 
     def exhausted(self, client: str) -> int | None:
         """As `take`, without counting."""

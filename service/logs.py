@@ -15,7 +15,7 @@ _SHARED: tuple[structlog.typing.Processor, ...] = (
 
 
 def configure_logs(level: str) -> None:
-    """For the whole process. `level`: debug, info (a line each request), warning or error."""
+    """For the whole process. `level`: debug (every request), info (requests that failed, wrote or were slow), warning or error."""
     threshold = logging.getLevelNamesMapping()[level.upper()]
     structlog.configure(
         processors=[*_SHARED, structlog.processors.JSONRenderer()],

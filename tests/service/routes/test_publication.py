@@ -16,8 +16,8 @@ BEARER = {"authorization": f"Bearer {TOKEN}"}
 OPERATOR = Actor("operator")
 
 
-def _token(name: str, secret: str, *scopes: str, **changes: float) -> ApiToken:
-    return ApiToken(name, f"key-{secret[:6]}", hashlib.sha256(secret.encode()).hexdigest(), list(scopes), **changes)
+def _token(name: str, secret: str, *scopes: str, expires_at: float | None = None) -> ApiToken:
+    return ApiToken(name, f"key-{secret[:6]}", hashlib.sha256(secret.encode()).hexdigest(), list(scopes), expires_at=expires_at)
 
 
 def test_publish_and_withdraw_leave_a_trail(each_client: TestClient, filled: Filled) -> None:

@@ -1,0 +1,206 @@
+"""How fast the service answers from a large database, beside a bare FastAPI route on the same machine in the same run.
+
+    python -m bench.service_load [--storage sqlite:////tmp/load.db] [--studies 500] [--trials 200] [--seconds 10] [--rounds 3]
+
+Makes 500 studies of 200 trials (once: a database that has them is used again), starts two real servers (uvicorn as `tuner serve` runs it),
+and asks both in turns, so that what else the machine does hits both alike.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import json
+import multiprocessing
+import statistics
+import tempfile
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import httpx
+import uvicorn
+from fastapi import FastAPI
+
+from service.app import create_app
+from service.logs import configure_logs
+from service.settings import ServiceSettings
+from storage.base import Storage
+from storage.upgrade import open_storage
+from tests.storage.builders import a_recommendation, a_study, a_workload, an_environment
+from tests.storage.raw import raw_connection
+from tuner.addresses import listen
+
+CONNECTIONS = 8
+QUESTIONS = 200
+
+
+@dataclass(frozen=True)
+class Times:
+    latencies_ms: list[float]
+    seconds: float
+
+    @property
+    def throughput(self) -> float:
+        return len(self.latencies_ms) / self.seconds
+
+    def quantile(self, percent: int) -> float:
+        return statistics.quantiles(self.latencies_ms, n=100)[percent - 1]
+
+
+def fill(storage: Storage, url: str, studies: int, trials: int) -> None:
+    """Studies through the storage, trials and measurements in bulk: what a look-up may not read is to be there all the same."""
+    if storage.count_studies() >= studies:
+        return
+    storage.put_workload(a_workload())
+    storage.put_environment(an_environment())
+    for place in range(storage.count_studies(), studies):
+        study = storage.create_study(a_study(name=f"load-{place}", model=f"org/model-{place % QUESTIONS}", objective="throughput"))
+        body = {**_BODY, "scope": {**_BODY["scope"], "model": study.model}, "evidence": {"study": study.name, "trial_ids": [1]}}
+        storage.add_recommendation(a_recommendation(study.id, model=study.model, objective="throughput", body=body))
+    with raw_connection(url) as connection:
+        numbers = " UNION ALL ".join(f"SELECT {number} AS number" for number in range(trials))
+        connection.exec_driver_sql(
+            "INSERT INTO tuner_trials (study_id, number, arm, block_size, max_num_batched_tokens, requested, workload_hash, stage, state,"
+            " effective, environment, objective_values, created_at, finished_at, notes)"
+            " SELECT id, number, CASE WHEN number % 2 = 0 THEN 'default' ELSE 'page_aligned' END, 16 * (1 + number / 2 % 4),"
+            f" 128 * (1 + number / 8 % 25), '{_REQUESTED}', '{'a' * 64}', 'search', 'COMPLETE', '{_REQUESTED}', '{'e' * 64}',"
+            f" '{{\"throughput\": 100.5}}', 1, 2, '{{}}' FROM tuner_studies CROSS JOIN ({numbers}) AS numbers ORDER BY id, number"
+        )
+        rounds = " UNION ALL ".join(f"SELECT {number} AS place" for number in range(3))
+        connection.exec_driver_sql(
+            "INSERT INTO tuner_measurements (trial_id, round, position, started_at, duration_s, metrics, valid, details)"
+            f" SELECT id, place, 0, 1, 1, '{_METRICS}', (1 = 1), '{{}}' FROM tuner_trials"
+            f" CROSS JOIN ({rounds}) AS rounds ORDER BY id, place"
+        )
+        connection.exec_driver_sql("ANALYZE")
+
+
+_REQUESTED = json.dumps({"block_size": 16, "max_num_seqs": 16, "max_model_len": 512, "model": "m", "model_path": "m"})
+_METRICS = json.dumps({"total_token_throughput": 100.5, **{f"metric_{place}_ms": place / 7 for place in range(30)}})
+_BODY: dict[str, Any] = {
+    "status": "recommended",
+    "reason": "the best of 24",
+    "slos": [],
+    "config": {"block_size": 64, "max_num_batched_tokens": 1024},
+    "vllm_args": ["--block-size", "64", "--max-num-batched-tokens", "1024"],
+    "env": {},
+    "expected": {f"metric_{place}": {"value": 1.5, "low": 1.0, "high": 2.0, "unit": "ms", "measurements": 6} for place in range(8)},
+    "scope": {"accelerator": "cpu x86_64", "device_count": 1, "workload": {"name": "chat"}, "versions": {"jax": "0.11.2"}},
+}
+
+
+def _bare() -> FastAPI:
+    app = FastAPI()
+
+    @app.get("/")
+    async def root() -> dict[str, str]:
+        return {"status": "ok"}
+
+    return app
+
+
+def _serve(make: Callable[[], FastAPI], port: int) -> None:
+    configure_logs("info")
+    uvicorn.run(make(), host="127.0.0.1", port=port, access_log=False, log_config=None)
+
+
+def _tuner(url: str) -> FastAPI:
+    return create_app(ServiceSettings(storage_url=url, rate_limit="100000000/minute"))
+
+
+async def _ask(base: str, targets: list[str], seconds: float, connections: int) -> Times:
+    """Each connection asks as soon as it has its answer. Plain sockets: an HTTP library would be slower than either server."""
+    host, port = base.removeprefix("http://").split(":")
+    latencies: list[float] = []
+    end = time.perf_counter() + seconds
+
+    async def one(offset: int) -> None:
+        reader, writer = await asyncio.open_connection(host, int(port))
+        place = offset
+        while time.perf_counter() < end:
+            request = f"GET {targets[place % len(targets)]} HTTP/1.1\r\nHost: {host}:{port}\r\n\r\n".encode()
+            begun = time.perf_counter()
+            writer.write(request)
+            head = await reader.readuntil(b"\r\n\r\n")
+            if not head.startswith(b"HTTP/1.1 200"):
+                raise RuntimeError(f"{targets[place % len(targets)]}: {head[:200]!r}")
+            length = int(head.lower().partition(b"content-length:")[2].split(b"\r\n", 1)[0])
+            await reader.readexactly(length)
+            latencies.append(1000 * (time.perf_counter() - begun))
+            place += 1
+        writer.close()
+
+    begun = time.perf_counter()
+    await asyncio.gather(*(one(7 * number) for number in range(connections)))
+    return Times(latencies, time.perf_counter() - begun)
+
+
+def _start(make: Callable[[], FastAPI]) -> tuple[multiprocessing.process.BaseProcess, str]:
+    with listen("127.0.0.1", 0) as free:
+        port = free.getsockname()[1]
+    process = multiprocessing.get_context("fork").Process(target=_serve, args=(make, port), daemon=True)
+    process.start()
+    base = f"http://127.0.0.1:{port}"
+    for _ in range(600):
+        try:
+            httpx.get(base + "/healthz")
+            return process, base
+        except httpx.TransportError:
+            time.sleep(0.1)
+    raise RuntimeError("the server did not start")
+
+
+def measure(url: str, seconds: float, rounds: int) -> None:
+    questions = [f"/v1/recommendations?model=org/model-{place}&accelerator=cpu%20x86_64&workload=chat" for place in range(QUESTIONS)]
+    pages = {
+        "studies, page of 50": ["/v1/studies"],
+        "one study": ["/v1/studies/load-250"],
+        "its trials, page of 200": ["/v1/studies/load-250/trials?limit=200"],
+        "its comparison": ["/v1/studies/load-250/comparison"],
+        "one trial": ["/v1/trials/50000"],
+    }
+    (bare_process, bare), (tuner_process, tuner) = _start(_bare), _start(lambda: _tuner(url))
+    try:
+        asyncio.run(_ask(tuner, questions, 3, CONNECTIONS))
+        print(
+            f"{'round':<7}{'bare p50':>10}{'p99 ms':>9}{'req/s':>8}{'recommendation p50':>20}{'p99 ms':>9}{'req/s':>8}{'p99 x':>8}{'req/s x':>9}"
+        )
+        for number in range(rounds):
+            base = asyncio.run(_ask(bare, ["/"], seconds, CONNECTIONS))
+            asked = asyncio.run(_ask(tuner, questions, seconds, CONNECTIONS))
+            print(
+                f"{number:<7}{base.quantile(50):>10.2f}{base.quantile(99):>9.2f}{base.throughput:>8.0f}"
+                f"{asked.quantile(50):>20.2f}{asked.quantile(99):>9.2f}{asked.throughput:>8.0f}"
+                f"{asked.quantile(99) / base.quantile(99):>8.2f}{asked.throughput / base.throughput:>9.2f}"
+            )
+        print(f"\n{'one client':<28}{'p50 ms':>9}{'p99 ms':>9}")
+        for name, targets in pages.items():
+            found = asyncio.run(_ask(tuner, targets, seconds / 2, 1))
+            print(f"{name:<28}{found.quantile(50):>9.1f}{found.quantile(99):>9.1f}")
+    finally:
+        for process in (bare_process, tuner_process):
+            process.terminate()
+            process.join()
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--storage", help="default: a SQLite file that is deleted afterwards")
+    parser.add_argument("--studies", type=int, default=500)
+    parser.add_argument("--trials", type=int, default=200)
+    parser.add_argument("--seconds", type=float, default=10.0)
+    parser.add_argument("--rounds", type=int, default=3)
+    given = parser.parse_args()
+    with tempfile.TemporaryDirectory() as folder:
+        url = given.storage or f"sqlite:///{Path(folder) / 'load.db'}"
+        storage = open_storage(url)
+        fill(storage, url, given.studies, given.trials)
+        storage.close()
+        measure(url, given.seconds, given.rounds)
+
+
+if __name__ == "__main__":
+    main()

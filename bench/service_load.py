@@ -166,7 +166,8 @@ def measure(url: str, seconds: float, rounds: int) -> None:
     try:
         asyncio.run(_ask(tuner, questions, 3, CONNECTIONS))
         print(
-            f"{'round':<7}{'bare p50':>10}{'p99 ms':>9}{'req/s':>8}{'recommendation p50':>20}{'p99 ms':>9}{'req/s':>8}{'p99 x':>8}{'req/s x':>9}"
+            columns=f"{'p99 ms':>9}{'req/s':>8}"
+            f"{'round':<7}{'bare p50':>10}{columns}{'recommendation p50':>20}{columns}{'p99 x':>8}{'req/s x':>9}"
         )
         for number in range(rounds):
             base = asyncio.run(_ask(bare, ["/"], seconds, CONNECTIONS))

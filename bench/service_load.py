@@ -165,10 +165,8 @@ def measure(url: str, seconds: float, rounds: int) -> None:
     (bare_process, bare), (tuner_process, tuner) = _start(_bare), _start(lambda: _tuner(url))
     try:
         asyncio.run(_ask(tuner, questions, 3, CONNECTIONS))
-        print(
-            columns=f"{'p99 ms':>9}{'req/s':>8}"
-            f"{'round':<7}{'bare p50':>10}{columns}{'recommendation p50':>20}{columns}{'p99 x':>8}{'req/s x':>9}"
-        )
+        columns = f"{'p99 ms':>9}{'req/s':>8}"
+        print(f"{'round':<7}{'bare p50':>10}{columns}{'recommendation p50':>20}{columns}{'p99 x':>8}{'req/s x':>9}")
         for number in range(rounds):
             base = asyncio.run(_ask(bare, ["/"], seconds, CONNECTIONS))
             asked = asyncio.run(_ask(tuner, questions, seconds, CONNECTIONS))

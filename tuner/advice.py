@@ -28,9 +28,9 @@ def advise(storage: Storage, query: Query) -> Json:
     keys = [] if query.model is None else _keys(storage, query, query.model)
     found = _bodies(storage, exact_keys(query, keys))
     chosen = best_exact(query, found)
-    if chosen is not None:
-        return exact_answer(query, chosen, stale(query, chosen, found))
     measured = [item for item in found if item.status != STATUS_NONE]
+    if chosen is not None and (chosen.status != STATUS_NONE or not measured):
+        return exact_answer(query, chosen, stale(query, chosen, found))
     if measured:
         return unmet_answer(query, measured[0], slo_standing(measured[0].body, query.slos).failing)
     return _nearest(storage, _described(storage, query, keys))

@@ -93,7 +93,8 @@ def _of(chosen: Recommendation, match: Json, stale: Sequence[str], notes: Sequen
         "published_at": chosen.published_at,
         "withdrawn_at": chosen.withdrawn_at,
     }
-    return {**chosen.body, "status": chosen.status, **changed}
+    whole: Json = {"reason": "", "vllm_args": []} | {name: {} for name in ("config", "env", "expected", "evidence", "scope")}
+    return {**whole, "objective": chosen.objective, "slos": [], **chosen.body, "status": chosen.status, **changed}
 
 
 def _unasked(query: Query, body: Json) -> list[str]:

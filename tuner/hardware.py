@@ -14,6 +14,7 @@ from __future__ import annotations
 import math
 import re
 from dataclasses import dataclass
+from functools import lru_cache
 
 from tuner.errors import BadInput
 
@@ -96,6 +97,7 @@ class Hardware:
 _COUNTS = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512)
 
 
+@lru_cache
 def hardware_of(name: str, device_count: int | None = None) -> Hardware:
     """From any spelling; a count given beside the name goes before one in it. An unknown chip stands for itself alone.
 

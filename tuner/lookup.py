@@ -12,10 +12,12 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import Any
 
 from storage.records import Environment, Json, Recommendation, RecommendationKey
 from tuner.distance import NEAR, Features, Part, model_parts, norm, workload_features, workload_parts
+from tuner.errors import BadInput
 from tuner.hardware import Hardware, hardware_of
 from tuner.objective import Slo, parse_objectives, parse_slo
 from tuner.recommend import STATUS_NONE, stale_reasons
@@ -197,8 +199,13 @@ def _workload_parts_of(query: Query, key: RecommendationKey) -> dict[str, Part]:
     return workload_parts(query.workload_features or {}, workload_features(key.workload_summary))
 
 
+@lru_cache
 def _metrics(objective: str) -> tuple[str, ...]:
-    return tuple(item.metric for item in parse_objectives(objective))
+    """An objective that another version of the tuner knew stands for itself."""
+    try:
+        return tuple(item.metric for item in parse_objectives(objective))
+    except BadInput:
+        return (objective,)
 
 
 def _interval(body: Json, metric: str) -> tuple[float | None, float | None]:

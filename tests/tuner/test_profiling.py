@@ -85,6 +85,13 @@ def test_an_engine_that_is_lost_while_profiling_ends_its_captures(bench: Workben
     assert [(profile.phase, profile.status) for profile in found] == [("prefill", "missing")] * 2
 
 
+def test_captures_of_the_same_second_do_not_meet(bench: Workbench, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("tuner.profiling.time.strftime", lambda _format: "now")
+    short = tpu_capture(model_runs(steps=2))
+    found = profiles_of(bench, FakeLauncher(profile_phases=("decode", "decode"), capture=lambda configuration, phase, session: short))[:4]
+    assert [profile.session for profile in found] == ["now-decode", "now-decode-again", "now-decode-2", "now-decode-again-2"]
+
+
 def test_windows_say_how_long_the_steps_of_each_phase_took(bench: Workbench) -> None:
     def hook(configuration: Configuration, nth: int, result: WindowResult) -> WindowResult:
         return replace(result, steps=(*step_records(1.0, 4), *step_records(0.0, 6), replace(step_records(0.0, 1)[0], scheduled_tokens=0)))

@@ -16,7 +16,9 @@ import pytest
 
 from storage.records import Stage, TrialState
 from storage.upgrade import open_storage
+from tuner.captures import usable
 from tuner.engine.client import group_alive
+from tuner.workload.phases import possible_phases
 
 pytestmark = [
     pytest.mark.engine,
@@ -133,8 +135,12 @@ def test_the_finalists_ran_with_their_own_flags_and_were_profiled(
     for trial in finalists:
         assert trial.effective["max_num_batched_tokens"] == trial.max_num_batched_tokens
         assert trial.effective["scheduler_cls"].endswith("PageAlignedScheduler") == (trial.arm == "page_aligned")
-    assert len(profiles) == 2
+    for trial in finalists:
+        mine = [profile for profile in profiles if profile.trial_id == trial.id]
+        assert {profile.phase for profile in mine} == set(possible_phases(trial.effective["max_num_seqs"]))
+        assert all(profile.quality["attempt"] <= 2 and profile.summary["phases"] for profile in usable(mine))
     for profile in profiles:
+        assert profile.status in {"ok", "bad"}, profile.quality
         capture = folder / "profiles" / profile.run / "plugins" / "profile" / profile.session / f"{profile.host}.xplane.pb"
         assert capture.stat().st_size == profile.size_bytes
 

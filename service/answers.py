@@ -1,54 +1,55 @@
-"""From a question over HTTP to the one answer of tuner.advice."""
+"""From a question over HTTP to the one answer (tuner.advice)."""
 
 from __future__ import annotations
 
 import time
 from functools import cache
 
-from service.schemas.recommendations import RecommendationQuery
+from service.schemas.recommendations import RecommendationQuery, complete
 from service.settings import ServiceSettings
 from storage.base import Storage
 from storage.records import Json
 from tuner.advice import advise
 from tuner.engine.environment import versions
-from tuner.lookup import MAX_AGE_S, Query
-from tuner.objective import parse_slo
-from tuner.recommend import STATUS_NONE
+from tuner.lookup import Query
+from tuner.objective import parse_objectives, parse_slo
+from tuner.recommend import STATUS_RECOMMENDED
 
 _DAY_S = 24 * 3600.0
 
 
-def find_answer(storage: Storage, query: RecommendationQuery, _settings: ServiceSettings) -> Json:
-    """Exact, else nearest, else vLLM's default, else none. Raises BadInput for an unknown objective or an SLO that cannot be read."""
-    answer = advise(storage, _question(query))
+def find_answer(storage: Storage, asked: RecommendationQuery, settings: ServiceSettings) -> Json:
+    """With links to what stands behind it. Raises BadInput, StorageFault."""
+    answer = advise(storage, _query(asked, settings))
     links = {}
     if answer["id"] is not None:
         links["self"] = f"/v1/recommendations/{answer['id']}"
-        if answer["status"] != STATUS_NONE and answer["match"]["kind"] == "exact":
-            links["config"] = f"/v1/recommendations/{answer['id']}/config"  # a near one's file would name the other model
-    return {**answer, "links": links}
+        if answer["match"]["kind"] == "exact" and answer["status"] == STATUS_RECOMMENDED:
+            links["config"] = f"{links['self']}/config"
+    return {**complete(answer), "links": links}
 
 
-def _question(query: RecommendationQuery) -> Query:
+def _query(asked: RecommendationQuery, settings: ServiceSettings) -> Query:
     features = {
-        "input_p50": query.input_tokens,
-        "output_p50": query.output_tokens,
-        "request_rate": query.request_rate,
-        "max_concurrency": query.max_concurrency,
-        "prefix_share": query.prefix_share,
+        "input_p50": asked.input_tokens,
+        "output_p50": asked.output_tokens,
+        "request_rate": asked.request_rate,
+        "max_concurrency": asked.max_concurrency,
+        "prefix_share": asked.prefix_share,
     }
     given = {name: value for name, value in features.items() if value is not None}
+    days = asked.max_age_days if asked.max_age_days is not None else settings.max_age_days
     return Query(
-        model=query.model,
-        accelerator=query.accelerator,
-        device_count=query.device_count,
-        workload=query.workload,
+        model=asked.model,
+        accelerator=asked.accelerator,
+        device_count=asked.device_count,
+        workload=asked.workload,
         workload_features=given or None,
-        objective=query.objective,
-        slos=tuple(parse_slo(text) for text in query.slo),
+        objective=None if asked.objective is None else _once(asked.objective),
+        slos=tuple(parse_slo(text) for text in asked.slo),
         now=time.time(),
-        versions=_versions(),
-        max_age_s=MAX_AGE_S if query.max_age_days is None else query.max_age_days * _DAY_S,
+        versions=dict(item.split("=", 1) for item in asked.version) or _versions(),
+        max_age_s=days * _DAY_S,
     )
 
 
@@ -56,3 +57,8 @@ def _question(query: RecommendationQuery) -> Query:
 def _versions() -> dict[str, str]:
     """Of this Python: they do not change while it runs."""
     return versions()
+
+
+def _once(objective: str) -> str:
+    """Each metric once, as tuner.objective wants it."""
+    return ",".join({parse_objectives(name)[0].metric: name for name in objective.split(",")}.values())

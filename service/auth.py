@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import base64
 import binascii
-import hashlib
 import hmac
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 from fastapi.security import HTTPBearer
+
+from tuner.api_tokens import digest_of
 
 SCOPE_READ = "read"
 SCOPE_PUBLISH = "publish"
@@ -41,11 +42,6 @@ class Credentials:
 def environment_token(token: str | None) -> list[KnownToken]:
     """The operator's token: every scope."""
     return [] if token is None else [KnownToken(ENVIRONMENT_TOKEN, digest_of(token), frozenset({SCOPE_READ, SCOPE_PUBLISH}))]
-
-
-def digest_of(token: str) -> str:
-    """Tokens are long and random, so a plain hash cannot be reversed by guessing."""
-    return hashlib.sha256(token.encode()).hexdigest()
 
 
 def credentials_of(header: str) -> Credentials | None:

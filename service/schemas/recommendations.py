@@ -9,9 +9,15 @@ from pydantic import BaseModel, ConfigDict, Field
 from service.paging import PageInfo, PageQuery, Query
 from service.schemas.common import MOST_ID, Text
 from storage.records import Json, Recommendation
+from tuner.metric_catalog import CATALOG
+from tuner.objective import objective_names
 from tuner.recommend import STATUS_NONE
 
-_MOST_SLOS = 8
+_MOST = 8
+_METRIC = f"({'|'.join(sorted({*CATALOG, *objective_names()}))})"
+_Objective = Annotated[str, Field(max_length=200, pattern=f"^{_METRIC}(,{_METRIC}){{0,3}}$")]
+_Slo = Annotated[str, Field(max_length=100, pattern=rf"^{_METRIC}(<=|>=|<|>)[0-9]{{1,9}}(\.[0-9]{{1,6}})?$")]
+_Version = Annotated[str, Field(max_length=100, pattern=r"^[a-z_]{1,40}=[0-9A-Za-z.+-]{1,50}$", examples=["vllm=0.32.0"])]
 _Tokens = Annotated[float, Field(gt=0, le=1e9)]
 _ANSWER: Json = {
     "id": 7,
@@ -70,8 +76,12 @@ class RecommendationQuery(Query):
     request_rate: Annotated[float | None, Field(gt=0, le=1e9, description="Requests/s.")] = None
     max_concurrency: Annotated[int | None, Field(ge=1, le=MOST_ID)] = None
     prefix_share: Annotated[float | None, Field(ge=0, le=1, description="Share of prompt tokens in shared prefixes.")] = None
-    objective: Annotated[Text | None, Field(examples=["throughput"])] = None
-    slo: Annotated[tuple[Text, ...], Field(max_length=_MOST_SLOS, description="Limits that must have been met.")] = ()
+    objective: Annotated[_Objective | None, Field(examples=["throughput"])] = None
+    slo: Annotated[tuple[_Slo, ...], Field(max_length=_MOST, description="Limits to keep.", examples=[["ttft_p99_ms<=500"]])] = ()
+    version: Annotated[
+        tuple[_Version, ...],
+        Field(max_length=_MOST, description="package=version in use, else those of the service; others make an answer stale."),
+    ] = ()
     max_age_days: Annotated[float | None, Field(gt=0, le=36500, description="Older evidence is called stale.")] = None
 
 
@@ -107,22 +117,18 @@ class Mark(BaseModel):
     reason: Annotated[str, Field(max_length=500, pattern=r"^[^\x00-\x1f\x7f]*$")] = ""
 
 
-def answer_of(found: Recommendation, **changes: Any) -> Json:
-    """The answer that a stored recommendation gives; `changes` replace parts of its body."""
-    body = {
-        "reason": "",
-        "config": {},
-        "vllm_args": [],
-        "env": {},
-        "expected": {},
-        "evidence": {},
-        "scope": {},
-        "match": {"kind": "exact", "distance": 0.0},
-        "stale": {"stale": False, "reasons": []},
-        "caveats": [],
-    }
+def complete(body: Json) -> Json:
+    """A body that an older version stored may lack parts of an answer."""
+    empty: Json = {name: {} for name in ("config", "env", "expected", "evidence", "scope", "links")}
+    empty |= {"reason": "", "vllm_args": [], "caveats": [], "id": None, "created_at": None, "published_at": None, "withdrawn_at": None}
+    empty |= {"match": {"kind": "exact", "distance": 0.0}, "stale": {"stale": False, "reasons": []}}
+    return empty | body
+
+
+def answer_of(found: Recommendation) -> Json:
+    """The answer that a stored recommendation is."""
     links = {"self": f"/v1/recommendations/{found.id}"}
     if found.status != STATUS_NONE:
         links["config"] = f"/v1/recommendations/{found.id}/config"
     own = {name: getattr(found, name) for name in ("id", "status", "published_at", "withdrawn_at", "created_at")}
-    return {**body, **found.body, **changes, **own, "links": links}
+    return {**complete(found.body), **own, "links": links}

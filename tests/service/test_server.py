@@ -65,6 +65,7 @@ def _wait_for(url: str) -> None:
             time.sleep(0.1)
 
 
+@pytest.mark.timeout(300)  # it starts two servers
 def test_a_killed_server_loses_nothing(start: StartServer, each_storage: Storage) -> None:
     filled = fill(each_storage)
     process, url = start(each_storage)

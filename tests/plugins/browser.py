@@ -40,10 +40,11 @@ class WatchedPage:
     page: Page
     errors: list[str] = field(default_factory=list)  # console errors (violations of the CSP among them) and uncaught exceptions
     requests: list[str] = field(default_factory=list)
+    refused: list[str] = field(default_factory=list)  # stopped by the page's own CSP: they never left the browser
 
     def hosts(self) -> set[str]:
-        """The hosts, with ports, that anything was asked of; inline data and blobs have none."""
-        return {urlsplit(url).netloc for url in self.requests if urlsplit(url).netloc}
+        """The hosts, with ports, that anything was asked of; inline data and blobs have none, and what the CSP refused was not asked."""
+        return {urlsplit(url).netloc for url in self.requests if urlsplit(url).netloc and url not in self.refused}
 
     def scrolls_sideways(self) -> bool:
         """Compared with the window, since a phone lays out a page that names no viewport on 980 pixels."""
@@ -106,6 +107,7 @@ def open_page(chromium: Browser) -> Iterator[OpenPage]:
         watched.page.on("console", said)
         watched.page.on("pageerror", lambda error: watched.errors.append(str(error)))
         watched.page.on("request", lambda request: watched.requests.append(request.url))
+        watched.page.on("requestfailed", lambda request: watched.refused.append(request.url) if request.failure == "csp" else None)
         watched.page.goto(url, wait_until=wait_until)
         return watched
 

@@ -92,11 +92,11 @@ def serious_violations(watched: WatchedPage) -> list[str]:
 
 def pictures_drawn(page: Page, scheme: Scheme) -> None:
     """Waits until every picture is there in this scheme. Raises AssertionError where one does not come."""
-    asked = (
-        "[...document.images].filter((image) => !image.closest('details:not([open])') && !(image.complete && image.naturalWidth)).length"
-    )
+    shown = "[...document.images].filter((image) => !image.closest('details:not([open])'))"
+    other = f"image.closest('picture') && image.currentSrc.includes('scheme=dark') !== {str(scheme == 'dark').lower()}"
     for _ in range(200):
-        if not page.evaluate(asked):
+        if not page.evaluate(f"{shown}.filter((image) => !image.complete || !image.naturalWidth || {other}).length"):
+            page.evaluate(f"Promise.all({shown}.map((image) => image.decode()))")
             return
         page.wait_for_timeout(50)
     raise AssertionError("a picture does not appear")

@@ -17,6 +17,7 @@ from profiles.summary import Summary
 WIDTH = 860.0
 _LEFT, _RIGHT, _TOP = 190.0, 70.0, 64.0
 _BAR, _GAP = 22.0, 10.0
+_CHARACTER = 6.3  # mean width at 12 pixels
 # Distinct for colour-blind readers as well; the two gaps are greys because they are no work.
 COLOURS = {
     Category.KV_WRITE: "#d55e00",
@@ -51,14 +52,16 @@ def breakdown(profiles: Sequence[Labelled], phases: Sequence[str] = (ALL,)) -> s
     if not bars:
         raise ProfileError(f"no profiled step of phase {', '.join(phases)}; profile longer or choose another --phase")
     used = [category for category in CATEGORIES if any(numbers["categories_ms"][category] > 0 for _, _, numbers in bars)]
-    scale = _Scale(max(numbers["step_ms"]["mean"] for _, _, numbers in bars))
+    names = [f"{label} · {phase} ({numbers['steps']} steps)" for label, phase, numbers in bars]
+    left = min(max(_LEFT, _CHARACTER * max(map(len, names)) + 20), WIDTH / 2)
+    scale = _Scale(max(numbers["step_ms"]["mean"] for _, _, numbers in bars), left=left)
     legend_rows = -(-len(used) // 6)
     top = _TOP + 20 * legend_rows
     bottom = top + len(bars) * (_BAR + _GAP)
     parts = [svg.text(16, 26, "Where a step's time goes", size=16, bold=True), *_legend(used), *scale.grid(top, bottom, "mean ms a step")]
-    for index, (label, phase, numbers) in enumerate(bars):
-        y, x = top + index * (_BAR + _GAP), _LEFT
-        parts.append(svg.text(_LEFT - 10, y + 15, f"{label} · {phase} ({numbers['steps']} steps)", anchor="end"))
+    for index, (_, _, numbers) in enumerate(bars):
+        y, x = top + index * (_BAR + _GAP), left
+        parts.append(svg.text(left - 10, y + 15, names[index], anchor="end"))
         for category in used:
             value = numbers["categories_ms"][category]
             width = scale.width(value)
@@ -80,13 +83,15 @@ def step_times(profiles: Sequence[Labelled], phase: str = ALL) -> str:
     for share in (0.0, 0.5, 0.9, 1.0):
         y = top + height * (1 - share)
         parts += [svg.line(_LEFT, y, WIDTH - _RIGHT, y), svg.text(_LEFT - 10, y + 4, f"{share:.0%} of steps", anchor="end", fill=svg.MUTED)]
+    pitch = max(200.0, _CHARACTER * max(len(label) for label, _ in curves) + 60)
     for index, (label, values) in enumerate(curves):
         colour = _ARM_COLOURS[index % len(_ARM_COLOURS)]
         points = [(scale.x(float(values[0])), top + height)]
         for rank, value in enumerate(values.tolist(), 1):
             points += [(scale.x(value), points[-1][1]), (scale.x(value), top + height * (1 - rank / len(values)))]
         parts.append(svg.polyline(points, colour, tip=f"{label}: median {float(np.median(values)):.3f} ms over {len(values)} steps"))
-        parts += [svg.rect(16 + index * 200, 40, 12, 12, colour), svg.text(34 + index * 200, 51, f"{label} ({len(values)})")]
+        column = 16 + index * min(pitch, (WIDTH - 32) / len(curves))
+        parts += [svg.rect(column, 40, 12, 12, colour), svg.text(column + 18, 51, f"{label} ({len(values)})")]
     return svg.document(WIDTH, top + height + 40, f"Distribution of step times, phase {phase}", parts)
 
 
@@ -153,16 +158,17 @@ def _legend(categories: Sequence[Category]) -> list[str]:
 class _Scale:
     """Milliseconds along the x axis, from 0 or, where `lowest` is given, from the round value below it."""
 
-    def __init__(self, highest: float, lowest: float = 0.0) -> None:
+    def __init__(self, highest: float, lowest: float = 0.0, left: float = _LEFT) -> None:
+        self._left = left
         self._ticks = svg.ticks(lowest, highest)
         self.origin = self._ticks[0]
-        self._per_ms = (WIDTH - _LEFT - _RIGHT) / (self._ticks[-1] - self.origin)
+        self._per_ms = (WIDTH - left - _RIGHT) / (self._ticks[-1] - self.origin)
 
     def width(self, value: float) -> float:
         return value * self._per_ms
 
     def x(self, value: float) -> float:
-        return _LEFT + self.width(value - self.origin)
+        return self._left + self.width(value - self.origin)
 
     def grid(self, top: float, bottom: float, label: str) -> list[str]:
         parts = []

@@ -127,3 +127,12 @@ def test_every_category_has_its_own_colour() -> None:
     assert set(COLOURS) == set(Category)
     assert len(set(COLOURS.values())) == len(COLOURS)
     assert all(re.fullmatch(r"#[0-9a-f]{6}", colour) for colour in COLOURS.values())
+
+
+def test_a_trials_name_is_not_cut_off(pair: tuple[Summary, Summary]) -> None:
+    label = "a-study:12 page_aligned p128 b1024"
+    root = ElementTree.fromstring(breakdown([Labelled(label, pair[0])], ("prefill",)))
+    (name,) = [text for text in root.iter(f"{SVG}text") if (text.text or "").startswith(label)]
+    assert name.attrib["text-anchor"] == "end"
+    assert float(name.attrib["x"]) >= 6 * len(name.text or "")
+    inside_the_frame(root)

@@ -14,6 +14,7 @@ from typing import Any
 
 import pytest
 
+from storage.base import StorageUnavailable
 from storage.records import Stage, TrialState
 from storage.upgrade import open_storage
 from tuner.captures import usable
@@ -54,10 +55,11 @@ def engine_processes_of(client_pid: int) -> list[int]:
 
 
 def stored_windows(folder: Path) -> dict[int, tuple[int, int]]:
-    """Measurement id -> (trial, round); empty before the study exists."""
-    if not (folder / "t.db").exists():
+    """Measurement id -> (trial, round); empty before the study exists, or while its tables are being made."""
+    try:
+        storage = open_storage(f"sqlite:///{folder / 't.db'}", create=False, read_only=True)
+    except StorageUnavailable:
         return {}
-    storage = open_storage(f"sqlite:///{folder / 't.db'}", create=False, read_only=True)
     try:
         studies = storage.list_studies()
         windows = storage.list_measurements(study_id=studies[0].id) if studies else []

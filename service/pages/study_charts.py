@@ -8,15 +8,18 @@ from typing import Any
 from fastapi import APIRouter, Request
 from starlette.responses import Response
 
+from profiles import svg
 from service.deps import StorageDep
 from service.pages.charts.cost import cost
 from service.pages.charts.forest import forest
 from service.pages.charts.heat_map import heat_map
 from service.pages.charts.history import history
+from service.pages.charts.render import described
 from service.pages.charts.theme import Look
 from service.pages.charts.tradeoff import tradeoff
 from service.pages.facts import StudyFacts
 from service.pages.parts import FactsDep, LookDep, PageRoute, RendererDep, svg_response
+from service.pages.profile_pictures import picture_of
 from service.pages.study_view import cost_parts, effects_of, heat_cells, history_of
 from service.pages.tradeoff_view import trade_off
 from storage.base import NotFound, Storage
@@ -49,6 +52,8 @@ def chart(
     """`metric` chooses the forest's; it is the objective's without."""
     found = facts.read(storage, name)
     objective = study_objectives(found.study)[0]
+    if chart is Chart.TRADE_OFF and not _has_trade_off(storage, found):
+        return svg_response(request, picture_of(_EMPTY, look.scheme))
     title, spec = _drawn(storage, found, objective, chart, metric or objective.metric, look)
     return svg_response(request, renderer.picture(spec, f"{title}, study {name}", "The table below the picture holds its numbers."))
 
@@ -71,12 +76,21 @@ def _drawn(storage: Storage, facts: StudyFacts, objective: Objective, chart: Cha
         case Chart.TRADE_OFF:
             measurements = storage.list_measurements(study_id=facts.study.id)
             found = trade_off(facts.trials, measurements, study_objectives(facts.study), facts.recommendation)
-            if found is None or not found.points:
+            if found is None:
                 raise NotFound(_NOTHING)
             return f"{found.y_metric} against {found.x_metric}", tradeoff(found, look)
 
 
+def _has_trade_off(storage: Storage, facts: StudyFacts) -> bool:
+    measurements = storage.list_measurements(study_id=facts.study.id)
+    found = trade_off(facts.trials, measurements, study_objectives(facts.study), facts.recommendation)
+    return found is not None and bool(found.points)
+
+
 _NOTHING = "there is nothing to draw yet"
+_WORDS = svg.text(0, 34, "No second metric was measured.", size=13, fill=svg.MUTED)
+# The page cannot know this without reading every window, so it asks for the picture anyway.
+_EMPTY = described(f'<svg xmlns="http://www.w3.org/2000/svg" width="280" height="60">{_WORDS}</svg>', "Trade-off", _NOTHING)
 
 
 def _some[Item](items: list[Item]) -> list[Item]:

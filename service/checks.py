@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any
+from urllib.parse import unquote_plus
 
 from starlette.types import Message, Receive, Scope
 
@@ -19,6 +20,7 @@ _READING = frozenset({"GET", "HEAD", "OPTIONS"})
 _MOST_PATH_BYTES = 2048
 _MOST_HEADER_BYTES = 16 * 1024
 _BODY_TIMEOUT_S = 10.0
+_MAY_REPEAT = frozenset({"slo", "version"})
 
 
 def headers_of(scope: Scope) -> dict[str, str]:
@@ -58,6 +60,8 @@ class Checks:
             raise Problem(431, f"the headers may have {_MOST_HEADER_BYTES} bytes together")
         if "\0" in scope["path"] or b"%00" in query or b"\0" in query:
             raise Problem(400, "a zero byte is no part of any name here")
+        if scope["path"].startswith("/v1/"):
+            _once_each(query)
         length = headers.get("content-length", "0")
         if not (length.isascii() and length.isdigit()):
             raise Problem(400, "Content-Length is no number")
@@ -100,6 +104,14 @@ def _limited(wait_s: int | None) -> None:
 def _host_name(host: str) -> str:
     """Without the port; "[::1]" keeps its brackets."""
     return host.rpartition(":")[0].lower() if host.rpartition(":")[2].isdigit() and not host.endswith("]") else host.lower()
+
+
+def _once_each(query: bytes) -> None:
+    """Which of two values counts, every program between the client and us may see differently. Raises Problem."""
+    names = [unquote_plus(part.partition(b"=")[0].decode("latin-1")) for part in query.split(b"&")] if b"&" in query else []
+    twice = sorted({name for name in names if names.count(name) > 1} - _MAY_REPEAT)
+    if twice:
+        raise Problem(400, f"query.{twice[0]}: given more than once")
 
 
 def _too_large(most: int) -> Problem:

@@ -58,6 +58,8 @@ INJECTION = [
     _get("line break in a parameter", f"{ASK}a%0d%0aX-Evil:%201"),
     _get("deserialise me", "/v1/studies?model[$ne]=x"),
     _get("array parameter", "/v1/studies?limit[]=1"),
+    _get("two values", "/v1/studies?limit=1&limit=2"),
+    _get("two values in disguise", "/v1/studies?limit=1&l%69mit=2"),
 ]
 NUMBERS = [
     _get("huge id", f"/v1/trials/{'9' * 400}"),

@@ -38,7 +38,15 @@ def fastest_forms(cache_shape: tuple[int, ...], dtype: Any, max_tokens: int, max
 
 
 def measure_forms(cache_shape: tuple[int, ...], dtype: Any, max_tokens: int, max_requests: int) -> dict[str, float]:
-    """Interleaved rounds over a half-full prefill batch of two requests; microseconds per write, median over rounds."""
+    """Microseconds per write, median over rounds."""
+    times = time_forms(cache_shape, dtype, max_tokens, max_requests)
+    return {name: round(sorted(values)[len(values) // 2], 3) for name, values in times.items()}
+
+
+def time_forms(
+    cache_shape: tuple[int, ...], dtype: Any, max_tokens: int, max_requests: int, rounds: int = ROUNDS
+) -> dict[str, list[float]]:
+    """Interleaved rounds over a half-full prefill batch of two requests: microseconds per write of each round, by form."""
     pages, page_size, heads, dim = cache_shape
     table_width = max(1, min(pages // 2, -(-max_tokens // page_size)))
     tokens = max(2, min(max_tokens, table_width * page_size))
@@ -47,14 +55,14 @@ def measure_forms(cache_shape: tuple[int, ...], dtype: Any, max_tokens: int, max
     programs = {f"{mode}_{form}": _repeated(write, form) for mode, write in WRITERS.items() for form in FORMS}
     cache = jnp.zeros((min(pages, 2 * table_width + 1), page_size, heads, dim), dtype)
     times: dict[str, list[float]] = {name: [] for name in programs}
-    for round_ in range(ROUNDS + 1):  # round 0 compiles
+    for round_ in range(rounds + 1):  # round 0 compiles
         for name, program in programs.items():
             start = time.perf_counter()
             cache = program(cache, new_kv, batch)
             cache.block_until_ready()
             if round_:
                 times[name].append((time.perf_counter() - start) / WRITES_PER_ROUND * 1e6)
-    return {name: round(sorted(values)[len(values) // 2], 3) for name, values in times.items()}
+    return times
 
 
 def _prefill_batch(tokens: int, table_width: int, max_requests: int) -> Batch:

@@ -94,7 +94,7 @@ def compare_study(
         pairs, excluded = collect_pairs(chosen, measurements, metric)
         effects = judge_family({item.cell: item.log_ratios for item in pairs}, direction, level=level, plan=plan)
         comparisons += [_comparison(study_id, metric, item, effects[item.cell], stage, created_at) for item in pairs]
-        answers[metric] = answer_of(metric, pairs, effects, excluded, level=level)
+        answers[metric] = answer_of(metric, pairs, effects, excluded, plan=plan, level=level)
     return StudyComparison(tuple(comparisons), answers)
 
 
@@ -119,11 +119,17 @@ def collect_pairs(trials: Sequence[Trial], measurements: Sequence[Measurement], 
 
 
 def answer_of(
-    metric: str, pairs: Sequence[CellPairs], effects: dict[Cell, Effect], excluded: dict[str, int], *, level: float = LEVEL
+    metric: str,
+    pairs: Sequence[CellPairs],
+    effects: dict[Cell, Effect],
+    excluded: dict[str, int],
+    *,
+    plan: LookPlan | None = None,
+    level: float = LEVEL,
 ) -> Answer:
     """ "on": better on the whole and worse nowhere. "off": worse on the whole and better nowhere, or no practical difference anywhere."""
     direction = metric_info(metric).direction
-    pooled = pool([sample_of(item.log_ratios) for item in pairs if len(item.log_ratios) >= 2], direction, level=level)
+    pooled = pool([sample_of(item.log_ratios) for item in pairs if len(item.log_ratios) >= 2], direction, level=level, plan=plan)
     counts = {verdict.value: sum(effect.verdict is verdict for effect in effects.values()) for verdict in Verdict}
     answer, sentence = decide(pooled, counts)
     caveats = _caveats(pairs, effects, excluded, pooled)
@@ -222,7 +228,7 @@ def _why_no_pair(item: CellPairs) -> str:
 
 def _effect_text(metric: str, pooled: PooledEffect | None) -> str:
     if pooled is None:
-        return f"{metric}: no cell has two valid pairs"
+        return f"{metric}: no cell has enough valid pairs"
     better_when = "more" if metric_info(metric).direction is Direction.MAXIMIZE else "less"
     return (
         f"{metric}, {better_when} is better: {_percent(pooled.ratio)}, {100 * (1 - pooled.level):.0f} % interval "

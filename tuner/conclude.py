@@ -8,10 +8,9 @@ from collections.abc import Sequence
 from storage.base import Storage
 from storage.records import Environment, Json, Measurement, Recommendation, Stage, Study, Trial
 from tuner.compare import StudyComparison, compare_study
-from tuner.evidence import Evidence
+from tuner.evidence import Evidence, look_plan
 from tuner.objective import Objective, Slo, parse_objectives, parse_slo
 from tuner.recommend import recommend
-from tuner.sequential import LookPlan
 from tuner.space import DEFAULT_BUDGET, default_block_size
 
 # Judged beside the objective where they were measured: what the feature was claimed to win (a step's time), and what it may cost.
@@ -66,13 +65,6 @@ def compared_metrics(study: Study, measurements: Sequence[Measurement]) -> list[
     measured = {name for item in measurements for name in item.metrics}
     wanted = [*(objective.metric for objective in study_objectives(study)), *(name for name in SIDE_METRICS if name in measured)]
     return list(dict.fromkeys(wanted))
-
-
-def look_plan(study: Study) -> LookPlan | None:
-    """The looks that the study's rounds were measured under; None: looked at once, at the end."""
-    rounds = study.config.get("rounds") or {}
-    first, last = int(rounds.get("min", 0)), int(rounds.get("max", 0))
-    return LookPlan(first, last) if 2 <= first < last else None
 
 
 def recommend_stored(storage: Storage, study: Study) -> Recommendation:

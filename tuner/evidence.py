@@ -10,6 +10,7 @@ from dataclasses import dataclass, field, fields
 
 from storage.records import Comparison, Environment, Json, Measurement, Profile, Study, Trial, TrialState, Workload
 from tuner.launchers.base import EngineSettings, LiveSettings
+from tuner.sequential import LookPlan
 
 FINISHED = frozenset({TrialState.COMPLETE})
 COMPARABLE = frozenset(
@@ -37,6 +38,18 @@ class Evidence:
     comparisons: Sequence[Comparison] = ()
     profiles: Sequence[Profile] = ()
     stock: Json = field(default_factory=dict)
+
+    @property
+    def looks(self) -> LookPlan | None:
+        """See look_plan."""
+        return look_plan(self.study)
+
+
+def look_plan(study: Study) -> LookPlan | None:
+    """The looks that the study's rounds were measured under; None: looked at once, at the end."""
+    rounds = study.config.get("rounds") or {}
+    first, last = int(rounds.get("min", 0)), int(rounds.get("max", 0))
+    return LookPlan(first, last) if 2 <= first < last else None
 
 
 @dataclass(frozen=True, order=True)

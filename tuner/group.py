@@ -30,6 +30,7 @@ from tuner.space import Configuration
 from tuner.trial import BUSY, REPEATED, TrialBook, TrialRun
 
 MAX_REPEATS = 2  # of a window in which something was compiled, or that others disturbed
+LOSSES_IN_A_ROW = 3  # engines lost without a window in between: then it is not one configuration's fault any more
 SATURATED_AT_MOST = 2  # windows that the engine cannot keep up with: one may be a wrong alarm, a third tells nothing new
 
 
@@ -69,7 +70,7 @@ class GroupRun:
         self._policy = policy
         self._stage = stage
         self._first_round = min((run.first_round for run in runs), default=0)
-        self._restarts_left = 1
+        self._losses = 0
         self._warm: set[Configuration] = set()
         self._ready = False
         self._round_s: float | None = None
@@ -110,7 +111,6 @@ class GroupRun:
             begun = self._shop.clock.now()
             if self._round(self._first_round + done, wanted):
                 self._round_s = self._shop.clock.now() - begun
-                self._restarts_left = 1  # a whole round went well
             done += 1
 
     def _round(self, number: int, wanted: Sequence[Configuration]) -> bool:
@@ -143,6 +143,7 @@ class GroupRun:
                 result = session.measure(configuration.live, shop.setup.plan, shop.setup.config.trial_timeout)
             last = repeat == MAX_REPEATS  # a load that stays, although it was waited for, is how this machine is
             measurement = shop.book.add_window(run, result, number, position, shop.keeper.origin, accept_busy=last)
+            self._losses = 0
             if measurement.invalid_reason not in REPEATED:
                 break
             if measurement.invalid_reason == BUSY:
@@ -191,12 +192,12 @@ class GroupRun:
         if not isinstance(error, EngineLost):
             return False
         self._shop.keeper.drop()
-        if self._restarts_left == 0:
-            self._fail_rest(
-                TrialFailed(error.failure, f"the engine was lost again before a whole round was measured: {error}", error.log_excerpt)
-            )
+        self._losses += 1
+        if self._losses == LOSSES_IN_A_ROW:
+            # Not with the class of the loss: nobody knows that these would have run out of memory too, and it would be learned from.
+            message = f"not measured: {self._losses} engines were lost in a row, the last one by another configuration: {error}"
+            self._fail_rest(TrialFailed(FailureClass.ENGINE_CRASH, message, error.log_excerpt))
             raise _GroupOver from error
-        self._restarts_left -= 1
         return True
 
     def _fail_rest(self, error: TrialFailed) -> None:

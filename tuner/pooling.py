@@ -3,6 +3,8 @@
 With three cells or more: random effects, tau^2 by Paule and Mandel (1982), interval by Hartung-Knapp-Sidik-Jonkman with the scale factor
 held at 1 or more (Jackson et al. 2017, "The Hartung-Knapp modification for random-effects meta-analysis"). It speaks of cells like the
 measured ones. With one or two cells nothing can be said about others: the interval is then that of the mean of just these cells.
+Those measure until they are decided, so their mean needs the same correction for repeated looks as a cell (one cell pooled is that cell);
+between several cells that stopped at times of their own, the spread covers it (`python -m bench.null_and_power`).
 A cell's noise is estimated from a handful of rounds, so all cells share the pooled estimate; weights from own estimates would be mostly
 noise.
 """
@@ -17,7 +19,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tuner.metric_catalog import Direction
-from tuner.statistics import EQUIVALENCE_RATIO, LEVEL, Sample, Verdict, verdict_of
+from tuner.sequential import LookPlan
+from tuner.statistics import EQUIVALENCE_RATIO, LEVEL, UNBOUNDED, Sample, Verdict, verdict_of
 from tuner.student import two_sided_critical
 
 MIN_CELLS_FOR_RANDOM_EFFECTS = 3
@@ -25,7 +28,8 @@ MIN_CELLS_FOR_RANDOM_EFFECTS = 3
 
 @dataclass(frozen=True)
 class PooledEffect:
-    """`ratio`, candidate / baseline, with an interval of 1 - `level`. `between_sd`: standard deviation of the cells' true log-ratios."""
+    """`ratio`, candidate / baseline, with an interval of 1 - `level` over all looks. `between_sd`: standard deviation of the cells' true
+    log-ratios."""
 
     cells: int
     pairs: int
@@ -39,9 +43,19 @@ class PooledEffect:
 
 
 def pool(
-    samples: Sequence[Sample], direction: Direction, *, level: float = LEVEL, equivalence_ratio: float = EQUIVALENCE_RATIO
+    samples: Sequence[Sample],
+    direction: Direction,
+    *,
+    level: float = LEVEL,
+    equivalence_ratio: float = EQUIVALENCE_RATIO,
+    plan: LookPlan | None = None,
 ) -> PooledEffect | None:
-    """Pool the cells' samples (two pairs or more each). None without a cell."""
+    """Pool the cells' samples (two pairs or more each). None without a cell, and where the interval is UNBOUNDED.
+
+    `plan`: the looks that the rounds were measured under; cells before the first look are left out. None: looked at once.
+    """
+    if plan is not None:
+        samples = [sample for sample in samples if sample.pairs >= plan.first]
     if not samples:
         return None
     means = np.array([sample.mean for sample in samples])
@@ -55,8 +69,11 @@ def pool(
         method, between_sd = "random_effects", math.sqrt(between)
     else:
         centre = float(means.mean())
-        half = two_sided_critical(level, noise_df) * math.sqrt(float(variances.sum())) / len(samples)
+        own_level = level if plan is None else plan.level_at(int(counts.min()), level)
+        half = two_sided_critical(own_level, noise_df) * math.sqrt(float(variances.sum())) / len(samples)
         method, between_sd = "mean_of_cells", None
+    if half > UNBOUNDED:
+        return None
     low, high = math.exp(centre - half), math.exp(centre + half)
     verdict = verdict_of(low, high, direction, equivalence_ratio)
     return PooledEffect(len(samples), int(counts.sum()), math.exp(centre), low, high, verdict, method, between_sd, level)

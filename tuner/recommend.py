@@ -6,7 +6,6 @@ results is an overestimate (the winner's curse), and the body says by how much i
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -21,13 +20,13 @@ from tuner.candidates import (
     pareto_front,
 )
 from tuner.captures import profile_json
-from tuner.compare import collect_pairs
+from tuner.compare import compare_study
 from tuner.evidence import Evidence, origin_of
 from tuner.launchers.base import ARM_PAGE_ALIGNED
 from tuner.metric_catalog import metric_info
 from tuner.objective import Objective, Slo, is_feasible
 from tuner.racing import TIE_BAND
-from tuner.statistics import LEVEL, judge, log_mean_interval
+from tuner.statistics import LEVEL, log_mean_interval
 from tuner.vllm_args import vllm_config, vllm_environment, vllm_flags
 
 STATUS_RECOMMENDED = "recommended"
@@ -71,6 +70,7 @@ def recommend(
     is_default = choice.winner.is_default_arm and bool(evidence.stock) and differs_from_stock(trial, evidence.stock) == 0
     status = STATUS_DEFAULT if is_default else STATUS_RECOMMENDED
     platform = _flag_platform(evidence.environment)
+    arms = _arm_effect(evidence, choice, objectives[0])
     config = vllm_config(trial, platform)
     body = _base_body(evidence, objectives, slos) | {
         "status": status,
@@ -85,8 +85,8 @@ def recommend(
             "page_aligned": trial.arm == ARM_PAGE_ALIGNED,
         },
         "expected": expected_metrics(choice.winner, [item.metric for item in objectives] + [slo.metric for slo in slos]),
-        "evidence": _evidence(evidence, choice, objectives),
-        "caveats": _caveats(evidence, choice, objectives),
+        "evidence": _evidence(evidence, choice, objectives) | {"arms": arms},
+        "caveats": _caveats(evidence, choice, arms),
     }
     if len(objectives) > 1:
         body["pareto_front"] = [_point(item, objectives) for item in pareto_front(choice.field, objectives)]
@@ -213,7 +213,6 @@ def _evidence(evidence: Evidence, choice: _Choice, objectives: Sequence[Objectiv
             for item in evidence.comparisons
             if (item.block_size, item.max_num_batched_tokens) == (winner.trial.block_size, winner.trial.max_num_batched_tokens)
         ],
-        "arms": _arm_effect(evidence, choice, objectives[0]),
     }
     if choice.stage is Stage.CONFIRM:
         found["search_overestimate"] = [_overestimate(evidence, winner, objective) for objective in objectives]
@@ -252,24 +251,21 @@ def _overestimate(evidence: Evidence, winner: Candidate, objective: Objective) -
 
 
 def _arm_effect(evidence: Evidence, choice: _Choice, objective: Objective) -> Json | None:
-    """Page-aligned / default in the winner's cell, out of pairs: at the search stage, where both arms share an engine. None without."""
-    trials = [trial for trial in evidence.trials if trial.stage is Stage.SEARCH and trial.study_id == evidence.study.id]
-    pairs, _ = collect_pairs(trials, evidence.measurements, objective.metric)
-    for item in pairs:
-        if (item.cell.block_size, item.cell.max_num_batched_tokens) == _names(choice.winner.trial)[:2] and item.log_ratios:
-            effect = judge(item.log_ratios, objective.direction)
-            return {
-                "metric": objective.metric,
-                "ratio": math.exp(math.fsum(item.log_ratios) / len(item.log_ratios)),
-                "low": effect.low,
-                "high": effect.high,
-                "verdict": effect.verdict.value,
-                "pairs": effect.pairs,
-            }
+    """Page-aligned / default in the winner's cell, out of pairs: at the search stage, where both arms share an engine. None without.
+
+    As the study's comparison has it, corrected for all cells and looks: the cell was chosen for its values.
+    """
+    study, winner = evidence.study.id, choice.winner.trial
+    found = compare_study(study, evidence.trials, evidence.measurements, [objective.metric], stage=Stage.SEARCH, plan=evidence.looks)
+    for item in found.comparisons:
+        same_cell = (item.block_size, item.max_num_batched_tokens) == _names(winner)[:2]
+        if same_cell and item.pairs and winner.environment in (None, item.details["environment"]):
+            names = ("metric", "ratio", "low", "high", "verdict", "pairs")
+            return {name: getattr(item, name) for name in names}
     return None
 
 
-def _caveats(evidence: Evidence, choice: _Choice, objectives: Sequence[Objective]) -> list[str]:
+def _caveats(evidence: Evidence, choice: _Choice, arms: Json | None) -> list[str]:
     caveats = ["holds for the model, workload, versions and machine in scope and says nothing about others"]
     environment = evidence.environment
     if environment is None:
@@ -286,12 +282,11 @@ def _caveats(evidence: Evidence, choice: _Choice, objectives: Sequence[Objective
         caveats.append("confirmed by vllm serve and vllm bench serve, searched in our engine host: the two stages' values do not compare")
     if len(choice.winner.measurements) < 2:
         caveats.append("one valid measurement only: no interval")
-    effect = _arm_effect(evidence, choice, objectives[0])
     if choice.winner.trial.arm == ARM_PAGE_ALIGNED:
-        if effect is None:
+        if arms is None:
             caveats.append("the default arm was not measured beside it: nothing is known about the effect of page alignment itself")
-        elif effect["verdict"] != "better":
-            caveats.append(f"its advantage over the default arm in the same cell is not established (verdict: {effect['verdict']})")
+        elif arms["verdict"] != "better":
+            caveats.append(f"its advantage over the default arm in the same cell is not established (verdict: {arms['verdict']})")
     return caveats
 
 

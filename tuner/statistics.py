@@ -46,6 +46,7 @@ from tuner.student import two_sided_critical
 
 EQUIVALENCE_RATIO = 1.01  # "equivalent": the whole interval lies in [1/1.01, 1.01], symmetric under a swap of the arms
 LEVEL = 0.05  # 1 - confidence
+UNBOUNDED = math.log(1e6)  # an interval that reaches further from its middle says nothing: two rounds of much noise give such ones
 
 
 class Verdict(StrEnum):
@@ -61,7 +62,8 @@ class Verdict(StrEnum):
 
 @dataclass(frozen=True)
 class Effect:
-    """One paired comparison. `ratio`, `low` and `high` are None below two pairs (no ratio) or before the first look (no interval).
+    """One paired comparison. `ratio` is None below two pairs; `low` and `high` are None before the first look, and where the interval is
+    so wide that it says nothing (UNBOUNDED).
 
     `level` is 1 - confidence of this very interval, after the corrections for repeated looks and for the family; `family_level` is what
     they keep together. `sd` is the standard deviation of the log-ratios, None below two pairs.
@@ -171,17 +173,20 @@ def _effect(
         return Effect(pairs, ratio, None, None, Verdict.INCONCLUSIVE, None, family_level, sample.sd)
     own_level = plan.level_at(pairs, share) if plan is not None else share
     half = sample.half_width(own_level)
+    if half > UNBOUNDED:
+        return Effect(pairs, ratio, None, None, Verdict.INCONCLUSIVE, own_level, family_level, sample.sd)
     low, high = math.exp(sample.mean - half), math.exp(sample.mean + half)
     return Effect(pairs, ratio, low, high, verdict_of(low, high, direction, equivalence_ratio), own_level, family_level, sample.sd)
 
 
 def log_mean_interval(values: Sequence[float], level: float = LEVEL) -> tuple[float, float] | None:
-    """Interval for the geometric mean of positive measurements (Student's t on the logs). None below two, or where one is not positive."""
+    """Interval for the geometric mean of positive measurements (Student's t on the logs). None below two, where one is not positive, and
+    where the interval is UNBOUNDED."""
     if len(values) < 2 or not all(math.isfinite(value) and value > 0 for value in values):
         return None
     sample = sample_of([math.log(value) for value in values])
     half = sample.half_width(level)
-    return math.exp(sample.mean - half), math.exp(sample.mean + half)
+    return None if half > UNBOUNDED else (math.exp(sample.mean - half), math.exp(sample.mean + half))
 
 
 def robust_spread(values: Sequence[float] | NDArray[np.float64]) -> float:

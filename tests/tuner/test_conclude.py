@@ -6,9 +6,8 @@ import pytest
 
 from storage.records import Environment, Stage, Study
 from tests.tuner.workbench import FinishedStudy, Workbench
-from tuner.conclude import compare_stored, compared_metrics, load_evidence, look_plan, recommend_stored, stock_settings
+from tuner.conclude import compare_stored, compared_metrics, load_evidence, recommend_stored, stock_settings
 from tuner.errors import BadInput
-from tuner.sequential import LookPlan
 
 
 def test_what_is_stored_gives_the_same_answer_again(grid: FinishedStudy) -> None:
@@ -43,14 +42,6 @@ def test_confirmation_does_not_enter_the_comparison(grid: FinishedStudy) -> None
     confirm = {trial.id for trial in grid.bench.trials(Stage.CONFIRM)}
     comparisons = grid.outcome.comparison.comparisons
     assert not any({item.baseline_trial_id, item.candidate_trial_id} & confirm for item in comparisons)
-
-
-@pytest.mark.parametrize(
-    ("rounds", "expected"),
-    [({"min": 5, "max": 5}, None), ({"min": 3, "max": 12}, LookPlan(3, 12)), ({"min": 1, "max": 1}, None), ({}, None)],
-)
-def test_the_looks_follow_the_rounds(rounds: dict[str, int], expected: LookPlan | None) -> None:
-    assert look_plan(Study("s", "m", {"rounds": rounds}, "throughput")) == expected
 
 
 def test_the_budget_of_chips_with_much_memory_is_not_known() -> None:

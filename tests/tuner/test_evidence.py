@@ -4,9 +4,10 @@ from dataclasses import replace
 
 import pytest
 
-from storage.records import TrialState
+from storage.records import Study, TrialState
 from tests.tuner.evidence_builder import METRIC, StudyBuilder, poison
-from tuner.evidence import COMPARABLE, FINISHED, cells_of, exclusion, metric_by_round, usable_measurements
+from tuner.evidence import COMPARABLE, FINISHED, cells_of, exclusion, look_plan, metric_by_round, usable_measurements
+from tuner.sequential import LookPlan
 
 
 def test_every_kind_of_bad_measurement_is_excluded_with_its_reason() -> None:
@@ -75,3 +76,11 @@ def test_the_first_measurement_of_a_round_counts() -> None:
     earlier = builder.measure(trial, 0, {METRIC: 1.0}, position=1)
     other = builder.measure(trial, 1, {"goodput": 1.0})
     assert metric_by_round([later, earlier, other], METRIC) == {0: 1.0}
+
+
+@pytest.mark.parametrize(
+    ("rounds", "expected"),
+    [({"min": 5, "max": 5}, None), ({"min": 3, "max": 12}, LookPlan(3, 12)), ({"min": 1, "max": 1}, None), ({}, None)],
+)
+def test_the_looks_follow_the_rounds(rounds: dict[str, int], expected: LookPlan | None) -> None:
+    assert look_plan(Study("s", "m", {"rounds": rounds}, "throughput")) == expected

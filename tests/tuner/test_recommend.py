@@ -7,9 +7,11 @@ import pytest
 
 from storage.records import Recommendation, Stage
 from tests.tuner.evidence_builder import CONFIRM, ENVIRONMENT, METRIC, STUDY, StudyBuilder, comparison, poison, profile
+from tuner.compare import compare_study
 from tuner.evidence import Evidence
 from tuner.objective import parse_objectives, parse_slo
 from tuner.recommend import recommend, stale_reasons
+from tuner.sequential import LookPlan
 
 STOCK = {"block_size": 32, "max_num_batched_tokens": 256}
 
@@ -175,6 +177,25 @@ def test_an_aligned_winner_without_an_established_advantage_says_so() -> None:
     builder.trial("page_aligned", values=[100.0, 101.0, 99.0])
     assert any("not established (verdict: inconclusive)" in caveat for caveat in result(builder.evidence()).body["caveats"])
     assert not any("not established" in caveat for caveat in result(searched().evidence()).body["caveats"])
+
+
+def test_the_effect_beside_the_recommendation_is_the_comparison_s_own() -> None:
+    """Corrected for repeated looks and for all cells: three pairs of up to 24 that look fine alone do not establish anything."""
+    builder = StudyBuilder()
+    for block_size, levels in ((32, (1.02, 1.03, 1.04)), (64, (0.99, 1.0, 1.01))):
+        builder.trial("default", block_size, values=[100.0] * 3)
+        builder.trial("page_aligned", block_size, values=[100.0 * level for level in levels])
+    once = result(builder.evidence(study=replace(STUDY, config={"rounds": {"min": 3, "max": 3}}))).body["evidence"]["arms"]
+    looked = builder.evidence(study=replace(STUDY, config={"rounds": {"min": 3, "max": 24}}))
+    body = result(looked).body
+    arms = body["evidence"]["arms"]
+    (cell,) = [
+        item
+        for item in compare_study(STUDY.id, looked.trials, looked.measurements, [METRIC], plan=LookPlan(3, 24)).comparisons
+        if item.block_size == 32
+    ]
+    assert (arms["low"], arms["high"], arms["verdict"]) == (cell.low, cell.high, "inconclusive") and arms["low"] < once["low"]
+    assert any("not established" in caveat for caveat in body["caveats"])
 
 
 def test_several_objectives_come_with_their_pareto_front() -> None:

@@ -63,6 +63,14 @@ def test_too_few_pairs_are_inconclusive_without_an_interval() -> None:
     assert early.ratio is not None and early.low is None and early.verdict is Verdict.INCONCLUSIVE
 
 
+def test_an_interval_without_bounds_is_no_interval() -> None:
+    """Two rounds of a noisy tail latency in a family of twelve: the interval would not even fit into a float."""
+    effects = judge_family({cell: [0.0, 1.2] for cell in range(12)}, DOWN, plan=LookPlan(2, 24))
+    assert {(effect.low, effect.high, effect.verdict) for effect in effects.values()} == {(None, None, Verdict.INCONCLUSIVE)}
+    assert effects[0].ratio == pytest.approx(math.exp(0.6))
+    assert log_mean_interval([1.0, 1e9]) is None
+
+
 def test_pairs_need_both_values_positive_and_finite() -> None:
     baseline = {0: 1.0, 1: 2.0, 2: 0.0, 3: math.nan, 5: 4.0}
     candidate = {0: 2.0, 1: 1.0, 2: 3.0, 3: 1.0, 4: 1.0, 5: -1.0}
@@ -99,8 +107,13 @@ def test_the_unit_of_the_metric_does_not_matter(pairs: list[tuple[float, float]]
 @given(ratios, st.floats(0.001, 0.5), st.floats(0.001, 0.5))
 def test_intervals_hold_the_point_and_grow_with_confidence(values: list[float], one: float, other: float) -> None:
     strict, loose = (judge(values, UP, level=level) for level in sorted((one, other)))
-    assert None not in (strict.low, strict.high, loose.low, loose.high, strict.ratio)
-    assert strict.low <= loose.low <= strict.ratio <= loose.high <= strict.high  # type: ignore[operator]
+    assert strict.ratio is not None and strict.ratio == loose.ratio
+    (low, high), (inner_low, inner_high) = bounds(strict), bounds(loose)
+    assert low <= inner_low <= strict.ratio <= inner_high <= high
+
+
+def bounds(effect: Effect) -> tuple[float, float]:
+    return (0.0, math.inf) if effect.low is None or effect.high is None else (effect.low, effect.high)
 
 
 def contradicts(effect: Effect, direction: Direction) -> bool:

@@ -13,6 +13,7 @@ from tuner.launchers.base import EngineSettings, WindowResult
 from tuner.space import Configuration
 
 BAD = Configuration(32, 256, "page_aligned")  # would be the best
+SEED_OF_THREE_LOSSES = 3  # draws three of the large budgets before any small one
 
 
 def complete_and_failed(bench: Workbench) -> tuple[int, int]:
@@ -55,7 +56,7 @@ def test_the_failed_trial_has_no_influence(bench: Workbench) -> None:
     assert optuna_id is not None and told[optuna_id].state is OptunaState.FAIL and told[optuna_id].values is None
 
 
-def test_a_second_crash_before_a_whole_round_ends_the_group_and_not_the_study(bench: Workbench) -> None:
+def test_three_lost_engines_without_a_window_in_between_end_the_group_and_not_the_study(bench: Workbench) -> None:
     def hook(configuration: Configuration, nth: int, result: WindowResult) -> WindowResult:
         if configuration.block_size == 32:
             raise crash()
@@ -63,9 +64,42 @@ def test_a_second_crash_before_a_whole_round_ends_the_group_and_not_the_study(be
 
     launcher = FakeLauncher(on_measure=hook)
     bench.run(launcher)
-    assert [settings.block_size for settings in launcher.opened].count(32) == 2
+    assert [settings.block_size for settings in launcher.opened].count(32) == 3
     assert complete_and_failed(bench) == (4, 4)
     assert {trial.error_class for trial in bench.trials() if trial.state is TrialState.FAIL} == {"engine_crash"}
+    messages = [trial.error_message or "" for trial in bench.trials() if trial.state is TrialState.FAIL]
+    assert sum(message.startswith("not measured: 3 engines were lost in a row") for message in messages) == 1
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_two_configurations_that_cost_the_engine_leave_the_others_of_their_page_size_alone(bench: Workbench, seed: int) -> None:
+    """Whatever the order: one bad budget in both arms must not end a page size."""
+    bad = {Configuration(32, 256, "default"), Configuration(32, 256, "page_aligned")}
+
+    def hook(configuration: Configuration, nth: int, result: WindowResult) -> WindowResult:
+        if configuration in bad:
+            raise crash()
+        return result
+
+    bench.run(FakeLauncher(on_measure=hook), seed=seed, profile="none")
+    assert {configuration_of(trial) for trial in bench.trials() if trial.state is TrialState.FAIL} == bad
+    assert complete_and_failed(bench) == (6, 2)
+
+
+def test_who_was_not_measured_when_others_ran_out_of_memory_teaches_nothing(bench: Workbench) -> None:
+    """Larger budgets ran out and took the engines with them. The small ones never ran: were they stored as out of memory, the small ones of
+    every other page size would be skipped."""
+
+    def hook(configuration: Configuration, nth: int, result: WindowResult) -> WindowResult:
+        if configuration.block_size == 32 and configuration.max_num_batched_tokens > 128:
+            raise EngineLost(FailureClass.OUT_OF_MEMORY, "RESOURCE_EXHAUSTED", "Ran out of memory in memory space hbm")
+        return result
+
+    bench.run(FakeLauncher(on_measure=hook), chunk_budgets=[128, 256, 512], seed=SEED_OF_THREE_LOSSES, profile="none")
+    untried = [trial for trial in bench.trials() if (trial.error_message or "").startswith("not measured")]
+    assert untried and {trial.error_class for trial in untried} == {"engine_crash"}
+    small = [trial for trial in bench.trials() if trial.max_num_batched_tokens == 128 and trial.block_size == 16]
+    assert len(small) == 2 and all(trial.state is TrialState.COMPLETE for trial in small)
 
 
 def test_crashes_far_apart_cost_one_trial_each(bench: Workbench) -> None:

@@ -19,6 +19,7 @@ from service.pages.templating import page
 from service.pages.trial_view import title_of
 from service.settings import ServiceSettings
 from storage.base import NotFound, Storage
+from tuner.evidence import look_plan
 
 router = APIRouter(route_class=PageRoute, include_in_schema=False)
 
@@ -37,7 +38,7 @@ def compare(request: Request, storage: StorageDep, settings: SettingsDep, baseli
         trials=trials,
         studies=studies,
         titles=[title_of(trial) for trial in trials],
-        rows=ratio_rows(*trials, measurements, [objective.metric] if objective is not None else []),
+        rows=ratio_rows(*trials, measurements, [objective.metric] if objective is not None else [], look_plan(studies[0])),
         settings=differing_settings(*trials),
         caveats=caveats(*trials),
         profile=found,

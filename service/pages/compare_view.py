@@ -7,9 +7,10 @@ from dataclasses import dataclass
 from statistics import median
 
 from service.pages.trial_view import KEY_METRICS, ConfigRow, config_rows
-from storage.records import Measurement, Trial
-from tuner.evidence import COMPARABLE, metric_by_round, usable_measurements
+from storage.records import Measurement, Stage, Trial
+from tuner.evidence import COMPARABLE, metric_by_round, origin_by_round, usable_measurements
 from tuner.metric_catalog import CATALOG
+from tuner.sequential import LookPlan
 from tuner.statistics import judge, paired_log_ratios
 
 
@@ -31,19 +32,26 @@ class RatioRow:
 
 
 def paired(baseline: Trial, candidate: Trial) -> bool:
-    """Rounds belong together where one engine measured both; a finalist's engine is its own, its rounds alternate with the other arm's."""
-    return (baseline.study_id, baseline.stage, baseline.block_size) == (candidate.study_id, candidate.stage, candidate.block_size)
+    """Whether the two may have rounds in common: those that one engine measured (a finalist has an engine of its own)."""
+    same = (baseline.study_id, baseline.block_size) == (candidate.study_id, candidate.block_size)
+    return same and baseline.stage is candidate.stage is Stage.SEARCH
 
 
-def ratio_rows(baseline: Trial, candidate: Trial, measurements: Sequence[Measurement], first: Sequence[str] = ()) -> list[RatioRow]:
-    """Metrics of the catalogue that both have; key metrics first."""
+def ratio_rows(
+    baseline: Trial,
+    candidate: Trial,
+    measurements: Sequence[Measurement],
+    first: Sequence[str] = (),
+    looks: LookPlan | None = None,
+) -> list[RatioRow]:
+    """Metrics of the catalogue that both have; key metrics first. `looks`: those of the study (tuner.evidence.look_plan)."""
     usable, _ = usable_measurements([baseline, candidate], measurements, COMPARABLE)
     ours, theirs = usable.get(baseline.id, []), usable.get(candidate.id, [])
     shared = _names(ours) & _names(theirs) & CATALOG.keys()
     leading = list(dict.fromkeys([*first, *KEY_METRICS]))
     order = [*(name for name in leading if name in shared), *sorted(shared - set(leading))]
     pairs = paired(baseline, candidate)
-    return [_row(name, ours, theirs, pairs, name in leading) for name in order]
+    return [_row(name, ours, theirs, _ratios(name, ours, theirs) if pairs else [], looks, name in leading) for name in order]
 
 
 def differing_settings(baseline: Trial, candidate: Trial) -> list[ConfigRow]:
@@ -66,11 +74,19 @@ def caveats(baseline: Trial, candidate: Trial) -> list[str]:
     return found
 
 
-def _row(name: str, ours: Sequence[Measurement], theirs: Sequence[Measurement], pairs: bool, key: bool) -> RatioRow:
+def _ratios(name: str, ours: Sequence[Measurement], theirs: Sequence[Measurement]) -> list[float]:
+    """Log-ratios of the rounds that both were measured in, in the same engine."""
+    engines = origin_by_round(ours, name), origin_by_round(theirs, name)
+    ratios = paired_log_ratios(metric_by_round(ours, name), metric_by_round(theirs, name))
+    return [value for number, value in ratios.items() if engines[0][number] == engines[1][number]]
+
+
+def _row(
+    name: str, ours: Sequence[Measurement], theirs: Sequence[Measurement], ratios: Sequence[float], looks: LookPlan | None, key: bool
+) -> RatioRow:
     info = CATALOG[name]
     baseline, candidate = (median([float(item.metrics[name]) for item in side if name in item.metrics]) for side in (ours, theirs))
-    ratios = list(paired_log_ratios(metric_by_round(ours, name), metric_by_round(theirs, name)).values()) if pairs else []
-    effect = judge(ratios, info.direction)
+    effect = judge(ratios, info.direction, plan=looks)
     plain = 100 * (candidate / baseline - 1) if baseline > 0 else None
     return RatioRow(
         metric=name,

@@ -40,6 +40,11 @@ class Candidate:
     def same_configuration(self, other: Candidate) -> bool:
         return self.cell == other.cell and self.trial.arm == other.trial.arm
 
+    def is_configuration_of(self, trial: Trial) -> bool:
+        """Page size, chunk budget and arm, whatever the stage."""
+        names = ("block_size", "max_num_batched_tokens", "arm")
+        return all(getattr(self.trial, name) == getattr(trial, name) for name in names)
+
     def is_twin_of(self, other: Candidate) -> bool:
         """The opposite arm in the same cell."""
         return self.cell == other.cell and self.trial.arm != other.trial.arm
@@ -48,7 +53,7 @@ class Candidate:
 @dataclass(frozen=True)
 class Finalist:
     trial: Trial
-    role: str  # "best", "opposite_arm" or "runner_up"
+    role: str  # "best", "opposite_arm", "runner_up", "other_objective" or "next_best"
 
 
 def candidates_of(evidence: Evidence, stage: Stage, objectives: Sequence[Objective]) -> list[Candidate]:
@@ -120,7 +125,8 @@ def pareto_front(candidates: Sequence[Candidate], objectives: Sequence[Objective
 def pick_finalists(
     evidence: Evidence, objectives: Sequence[Objective], slos: Sequence[Slo], *, tie_band: float = TIE_BAND
 ) -> tuple[Finalist, ...]:
-    """Who is measured again, cold: the best number, its opposite arm in the same cell, and the best of the rest if within the tie band.
+    """Who is measured again, cold: the best number, its opposite arm in the same cell, the best of the rest if within the tie band, and the
+    best in each further objective.
 
     "Best of the rest" is what would be preferred among the others by the order of the module's text. The opposite arm is taken even
     where it misses an SLO: the comparison needs it. Empty where no configuration is feasible.
@@ -138,7 +144,22 @@ def pick_finalists(
     ]
     if rest:
         finalists.append(Finalist(choose(rest, objectives, evidence.stock, tie_band=tie_band).trial, "runner_up"))
+    for objective in objectives[1:]:
+        other = best_by_value(fit, objective)
+        if all(not other.is_configuration_of(finalist.trial) for finalist in finalists):
+            finalists.append(Finalist(other.trial, "other_objective"))
     return tuple(finalists)
+
+
+def next_best(evidence: Evidence, objectives: Sequence[Objective], slos: Sequence[Slo]) -> Finalist | None:
+    """The best feasible configuration of the search that was never started cold; None where there is none left, and where one of those that
+    were holds: it was measured and meets every SLO."""
+    if feasible(candidates_of(evidence, Stage.CONFIRM, objectives), slos):
+        return None
+    tried = [trial for trial in evidence.trials if trial.stage is Stage.CONFIRM]
+    searched = feasible(candidates_of(evidence, Stage.SEARCH, objectives), slos)
+    left = [item for item in searched if not any(item.is_configuration_of(trial) for trial in tried)]
+    return Finalist(best_by_value(left, objectives[0]).trial, "next_best") if left else None
 
 
 def _simplicity(item: Candidate, stock: Json) -> tuple[bool, int, int, int, int]:

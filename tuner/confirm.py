@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from storage.records import Stage, Study, Trial, TrialState
-from tuner.candidates import Finalist, pick_finalists
+from tuner.candidates import Finalist, next_best, pick_finalists
 from tuner.conclude import load_evidence
+from tuner.evidence import Evidence
 from tuner.group import GroupRun, Workshop
 from tuner.launchers.base import EngineSettings, Launcher
 from tuner.profiling import capture_profile
 from tuner.rounds import FixedRounds
 from tuner.space import Configuration
 from tuner.trial import TrialRun
+
+PROFILED_ROLES = frozenset({"best", "opposite_arm", "next_best"})
+MORE_FINALISTS = 3  # tried one by one where none of the finalists holds: started cold they fail, or miss an SLO
 
 
 class Confirmation:
@@ -23,7 +29,22 @@ class Confirmation:
         self._launcher = launcher
 
     def run(self) -> None:
-        finalists = pick_finalists(load_evidence(self._shop.storage, self._study), self._shop.setup.objectives, self._shop.setup.slos)
+        """The finalists; where none of them holds, the next best of the search, as a study without an answer helps nobody."""
+        objectives, slos = self._shop.setup.objectives, self._shop.setup.slos
+        finalists = pick_finalists(self._evidence(), objectives, slos)
+        self._confirm_missing(finalists)
+        tried = len(self._shop.book.staged(Stage.CONFIRM)) - len(finalists)  # in an earlier run of the study
+        for _ in range(tried, MORE_FINALISTS):
+            following = next_best(self._evidence(), objectives, slos)
+            if following is None:
+                return
+            self._shop.progress.note("none of the finalists holds when started cold: the next best of the search is tried")
+            self._confirm_missing([following])
+
+    def _evidence(self) -> Evidence:
+        return load_evidence(self._shop.storage, self._study)
+
+    def _confirm_missing(self, finalists: Sequence[Finalist]) -> None:
         runs = [(finalist, self._run_of(finalist.trial)) for finalist in finalists]
         missing = [(finalist, run) for finalist, run in runs if not run.finished]
         if missing and self._launcher is not None:
@@ -48,5 +69,5 @@ class Confirmation:
         self._shop.keeper.drop()  # cold, also where the search's last engine has the same settings
         policy = FixedRounds(setup.config.rounds.of_a_finalist)
         GroupRun(self._shop, self._engine_of(finalist.trial), [run], policy, stage=Stage.CONFIRM).execute()
-        if setup.config.profile != "none" and finalist.role != "runner_up" and run.trial.state is TrialState.COMPLETE:
+        if setup.config.profile != "none" and finalist.role in PROFILED_ROLES and run.trial.state is TrialState.COMPLETE:
             capture_profile(self._shop, run)

@@ -76,6 +76,8 @@ class EngineKeeper:
 
     def switch(self, launcher: Launcher) -> None:
         """Go on with another launcher; the first one is closed, so that it holds no accelerator. Starts are counted on."""
+        if launcher is self._launcher:
+            return
         self.close()
         self._launcher = launcher
 

@@ -19,7 +19,7 @@ ASSUMED_START_S = 15.0
 ASSUMED_WARM_UP_S = 3.0
 ASSUMED_WINDOW_S = 1.5
 LAUNCHERS_WITHOUT_LIVE_SETTINGS = frozenset({"serve"})
-FINALISTS = 2  # the best and its opposite arm; a third only where it ties
+FINALISTS = 2  # the best and its opposite arm; a third only where it ties, and one for each further objective
 
 
 @dataclass(frozen=True)
@@ -81,6 +81,11 @@ class SearchPlan:
         }
 
 
+def finalists_of(setup: StudySetup) -> int:
+    """How many configurations are started cold at the end, as a rule."""
+    return FINALISTS + len(setup.objectives) - 1
+
+
 def choose_sampler(setup: StudySetup, costs: Costs | None = None) -> str:
     """`auto`: the whole grid where it can be measured within the number of trials and the time budget, else our own sampler."""
     config = setup.config
@@ -95,7 +100,7 @@ def choose_sampler(setup: StudySetup, costs: Costs | None = None) -> str:
 
 def _seconds(setup: StudySetup, starts: int, trials: int, costs: Costs) -> float:
     """What `trials` trials in `starts` engines and then the finalists take, with as many rounds as is typical."""
-    rounds, finalists = setup.config.rounds, min(FINALISTS, trials)
+    rounds, finalists = setup.config.rounds, min(finalists_of(setup), trials)
     windows = trials * rounds.typical + finalists * rounds.of_a_finalist
     return (starts + finalists) * costs.start_s + (trials + finalists) * costs.warm_up_s + windows * costs.window_s
 
@@ -108,7 +113,7 @@ def plan_search(setup: StudySetup, costs: Costs | None = None) -> SearchPlan:
     trials = len(space.configurations) if config.trials is None else min(config.trials, len(space.configurations))
     chosen = space.configurations[:trials] if sampler == "grid" else space.configurations
     groups = _groups(setup, chosen)[:trials]
-    finalists = min(FINALISTS, trials)
+    finalists = min(finalists_of(setup), trials)
     starts = len(groups) + finalists
     windows = trials * config.rounds.max + finalists * config.rounds.of_a_finalist
     seconds = _seconds(setup, len(groups), trials, costs)

@@ -89,7 +89,7 @@ def recommend(
         "caveats": _caveats(evidence, choice, arms),
     }
     if len(objectives) > 1:
-        body["pareto_front"] = [_point(item, objectives) for item in pareto_front(choice.field, objectives)]
+        body["pareto_front"] = _front(evidence, objectives, slos)
     return _record(evidence, status, body, created_at)
 
 
@@ -290,14 +290,26 @@ def _caveats(evidence: Evidence, choice: _Choice, arms: Json | None) -> list[str
     return caveats
 
 
-def _point(item: Candidate, objectives: Sequence[Objective]) -> Json:
-    return {
-        "trial_id": item.trial.id,
-        "arm": item.trial.arm,
-        "block_size": item.trial.block_size,
-        "max_num_batched_tokens": item.trial.max_num_batched_tokens,
-        "values": {objective.name: item.metrics[objective.metric] for objective in objectives},
-    }
+def _front(evidence: Evidence, objectives: Sequence[Objective], slos: Sequence[Slo]) -> list[Json]:
+    """The Pareto front of all feasible configurations of the search: the finalists are but a few of it. `confirmed`: the values of those
+    that were started cold, None for the others."""
+    confirmed = {_names(item.trial): _values(item, objectives) for item in candidates_of(evidence, Stage.CONFIRM, objectives)}
+    searched = feasible(candidates_of(evidence, Stage.SEARCH, objectives), slos)
+    return [
+        {
+            "trial_id": item.trial.id,
+            "arm": item.trial.arm,
+            "block_size": item.trial.block_size,
+            "max_num_batched_tokens": item.trial.max_num_batched_tokens,
+            "values": _values(item, objectives),
+            "confirmed": confirmed.get(_names(item.trial)),
+        }
+        for item in pareto_front(searched, objectives)
+    ]
+
+
+def _values(item: Candidate, objectives: Sequence[Objective]) -> dict[str, float]:
+    return {objective.name: item.metrics[objective.metric] for objective in objectives}
 
 
 def _record(evidence: Evidence, status: str, body: Json, created_at: float) -> Recommendation:

@@ -21,7 +21,7 @@ from tuner.group import GroupRun, Workshop
 from tuner.launchers.base import ARM_DEFAULT, EngineSettings, Launcher
 from tuner.opening import OpenStudy, open_study
 from tuner.optuna_record import GOAL_ATTRIBUTE
-from tuner.plan import FINALISTS, choose_sampler, known_costs, plan_search
+from tuner.plan import choose_sampler, finalists_of, known_costs, plan_search
 from tuner.profiling import capture_profile
 from tuner.progress import Progress
 from tuner.rounds import round_policy
@@ -238,7 +238,8 @@ class _Search:
     def _reserve(self) -> None:
         """Keep back what the finalists will cost, by the mean of what was seen."""
         progress = self._shop.progress
-        self._shop.budget.reserve_s = FINALISTS * (progress.start_s + self._setup.config.rounds.of_a_finalist * progress.window_s)
+        each = progress.start_s + self._setup.config.rounds.of_a_finalist * progress.window_s
+        self._shop.budget.reserve_s = finalists_of(self._setup) * each
 
     def _out_of_time(self) -> bool:
         """Never before anything was measured: a study without a result helps nobody."""

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from storage.records import Stage, TrialState
@@ -10,6 +12,7 @@ from tuner.candidates import (
     choose,
     differs_from_stock,
     feasible,
+    next_best,
     pareto_front,
     pick_finalists,
     tied_with_best,
@@ -155,3 +158,26 @@ def test_the_opposite_arm_is_taken_even_where_it_misses_an_slo() -> None:
 def test_choosing_among_nothing_is_an_error() -> None:
     with pytest.raises(ValueError, match="empty"):
         choose([], THROUGHPUT, {})
+
+
+def test_the_best_of_a_further_objective_is_a_finalist_too() -> None:
+    builder = StudyBuilder()
+    two_objectives(builder, (100.0, 50.0), (80.0, 20.0), (70.0, 10.0))
+    for index, trial in enumerate(list(builder.trials)):
+        builder.trials[index] = replace(trial, max_num_batched_tokens=128 * (index + 1))
+    objectives = parse_objectives("throughput,ttft_p99_ms")
+    found = pick_finalists(builder.evidence(), objectives, ())
+    assert [(item.trial.id, item.role) for item in found] == [(1, "best"), (3, "other_objective")]
+
+
+def test_the_next_best_is_what_was_never_started_cold() -> None:
+    builder = StudyBuilder()
+    for budget, level in ((128, 100.0), (256, 90.0), (512, 80.0)):
+        builder.trial("default", 32, budget, [level] * 2)
+    builder.failed("default", 32, 128, stage=Stage.CONFIRM)
+    found = next_best(builder.evidence(), THROUGHPUT, ())
+    assert found is not None and (found.trial.max_num_batched_tokens, found.role) == (256, "next_best")
+    builder.trial("default", 32, 256, [89.0] * 2, stage=Stage.CONFIRM)
+    assert next_best(builder.evidence(), THROUGHPUT, ()) is None, "one holds"
+    slow = parse_slo("throughput>=95")
+    assert next_best(builder.evidence(), THROUGHPUT, (slow,)) is None, "the rest of the search does not meet the SLO"

@@ -205,6 +205,11 @@ def test_several_objectives_come_with_their_pareto_front() -> None:
     body = result(builder.evidence(), "throughput,ttft_p99_ms").body
     assert [point["max_num_batched_tokens"] for point in body["pareto_front"]] == [512, 128]
     assert body["pareto_front"][0]["values"] == {"throughput": 200.0, "ttft_p99_ms": 900.0}
+    confirmed = builder.trial("default", 32, 512, **CONFIRM)
+    builder.measure(confirmed, 0, {METRIC: 190.0, "ttft_p99_ms": 950.0})
+    front = result(builder.evidence(), "throughput,ttft_p99_ms").body["pareto_front"]
+    assert [point["max_num_batched_tokens"] for point in front] == [512, 128], "finalists are but a part of it"
+    assert [point["confirmed"] for point in front] == [{"throughput": 190.0, "ttft_p99_ms": 950.0}, None]
 
 
 def test_the_order_of_stored_rows_does_not_matter() -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 from optuna.trial import TrialState as OptunaState
 
@@ -226,16 +228,47 @@ def test_a_profile_that_fails_costs_no_trial(bench: Workbench) -> None:
     assert launcher.running == 0
 
 
-def test_a_finalist_that_fails_when_started_cold_is_not_recommended(bench: Workbench) -> None:
+def test_a_finalist_that_fails_when_started_cold_gives_way_to_the_next_best(bench: Workbench) -> None:
     """The search has great numbers for it; the confirmation is what counts."""
 
     def hook(settings: EngineSettings, nth: int) -> None:
         if settings.block_size == 32 and nth > 0:
             raise TrialFailed(FailureClass.OUT_OF_MEMORY, "no room")
 
+    outcome = bench.run(FakeLauncher(on_open=hook), profile="none")
+    tried = {configuration_of(trial): trial.state for trial in bench.trials(Stage.CONFIRM)}
+    best_of_the_other_size = Configuration(16, 256, "page_aligned")
+    assert [item for item, state in tried.items() if state is TrialState.COMPLETE] == [best_of_the_other_size]
+    settings = outcome.recommendation.body["settings"]
+    assert Configuration(settings["block_size"], settings["max_num_batched_tokens"], settings["arm"]) == best_of_the_other_size
+
+
+def test_where_nothing_starts_cold_a_few_are_tried_and_nothing_is_recommended(bench: Workbench) -> None:
+    def hook(settings: EngineSettings, nth: int) -> None:
+        if nth > 0:
+            raise TrialFailed(FailureClass.STARTUP, "no room")
+
     outcome = bench.run(FakeLauncher(on_open=hook))
-    assert set(states(bench.trials(Stage.CONFIRM))) == {TrialState.FAIL}
-    assert outcome.recommendation.status == "none" and "out_of_memory" in outcome.recommendation.body["reason"]
+    assert states(bench.trials(Stage.CONFIRM)) == [TrialState.FAIL] * 5, "best, its other arm and three more"
+    assert outcome.recommendation.status == "none" and "startup" in outcome.recommendation.body["reason"]
+    again = FakeLauncher()
+    bench.run(again, resume=True)
+    assert again.opened == [], "nothing is left to do"
+
+
+def test_finalists_that_miss_an_slo_when_started_cold_give_way_to_the_next_best(bench: Workbench) -> None:
+    """In the search 32 pages of the large budget just kept to it."""
+
+    def hook(configuration: Configuration, nth: int, result: WindowResult) -> WindowResult:
+        slow = configuration.cell == (32, 256) and nth >= 3  # the search's three windows were fine
+        value = result.reported_metrics["total_token_throughput"]
+        return replace(result, reported_metrics={"total_token_throughput": value, "ttft_p99_ms": 510.0 if slow else 490.0})
+
+    outcome = bench.run(FakeLauncher(on_measure=hook), slos=["ttft_p99_ms<=500"], profile="none")
+    assert outcome.recommendation.status == "recommended"
+    assert outcome.recommendation.body["evidence"]["stage"] == "confirm"
+    settings = outcome.recommendation.body["settings"]
+    assert (settings["block_size"], settings["max_num_batched_tokens"], settings["arm"]) == (32, 128, "page_aligned")
 
 
 def test_a_drifting_machine_takes_its_rounds_out_of_every_value(bench: Workbench) -> None:

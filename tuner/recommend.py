@@ -22,6 +22,7 @@ from tuner.candidates import (
 from tuner.captures import profile_json
 from tuner.compare import compare_study
 from tuner.evidence import Evidence, origin_of
+from tuner.gain import gain_over, gain_text, nearest_to_stock
 from tuner.launchers.base import ARM_PAGE_ALIGNED
 from tuner.metric_catalog import metric_info
 from tuner.objective import Objective, Slo, is_feasible
@@ -70,11 +71,11 @@ def recommend(
     is_default = choice.winner.is_default_arm and bool(evidence.stock) and differs_from_stock(trial, evidence.stock) == 0
     status = STATUS_DEFAULT if is_default else STATUS_RECOMMENDED
     platform = _flag_platform(evidence.environment)
-    arms = _arm_effect(evidence, choice, objectives[0])
+    arms, gain = _arm_effect(evidence, choice, objectives[0]), _gain(evidence, choice, objectives[0])
     config = vllm_config(trial, platform)
     body = _base_body(evidence, objectives, slos) | {
         "status": status,
-        "reason": _why(choice, objectives, evidence.stock),
+        "reason": _why(choice, objectives, evidence.stock) + ("" if gain is None else f"; {gain_text(gain)}"),
         "config": config,
         "vllm_args": vllm_flags(config),
         "env": vllm_environment(trial, platform),
@@ -85,7 +86,7 @@ def recommend(
             "page_aligned": trial.arm == ARM_PAGE_ALIGNED,
         },
         "expected": expected_metrics(choice.winner, [item.metric for item in objectives] + [slo.metric for slo in slos]),
-        "evidence": _evidence(evidence, choice, objectives) | {"arms": arms},
+        "evidence": _evidence(evidence, choice, objectives) | {"arms": arms, "over_default": gain},
         "caveats": _caveats(evidence, choice, arms),
     }
     if len(objectives) > 1:
@@ -263,6 +264,19 @@ def _arm_effect(evidence: Evidence, choice: _Choice, objective: Objective) -> Js
             names = ("metric", "ratio", "low", "high", "verdict", "pairs")
             return {name: getattr(item, name) for name in names}
     return None
+
+
+def _gain(evidence: Evidence, choice: _Choice, objective: Objective) -> Json | None:
+    """Over vLLM's defaults: both confirmed, else the confirmed winner over the search's default; both of the search where the paths differ."""
+    winner: Candidate | None = choice.winner
+    searched = nearest_to_stock(candidates_of(evidence, Stage.SEARCH, (objective,)), evidence.stock)
+    if searched is None:
+        return None
+    confirmed = candidates_of(evidence, Stage.CONFIRM, (objective,))
+    baseline = next((item for item in confirmed if item.is_configuration_of(searched.trial)), searched)
+    if baseline is searched and choice.stage is Stage.CONFIRM and not _same_path(evidence, choice.winner):
+        winner = _search_twin(evidence, choice.winner, (objective,))
+    return None if winner is None else gain_over(baseline, winner, objective, evidence.stock)
 
 
 def _caveats(evidence: Evidence, choice: _Choice, arms: Json | None) -> list[str]:

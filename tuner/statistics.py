@@ -189,6 +189,24 @@ def log_mean_interval(values: Sequence[float], level: float = LEVEL) -> tuple[fl
     return None if half > UNBOUNDED else (math.exp(sample.mean - half), math.exp(sample.mean + half))
 
 
+def welch_interval(candidate: Sequence[float], baseline: Sequence[float], level: float = LEVEL) -> tuple[float, float] | None:
+    """Interval of the ratio of two geometric means whose windows are no pairs (Welch 1947, degrees of freedom rounded down).
+
+    None below two values on a side, where one is not positive and finite, and where the interval is UNBOUNDED.
+    """
+    sides = candidate, baseline
+    if any(len(side) < 2 or not all(math.isfinite(value) and value > 0 for value in side) for side in sides):
+        return None
+    ours, theirs = (sample_of([math.log(value) for value in side]) for side in sides)
+    parts = ours.standard_error**2, theirs.standard_error**2
+    error = math.sqrt(sum(parts))
+    weights = parts[0] ** 2 / (ours.pairs - 1) + parts[1] ** 2 / (theirs.pairs - 1)
+    df = max(1, int(sum(parts) ** 2 / weights)) if weights > 0 else 1
+    half = two_sided_critical(level, df) * error
+    centre = ours.mean - theirs.mean
+    return None if half > UNBOUNDED else (math.exp(centre - half), math.exp(centre + half))
+
+
 def robust_spread(values: Sequence[float] | NDArray[np.float64]) -> float:
     """Median absolute deviation, scaled by 1.4826 to equal the standard deviation of normal noise."""
     array = np.asarray(values, dtype=float)

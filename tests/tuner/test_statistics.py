@@ -22,6 +22,7 @@ from tuner.statistics import (
     robust_spread,
     sample_of,
     verdict_of,
+    welch_interval,
 )
 
 UP, DOWN = Direction.MAXIMIZE, Direction.MINIMIZE
@@ -201,3 +202,21 @@ def test_interval_of_measurements() -> None:
 
 def test_robust_spread_ignores_one_wild_value() -> None:
     assert robust_spread([1.0, 2.0, 3.0, 4.0, 1e9]) == pytest.approx(1.4826)
+
+
+def test_welch_is_students_t_where_both_sides_are_alike() -> None:
+    """Equal counts and variances: 2 (n - 1) degrees of freedom; mean difference 0.1, variance 0.01 on each side, t(4) = 2.776445."""
+    logs = (-0.1, 0.0, 0.1)
+    found = welch_interval([math.exp(0.1 + value) for value in logs], [math.exp(value) for value in logs])
+    half = 2.776445 * math.sqrt(2 * 0.01 / 3)
+    assert found == pytest.approx((math.exp(0.1 - half), math.exp(0.1 + half)), rel=1e-6)
+    assert welch_interval([1.0], [1.0, 2.0]) is None and welch_interval([1.0, 0.0], [1.0, 2.0]) is None
+    assert welch_interval([2.0, 2.0], [1.0, 1.0]) == pytest.approx((2.0, 2.0))
+    assert welch_interval([1.0, 1e9], [1.0, 1e9]) is None, "no bounds"
+
+
+def test_welch_covers_with_unequal_noise() -> None:
+    rng = np.random.default_rng(4)
+    sides = [(np.exp(0.05 * rng.standard_normal(6)).tolist(), np.exp(0.01 * rng.standard_normal(4)).tolist()) for _ in range(800)]
+    covered = sum((found := welch_interval(*side)) is not None and found[0] <= 1 <= found[1] for side in sides)
+    assert covered / len(sides) >= 0.93

@@ -24,6 +24,9 @@ Bools = NDArray[np.bool_]
 CHUNK_BYTES = 4 << 20
 _PAD = b"\0" * 32  # so that a word can be read at every position, also past the last byte
 _MAX_EVENT_BYTES = 16 << 20
+_SLOW_STEP = 4  # so many times the work of a field in a file's outline
+_BATCH_EVENTS = 1 << 16  # decoded at once: a chunk may hold millions of tiny events, and each takes some hundred bytes meanwhile
+_MOST_EVENTS = 5_000_000  # kept of one line: half a gigabyte of trace, and nearly one of memory
 _MAX_EVENT_FIELDS = 512  # real events have about a dozen
 _MAX_STAT_FIELDS = 16
 _EVENT_TAG = schema.XLINE_EVENTS << 3 | BYTES
@@ -81,12 +84,17 @@ class EventDecoder:
 
     def line(self, start: int, end: int, keep: Keep | None = None) -> EventColumns:
         """The events in bytes [start, end) of the file, in file order, that `keep` accepts. Raises Malformed."""
-        parts = []
+        parts, count = [], 0
         for data, starts, ends in _chunks(self._source, start, end):
-            columns = self._decode(data, starts, ends)
-            kept = columns if keep is None else columns.select(keep(columns))
-            if len(kept.metadata_id):
-                parts.append(kept)
+            for first in range(0, len(starts), _BATCH_EVENTS):
+                batch = slice(first, first + _BATCH_EVENTS)
+                columns = self._decode(data, starts[batch], ends[batch])
+                kept = columns if keep is None else columns.select(keep(columns))
+                count += len(kept.metadata_id)
+                if count > _MOST_EVENTS:
+                    raise Malformed(f"more than {_MOST_EVENTS} events of ops in one line: profile fewer steps")
+                if len(kept.metadata_id):
+                    parts.append(kept)
         return self._concatenate(parts)
 
     def mentions(self, start: int, end: int, metadata_ids: Iterable[int]) -> bool:
@@ -258,7 +266,7 @@ def _chunks(source: ByteSource, start: int, end: int) -> Iterator[tuple[bytes, I
     while start < end:
         length = min(size, end - start)
         data = source.read(start, length)
-        starts, ends, used = _event_bounds(data, start + length == end)
+        starts, ends, used = _event_bounds(data, start + length == end, source.charge)
         if not used:  # one event fills the whole chunk
             size *= 2
             if size > _MAX_EVENT_BYTES:
@@ -269,17 +277,18 @@ def _chunks(source: ByteSource, start: int, end: int) -> Iterator[tuple[bytes, I
         size = CHUNK_BYTES
 
 
-def _event_bounds(data: bytes, last: bool) -> tuple[Ints, Ints, int]:
+def _event_bounds(data: bytes, last: bool, charge: Callable[[int], None]) -> tuple[Ints, Ints, int]:
     """Where the events lie in a chunk (starts, ends), and how many bytes hold whole fields.
 
     A field's place depends on all lengths before it. So every byte that could begin an event is looked at in bulk; what remains in Python
-    is stepping over bytes that only looked like one, and the rare field that does not look like an event.
+    is stepping over bytes that only looked like one, and the rare field that does not look like an event; `charge` counts both.
     """
     begin, start, end = _candidates(np.frombuffer(data, np.uint8))
     breaks = np.flatnonzero(end[:-1] != begin[1:])  # mostly one event begins where the last one ends
     bounds: list[tuple[Ints, Ints]] = []
     position, size = 0, len(data)
     while position < size:
+        charge(_SLOW_STEP)
         index = int(np.searchsorted(begin, position))
         if index < len(begin) and begin[index] == position:
             after = int(np.searchsorted(breaks, index))

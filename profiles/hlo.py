@@ -9,9 +9,9 @@ from __future__ import annotations
 
 import re
 from collections import Counter, deque
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from google.protobuf.message import DecodeError
 
@@ -29,6 +29,7 @@ _MOVES = frozenset(
 _COLLECTIVES = re.compile(r"^(all-reduce|all-gather|all-to-all|reduce-scatter|collective-|ragged-all-to-all)")
 LOCAL = "local "  # before the opcode of a collective that moves nothing between devices
 _CONTEXT_STEPS = 200  # instructions looked at on the way back to a producer whose scope is known
+_MODULE_CONTEXT_STEPS = 500_000  # operands looked at in one module: a real step program of 10,000 instructions needs a tenth of that
 
 
 @dataclass(frozen=True)
@@ -107,6 +108,20 @@ def _hlo_proto(plane: Plane, index: int) -> Any:
     return None
 
 
+class _Home(NamedTuple):
+    """What an instruction inherits from around its computation."""
+
+    scope: str
+    in_loop: bool
+
+
+class _Inside(NamedTuple):
+    """What is inside the computations that one instruction calls: the most common scope, and all opcodes."""
+
+    majority: str
+    opcodes: frozenset[str]
+
+
 class _Module:
     """Look-ups inside one HLO module."""
 
@@ -118,6 +133,9 @@ class _Module:
         self._by_name: dict[str, Any] = {}
         self._by_id: dict[int, Any] = {}
         self._caller: dict[int, Any] = {}  # computation id -> the instruction that calls it
+        self._homes: dict[int, _Home] = {}
+        self._insides: dict[tuple[int, ...], _Inside] = {}
+        self._context_steps_left = _MODULE_CONTEXT_STEPS
         for part in raw.computations:
             for item in part.instructions:
                 name = schema.text(item.name)
@@ -128,8 +146,8 @@ class _Module:
     def holds(self, names: frozenset[str]) -> bool:
         return names <= self._by_name.keys()
 
-    def describe(self, names: Iterable[str]) -> dict[str, HloOp]:
-        return {name: self._describe(self._by_name[name]) for name in names if name in self._by_name}
+    def describe(self, names: frozenset[str]) -> dict[str, HloOp]:
+        return {name: self._describe(self._by_name[name]) for name in sorted(names & self._by_name.keys())}
 
     def _describe(self, item: Any) -> HloOp:
         opcode = schema.text(item.opcode)
@@ -143,45 +161,53 @@ class _Module:
         )
 
     def _scope(self, item: Any) -> str:
-        seen: set[int] = set()
-        while True:
-            own = schema.text(item.metadata.op_name) or self._fused_majority(item)
-            home = self._home[schema.text(item.name)]
-            caller = self._caller.get(home)
-            if own or caller is None or home in seen:
-                return own
-            seen.add(home)
-            item = caller
+        return self._own_scope(item) or self._home_of(item).scope
 
     def _in_loop(self, item: Any) -> bool:
-        seen: set[int] = set()
-        while (home := self._home[schema.text(item.name)]) not in seen and (caller := self._caller.get(home)) is not None:
-            if schema.text(caller.opcode) in _LOOPS:
-                return True
-            seen.add(home)
-            item = caller
-        return False
+        return self._home_of(item).in_loop
+
+    def _own_scope(self, item: Any) -> str:
+        return schema.text(item.metadata.op_name) or self._fused_majority(item)
+
+    def _home_of(self, item: Any) -> _Home:
+        """What the callers of the item's computation say, each computation asked once: outwards to the first that is known, and back."""
+        path: list[int] = []
+        current: int | None = self._home[schema.text(item.name)]
+        while current is not None and current not in self._homes:
+            self._homes[current] = _Home("", False)  # computations that call each other end here
+            path.append(current)
+            caller = self._caller.get(current)
+            current = self._home[schema.text(caller.name)] if caller is not None else None
+        for computation in reversed(path):
+            caller = self._caller.get(computation)
+            if caller is not None:
+                around = self._homes[self._home[schema.text(caller.name)]]
+                loops = schema.text(caller.opcode) in _LOOPS or around.in_loop
+                self._homes[computation] = _Home(self._own_scope(caller) or around.scope, loops)
+        return self._homes[self._home[schema.text(item.name)]]
 
     def _fused_majority(self, item: Any) -> str:
         if schema.text(item.opcode) in _LOOPS:
             return ""  # the bodies speak for themselves
-        votes = Counter(
-            schema.text(inner.metadata.op_name)
-            for inner in self._inner(item)
-            if inner.metadata.op_name and schema.text(inner.opcode) not in _FREE
-        )
-        return votes.most_common(1)[0][0] if votes else ""
+        return self._inside(item).majority
 
-    def _inner(self, item: Any) -> list[Any]:
-        parts = (self._computations.get(called) for called in item.called_computation_ids)
-        return [inner for part in parts if part is not None for inner in part.instructions]
+    def _inside(self, item: Any) -> _Inside:
+        """What the computations called by an instruction hold; looked at once, however many call them."""
+        called = tuple(item.called_computation_ids)
+        if called not in self._insides:
+            parts = (self._computations.get(each) for each in called)
+            inner = [(schema.text(each.opcode), each.metadata.op_name) for part in parts if part is not None for each in part.instructions]
+            votes = Counter(scope for opcode, scope in inner if scope and opcode not in _FREE)
+            majority = schema.text(votes.most_common(1)[0][0]) if votes else ""
+            self._insides[called] = _Inside(majority, frozenset(opcode for opcode, _ in inner))
+        return self._insides[called]
 
     def _category(self, item: Any, opcode: str) -> str:
         if _COLLECTIVES.match(opcode) and self._stays_on_its_device(item):
             return LOCAL + opcode
         if opcode != "fusion":
             return opcode
-        inner = {schema.text(each.opcode) for each in self._inner(item)}
+        inner = self._inside(item).opcodes
         if inner & {"dot", "convolution"}:
             return "convolution fusion"
         return "data formatting" if inner <= _MOVES else "loop fusion"
@@ -199,12 +225,13 @@ class _Module:
         own = _folder(self._scope(item))
         queue, seen = deque(item.operand_ids), set(item.operand_ids)
         for _ in range(_CONTEXT_STEPS):
-            if not queue:
+            if not queue or self._context_steps_left < 0:
                 return ""
             producer = self._by_id.get(queue.popleft())
             if producer is None:
                 continue
-            scope = schema.text(producer.metadata.op_name) or self._fused_majority(producer)
+            self._context_steps_left -= 1 + len(producer.operand_ids)
+            scope = self._own_scope(producer)
             if scope and _folder(scope) != own and self._is_anchor(scope):
                 return scope
             fresh = [each for each in producer.operand_ids if each not in seen]

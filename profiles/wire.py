@@ -18,6 +18,7 @@ VARINT, FIXED64, BYTES, FIXED32 = 0, 1, 2, 5
 _WINDOW_BYTES = 1 << 16
 _HEADER_BYTES = 20  # a tag and a length, or a tag and a value: two varints of at most ten bytes
 _HEAD_BYTES = 1 << 16
+_MOST_SINGLE_STEPS = 500_000  # fields that Python looks at one by one: real captures have some ten thousand
 _REPLACEMENT = "�".encode()  # EF BF BD: what a text converter writes for a byte that it did not understand
 
 
@@ -41,6 +42,7 @@ class ByteSource:
     def __init__(self, path: Path) -> None:
         """Raises ProfileError where the file cannot be opened, is empty or was converted to UTF-8 text."""
         self.path = path
+        self._steps_left = _MOST_SINGLE_STEPS
         self._descriptor = -1
         try:
             self._descriptor = os.open(path, os.O_RDONLY)
@@ -66,6 +68,12 @@ class ByteSource:
         if len(data) != length:
             raise Malformed(f"the file ends at byte {offset + len(data)}")
         return data
+
+    def charge(self, steps: int = 1) -> None:
+        """Count a field that is looked at on its own; raises Malformed where a file would keep us busy with such fields for minutes."""
+        self._steps_left -= steps
+        if self._steps_left < 0:
+            raise Malformed(f"more than {_MOST_SINGLE_STEPS} fields that are no events")
 
     def close(self) -> None:
         if self._descriptor >= 0:
@@ -121,6 +129,7 @@ def fields(source: ByteSource, start: int, end: int) -> Iterator[Field]:
     window, window_start = b"", start
     position = start
     while position < end:
+        source.charge()
         at = position - window_start
         if at + _HEADER_BYTES > len(window) and window_start + len(window) < end:
             window = source.read(position, min(_WINDOW_BYTES, end - position))

@@ -12,8 +12,10 @@ import pytest
 
 from profiles.errors import ProfileError
 from profiles.reader import read_capture
-from tests.oracles.xspace import XSpace
-from tests.profiles.builder import cpu_capture, model_runs, tpu_capture
+from profiles.summary import summarise
+from profiles.wire import encoded
+from tests.oracles.xspace import HloProto, XSpace
+from tests.profiles.builder import PlaneBuilder, cpu_capture, model_runs, tpu_capture
 from tests.profiles.test_quality import MARKERS
 from tests.profiles.test_reader import TPU_FILE
 from tests.shared_data import shared_data
@@ -75,6 +77,74 @@ def test_a_length_of_terabytes_allocates_nothing(tmp_path: Path) -> None:
     path.write_bytes(b"\x0a\xff\xff\xff\xff\xff\xff\xff\x7f" + b"x" * 100)
     with pytest.raises(ProfileError, match="not a complete XPlane file"):
         read_capture(path)
+
+
+def nested(tag: int, payload: bytes) -> bytes:
+    return bytes([tag]) + encoded(len(payload)) + payload
+
+
+def tpu_line(name: bytes, payload: bytes) -> bytes:
+    """A file of one TPU plane with one line."""
+    return nested(0x0A, nested(0x12, b"/device:TPU:0") + nested(0x1A, nested(0x12, name) + payload))
+
+
+@pytest.mark.parametrize(
+    ("data", "why"),
+    [
+        (b"\x28\x01" * 600_000, "fields that are no events"),
+        (tpu_line(b"other", b"\x08\x01" * 600_000), "fields that are no events"),
+        (tpu_line(b"XLA Ops", b"\x22\x02\x08\x01" + b"\x50\x01" * 150_000), "fields that are no events"),
+        (tpu_line(b"XLA Ops", b"\x22\x00" * 150_000), "fields that are no events"),
+        (tpu_line(b"XLA Ops", b"\x22\x02\x08\x01" * 5_100_000), "profile fewer steps"),
+    ],
+    ids=["file", "line", "among events", "empty events", "tiny events"],
+)
+def test_millions_of_tiny_fields_are_refused_before_they_take_minutes(tmp_path: Path, data: bytes, why: str) -> None:
+    path = tmp_path / "dense.xplane.pb"
+    path.write_bytes(data)
+    with pytest.raises(ProfileError, match=why):
+        read_capture(path)
+
+
+def hlo_bomb(shape: str, count: int) -> bytes:
+    """A capture of `count` ops whose HLO module makes every look-up long: it would take minutes if each op were looked up for itself."""
+    space, proto = XSpace(), HloProto()
+    proto.hlo_module.name = "jit_f"
+    names = [f"op.{index}" for index in range(count)]
+    main = proto.hlo_module.computations.add(name="main", id=count + 1)
+    if shape == "one large fused computation":
+        inner = proto.hlo_module.computations.add(name="inner", id=count + 2)
+        for index in range(count):
+            inner.instructions.add(name=f"inner.{index}", opcode="add", id=count + index + 1).metadata.op_name = f"scope/{index}"
+    for index, name in enumerate(names):
+        home = proto.hlo_module.computations.add(name=name, id=index + 1) if shape == "loops in loops" else main
+        item = home.instructions.add(name=name, opcode="add", id=index + 1)
+        if shape == "loops in loops":
+            item.opcode = "while"
+            item.called_computation_ids.append(index + 2)
+        elif shape == "one large fused computation":
+            item.opcode = "fusion"
+            item.called_computation_ids.append(count + 2)
+            item.operand_ids.append(max(index, 1))
+        else:
+            item.metadata.op_name = f"scope/of{index}"
+            item.operand_ids.extend(range(1, 200))
+    host, cpu = PlaneBuilder(space, "/host:metadata"), PlaneBuilder(space, "/host:CPU")
+    host.event_id("jit_f(1)")
+    host.plane.event_metadata[-1].value.stats.add(metadata_id=host.stat_id("hlo_proto"), bytes_value=proto.SerializeToString())
+    for index, name in enumerate(names):
+        stats: dict[str, int | str] = {"hlo_op": name, "hlo_module": "jit_f", "program_id": 1, "run_id": index % 7}
+        cpu.event(cpu.line("tf_XLAEigen/1"), cpu.event_id("op"), index * 2.0, 1.0, **stats)
+    data: bytes = space.SerializeToString()
+    return data
+
+
+@pytest.mark.timeout(60)
+@pytest.mark.parametrize("shape", ["one large fused computation", "loops in loops", "many operands"])
+def test_an_hlo_module_made_to_be_slow_is_read_all_the_same(tmp_path: Path, shape: str) -> None:
+    path = tmp_path / "hlo.xplane.pb"
+    path.write_bytes(hlo_bomb(shape, 8000))
+    assert summarise(path).quality["steps"] == 6
 
 
 def test_line_breaks_in_names_do_not_break_the_message(tmp_path: Path) -> None:

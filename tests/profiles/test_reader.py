@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import tracemalloc
 from collections import Counter
 from pathlib import Path
@@ -10,9 +11,11 @@ import numpy as np
 import pytest
 
 from profiles import columns
+from profiles.classify import Category
 from profiles.errors import ProfileError
 from profiles.reader import Capture, read_capture
 from profiles.selftime import self_time
+from profiles.steps import find_steps
 from tests.oracles.raw_totals import cpu_ops, tpu_ops
 from tests.oracles.raw_totals import self_time as raw_self_time
 from tests.oracles.xspace import XSpace
@@ -143,6 +146,22 @@ def test_self_times_of_a_jax_capture_equal_the_oracle(jax_capture: Path) -> None
     # Nested late ops are the one case in which the two definitions part: the oracle takes the whole child off its parent.
     assert found == expected
     assert len(found) > 20
+
+
+def test_a_capture_of_jax_0_12_is_read_like_one_of_the_installed_jax(tmp_path: Path, jax_capture: Path) -> None:
+    """The file was made by tests/profiles/jax_model.py under JAX 0.12.0.1 (6 steps); only the host's name was taken out."""
+    packed = Path(__file__).parent / "data" / "jax_0_12_cpu.xplane.pb.gz"
+    path = tmp_path / "host.xplane.pb"
+    path.write_bytes(gzip.decompress(packed.read_bytes()))
+    newer, installed = read_capture(path), read_capture(jax_capture)
+    assert newer.versions["jax"] == "0.12.0.1" and installed.versions["jax"] != newer.versions["jax"]
+    assert self_times(newer) == raw_self_time(cpu_ops(path))
+    assert newer.programs_without_hlo == ()
+    steps = find_steps(newer)
+    assert (steps.program, len(steps.period_ms)) == ("jit_step_fun", 6)
+    of_step = [{key.category for key in find_steps(capture).scopes} for capture in (newer, installed)]
+    assert of_step[0] == of_step[1] >= {Category.KV_WRITE, Category.ATTENTION, Category.PROJECTION, Category.MLP, Category.SAMPLING}
+    assert len(newer.host.markers) == 6
 
 
 def test_the_mangled_file_gets_one_clear_line() -> None:

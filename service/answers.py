@@ -13,7 +13,7 @@ from tuner.advice import advise
 from tuner.engine.environment import versions
 from tuner.lookup import Query
 from tuner.objective import parse_objectives, parse_slo
-from tuner.recommend import STATUS_RECOMMENDED
+from tuner.recommend import STATUS_NONE
 
 _DAY_S = 24 * 3600.0
 
@@ -24,7 +24,7 @@ def find_answer(storage: Storage, asked: RecommendationQuery, settings: ServiceS
     links = {}
     if answer["id"] is not None:
         links["self"] = f"/v1/recommendations/{answer['id']}"
-        if answer["match"]["kind"] == "exact" and answer["status"] == STATUS_RECOMMENDED:
+        if answer["match"]["kind"] == "exact" and answer["status"] != STATUS_NONE:
             links["config"] = f"{links['self']}/config"
     return {**complete(answer), "links": links}
 

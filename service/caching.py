@@ -1,23 +1,24 @@
-"""Conditional requests, and answers kept in memory: the body of a look-up is made once for each state of the database."""
+"""Conditional requests, and answers kept in memory: a look-up is made once for each state of the database."""
 
 from __future__ import annotations
 
 import hashlib
 import time
 from collections import OrderedDict
-from collections.abc import Awaitable, Callable, Coroutine
-from typing import Any
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass
 
 from fastapi import Request
-from fastapi.routing import APIRoute
 from starlette.responses import Response
 from starlette.status import HTTP_200_OK, HTTP_304_NOT_MODIFIED
 
+from service.strict import Handler, StrictRoute
+
 _ETAG_BYTES = 16
-type Handler = Callable[[Request], Coroutine[Any, Any, Response]]
+_LENGTH = "content-length"
 
 
-class EtagRoute(APIRoute):
+class EtagRoute(StrictRoute):
     """Gives the answers of GET a strong ETag and answers If-None-Match with 304. Answers that stream, or that set an ETag, stay."""
 
     def get_route_handler(self) -> Handler:
@@ -78,16 +79,28 @@ class Snapshot[T]:
         self._value = None
 
 
+@dataclass(frozen=True)
+class Kept:
+    """An answer as it was sent. `counted`: what the metrics count it as."""
+
+    body: bytes
+    headers: Mapping[str, str]
+    counted: tuple[str, str, bool]
+
+    def response(self) -> Response:
+        return Response(self.body, headers=dict(self.headers))
+
+
 class AnswerCache:
-    """Bodies by key, for one version of the database; a new version empties it. Not for several threads: the event loop's alone."""
+    """Answers by question, for one version of the database; a new version empties it. Not for several threads: the event loop's alone."""
 
     def __init__(self, most: int) -> None:
         self._most = most
         self._version: object = None
-        self._kept: OrderedDict[object, tuple[float, bytes, str]] = OrderedDict()
+        self._kept: OrderedDict[object, tuple[float, Kept]] = OrderedDict()
 
-    def get(self, version: object, key: object, max_age_s: float) -> tuple[bytes, str] | None:
-        """(body, ETag), None where it is not there or older than `max_age_s`."""
+    def get(self, version: object, key: object, max_age_s: float) -> Kept | None:
+        """None where it is not there or older than `max_age_s`."""
         if version != self._version:
             self._version = version
             self._kept.clear()
@@ -95,13 +108,12 @@ class AnswerCache:
         if found is None or time.monotonic() - found[0] > max_age_s:
             return None
         self._kept.move_to_end(key)
-        return found[1], found[2]
+        return found[1]
 
-    def put(self, version: object, key: object, body: bytes) -> str:
-        """Returns the ETag. An answer made for another version than the current one is not kept."""
-        etag = etag_of(body)
+    def put(self, version: object, key: object, response: Response, counted: tuple[str, str, bool]) -> None:
+        """An answer made for another version than the current one is not kept."""
         if version == self._version:
-            self._kept[key] = (time.monotonic(), body, etag)
+            headers = {name: value for name, value in response.headers.items() if name != _LENGTH}
+            self._kept[key] = (time.monotonic(), Kept(bytes(response.body), headers, counted))
             while len(self._kept) > self._most:
                 self._kept.popitem(last=False)
-        return etag

@@ -9,7 +9,7 @@ from urllib.parse import unquote_plus
 
 from starlette.types import Message, Receive, Scope
 
-from service.auth import CHALLENGE, SCOPE_READ, Credentials, KnownToken, credentials_of, find_token
+from service.auth import CHALLENGE, SCOPE_READ, Credentials, KnownToken, credentials_of, environment_token, find_token
 from service.errors import Problem
 from service.limits import RateLimit, client_key
 from service.settings import ServiceSettings
@@ -21,6 +21,8 @@ _MOST_PATH_BYTES = 2048
 _MOST_HEADER_BYTES = 16 * 1024
 _BODY_TIMEOUT_S = 10.0
 _MAY_REPEAT = frozenset({"slo", "version"})
+_UNLIMITED = "/healthz"  # a client that asks too much must not make its host restart us
+_OF_A_PROXY = ("forwarded", "via", "x-forwarded-for", "x-forwarded-host", "x-real-ip")
 
 
 def headers_of(scope: Scope) -> dict[str, str]:
@@ -29,10 +31,11 @@ def headers_of(scope: Scope) -> dict[str, str]:
 
 
 class Checks:
-    """`tokens` gives those that are in force now."""
+    """`tokens` gives the stored ones that are in force now; the operator's own needs no database."""
 
     def __init__(self, settings: ServiceSettings, tokens: Callable[[], Awaitable[Sequence[KnownToken]]]) -> None:
         self._settings = settings
+        self._own_tokens = environment_token(settings.token)
         self._tokens = tokens
         self._host_names = settings.host_names
         self._open_reads = settings.open_reads
@@ -41,9 +44,10 @@ class Checks:
         self._failures = RateLimit(settings.failed_auth_rate_limit)
 
     async def pass_on(self, scope: Scope, headers: HeaderMap, receive: Receive) -> Receive:
-        """The way to the request's body, read and found small enough. Raises Problem."""
+        """The way to the request's body, read and found small enough. Raises Problem, StorageFault."""
         client = client_key(scope["client"][0]) if scope.get("client") else ""
-        _limited(self._all.take(client))
+        if scope["path"] != _UNLIMITED:
+            _limited(self._all.take(client))
         self._sizes(scope, headers)
         self._host(scope, headers)
         await self._who(scope, headers, client)
@@ -77,19 +81,30 @@ class Checks:
     async def _who(self, scope: Scope, headers: HeaderMap, client: str) -> None:
         header = headers.get("authorization")
         state: dict[str, Any] = scope.setdefault("state", {})
+        closed = self._is_closed(scope, headers)
         if header is None:
-            if not self._open_reads and scope["path"] not in OPEN_PATHS:
+            if closed:
                 raise Problem(401, "a token is needed: Authorization: Bearer TOKEN", headers=CHALLENGE)
             return
         _limited(self._failures.exhausted(client))
         credentials = credentials_of(header)
-        found = None if credentials is None else find_token(await self._tokens(), credentials.token)
+        found = None if credentials is None else await self._find(credentials.token)
         if found is None or credentials is None:
             self._failures.take(client)
             raise Problem(401, "the token is unknown, expired or revoked", headers=CHALLENGE)
-        if not self._open_reads and SCOPE_READ not in found.scopes and scope["path"] not in OPEN_PATHS:
+        if closed and SCOPE_READ not in found.scopes:
             raise Problem(403, f"the token lacks the scope {SCOPE_READ}")
         state["token_name"], state["scopes"] = found.name, _scopes(found, credentials)
+
+    def _is_closed(self, scope: Scope, headers: HeaderMap) -> bool:
+        """Whether reading needs a token. What a proxy on this machine passes on comes from elsewhere."""
+        if scope["path"] in OPEN_PATHS:
+            return False
+        return not self._open_reads or any(name in headers for name in _OF_A_PROXY)
+
+    async def _find(self, token: str) -> KnownToken | None:
+        own = find_token(self._own_tokens, token)
+        return own if own is not None else find_token(await self._tokens(), token)
 
 
 def _scopes(token: KnownToken, credentials: Credentials) -> frozenset[str]:

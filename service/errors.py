@@ -65,30 +65,43 @@ async def _on_http(_request: Request, error: Exception) -> Response:
     return problem_response(error.status_code, str(error.detail), error.headers)
 
 
-async def _on_validation(_request: Request, error: Exception) -> Response:
+async def _on_validation(request: Request, error: Exception) -> Response:
     """Says which field and why; what was sent is not repeated."""
     assert isinstance(error, RequestValidationError)
     found = [
         {"where": ".".join(str(part)[:_LONGEST] for part in item["loc"]), "message": str(item["msg"])[:_LONGEST]}
         for item in error.errors()[:_MOST_ERRORS]
     ]
+    if found and found[0]["where"] == "body" and not _is_json(request):
+        return problem_response(HTTPStatus.UNSUPPORTED_MEDIA_TYPE, "the body has to be JSON; send Content-Type: application/json")
     first = f"{found[0]['where']}: {found[0]['message']}" if found else "the request is not valid"
     return problem_response(HTTPStatus.UNPROCESSABLE_ENTITY, first, errors=found)
 
 
+def _is_json(request: Request) -> bool:
+    kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+    return kind == "application/json" or (kind.startswith("application/") and kind.endswith("+json"))
+
+
 async def _on_storage(_request: Request, error: Exception) -> Response:
     assert isinstance(error, StorageFault)
+    problem = storage_problem(error)
+    return problem_response(problem.status, problem.detail, problem.headers)
+
+
+def storage_problem(error: StorageFault) -> Problem:
+    """What a client is told; what it was is in the log."""
     match error:
         case NotFound():
-            return problem_response(HTTPStatus.NOT_FOUND, str(error))
+            return Problem(HTTPStatus.NOT_FOUND, str(error))
         case Conflict():
-            return problem_response(HTTPStatus.CONFLICT, str(error))
+            return Problem(HTTPStatus.CONFLICT, str(error))
         case InvalidRecord():
-            return problem_response(HTTPStatus.UNPROCESSABLE_ENTITY, "the database cannot hold or look up what was sent")
+            return Problem(HTTPStatus.UNPROCESSABLE_ENTITY, "the database cannot hold or look up what was sent")
     log.error("storage_fault", error=type(error).__name__, reason=str(error))
     if isinstance(error, SchemaOutdated):
-        return problem_response(HTTPStatus.SERVICE_UNAVAILABLE, "the database has another schema; run `tuner db upgrade`")
-    return problem_response(HTTPStatus.SERVICE_UNAVAILABLE, "the database cannot be used just now", {"retry-after": "5"})
+        return Problem(HTTPStatus.SERVICE_UNAVAILABLE, "the database has another schema; run `tuner db upgrade`")
+    return Problem(HTTPStatus.SERVICE_UNAVAILABLE, "the database cannot be used just now", headers={"retry-after": "5"})
 
 
 async def _on_bad_input(_request: Request, error: Exception) -> Response:

@@ -55,11 +55,16 @@ class RateLimit:
 
 @lru_cache(maxsize=4096)
 def client_key(host: str) -> str:
-    """The address; for IPv6 its network. "" for a connection without one (a Unix socket)."""
+    """The address; for IPv6 its network. "" for a connection without one (a Unix socket).
+
+    A socket for both families says ::ffff:192.0.2.1: all of IPv4 would be one network.
+    """
     try:
         address = ipaddress.ip_address(host)
     except ValueError:
         return host
     if address.version == 4:
         return host
+    if address.ipv4_mapped is not None:
+        return str(address.ipv4_mapped)
     return str(ipaddress.ip_network((address, _IPV6_NETWORK_BITS), strict=False))

@@ -14,8 +14,9 @@ from starlette.datastructures import MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from service.checks import Checks, HeaderMap, headers_of
-from service.errors import Problem, problem_response
+from service.errors import Problem, problem_response, storage_problem
 from service.metrics import UNMATCHED, Metrics
+from storage.base import StorageFault
 
 CONTENT_SECURITY_POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; font-src 'self'; connect-src 'self'; "
@@ -90,7 +91,8 @@ class Gate:
             await self._app(scope, inner, send)
         except _HeadAnswered:
             pass
-        except Problem as problem:
+        except (Problem, StorageFault) as error:  # from the checks: what a route raises was answered below
+            problem = error if isinstance(error, Problem) else storage_problem(error)
             await problem_response(problem.status, problem.detail, problem.headers, **problem.extra)(scope, receive, send)
         except Exception:
             if exchange.finished:  # the answer of a HEAD request, whose route was stopped

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from fastapi import Request
 from starlette.concurrency import run_in_threadpool
 
-from service.auth import KnownToken, environment_token
+from service.auth import KnownToken
 from service.caching import AnswerCache, Snapshot
 from service.metrics import Metrics
 from service.settings import ServiceSettings
@@ -29,12 +29,9 @@ class ServiceState:
 
 
 def make_state(settings: ServiceSettings, storage: Storage) -> ServiceState:
-    own = environment_token(settings.token)
-
     def known_tokens() -> Sequence[KnownToken]:
         now = time.time()
-        stored = [KnownToken(item.name, item.digest, frozenset(item.scopes)) for item in storage.list_tokens() if item.in_force(now)]
-        return [*own, *stored]
+        return [KnownToken(item.name, item.digest, frozenset(item.scopes)) for item in storage.list_tokens() if item.in_force(now)]
 
     async def version() -> object:
         return await run_in_threadpool(storage.recommendations_version)

@@ -49,6 +49,9 @@ def _nearest(storage: Storage, query: Query) -> Json:
 
 
 def _why_nothing(query: Query, near: Sequence[Near]) -> str:
+    if query.workload is not None and query.workload_features is None:
+        known = ", ".join(BUILTIN)
+        return f"workload {query.workload!r} is unknown here; name a measured one or one of {known}, or give lengths and load (REST)"
     if query.model_features is None and query.model is not None:
         return f"model {query.model!r} was not measured for this question and its features are unknown; give them, or its config.json"
     if query.hardware is None or not query.hardware.is_one_machine:

@@ -180,7 +180,10 @@ def _near(query: Query, key: RecommendationKey) -> Near:
 
 def _comparable(query: Query, key: RecommendationKey) -> bool:
     asked, measured = query.hardware, _hardware_of(key)
-    if asked is not None and (asked.name != measured.name or asked.device_count not in (None, measured.device_count)):
+    if asked is not None and asked.name != measured.name:
+        return False
+    count = query.device_count if asked is None else asked.device_count
+    if count not in (None, measured.device_count):
         return False
     return query.objective is None or _metrics(query.objective) == _metrics(key.objective)
 

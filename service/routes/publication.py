@@ -11,12 +11,13 @@ from service.errors import Problem
 from service.schemas.common import Id, problems
 from service.schemas.recommendations import Answer, History, Mark, answer_of
 from service.state import state_of
+from service.strict import StrictRoute
 from storage.base import Storage
 from storage.records import Actor, Json
 
-router = APIRouter(prefix="/v1/recommendations", tags=["publication"])
+router = APIRouter(prefix="/v1/recommendations", tags=["publication"], route_class=StrictRoute)
 trail = APIRouter(prefix="/v1/recommendations", tags=["publication"], route_class=EtagRoute)
-_WRITES = problems(404, 408, 413)
+_WRITES = problems(404, 408, 413, 415)
 
 
 async def writer(request: Request) -> str:

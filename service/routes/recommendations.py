@@ -2,23 +2,34 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
+from urllib.parse import parse_qsl, urlencode
 
 from fastapi import APIRouter, Query, Request, Response
 
 from service.answers import find_answer
-from service.caching import EtagRoute, Handler, conditional
+from service.caching import EtagRoute, conditional
 from service.deps import SettingsDep, StorageDep
 from service.errors import Problem
 from service.paging import page_of
 from service.schemas.common import Id, problems
-from service.schemas.recommendations import Answer, AnswerPage, RecommendationQuery, StoredQuery, answer_of
+from service.schemas.recommendations import (
+    Answer,
+    AnswerPage,
+    ConfigQuery,
+    Form,
+    RecommendationQuery,
+    StoredQuery,
+    answer_of,
+    refused_because,
+)
 from service.state import state_of
+from service.strict import Handler
 from storage.records import Json
 from tuner.recommend import STATUS_NONE
 from tuner.serve_formats import FORMATS
 
-_FRESH_S = 60.0  # ages are given in days
+_FRESH_S = 60.0  # ages are given in days; a study that was deleted behind our back is answered as long
 _MEDIA = {"yaml": "application/yaml", "kubernetes": "application/yaml", "flags": "text/plain", "env": "text/plain"}
 
 
@@ -31,15 +42,17 @@ class AnswerRoute(EtagRoute):
         async def handler(request: Request) -> Response:
             state = state_of(request)
             version = await state.version.get()
-            question = request.scope["query_string"]
-            cached = state.answers.get(version, question, _FRESH_S)
-            state.metrics.cached(cached is not None)
-            if cached is not None:
-                body, etag = cached
-                return conditional(request, Response(body, media_type="application/json", headers={"etag": etag}))
+            question = (self.path, request.scope["query_string"])
+            kept = state.answers.get(version, question, _FRESH_S)
+            state.metrics.cached(kept is not None)
+            if kept is not None:
+                state.metrics.answer(*kept.counted)
+                return conditional(request, kept.response())
             response = await inner(request)
-            if response.status_code == 200 and isinstance(response.body, bytes):
-                state.answers.put(version, question, response.body)
+            if response.status_code == 200:
+                counted = request.scope["state"]["counted"]
+                state.metrics.answer(*counted)
+                state.answers.put(version, question, response, counted)
             return response
 
         return handler
@@ -53,9 +66,60 @@ asking = APIRouter(prefix="/v1/recommendations", tags=["recommendations"], route
 def answer(query: Annotated[RecommendationQuery, Query()], storage: StorageDep, settings: SettingsDep, request: Request) -> Json:
     """Exact match, else the nearest with its distance, else vLLM's default, else none: `status` and `match` say which."""
     found = find_answer(storage, query, settings)
-    stale = found["stale"].get("stale", False)
-    state_of(request).metrics.answer(found["status"], found["match"].get("kind", "none"), bool(stale))
+    _count(request, found)
+    if found["status"] != STATUS_NONE and "config" not in found["links"]:
+        accept = "nearest" if found["match"]["kind"] == "nearest" else "default"
+        asked = parse_qsl(request.scope["query_string"].decode("latin-1"), keep_blank_values=True)
+        found["links"]["config"] = f"{request.url.path}/config?{urlencode([*asked, ('accept', accept)])}"
     return found
+
+
+_AS_TEXT: dict[int | str, dict[str, Any]] = {
+    200: {
+        "content": {
+            "application/yaml": {
+                "schema": {"type": "string"},
+                "example": "model: Qwen/Qwen3-0.6B\nblock-size: 64\nmax-num-batched-tokens: 1024\n",
+            },
+            "text/plain": {"schema": {"type": "string"}, "example": "--block-size 64 --max-num-batched-tokens 1024\n"},
+        },
+        "description": "As it is used",
+    }
+}
+
+
+@asking.get(
+    "/config",
+    summary="The answer to a question as `vllm serve` or a container takes it",
+    response_class=Response,
+    responses={**_AS_TEXT, **problems(304, 409)},
+)
+def answered_config(query: Annotated[ConfigQuery, Query()], storage: StorageDep, settings: SettingsDep, request: Request) -> Response:
+    """409 where the answer is weaker than `accept` allows: `curl --fail` then falls back on your own flags.
+
+    Headers say what it is: X-Tuner-Status, X-Tuner-Match, X-Tuner-Stale, and Link to the stored recommendation.
+    """
+    found = find_answer(storage, query, settings)
+    refused = refused_because(found, query.accept)
+    if refused is not None:
+        raise Problem(409, refused)
+    _count(request, found)
+    headers = {
+        "x-tuner-status": found["status"],
+        "x-tuner-match": found["match"]["kind"],
+        "x-tuner-stale": str(found["stale"]["stale"]).lower(),
+    }
+    if found["links"]:
+        headers["link"] = f'<{found["links"]["self"]}>; rel="describedby"'
+    return _as_text(found, query.format, headers)
+
+
+def _count(request: Request, found: Json) -> None:
+    request.scope["state"]["counted"] = (found["status"], found["match"].get("kind", "none"), bool(found["stale"].get("stale", False)))
+
+
+def _as_text(body: Json, form: Form, headers: dict[str, str] | None = None) -> Response:
+    return Response(FORMATS[form](body), media_type=_MEDIA[form], headers=headers)
 
 
 @router.get("/stored", summary="All stored recommendations, newest first", response_model=AnswerPage, responses=problems(304))
@@ -72,19 +136,14 @@ def one(recommendation_id: Id, storage: StorageDep) -> Json:
     return answer_of(storage.get_recommendation(recommendation_id))
 
 
-_AS_TEXT: dict[int | str, dict[str, Any]] = {
-    200: {"content": {media: {"schema": {"type": "string"}} for media in sorted(set(_MEDIA.values()))}, "description": "As it is used"}
-}
-
-
 @router.get(
     "/{recommendation_id}/config",
     summary="As `vllm serve --config`, flags, environment or container",
     response_class=Response,
     responses={**_AS_TEXT, **problems(304, 404, 409)},
 )
-def config(recommendation_id: Id, storage: StorageDep, format: Literal["yaml", "flags", "env", "kubernetes"] = "yaml") -> Response:  # noqa: A002
-    found = storage.get_recommendation(recommendation_id)
-    if found.status == STATUS_NONE:
-        raise Problem(409, f"nothing is recommended: {found.body.get('reason', 'no evidence')}")
-    return Response(FORMATS[format](found.body), media_type=_MEDIA[format])
+def config(recommendation_id: Id, storage: StorageDep, format: Form = "yaml") -> Response:  # noqa: A002
+    found = answer_of(storage.get_recommendation(recommendation_id))
+    if found["status"] == STATUS_NONE:
+        raise Problem(409, f"nothing is recommended: {found['reason'] or 'no evidence'}")
+    return _as_text(found, format)

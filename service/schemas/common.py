@@ -38,6 +38,7 @@ _SAID = {
     408: "The body came too slowly",
     409: "Contradicts what is stored",
     413: "The body is too large",
+    415: "The body is not JSON",
     414: "The address is too long",
     421: "Not under this host name",
     422: "A parameter is wrong; `errors` says which",

@@ -2,23 +2,54 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Callable
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, WithJsonSchema
+from pydantic_core import PydanticCustomError
 
 from service.paging import PageInfo, PageQuery, Query
 from service.schemas.common import MOST_ID, Text
 from storage.records import Json, Recommendation
+from tuner.errors import BadInput
 from tuner.metric_catalog import CATALOG
-from tuner.objective import objective_names
+from tuner.objective import objective_names, parse_objectives, parse_slo
 from tuner.recommend import STATUS_NONE
 
 _MOST = 8
 _METRIC = f"({'|'.join(sorted({*CATALOG, *objective_names()}))})"
-_Objective = Annotated[str, Field(max_length=200, pattern=f"^{_METRIC}(,{_METRIC}){{0,3}}$")]
-_Slo = Annotated[str, Field(max_length=100, pattern=rf"^{_METRIC}(<=|>=|<|>)[0-9]{{1,9}}(\.[0-9]{{1,6}})?$")]
-_Version = Annotated[str, Field(max_length=100, pattern=r"^[a-z_]{1,40}=[0-9A-Za-z.+-]{1,50}$", examples=["vllm=0.32.0"])]
+_OBJECTIVE = f"^{_METRIC}(,{_METRIC}){{0,3}}$"
+_SLO = rf"^{_METRIC}(<=|>=|<|>)[0-9]{{1,9}}(\.[0-9]{{1,6}})?$"
+_VERSION = r"^[a-z_]{1,40}=[0-9A-Za-z.+-]{1,50}$"
+
+
+def _patterned(pattern: str, read: Callable[[str], object], example: str) -> tuple[Any, ...]:
+    """The pattern for the OpenAPI document, and an error in the place of it that a reader can use: the tuner's own where it has one."""
+    compiled = re.compile(pattern)
+
+    def check(text: str) -> str:
+        if compiled.fullmatch(text):
+            return text
+        try:
+            read(text)
+        except BadInput as error:
+            raise PydanticCustomError("bad_input", "{message}", {"message": str(error)}) from None
+        raise PydanticCustomError("bad_input", "write it without spaces, for instance {example}", {"example": example})
+
+    return AfterValidator(check), WithJsonSchema({"type": "string", "pattern": pattern, "maxLength": _LONGEST})
+
+
+_LONGEST = 200
+_Text = Annotated[str, Field(max_length=_LONGEST)]
+_Objective = Annotated[_Text, *_patterned(_OBJECTIVE, parse_objectives, "throughput")]
+_Slo = Annotated[_Text, *_patterned(_SLO, parse_slo, "ttft_p99_ms<=500")]
+_Version = Annotated[_Text, *_patterned(_VERSION, str, "vllm=0.32.0")]
 _Tokens = Annotated[float, Field(gt=0, le=1e9)]
+type Form = Literal["yaml", "flags", "env", "kubernetes"]
+type Accept = Literal["exact", "nearest", "default"]
+_STRENGTH = {"exact": 2, "nearest": 1, "none": 0}
+_LEAST = {"exact": 2, "nearest": 1, "default": 0}
 _ANSWER: Json = {
     "id": 7,
     "status": "recommended",
@@ -85,6 +116,14 @@ class RecommendationQuery(Query):
     max_age_days: Annotated[float | None, Field(gt=0, le=36500, description="Older evidence is called stale.")] = None
 
 
+class ConfigQuery(RecommendationQuery):
+    format: Form = "yaml"
+    accept: Annotated[
+        Accept,
+        Field(description="The weakest answer to take: measured for exactly this, carried over from what is near, vLLM's default."),
+    ] = "exact"
+
+
 class StoredQuery(PageQuery):
     model: Annotated[Text | None, Field(description="Only of this model.")] = None
     accelerator: Text | None = None
@@ -125,10 +164,25 @@ def complete(body: Json) -> Json:
     return empty | body
 
 
+def refused_because(answer: Json, accept: Accept) -> str | None:
+    """Why an answer is weaker than what is accepted, None where it is not. Nothing recommended is never accepted."""
+    kind = answer["match"]["kind"]
+    if answer["status"] == STATUS_NONE:
+        return f"nothing is recommended: {answer['reason']}"
+    if _STRENGTH[kind] >= _LEAST[accept]:
+        return None
+    if kind == "nearest":
+        return f"nothing was measured for exactly this; the nearest is {answer['match']['distance']:.2f} away: take it with accept=nearest"
+    return f"{answer['reason']}; take them with accept=default"
+
+
 def answer_of(found: Recommendation) -> Json:
     """The answer that a stored recommendation is."""
     links = {"self": f"/v1/recommendations/{found.id}"}
     if found.status != STATUS_NONE:
         links["config"] = f"/v1/recommendations/{found.id}/config"
     own = {name: getattr(found, name) for name in ("id", "status", "published_at", "withdrawn_at", "created_at")}
-    return {**complete(found.body), **own, "links": links}
+    body = complete(found.body)
+    if found.status != STATUS_NONE:
+        body["config"] = {"model": found.model, **body["config"]}
+    return {**body, **own, "links": links}

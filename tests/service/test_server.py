@@ -34,8 +34,8 @@ def start(tmp_path: Path) -> Iterator[StartServer]:
     """`start(storage)`: (process, base URL) of a server that answers."""
     running: list[subprocess.Popen[str]] = []
 
-    def begin(storage: Storage) -> tuple[subprocess.Popen[str], str]:
-        command = _command("--port", "0", "--json", "--storage", url_of(storage), "--logdir", str(tmp_path))
+    def begin(storage: Storage, *options: str) -> tuple[subprocess.Popen[str], str]:
+        command = _command("--port", "0", "--json", "--storage", url_of(storage), "--logdir", str(tmp_path), *options)
         with (tmp_path / f"server-{len(running)}.log").open("w") as log:
             process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=log, text=True, env={**os.environ, "TUNER_API_TOKEN": TOKEN})
         running.append(process)
@@ -95,6 +95,19 @@ def test_sigterm_finishes_the_request_in_flight(start: StartServer, storage: Sto
     assert storage.get_recommendation(filled.recommended.id).published_at is not None
 
 
+def test_a_trusted_proxy_says_who_the_client_is(start: StartServer, storage: Storage) -> None:
+    """Each of its clients has a rate of its own; behind a proxy that nobody named, all are one."""
+
+    def answered(url: str) -> list[int]:
+        asked = [{"x-forwarded-for": f"192.0.2.{place % 2}", "authorization": f"Bearer {TOKEN}"} for place in range(4)]
+        return [httpx.get(f"{url}/v1/studies", headers=headers).status_code for headers in asked]
+
+    _, url = start(storage, "--rate-limit", "2/minute", "--trusted-proxy", "127.0.0.1")
+    assert answered(url) == [200] * 4
+    _, url = start(storage, "--rate-limit", "3/minute")  # one of them was for /readyz
+    assert answered(url) == [200, 200, 429, 429]
+
+
 def _refused(*arguments: str, **environment: str) -> str:
     """The one line that the server says instead of starting."""
     kept = {name: value for name, value in os.environ.items() if name != "TUNER_API_TOKEN"}
@@ -113,5 +126,7 @@ def test_what_cannot_be_served_is_said_in_one_line(sqlite_url: str) -> None:
         "--host", "no.such.host.invalid", "--port", "0", "--storage", sqlite_url, TUNER_API_TOKEN=TOKEN
     )
     assert "a token is needed" in _refused("--host", "0.0.0.0", "--port", "0", "--storage", sqlite_url)
+    assert "--trusted-proxy 10.0.0.300: " in _refused("--trusted-proxy", "10.0.0.300", "--port", "0", "--storage", sqlite_url)
+    assert "--rate-limit 'many' cannot be read" in _refused("--rate-limit", "many", "--port", "0", "--storage", sqlite_url)
     assert "shorter than 16" in _refused("--port", "0", "--storage", sqlite_url, TUNER_API_TOKEN="short")
     assert "did you mean sqlite:///" in _refused("--port", "0", "--storage", "tuner.db")

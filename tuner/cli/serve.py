@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import ipaddress
 import os
 import signal
 import socket
@@ -32,17 +33,34 @@ EPILOG = examples(
 @click.option("--port", type=click.IntRange(0, 65535), default=8000, show_default=True, help="0 takes a free one.")
 @click.option("--public-url", metavar="URL", help="Where browsers find the service, if behind a proxy.")
 @click.option("--max-age-days", type=click.FloatRange(0, min_open=True), default=90.0, show_default=True, help="Older evidence is stale.")
+@click.option("--rate-limit", default="6000/minute", show_default=True, help="Requests of one client address; '' is no limit.")
+@click.option(
+    "--trusted-proxy",
+    "proxies",
+    multiple=True,
+    metavar="ADDRESS",
+    help="A proxy, or a network of them, whose X-Forwarded-For says who the client is; may be repeated.",
+)
 @click.option("--log-level", type=click.Choice(["debug", "info", "warning", "error"]), default="info", show_default=True)
 @storage_option
 @logdir_option
 @json_option
 def serve(
-    host: str, port: int, public_url: str | None, max_age_days: float, log_level: str, storage: str, logdir: str, as_json: bool
+    host: str,
+    port: int,
+    public_url: str | None,
+    max_age_days: float,
+    rate_limit: str,
+    proxies: tuple[str, ...],
+    log_level: str,
+    storage: str,
+    logdir: str,
+    as_json: bool,
 ) -> None:
     """Serve recommendations, studies and profiles: REST under /v1, reference at /docs. Ends with Ctrl-C or SIGTERM.
 
-    Reads are open on a loopback address. Anywhere else, and for every write, a token is needed: TUNER_API_TOKEN in the environment, or the
-    file that TUNER_API_TOKEN_FILE names, sent as "Authorization: Bearer TOKEN".
+    Reads are open on a loopback address. Anywhere else, through a proxy, and for every write, a token is needed: TUNER_API_TOKEN in the
+    environment, or the file that TUNER_API_TOKEN_FILE names, sent as "Authorization: Bearer TOKEN".
     """
     for package in ("fastapi", "uvicorn", "jinja2"):
         if importlib.util.find_spec(package) is None:
@@ -56,6 +74,8 @@ def serve(
         raise BadInput(f"{TOKEN_VARIABLE} is shorter than {_SHORTEST_TOKEN} characters; make one with: openssl rand -hex 32")
     if token is None and not is_loopback(host):
         raise BadInput(f"--host {host} is reachable from other machines, so a token is needed; set {TOKEN_VARIABLE} or use 127.0.0.1")
+    _check_networks(proxies)
+    _check_limit(rate_limit)
     configure_logs(log_level)
     taken = listen(host, port)
     settings = ServiceSettings(
@@ -66,6 +86,7 @@ def serve(
         token=token,
         public_url=public_url,
         max_age_days=max_age_days,
+        rate_limit=rate_limit,
     )
     try:
         app = create_app(settings)
@@ -75,20 +96,42 @@ def serve(
         else:
             print(f"serving {url} (reference: {url}docs)")
         sys.stdout.flush()
-        _run(app, taken)
+        _run(app, taken, proxies)
     finally:
         taken.close()
 
 
-def _run(app: object, taken: socket.socket) -> None:
+def _check_networks(proxies: tuple[str, ...]) -> None:
+    for proxy in proxies:
+        try:
+            ipaddress.ip_network(proxy)
+        except ValueError as error:
+            raise BadInput(f"--trusted-proxy {proxy}: {error}; write for instance 10.0.0.7 or 10.0.0.0/8") from error
+
+
+def _check_limit(text: str) -> None:
+    from service.limits import RateLimit
+
+    try:
+        RateLimit(text)
+    except ValueError as error:
+        raise BadInput(f"--rate-limit {text!r} cannot be read; write for instance 6000/minute, or '' for none") from error
+
+
+def _run(app: object, taken: socket.socket, proxies: tuple[str, ...]) -> None:
     """Until SIGTERM or SIGINT; requests in flight are finished. uvicorn raises the signal once more when it is done: that one is ours."""
     import uvicorn
 
+    from service.protocol import strict_http
+
     config = uvicorn.Config(
         app,  # type: ignore[arg-type]
+        http=strict_http(),
+        ws="none",
         access_log=False,
         server_header=False,
-        proxy_headers=False,  # X-Forwarded-For is what a client says, not who it is
+        proxy_headers=bool(proxies),  # from anybody else X-Forwarded-For is what a client says, not who it is
+        forwarded_allow_ips=list(proxies),
         log_config=None,
         timeout_graceful_shutdown=_GRACE_S,
     )

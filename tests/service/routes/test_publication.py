@@ -77,6 +77,23 @@ def test_beyond_loopback_everything_needs_a_token(make_client: MakeClient, stora
     assert client.get("/v1/studies", headers={"authorization": f"Basic {by_browser}"}).status_code == 200
 
 
+@pytest.mark.parametrize("header", ["X-Forwarded-For", "Forwarded", "X-Real-IP", "Via", "X-Forwarded-Host"])
+def test_what_a_proxy_on_this_machine_passes_on_needs_a_token(make_client: MakeClient, storage: Storage, header: str) -> None:
+    """Open reads are for who is on this machine; a proxy's clients are not, whatever they say."""
+    client = make_client(storage)
+    assert client.get("/v1/studies").status_code == 200
+    passed_on = {header: "127.0.0.1"}
+    assert client.get("/v1/studies", headers=passed_on).status_code == 401
+    assert client.get("/healthz", headers=passed_on).status_code == 200
+    assert client.get("/v1/studies", headers={**passed_on, **BEARER}).status_code == 200
+
+
+def test_health_is_told_to_who_asked_too_much(make_client: MakeClient, storage: Storage) -> None:
+    client = make_client(storage, rate_limit="1/minute")
+    assert [client.get("/v1/studies").status_code for _ in range(2)] == [200, 429]
+    assert client.get("/healthz").status_code == 200
+
+
 def test_guessing_is_slowed_down(make_client: MakeClient, storage: Storage) -> None:
     client = make_client(storage, failed_auth_rate_limit="3/minute")
     statuses = [client.get("/v1/studies", headers={"authorization": f"Bearer {place}" + "x" * 30}).status_code for place in range(5)]
@@ -97,6 +114,8 @@ def test_a_body_too_large_or_of_another_form_writes_nothing(each_client: TestCli
     for body in (b"{", b"[]", b'"x"', b'{"reason": 1}', b'{"published": true}', b'{"reason": "' + b"a" * 600 + b'"}', b"[" * 5000):
         answer = each_client.post(where, content=body, headers={**BEARER, "content-type": "application/json"})
         assert answer.status_code in (400, 422), body[:40]
+    form = each_client.post(where, content=b'{"reason": "x"}', headers={**BEARER, "content-type": "application/x-www-form-urlencoded"})
+    assert (form.status_code, form.json()["detail"]) == (415, "the body has to be JSON; send Content-Type: application/json")
     assert each_storage.get_recommendation(filled.recommended.id).published_at is None
 
 

@@ -1,9 +1,13 @@
 from __future__ import annotations
 
+import pytest
 import yaml
 from fastapi.testclient import TestClient
 
+from storage.base import Storage
+from storage.records import Actor
 from tests.service.builders import BODY, Filled
+from tests.storage.builders import a_recommendation
 
 
 def test_a_stored_recommendation(each_client: TestClient, filled: Filled) -> None:
@@ -43,7 +47,9 @@ def test_one_answer_to_a_question(each_client: TestClient, filled: Filled) -> No
     again = each_client.get(where)  # out of memory
     assert (again.content, again.headers["etag"]) == (answer.content, answer.headers["etag"])
     assert each_client.get(where, headers={"if-none-match": answer.headers["etag"]}).status_code == 304
-    assert 'tuner_cache_total{result="hit"} 2.0' in each_client.get("/metrics").text
+    metrics = each_client.get("/metrics").text
+    assert 'tuner_cache_total{result="hit"} 2.0' in metrics
+    assert 'tuner_recommendation_answers_total{match="exact",stale="true",status="recommended"} 3.0' in metrics
 
 
 def test_nothing_measured_is_an_answer(each_client: TestClient, filled: Filled) -> None:
@@ -66,3 +72,83 @@ def test_slos_versions_and_age_are_looked_at(each_client: TestClient, filled: Fi
     stale = each_client.get(f"{ask}&version=jax=9.9.9&max_age_days=30").json()["stale"]
     assert stale["stale"] is True
     assert [reason.split()[0] for reason in stale["reasons"]] == ["jax", "measured"]
+
+
+@pytest.mark.parametrize(
+    ("asked", "said"),
+    [
+        ("slo=ttft_p99_ms", "query.slo.0: SLO 'ttft_p99_ms' cannot be read; write METRIC<=NUMBER, for instance ttft_p99_ms<=500"),
+        ("slo=ttft_p99_ms+<=+5", "query.slo.0: write it without spaces, for instance ttft_p99_ms<=500"),
+        ("objective=speed", "query.objective: metric 'speed' is unknown"),
+        ("version=vllm", "query.version.0: write it without spaces, for instance vllm=0.32.0"),
+    ],
+)
+def test_what_cannot_be_read_is_said_with_an_example(each_client: TestClient, asked: str, said: str) -> None:
+    answer = each_client.get(f"/v1/recommendations?model=a&{asked}")
+    assert answer.status_code == 422
+    assert answer.json()["detail"].startswith(said)
+
+
+@pytest.mark.parametrize("where", ["/v1/studies/first", "/v1/studies/first/comparison", "/v1/recommendations/{}/config", "/v1/trials/1"])
+def test_no_address_ignores_a_parameter(each_client: TestClient, filled: Filled, where: str) -> None:
+    answer = each_client.get(where.format(filled.recommended.id), params={"fromat": "flags"})
+    assert answer.status_code == 422
+    assert answer.json()["errors"][0]["where"] == "query.fromat"
+
+
+def test_another_device_count_is_another_question(each_client: TestClient, filled: Filled) -> None:
+    ask = "/v1/recommendations?model=tiny-qwen3&workload=chat"
+    assert each_client.get(f"{ask}&device_count=1").json()["match"]["kind"] == "exact"
+    assert each_client.get(f"{ask}&device_count=4").json()["match"]["kind"] == "none"
+
+
+QUESTION = "/v1/recommendations/config?model=tiny-qwen3&accelerator=cpu+x86_64&workload=chat"
+
+
+def test_a_question_is_answered_in_the_form_it_is_used_in(each_client: TestClient, filled: Filled) -> None:
+    for _ in range(2):  # made, then out of memory
+        answer = each_client.get(f"{QUESTION}&format=flags")
+        assert answer.text == "--block-size 32 --max-num-batched-tokens 256\n"
+        assert answer.headers["content-type"].startswith("text/plain")
+        assert answer.links["describedby"]["url"] == f"/v1/recommendations/{filled.recommended.id}"
+        marks = {name: answer.headers[f"x-tuner-{name}"] for name in ("status", "match", "stale")}
+        assert marks == {"status": "recommended", "match": "exact", "stale": "true"}  # of 1970
+    assert each_client.get(f"{QUESTION}&format=flags", headers={"if-none-match": answer.headers["etag"]}).status_code == 304
+    assert yaml.safe_load(each_client.get(QUESTION).text)["block-size"] == 32
+
+
+def test_an_answer_weaker_than_accepted_is_refused(each_client: TestClient, filled: Filled) -> None:
+    """So that `curl --fail` in a script falls back instead of serving with what was never measured."""
+    unheard = "/v1/recommendations/config?model=unheard/of&format=kubernetes"
+    refused = each_client.get(unheard)
+    assert refused.status_code == 409
+    assert "take them with accept=default" in refused.json()["detail"]
+    assert each_client.get(f"{unheard}&accept=nearest").status_code == 409
+    assert yaml.safe_load(each_client.get(f"{unheard}&accept=default").text) == {"command": ["vllm", "serve"], "args": ["unheard/of"]}
+    unmet = each_client.get(f"{QUESTION}&slo=ttft_p99_ms<=1&accept=default")
+    assert unmet.status_code == 409
+    assert unmet.json()["detail"].startswith("nothing is recommended: ttft_p99_ms<=1 is not shown to be met")
+
+
+def test_the_link_to_the_settings_asks_the_same_question(each_client: TestClient, filled: Filled) -> None:
+    found = each_client.get("/v1/recommendations?model=unheard%2Fof&slo=ttft_p99_ms<=5").json()
+    assert found["links"] == {"config": "/v1/recommendations/config?model=unheard%2Fof&slo=ttft_p99_ms%3C%3D5&accept=default"}
+    assert each_client.get(found["links"]["config"]).text == "model: unheard/of\n"
+
+
+@pytest.mark.parametrize("form", ["yaml", "flags", "env", "kubernetes"])
+def test_what_an_older_version_stored_is_rendered_too(each_client: TestClient, each_storage: Storage, filled: Filled, form: str) -> None:
+    bare = each_storage.add_recommendation(a_recommendation(filled.study.id, body={}))
+    assert each_client.get(f"/v1/recommendations/{bare.id}/config?format={form}").status_code == 200
+
+
+def test_what_another_process_publishes_is_answered(each_client: TestClient, each_storage: Storage, filled: Filled) -> None:
+    """The storage here is not the service's own: as another process would write."""
+    ask = "/v1/recommendations?model=tiny-qwen3&workload=chat"
+    older = each_storage.add_recommendation(a_recommendation(filled.study.id, body=BODY, created_at=1.0))
+    state = each_client.app.state.service  # type: ignore[attr-defined]
+    state.version.forget()
+    assert each_client.get(ask).json()["id"] == filled.recommended.id
+    each_storage.mark_recommendation(older.id, published=True, by=Actor("another process"))
+    state.version.forget()  # in place of half a second
+    assert each_client.get(ask).json()["id"] == older.id

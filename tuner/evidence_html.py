@@ -18,10 +18,10 @@ from tuner.evidence_report import (
     environment_rows,
     failure_lines,
     method_text,
-    repeat_command,
 )
 from tuner.figures import forest_plot, heat_map
 from tuner.metric_catalog import metric_info
+from tuner.repeat import repeat_command
 
 # Nothing may be loaded or run, whatever a name in the study says.
 POLICY = "default-src 'none'; style-src 'unsafe-inline'"

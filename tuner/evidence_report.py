@@ -6,13 +6,13 @@ Markdown for a pull request; tuner.evidence_html makes a page with charts of the
 from __future__ import annotations
 
 import math
-import shlex
 from collections.abc import Sequence
 
 from storage.records import Comparison, Stage, TrialState
 from tuner.compare import StudyComparison
 from tuner.evidence import Evidence
 from tuner.metric_catalog import metric_info
+from tuner.repeat import repeat_command
 
 CELL_HEADERS = ("page size", "chunk budget", "aligned / default", "95 % interval", "pairs", "verdict")
 QUESTION = (
@@ -44,17 +44,46 @@ def answer_text(comparison: StudyComparison) -> str:
     return f"**{answer.sentence}**" if answer is not None else "No cell was measured in both arms: no answer."
 
 
+_EFFECT = (
+    "The effect is the geometric mean of page_aligned / default over rounds; intervals are Student's t on the log-ratios, widened "
+    "together over the cells (false coverage rate 5 %)."
+)
+_VERDICT = (
+    "A verdict needs the whole interval: equivalent lies within +-1 %, anything that contains both is inconclusive. Windows in which "
+    "a program was compiled, and those that drifted or are marked busy, never enter."
+)
+
+
 def method_text(evidence: Evidence) -> str:
+    variant = f"Variant of the alignment rules: `{evidence.study.config.get('alignment_variant')}`."
+    return " ".join(filter(None, [_engines_text(evidence), _EFFECT, _looks_text(evidence), _VERDICT, variant]))
+
+
+def _engines_text(evidence: Evidence) -> str:
+    """How the windows were made: whether two arms could share an engine depends on the launcher."""
     config = evidence.study.config
     rounds = config.get("rounds", {})
     count = str(rounds.get("max")) if rounds.get("min") == rounds.get("max") else f"{rounds.get('min')} to {rounds.get('max')}"
+    many = f"{count} windows per configuration, order from seed {config.get('seed')}"
+    if config.get("launcher") == "serve":
+        return (
+            f"Every configuration had a server of its own (`vllm serve`, loaded by `vllm bench serve`; {many}). A pair is the same round "
+            "in both arms in the same running engine, so there is none here."
+        )
+    source = f"No engine ran: values were drawn from the table {config.get('table')}. " if config.get("launcher") == "table" else ""
     return (
-        "One engine per page size; all chunk budgets and both arms are live settings of that engine, measured in randomised interleaved "
-        f"rounds ({count} windows per configuration, order from seed {config.get('seed')}). A pair is the same round in both arms, in the "
-        "same running engine. The effect is the geometric mean of page_aligned / default over rounds; intervals are Student's t on the "
-        "log-ratios, widened together over the cells (false coverage rate 5 %). A verdict needs the whole interval: equivalent lies "
-        "within +-1 %, anything that contains both is inconclusive. Windows in which a program was compiled, and those that drifted "
-        f"or are marked busy, never enter. Variant of the alignment rules: `{config.get('alignment_variant')}`."
+        f"{source}One engine per page size; all chunk budgets and both arms are live settings of that engine, measured in randomised "
+        f"interleaved rounds ({many}). A pair is the same round in both arms, in the same running engine."
+    )
+
+
+def _looks_text(evidence: Evidence) -> str:
+    looks = evidence.looks
+    if looks is None:
+        return ""
+    return (
+        f"The data were looked at after each of the rounds {looks.first} to {looks.last}, and a cell that was decided or could hardly be "
+        "decided any more got no further round; the intervals are corrected for that, so that all looks together keep their confidence."
     )
 
 
@@ -86,15 +115,20 @@ def cell_rows(rows: Sequence[Comparison]) -> list[tuple[str, ...]]:
 
 
 def failure_lines(evidence: Evidence) -> list[str]:
+    """A line for each trial that failed, was skipped or was given up, with its reason, and one that counts."""
     failed = [trial for trial in evidence.trials if trial.state is TrialState.FAIL]
+    pruned = [trial for trial in evidence.trials if trial.state is TrialState.PRUNED]
     invalid = sum(not item.valid for item in evidence.measurements)
     lines = [
         f"trial {trial.number} ({trial.stage}, {trial.arm}, page size {trial.block_size}, budget {trial.max_num_batched_tokens}): "
-        f"{trial.error_class}: {trial.error_message}"
-        for trial in failed
+        + (f"{trial.error_class}: {trial.error_message}" if trial.error_class else f"{trial.error_message}")
+        for trial in sorted((*failed, *pruned), key=lambda trial: trial.number)
     ]
     searched = sum(trial.stage is Stage.SEARCH for trial in evidence.trials)
-    lines.append(f"{len(failed)} of {len(evidence.trials)} trials ({searched} search trials); {invalid} invalid windows, left out")
+    not_run = f", {len(pruned)} skipped or given up" if pruned else ""
+    lines.append(
+        f"{len(failed)} of {len(evidence.trials)} trials ({searched} search trials) failed{not_run}; {invalid} invalid windows, left out"
+    )
     return lines
 
 
@@ -105,27 +139,6 @@ def caveat_lines(comparison: StudyComparison) -> list[str]:
 
 def _bullets(lines: Sequence[str]) -> str:
     return "\n".join(f"- {line}" for line in lines)
-
-
-def repeat_command(evidence: Evidence) -> str:
-    """The command; settings that say only where things lie are left out."""
-    config = evidence.study.config
-    words = [
-        f"--model {evidence.study.model}",
-        "--study AGAIN",
-        f"--page-sizes {','.join(map(str, config.get('page_sizes', [])))}",
-        f"--chunk-budgets {','.join(map(str, config.get('chunk_budgets', [])))}",
-        f"--arms {','.join(config.get('arms', []))}",
-        f"--rounds {config.get('rounds', {}).get('min')}-{config.get('rounds', {}).get('max')}",
-        f"--objective {evidence.study.objective}",
-        f"--seed {config.get('seed')}",
-    ]
-    words += [f"--slo {shlex.quote(limit)}" for limit in config.get("slos", [])]
-    words += [f"--alignment-variant {variant}" for variant in [config.get("alignment_variant")] if variant not in (None, "demote")]
-    words += [f"--finalists-via {path}" for path in [config.get("finalists_via")] if path not in (None, "launcher")]
-    if isinstance(config.get("workload"), str):
-        words.append(f"--workload '{config['workload']}'")
-    return "tuner search " + " \\\n  ".join(words)
 
 
 def _change(ratio: float | None) -> str:

@@ -267,7 +267,7 @@ def _arm_effect(evidence: Evidence, choice: _Choice, objective: Objective) -> Js
 
 
 def _gain(evidence: Evidence, choice: _Choice, objective: Objective) -> Json | None:
-    """Over vLLM's defaults: both confirmed, else the confirmed winner over the search's default; both of the search where the paths differ."""
+    """Over vLLM's defaults: both confirmed, else the confirmed winner over the searched default, on two paths both of the search."""
     winner: Candidate | None = choice.winner
     searched = nearest_to_stock(candidates_of(evidence, Stage.SEARCH, (objective,)), evidence.stock)
     if searched is None:

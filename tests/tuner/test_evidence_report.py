@@ -4,15 +4,18 @@ from __future__ import annotations
 
 from collections import Counter
 from html.parser import HTMLParser
-from typing import override
+from typing import Any, override
 
 from storage.records import Study, TrialState
 from tests.tuner.fake_engine import FakeLauncher, crash
 from tests.tuner.workbench import FinishedStudy, Workbench
 from tuner.conclude import compare_stored, load_evidence
+from tuner.errors import FailureClass, TrialFailed
+from tuner.evidence import Evidence
 from tuner.evidence_html import evidence_html
-from tuner.evidence_report import QUESTION, caveat_lines, cell_rows, evidence_markdown, failure_lines, repeat_command
-from tuner.launchers.base import WindowResult
+from tuner.evidence_report import QUESTION, caveat_lines, cell_rows, evidence_markdown, failure_lines, method_text
+from tuner.launchers.base import EngineSettings, WindowResult
+from tuner.repeat import repeat_command
 from tuner.space import Configuration
 
 
@@ -28,7 +31,7 @@ def test_every_part_is_there(grid: FinishedStudy) -> None:
     assert "**turn page-aligned scheduling on" in text
     assert "| 32 | 256 | +10.00 % |" in text
     assert "(3 windows per configuration, order from seed 0)" in text
-    assert "--page-sizes 16,32" in text and "--workload 'demo'" in text
+    assert "--page-sizes 16,32" in text and "--workload demo" in text
 
 
 def test_every_comparison_has_its_row(grid: FinishedStudy) -> None:
@@ -46,7 +49,31 @@ def test_failures_are_told(bench: Workbench) -> None:
     (failed,) = [trial for trial in bench.trials() if trial.state is TrialState.FAIL]
     text = report_of(bench)
     assert f"- trial {failed.number} (search, default, page size 16, budget 128): engine_crash: bus | error" in text
-    assert "1 of 10 trials (8 search trials); 0 invalid windows" in text
+    assert "1 of 10 trials (8 search trials) failed; 0 invalid windows" in text
+
+
+def test_what_was_skipped_is_told_with_its_reason(bench: Workbench) -> None:
+    def hook(settings: EngineSettings, nth: int) -> None:
+        if settings.block_size == 32:
+            raise TrialFailed(FailureClass.OUT_OF_MEMORY, "Ran out of memory in memory space hbm.")
+
+    bench.run(FakeLauncher(on_open=hook), profile="none")
+    text = report_of(bench)
+    assert "budget 256): skipped: needs at least the memory with which trial 0 ran out of HBM" in text
+    assert "4 of 8 trials (8 search trials) failed, 4 skipped or given up; 0 invalid windows" in text
+
+
+def test_the_method_is_the_one_that_was_used(bench: Workbench) -> None:
+    """Repeated looks are told where there were any; servers of their own give no pairs; a table is no engine."""
+
+    def method(**config: Any) -> str:
+        study = Study("s", "m", {"rounds": {"min": 3, "max": 24}, "seed": 0, **config}, "throughput")
+        return method_text(Evidence(study, (), ()))
+
+    assert "after each of the rounds 3 to 24" in method() and "One engine per page size" in method()
+    assert "looked at after" not in method(rounds={"min": 5, "max": 5})
+    assert "so there is none here" in method(launcher="serve") and "One engine per page size" not in method(launcher="serve")
+    assert method(launcher="table", table="t.csv").startswith("No engine ran: values were drawn from the table t.csv.")
 
 
 def test_a_study_without_measurements_has_no_answer(bench: Workbench) -> None:

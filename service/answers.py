@@ -26,7 +26,10 @@ def find_answer(storage: Storage, asked: RecommendationQuery, settings: ServiceS
         links["self"] = f"/v1/recommendations/{answer['id']}"
         if answer["match"]["kind"] == "exact" and answer["status"] != STATUS_NONE:
             links["config"] = f"{links['self']}/config"
-    return {**complete(answer), "links": links}
+    found = complete(answer)
+    if found["status"] != STATUS_NONE:
+        found["config"] = {"model": asked.model, **found["config"]}
+    return {**found, "links": links}
 
 
 def _query(asked: RecommendationQuery, settings: ServiceSettings) -> Query:
@@ -41,6 +44,7 @@ def _query(asked: RecommendationQuery, settings: ServiceSettings) -> Query:
     days = asked.max_age_days if asked.max_age_days is not None else settings.max_age_days
     return Query(
         model=asked.model,
+        model_features=asked.features(),
         accelerator=asked.accelerator,
         device_count=asked.device_count,
         workload=asked.workload,

@@ -53,7 +53,7 @@ def _why_nothing(query: Query, near: Sequence[Near]) -> str:
         known = ", ".join(BUILTIN)
         return f"workload {query.workload!r} is unknown here; name a measured one or one of {known}, or give lengths and load (REST)"
     if query.model_features is None and query.model is not None:
-        return f"model {query.model!r} was not measured for this question and its features are unknown; give them, or its config.json"
+        return f"model {query.model!r} was not measured for this question and its features are unknown; give its architecture"
     if query.hardware is None or not query.hardware.is_one_machine:
         return "nothing was measured for this question; name the accelerator and its device count to have near evidence looked at"
     if near and near[0].distance <= NEAR:

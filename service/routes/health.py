@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any, Literal
 
 from fastapi import APIRouter, Request, Response
-from pydantic import BaseModel
+from pydantic import BaseModel, ConfigDict
 
 from service.deps import StorageDep
 from service.errors import Problem
@@ -17,6 +17,8 @@ router = APIRouter(tags=["operation"])
 
 
 class Health(BaseModel):
+    model_config = ConfigDict(json_schema_extra={"examples": [{"status": "ok"}]})
+
     status: Literal["ok"] = "ok"
 
 
@@ -33,7 +35,10 @@ def readyz(storage: StorageDep) -> Health:
 
 
 _TEXT: dict[int | str, dict[str, Any]] = {
-    200: {"content": {"text/plain": {"schema": {"type": "string"}}}, "description": "Prometheus' text format"}
+    200: {
+        "content": {"text/plain": {"schema": {"type": "string"}, "example": "tuner_http_requests_in_flight 1.0\n"}},
+        "description": "Prometheus' text format",
+    }
 }
 
 

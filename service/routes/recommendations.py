@@ -30,6 +30,7 @@ from tuner.recommend import STATUS_NONE
 from tuner.serve_formats import FORMATS
 
 _FRESH_S = 60.0  # ages are given in days; a study that was deleted behind our back is answered as long
+_LONGEST_KEPT = 1024  # bytes of a query: nobody fills our memory with questions
 _MEDIA = {"yaml": "application/yaml", "kubernetes": "application/yaml", "flags": "text/plain", "env": "text/plain"}
 
 
@@ -52,7 +53,8 @@ class AnswerRoute(EtagRoute):
             if response.status_code == 200:
                 counted = request.scope["state"]["counted"]
                 state.metrics.answer(*counted)
-                state.answers.put(version, question, response, counted)
+                if len(question[1]) <= _LONGEST_KEPT:
+                    state.answers.put(version, question, response, counted)
             return response
 
         return handler

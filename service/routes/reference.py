@@ -4,31 +4,23 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 from urllib.parse import urlencode
 
 from fastapi import APIRouter, Request
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
-from starlette.responses import FileResponse, HTMLResponse
+from starlette.responses import Response
 
-_HERE = Path(__file__).resolve().parents[1]
-_templates = Environment(loader=FileSystemLoader(_HERE / "templates"), autoescape=True, undefined=StrictUndefined)
+from service.pages.templating import page
 
 router = APIRouter(include_in_schema=False)
 
 
 @router.get("/docs")
-def docs(request: Request) -> HTMLResponse:
+def docs(request: Request) -> Response:
     document = request.app.openapi()
     base = request.app.state.settings.public_url or str(request.base_url)
     operations = list(_operations(document, base.rstrip("/")))
-    return HTMLResponse(_templates.get_template("reference.html").render(api=document, operations=operations))
-
-
-@router.get("/docs/reference.css")
-def stylesheet() -> FileResponse:
-    return FileResponse(_HERE / "static" / "reference.css", media_type="text/css")
+    return page(request, "reference.html", api=document, operations=operations)
 
 
 def _operations(document: dict[str, Any], base: str) -> Iterator[dict[str, Any]]:

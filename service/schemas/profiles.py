@@ -4,11 +4,15 @@ from __future__ import annotations
 
 from typing import Any
 
-from pydantic import BaseModel, Field
+from pydantic import BaseModel, ConfigDict, Field
+
+from service.schemas import examples
 
 
 class ProfileDiffAnswer(BaseModel):
     """Candidate minus baseline, milliseconds a step, with 95 % intervals."""
+
+    model_config = ConfigDict(json_schema_extra={"examples": [examples.PROFILE_DIFF]})
 
     baseline_trial_id: int
     candidate_trial_id: int

@@ -10,8 +10,10 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, WithJsonSchem
 from pydantic_core import PydanticCustomError
 
 from service.paging import PageInfo, PageQuery, Query
+from service.schemas import examples
 from service.schemas.common import MOST_ID, Text
 from storage.records import Json, Recommendation
+from tuner.distance import MODEL_FEATURES, MODEL_REQUIRED
 from tuner.errors import BadInput
 from tuner.metric_catalog import CATALOG
 from tuner.objective import objective_names, parse_objectives, parse_slo
@@ -45,37 +47,19 @@ _Text = Annotated[str, Field(max_length=_LONGEST)]
 _Objective = Annotated[_Text, *_patterned(_OBJECTIVE, parse_objectives, "throughput")]
 _Slo = Annotated[_Text, *_patterned(_SLO, parse_slo, "ttft_p99_ms<=500")]
 _Version = Annotated[_Text, *_patterned(_VERSION, str, "vllm=0.32.0")]
+_Word = Annotated[str, Field(pattern=r"^[A-Za-z0-9_.-]{1,40}$")]
+_MOST_SIZE = 10_000_000
 _Tokens = Annotated[float, Field(gt=0, le=1e9)]
-type Form = Literal["yaml", "flags", "env", "kubernetes"]
-type Accept = Literal["exact", "nearest", "default"]
+Form = Literal["yaml", "flags", "env", "kubernetes"]
+Accept = Literal["exact", "nearest", "default"]
 _STRENGTH = {"exact": 2, "nearest": 1, "none": 0}
 _LEAST = {"exact": 2, "nearest": 1, "default": 0}
-_ANSWER: Json = {
-    "id": 7,
-    "status": "recommended",
-    "reason": "total_token_throughput 5120 tokens/s, the best of 24 feasible configurations",
-    "objective": "throughput",
-    "slos": ["ttft_p99_ms<=500"],
-    "config": {"model": "Qwen/Qwen3-0.6B", "block_size": 64, "max_num_batched_tokens": 1024},
-    "vllm_args": ["--block-size", "64", "--max-num-batched-tokens", "1024"],
-    "env": {},
-    "expected": {"ttft_p99_ms": {"value": 412.0, "low": 398.1, "high": 430.7, "unit": "ms", "measurements": 6, "confidence": 0.95}},
-    "evidence": {"study": "qwen3-chat", "trial_ids": [31, 32], "profile_ids": [12]},
-    "scope": {"model": "Qwen/Qwen3-0.6B", "accelerator": "TPU v6e-1", "device_count": 1, "versions": {"vllm": "0.32.0"}},
-    "match": {"kind": "exact", "distance": 0.0},
-    "stale": {"stale": False, "reasons": []},
-    "caveats": ["holds for the model, workload, versions and machine in scope and says nothing about others"],
-    "published_at": None,
-    "withdrawn_at": None,
-    "created_at": 1764000900.0,
-    "links": {"self": "/v1/recommendations/7", "config": "/v1/recommendations/7/config"},
-}
 
 
 class Answer(BaseModel):
     """One recommendation, vLLM's default, or none; always with the reason, what it holds for, and whether it still does."""
 
-    model_config = ConfigDict(extra="allow", json_schema_extra={"examples": [_ANSWER]})
+    model_config = ConfigDict(extra="allow", json_schema_extra={"examples": [examples.ANSWER]})
 
     id: int | None = Field(description="Null where no stored recommendation stands behind the answer.")
     status: Literal["recommended", "default", "none"]
@@ -95,25 +79,54 @@ class Answer(BaseModel):
     links: dict[str, str]
 
 
-class RecommendationQuery(Query):
+class ModelQuery(Query):
+    """The architecture, for a model that was not measured here: numbers of its config.json. Without the first five nothing is near."""
+
+    layers: Annotated[int | None, Field(ge=1, le=_MOST_SIZE, description="num_hidden_layers", examples=[28])] = None
+    hidden_size: Annotated[int | None, Field(ge=1, le=_MOST_SIZE, examples=[1024])] = None
+    heads: Annotated[int | None, Field(ge=1, le=_MOST_SIZE, description="num_attention_heads", examples=[16])] = None
+    kv_heads: Annotated[int | None, Field(ge=1, le=_MOST_SIZE, description="num_key_value_heads", examples=[8])] = None
+    head_size: Annotated[int | None, Field(ge=1, le=_MOST_SIZE, description="head_dim", examples=[128])] = None
+    attention: Literal["full", "sliding", "mla", "hybrid"] | None = None
+    dtype: Annotated[_Word | None, Field(examples=["bfloat16"])] = None
+    quantization: Annotated[_Word | None, Field(description="quant_method, or none.", examples=["none"])] = None
+    experts: Annotated[int | None, Field(ge=0, le=_MOST_SIZE, description="0: dense.", examples=[0])] = None
+    experts_per_token: Annotated[int | None, Field(ge=0, le=_MOST_SIZE, examples=[0])] = None
+
+    def features(self) -> Json | None:
+        """As tuner.distance.MODEL_FEATURES; None where nothing is said. Raises BadInput where what decides is said in part only."""
+        given: Json = {name: value for name in MODEL_FEATURES if (value := getattr(self, name)) is not None}
+        missing = [name for name in MODEL_REQUIRED if name not in given]
+        if not given:
+            return None
+        if missing:
+            raise BadInput(f"query.{missing[0]}: a model is described by at least {', '.join(MODEL_REQUIRED)}")
+        if given.get("quantization") == "none":
+            given["quantization"] = None
+        return given
+
+
+class RecommendationQuery(ModelQuery):
     """What is to be served, on what, under which traffic."""
 
     model: Annotated[Text, Field(description="As given to `vllm serve`.", examples=["Qwen/Qwen3-0.6B"])]
     accelerator: Annotated[Text | None, Field(examples=["TPU v6e-1"])] = None
-    device_count: Annotated[int | None, Field(ge=1, le=65536)] = None
+    device_count: Annotated[int | None, Field(ge=1, le=65536, examples=[1])] = None
     workload: Annotated[Text | None, Field(description="Name or content hash.", examples=["chat"])] = None
-    input_tokens: Annotated[_Tokens | None, Field(description="Median prompt length, where the workload has no name here.")] = None
-    output_tokens: Annotated[_Tokens | None, Field(description="Median output length.")] = None
-    request_rate: Annotated[float | None, Field(gt=0, le=1e9, description="Requests/s.")] = None
-    max_concurrency: Annotated[int | None, Field(ge=1, le=MOST_ID)] = None
-    prefix_share: Annotated[float | None, Field(ge=0, le=1, description="Share of prompt tokens in shared prefixes.")] = None
+    input_tokens: Annotated[_Tokens | None, Field(description="Median prompt length, for a workload without a name.", examples=[300])] = (
+        None
+    )
+    output_tokens: Annotated[_Tokens | None, Field(description="Median output length.", examples=[150])] = None
+    request_rate: Annotated[float | None, Field(gt=0, le=1e9, description="Requests/s.", examples=[4.0])] = None
+    max_concurrency: Annotated[int | None, Field(ge=1, le=MOST_ID, examples=[32])] = None
+    prefix_share: Annotated[float | None, Field(ge=0, le=1, description="Share of the prompt in shared prefixes.", examples=[0.5])] = None
     objective: Annotated[_Objective | None, Field(examples=["throughput"])] = None
     slo: Annotated[tuple[_Slo, ...], Field(max_length=_MOST, description="Limits to keep.", examples=[["ttft_p99_ms<=500"]])] = ()
     version: Annotated[
         tuple[_Version, ...],
         Field(max_length=_MOST, description="package=version in use, else those of the service; others make an answer stale."),
     ] = ()
-    max_age_days: Annotated[float | None, Field(gt=0, le=36500, description="Older evidence is called stale.")] = None
+    max_age_days: Annotated[float | None, Field(gt=0, le=36500, description="Older evidence is called stale.", examples=[30])] = None
 
 
 class ConfigQuery(RecommendationQuery):
@@ -131,6 +144,8 @@ class StoredQuery(PageQuery):
 
 
 class AnswerPage(BaseModel):
+    model_config = ConfigDict(json_schema_extra={"examples": [examples.ANSWER_PAGE]})
+
     items: list[Answer]
     page: PageInfo
 
@@ -144,6 +159,8 @@ class HistoryEntry(BaseModel):
 
 
 class History(BaseModel):
+    model_config = ConfigDict(json_schema_extra={"examples": [examples.HISTORY]})
+
     recommendation_id: int
     items: list[HistoryEntry]
 

@@ -7,24 +7,13 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict, Field
 
 from service.paging import PageInfo
+from service.schemas import examples
 from storage.records import Json, Measurement, Profile, Study, Trial, TrialState
 from tuner.report import comparison_json, study_json, trial_json
 
-_STUDY: Json = {
-    "name": "qwen3-chat",
-    "state": "COMPLETE",
-    "model": "Qwen/Qwen3-0.6B",
-    "objective": "throughput",
-    "engine_starts": 6,
-    "cost_s": {"start": 212.4, "measure": 610.2},
-    "created_at": 1764000000.0,
-    "updated_at": 1764000900.0,
-    "trials": {"WAITING": 0, "RUNNING": 0, "COMPLETE": 26, "PRUNED": 1, "FAIL": 1},
-}
-
 
 class StudyEntry(BaseModel):
-    model_config = ConfigDict(json_schema_extra={"examples": [_STUDY]})
+    model_config = ConfigDict(json_schema_extra={"examples": [examples.STUDY]})
 
     name: str
     state: str
@@ -38,11 +27,15 @@ class StudyEntry(BaseModel):
 
 
 class StudyDetail(StudyEntry):
+    model_config = ConfigDict(json_schema_extra={"examples": [examples.STUDY_DETAIL]})
+
     model_features: dict[str, Any] = Field(description="The architecture, from the model's config.json.")
     config: dict[str, Any] = Field(description="The settings of the search.")
 
 
 class StudyPage(BaseModel):
+    model_config = ConfigDict(json_schema_extra={"examples": [examples.STUDY_PAGE]})
+
     items: list[StudyEntry]
     page: PageInfo
 
@@ -63,6 +56,8 @@ class TrialEntry(BaseModel):
 
 
 class TrialPage(BaseModel):
+    model_config = ConfigDict(json_schema_extra={"examples": [examples.TRIAL_PAGE]})
+
     items: list[TrialEntry]
     page: PageInfo
 
@@ -101,6 +96,8 @@ class ProfileEntry(BaseModel):
 
 
 class TrialDetail(TrialEntry):
+    model_config = ConfigDict(json_schema_extra={"examples": [examples.TRIAL_DETAIL]})
+
     study: str
     workload_hash: str
     requested: dict[str, Any]
@@ -113,6 +110,8 @@ class TrialDetail(TrialEntry):
 
 
 class TrialProfiles(BaseModel):
+    model_config = ConfigDict(json_schema_extra={"examples": [examples.TRIAL_PROFILES]})
+
     trial_id: int
     items: list[ProfileEntry]
 
@@ -132,6 +131,8 @@ class ComparisonEntry(BaseModel):
 
 
 class StudyComparisonAnswer(BaseModel):
+    model_config = ConfigDict(json_schema_extra={"examples": [examples.COMPARISON]})
+
     study: str
     state: str
     items: list[ComparisonEntry]

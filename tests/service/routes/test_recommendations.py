@@ -7,7 +7,7 @@ from fastapi.testclient import TestClient
 from storage.base import Storage
 from storage.records import Actor
 from tests.service.builders import BODY, Filled
-from tests.storage.builders import a_recommendation
+from tests.storage.builders import a_recommendation, a_workload, stored_study
 
 
 def test_a_stored_recommendation(each_client: TestClient, filled: Filled) -> None:
@@ -100,6 +100,35 @@ def test_another_device_count_is_another_question(each_client: TestClient, fille
     ask = "/v1/recommendations?model=tiny-qwen3&workload=chat"
     assert each_client.get(f"{ask}&device_count=1").json()["match"]["kind"] == "exact"
     assert each_client.get(f"{ask}&device_count=4").json()["match"]["kind"] == "none"
+
+
+ARCHITECTURE = {"layers": 28, "hidden_size": 1024, "heads": 16, "kv_heads": 8, "head_size": 128}
+WORDS = {"attention": "full", "dtype": "bfloat16", "quantization": None, "experts": 0, "experts_per_token": 0}
+
+
+def test_a_model_that_was_never_measured_is_described_by_its_architecture(each_client: TestClient, each_storage: Storage) -> None:
+    summary = {"input_quantiles": {"p50": 300.0, "p99": 900.0}, "output_quantiles": {"p50": 150.0, "p99": 300.0}, "max_concurrency": 32}
+    each_storage.put_workload(a_workload(content_hash="h", name="ours", summary={**summary, "prefix_share": 0.0}))
+    study = stored_study(each_storage, model_features={**ARCHITECTURE, **WORDS})
+    body = {**BODY, "vllm_args": ["--block-size", "32"]}
+    stored = each_storage.add_recommendation(a_recommendation(study.id, body=body, workload_hash="h"))
+    asked = {"model": "org/new", "accelerator": "cpu x86_64", "workload": "ours", **ARCHITECTURE, **WORDS, "quantization": "none"}
+    found = each_client.get("/v1/recommendations", params={**asked, "layers": 36}).json()
+    assert (found["id"], found["status"], found["match"]["kind"]) == (stored.id, "recommended", "nearest")
+    assert list(found["match"]["parts"]) == ["layers"]
+    assert found["config"]["model"] == "org/new"
+    refused = each_client.get("/v1/recommendations/config", params=asked)
+    assert refused.status_code == 409
+    assert refused.json()["detail"].endswith("away: take it with accept=nearest")
+    taken = each_client.get(found["links"]["config"])
+    assert yaml.safe_load(taken.text) == {"model": "org/new", "block-size": 32, "max-num-batched-tokens": 256}
+    assert taken.headers["x-tuner-match"] == "nearest"
+    assert each_client.get("/v1/recommendations", params={**asked, "head_size": 64}).json()["match"]["kind"] == "none"
+
+
+def test_half_an_architecture_is_refused(each_client: TestClient) -> None:
+    answer = each_client.get("/v1/recommendations?model=org/new&layers=28")
+    assert (answer.status_code, answer.json()["detail"].split(":")[0]) == (422, "query.hidden_size")
 
 
 QUESTION = "/v1/recommendations/config?model=tiny-qwen3&accelerator=cpu+x86_64&workload=chat"

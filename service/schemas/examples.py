@@ -1,0 +1,141 @@
+"""One example for each form of answer in the OpenAPI document; together they tell one story (a study, its trial 31, recommendation 7)."""
+
+from __future__ import annotations
+
+from storage.records import Json
+
+ANSWER: Json = {
+    "id": 7,
+    "status": "recommended",
+    "reason": "total_token_throughput 5120 tokens/s, the best of 24 feasible configurations",
+    "objective": "throughput",
+    "slos": ["ttft_p99_ms<=500"],
+    "config": {"model": "Qwen/Qwen3-0.6B", "block_size": 64, "max_num_batched_tokens": 1024},
+    "vllm_args": ["--block-size", "64", "--max-num-batched-tokens", "1024"],
+    "env": {},
+    "expected": {"ttft_p99_ms": {"value": 412.0, "low": 398.1, "high": 430.7, "unit": "ms", "measurements": 6, "confidence": 0.95}},
+    "evidence": {"study": "qwen3-chat", "trial_ids": [31, 32], "profile_ids": [12]},
+    "scope": {"model": "Qwen/Qwen3-0.6B", "accelerator": "TPU v6e-1", "device_count": 1, "versions": {"vllm": "0.32.0"}},
+    "match": {"kind": "exact", "distance": 0.0},
+    "stale": {"stale": False, "reasons": []},
+    "caveats": ["holds for the model, workload, versions and machine in scope and says nothing about others"],
+    "published_at": None,
+    "withdrawn_at": None,
+    "created_at": 1764000900.0,
+    "links": {"self": "/v1/recommendations/7", "config": "/v1/recommendations/7/config"},
+}
+PAGE: Json = {"limit": 1, "offset": 0, "next": "/v1/studies?limit=1&offset=1"}
+ANSWER_PAGE: Json = {"items": [ANSWER], "page": {**PAGE, "next": "/v1/recommendations/stored?limit=1&offset=1"}}
+HISTORY: Json = {
+    "recommendation_id": 7,
+    "items": [{"at": 1764001000.0, "actor": "ci", "action": "publish", "reason": "seen on staging", "request_id": "5f1c2d3e4a5b-0000002a"}],
+}
+STUDY: Json = {
+    "name": "qwen3-chat",
+    "state": "COMPLETE",
+    "model": "Qwen/Qwen3-0.6B",
+    "objective": "throughput",
+    "engine_starts": 6,
+    "cost_s": {"start": 212.4, "measure": 610.2},
+    "created_at": 1764000000.0,
+    "updated_at": 1764000900.0,
+    "trials": {"WAITING": 0, "RUNNING": 0, "COMPLETE": 26, "PRUNED": 1, "FAIL": 1},
+}
+STUDY_DETAIL: Json = {
+    **STUDY,
+    "model_features": {"layers": 28, "hidden_size": 1024, "heads": 16, "kv_heads": 8, "head_size": 128, "dtype": "bfloat16"},
+    "config": {"page_sizes": [16, 32, 64], "chunk_budgets": [512, 1024], "arms": ["default", "page_aligned"], "workload": "chat"},
+}
+STUDY_PAGE: Json = {"items": [STUDY], "page": PAGE}
+TRIAL: Json = {
+    "id": 31,
+    "number": 24,
+    "stage": "confirm",
+    "state": "COMPLETE",
+    "arm": "page_aligned",
+    "block_size": 64,
+    "max_num_batched_tokens": 1024,
+    "values": {"throughput": 5120.4},
+    "error_class": None,
+    "error_message": None,
+    "started_at": 1764000700.0,
+    "finished_at": 1764000780.0,
+}
+TRIAL_PAGE: Json = {"items": [TRIAL], "page": {**PAGE, "next": "/v1/studies/qwen3-chat/trials?limit=1&offset=1"}}
+PROFILE: Json = {
+    "id": 12,
+    "run": "qwen3-chat/trial-24",
+    "session": "2026_11_26_18_30_00",
+    "host": "tpu-vm-0",
+    "phase": "decode",
+    "size_bytes": 18874368,
+    "status": "ok",
+    "created_at": 1764000790.0,
+    "quality": {"complete_steps": 40},
+    "summary": {"attention": 1.9, "kv_write": 0.2},
+    "tensorboard": "/tensorboard/?run=qwen3-chat%2Ftrial-24%2F2026_11_26_18_30_00&tool=trace_viewer&host=tpu-vm-0#profile",
+}
+TRIAL_PROFILES: Json = {"trial_id": 31, "items": [PROFILE]}
+TRIAL_DETAIL: Json = {
+    **TRIAL,
+    "study": "qwen3-chat",
+    "workload_hash": "a" * 64,
+    "requested": {"block_size": 64, "max_num_seqs": 64, "max_model_len": 4096},
+    "effective": {"block_size": 64, "max_num_batched_tokens": 1024, "num_gpu_blocks": 2048},
+    "environment": {
+        "fingerprint": "e" * 64,
+        "platform": "tpu",
+        "accelerator": "TPU v6e-1",
+        "device_count": 1,
+        "versions": {"vllm": "0.32.0"},
+    },
+    "log_excerpt": None,
+    "notes": {},
+    "measurements": [
+        {
+            "id": 301,
+            "round": 0,
+            "position": 0,
+            "started_at": 1764000710.0,
+            "duration_s": 12.1,
+            "valid": True,
+            "invalid_reason": None,
+            "metrics": {"total_token_throughput": 5120.4, "ttft_p99_ms": 412.0},
+        }
+    ],
+    "profiles": [PROFILE],
+}
+COMPARISON: Json = {
+    "study": "qwen3-chat",
+    "state": "COMPLETE",
+    "items": [
+        {
+            "metric": "total_token_throughput",
+            "block_size": 64,
+            "max_num_batched_tokens": 1024,
+            "verdict": "better",
+            "ratio": 1.042,
+            "low": 1.031,
+            "high": 1.053,
+            "pairs": 6,
+            "reason": None,
+            "baseline_trial_id": 11,
+            "candidate_trial_id": 12,
+        }
+    ],
+    "answer": {"metric": "total_token_throughput", "answer": "on", "sentence": "turn page-aligned scheduling on"},
+}
+PROFILE_DIFF: Json = {
+    "baseline_trial_id": 30,
+    "candidate_trial_id": 31,
+    "phase": "decode",
+    "comparable": True,
+    "caveats": [],
+    "baseline_steps": 40,
+    "candidate_steps": 40,
+    "step": {"baseline_ms": 4.1, "candidate_ms": 3.9, "difference_ms": -0.2},
+    "categories": [{"category": "kv_write", "baseline_ms": 0.4, "candidate_ms": 0.2, "difference_ms": -0.2}],
+    "scopes": [],
+    "explained": {"share": 0.97},
+    "rules_version": "3",
+}

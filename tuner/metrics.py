@@ -76,7 +76,7 @@ def window_metrics(result: WindowResult, *, limits: Sequence[RequestLimit] = (),
             raise TrialFailed(FailureClass.REQUEST_FAILED, f"all {len(result.requests)} requests of the window failed: {first_error}")
         if not (math.isfinite(result.duration_s) and result.duration_s > 0):
             raise _invalid(f"the window lasted {result.duration_s} s, which must be more than 0")
-        latencies = [_latencies(record) for record in completed]
+        latencies = [_latencies(record, from_arrival=result.latency_from_arrival) for record in completed]
         metrics |= _count_metrics(result, completed)
         summaries = _summaries(latencies)
         metrics |= _summary_metrics(summaries)
@@ -148,14 +148,15 @@ def step_metrics(steps: Sequence[StepRecord]) -> dict[str, float]:
     }
 
 
-def _latencies(record: RequestRecord) -> _Latencies:
+def _latencies(record: RequestRecord, *, from_arrival: bool) -> _Latencies:
     times, finished_s = record.token_times_s, record.finished_s
     assert finished_s is not None  # is_completed
-    chain = (record.sent_s, *times, finished_s)
+    start_s = record.planned_s if from_arrival else record.sent_s
+    chain = (start_s, record.sent_s, *times, finished_s)
     if not all(map(math.isfinite, chain)) or any(later < earlier for earlier, later in pairwise(chain)):
         raise _invalid(f"request {record.request_id}: sent, token and finish times must be finite and in order on one clock")
-    e2el = (finished_s - record.sent_s) * 1000
-    ttft = (times[0] - record.sent_s) * 1000
+    e2el = (finished_s - start_s) * 1000
+    ttft = (times[0] - start_s) * 1000
     tpot = (e2el - ttft) / (len(times) - 1) if len(times) > 1 else None
     return _Latencies(ttft, tpot, tuple((b - a) * 1000 for a, b in pairwise(times)), e2el)
 

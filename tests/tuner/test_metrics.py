@@ -145,7 +145,7 @@ def test_impossible_windows_raise(result: WindowResult) -> None:
 def test_reported_metrics_override_and_stand_alone() -> None:
     assert window_metrics(window(request(), reported_metrics={"ttft_p99_ms": 7})).metrics["ttft_p99_ms"] == 7.0
     assert window_metrics(window(reported_metrics={"goodput": 3.5})).metrics == {"goodput": 3.5}
-    with pytest.raises(BadInput, match=r"metric 'p95' is unknown; use one of:.*ttft_p95_ms"):
+    with pytest.raises(BadInput, match=r"metric 'p95' is unknown; known: .*ttft_p95_ms"):
         window_metrics(window(request(), reported_metrics={"p95": 1.0}))
     with pytest.raises(TrialFailed, match="no request"):
         window_metrics(window(reported_metrics={"completed": 0, "ttft_p99_ms": 0.0}))
@@ -174,6 +174,20 @@ def test_goodput_counts_requests_that_meet_every_limit(limit: RequestLimit, good
 def test_open_loop_reports_the_senders_lag() -> None:
     late = request("b", sent=0.5, tokens=(0.9,), planned_s=0.3)
     assert window_metrics(window(late), open_loop=True).metrics["sender_lag_p99_ms"] == pytest.approx(200)
+
+
+def test_where_the_sender_waits_for_the_engine_latencies_count_from_the_arrival() -> None:
+    """Otherwise long steps would hide: what arrives during one is sent after it. TPOT does not change."""
+    late = request("b", sent=0.5, tokens=(0.9, 1.0), planned_s=0.3)
+    result = window(late)
+    sent, arrived = (
+        window_metrics(replace(result, latency_from_arrival=flag), limits=(RequestLimit("ttft", 500),), open_loop=True).metrics
+        for flag in (False, True)
+    )
+    assert [sent["ttft_p50_ms"], arrived["ttft_p50_ms"]] == pytest.approx([400, 600])
+    assert [sent["e2el_p50_ms"], arrived["e2el_p50_ms"]] == pytest.approx([500, 700])
+    assert sent["tpot_p50_ms"] == pytest.approx(arrived["tpot_p50_ms"]) and (sent["goodput"], arrived["goodput"]) == (0.5, 0.0)
+    assert sent["sender_lag_p99_ms"] == arrived["sender_lag_p99_ms"] == pytest.approx(200)
 
 
 @pytest.mark.parametrize("changes", [{"metric": "latency"}, {"limit_ms": -1}, {"limit_ms": math.nan}, {"percentile": 101}])

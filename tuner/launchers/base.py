@@ -122,6 +122,7 @@ class WindowResult:
     reported_metrics: Json = field(default_factory=dict)  # metrics that the launcher reports itself (serve, table); override computed ones
     details: Json = field(default_factory=dict)
     stopped: str | None = None  # why it ended early ("saturated ..."): makes the window invalid
+    latency_from_arrival: bool = False  # the sender waits for the engine's steps: latencies count from the planned arrival
 
 
 @dataclass(frozen=True)

@@ -118,6 +118,8 @@ class LocalSession:
             output_digest=result["output_digest"],
             details=result["details"],
             stopped=result["stopped"],
+            # A request that arrives during a step is sent after it; where clients are other processes, it would wait in the engine.
+            latency_from_arrival=plan.max_concurrency is None,
         )
 
     def generate(self, live: LiveSettings, plan: LoadPlan, timeout_s: float) -> dict[str, tuple[int, ...]]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -13,6 +14,7 @@ from tuner.errors import BadInput
 from tuner.launchers.base import EngineSession, EngineSettings, Launcher, LiveSettings, LoadPlan
 from tuner.launchers.engine_args import attention_backend_for, engine_args, pool_pages
 from tuner.launchers.local import LocalLauncher, LocalSession
+from tuner.metrics import window_metrics
 
 SETTINGS = EngineSettings("m", "m", block_size=32, max_num_batched_tokens=256, max_num_seqs=8, max_model_len=512)
 
@@ -58,6 +60,18 @@ class TestLocalLauncher(LauncherContract):
     @pytest.fixture
     def plan(self) -> LoadPlan:
         return mixed_plan(count=8)
+
+    def test_in_an_open_loop_the_wait_for_a_step_is_part_of_the_latency(self, session: LocalSession, plan: LoadPlan) -> None:
+        """All arrive while the first one's prefill runs, so none of the others can be sent in time."""
+        arriving = tuple(replace(request, arrival_s=0.0001 * index) for index, request in enumerate(plan.requests))
+        live = LiveSettings("default", 256)
+        session.warm_up(live, plan, 120)
+        window = session.measure(live, replace(plan, requests=arriving, max_concurrency=None), 120)
+        last = window.requests[-1]
+        assert last.sent_s > last.planned_s
+        shown = window_metrics(window, open_loop=True).metrics
+        assert shown["ttft_max_ms"] == pytest.approx(max(item.token_times_s[0] - item.planned_s for item in window.requests) * 1e3)
+        assert not session.measure(live, plan, 120).latency_from_arrival
 
 
 def test_a_host_engine_gets_the_xla_backend_a_small_pool_and_a_device_without_coordinates() -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from tuner.addresses import is_loopback
-from tuner.config import DEFAULT_LOGDIR, DEFAULT_STORAGE
+from tuner.defaults import DEFAULT_LOGDIR, DEFAULT_STORAGE
 
 _LOOPBACK_NAMES = ("localhost", "127.0.0.1", "[::1]")
 

@@ -41,7 +41,7 @@ NOT_IN_THE_ENGINE = ("optuna", "sqlalchemy", "alembic", "pydantic", "storage.sql
 PLUGIN = "tuner.vllm_plugin"
 PLUGIN_MAY_IMPORT = ("vllm", "jax", "tpu_inference", "numpy")
 
-ENTRY_POINTS = ("tuner.engine.host",)  # started as a program
+ENTRY_POINTS = ("tuner.engine.host", "tuner.__main__")  # started as programs
 FOUND_BY_FOLDER = "storage.migrations."  # Alembic looks for its files itself
 LOADED_BY_THE_ENGINE = "bench/planted.py"  # a scheduler class that the engine finds by name, like the plugin itself
 

@@ -11,13 +11,12 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PlainSerializer
 
+from tuner.defaults import DEFAULT_LOGDIR, DEFAULT_STORAGE
 from tuner.errors import BadInput
 from tuner.launchers.base import ARM_PAGE_ALIGNED, ARMS
 from tuner.objective import DEFAULT_OBJECTIVE, Objective, Slo, parse_objectives, parse_slo, request_limits
 from tuner.sequential import LookPlan
 
-DEFAULT_STORAGE = "sqlite:///tuner.db"
-DEFAULT_LOGDIR = "tuner-profiles"
 ORDINAL = "ordinal"  # our own sampler, tuner.sampler
 CONFIRMATION_ROUNDS = 6  # of a finalist, within min and max: its value needs an interval, no verdict hangs on it
 
@@ -54,6 +53,8 @@ _UNSUPPORTED_ENGINE_ARGS = {
 }
 
 _DURATION = re.compile(r"(?:(\d+(?:\.\d+)?)h)?(?:(\d+(?:\.\d+)?)m)?(?:(\d+(?:\.\d+)?)s?)?")
+_KV_WRITE_FORMS = ("scatter", "loop")  # tuner.vllm_plugin.settings.FORMS, which only the engine's process may import
+LARGEST_SIZE = 1 << 20  # tokens: far above what any engine takes for a page or a step, and low enough that a typing error is told
 _STUDY_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,99}")
 
 
@@ -113,7 +114,8 @@ class Rounds(StrictModel):
 
 
 PositiveInt = Annotated[int, Field(gt=0)]
-Sizes = Annotated[tuple[PositiveInt, ...], BeforeValidator(_as_tuple), Field(min_length=1)]
+Size = Annotated[int, Field(gt=0, le=LARGEST_SIZE)]
+Sizes = Annotated[tuple[Size, ...], BeforeValidator(_as_tuple), Field(min_length=1)]
 Words = Annotated[tuple[str, ...], BeforeValidator(_as_tuple)]
 Duration = Annotated[float, Field(gt=0, allow_inf_nan=False), BeforeValidator(parse_duration), PlainSerializer(float)]
 
@@ -196,6 +198,7 @@ def check_config(config: StudyConfig) -> None:
                 raise BadInput(reason)
     _check_rounds(config.rounds)
     _check_finalists_via(config)
+    _check_kv_write(config.kv_write)
     request_limits(config.objectives, config.limits)
     check_engine_args(config.engine_args)
     if config.max_num_seqs is not None and config.max_num_seqs > min(config.chunk_budgets):
@@ -213,6 +216,13 @@ def _check_finalists_via(config: StudyConfig) -> None:
     for metric in [*(item.metric for item in config.objectives), *(slo.metric for slo in config.limits)]:
         if "step" in metric:
             raise BadInput(f"finalists_via serve: vllm serve does not report {metric}; use another objective, or drop finalists_via")
+
+
+def _check_kv_write(text: str) -> None:
+    """The plugin refuses it too, but only in an engine that has been started for it."""
+    forms = text.split(",")
+    if text != "auto" and (len(forms) != 2 or any(form not in _KV_WRITE_FORMS for form in forms)):
+        raise BadInput(f"kv_write: {text!r} is unknown; use auto, or the token form and the page form, for instance scatter,loop")
 
 
 def _check_rounds(rounds: Rounds) -> None:

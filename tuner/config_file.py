@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Hashable, Mapping
 from pathlib import Path
 from typing import Any
@@ -12,6 +11,7 @@ from pydantic import ValidationError
 
 from tuner.config import StudyConfig, check_config
 from tuner.errors import BadInput
+from tuner.spelling import did_you_mean
 
 # What people write -> the key it is called here.
 _SYNONYMS = {
@@ -25,6 +25,16 @@ _SYNONYMS = {
     "n_trials": "trials",
     "timeout": "trial_timeout",
     "name": "study",
+}
+
+
+# pydantic's type of error -> what the value should have been.
+_WRONG_TYPES = {
+    "int_type": "a whole number",
+    "float_type": "a number",
+    "bool_type": "true or false",
+    "string_type": "text; put it in quotes",
+    "dict_type": "a mapping of settings to values",
 }
 
 
@@ -76,6 +86,9 @@ def read_yaml(path: Path) -> dict[str, Any]:
     except yaml.constructor.ConstructorError as error:
         line = f":{error.problem_mark.line + 1}" if error.problem_mark is not None else ""
         raise BadInput(f"{path}{line}: {error.problem}; keep one") from error
+    except yaml.MarkedYAMLError as error:
+        line = f":{error.problem_mark.line + 1}" if error.problem_mark is not None else ""
+        raise BadInput(f"{path}{line}: not valid YAML ({error.problem}); mend that line") from error
     except yaml.YAMLError as error:
         raise BadInput(f"{path} is not valid YAML: {' '.join(str(error).split())}") from error
     except RecursionError as error:
@@ -88,20 +101,17 @@ def read_yaml(path: Path) -> dict[str, Any]:
 
 
 def _suggestion(key: str) -> str:
-    known = list(StudyConfig.model_fields)
     plain = key.replace("-", "_").lower()
-    if plain in known:
-        return f"did you mean {plain}?"
     if plain in _SYNONYMS:
         return f"did you mean {_SYNONYMS[plain]}?"
-    close = difflib.get_close_matches(plain, known, n=1, cutoff=0.6)
-    return f"did you mean {close[0]}?" if close else f"known: {', '.join(known)}"
+    return did_you_mean(key, StudyConfig.model_fields)
 
 
 def _first_problem(error: ValidationError, path: Path | None, options: Mapping[str, Any]) -> str:
     """Key and mend of the first complaint; where the key came from decides how it is called."""
     first = error.errors(include_url=False)[0]
-    keys = [str(part) for part in first["loc"] if not str(part).startswith(("tuple[", "function-", "dict[")) and part != "str"]
+    names = [part for part in first["loc"] if isinstance(part, str)]  # without positions in a list
+    keys = [name for name in names if not name.startswith(("tuple[", "function-", "dict[")) and name != "str"]
     key = ".".join(keys) or "settings"
     on_command_line = path is None or (keys and keys[0] in options)
     where = f"--{key.replace('_', '-')}" if on_command_line else f"{path}: {key}"
@@ -109,6 +119,8 @@ def _first_problem(error: ValidationError, path: Path | None, options: Mapping[s
         return f"{where}: this key is unknown; remove it or mend its spelling"
     if first["type"] == "too_short":
         return f"{where}: must not be empty; name at least one"
+    if first["type"] in _WRONG_TYPES:
+        return f"{where}: {first['input']!r} is not {_WRONG_TYPES[first['type']]}"
     message = first["msg"].removeprefix("Value error, ")
     message = f"{message[:1].lower()}{message[1:]}"
     return f"{where}: {message}" + ("" if first["type"] == "value_error" else f", got {first['input']!r}")

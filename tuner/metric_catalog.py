@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from tuner.errors import BadInput
+from tuner.spelling import did_you_mean
 
 REQUEST_METRICS = ("ttft", "tpot", "itl", "e2el")
 PERCENTILES = (50, 90, 95, 99)
@@ -73,8 +74,8 @@ CATALOG: dict[str, MetricInfo] = _build()
 
 
 def metric_info(name: str) -> MetricInfo:
-    """Look a metric up. Raises BadInput listing the known names."""
+    """Look a metric up. Raises BadInput with the name that was probably meant, else all names."""
     try:
         return CATALOG[name]
     except KeyError:
-        raise BadInput(f"metric {name!r} is unknown; use one of: {', '.join(sorted(CATALOG))}") from None
+        raise BadInput(f"metric {name!r} is unknown; {did_you_mean(name, sorted(CATALOG))}") from None

@@ -112,13 +112,17 @@ def parse_slo(text: str) -> Slo:
         raise BadInput(f"SLO {text!r} cannot be read; write METRIC<=NUMBER, for instance ttft_p99_ms<=500 (operators <=, <, >=, >)")
     metric, operator, number = match.groups()
     metric = _ALIASES.get(metric, metric)
-    metric_info(metric)
+    info = metric_info(metric)
     try:
         limit = float(number)
     except ValueError:
         limit = math.nan
     if not math.isfinite(limit):
         raise BadInput(f"SLO {text!r}: {number!r} is not a finite number; write for instance {metric}{operator}500")
+    if limit < 0:
+        raise BadInput(f"SLO {text!r}: {metric} is never below 0; write for instance {metric}{operator}500")
+    if operator.startswith(">") and info.direction is Direction.MINIMIZE:
+        raise BadInput(f"SLO {text!r} keeps {metric} up, of which less is better; write {metric}<={number}")
     return Slo(metric, operator, limit)
 
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from storage.base import Storage
 from storage.records import Json, Study, StudyState
-from tuner.config import ORDINAL
+from tuner.config import ORDINAL, StudyConfig
 from tuner.settings import StudySetup
 from tuner.space import Configuration
 
@@ -86,6 +86,11 @@ def finalists_of(setup: StudySetup) -> int:
     return FINALISTS + len(setup.objectives) - 1
 
 
+def assumed_costs(config: StudyConfig) -> Costs:
+    """Where no earlier study tells. A table's seconds pass on a clock of its own."""
+    return Costs(0.0, 0.0, 0.0, "a table answers at once") if config.launcher == "table" else Costs()
+
+
 def choose_sampler(setup: StudySetup, costs: Costs | None = None) -> str:
     """`auto`: the whole grid where it can be measured within the number of trials and the time budget, else our own sampler."""
     config = setup.config
@@ -94,7 +99,7 @@ def choose_sampler(setup: StudySetup, costs: Costs | None = None) -> str:
     everything = setup.space.configurations
     if config.trials is not None and config.trials < len(everything):
         return ORDINAL
-    seconds = _seconds(setup, len(_groups(setup, everything)), len(everything), costs or Costs())
+    seconds = _seconds(setup, len(_groups(setup, everything)), len(everything), costs or assumed_costs(config))
     return "grid" if config.time_budget is None or seconds <= config.time_budget else ORDINAL
 
 
@@ -107,8 +112,8 @@ def _seconds(setup: StudySetup, starts: int, trials: int, costs: Costs) -> float
 
 def plan_search(setup: StudySetup, costs: Costs | None = None) -> SearchPlan:
     """The plan of a new study. A sampler may choose fewer page sizes than there are; the plan counts all that it could need."""
-    costs = costs or Costs()
     space, config = setup.space, setup.config
+    costs = costs or assumed_costs(config)
     sampler = choose_sampler(setup, costs)
     trials = len(space.configurations) if config.trials is None else min(config.trials, len(space.configurations))
     chosen = space.configurations[:trials] if sampler == "grid" else space.configurations

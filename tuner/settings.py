@@ -124,6 +124,8 @@ def _skipped_page_sizes(setup: StudySetup) -> list[str]:
 
 def check_places(config: StudyConfig) -> None:
     """Whether the profile folder can be written, without writing. Raises BadInput."""
+    if not config.logdir:
+        raise BadInput("logdir is empty; name a folder with --logdir, or drop it for the default")
     folder = Path(config.logdir).expanduser().absolute()
     existing = next(parent for parent in (folder, *folder.parents) if parent.exists())
     if not existing.is_dir():

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import math
+import re
 
 import pytest
 from hypothesis import given, settings
@@ -62,11 +63,13 @@ def test_is_better_respects_the_direction() -> None:
     assert down.is_better(1, 2) and not down.is_better(2, 1)
 
 
-@pytest.mark.parametrize("operator", ["<=", "<", ">=", ">"])
+@pytest.mark.parametrize(
+    ("metric", "operator"), [("ttft_p99_ms", "<="), ("ttft_p99_ms", "<"), ("goodput", ">="), ("goodput", ">"), ("goodput", "<=")]
+)
 @pytest.mark.parametrize("space", ["", " "])
-def test_slo_reads_and_writes(operator: str, space: str) -> None:
-    slo = parse_slo(f"ttft_p99_ms{space}{operator}{space}5e2")
-    assert slo == Slo("ttft_p99_ms", operator, 500.0)
+def test_slo_reads_and_writes(metric: str, operator: str, space: str) -> None:
+    slo = parse_slo(f"{metric}{space}{operator}{space}5e2")
+    assert slo == Slo(metric, operator, 500.0)
     assert parse_slo(str(slo)) == slo
 
 
@@ -77,6 +80,20 @@ def test_bad_slos_are_refused_in_one_line(text: str) -> None:
     with pytest.raises(BadInput) as caught:
         parse_slo(text)
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("text", "mend"),
+    [
+        ("ttft_p99_ms>=5", "of which less is better; write ttft_p99_ms<=5"),
+        ("padding_share>0.2", "write padding_share<=0.2"),
+        ("ttft_p99_ms<=-5", "ttft_p99_ms is never below 0; write for instance ttft_p99_ms<=500"),
+        ("ttft_p98_ms<=5", "did you mean ttft_p99_ms?"),
+    ],
+)
+def test_a_slo_that_nobody_can_mean_names_the_mend(text: str, mend: str) -> None:
+    with pytest.raises(BadInput, match=re.escape(mend)):
+        parse_slo(text)
 
 
 @settings(max_examples=60)
@@ -101,10 +118,7 @@ def test_constraint_is_at_most_zero_exactly_where_the_slo_is_met(operator: str, 
 
 
 def test_request_limits_come_from_latency_slos() -> None:
-    slos = [
-        parse_slo(text)
-        for text in ("ttft_p99_ms<=500", "itl_p95_ms<50", "itl_max_ms<=80", "itl_mean_ms<=30", "throughput>=5", "tpot_p50_ms>=1")
-    ]
+    slos = [parse_slo(text) for text in ("ttft_p99_ms<=500", "itl_p95_ms<50", "itl_max_ms<=80", "itl_mean_ms<=30", "throughput>=5")]
     assert request_limits((), slos) == (
         RequestLimit("ttft", 500),
         RequestLimit("itl", 50, 95),

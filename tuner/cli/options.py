@@ -5,12 +5,13 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from tuner.cli.secret_files import from_file
-from tuner.config import DEFAULT_LOGDIR, DEFAULT_STORAGE
+from tuner.defaults import DEFAULT_LOGDIR, DEFAULT_STORAGE
 
 if TYPE_CHECKING:
     from storage.base import Storage
@@ -29,7 +30,10 @@ def storage_from_file() -> str | None:
     return from_file(STORAGE_VARIABLE)
 
 
-json_option: Decorator = click.option("--json", "as_json", is_flag=True, help="Print one JSON document on standard output.")
+JSON_FLAG = "--json"
+_json_printed: ContextVar[bool] = ContextVar("json_printed", default=False)
+
+json_option: Decorator = click.option(JSON_FLAG, "as_json", is_flag=True, help="Print one JSON document on standard output.")
 storage_option: Decorator = click.option(
     "--storage", envvar=STORAGE_VARIABLE, default=lambda: storage_from_file() or DEFAULT_STORAGE, metavar="URL", help=STORAGE_HELP
 )
@@ -43,7 +47,17 @@ def examples(*lines: str) -> str:
 
 def print_json(document: Any) -> None:
     """Exactly one document on standard output. NaN is refused: it is no JSON."""
-    print(json.dumps(document, indent=2, allow_nan=False))
+    text = json.dumps(document, indent=2, allow_nan=False)
+    _json_printed.set(True)
+    print(text)
+
+
+def json_was_printed(*, reset: bool = False) -> bool:
+    """Whether this command line has printed its document: an error after that must not add a second one."""
+    before = _json_printed.get()
+    if reset:
+        _json_printed.set(False)
+    return before
 
 
 @contextmanager

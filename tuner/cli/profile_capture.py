@@ -11,7 +11,7 @@ import click
 
 from tuner.cli.options import LOGDIR_HELP, examples, json_option, print_json, storage_option
 from tuner.cli.profile_targets import find_trial, readable
-from tuner.config import DEFAULT_LOGDIR
+from tuner.defaults import DEFAULT_LOGDIR
 from tuner.errors import BadInput
 
 if TYPE_CHECKING:
@@ -25,13 +25,16 @@ _count = click.IntRange(1, 100_000)
 @click.command(
     epilog=examples(
         "tuner profile capture first:3",
-        "tuner profile capture first:3 --phase decode",
+        "tuner profile capture first:3 --phase decode --repeat 3",
         "tuner profile capture --url http://127.0.0.1:8000 --profiler-dir /tmp/traces --run my-server",
         "tuner profile capture --url http://127.0.0.1:8000 --profiler-dir /tmp/traces --output-tokens 1   # prefill only",
     )
 )
 @click.argument("trial", required=False, metavar="[STUDY:TRIAL]")
 @click.option("--phase", "phases", multiple=True, type=click.Choice(["prefill", "decode", "mixed", "all"]), help="Of a trial; repeatable.")
+@click.option(
+    "--repeat", type=click.IntRange(1, 20), default=1, show_default=True, help="Captures of each; from 2 on a diff knows how they differ."
+)
 @click.option("--url", metavar="URL", help="A running vllm serve that was started with --profiler-config.")
 @click.option("--profiler-dir", type=click.Path(path_type=Path), metavar="DIR", help="Its torch_profiler_dir, on this machine.")
 @click.option("--run", default="vllm-serve", show_default=True, help="The run's name in TensorBoard, with --url.")
@@ -46,6 +49,7 @@ _count = click.IntRange(1, 100_000)
 def capture(
     trial: str | None,
     phases: tuple[str, ...],
+    repeat: int,
     url: str | None,
     profiler_dir: Path | None,
     run: str,
@@ -64,7 +68,7 @@ def capture(
     if (trial is None) == (url is None):
         raise BadInput("name one thing to profile: STUDY:TRIAL, or --url of a running vllm serve")
     if trial is not None:
-        _trial(trial, phases, storage, logdir, as_json)
+        _trial(trial, phases, repeat, storage, logdir, as_json)
         return
     if phases:
         raise BadInput("--phase is for trials; shape the load of a server with --prompt-tokens and --output-tokens")
@@ -73,10 +77,10 @@ def capture(
     assert url is not None
     load = RemoteLoad(requests, concurrency, prompt_tokens, output_tokens)
     with readable():
-        _server(url, timeout, load, profiler_dir, Path(logdir or DEFAULT_LOGDIR).expanduser(), run, as_json)
+        _server(url, timeout, load, profiler_dir, (Path(logdir or DEFAULT_LOGDIR).expanduser(), run), repeat, as_json)
 
 
-def _trial(text: str, phases: Sequence[str], storage_url: str, logdir: str | None, as_json: bool) -> None:
+def _trial(text: str, phases: Sequence[str], repeat: int, storage_url: str, logdir: str | None, as_json: bool) -> None:
     from storage.upgrade import open_storage
     from tuner.budget import CostClock
     from tuner.captures import MISSING, profile_json
@@ -101,7 +105,8 @@ def _trial(text: str, phases: Sequence[str], storage_url: str, logdir: str | Non
                 unknown = [phase for phase in phases if phase not in session.profile_phases]
                 if unknown:
                     raise BadInput(f"--phase {unknown[0]}: this engine can be profiled in {', '.join(session.profile_phases)}")
-                profiles = Profiler(storage, setup, session, Progress(), CostClock({})).capture(run, phases or None)
+                profiler = Profiler(storage, setup, session, Progress(), CostClock({}))
+                profiles = [profile for _ in range(repeat) for profile in profiler.capture(run, phases or None)]
             finally:
                 launcher.close()
     finally:
@@ -125,26 +130,40 @@ def _print_profiles(text: str, profiles: Sequence[Profile]) -> None:
     print(f"see: tuner profile show {text}")
 
 
-def _server(url: str, timeout: float, load: RemoteLoad, profiler_dir: Path, logdir: Path, run: str, as_json: bool) -> None:
-    from profiles.links import CAPTURE_SUFFIX, CaptureFile, deep_link
-    from profiles.summary import summarise, write_summary
+def _server(url: str, timeout: float, load: RemoteLoad, profiler_dir: Path, place: tuple[Path, str], repeat: int, as_json: bool) -> None:
+    """`place` is (logdir, run). Like a trial's, a bad capture is kept, said to be bad, and tried once more."""
+    from profiles.links import deep_link, find_captures, new_session
     from tuner.captures import TENSORBOARD
     from tuner.cli.profile_view import print_summary
-    from tuner.remote_profile import RunningServer, capture_running, session_now
+    from tuner.profiling import ATTEMPTS
+    from tuner.remote_profile import RunningServer, capture_running
 
-    session = session_now()
-    paths = capture_running(
-        RunningServer(url, timeout), load, profiler_dir, (logdir, run, session), lambda what: print(f"{what} {url}", file=sys.stderr)
-    )
-    summaries: list[Summary] = []
-    for path in paths:
-        summaries.append(summarise(path))
-        write_summary(summaries[-1], path)
-    links = [deep_link(TENSORBOARD, CaptureFile(logdir, run, session, path.name.removesuffix(CAPTURE_SUFFIX))) for path in paths]
+    server, found = RunningServer(url, timeout), list[tuple[Path, Summary]]()
+    sessions: list[str] = []
+    for _ in range(repeat):
+        for attempt in range(1, ATTEMPTS + 1):
+            sessions.append(new_session(*place, "" if attempt == 1 else "-again"))
+            target = (*place, sessions[-1])
+            paths = capture_running(server, load, profiler_dir, target, lambda what: print(f"{what} {url}", file=sys.stderr), len(sessions))
+            fresh = [(path, _summary(path)) for path in paths]
+            found += fresh
+            if not any(summary.quality["retry"] for _, summary in fresh):
+                break
+    links = [deep_link(TENSORBOARD, each) for each in find_captures(place[0]) if each.run == place[1] and each.session in sessions]
     if as_json:
-        print_json({"captures": [str(path) for path in paths], "links": links, "profiles": [summary.to_json() for summary in summaries]})
+        profiles = [summary.to_json() for _, summary in found]
+        print_json({"captures": [str(path) for path, _ in found], "links": links, "profiles": profiles})
         return
-    for path, summary, link in zip(paths, summaries, links, strict=True):
+    for path, summary in found:
         print(path)
         print_summary(summary)
+    for link in links:
         print(f"  {link}")
+
+
+def _summary(path: Path) -> Summary:
+    from profiles.summary import summarise, write_summary
+
+    summary = summarise(path)
+    write_summary(summary, path)
+    return summary

@@ -135,7 +135,8 @@ def search(context: click.Context, /, config: Path | None, resume: bool, dry_run
     for warning in setup.warnings:
         print(f"warning: {warning}", file=sys.stderr)
     if dry_run:
-        _print_plan(_plan(setup), as_json)
+        plan, measured = _plan(setup, resume)
+        _print_plan(plan, measured, as_json)
         return
     outcome = _run(setup, resume)
     _print_outcome(settings, outcome, as_json)
@@ -157,18 +158,28 @@ def _with_study_name(config: Path | None, given: dict[str, Any], *, resume: bool
     return {**given, "study": time.strftime("study-%Y%m%d-%H%M%S")}
 
 
-def _plan(setup: StudySetup) -> SearchPlan:
-    """With the costs of an earlier study of this model on this database, if there is one."""
-    from storage.base import StorageFault
-    from storage.upgrade import open_storage
+def _plan(setup: StudySetup, resume: bool) -> tuple[SearchPlan, int]:
+    """The plan, with the costs of an earlier study of this model in this database, and how many windows this study has already.
+
+    Refuses what the search itself would refuse: a name that is taken, nothing to resume, a database that cannot be used.
+    """
+    from storage.upgrade import check, open_storage
+    from storage.url import parse_url
+    from tuner.opening import check_resumable, find_study
     from tuner.plan import known_costs, plan_search
 
+    url = setup.config.storage
+    path = parse_url(url).path
+    new_file = path is not None and path.parent.is_dir() and not path.exists()
+    if new_file or check(url)["revision"] is None:  # the search will create the tables
+        check_resumable(setup, None, resume=resume)
+        return plan_search(setup), 0
+    storage = open_storage(url, create=False, read_only=True)
     try:
-        storage = open_storage(setup.config.storage, create=False, read_only=True)
-    except StorageFault:
-        return plan_search(setup)  # no database yet
-    try:
-        return plan_search(setup, known_costs(storage, setup))
+        existing = find_study(storage, setup.config.study)
+        check_resumable(setup, existing, resume=resume)
+        measured = 0 if existing is None else len(storage.list_measurements(study_id=existing.id))
+        return plan_search(setup, known_costs(storage, setup)), measured
     finally:
         storage.close()
 
@@ -193,11 +204,11 @@ def _run(setup: StudySetup, resume: bool) -> StudyOutcome:
         storage.close()
 
 
-def _print_plan(plan: SearchPlan, as_json: bool) -> None:
+def _print_plan(plan: SearchPlan, measured: int, as_json: bool) -> None:
     from tuner.cli.tables import duration
 
     if as_json:
-        print_json(plan.to_json())
+        print_json({**plan.to_json(), "measured_windows": measured})
         return
     for group in plan.groups:
         print(f"engine: page size {group.block_size}, budget up to {group.compiled_max}, {group.configurations} configurations inside")
@@ -205,6 +216,8 @@ def _print_plan(plan: SearchPlan, as_json: bool) -> None:
     print(f"sampler {plan.sampler}: {plan.trials} trials in {plan.cells} cells, {rounds} rounds each, baseline {plan.baseline}")
     print(f"then {plan.finalists} finalists, each started cold")
     print(f"engine starts at most {plan.engine_starts}, measured windows at most {plan.windows}")
+    if measured:
+        print(f"of these {measured} windows are measured already and do not run again")
     limit = "" if plan.time_budget_s is None else f" (time budget {duration(plan.time_budget_s)})"
     print(f"estimated time {duration(plan.estimate_s)}{limit}")
     costs = plan.costs

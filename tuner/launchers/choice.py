@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from pathlib import Path
 
@@ -11,6 +12,7 @@ from tuner.engine.environment import resolve_platform, tpu_present
 from tuner.errors import BadInput
 from tuner.hardware import Limits, accelerator_limits
 from tuner.launchers.base import Launcher
+from tuner.launchers.engine_arg_names import check_engine_arg_names
 
 LAUNCHERS = ("local", "serve", "table")
 
@@ -23,12 +25,18 @@ def check_launcher(config: StudyConfig) -> None:
         if config.table is None:
             raise BadInput("launcher table needs a file of measured configurations; add --table FILE.csv")
         return
-    if config.table is not None:
-        raise BadInput(f"table {config.table} is only for --launcher table; drop it or add --launcher table")
-    if config.engine_python is not None and not Path(config.engine_python).expanduser().is_file():
-        raise BadInput(f"engine_python {config.engine_python} does not exist; name the Python that has vLLM")
+    for name, given in (("table", config.table), ("table_noise", config.table_noise or None)):
+        if given is not None:
+            raise BadInput(f"{name} {given} is only for --launcher table; drop it or add --launcher table")
+    if config.engine_python is not None:
+        _check_python(config.engine_python)
+    check_engine_arg_names(config.engine_args, config.engine_python)
     if config.platform == "tpu":
         _require_tpu(config)
+    if config.tensor_parallel_size > 1 and resolve_platform(config.platform) != "tpu":
+        raise BadInput(
+            f"tensor_parallel_size {config.tensor_parallel_size} needs a TPU: elsewhere our XLA backend runs on one device; use 1"
+        )
 
 
 def make_launcher(config: StudyConfig) -> Launcher:
@@ -67,6 +75,14 @@ def device_limits(config: StudyConfig) -> Limits | None:
     if found.error is not None:
         raise BadInput(f"platform {config.platform}: JAX finds no TPU ({found.error}); use --platform cpu")
     return accelerator_limits(found.kind)
+
+
+def _check_python(python: str) -> None:
+    path = Path(python).expanduser()
+    if not path.is_file():
+        raise BadInput(f"engine_python {python} does not exist; name the Python that has vLLM")
+    if not os.access(path, os.X_OK):
+        raise BadInput(f"engine_python {python} is not a program; name the Python that has vLLM")
 
 
 def _require_tpu(config: StudyConfig) -> None:

@@ -13,6 +13,7 @@ import pytest
 from storage.base import StorageUnavailable
 from tests.tuner.cli.terminal import ROOT, Terminal, is_one_line_error
 from tuner.cli.main import VERBS, cli, run
+from tuner.cli.options import print_json
 from tuner.errors import BadInput, FailureClass, Interrupted, TrialFailed
 
 HEAVY = ("optuna", "sqlalchemy", "pydantic", "numpy", "jax", "vllm", "rich")
@@ -58,11 +59,64 @@ def test_every_option_has_help_or_speaks_for_itself() -> None:
 
 
 @pytest.mark.parametrize(
-    ("arguments", "words"), [(["nosuch"], "No such command"), (["show", "--nosuch"], "No such option"), (["compare"], "Missing")]
+    ("arguments", "words"),
+    [
+        (["nosuch"], "No such command 'nosuch'. See tuner --help."),
+        (["serach"], "No such command 'serach'. Did you mean 'search'?"),
+        (["db", "chekc"], "Did you mean 'check'?"),
+        (["show", "--nosuch"], "No such option"),
+        (["compare"], "Missing"),
+    ],
 )
 def test_a_wrong_command_line_is_one_line(terminal: Terminal, arguments: list[str], words: str) -> None:
     result = terminal.run(*arguments)
     assert result.code == 2 and is_one_line_error(result) and words in result.err
+
+
+@pytest.mark.parametrize("arguments", [[], ["db"], ["token"], ["profile"]])
+def test_a_group_alone_shows_its_help(terminal: Terminal, arguments: list[str]) -> None:
+    result = terminal.run(*arguments)
+    assert result.code == 2 and result.out == ""
+    assert result.err.startswith("Usage: tuner") and "\nCommands:\n" in result.err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["serach"], "Did you mean 'search'?"),
+        (["show", "--limit", "0"], "'--limit'"),
+        (["show", "--storage", "nonsense"], "did you mean sqlite:///nonsense?"),
+        (["search", "--model", "tiny-qwen3", "--page-sizes", "24"], "page_sizes: 24"),
+        (["recommend"], "name either a STUDY or --model"),
+        (["profile", "show", "nope.xplane.pb"], "no such file"),
+        (["token", "list", "--storage", "nonsense"], "not a database URL"),
+        (["db", "check", "--storage", "nonsense"], "not a database URL"),
+        (["tensorboard", "--logdir", "nope"], "logdir nope does not exist"),
+    ],
+)
+def test_an_error_is_a_document_too_where_json_is_asked_for(terminal: Terminal, arguments: list[str], words: str) -> None:
+    result = terminal.run(*arguments, "--json")
+    assert result.code == 2 and words in result.json["error"]["message"]
+    assert result.json["error"]["exit_code"] == 2
+    assert result.err == f"error: {result.json['error']['message']}\n"
+
+
+def test_never_two_documents(terminal: Terminal, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What fails after the document was printed adds nothing to standard output."""
+
+    def print_and_fail(*_arguments: object) -> None:
+        print_json({"first": 1})
+        raise TrialFailed(FailureClass.STARTUP, "late")
+
+    monkeypatch.setattr("tuner.cli.show.reading", print_and_fail)
+    result = terminal.run("show", "--json")
+    assert (result.code, result.json) == (1, {"first": 1})
+    assert terminal.run("show", "--limit", "0", "--json").json["error"]["exit_code"] == 2, "the next command line begins afresh"
+
+
+def test_python_m_tuner_is_the_command() -> None:
+    done = subprocess.run([sys.executable, "-m", "tuner", "--version"], capture_output=True, text=True, check=True, cwd=ROOT)
+    assert done.stdout.startswith("tuner, version ")
 
 
 def test_version(terminal: Terminal) -> None:

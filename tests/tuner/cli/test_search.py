@@ -7,7 +7,7 @@ import json
 import pytest
 
 from storage.upgrade import open_storage
-from tests.tuner.cli.terminal import Terminal
+from tests.tuner.cli.terminal import Terminal, is_one_line_error
 from tests.tuner.fake_engine import FakeLauncher
 from tuner.errors import FailureClass, TrialFailed
 from tuner.launchers.base import EngineSettings
@@ -47,13 +47,37 @@ def test_a_dry_run_prints_the_plan_and_writes_nothing(terminal: Terminal, form: 
     else:
         assert "engine: page size 32, budget up to 256, 4 configurations inside" in result.out
         assert "engine starts at most 4, measured windows at most 30" in result.out
-        assert "assumed" in result.out
+        assert "estimated time 0.0 s" in result.out and "a table answers at once" in result.out
     assert terminal.files() == before and not (terminal.folder.parent / "cache").exists()
 
 
-def test_a_dry_run_knows_what_an_earlier_study_cost(terminal: Terminal) -> None:
-    terminal.search("--study", "first")
-    assert "study 'first'" in terminal.search("--study", "second", "--dry-run").out
+def test_a_dry_run_knows_what_an_earlier_study_cost(terminal: Terminal, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("tuner.launchers.choice.make_launcher", lambda _config: FakeLauncher())
+    arguments = [item for item in terminal.search_arguments("--launcher", "local") if item not in ("--table", str(terminal.table))]
+    assert "assumed" in terminal.run(*arguments, "--study", "first", "--dry-run").out
+    assert terminal.run(*arguments, "--study", "first").code == 0
+    assert "study 'first'" in terminal.run(*arguments, "--study", "second", "--dry-run").out
+
+
+def test_a_dry_run_refuses_what_the_search_would_refuse(searched: Terminal) -> None:
+    """The fixture's study has an engine, so its settings are not the table's."""
+    for more, words in ((["--study", "s"], "study 's' exists; add --resume"), (["--study", "t", "--resume"], "nothing to resume")):
+        result = searched.search(*more, "--dry-run")
+        assert result.code == 2 and is_one_line_error(result) and words in result.err
+    assert "was begun with " in searched.search("--study", "s", "--resume", "--seed", "7", "--dry-run").err
+
+
+def test_a_dry_run_of_a_resumed_study_counts_what_is_there(terminal: Terminal) -> None:
+    assert terminal.search("--study", "s", "--profile", "none").code == 0
+    result = terminal.search("--study", "s", "--profile", "none", "--resume", "--dry-run")
+    assert "of these 30 windows are measured already" in result.out
+    assert terminal.search("--study", "s", "--resume", "--dry-run", "--json").json["measured_windows"] == 30
+
+
+@pytest.mark.parametrize("storage", ["tuner.db", "sqlite:////nowhere/tuner.db", "sqlite:///table.csv"])
+def test_a_dry_run_names_a_database_that_cannot_be_used(terminal: Terminal, storage: str) -> None:
+    result = terminal.search("--study", "s", "--storage", storage, "--dry-run")
+    assert result.code == 2 and is_one_line_error(result) and "--storage" in result.err
 
 
 def test_settings_come_from_the_file_and_an_option_wins(terminal: Terminal) -> None:

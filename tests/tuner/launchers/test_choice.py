@@ -21,7 +21,10 @@ from tuner.launchers.choice import check_launcher, make_launcher
         ({"launcher": "rocket"}, "launcher 'rocket' is unknown; use one of local, serve, table"),
         ({"launcher": "table"}, "add --table FILE.csv"),
         ({"table": "x.csv"}, "table x.csv is only for --launcher table"),
+        ({"table_noise": 0.1}, "table_noise 0.1 is only for --launcher table"),
         ({"engine_python": "/nowhere/python"}, "engine_python /nowhere/python does not exist"),
+        ({"engine_python": __file__}, "is not a program; name the Python that has vLLM"),
+        ({"tensor_parallel_size": 2, "platform": "cpu"}, "tensor_parallel_size 2 needs a TPU"),
     ],
 )
 def test_what_does_not_go_together(changes: dict[str, Any], message: str) -> None:

@@ -27,7 +27,11 @@ class BadInput(TunerError):
 
 
 class StorageError(TunerError):
-    """The database cannot be read or written."""
+    """The database cannot be read or written any more, in the middle of a run."""
+
+
+class StudyTaken(TunerError):
+    """Another process runs this study now; this one must not write to it any more."""
 
 
 class Interrupted(TunerError):

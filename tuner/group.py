@@ -9,7 +9,7 @@ from __future__ import annotations
 import contextlib
 import random
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from storage.base import Storage
@@ -45,6 +45,7 @@ class Workshop:
     clock: CostClock
     budget: TimeBudget
     progress: Progress
+    still_ours: Callable[[], None]  # raises StudyTaken where another process runs the study by now
 
 
 class _GroupOver(Exception):  # not an error: the way out of the rounds
@@ -136,6 +137,7 @@ class GroupRun:
 
     def _window(self, configuration: Configuration, number: int, position: int, session: EngineSession) -> None:
         shop, run = self._shop, self._runs[configuration]
+        shop.still_ours()
         shop.progress.doing(f"round {number - self._first_round + 1}: {configuration}")
         for repeat in range(1 + MAX_REPEATS):
             begun = shop.clock.now()

@@ -2,7 +2,8 @@
 
 On one machine a process is known by its id and start time, so that a reused id is no confusion. Of a process on another machine only its
 heartbeat is known. Claims of one machine queue for a file lock; two machines that claim in the same instant are told apart by writing,
-waiting and reading again.
+waiting and reading again, and by their heartbeats: each looks who holds the study before it writes, so one that was taken over (its machine
+slept, or could not reach the database) finds out and stops.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ from typing import Any, Protocol
 
 import psutil
 
-from tuner.errors import BadInput
+from tuner.errors import BadInput, StudyTaken
 
 HEARTBEAT_S = 10.0
 STALE_AFTER_S = 60.0  # of silence, for a process on another machine
@@ -48,6 +49,7 @@ class Lease:
         self._token = uuid.uuid4().hex
         self._stop = threading.Event()
         self._thread: threading.Thread | None = None
+        self._taken_by: dict[str, Any] | None = None
 
     def claim(self) -> None:
         """Raises BadInput where a living process holds the study."""
@@ -65,14 +67,24 @@ class Lease:
         self._thread = threading.Thread(target=self._beat, name="study-lease", daemon=True)
         self._thread.start()
 
+    def check(self) -> None:
+        """Raises StudyTaken once a heartbeat has found the study in other hands. Cheap: it asks nobody."""
+        if self._taken_by is not None:
+            raise StudyTaken(
+                f"study {self._study!r} was taken over by process {self._taken_by['pid']} on {self._taken_by['host']}, which heard "
+                "nothing of this one for too long; what was measured until then is kept there"
+            )
+
     def release(self) -> None:
-        """Idempotent."""
+        """Idempotent. What another process took over stays its own."""
         if self._thread is None:
             return
         self._stop.set()
         self._thread.join(timeout=HEARTBEAT_S)
         self._thread = None
-        self._store.set_attribute(self._key, None)
+        holder = self._store.attribute(self._key)
+        if holder and holder["token"] == self._token:
+            self._store.set_attribute(self._key, None)
 
     def _alive(self, holder: dict[str, Any]) -> bool:
         if holder["host"] != socket.gethostname():
@@ -96,6 +108,10 @@ class Lease:
     def _beat(self) -> None:
         while not self._stop.wait(HEARTBEAT_S):
             with contextlib.suppress(Exception):  # a beat that the database refuses is made up by the next one
+                holder = self._store.attribute(self._key)
+                if holder and holder["token"] != self._token:
+                    self._taken_by = holder
+                    return
                 self._write()
 
     @contextlib.contextmanager

@@ -16,7 +16,7 @@ from tuner.compare import StudyComparison
 from tuner.conclude import compare_stored, recommend_stored
 from tuner.confirm import Confirmation
 from tuner.engines import EngineKeeper
-from tuner.errors import Interrupted
+from tuner.errors import Interrupted, StorageError, StudyTaken
 from tuner.group import GroupRun, Workshop
 from tuner.launchers.base import ARM_DEFAULT, EngineSettings, Launcher
 from tuner.opening import OpenStudy, open_study
@@ -72,7 +72,8 @@ class StudyRun:
         self._now = now
 
     def run(self) -> StudyOutcome:
-        """Raises BadInput before anything is written, Interrupted (study INTERRUPTED, finished measurements kept), storage errors."""
+        """Raises BadInput and storage errors before anything is written; then Interrupted (study INTERRUPTED, finished measurements kept),
+        StorageError, and StudyTaken (nothing more is written)."""
         try:
             if not self._resume:
                 check_warm_start(self._setup, self._storage, choose_sampler(self._setup, known_costs(self._storage, self._setup)))
@@ -85,10 +86,15 @@ class StudyRun:
             self._launcher, clock, self._setup.config.engine_start_timeout, self._progress, lambda: self._save(opened.study, keeper, clock)
         )
         keeper.earlier_starts = opened.study.engine_starts
-        state = StudyState.FAIL
+        state: StudyState | None = StudyState.FAIL
         try:
             outcome = self._run(opened, keeper, clock)
             state = StudyState.COMPLETE
+        except StudyTaken:
+            state = None
+            raise
+        except StorageFault as error:
+            raise StorageError(f"study {opened.study.name!r}: {error}; mend it and go on with --resume") from error
         except (Interrupted, KeyboardInterrupt) as error:
             state = StudyState.INTERRUPTED
             raise Interrupted(
@@ -98,8 +104,9 @@ class StudyRun:
             keeper.close()
             if self._finalists_launcher is not None:
                 self._finalists_launcher.close()
-            with contextlib.suppress(StorageFault):
-                self._save(opened.study, keeper, clock, state)
+            if state is not None:
+                with contextlib.suppress(StorageFault):
+                    self._save(opened.study, keeper, clock, state)
             opened.close()
         return outcome
 
@@ -107,7 +114,7 @@ class StudyRun:
         book = TrialBook(self._storage, opened.study, self._setup, opened.record, self._progress)
         book.settle_with_optuna()
         budget = TimeBudget(clock, self._setup.config.time_budget)
-        shop = Workshop(self._storage, self._setup, book, keeper, clock, budget, self._progress)
+        shop = Workshop(self._storage, self._setup, book, keeper, clock, budget, self._progress, opened.lease.check)
         self._setup.model.prepare()
         search = _Search(shop, opened)
         search.run()

@@ -7,13 +7,14 @@ import socket
 import subprocess
 import sys
 import threading
+import time
 from pathlib import Path
 from typing import Any
 
 import psutil
 import pytest
 
-from tuner.errors import BadInput
+from tuner.errors import BadInput, StudyTaken
 from tuner.lease import STALE_AFTER_S, Lease
 
 
@@ -143,3 +144,21 @@ def test_a_lock_folder_that_cannot_be_made_names_the_variable(tmp_path: Path) ->
     (tmp_path / "locks").write_text("")
     with pytest.raises(BadInput, match="set TUNER_CACHE"):
         Lease(Attributes(), "lease", "s", tmp_path / "locks" / "below").claim()
+
+
+def test_one_that_was_taken_over_finds_out_and_leaves_the_lease_to_the_other(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its machine slept; meanwhile another machine took the study."""
+    monkeypatch.setattr("tuner.lease.HEARTBEAT_S", 0.01)
+    store = Attributes()
+    mine = lease(store, tmp_path)
+    mine.claim()
+    mine.check()
+    theirs = holder(token="theirs", host="elsewhere", pid=7)
+    deadline = time.monotonic() + 20
+    while mine._taken_by is None and time.monotonic() < deadline:
+        store.values["lease"] = theirs  # again: at this rate a heartbeat may just have been on its way
+        time.sleep(0.01)
+    with pytest.raises(StudyTaken, match=r"study 's' was taken over by process 7 on elsewhere"):
+        mine.check()
+    mine.release()
+    assert store.values["lease"] == theirs

@@ -3,17 +3,24 @@
 from __future__ import annotations
 
 import random
+import time
 from collections import Counter
 from collections.abc import Callable
 from typing import Any
 
+import optuna
 import pytest
+from optuna.storages import RDBStorage
 
+from storage.base import StorageUnavailable
 from storage.records import Measurement, Stage, StudyState, TrialState
+from storage.url import optuna_storage_arguments
 from tests.tuner.fake_engine import FakeLauncher
 from tests.tuner.workbench import Workbench, states
-from tuner.errors import BadInput, Interrupted
+from tuner.errors import BadInput, Interrupted, StorageError, StudyTaken
 from tuner.launchers.base import WindowResult
+from tuner.lease import Lease
+from tuner.optuna_record import LEASE_ATTRIBUTE
 from tuner.space import Configuration
 
 
@@ -111,6 +118,57 @@ def test_a_bug_of_ours_leaves_a_study_that_can_be_resumed(bench: Workbench) -> N
     again = FakeLauncher()
     bench.run(again, resume=True)
     assert len(again.measured) == 30 - 8
+
+
+def test_a_database_that_goes_away_in_the_middle_is_a_failed_run_and_no_bad_input(
+    bench: Workbench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Exit code 1: measurements are there, and --resume goes on."""
+
+    def gone(*_: object, **__: object) -> None:
+        raise StorageUnavailable("connection refused")
+
+    def hook(configuration: Configuration, nth: int, result: WindowResult) -> WindowResult:
+        if len(launcher.measured) == 8:
+            patch.setattr(bench.storage, "add_measurement", gone)
+        return result
+
+    launcher = FakeLauncher(on_measure=hook)
+    with monkeypatch.context() as patch, pytest.raises(StorageError, match=r"study 's': connection refused; .* --resume"):
+        bench.run(launcher)
+    assert len(all_windows(bench)) == 8 and launcher.running == 0
+    assert bench.run(resume=True).study.state is StudyState.COMPLETE
+
+
+def test_a_study_that_another_machine_took_over_is_left_alone(bench: Workbench, monkeypatch: pytest.MonkeyPatch) -> None:
+    """This machine slept; the other one's lease, its state and its trials stay as they are."""
+    monkeypatch.setattr("tuner.lease.HEARTBEAT_S", 0.01)
+    leases: list[Lease] = []
+    claim = Lease.claim
+
+    def watched(lease: Lease) -> None:
+        leases.append(lease)
+        claim(lease)
+
+    monkeypatch.setattr(Lease, "claim", watched)
+
+    def hook(configuration: Configuration, nth: int, result: WindowResult) -> WindowResult:
+        if len(launcher.measured) == 5:
+            theirs = {"token": "theirs", "host": "elsewhere", "pid": 7, "process_started_at": 0.0, "heartbeat": time.time()}
+            study = optuna.load_study(study_name="s", storage=RDBStorage(**optuna_storage_arguments(bench.url)))
+            deadline = time.monotonic() + 20
+            while time.monotonic() < deadline and leases[0]._taken_by is None:
+                study.set_user_attr(LEASE_ATTRIBUTE, theirs)  # again: at this rate a heartbeat may just have been on its way
+                time.sleep(0.05)
+        return result
+
+    launcher = FakeLauncher(on_measure=hook)
+    with pytest.raises(StudyTaken, match="by process 7 on elsewhere"):
+        bench.run(launcher)
+    assert len(launcher.measured) == len(all_windows(bench)) == 6 and launcher.running == 0
+    assert bench.storage.get_study("s").state is StudyState.RUNNING
+    with pytest.raises(BadInput, match="is being run by process 7 on elsewhere"):
+        bench.run(resume=True)
 
 
 def test_optuna_learns_what_storage_knew_when_the_process_was_killed(bench: Workbench, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -8,13 +8,10 @@ from collections import Counter
 from collections.abc import Callable
 from typing import Any
 
-import optuna
 import pytest
-from optuna.storages import RDBStorage
 
 from storage.base import StorageUnavailable
 from storage.records import Measurement, Stage, StudyState, TrialState
-from storage.url import optuna_storage_arguments
 from tests.tuner.fake_engine import FakeLauncher
 from tests.tuner.workbench import Workbench, states
 from tuner.errors import BadInput, Interrupted, StorageError, StudyTaken
@@ -155,10 +152,9 @@ def test_a_study_that_another_machine_took_over_is_left_alone(bench: Workbench, 
     def hook(configuration: Configuration, nth: int, result: WindowResult) -> WindowResult:
         if len(launcher.measured) == 5:
             theirs = {"token": "theirs", "host": "elsewhere", "pid": 7, "process_started_at": 0.0, "heartbeat": time.time()}
-            study = optuna.load_study(study_name="s", storage=RDBStorage(**optuna_storage_arguments(bench.url)))
             deadline = time.monotonic() + 20
             while time.monotonic() < deadline and leases[0]._taken_by is None:
-                study.set_user_attr(LEASE_ATTRIBUTE, theirs)  # again: at this rate a heartbeat may just have been on its way
+                leases[0]._store.set_attribute(LEASE_ATTRIBUTE, theirs)  # again: at this rate a heartbeat may just have been on its way
                 time.sleep(0.05)
         return result
 

@@ -15,8 +15,13 @@ Body = Mapping[str, Any]
 
 
 def config_yaml(body: Body) -> str:
-    """For `vllm serve --config FILE`. vLLM would read null as the word None."""
-    return _yaml({name.replace("_", "-"): value for name, value in body["config"].items() if value is not None})
+    """For `vllm serve --config FILE`. vLLM would read null as the word None, and leaves out KEY: false without a word (0.32:
+    `load_config_file` looks for --no-KEY among the options of `vllm`, not of `vllm serve`), so false is written as no-KEY: true."""
+    return _yaml(dict(_switched(name.replace("_", "-"), value) for name, value in body["config"].items() if value is not None))
+
+
+def _switched(name: str, value: Any) -> tuple[str, Any]:
+    return (f"no-{name}", True) if value is False else (name, value)
 
 
 def flags(body: Body) -> str:

@@ -3,6 +3,8 @@ from __future__ import annotations
 import json
 import shlex
 import subprocess
+from collections.abc import Mapping
+from typing import Any
 
 import yaml
 from hypothesis import given, settings
@@ -16,8 +18,16 @@ BODY = {"config": CONFIG, "vllm_args": vllm_flags(CONFIG), "env": {"JAX_PLATFORM
 ENVIRONMENT = {"JAX_PLATFORMS": "cpu", "ODD": "a 'b' $c"}
 
 
+def _as_vllm_takes_it(config: Mapping[str, Any]) -> dict[str, Any]:
+    named = {name.replace("_", "-"): value for name, value in config.items() if value is not None}
+    return {f"no-{name}" if value is False else name: value is False or value for name, value in named.items()}
+
+
 def test_yaml_is_the_configuration_with_hyphens() -> None:
-    assert yaml.safe_load(FORMATS["yaml"](BODY)) == {name.replace("_", "-"): value for name, value in CONFIG.items()}
+    """A false value is set by its negation; tests/service/test_config_on_the_engine.py asks vLLM's own parser."""
+    found = yaml.safe_load(FORMATS["yaml"](BODY))
+    assert found == _as_vllm_takes_it(CONFIG)
+    assert found["no-enable-prefix-caching"] is True and "enable-prefix-caching" not in found
 
 
 def test_flags_are_shell_words() -> None:
@@ -50,7 +60,7 @@ _CONFIGS = st.dictionaries(st.from_regex(r"[a-z][a-z_]{0,12}", fullmatch=True), 
 @settings(max_examples=100, deadline=None)
 def test_nasty_values_come_through_every_form(config: dict[str, object], value: str) -> None:
     body = {"config": config, "vllm_args": vllm_flags(config), "env": {"ODD": value}}
-    assert yaml.safe_load(FORMATS["yaml"](body)) == {name.replace("_", "-"): item for name, item in config.items() if item is not None}
+    assert yaml.safe_load(FORMATS["yaml"](body)) == _as_vllm_takes_it(config)
     assert shlex.split(FORMATS["flags"](body)) == body["vllm_args"]
     assert shlex.split(FORMATS["env"](body)) == [f"ODD={value}"]
     container = yaml.safe_load(FORMATS["kubernetes"](body))

@@ -10,11 +10,10 @@ from dataclasses import dataclass
 
 from fastapi.security import HTTPBearer
 
-from tuner.api_tokens import digest_of
+from tuner.api_tokens import OPERATOR, digest_of
 
 SCOPE_READ = "read"
 SCOPE_PUBLISH = "publish"
-ENVIRONMENT_TOKEN = "environment"  # noqa: S105  # the name that the audit trail gives to TUNER_API_TOKEN's bearer
 CHALLENGE = {"www-authenticate": 'Bearer realm="tuner", Basic realm="tuner", charset="UTF-8"'}
 _LONGEST_TOKEN = 512
 
@@ -41,7 +40,7 @@ class Credentials:
 
 def environment_token(token: str | None) -> list[KnownToken]:
     """The operator's token: every scope."""
-    return [] if token is None else [KnownToken(ENVIRONMENT_TOKEN, digest_of(token), frozenset({SCOPE_READ, SCOPE_PUBLISH}))]
+    return [] if token is None else [KnownToken(OPERATOR, digest_of(token), frozenset({SCOPE_READ, SCOPE_PUBLISH}))]
 
 
 def credentials_of(header: str) -> Credentials | None:

@@ -23,7 +23,7 @@ from sqlalchemy.exc import DBAPIError, IntegrityError, SQLAlchemyError
 from sqlalchemy.pool import Pool
 
 from storage.base import Conflict, InvalidRecord, NotFound, StorageUnavailable
-from storage.url import CONNECT_TIMEOUT_S, LOCK_TIMEOUT_S, SETTING, DatabaseUrl
+from storage.url import LOCK_TIMEOUT_S, POSTGRESQL_ARGUMENTS, SETTING, DatabaseUrl
 
 _WRITE = "tuner_write"
 
@@ -43,7 +43,7 @@ def make_engine(url: DatabaseUrl, *, create: bool, read_only: bool, foreign_keys
         engine = create_engine(url.url, creator=lambda: _connect_sqlite(url, pragmas, create=create, read_only=read_only), **common)
         event.listen(engine, "begin", _begin_sqlite)
     else:
-        arguments: dict[str, Any] = {"connect_timeout": CONNECT_TIMEOUT_S}
+        arguments: dict[str, Any] = dict(POSTGRESQL_ARGUMENTS)
         if read_only:
             arguments["options"] = "-c default_transaction_read_only=on"
         engine = create_engine(url.url, pool_pre_ping=True, connect_args=arguments, **common)

@@ -14,7 +14,14 @@ from storage.base import StorageUnavailable
 
 SETTING = "--storage (or TUNER_STORAGE)"
 LOCK_TIMEOUT_S = 30.0  # how long a SQLite writer waits for another one
-CONNECT_TIMEOUT_S = 10  # how long to wait for a PostgreSQL server
+# libpq's: a server that vanished without a word (a host or network lost) is noticed after about half a minute, not after hours.
+POSTGRESQL_ARGUMENTS = {
+    "connect_timeout": 10,  # s
+    "keepalives_idle": 10,
+    "keepalives_interval": 5,
+    "keepalives_count": 4,
+    "tcp_user_timeout": 30_000,  # ms
+}
 
 _EXAMPLES = "use sqlite:///tuner.db or postgresql://user@host/database"
 _POSTGRESQL_SPELLINGS = ("postgresql", "postgres", "postgresql+psycopg")
@@ -91,5 +98,5 @@ def optuna_storage_arguments(text: str) -> dict[str, Any]:
     if parsed.dialect == "sqlite":
         options: dict[str, Any] = {"connect_args": {"timeout": LOCK_TIMEOUT_S, "isolation_level": "IMMEDIATE"}}
     else:
-        options = {"pool_pre_ping": True, "connect_args": {"connect_timeout": CONNECT_TIMEOUT_S}}
+        options = {"pool_pre_ping": True, "connect_args": dict(POSTGRESQL_ARGUMENTS)}
     return {"url": parsed.full, "engine_kwargs": options}

@@ -14,12 +14,15 @@ from storage.records import ApiToken
 from tuner.errors import BadInput
 
 SCOPES = ("read", "publish")
+OPERATOR = "environment"  # the audit trail's name for the bearer of TUNER_API_TOKEN
 
 
 def new_token(name: str, scopes: Sequence[str], *, now: float, lifetime_s: float | None) -> tuple[ApiToken, str]:
     """What to store, and the token to show once. Raises BadInput for an empty name or list of scopes, or an unknown scope."""
     if not name or name != name.strip() or not name.isprintable() or len(name) > 255:
         raise BadInput(f"token name {name!r} must be 1 to 255 printable characters without spaces at its ends")
+    if name == OPERATOR or name.startswith("cli:"):
+        raise BadInput(f"token name {name!r} stands for somebody else in the audit trail; choose another")
     unknown = sorted(set(scopes) - set(SCOPES))
     if unknown or not scopes:
         raise BadInput(f"token scopes {', '.join(unknown) or 'none'}: use one or more of {', '.join(SCOPES)}")

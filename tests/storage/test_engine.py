@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sqlite3
 from pathlib import Path
+from typing import Any
 
 import pytest
 from sqlalchemy import text
@@ -34,6 +35,18 @@ def test_sqlite_connections_are_set_up(sqlite_url: str, *, read_only: bool) -> N
     full = 2
     expected = {"journal_mode": "wal", "foreign_keys": 1, "synchronous": full, "query_only": int(read_only), "busy_timeout": 30_000}
     assert found == expected
+
+
+@pytest.mark.postgres
+def test_a_postgresql_server_that_vanished_is_noticed(postgres_url: str) -> None:
+    url = parse_url(postgres_url)
+    engine = make_engine(url, create=False, read_only=False)
+    with transaction(engine, url, "settings", write=False) as connection:
+        driver: Any = connection.connection.driver_connection
+        found = driver.info.get_parameters()
+    engine.dispose()
+    wanted = {"connect_timeout": "10", "tcp_user_timeout": "30000", "keepalives_idle": "10"}
+    assert wanted.items() <= found.items()
 
 
 def test_a_writing_transaction_takes_the_lock_at_its_start(sqlite_url: str, tmp_path: Path) -> None:

@@ -21,7 +21,17 @@ def test_tokens_are_random_and_only_their_hash_is_kept() -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "scopes"), [("", ["read"]), ("a\nb", ["read"]), (" a", ["read"]), ("n" * 256, ["read"]), ("a", []), ("a", ["admin"])]
+    ("name", "scopes"),
+    [
+        ("", ["read"]),
+        ("a\nb", ["read"]),
+        (" a", ["read"]),
+        ("n" * 256, ["read"]),
+        ("a", []),
+        ("a", ["admin"]),
+        ("environment", ["read"]),  # the operator in the audit trail
+        ("cli:root", ["read"]),
+    ],
 )
 def test_impossible_tokens_are_refused(name: str, scopes: list[str]) -> None:
     with pytest.raises(BadInput):

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from tuner.cli.main import run
+from tuner.cli.command_line import run
 
 ROOT = Path(__file__).resolve().parents[3]
 

@@ -6,13 +6,16 @@ import os
 import resource
 import subprocess
 import sys
+from pathlib import Path
 
 import click
 import pytest
 
 from storage.base import StorageUnavailable
+from storage.records import Study
+from storage.upgrade import open_storage
 from tests.tuner.cli.terminal import ROOT, Terminal, is_one_line_error
-from tuner.cli.main import VERBS, cli, run
+from tuner.cli.command_line import VERBS, cli, run
 from tuner.cli.options import print_json
 from tuner.errors import BadInput, FailureClass, Interrupted, TrialFailed
 
@@ -22,7 +25,7 @@ HEAVY = ("optuna", "sqlalchemy", "pydantic", "numpy", "jax", "vllm", "rich")
 def test_help_loads_nothing_heavy_and_is_fast() -> None:
     """Half a second of processor time at most; the best of three, since others may be using the machine."""
     loaded = f"print(*[name for name in {HEAVY!r} if name in sys.modules], sep=',')"
-    code = f"import sys; from tuner.cli.main import run; run(['--help']); {loaded}"
+    code = f"import sys; from tuner.cli.command_line import run; run(['--help']); {loaded}"
     seconds = []
     for _ in range(3):
         before = resource.getrusage(resource.RUSAGE_CHILDREN)
@@ -162,6 +165,39 @@ def test_a_reader_that_leaves_is_no_error(searched: Terminal) -> None:
         cwd=searched.folder,
     )
     assert done.stdout.startswith("trial,stage") and "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("redirect", "environment", "words"),
+    [
+        ("> /dev/full", {}, "error: No space left on device"),
+        (">&-", {}, ""),
+        ("", {"PYTHONIOENCODING": "ascii"}, "cannot be printed in ascii; set PYTHONIOENCODING=utf-8"),
+    ],
+    ids=["full disk", "closed", "ascii"],
+)
+def test_an_output_that_cannot_be_written(searched: Terminal, redirect: str, environment: dict[str, str], words: str) -> None:
+    storage = open_storage(searched.url, create=False)
+    storage.create_study(Study(name="t", model="modèle", config={}, objective="throughput", model_features={}))
+    storage.close()
+    done = subprocess.run(
+        ["sh", "-c", f"{sys.executable} -m tuner show {redirect}"],
+        capture_output=True,
+        text=True,
+        check=False,
+        env={**os.environ, "PYTHONPATH": str(ROOT), **environment},
+        cwd=searched.folder,
+    )
+    assert done.returncode == (1 if words else 0) and done.stderr.count("\n") == (1 if words else 0), done.stderr
+    assert words in done.stderr and "Traceback" not in done.stderr
+
+
+def test_an_interrupt_while_the_command_is_loaded(tmp_path: Path) -> None:
+    """The first import of the command ends like a Ctrl-C."""
+    (tmp_path / "click.py").write_text("raise KeyboardInterrupt\n")
+    code = f"import sys; sys.path[:0] = [{str(tmp_path)!r}, {str(ROOT)!r}]; from tuner.cli.main import main; main()"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr, done.stdout) == (130, "interrupted: stopped by the user\n", "")
 
 
 def test_run_takes_the_command_line_of_the_process(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from tuner.cli.main import run
+from tuner.cli.command_line import run
 from tuner.cli.secret_files import from_file
 from tuner.errors import BadInput
 

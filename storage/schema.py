@@ -55,9 +55,14 @@ def revision_of(connection: Connection) -> str | None:
     return MigrationContext.configure(connection, opts={"version_table": VERSION_TABLE}).get_current_revision()
 
 
+def is_known(revision: str) -> bool:
+    """Whether this code has it; a newer tuner's revision is not known."""
+    return revision in _revisions(MIGRATIONS)[1]
+
+
 def require_known(url: DatabaseUrl, revision: str | None) -> None:
     """Raises SchemaOutdated where a newer tuner made the database: its revision is not among ours."""
-    if revision is not None and revision not in _revisions(MIGRATIONS)[1]:
+    if revision is not None and not is_known(revision):
         raise SchemaOutdated(
             f"{SETTING}: {url.safe} was made by a newer tuner (schema {revision}, not {head_revision()}); upgrade vllm-tpu-tuner"
         )

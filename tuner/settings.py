@@ -123,15 +123,20 @@ def _skipped_page_sizes(setup: StudySetup) -> list[str]:
 
 
 def check_places(config: StudyConfig) -> None:
+    """Whether what is no database can be written, too, without writing. Raises BadInput."""
+    check_logdir(config.logdir)
+
+
+def check_logdir(logdir: str) -> None:
     """Whether the profile folder can be written, without writing. Raises BadInput."""
-    if not config.logdir:
+    if not logdir:
         raise BadInput("logdir is empty; name a folder with --logdir, or drop it for the default")
-    folder = Path(config.logdir).expanduser().absolute()
+    folder = Path(logdir).expanduser().absolute()
     existing = next(parent for parent in (folder, *folder.parents) if parent.exists())
     if not existing.is_dir():
-        raise BadInput(f"logdir {config.logdir}: {existing} is not a folder; name another with --logdir")
+        raise BadInput(f"logdir {logdir}: {existing} is not a folder; name another with --logdir")
     if not _writable(existing):
-        raise BadInput(f"logdir {config.logdir}: {existing} cannot be written; name another with --logdir")
+        raise BadInput(f"logdir {logdir}: {existing} cannot be written; name another with --logdir")
 
 
 def _writable(folder: Path) -> bool:

@@ -57,5 +57,13 @@ def _print(found: dict[str, Any], as_json: bool) -> None:
     if as_json:
         print_json(found)
         return
-    state = "ok" if found["ok"] else "not this tuner's schema: run tuner db upgrade"
+    state = "ok" if found["ok"] else _mend(found)
     print(f"{found['url']}: {found['dialect']}, schema {found['revision']} (head {found['head']}), {state}")
+
+
+def _mend(found: dict[str, Any]) -> str:
+    from storage.schema import is_known
+
+    if found["revision"] is None:
+        return "no tables yet: run tuner search, or tuner db upgrade"
+    return "older than this tuner: run tuner db upgrade" if is_known(found["revision"]) else "made by a newer tuner: upgrade vllm-tpu-tuner"

@@ -1,71 +1,72 @@
-"""`tuner doctor`: what was found on this machine, without starting an engine."""
+"""`tuner doctor`: what was found on this machine and how to mend what is missing, without starting an engine."""
 
 from __future__ import annotations
 
 import importlib.metadata
+import importlib.util
+import os
 import platform
-import shutil
+import re
 import subprocess
 import sys
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
-from tuner.cli.options import examples, json_option, print_json, storage_option
+from tuner.cli.options import examples, json_option, logdir_option, print_json, storage_option
 
-_PACKAGES = (
-    "vllm-tpu-tuner",
-    "vllm-tpu",
-    "vllm",
-    "tpu-inference",
-    "jax",
-    "jaxlib",
-    "libtpu",
-    "torch",
-    "optuna",
-    "sqlalchemy",
-    "tensorboard",
-)
-_ENGINE_PACKAGES = ("vllm-tpu", "vllm", "tpu-inference", "jax", "vllm-tpu-tuner")
+if TYPE_CHECKING:
+    from tuner.devices import Devices
+
+_US = "vllm-tpu-tuner"
+_PACKAGES = (_US, "vllm-tpu", "vllm", "tpu-inference", "jax", "jaxlib", "libtpu", "torch", "optuna", "sqlalchemy", "tensorboard")
+_ENGINE_PACKAGES = ("vllm-tpu", "vllm", "tpu-inference", "jax", "jaxlib", "libtpu", _US)
+_SERVICE_PACKAGES = ("fastapi", "uvicorn", "jinja2")
 _PLUGIN_GROUP, _PLUGIN_NAME = "vllm.general_plugins", "tuner"
-_BROWSERS = ("chromium", "chromium-browser", "google-chrome")
+_TPU_EXTRA = re.compile(r"([A-Za-z0-9_.-]+)==([^\s;]+)\s*;\s*extra == ['\"]tpu['\"]")
 _ASK_TIMEOUT_S = 30.0
 
 
 @dataclass(frozen=True)
 class Check:
-    """`needed`: a search with the local launcher cannot run without it."""
+    """`needed`: a search with the local launcher cannot run without it. `mend`: what to do where it is not ok."""
 
     name: str
     ok: bool
     found: str
+    mend: str = ""
     needed: bool = False
 
 
 @click.command(epilog=examples("tuner doctor", "tuner doctor --json", "tuner doctor --engine-python /opt/vllm/bin/python"))
 @storage_option
+@logdir_option
 @click.option("--engine-python", envvar="TUNER_ENGINE_PYTHON", metavar="PATH", help="The Python that has vLLM.  [default: this one]")
 @click.option("--timeout", type=click.FloatRange(1, 600), default=90.0, show_default=True, help="Seconds for JAX to find its devices.")
 @json_option
 @click.pass_context
-def doctor(context: click.Context, storage: str, engine_python: str | None, timeout: float, as_json: bool) -> None:
-    """Engine, versions, devices, accelerator, storage and tools; exit code 1 where a search could not run."""
+def doctor(context: click.Context, storage: str, logdir: str, engine_python: str | None, timeout: float, as_json: bool) -> None:
+    """What a search and the service need, what is there, and how to mend what is missing; exit code 1 where a search could not run."""
     from tuner.devices import find_devices
-    from tuner.engine.environment import tpu_present
+    from tuner.launchers.choice import check_python
 
+    if engine_python is not None:
+        check_python(engine_python)
     python = engine_python or sys.executable
     versions = _engine_versions(python, _PACKAGES if engine_python is None else _ENGINE_PACKAGES)
     devices = find_devices(python, timeout_s=timeout)
     checks = [
-        Check("python", sys.version_info >= (3, 12), f"{platform.python_version()} at {sys.executable}", needed=True),
+        Check("python", True, f"{platform.python_version()} at {sys.executable}"),
         _engine(versions),
+        _tested(versions),
         _plugin(python),
         Check("devices", devices.error is None, devices.error or f"{devices.count} x {devices.kind} ({devices.platform})", needed=True),
-        Check("tpu", tpu_present(), "TPU device files present" if tpu_present() else "none: JAX's CPU backend will be used"),
+        _tpu(devices),
         _storage(storage),
-        _program("chromium", _BROWSERS, "for the browser tests"),
+        _logdir(logdir),
+        _service(),
         _tensorboard(),
     ]
     ready = all(check.ok for check in checks if check.needed)
@@ -79,10 +80,15 @@ def doctor(context: click.Context, storage: str, engine_python: str | None, time
 def _print(checks: list[Check], versions: dict[str, str], ready: bool) -> None:
     from tuner.cli.tables import text_table
 
-    words = {True: "ok", False: "-"}
-    print(text_table(("what", "", "found"), [[check.name, words[check.ok], check.found] for check in checks]))
+    def state(check: Check) -> str:
+        return "ok" if check.ok else "missing" if check.needed else "-"
+
+    print(text_table(("what", "", "found"), [[check.name, state(check), check.found] for check in checks]))
     print()
     print(text_table(("package", "version"), [[name, version] for name, version in versions.items()]))
+    mends = [f"  {check.name}: {check.mend}" for check in checks if not check.ok and check.mend]
+    if mends:
+        print("\n".join(["\nto mend:", *mends]))
     missing = ", ".join(check.name for check in checks if check.needed and not check.ok)
     print("\nready for tuner search" if ready else f"\nnot ready for tuner search: {missing}")
 
@@ -119,12 +125,20 @@ def _ask(python: str, code: str, *arguments: str) -> str:
 def _engine(versions: dict[str, str]) -> Check:
     vllm = versions.get("vllm-tpu") or versions.get("vllm")
     if vllm is None:
-        return Check(
-            "engine", False, "vLLM is not installed in this Python; install vllm-tpu-tuner[tpu] or give --engine-python", needed=True
-        )
+        mend = "install vllm-tpu-tuner[tpu], or name the Python that has vLLM with --engine-python"
+        return Check("engine", False, "vLLM is not installed in this Python", mend, needed=True)
     if "tpu-inference" not in versions:
-        return Check("engine", False, f"vLLM {vllm}, but tpu-inference is missing; install vllm-tpu-tuner[tpu]", needed=True)
+        return Check("engine", False, f"vLLM {vllm}, but tpu-inference is missing", "install vllm-tpu-tuner[tpu]", needed=True)
     return Check("engine", True, f"vLLM {vllm} with tpu-inference {versions['tpu-inference']}", needed=True)
+
+
+def _tested(versions: dict[str, str]) -> Check:
+    """The plugin overrides methods of the engine, so other versions than those it was tested with may break it."""
+    required = [_TPU_EXTRA.match(line) for line in importlib.metadata.requires(_US) or ()]
+    pinned = {match[1]: match[2] for match in required if match is not None}
+    other = [f"{name} {versions[name]}, tested with {pinned[name]}" for name in pinned if versions.get(name, pinned[name]) != pinned[name]]
+    wanted = ", ".join(f"{name} {version}" for name, version in pinned.items())
+    return Check("tested", not other, "; ".join(other) or f"this tuner was tested with {wanted}", f"use {wanted}, or expect failures")
 
 
 def _plugin(python: str) -> Check:
@@ -134,41 +148,73 @@ def _plugin(python: str) -> Check:
     else:
         code = "import sys, importlib.metadata as m\nprint(*[e.value for e in m.entry_points(group=sys.argv[1]) if e.name == sys.argv[2]])"
         found = _ask(python, code, _PLUGIN_GROUP, _PLUGIN_NAME).split()
-    if found:
-        return Check("plugin", True, f"entry point {_PLUGIN_GROUP}: {found[0]}", needed=True)
-    return Check(
-        "plugin", False, f"no entry point {_PLUGIN_NAME} in {_PLUGIN_GROUP}; install this package in the engine's Python", needed=True
-    )
+    if not found:
+        mend = f"install {_US} into the engine's Python, too"
+        return Check("plugin", False, f"vLLM cannot find our scheduler: no {_PLUGIN_NAME} in {_PLUGIN_GROUP}", mend, needed=True)
+    allowed = os.environ.get("VLLM_PLUGINS")
+    if allowed is not None and _PLUGIN_NAME not in allowed.split(","):
+        mend = f"unset VLLM_PLUGINS, or add {_PLUGIN_NAME} to it"
+        return Check("plugin", False, f"VLLM_PLUGINS={allowed} leaves our plugin out", mend, needed=True)
+    return Check("plugin", True, f"entry point {_PLUGIN_GROUP}: {found[0]}", needed=True)
+
+
+def _tpu(devices: Devices) -> Check:
+    """Not needed: without a TPU the same engine runs on the host, and what is measured holds for the host."""
+    from tuner.engine.environment import tpu_present
+
+    if devices.platform == "tpu":
+        return Check("tpu", True, f"JAX runs on {devices.kind}")
+    if not tpu_present():
+        mend = "on a TPU VM look at /dev/accel* and /dev/vfio, and pass them into the container; elsewhere there is nothing to mend"
+        return Check("tpu", False, "no TPU here: the engine runs on XLA:CPU, and results hold for this host only", mend)
+    forced = os.environ.get("JAX_PLATFORMS")
+    found = "TPU device files are there, but JAX does not use them" + (f" (JAX_PLATFORMS={forced})" if forced else "")
+    return Check("tpu", False, found, "unset JAX_PLATFORMS" if forced else "end the process that holds the TPU, or install libtpu")
 
 
 def _storage(url: str) -> Check:
     from storage.base import StorageFault
-    from storage.upgrade import check
+    from storage.upgrade import check, open_storage
     from storage.url import parse_url
 
     try:
         parsed = parse_url(url)
-        if parsed.path is not None and not parsed.path.exists():
-            return Check("storage", True, f"{parsed.safe} does not exist yet; tuner search will create it")
+        if parsed.path is not None and parsed.path.parent.is_dir() and not parsed.path.exists():
+            return Check("storage", True, f"{parsed.safe} does not exist yet; tuner search will create it", needed=True)
         found: dict[str, Any] = check(url)
+        if found["revision"] is None:
+            return Check("storage", True, f"{found['url']} holds no tuner tables yet; tuner search will create them", needed=True)
+        open_storage(url, create=False, read_only=True).close()  # says what to do about another schema
     except StorageFault as error:
-        return Check("storage", False, str(error), needed=True)
-    if found["revision"] is None:
-        return Check("storage", True, f"{found['url']} holds no tuner tables yet; tuner search will create them")
-    if not found["ok"]:
-        return Check("storage", False, f"{found['url']} has schema {found['revision']}; run tuner db upgrade", needed=True)
+        found_text, _, mend = str(error).rpartition("; ")
+        return Check("storage", False, found_text or mend, mend, needed=True)
     return Check("storage", True, f"{found['url']}, schema {found['revision']}", needed=True)
 
 
-def _program(name: str, programs: tuple[str, ...], why: str) -> Check:
-    path = next((found for found in map(shutil.which, programs) if found), None)
-    return Check(name, path is not None, path or f"not found ({why})")
+def _logdir(logdir: str) -> Check:
+    from tuner.errors import BadInput
+    from tuner.settings import check_logdir
+
+    try:
+        check_logdir(logdir)
+    except BadInput as error:
+        found, _, mend = str(error).rpartition("; ")
+        return Check("logdir", False, found, mend, needed=True)
+    folder = Path(logdir).expanduser().absolute()
+    return Check("logdir", True, str(folder) + ("" if folder.exists() else " does not exist yet; tuner search will create it"), needed=True)
+
+
+def _service() -> Check:
+    missing = [name for name in _SERVICE_PACKAGES if importlib.util.find_spec(name) is None]
+    found = f"{', '.join(missing)} not installed" if missing else "tuner serve can run"
+    return Check("service", not missing, found, "install vllm-tpu-tuner[ui] for tuner serve")
 
 
 def _tensorboard() -> Check:
+    mend = "install vllm-tpu-tuner[ui] to look at profiles"
     try:
         version = importlib.metadata.version("tensorboard")
     except importlib.metadata.PackageNotFoundError:
-        return Check("tensorboard", False, "not installed; install vllm-tpu-tuner[ui] to look at profiles")
+        return Check("tensorboard", False, "not installed", mend)
     plugin = any((Path(str(entry)) / "tensorboard_plugin_profile").is_dir() for entry in sys.path)
-    return Check("tensorboard", plugin, f"{version}" + ("" if plugin else ", but without tensorboard-plugin-profile"))
+    return Check("tensorboard", plugin, f"{version}" + ("" if plugin else ", but without tensorboard-plugin-profile"), mend)

@@ -29,7 +29,7 @@ def check_launcher(config: StudyConfig) -> None:
         if given is not None:
             raise BadInput(f"{name} {given} is only for --launcher table; drop it or add --launcher table")
     if config.engine_python is not None:
-        _check_python(config.engine_python)
+        check_python(config.engine_python)
     check_engine_arg_names(config.engine_args, config.engine_python)
     if config.platform == "tpu":
         _require_tpu(config)
@@ -77,7 +77,8 @@ def device_limits(config: StudyConfig) -> Limits | None:
     return accelerator_limits(found.kind)
 
 
-def _check_python(python: str) -> None:
+def check_python(python: str) -> None:
+    """Raises BadInput where the engine's Python is not there or no program."""
     path = Path(python).expanduser()
     if not path.is_file():
         raise BadInput(f"engine_python {python} does not exist; name the Python that has vLLM")

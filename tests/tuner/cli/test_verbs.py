@@ -1,4 +1,4 @@
-"""The verbs that read: show, compare, recommend, export, db, doctor, tensorboard."""
+"""The verbs that read: show, compare, recommend, export, db, tensorboard."""
 
 from __future__ import annotations
 
@@ -19,7 +19,6 @@ import yaml
 
 from tests.tuner.cli.terminal import Terminal, start_process
 from tests.tuner.fake_engine import FakeLauncher, recompiled
-from tuner.devices import Devices
 from tuner.launchers.base import WindowResult
 from tuner.models import TINY_QWEN3_CONFIG
 from tuner.space import Configuration
@@ -160,37 +159,6 @@ def test_db_check_upgrade_and_backup(searched: Terminal) -> None:
     assert backup["size_bytes"] == Path("copy.db").stat().st_size
     assert searched.run("show", "--storage", "sqlite:///copy.db", "--json").json["total"] == 1
     assert searched.run("db", "backup", "copy.db").code == 2
-
-
-def test_doctor_tells_what_it_found(terminal: Terminal, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("tuner.devices.find_devices", lambda *_arguments, **_named: Devices("tpu", "TPU v6 lite", 4))
-    result = terminal.run("doctor", "--storage", terminal.url, "--json")
-    checks = {check["name"]: check for check in result.json["checks"]}
-    assert set(checks) == {"python", "engine", "plugin", "devices", "tpu", "storage", "chromium", "tensorboard"}
-    assert checks["devices"]["found"] == "4 x TPU v6 lite (tpu)"
-    assert "does not exist yet" in checks["storage"]["found"]
-    assert result.code == (0 if result.json["ready"] else 1)
-    assert not (terminal.folder / "tuner.db").exists()
-
-
-def test_doctor_is_not_ready_without_devices(terminal: Terminal, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("tuner.devices.find_devices", lambda *_arguments, **_named: Devices(error="libtpu is locked"))
-    result = terminal.run("doctor", "--storage", "nonsense")
-    assert result.code == 1
-    assert "libtpu is locked" in result.out and "did you mean sqlite:///nonsense?" in result.out
-    assert result.out.splitlines()[-1].startswith("not ready for tuner search:")
-
-
-def test_doctor_asks_the_engines_python(terminal: Terminal, monkeypatch: pytest.MonkeyPatch) -> None:
-    python = terminal.folder / "python"
-    python.write_text(
-        '#!/bin/sh\ncase "$2" in *entry_points*) echo tuner.vllm_plugin:register;; *) echo vllm 0.32.0; echo tpu-inference 0.32.0;; esac\n'
-    )
-    python.chmod(0o755)
-    monkeypatch.setattr("tuner.devices.find_devices", lambda *_arguments, **_named: Devices("cpu", "cpu", 1))
-    result = terminal.run("doctor", "--engine-python", str(python), "--json")
-    assert result.code == 0
-    assert result.json["versions"] == {"vllm": "0.32.0", "tpu-inference": "0.32.0"}
 
 
 def test_tensorboard_runs_on_loopback_with_the_logdir(terminal: Terminal, monkeypatch: pytest.MonkeyPatch) -> None:

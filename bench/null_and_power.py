@@ -1,6 +1,6 @@
 """What the verdicts are worth: false findings where nothing is to be found, findings where something is, and honest intervals.
 
-    python -m bench.null_and_power                       all tables, from simulation, under two minutes
+    python -m bench.null_and_power                       all tables, from simulation, about two minutes
     python -m bench.null_and_power --ratios FILE.json    the verdicts on measured A/A data: {"cell": [ratio of round 0, round 1, ...], ...}
 
 Exit status 1 if a bar is missed: wrong better/worse in more than 5 % of A/A cells, or +3 % with 2 % noise found in less than 90 %.
@@ -12,7 +12,7 @@ import argparse
 import json
 import math
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -22,6 +22,7 @@ from numpy.typing import NDArray
 from bench.simulate import (
     NOISES,
     Array,
+    StudyOutcome,
     Tally,
     coverage_of_methods,
     covered,
@@ -36,6 +37,7 @@ from bench.simulate import (
     student_interval,
     tally,
 )
+from tuner.compare import ANSWER_NO_EVIDENCE, ANSWER_OFF, ANSWER_ON
 from tuner.config import Rounds, StudyConfig
 from tuner.metric_catalog import Direction
 from tuner.pooling import pool
@@ -191,6 +193,36 @@ def pooled_table(studies: int = 1000, rounds: int = 5) -> None:
         print(f"{cells:5} {100 * between:18.0f} % {100 * covers:9.1f} {100 * wrong:8.1f}")
 
 
+def answers_table(studies: int = 200) -> bool:
+    """The study's own answer, its rounds stopped as cells were decided. True if at most 5 % of A/A studies claim an effect, up to the error
+    of the simulation."""
+    print(f"\nThe study's answer, {studies} studies a row, rounds {PLAN.first}..{PLAN.last} until decided, 2 % noise of a window")
+    print("true effect   cells  engines   on %  off: worse %  off: no difference %  no evidence %  covers %")
+    rng = np.random.default_rng(SEED)
+    most = LEVEL + 2 * math.sqrt(LEVEL * (1 - LEVEL) / studies)
+    fine = True
+    for effect in (0.0, PLANTED):
+        for cells, engines in ((1, 1), (2, 1), (4, 4), (DEFAULT_CELLS, ENGINES)):
+            outcomes = [simulate_study(rng, [effect] * cells, 0.02, PLAN, engines=engines) for _ in range(studies)]
+            on, worse, same, none = _answer_shares(outcomes)
+            held = [item.pooled.low <= math.exp(effect) <= item.pooled.high for item in outcomes if item.pooled is not None]
+            fine = fine and (effect != 0 or on + worse <= most)
+            shares = f"{100 * on:6.1f} {100 * worse:13.1f} {100 * same:21.1f} {100 * none:14.1f} {100 * float(np.mean(held)):9.1f}"
+            print(f"{100 * (math.exp(effect) - 1):+9.1f} % {cells:7} {engines:8} {shares}")
+    return fine
+
+
+def _answer_shares(outcomes: Sequence[StudyOutcome]) -> tuple[float, float, float, float]:
+    """(on, off because worse, off because there is no difference, no evidence)"""
+
+    def share(answer: str, verdicts: Collection[Verdict]) -> float:
+        found = [item for item in outcomes if item.answer == answer and item.pooled is not None and item.pooled.verdict in verdicts]
+        return len(found) / len(outcomes)
+
+    worse, same = share(ANSWER_OFF, (Verdict.WORSE,)), share(ANSWER_OFF, (Verdict.EQUIVALENT,))
+    return share(ANSWER_ON, Verdict), worse, same, share(ANSWER_NO_EVIDENCE, Verdict)
+
+
 def _samples(rng: np.random.Generator, cells: int, rounds: int, between: float) -> list[Sample]:
     rows = between * rng.standard_normal((cells, 1)) + 0.02 * log_ratios(rng, normal, (cells, rounds))
     return [sample_of(row.tolist()) for row in rows]
@@ -240,10 +272,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     null_is_fine = null_table()
     power_is_fine = power_table()
     pooled_table()
+    answers_are_fine = answers_table()
     racing_table()
     words = {True: "yes", False: "NO"}
     print(f"\nA/A wrong <= 5 % in every row: {words[null_is_fine]}; planted +3 % found >= 90 %: {words[power_is_fine]}")
-    return 0 if null_is_fine and power_is_fine else 1
+    print(f"an effect claimed in <= 5 % of A/A studies, up to the simulation's error: {words[answers_are_fine]}")
+    return 0 if null_is_fine and power_is_fine and answers_are_fine else 1
 
 
 if __name__ == "__main__":

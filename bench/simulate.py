@@ -11,10 +11,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tuner.adaptive import decide_rounds
+from tuner.compare import decide
 from tuner.metric_catalog import Direction
+from tuner.pooling import PooledEffect, pool
 from tuner.racing import race
 from tuner.sequential import LookPlan
-from tuner.statistics import LEVEL, Effect, Verdict, judge_family
+from tuner.statistics import LEVEL, Effect, Verdict, judge_family, sample_of
 from tuner.student import two_sided_critical, two_sided_p
 
 Array = NDArray[np.float64]
@@ -120,8 +122,12 @@ def covered_at_every_look(rows: Array, plan: LookPlan, level: float = LEVEL) -> 
 
 @dataclass(frozen=True)
 class StudyOutcome:
+    """`answer`: the study's, by tuner.compare."""
+
     effects: dict[int, Effect]
     rounds: float  # mean rounds per cell
+    pooled: PooledEffect | None
+    answer: str
 
 
 def simulate_study(
@@ -144,7 +150,9 @@ def simulate_study(
         inside: dict[int, list[float]] = {cell: values[cell] for cell in range(engine, len(true_log), engines)}
         _measure(rng, inside, true_log, sd, plan, noise, give_up=give_up)
     effects = judge_family(values, Direction.MAXIMIZE, plan=plan)
-    return StudyOutcome(effects, sum(map(len, values.values())) / len(values))
+    pooled = pool([sample_of(found) for found in values.values()], Direction.MAXIMIZE, plan=plan)
+    answer, _ = decide(pooled, {verdict.value: sum(effect.verdict is verdict for effect in effects.values()) for verdict in Verdict})
+    return StudyOutcome(effects, sum(map(len, values.values())) / len(values), pooled, answer)
 
 
 def _measure(

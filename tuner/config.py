@@ -18,6 +18,7 @@ from tuner.objective import DEFAULT_OBJECTIVE, Objective, Slo, parse_objectives,
 from tuner.sequential import LookPlan
 
 ORDINAL = "ordinal"  # our own sampler, tuner.sampler
+MOST_ROUNDS = 500  # more would ask for minutes of statistics
 CONFIRMATION_ROUNDS = 6  # of a finalist, within min and max: its value needs an interval, no verdict hangs on it
 
 # Settings that may differ when a study is resumed: they say how long and where it runs, not what is measured.
@@ -226,6 +227,8 @@ def _check_kv_write(text: str) -> None:
 
 
 def _check_rounds(rounds: Rounds) -> None:
+    if rounds.max > MOST_ROUNDS:
+        raise BadInput(f"rounds: {rounds.max} is above {MOST_ROUNDS}; lower it, or make windows longer with a larger workload")
     if rounds.min > rounds.max:
         raise BadInput(f"rounds: min {rounds.min} is above max {rounds.max}; swap them")
     if rounds.min != rounds.max and rounds.min < 2:

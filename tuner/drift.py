@@ -10,6 +10,7 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
+from itertools import accumulate
 
 import numpy as np
 from numpy.typing import NDArray
@@ -134,35 +135,36 @@ def _inversion_counts(count: int) -> tuple[int, ...]:
     """[pairs + 1] number of permutations of `count` items with 0, 1, ... inversions (Mahonian numbers)."""
     ways = [1]
     for size in range(2, count + 1):
-        longer = [0] * (len(ways) + size - 1)
-        for index, number in enumerate(ways):
-            for shift in range(size):
-                longer[index + shift] += number
-        ways = longer
+        # The new item makes 0 to size - 1 inversions: sums over a sliding window.
+        padded = [*accumulate(ways), *[sum(ways)] * (size - 1)]
+        ways = [total - (padded[index - size] if index >= size else 0) for index, total in enumerate(padded)]
     return tuple(ways)
 
 
 def _largest_shift(logs: NDArray[np.float64]) -> tuple[int, float]:
     """(split, |t|) of the split into first and later rounds, two or more on each side, with the largest two-sample t."""
-    statistics = {split: float(_split_t(logs[None, :], split)[0]) for split in range(2, len(logs) - 1)}
-    split = max(statistics, key=lambda key: statistics[key])
-    return split, statistics[split]
+    statistics = _split_t(logs[None, :])[0]
+    split = int(statistics.argmax())
+    return split + 2, float(statistics[split])
 
 
-def _split_t(rows: NDArray[np.float64], split: int) -> NDArray[np.float64]:
-    """[N] |t| with pooled variance, of each row of [N x rounds]."""
-    left, right = rows[:, :split], rows[:, split:]
+def _split_t(rows: NDArray[np.float64]) -> NDArray[np.float64]:
+    """[N x splits] |t| with pooled variance, of each row of [N x rounds], split before round 2, 3, ... rounds - 2."""
     total = rows.shape[1]
-    pooled = (left.var(axis=1) * split + right.var(axis=1) * (total - split)) / (total - 2)
-    scale = np.sqrt(np.maximum(pooled, 1e-30) * (1 / split + 1 / (total - split)))
-    return np.asarray(np.abs(right.mean(axis=1) - left.mean(axis=1)) / scale)
+    left = np.arange(2, total - 1)
+    right = total - left
+    centred = rows - rows.mean(axis=1, keepdims=True)
+    sums = centred.cumsum(axis=1)[:, 1 : total - 2]  # of the left side; the right side's is the same, below zero
+    within = (centred**2).sum(axis=1, keepdims=True) - sums**2 * (1 / left + 1 / right)
+    scale = np.sqrt(np.maximum(within / (total - 2), 1e-30) * (1 / left + 1 / right))
+    return np.asarray(np.abs(sums) * (1 / left + 1 / right) / scale)
 
 
 @lru_cache(maxsize=32)
 def _shift_null(rounds: int) -> NDArray[np.float64]:
     """[_NULL_SIMULATIONS] largest |t| over the splits of normal noise without a shift."""
     noise = np.random.default_rng(_SEED).standard_normal((_NULL_SIMULATIONS, rounds))
-    return np.asarray(np.max([_split_t(noise, split) for split in range(2, rounds - 1)], axis=0))
+    return np.asarray(_split_t(noise).max(axis=1))
 
 
 def _shift_explains_more(rounds: Sequence[int], logs: NDArray[np.float64], split: int, slope: float) -> bool:

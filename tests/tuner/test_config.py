@@ -41,6 +41,7 @@ def test_the_defaults_are_a_valid_configuration() -> None:
         ({"max_num_seqs": 1024}, "max_num_seqs 1024 is above the chunk budget 512"),
         ({"rounds": "5-3"}, "rounds: min 5 is above max 3"),
         ({"rounds": "1-3"}, "rounds: min 1 says nothing"),
+        ({"rounds": "3-100000"}, "rounds: 100000 is above 500; lower it"),
         ({"objective": "speed"}, "metric 'speed' is unknown"),
         ({"slos": ["ttft_p99_ms=500"]}, "SLO 'ttft_p99_ms=500' cannot be read"),
         ({"objective": "goodput"}, "objective goodput needs a latency SLO"),

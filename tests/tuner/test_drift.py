@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tuner.drift import detect_drift, kendall_p, outlier_rounds, round_levels, theil_sen_slope
+from tuner.drift import _inversion_counts, _split_t, detect_drift, kendall_p, outlier_rounds, round_levels, theil_sen_slope
 
 
 def series(values: list[float]) -> dict[int, float]:
@@ -30,6 +30,22 @@ def test_kendall_p_is_exact() -> None:
     extreme = sum(abs(score(order)) >= abs(score(tuple(observed))) for order in itertools.permutations(observed))
     assert kendall_p(observed) == pytest.approx(extreme / 120)
     assert kendall_p([1.0, 1.0, 1.0]) == 1.0
+
+
+def test_inversions_are_counted() -> None:
+    """Against counting them in all orders of five items."""
+    found = [sum(a > b for a, b in itertools.combinations(order, 2)) for order in itertools.permutations(range(5))]
+    assert _inversion_counts(5) == tuple(found.count(inversions) for inversions in range(11))
+
+
+def test_the_statistic_of_a_shift_is_students_two_sample_t() -> None:
+    values = np.random.default_rng(2).standard_normal((3, 9))
+    for row, statistics in zip(values, _split_t(values), strict=True):
+        for split in range(2, 8):
+            left, right = row[:split], row[split:]
+            pooled = (((left - left.mean()) ** 2).sum() + ((right - right.mean()) ** 2).sum()) / 7
+            plain = abs(right.mean() - left.mean()) / math.sqrt(pooled * (1 / split + 1 / (9 - split)))
+            assert statistics[split - 2] == pytest.approx(plain)
 
 
 def test_theil_sen_ignores_one_wild_point() -> None:

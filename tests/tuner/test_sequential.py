@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tuner.errors import BadInput
-from tuner.sequential import LookPlan
+from tuner.sequential import LookPlan, _fast_p
 from tuner.student import two_sided_p
 
 PLAN = LookPlan(3, 12)
@@ -57,3 +57,11 @@ def test_before_the_first_look_there_is_no_interval() -> None:
 def test_impossible_plans_are_refused(first: int, last: int) -> None:
     with pytest.raises(BadInput, match="rounds"):
         LookPlan(first, last)
+
+
+@pytest.mark.parametrize("df", [2, 3, 10, 23, 99])
+def test_interpolated_p_values_are_the_exact_ones(df: int) -> None:
+    t = np.concatenate([np.linspace(0, 15, 3001), -np.geomspace(1e-3, 300, 500)])
+    exact = two_sided_p(t, df)
+    seen = exact > 1e-6  # rarer than any simulated minimum
+    assert np.max(np.abs(_fast_p(t, df)[seen] / exact[seen] - 1)) < 1e-3

@@ -1,7 +1,8 @@
 """Why is one arm faster: the difference of two sets of captures per category and per scope, with intervals over steps.
 
 Rows are keyed on category and folded scope (`profiles.scopes`), so renamed fusions, other program ids and other layer counts do not
-appear as something gone beside something new. Steps are resampled with replacement (percentile bootstrap, Efron 1979) within each side.
+appear as something gone beside something new. Steps are resampled with replacement (percentile bootstrap, Efron 1979) within each side,
+captures before them where an arm has several (`profiles.sides`).
 Because the rows and the two gaps of a step add up to its time, the differences of the rows add up to the difference of the steps.
 """
 
@@ -17,6 +18,7 @@ from numpy.typing import NDArray
 from profiles.capture import ALL
 from profiles.classify import CATEGORIES, GAPS, Category
 from profiles.errors import ProfileError
+from profiles.sides import Key, Side
 from profiles.summary import Summary
 
 Json = dict[str, Any]
@@ -46,11 +48,31 @@ class Row:
 
 
 @dataclass(frozen=True)
+class Measured:
+    """Mean step times of the two sides as measured outside any profile, and the 95 % interval of their difference where it is known."""
+
+    baseline_ms: float
+    candidate_ms: float
+    low_ms: float | None = None
+    high_ms: float | None = None
+
+    @property
+    def difference_ms(self) -> float:
+        return self.candidate_ms - self.baseline_ms
+
+    @property
+    def differs(self) -> bool:
+        """False where the difference may be chance."""
+        return self.difference_ms != 0 and (self.low_ms is None or self.high_ms is None or self.low_ms > 0 or self.high_ms < 0)
+
+
+@dataclass(frozen=True)
 class Explained:
     """How much of a difference the profile explains.
 
     `named_ms` is the part in named categories, `gaps_ms` in host gap and idle, `unattributed_ms` the rest; together they are the profiled
-    difference. `share` is profiled over measured difference with its interval; None where no measured difference was given or it is 0.
+    difference. `share` is profiled over measured difference with its interval (over the profile's steps); None where no measured difference
+    was given, or it may be chance.
     """
 
     profiled_ms: float
@@ -58,6 +80,8 @@ class Explained:
     gaps_ms: float
     unattributed_ms: float
     measured_ms: float | None
+    measured_low_ms: float | None
+    measured_high_ms: float | None
     share: float | None
     share_low: float | None
     share_high: float | None
@@ -65,7 +89,11 @@ class Explained:
 
 @dataclass(frozen=True)
 class ProfileDiff:
-    """Candidate minus baseline. `caveats` say where the two sides are not the same experiment; empty means comparable."""
+    """Candidate minus baseline. `caveats` say where the two sides are not the same experiment; empty means comparable.
+
+    `captures` are the captures of each side: with one alone, intervals hold only the spread of its steps, not that from capture to capture.
+    `batches` are the mean batch compositions a step (tokens, requests, prefill share, padding tokens), None where unknown.
+    """
 
     phase: str
     baseline_steps: int
@@ -78,6 +106,8 @@ class ProfileDiff:
     explained: Explained
     caveats: tuple[str, ...]
     rules_version: str
+    captures: tuple[int, int]
+    batches: tuple[dict[str, float] | None, dict[str, float] | None]
 
     @property
     def comparable(self) -> bool:
@@ -92,25 +122,25 @@ def diff(
     candidate: Sequence[Summary],
     *,
     phase: str = ALL,
-    measured_step_ms: tuple[float, float] | None = None,
+    measured: Measured | None = None,
     allow_different: bool = False,
     resamples: int = RESAMPLES,
     seed: int = 0,
 ) -> ProfileDiff:
     """Compare the pooled steps of two arms.
 
-    `measured_step_ms` are the arms' mean step times as measured outside any profile (baseline, candidate). Raises ProfileError where the
-    page sizes, platforms or rules differ (unless `allow_different`, then they are caveats) and where a side has no step of the phase.
+    Raises ProfileError where the page sizes, platforms or rules differ (unless `allow_different`, then they are caveats) and where a side
+    has no step of the phase.
     """
     caveats = _hard_differences(baseline, candidate)
     if caveats and not allow_different:
         raise ProfileError(f"{caveats[0]}: the two sides are different experiments; compare like with like or pass --allow-different")
-    sides = [_Side(summaries, phase) for summaries in (baseline, candidate)]
+    sides = [Side(summaries, phase) for summaries in (baseline, candidate)]
     for name, side in zip(("baseline", "candidate"), sides, strict=True):
         if not len(side.period):
             raise ProfileError(f"{name}: no profiled step of phase {phase!r}; profile longer or choose another --phase")
     rng = np.random.default_rng(seed)
-    weights = [_resampling_weights(rng, len(side.period), resamples) for side in sides]
+    weights = [side.weights(rng, resamples) for side in sides]
     step = _rows([("", None)], [side.period[None, :] for side in sides], weights)[0]
     categories = _rows([(str(category), None) for category in CATEGORIES], [side.categories for side in sides], weights)
     keys = _largest_scopes(sides)
@@ -124,64 +154,12 @@ def diff(
         step=step,
         categories=tuple(categories),
         scopes=tuple(sorted(scopes, key=lambda row: -abs(row.difference_ms))),
-        explained=_explained(step, categories, measured_step_ms),
-        caveats=(*caveats, *_soft_differences(baseline, candidate, sides, phase)),
+        explained=_explained(step, categories, measured),
+        caveats=(*caveats, *_soft_differences(baseline, candidate, sides, phase), *_contradiction(step, measured)),
         rules_version=baseline[0].rules_version,
+        captures=(sides[0].captures, sides[1].captures),
+        batches=(sides[0].composition(), sides[1].composition()),
     )
-
-
-class _Side:
-    """The steps of one arm, all its captures together: period [steps], categories [categories, steps]."""
-
-    def __init__(self, summaries: Sequence[Summary], phase: str) -> None:
-        masks = [summary.mask(phase) for summary in summaries]
-        self._masks, self._summaries = masks, summaries
-        self.period = _joined(
-            [np.array(summary.steps["period_ms"], np.float64)[mask] for summary, mask in zip(summaries, masks, strict=True)]
-        )
-        rows = [
-            _joined([np.array(summary.categories_ms[category], np.float64)[mask] for summary, mask in zip(summaries, masks, strict=True)])
-            for category in CATEGORIES
-        ]
-        self.categories = np.stack(rows)
-        self.scope_total: dict[tuple[str, str], float] = {}
-        for summary, mask in zip(summaries, masks, strict=True):
-            for scope in summary.scopes:
-                key = (scope["category"], scope["scope"])
-                self.scope_total[key] = self.scope_total.get(key, 0.0) + float(np.array(scope["ms"])[mask].sum())
-
-    def scope_rows(self, keys: Sequence[tuple[str, str | None]]) -> Floats:
-        """[keys, steps]; zero where a capture has no such scope."""
-        parts = []
-        for summary, mask in zip(self._summaries, self._masks, strict=True):
-            part = np.zeros((len(keys), int(mask.sum())))
-            index = {key: row for row, key in enumerate(keys)}
-            for scope in summary.scopes:
-                row = index.get((scope["category"], scope["scope"]))
-                if row is not None:
-                    part[row] += np.array(scope["ms"], np.float64)[mask]
-            parts.append(part)
-        return np.concatenate(parts, axis=1) if parts else np.zeros((len(keys), 0))
-
-    def batch(self, name: str) -> Floats | None:
-        """[steps] of one field of the batch composition; None where any step lacks it."""
-        values = [
-            value
-            for summary, mask in zip(self._summaries, self._masks, strict=True)
-            for value, used in zip(summary.steps[name], mask.tolist(), strict=True)
-            if used
-        ]
-        return None if not values or any(value is None for value in values) else np.array(values, np.float64)
-
-
-def _joined(parts: Sequence[Floats]) -> Floats:
-    return np.concatenate([np.empty(0), *parts])
-
-
-def _resampling_weights(rng: np.random.Generator, steps: int, resamples: int) -> Floats:
-    """[resamples, steps]: how often each step is drawn, over the number of steps; times a row of steps gives the resampled mean."""
-    weights: Floats = rng.multinomial(steps, np.full(steps, 1 / steps), size=resamples) / steps
-    return weights
 
 
 def _rows(keys: Sequence[tuple[str, str | None]], values: Sequence[Floats], weights: Sequence[Floats]) -> list[Row]:
@@ -208,30 +186,42 @@ def _rows(keys: Sequence[tuple[str, str | None]], values: Sequence[Floats], weig
     ]
 
 
-def _largest_scopes(sides: Sequence[_Side]) -> list[tuple[str, str | None]]:
-    total: dict[tuple[str, str], float] = {}
+def _largest_scopes(sides: Sequence[Side]) -> list[Key]:
+    largest: dict[tuple[str, str], float] = {}
     for side in sides:
-        for key, value in side.scope_total.items():
-            total[key] = max(total.get(key, 0.0), value / max(len(side.period), 1))
-    largest = sorted(total, key=lambda key: -total[key])[:_SCOPES]
-    return list[tuple[str, str | None]](largest)
+        for key, value in side.scope_means().items():
+            largest[key] = max(largest.get(key, 0.0), value)
+    return list[Key](sorted(largest, key=lambda key: -largest[key])[:_SCOPES])
 
 
-def _explained(step: Row, categories: Sequence[Row], measured: tuple[float, float] | None) -> Explained:
+def _explained(step: Row, categories: Sequence[Row], measured: Measured | None) -> Explained:
     gaps = sum(row.difference_ms for row in categories if row.category in GAPS)
     unattributed = sum(row.difference_ms for row in categories if row.category == Category.UNATTRIBUTED)
-    real = measured[1] - measured[0] if measured is not None else None
+    real = measured.difference_ms if measured is not None and measured.differs else None
     bounds = sorted((step.low_ms / real, step.high_ms / real)) if real else None
     return Explained(
         profiled_ms=step.difference_ms,
         named_ms=step.difference_ms - gaps - unattributed,
         gaps_ms=gaps,
         unattributed_ms=unattributed,
-        measured_ms=real,
+        measured_ms=measured.difference_ms if measured is not None else None,
+        measured_low_ms=measured.low_ms if measured is not None else None,
+        measured_high_ms=measured.high_ms if measured is not None else None,
         share=step.difference_ms / real if real else None,
         share_low=bounds[0] if bounds else None,
         share_high=bounds[1] if bounds else None,
     )
+
+
+def _contradiction(step: Row, measured: Measured | None) -> list[str]:
+    """Where the captures show another difference than the windows did: the machine, or the profiler, was then stronger than the setting."""
+    if measured is None or measured.low_ms is None or measured.high_ms is None:
+        return []
+    if step.low_ms <= measured.high_ms and measured.low_ms <= step.high_ms:
+        return []
+    profiled = f"{step.difference_ms:+.3g} ms a step [{step.low_ms:+.3g}, {step.high_ms:+.3g}]"
+    windows = f"{measured.difference_ms:+.3g} [{measured.low_ms:+.3g}, {measured.high_ms:+.3g}]"
+    return [f"the captures differ by {profiled}, the windows by {windows}"]
 
 
 def _hard_differences(baseline: Sequence[Summary], candidate: Sequence[Summary]) -> list[str]:
@@ -251,18 +241,20 @@ def _hard_differences(baseline: Sequence[Summary], candidate: Sequence[Summary])
     return found
 
 
-def _soft_differences(baseline: Sequence[Summary], candidate: Sequence[Summary], sides: Sequence[_Side], phase: str) -> list[str]:
+def _soft_differences(baseline: Sequence[Summary], candidate: Sequence[Summary], sides: Sequence[Side], phase: str) -> list[str]:
     """What the reader has to know, but may be the very thing that is compared."""
     found = []
-    batches = [_composition(side) for side in sides]
+    batches = [side.composition() for side in sides]
     if None in batches:
         found.append("batch composition unknown: steps of different batches may be compared")
     else:
-        for name in batches[0] or {}:
-            before, after = (float((batch or {})[name]) for batch in batches)
+        for name in ("tokens", "requests", "prefill share"):
+            before, after = ((batch or {})[name] for batch in batches)
             scale = 1.0 if name == "prefill share" else max(before, after)
             if abs(after - before) > COMPOSITION_WITHIN * scale:
                 found.append(f"batch composition differs: {name} {before:.3g} against {after:.3g} a step")
+    left_out = sum(side.hosts_left_out for side in sides)
+    found += [f"hosts that captured another number of steps were left out: {left_out}"] if left_out else []
     few = [name for name, side in zip(("baseline", "candidate"), sides, strict=True) if len(side.period) < _FEW_STEPS]
     found += [f"{name}: fewer than {_FEW_STEPS} steps of phase {phase}" for name in few]
     for name, summaries in (("baseline", baseline), ("candidate", candidate)):
@@ -270,16 +262,3 @@ def _soft_differences(baseline: Sequence[Summary], candidate: Sequence[Summary],
         if problems:
             found.append(f"{name}: doubtful capture ({', '.join(problems)})")
     return found
-
-
-def _composition(side: _Side) -> dict[str, float] | None:
-    columns = {name: side.batch(name) for name in ("scheduled_tokens", "prefill_tokens", "prefill_requests", "decode_requests")}
-    scheduled, prefill = columns["scheduled_tokens"], columns["prefill_tokens"]
-    prefilling, decoding = columns["prefill_requests"], columns["decode_requests"]
-    if scheduled is None or prefill is None or prefilling is None or decoding is None:
-        return None
-    return {
-        "tokens": float(scheduled.mean()),
-        "requests": float((prefilling + decoding).mean()),
-        "prefill share": float(prefill.sum() / max(scheduled.sum(), 1.0)),
-    }

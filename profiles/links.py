@@ -7,6 +7,8 @@ where the run is the logdir itself. In a link the query stands before `#profile`
 from __future__ import annotations
 
 import hashlib
+import itertools
+import time
 from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import quote, urlencode
@@ -54,6 +56,19 @@ def session_folder(logdir: Path, run: str, session: str) -> Path:
     if any(part in {"", ".", ".."} or "\\" in part or "\0" in part for part in parts) or "/" in session:
         raise ProfileError(f"run {run!r}, session {session!r}: use plain folder names")
     return logdir.joinpath(*run.split("/") if run else (), *PLUGIN_FOLDER, session)
+
+
+def new_session(logdir: Path, run: str, suffix: str = "") -> str:
+    """A session's name as JAX makes them, the time, and a suffix; numbered where a capture of the same second has it."""
+    wanted = time.strftime("%Y_%m_%d_%H_%M_%S") + suffix
+    names = itertools.chain([wanted], (f"{wanted}-{count}" for count in itertools.count(2)))
+    return next(name for name in names if not session_folder(logdir, run, name).exists())
+
+
+def session_of(path: Path) -> str | None:
+    """The session whose folder a capture lies in; None for a file elsewhere."""
+    parts = path.absolute().parts
+    return parts[-2] if len(parts) >= 4 and parts[-4:-2] == PLUGIN_FOLDER else None
 
 
 def find_captures(logdir: Path) -> list[CaptureFile]:

@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from profiles.capture import ALL, PHASES, Join, StepComposition, StepLike, composition, composition_from_marker, join_by_start
 from profiles.classify import CATEGORIES, RULES_VERSION, Category
 from profiles.errors import ProfileError
-from profiles.links import CAPTURE_SUFFIX
+from profiles.links import CAPTURE_SUFFIX, session_of
 from profiles.quality import assess
 from profiles.reader import Capture, read_capture
 from profiles.steps import Steps, find_steps
@@ -183,6 +183,7 @@ def _about(capture: Capture, steps: Steps) -> Json:
     pages = {int(match[1]) for kind in capture.op_types for match in [_KERNEL_PAGE.search(f"{kind.name} {kind.scope}")] if match}
     return {
         "file": capture.path.name,
+        "session": session_of(capture.path),
         "size_bytes": capture.size_bytes,
         "platform": capture.platform,
         "device_type": capture.device_type,

@@ -23,6 +23,15 @@ def usable(profiles: Sequence[Profile]) -> list[Profile]:
     return sorted(best.values(), key=lambda item: (_ORDER.get(item.phase, len(_ORDER)), item.host))
 
 
+def comparable(profiles: Sequence[Profile]) -> list[Profile]:
+    """All good captures of a phase and host, so that a comparison sees how captures differ among themselves; else as `usable`."""
+    best = usable(profiles)
+    good = {(profile.phase, profile.host) for profile in best if profile.status == OK}
+    return [item for item in sorted(profiles, key=lambda item: item.id) if item.status == OK and (item.phase, item.host) in good] + [
+        item for item in best if item.status != OK
+    ]
+
+
 def capture_file(profile: Profile, logdir: Path | None = None) -> CaptureFile:
     """Where the capture lies; below `logdir` where that was given, because the folder may have been moved."""
     return CaptureFile(logdir or Path(profile.logdir), profile.run, profile.session, profile.host)

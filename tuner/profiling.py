@@ -7,15 +7,13 @@ and only now can a bad capture be tried again. One that cannot be had is recorde
 from __future__ import annotations
 
 import contextlib
-import itertools
-import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from profiles.capture import ALL
 from profiles.errors import ProfileError
-from profiles.links import plain_name, session_folder
+from profiles.links import new_session, plain_name
 from profiles.summary import summarise, write_summary
 from storage.base import Storage
 from storage.records import Json, Profile, Trial
@@ -95,7 +93,7 @@ class Profiler:
     def _capture(self, run: TrialRun, phase: str, attempt: int) -> list[Profile]:
         config = self.setup.config
         logdir, name = Path(config.logdir).expanduser().absolute(), run_name(config.study, run.trial)
-        moment = _new_session(logdir, name, f"{time.strftime('%Y_%m_%d_%H_%M_%S')}-{phase}{'' if attempt == 1 else '-again'}")
+        moment = new_session(logdir, name, f"-{phase}{'' if attempt == 1 else '-again'}")
         self.progress.doing(f"profiling ({phase}): {run.configuration}")
         try:
             with self.clock.phase("profile"), launcher_errors(f"profiling {run.configuration}"):
@@ -109,12 +107,6 @@ class Profiler:
         with self.clock.phase("profile"):
             records = [_record(run, logdir, capture, explain(capture, run.trial), attempt) for capture in captures]
         return [self.storage.add_profile(record) for record in records]
-
-
-def _new_session(logdir: Path, run: str, wanted: str) -> str:
-    """The name, numbered where a capture of the same second has it."""
-    names = itertools.chain([wanted], (f"{wanted}-{count}" for count in itertools.count(2)))
-    return next(name for name in names if not session_folder(logdir, run, name).exists())
 
 
 def _record(run: TrialRun, logdir: Path, capture: CaptureResult, found: Explained, attempt: int) -> Profile:

@@ -1,16 +1,17 @@
 """A capture of a server that runs already: `vllm serve` with a profiler, reached by URL, its profile folder on this machine.
 
 POST /start_profile, a load, POST /stop_profile. The server writes where its own --profiler-config says; what is new there is copied into
-the logdir. Steps are told apart by the markers in the trace, since nobody sees the server's scheduler from outside.
+the logdir. Steps are told apart by the markers in the trace, since nobody sees the server's scheduler from outside. A server that was
+started with an API key is asked with the one in VLLM_API_KEY, where vLLM itself looks for it.
 """
 
 from __future__ import annotations
 
 import http.client
 import json
+import os
 import random
 import shutil
-import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -18,6 +19,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
+from profiles.capture import PhasePlan
 from profiles.links import CAPTURE_SUFFIX, session_folder
 from tuner.errors import BadInput, FailureClass, TrialFailed
 
@@ -36,6 +38,21 @@ class RemoteLoad:
     output_tokens: int = 16
     vocabulary: int = 1000  # ids are below this; every real vocabulary is larger
 
+    @property
+    def steps(self) -> int:
+        """About how many steps the server takes for it: one a request for its prompt, and each answer's tokens, `concurrency` at a time."""
+        return self.requests + -(-self.requests // self.concurrency) * self.output_tokens
+
+    def check(self) -> None:
+        """Raises BadInput for a load whose trace would be larger than a trial's may be. Which device serves is not known from outside, so a
+        TPU is assumed, whose steps are the larger ones."""
+        most = PhasePlan().most_steps("tpu")
+        if self.steps > most:
+            raise BadInput(
+                f"--requests {self.requests} with --output-tokens {self.output_tokens} are about {self.steps} steps, too large a trace "
+                f"(at most {most} steps); lower one of them"
+            )
+
 
 class RunningServer:
     """`vllm serve` at a URL such as http://127.0.0.1:8000. Every method raises BadInput where it cannot be reached."""
@@ -50,6 +67,8 @@ class RunningServer:
 
     def model(self) -> str:
         status, body = self._ask("GET", "/v1/models")
+        if status == http.client.UNAUTHORIZED:
+            raise BadInput(f"--url {self.url} asks for an API key; set VLLM_API_KEY")
         if status != http.client.OK:
             raise BadInput(f"--url {self.url}: /v1/models answers {status}; is this a vllm serve?")
         try:
@@ -83,6 +102,8 @@ class RunningServer:
     def _ask(self, method: str, path: str, document: Any = None, timeout_s: float | None = None) -> tuple[int, bytes]:
         connection = http.client.HTTPConnection(*self._place, timeout=timeout_s or self._timeout_s)
         headers = {"Content-Type": "application/json"} if document is not None else {}
+        if key := os.environ.get("VLLM_API_KEY"):
+            headers["Authorization"] = f"Bearer {key}"
         try:
             connection.request(method, path, json.dumps(document) if document is not None else None, headers)
             response = connection.getresponse()
@@ -96,20 +117,30 @@ class RunningServer:
 
 
 def capture_running(
-    server: RunningServer, load: RemoteLoad, profiler_dir: Path, target: tuple[Path, str, str], doing: Callable[[str], None]
+    server: RunningServer,
+    load: RemoteLoad,
+    profiler_dir: Path,
+    target: tuple[Path, str, str],
+    doing: Callable[[str], None],
+    number: int = 1,
 ) -> list[Path]:
-    """Warm up, capture, copy. `target` is (logdir, run, session). Returns the copies, one a host. Raises BadInput, TrialFailed."""
+    """Warm up, capture, copy. `target` is (logdir, run, session). Returns the copies, one a host. Raises BadInput, TrialFailed.
+
+    `number` counts the captures of this server from 1: only the first one warms it up, and each sends other prompts.
+    """
+    load.check()
     if not profiler_dir.is_dir():
         raise BadInput(f"--profiler-dir {profiler_dir} does not exist here; name the server's torch_profiler_dir, on this machine")
     folder = session_folder(*target)
     model = server.model()
     before = _captures(profiler_dir)
-    doing("warming up")
-    server.send(model, load, seed=0)
+    if number == 1:
+        doing("warming up")
+        server.send(model, load, seed=0)
     doing("profiling")
     server.profiler("start")
     try:
-        server.send(model, load, seed=1)
+        server.send(model, load, seed=number)
     finally:
         server.profiler("stop")
     fresh = _captures(profiler_dir) - before
@@ -126,8 +157,3 @@ def _captures(folder: Path) -> set[Path]:
 
 def _text(body: bytes) -> str:
     return " ".join(body.decode(errors="replace").split())[:_SHOWN]
-
-
-def session_now() -> str:
-    """A session's name as JAX makes them."""
-    return time.strftime("%Y_%m_%d_%H_%M_%S")

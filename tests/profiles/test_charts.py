@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import math
 import re
+from dataclasses import replace
+from itertools import combinations
 from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -127,6 +130,76 @@ def test_every_category_has_its_own_colour() -> None:
     assert set(COLOURS) == set(Category)
     assert len(set(COLOURS.values())) == len(COLOURS)
     assert all(re.fullmatch(r"#[0-9a-f]{6}", colour) for colour in COLOURS.values())
+
+
+# Machado, Oliveira and Fernandes 2009, severity 1.0, on linear RGB.
+VISIONS = {
+    "all colours": np.eye(3),
+    "no red": np.array([[0.152286, 1.052583, -0.204868], [0.114503, 0.786281, 0.099216], [-0.003882, -0.048116, 1.051998]]),
+    "no green": np.array([[0.367322, 0.860646, -0.227968], [0.280085, 0.672501, 0.047413], [-0.011820, 0.042940, 0.968881]]),
+    "no blue": np.array([[1.255528, -0.076749, -0.178779], [-0.078411, 0.930809, 0.147602], [0.004733, 0.691367, 0.303900]]),
+}
+
+
+def lab(colour: str, vision: np.ndarray) -> np.ndarray:
+    """CIE L*a*b* (D65) of a colour as seen with this vision."""
+    channels = np.array([int(colour[at : at + 2], 16) / 255 for at in (1, 3, 5)])
+    linear = np.where(channels <= 0.04045, channels / 12.92, ((channels + 0.055) / 1.055) ** 2.4)
+    to_xyz = np.array([[0.4124, 0.3576, 0.1805], [0.2126, 0.7152, 0.0722], [0.0193, 0.1192, 0.9505]])
+    xyz = to_xyz @ np.clip(vision @ linear, 0, 1) / np.array([0.9505, 1.0, 1.089])
+    x, y, z = np.where(xyz > 0.008856, np.cbrt(xyz), 7.787 * xyz + 16 / 116)
+    return np.array([116 * y - 16, 500 * (x - y), 200 * (y - z)])
+
+
+@pytest.mark.parametrize("vision", VISIONS)
+def test_colour_blind_readers_tell_all_categories_apart(vision: str) -> None:
+    """A difference of 2.3 is just noticeable side by side; these are told apart by a legend, so it has to be several times that."""
+    seen = {category: lab(colour, VISIONS[vision]) for category, colour in COLOURS.items()}
+    distances = {(one, other): float(np.linalg.norm(seen[one] - seen[other])) for one, other in combinations(seen, 2)}
+    assert min(distances.values()) > 15, min(distances, key=lambda pair: distances[pair])
+
+
+def fits(root: ElementTree.Element) -> None:
+    """Every text ends inside the picture, by a generous mean width of its characters."""
+    for label in root.iter(f"{SVG}text"):
+        x, size, words = float(label.attrib["x"]), float(label.attrib["font-size"]), label.text or ""
+        length = len(words) * size * (0.57 if "font-weight" in label.attrib else 0.52)
+        before = {"start": 0.0, "middle": 0.5, "end": 1.0}[label.attrib["text-anchor"]]
+        assert x - before * length >= 0 and x + (1 - before) * length <= float(root.attrib["width"]), words
+
+
+LONG = ("a-study-with-a-long-name:12 default p128 b1024", "a-study-with-a-long-name:13 page_aligned p128 b1024")
+
+
+def test_long_names_and_many_caveats_stay_inside_the_picture(pair: tuple[Summary, Summary]) -> None:
+    found = diff([pair[0]], [pair[1]])
+    caveats = [f"number {index}: " + "a caveat that goes on and on " * 6 for index in range(5)]
+    root = ElementTree.fromstring(waterfall(replace(found, caveats=tuple(caveats)), LONG))
+    fits(root)
+    lines = [text.text for text in root.iter(f"{SVG}text") if (text.text or "").startswith("Not like with like")]
+    assert len(lines) == 3 and (lines[-1] or "").endswith("(and 2 more)")
+    fits(ElementTree.fromstring(breakdown([Labelled(label, each) for label, each in zip(LONG, pair, strict=True)])))
+    fits(ElementTree.fromstring(step_times([Labelled(label, each) for label, each in zip(LONG * 3, pair * 3, strict=True)])))
+
+
+def test_legends_of_many_arms_do_not_overlap(pair: tuple[Summary, Summary]) -> None:
+    root = ElementTree.fromstring(step_times([Labelled(f"{label} {index}", pair[0]) for index, label in enumerate(LONG * 3)]))
+    names = [text for text in root.iter(f"{SVG}text") if (text.text or "").startswith("a-study")]
+    assert len(names) == 6
+    for one, other in combinations(names, 2):
+        if one.attrib["y"] == other.attrib["y"]:
+            assert abs(float(one.attrib["x"]) - float(other.attrib["x"])) > 6.3 * len(one.text or "")
+
+
+def test_a_narrow_distribution_is_not_drawn_from_zero(pair: tuple[Summary, Summary]) -> None:
+    assert "axis from" in step_times([Labelled("default", pair[0])])
+
+
+def test_shares_stand_in_the_bars_that_have_room(pair: tuple[Summary, Summary]) -> None:
+    root = ElementTree.fromstring(breakdown([Labelled("default", pair[0])]))
+    shown = {text.text for text in root.iter(f"{SVG}text") if (text.text or "").endswith("%")}
+    share = pair[0].phases["all"]["share"]
+    assert f"{share['mlp']:.0%}" in shown and f"{share['norm']:.0%}" not in shown
 
 
 def test_a_trials_name_is_not_cut_off(pair: tuple[Summary, Summary]) -> None:

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from profiles.capture import StepComposition
-from profiles.diff import diff
+from profiles.diff import Measured, diff
 from profiles.errors import ProfileError
 from profiles.summary import Summary, summarise
 from tests.profiles.builder import cpu_capture, model_runs, tpu_capture
@@ -67,7 +67,7 @@ def test_what_is_new_or_gone_has_no_ratio_but_a_difference(tmp_path: Path) -> No
 
 def test_categories_add_up_to_the_step_and_explain_a_measured_difference(tmp_path: Path) -> None:
     before, after = summary(tmp_path, "before"), summary(tmp_path, "after", factor={"mlp": 1.5}, gap_us=50.0)
-    found = diff([before], [after], measured_step_ms=(10.0, 10.1))
+    found = diff([before], [after], measured=Measured(10.0, 10.1))
     explained = found.explained
     assert sum(row.difference_ms for row in found.categories) == pytest.approx(found.step.difference_ms, abs=1e-5)
     assert explained.named_ms + explained.gaps_ms + explained.unattributed_ms == pytest.approx(explained.profiled_ms)
@@ -76,7 +76,7 @@ def test_categories_add_up_to_the_step_and_explain_a_measured_difference(tmp_pat
     assert explained.share == pytest.approx(found.step.difference_ms / 0.1)
     assert explained.share is not None and explained.share_low is not None and explained.share_high is not None
     assert explained.share_low < explained.share < explained.share_high
-    assert diff([before], [after], measured_step_ms=(10.0, 10.0)).explained.share is None
+    assert diff([before], [after], measured=Measured(10.0, 10.0)).explained.share is None
 
 
 def test_captures_of_one_arm_are_pooled(tmp_path: Path) -> None:

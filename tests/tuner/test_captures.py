@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 
 from storage.records import Measurement, Profile
-from tuner.captures import capture_file, link, measured_step_ms, profile_json, usable
+from tuner.captures import capture_file, comparable, link, measured_step_ms, profile_json, usable
 
 
 def profile(profile_id: int, phase: str, status: str = "ok", host: str = "h") -> Profile:
@@ -27,6 +27,18 @@ def test_a_good_capture_goes_before_a_bad_one_and_the_latest_before_earlier_ones
         profile(9, "all", "bad"),
     ]
     assert [item.id for item in usable(stored)] == [8, 5, 2, 7]
+
+
+def test_a_comparison_takes_all_good_captures_and_a_bad_one_only_where_there_is_no_other() -> None:
+    stored = [
+        profile(1, "decode"),
+        profile(2, "decode", "bad"),
+        profile(3, "decode"),
+        profile(4, "prefill", "bad"),
+        profile(5, "prefill", "bad"),
+    ]
+    assert [item.id for item in comparable(stored)] == [1, 3, 5]
+    assert comparable([profile(6, "mixed", "missing")]) == []
 
 
 def test_links_and_places() -> None:

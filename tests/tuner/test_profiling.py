@@ -86,7 +86,7 @@ def test_an_engine_that_is_lost_while_profiling_ends_its_captures(bench: Workben
 
 
 def test_captures_of_the_same_second_do_not_meet(bench: Workbench, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("tuner.profiling.time.strftime", lambda _format: "now")
+    monkeypatch.setattr("profiles.links.time.strftime", lambda _format: "now")
     short = tpu_capture(model_runs(steps=2))
     found = profiles_of(bench, FakeLauncher(profile_phases=("decode", "decode"), capture=lambda configuration, phase, session: short))[:4]
     assert [profile.session for profile in found] == ["now-decode", "now-decode-again", "now-decode-2", "now-decode-again-2"]

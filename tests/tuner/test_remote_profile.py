@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib.util
 import json
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -27,8 +27,10 @@ START_TIMEOUT_S = 600.0
 
 
 @contextmanager
-def answering(status: dict[str, int], models: object = MODELS) -> Iterator[str]:
-    """A server that gives these answers (200 where nothing is said) and never writes a capture."""
+def answering(
+    status: dict[str, int], models: object = MODELS, key: str | None = None, on_stop: Callable[[], None] | None = None
+) -> Iterator[str]:
+    """A server that gives these answers (200 where nothing is said); `on_stop` is called where a profiler would write its capture."""
 
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
@@ -40,7 +42,10 @@ def answering(status: dict[str, int], models: object = MODELS) -> Iterator[str]:
 
         def _answer(self) -> None:
             body = json.dumps(models).encode()
-            self.send_response(status.get(self.path, 200))
+            allowed = key is None or self.headers.get("Authorization") == f"Bearer {key}"
+            if on_stop is not None and self.path == "/stop_profile":
+                on_stop()
+            self.send_response(status.get(self.path, 200) if allowed else 401)
             self.send_header("Content-Length", str(len(body)))
             self.end_headers()
             self.wfile.write(body)
@@ -73,6 +78,23 @@ def test_what_is_wrong_is_one_line(tmp_path: Path, status: dict[str, int], model
         capture_running(RunningServer(url, 30), LOAD, tmp_path, (tmp_path / "logs", "run", "s"), lambda what: None)
     assert "\n" not in str(caught.value)
     assert not (tmp_path / "logs").exists()
+
+
+def test_a_load_that_would_make_too_large_a_trace_is_refused(tmp_path: Path) -> None:
+    load = RemoteLoad(requests=500, concurrency=4, output_tokens=64)
+    assert (LOAD.steps, load.steps) == (6 + 2 * 8, 500 + 125 * 64)
+    RemoteLoad().check()
+    with answering({}) as url, pytest.raises(BadInput, match=r"--requests 500 with --output-tokens 64 are about 8500 steps.*at most 140"):
+        capture_running(RunningServer(url, 30), load, tmp_path, (tmp_path / "logs", "run", "s"), lambda what: None)
+
+
+def test_a_server_that_asks_for_a_key_gets_the_one_that_vllm_would_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("VLLM_API_KEY", raising=False)
+    with answering({}, key="secret") as url:
+        with pytest.raises(BadInput, match="asks for an API key; set VLLM_API_KEY"):
+            RunningServer(url, 30).model()
+        monkeypatch.setenv("VLLM_API_KEY", "secret")
+        assert RunningServer(url, 30).model() == "m"
 
 
 @pytest.mark.engine

@@ -122,24 +122,43 @@ def diff(
 ) -> None:
     """Why CANDIDATE's steps take longer or shorter than BASELINE's. Both are .xplane.pb files, sessions' folders or STUDY:TRIAL.
 
-    Of two trials the measured difference is taken from their windows. With --json one comparison is the document itself, several are in
-    its list "diffs".
+    Two trials are compared by all their good captures, and the difference of their windows is told in words, with what step counts and
+    profiles account for. With --json one comparison is the document itself, several are in its list "diffs"; of two trials the document
+    also has "end_to_end" and "words".
     """
-    from profiles.charts import waterfall
-    from tuner.cli.profile_view import print_diff
-
     with readable():
-        sides = resolve(baseline, storage, logdir), resolve(candidate, storage, logdir)
+        sides = resolve(baseline, storage, logdir, every=True), resolve(candidate, storage, logdir, every=True)
         phases = [phase] if phase is not None else _common_phases(*sides)
         found = [_diff(*sides, each, measured_ms, allow_different) for each in phases]
         if (svg or png) and len(found) > 1:
             raise BadInput(f"a picture shows one phase; add --phase {' or --phase '.join(phases)}")
-        write_pictures(svg, png, lambda: waterfall(found[0]))
+        write_pictures(svg, png, lambda: _waterfall(found[0], *sides))
+    _tell(found, sides, whole=phase is None, as_json=as_json)
+
+
+def _tell(found: list[ProfileDiff], sides: tuple[Target, Target], whole: bool, as_json: bool) -> None:
+    """Print the comparisons and, where all phases of two trials were compared, what they say about the windows."""
+    from tuner.cli.profile_view import print_diff
+    from tuner.why import end_to_end, in_words
+
+    windows = end_to_end(sides[0].measurements, sides[1].measurements, found) if whole else None
+    words = in_words(windows, found, (sides[0].label, sides[1].label)) if windows is not None else []
     if as_json:
-        print_json(found[0].to_json() if len(found) == 1 else {"diffs": [each.to_json() for each in found]})
+        document = found[0].to_json() if len(found) == 1 else {"diffs": [each.to_json() for each in found]}
+        print_json({**document, "end_to_end": windows.to_json(), "words": words} if windows is not None else document)
         return
     for each in found:
         print_diff(each)
+    for line in words:
+        print(line)
+
+
+def _waterfall(found: ProfileDiff, baseline: Target, candidate: Target) -> str:
+    from profiles.charts import waterfall
+
+    if baseline.stored and candidate.stored and baseline.label != candidate.label:
+        return waterfall(found, (baseline.label, candidate.label))
+    return waterfall(found)
 
 
 def _common_phases(baseline: Target, candidate: Target) -> list[str]:
@@ -149,13 +168,12 @@ def _common_phases(baseline: Target, candidate: Target) -> list[str]:
     return both or ["all"]
 
 
-def _diff(baseline: Target, candidate: Target, phase: str, measured: tuple[float, float] | None, allow_different: bool) -> ProfileDiff:
+def _diff(baseline: Target, candidate: Target, phase: str, given: tuple[float, float] | None, allow_different: bool) -> ProfileDiff:
+    from profiles.diff import Measured
     from profiles.diff import diff as compare
-    from tuner.captures import measured_step_ms
+    from tuner.why import measured_steps
 
-    windows = [measured_step_ms(side.measurements, phase) for side in (baseline, candidate)]
-    if measured is None and phase != "all" and windows[0] is not None and windows[1] is not None:
-        measured = windows[0], windows[1]
-    return compare(
-        baseline.of_phase(phase), candidate.of_phase(phase), phase=phase, measured_step_ms=measured, allow_different=allow_different
-    )
+    measured = Measured(*given) if given is not None else None
+    if measured is None and phase != "all":
+        measured = measured_steps(baseline.measurements, candidate.measurements, phase)
+    return compare(baseline.of_phase(phase), candidate.of_phase(phase), phase=phase, measured=measured, allow_different=allow_different)

@@ -138,7 +138,8 @@ def _server(url: str, timeout: float, load: RemoteLoad, profiler_dir: Path, plac
     from tuner.profiling import ATTEMPTS
     from tuner.remote_profile import RunningServer, capture_running
 
-    server, found = RunningServer(url, timeout), list[tuple[Path, Summary]]()
+    server = RunningServer(url, timeout)
+    found: list[tuple[Path, Summary]] = []
     sessions: list[str] = []
     for _ in range(repeat):
         for attempt in range(1, ATTEMPTS + 1):

@@ -50,8 +50,8 @@ def is_trial(text: str) -> bool:
     return not Path(text).exists() and _TRIAL.fullmatch(text) is not None
 
 
-def resolve(text: str, storage_url: str, logdir: str | None) -> Target:
-    """Raises BadInput, ProfileError, StorageFault."""
+def resolve(text: str, storage_url: str, logdir: str | None, *, every: bool = False) -> Target:
+    """`every`: all good captures of a trial, not only the best of each phase. Raises BadInput, ProfileError, StorageFault."""
     from profiles.links import captures_at
     from profiles.summary import load_or_summarise
     from tuner.cli.options import reading
@@ -59,7 +59,7 @@ def resolve(text: str, storage_url: str, logdir: str | None) -> Target:
     if not is_trial(text):
         return Target(text, [load_or_summarise(capture) for capture in captures_at(Path(text))], [])
     with reading(storage_url) as storage:
-        return _stored(storage, text, Path(logdir).expanduser() if logdir is not None else None)
+        return _stored(storage, text, Path(logdir).expanduser() if logdir is not None else None, every)
 
 
 def find_trial(storage: Storage, text: str) -> Trial:
@@ -76,13 +76,13 @@ def find_trial(storage: Storage, text: str) -> Trial:
     raise BadInput(f"study {study.name!r} has no trial {match[2]}; tuner show {study.name} lists them")
 
 
-def _stored(storage: Storage, text: str, logdir: Path | None) -> Target:
+def _stored(storage: Storage, text: str, logdir: Path | None, every: bool) -> Target:
     from profiles.summary import load_or_summarise
-    from tuner.captures import TENSORBOARD, capture_file, link, usable
+    from tuner.captures import TENSORBOARD, capture_file, comparable, link, usable
 
     trial = find_trial(storage, text)
     profiles = storage.list_profiles(trial_id=trial.id)
-    found = usable(profiles)
+    found = comparable(profiles) if every else usable(profiles)
     if not found:
         raise BadInput(f"trial {text} {_why_none(profiles)}; capture one with: tuner profile capture {text}")
     return Target(

@@ -49,10 +49,17 @@ def print_diff(found: ProfileDiff) -> None:
         f"  of {explained.profiled_ms:+.3f} ms a step: named categories {explained.named_ms:+.3f}, gaps {explained.gaps_ms:+.3f}, "
         f"unattributed {explained.unattributed_ms:+.3f}"
     )
-    if explained.share is not None:
-        print(
-            f"  the profile shows {explained.share:.0%} [{explained.share_low:.0%}, {explained.share_high:.0%}] of the measured difference"
-        )
+    if explained.measured_ms is not None:
+        bounds = ""
+        if explained.measured_low_ms is not None and explained.measured_high_ms is not None:
+            bounds = f" [{explained.measured_low_ms:+.3f}, {explained.measured_high_ms:+.3f}]"
+        if explained.share is not None:
+            share = f"{explained.share:.0%} [{explained.share_low:.0%}, {explained.share_high:.0%}]"
+            print(f"  the profile shows {share} of the measured difference, {explained.measured_ms:+.3f} ms{bounds}")
+        else:
+            print(f"  the measured difference, {explained.measured_ms:+.3f} ms{bounds}, may be chance: there is nothing to explain")
+    if 1 in found.captures:
+        print("  one capture on a side: the intervals do not hold how captures of one setting differ (tuner profile capture --repeat)")
 
 
 def _print_rows(rows: Sequence[tuple[str, Row]]) -> None:

@@ -63,8 +63,13 @@ def test_diff_of_two_trials_compares_each_phase_and_explains_what_the_windows_me
     (decode,) = [item for item in document["diffs"] if item["phase"] == "decode"]
     assert decode["explained"]["measured_ms"] == pytest.approx(0.012)
     assert decode["explained"]["share"] == pytest.approx(1.0, abs=0.1)
-    text = profiled.run("profile", "diff", *both, "--phase", "decode").out
-    assert "of the measured difference" in text
+    assert document["end_to_end"]["explained"] == pytest.approx(1.0, abs=0.2)
+    assert any(line.startswith("mostly because: kv_write takes 50% more of a decode step") for line in document["words"])
+    text = profiled.run("profile", "diff", *both).out
+    assert "of the measured difference, +0.012 ms" in text
+    assert text.rstrip().splitlines()[-len(document["words"]) :] == document["words"]
+    one = profiled.run("profile", "diff", *both, "--phase", "decode")
+    assert "of the measured difference" in one.out and "mostly because" not in one.out  # one phase is not the whole window
 
 
 def test_pictures_of_trials(profiled: Terminal) -> None:
@@ -74,7 +79,7 @@ def test_pictures_of_trials(profiled: Terminal) -> None:
     picture = (profiled.folder / "bars.svg").read_text()
     assert all(f"{label} · {phase} (8 steps)" in picture for phase in PHASES for label in (f"{both[0]} default p32 b256",))
     assert profiled.run("profile", "show", *both, "--chart", "step-times", "--phase", "decode", "--svg", "times.svg").code == 0
-    assert "Step times (decode)" in (profiled.folder / "times.svg").read_text()
+    assert "How long steps take (decode)" in (profiled.folder / "times.svg").read_text()
     refused = profiled.run("profile", "diff", *both, "--svg", "why.svg")
     assert refused.code == 2 and "a picture shows one phase; add --phase prefill" in refused.err
 
@@ -105,6 +110,17 @@ def test_a_trial_without_a_profile_says_how_to_get_one_and_gets_it(profiled: Ter
     assert profiled.run("profile", "show", "s:0").code == 0
     document = profiled.run("profile", "capture", "s:0", "--json").json
     assert [item["phase"] for item in document["profiles"]] == list(PHASES)
+
+
+def test_repeated_captures_enter_a_comparison_as_captures(profiled: Terminal) -> None:
+    both = list(arms(profiled).values())
+    for trial in both:
+        again = profiled.run("profile", "capture", trial, "--phase", "decode", "--repeat", "2", "--json").json
+        assert len(again["profiles"]) == 2
+    document = profiled.run("profile", "diff", *both, "--phase", "decode", "--json").json
+    assert document["captures"] == [3, 3]
+    assert "one capture on a side" not in profiled.run("profile", "diff", *both, "--phase", "decode").out
+    assert "one capture on a side" in profiled.run("profile", "diff", *both, "--phase", "prefill").out
 
 
 def test_captures_that_fail_end_in_one_line_and_exit_1(profiled: Terminal, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -13,7 +13,7 @@ from bench.null_and_power import DEFAULT_CELLS, ENGINES, PLAN, PLANTED, main
 from bench.simulate import NOISES, coverage_of_methods, covered, log_ratios, normal, race_once, simulate_study, student_interval, tally
 from tuner.metric_catalog import Direction
 from tuner.sequential import LookPlan
-from tuner.statistics import judge
+from tuner.statistics import Verdict, judge
 
 
 def test_the_vectorised_interval_is_the_products() -> None:
@@ -55,6 +55,15 @@ def test_the_default_search_finds_three_percent_and_calls_nothing_where_nothing_
     null = tally(nothing, [0.0] * DEFAULT_CELLS, lambda _: True)
     assert tally(found, truth, lambda _: True).better >= 0.9
     assert null.cells >= 400 and null.better + null.worse <= 0.05
+
+
+@pytest.mark.parametrize("effect", [0.0, PLANTED])
+def test_the_answer_of_one_cell_is_the_cells_verdict(effect: float) -> None:
+    """However often the data were looked at: an answer from uncorrected looks would claim effects that the cell itself does not."""
+    answers = {Verdict.BETTER: "on", Verdict.WORSE: "off", Verdict.EQUIVALENT: "off", Verdict.INCONCLUSIVE: "no_evidence"}
+    for seed in range(60):
+        outcome = simulate_study(np.random.default_rng(seed), [effect], 0.02, PLAN)
+        assert outcome.answer == answers[outcome.effects[0].verdict]
 
 
 def test_a_race_spends_less_than_the_grid() -> None:

@@ -115,6 +115,16 @@ def test_bug_6_no_configuration_runs_twice(bench: Workbench, sampler: str) -> No
     assert len(found) == len(set(found)) == 8
 
 
+@pytest.mark.parametrize("sampler", ["random", "ordinal"])
+def test_bug_6_nor_when_a_run_ended_between_the_two_arms_of_a_cell(bench: Workbench, sampler: str) -> None:
+    """Three trials are a cell and a half: what is proposed next may be the other arm of what ran already."""
+    bench.run(sampler=sampler, trials=3, profile="none", rounds=1)
+    for trials in (1, 3, 1):
+        bench.run(sampler=sampler, trials=trials, profile="none", rounds=1, resume=True)
+    found = [configuration_of(trial) for trial in bench.trials()]
+    assert len(found) == len(set(found)) == 8
+
+
 def test_bug_7_a_page_size_that_the_platform_changed_is_not_measured_under_the_asked_name(bench: Workbench) -> None:
     """vLLM on TPU may override block_size: two "different" trials were the same engine."""
 

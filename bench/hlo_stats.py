@@ -3,7 +3,8 @@
     python -m bench.hlo_stats xprof FILE     by xprof's hlo_stats converter (give it a copy: it writes caches beside the file)
     python -m bench.hlo_stats ours FILE      by this project's reader
 
-Prints one JSON document: {"rows": [{"program_id", "op", "self_us"}], "seconds", "peak_mb"}. The address space is capped at 16 GiB.
+Prints one JSON document: {"rows": [{"program_id", "op", "self_us"}], "seconds", "peak_mb"}; xprof's rows hold its rates, too.
+The address space is capped at 16 GiB.
 """
 
 from __future__ import annotations
@@ -28,7 +29,14 @@ def by_xprof(path: Path) -> list[dict[str, Any]]:
     column = {each["id"]: index for index, each in enumerate(table["cols"])}
     rows: list[list[Any]] = [[cell["v"] if cell else None for cell in row["c"]] for row in table["rows"]]
     return [
-        {"program_id": int(row[column["program_id"]]), "op": row[column["hlo_op_name"]], "self_us": float(row[column["total_self_time"]])}
+        {
+            "program_id": int(row[column["program_id"]]),
+            "op": row[column["hlo_op_name"]],
+            "self_us": float(row[column["total_self_time"]]),
+            "category": row[column["category"]],
+            "gflops_per_s": float(row[column["model_flop_rate"]]),
+            "hbm_gib_per_s": float(row[column["hbm_bw"]]),
+        }
         for row in rows
     ]
 

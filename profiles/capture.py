@@ -23,6 +23,7 @@ PREFILL_AT_LEAST, DECODE_AT_MOST, MIXED_FROM, MIXED_TO = 0.9, 0.2, 0.4, 0.6
 STEPS_PER_PHASE = 15  # as tpu-inference's phased profiler
 _BYTES_PER_STEP = {"cpu": 50_000, "tpu": 400_000}  # CPU: measured on the real engine (2 layers, XLA:CPU); TPU: a guess on the safe side
 _BYTES_OF_PROGRAMS = 8_000_000  # HLO modules, whatever the number of steps
+_PATIENCE = 4  # times as many steps as wanted: an engine that does not keep to the phase by then is not traced any longer
 
 
 class StepLike(Protocol):
@@ -107,7 +108,8 @@ class PhasePlan:
 
     def most_steps(self, platform: str) -> int:
         """Steps of any kind after which a capture has to end, so that it stays under `max_bytes`; at least 1."""
-        return max(1, (self.max_bytes - _BYTES_OF_PROGRAMS) // _BYTES_PER_STEP.get(platform, max(_BYTES_PER_STEP.values())))
+        by_size = (self.max_bytes - _BYTES_OF_PROGRAMS) // _BYTES_PER_STEP.get(platform, max(_BYTES_PER_STEP.values()))
+        return max(1, min(by_size, _PATIENCE * self.steps_per_phase * len(self.phases)))
 
 
 @dataclass

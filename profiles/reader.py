@@ -14,7 +14,7 @@ from profiles.classify import is_anchor
 from profiles.errors import ProfileError
 from profiles.hlo import LOCAL, METADATA_PLANE, Program, load
 from profiles.planes import Contents, contents
-from profiles.timeline import DeviceTimeline, HostEvents, OpType, TypeTable
+from profiles.timeline import DeviceTimeline, HostEvents, OpType, Peaks, TypeTable
 from profiles.times import base_ns
 from profiles.wire import ByteSource, Malformed
 
@@ -31,6 +31,7 @@ class Capture:
     size_bytes: int
     platform: str  # "tpu" or "cpu"
     device_type: str  # e.g. "TPU v6 Lite"; "cpu" on XLA:CPU
+    peaks: Peaks
     devices: tuple[DeviceTimeline, ...]
     op_types: tuple[OpType, ...]
     host: HostEvents
@@ -73,6 +74,7 @@ def _read(path: Path, source: ByteSource) -> Capture:
         size_bytes=source.size,
         platform="tpu" if cores else "cpu",
         device_type=str(cores[0].stats.get("device_type_string", "TPU")) if cores else "cpu",
+        peaks=tpu_events.peaks(cores[0]) if cores else Peaks(),
         devices=tuple(devices),
         op_types=tuple(_completed(kind, programs.get(kind.program_id)) for kind in table.types),
         host=host,

@@ -49,6 +49,8 @@ _MESSAGES: dict[str, dict[str, tuple[int, str]]] = {
         "replica_groups": (49, "ReplicaGroup[]"),
         "collective_device_list": (87, "CollectiveDeviceList"),
     },
+    "MemoryAccess": {"memory_space": (2, "uint64"), "bytes_accessed": (3, "uint64")},  # xprof's op_metrics.proto
+    "MemoryAccessBreakdown": {"accesses": (1, "MemoryAccess[]")},
     "ReplicaGroup": {"replica_ids": (1, "int64[]")},
     "IotaReplicaGroups": {"num_devices_per_group": (2, "int64")},
     "CollectiveDeviceList": {"replica_groups": (1, "ReplicaGroup[]"), "iota_replica_group_list": (2, "IotaReplicaGroups")},
@@ -91,6 +93,8 @@ XEventMetadata: Any = _CLASSES["XEventMetadata"]
 EventMetadataEntry: Any = _CLASSES["EventMetadataEntry"]
 StatMetadataEntry: Any = _CLASSES["StatMetadataEntry"]
 HloProto: Any = _CLASSES["HloProto"]
+MemoryAccessBreakdown: Any = _CLASSES["MemoryAccessBreakdown"]
+HBM = 1  # MemoryAccess.memory_space
 
 
 def number(message: str, field: str) -> int:

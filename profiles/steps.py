@@ -47,6 +47,7 @@ class Steps:
     shape: Ints  # [steps], equal where the same compiled program ran
     closed: NDArray[np.bool_]  # [steps]
     category_ms: Floats  # [categories, steps], in the order of classify.CATEGORIES
+    work: Floats  # [2, categories, steps]: floating point operations, and bytes read and written in HBM; 0 where unknown
     scopes: tuple[ScopeKey, ...]
     scope_ms: Floats  # [scopes, steps]
     unequal_devices: tuple[str, ...] = ()  # devices left out because they ran another number of steps
@@ -64,6 +65,7 @@ class _DeviceSteps:
     edges: Ints  # [steps + 1]
     shape: Ints
     scope_ps: Floats  # [scopes, steps]
+    work: Floats  # [2, scopes, steps]
     busy_ps: Floats  # [steps]
     program_ps: Floats  # [steps], time in which some program was on the device
 
@@ -71,6 +73,7 @@ class _DeviceSteps:
 def find_steps(capture: Capture) -> Steps:
     """Raises ProfileError where no program ran often enough to be a step, or the devices disagree completely."""
     keys, op_key = _scope_keys(capture.op_types)
+    per_op = np.array([[0, 0] if kind.container else [kind.flops, kind.hbm_bytes] for kind in capture.op_types], np.float64).T
     module_of = _modules(capture)
     pieces = {device.name: _pieces(device, capture.op_types) for device in capture.devices}
     program = _step_program(capture, module_of, pieces)
@@ -78,7 +81,7 @@ def find_steps(capture: Capture) -> Steps:
     for device in capture.devices:
         runs = np.array([module_of.get(int(key), "") == program for key in device.runs.program_id.tolist()], np.bool_)
         if runs.any():
-            found[device.name] = _cut(device, runs, pieces[device.name], op_key, len(keys))
+            found[device.name] = _cut(device, runs, pieces[device.name], op_key, len(keys), per_op)
     if not found:
         raise ProfileError(f"{capture.path}: no program ran as a whole; profile again while the engine serves requests")
     counts = [len(steps.start) for steps in found.values()]
@@ -143,7 +146,7 @@ def _step_program(capture: Capture, module_of: dict[int, str], pieces: dict[str,
     return max(total, key=lambda module: total[module])
 
 
-def _cut(device: DeviceTimeline, is_step: NDArray[np.bool_], pieces: _Pieces, op_key: Ints, keys: int) -> _DeviceSteps:
+def _cut(device: DeviceTimeline, is_step: NDArray[np.bool_], pieces: _Pieces, op_key: Ints, keys: int, per_op: Floats) -> _DeviceSteps:
     steps = np.flatnonzero(is_step)
     start = device.runs.start_ps[steps]
     final = max(int(device.end_ps.max()), int(start[-1]) + 1)
@@ -165,9 +168,20 @@ def _cut(device: DeviceTimeline, is_step: NDArray[np.bool_], pieces: _Pieces, op
         edges=edges,
         shape=np.unique(device.runs.program_id[steps], return_inverse=True)[1].astype(np.int64),
         scope_ps=flat.reshape(keys, len(steps)),
+        work=_work(device, edges, op_key, keys, per_op),
         busy_ps=_sums(window[inside], worth[inside], len(steps)),
         program_ps=_covered(device.runs.start_ps, device.runs.end_ps, edges),
     )
+
+
+def _work(device: DeviceTimeline, edges: Ints, op_key: Ints, keys: int, per_op: Floats) -> Floats:
+    """[2, keys, steps]: what the executions that start in each window do, `per_op` [2, op types] each."""
+    steps = len(edges) - 1
+    window = np.searchsorted(edges, device.start_ps, side="right") - 1
+    inside = (window >= 0) & (window < steps)
+    op = device.op[inside]
+    place = op_key[op] * steps + window[inside]
+    return np.stack([_sums(place, row[op], keys * steps).reshape(keys, steps) for row in per_op])
 
 
 def _covered(start: Ints, end: Ints, edges: Ints) -> Floats:
@@ -190,9 +204,11 @@ def _merge(program: str, clock: str, devices: Sequence[_DeviceSteps], keys: Sequ
 
     period = mean([np.diff(steps.edges) for steps in devices])
     scope_ms = mean([steps.scope_ps for steps in devices])
-    category_ms = np.zeros((len(CATEGORIES), len(period)))
+    scope_work = np.mean(np.stack([steps.work for steps in devices]), axis=0)
+    category_ms, work = np.zeros((len(CATEGORIES), len(period))), np.zeros((2, len(CATEGORIES), len(period)))
     for row, key in enumerate(keys):
         category_ms[CATEGORIES.index(key.category)] += scope_ms[row]
+        work[:, CATEGORIES.index(key.category)] += scope_work[:, row]
     on_device = mean([np.maximum(steps.program_ps, steps.busy_ps) for steps in devices])
     category_ms[CATEGORIES.index(Category.IDLE)] = on_device - mean([steps.busy_ps for steps in devices])
     category_ms[CATEGORIES.index(Category.HOST_GAP)] = period - on_device
@@ -209,6 +225,7 @@ def _merge(program: str, clock: str, devices: Sequence[_DeviceSteps], keys: Sequ
         shape=devices[0].shape,
         closed=closed if closed.any() else np.ones(len(period), np.bool_),
         category_ms=category_ms,
+        work=work,
         scopes=tuple(keys),
         scope_ms=scope_ms,
         unequal_devices=left_out,

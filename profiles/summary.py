@@ -22,6 +22,7 @@ from profiles.classify import CATEGORIES, RULES_VERSION, Category
 from profiles.errors import ProfileError
 from profiles.links import CAPTURE_SUFFIX, session_of
 from profiles.quality import assess
+from profiles.rates import Rates
 from profiles.reader import Capture, read_capture
 from profiles.steps import Steps, find_steps
 
@@ -87,6 +88,7 @@ def summarise(
     batch, join = _compositions(capture, steps, records)
     phase = [each.phase if each is not None else None for each in batch]
     quality = assess(capture, steps, batch, join, planned_phases)
+    rates = Rates(steps.work, capture.peaks)
     categories = {str(category): _rounded(row) for category, row in zip(CATEGORIES, steps.category_ms, strict=True)}
     summary = Summary(
         program=steps.program,
@@ -99,7 +101,7 @@ def summarise(
         quality=quality.to_json(),
         notes=[_FUSED_NOTE] if any(categories[Category.ATTENTION_FUSED_KV]) else [],
     )
-    summary.phases.update({name: numbers for name in (ALL, *PHASES) if (numbers := _phase(summary, batch, name)) is not None})
+    summary.phases.update({name: numbers for name in (ALL, *PHASES) if (numbers := _phase(summary, batch, name, rates)) is not None})
     return summary
 
 
@@ -189,6 +191,7 @@ def _about(capture: Capture, steps: Steps) -> Json:
         "device_type": capture.device_type,
         "devices": steps.devices,
         "clock": steps.clock,
+        "peaks": asdict(capture.peaks),
         "versions": capture.versions,
         "profiler_notes": list(capture.notes),
         "programs_by_name": list(capture.programs_by_name),
@@ -224,7 +227,7 @@ def _scopes(steps: Steps) -> list[Json]:
     return shown
 
 
-def _phase(summary: Summary, batch: Sequence[StepComposition | None], name: str) -> Json | None:
+def _phase(summary: Summary, batch: Sequence[StepComposition | None], name: str, rates: Rates) -> Json | None:
     """Means over the closed steps of a phase, or None where there is no such step."""
     mask = summary.mask(name)
     if not mask.any():
@@ -238,6 +241,7 @@ def _phase(summary: Summary, batch: Sequence[StepComposition | None], name: str)
         "step_ms": {"mean": total, "std": float(period.std()), "p50": p50, "p90": p90, "p99": p99},
         "categories_ms": mean,
         "share": {category: value / total if total else 0.0 for category, value in mean.items()},
+        "rates": rates.of(mask, mean),
         "batch": mean_batch(each for each, used in zip(batch, mask.tolist(), strict=True) if used and each is not None),
     }
 

@@ -27,6 +27,16 @@ class OpType:
     hlo_category: str  # XLA's category
     container: bool = False  # its time is spent in other ops (while, call)
     in_loop: bool = False  # may run any number of times in one run of its program, also none
+    flops: int = 0  # of one execution, as XLA's cost model says; 0 where unknown (XLA:CPU, kernels without an estimate)
+    hbm_bytes: int = 0  # read and written in HBM by one execution, likewise
+
+
+@dataclass(frozen=True)
+class Peaks:
+    """What one device can do at most; None where the file does not say."""
+
+    tflops_per_s: float | None = None  # in the chip's fastest number format
+    hbm_gb_per_s: float | None = None
 
 
 @dataclass(frozen=True)

@@ -8,21 +8,25 @@ import re
 from dataclasses import dataclass
 
 import numpy as np
+from google.protobuf.message import DecodeError
 from numpy.typing import NDArray
 
+from profiles import schema
 from profiles.columns import KIND_ABSENT, EventColumns
 from profiles.hlo import split_program
-from profiles.planes import EventType, Plane
+from profiles.planes import EventType, Plane, StatValue
 from profiles.scopes import clean
-from profiles.timeline import DeviceTimeline, OpType, TypeTable, timeline
+from profiles.timeline import DeviceTimeline, OpType, Peaks, TypeTable, timeline
 from profiles.times import Ints, checked, span
 
 DEVICE_PLANE = re.compile(r"^/device:TPU:\d+$")
 _OPS_LINE, _MODULES_LINE = "XLA Ops", "XLA Modules"
-_OP_STATS = frozenset({"tf_op", "hlo_category", "program_id"})
+_OP_STATS = frozenset({"tf_op", "hlo_category", "program_id", "flops", "memory_access_breakdown"})
+_PEAK_FLOPS, _PEAK_HBM = "peak_teraflops_per_second", "peak_hbm_bw_gigabytes_per_second"
 _DEVICE_OFFSET, _DEVICE_DURATION = "device_offset_ps", "device_duration_ps"
 _CONTAINER = re.compile(r"^(while|conditional|call)\b")
 _MASK = (1 << 64) - 1
+_SANE_WORK, _SANE_PEAK = 1 << 60, 1e9  # more than any op does and any chip can: a damaged file
 
 
 @dataclass(frozen=True)
@@ -87,7 +91,30 @@ def _op_type(kind: EventType, names: dict[int, str]) -> OpType:
         context="",
         hlo_category=category,
         container=_CONTAINER.match(category) is not None,
+        flops=_count(kind.stats.get("flops")),
+        hbm_bytes=_hbm_bytes(kind.stats.get("memory_access_breakdown")),
     )
+
+
+def peaks(plane: Plane) -> Peaks:
+    """What the chip can do, as the profiler wrote it down."""
+    teraflops, gigabytes = plane.stats.get(_PEAK_FLOPS), plane.stats.get(_PEAK_HBM)
+    return Peaks(*(float(value) if isinstance(value, int | float) and 0 < value < _SANE_PEAK else None for value in (teraflops, gigabytes)))
+
+
+def _count(value: StatValue | None) -> int:
+    return value if isinstance(value, int) and 0 < value < _SANE_WORK else 0
+
+
+def _hbm_bytes(breakdown: StatValue | None) -> int:
+    """Bytes in HBM out of the memory access breakdown: `bytes_accessed` would count on-chip and host memory, too, and a copy twice."""
+    if not isinstance(breakdown, bytes):
+        return 0
+    try:
+        accesses = schema.MemoryAccessBreakdown.FromString(breakdown).accesses
+    except DecodeError:
+        return 0
+    return _count(sum(access.bytes_accessed for access in accesses if access.memory_space == schema.HBM))
 
 
 def _device_clock(events: EventColumns, ids: dict[str, int]) -> tuple[str, tuple[Ints, Ints]] | None:

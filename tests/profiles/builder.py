@@ -37,9 +37,11 @@ class PlaneBuilder:
     """A plane with its metadata tables."""
 
     def __init__(self, space: Any, name: str) -> None:
-        self.plane = space.planes.add(name=name)
-        self._stats: dict[str, int] = {}
-        self._events: dict[str, int] = {}
+        """A new plane of that name, or the one that is there."""
+        found = next((plane for plane in space.planes if plane.name == name), None)
+        self.plane = found if found is not None else space.planes.add(name=name)
+        self._stats: dict[str, int] = {entry.value.name: entry.key for entry in self.plane.stat_metadata}
+        self._events: dict[str, int] = {entry.value.name: entry.key for entry in self.plane.event_metadata}
 
     def stat_id(self, name: str) -> int:
         if name not in self._stats:

@@ -67,6 +67,14 @@ def test_progress_ends_when_every_phase_was_seen_or_the_trace_is_full() -> None:
     assert small.finished() and small.missing() == PHASES
 
 
+def test_a_phase_that_does_not_hold_is_not_traced_without_end() -> None:
+    progress = PhaseProgress(PhasePlan(("decode",), steps_per_phase=5), "cpu")
+    progress.note([step(10, 10)] * 19)
+    assert not progress.finished()
+    progress.note([step(10, 10)])
+    assert progress.finished() and progress.missing() == ("decode",)
+
+
 @given(st.integers(0, 10**10), st.sampled_from(["cpu", "tpu"]))
 def test_a_bound_always_allows_a_step_and_grows_with_the_bytes(limit: int, platform: str) -> None:
     assert 1 <= PhasePlan(max_bytes=limit).most_steps(platform) <= PhasePlan(max_bytes=limit + 10**6).most_steps(platform)

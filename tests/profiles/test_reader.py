@@ -16,10 +16,11 @@ from profiles.errors import ProfileError
 from profiles.reader import Capture, read_capture
 from profiles.selftime import self_time
 from profiles.steps import find_steps
+from profiles.summary import summarise
 from tests.oracles.raw_totals import cpu_ops, tpu_ops
 from tests.oracles.raw_totals import self_time as raw_self_time
 from tests.oracles.xspace import XSpace
-from tests.profiles.builder import US, Op, Run, cpu_capture, model_runs, tpu_capture
+from tests.profiles.builder import US, Op, PlaneBuilder, Run, cpu_capture, model_runs, tpu_capture
 from tests.shared_data import shared_data
 
 TPU_FILE = "profiles/tpu_v6e_host_offload.xplane.pb"
@@ -120,12 +121,64 @@ def test_impossible_times_are_refused(tmp_path: Path) -> None:
         read(tmp_path, space.SerializeToString())
 
 
-def test_memory_does_not_grow_with_events_kept_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def with_neighbours(data: bytes, count: int) -> bytes:
+    """A TPU capture with what else such files hold: asynchronous ops on a line of their own, a SparseCore's plane, the host's events."""
+    space = XSpace.FromString(data)
+    plane = space.planes[0]
+    ops = next(line for line in plane.lines if line.name == "XLA Ops")
+    overlapping = plane.lines.add(id=90, name="Async XLA Ops", timestamp_ns=ops.timestamp_ns)
+    sparse = space.planes.add(name="/device:TPU:0 SparseCore 0")
+    sparse.event_metadata.extend(plane.event_metadata)
+    sparse.stat_metadata.extend(plane.stat_metadata)
+    line = sparse.lines.add(id=1, name="XLA Ops", timestamp_ns=ops.timestamp_ns)
+    host = PlaneBuilder(space, "/host:CPU")
+    for index in range(count):
+        overlapping.events.add().CopyFrom(ops.events[index % len(ops.events)])
+        line.events.add().CopyFrom(ops.events[index % len(ops.events)])
+        host.event(host.line("python"), host.event_id("function"), float(index), 0.5)
+    found: bytes = space.SerializeToString()
+    return found
+
+
+def test_asynchronous_ops_and_sparse_cores_are_not_counted_twice(tmp_path: Path) -> None:
+    data = tpu_capture(model_runs(steps=5), devices=2)
+    alone, among = read(tmp_path, data), read(tmp_path, with_neighbours(data, 200))
+    assert [device.name for device in among.devices] == ["/device:TPU:0", "/device:TPU:1"]
+    assert self_times(among) == self_times(alone)
+    np.testing.assert_array_equal(find_steps(among).category_ms, find_steps(alone).category_ms)
+
+
+def test_a_chips_peaks_and_an_ops_work_are_read_and_damage_in_them_is_ignored(tmp_path: Path) -> None:
+    space = XSpace.FromString(tpu_capture(model_runs(steps=5, jitter=False)))
+    builder = PlaneBuilder(space, "/device:TPU:0")
+    builder.plane.stats.add(metadata_id=builder.stat_id("peak_teraflops_per_second"), double_value=2.0)
+    builder.plane.stats.add(metadata_id=builder.stat_id("peak_hbm_bw_gigabytes_per_second"), double_value=100.0)
+    scopes = {entry.key: entry.value.name for entry in builder.plane.stat_metadata}
+    flops, breakdown, scope_id = (builder.stat_id(name) for name in ("flops", "memory_access_breakdown", "tf_op"))
+    on_hbm, on_chip = b"\x0a\x07\x08\x01\x10\x01\x18\xb8\x17", b"\x0a\x07\x08\x02\x10\x03\x18\xf4\x03"  # 3000 and 500 bytes
+    for entry in builder.plane.event_metadata:
+        stats = entry.value.stats
+        scope = next((scopes[stat.ref_value] for stat in stats if stat.metadata_id == scope_id), "")
+        stats.add(metadata_id=flops, uint64_value=60_000_000 if "/mlp/" in scope else 2**63)
+        stats.add(metadata_id=breakdown, bytes_value=on_hbm + on_chip if "/mlp/" in scope else b"\x0a\xff\xff")
+    path = tmp_path / "host.xplane.pb"
+    path.write_bytes(space.SerializeToString())
+    rates = summarise(path).phases["all"]["rates"]
+    assert set(rates) == {"mlp"}
+    assert rates["mlp"]["tflops_per_s"] == pytest.approx(1.0)  # 60 MFLOP in 60 us
+    assert rates["mlp"]["of_peak_flops"] == pytest.approx(0.5)
+    assert rates["mlp"]["hbm_gb_per_s"] == pytest.approx(0.05)
+    assert rates["mlp"]["of_peak_hbm"] == pytest.approx(0.0005)
+
+
+@pytest.mark.parametrize("platform", ["cpu", "tpu"])
+def test_memory_does_not_grow_with_events_kept_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, platform: str) -> None:
     monkeypatch.setattr(columns, "CHUNK_BYTES", 1 << 14)
     peaks = []
     for noise in (3_000, 30_000):
         path = tmp_path / f"{noise}.xplane.pb"
-        path.write_bytes(cpu_capture(model_runs(steps=4), noise=noise))
+        runs = model_runs(steps=4)
+        path.write_bytes(cpu_capture(runs, noise=noise) if platform == "cpu" else with_neighbours(tpu_capture(runs), noise))
         read_capture(path)
         tracemalloc.start()
         read_capture(path)

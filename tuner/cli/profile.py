@@ -39,7 +39,7 @@ profile.add_command(capture)
 
 @profile.command(
     epilog=examples(
-        "tuner profile show host.xplane.pb",
+        "tuner profile show host.xplane.pb --scopes 10",
         "tuner profile show first:3 first:4 --svg breakdown.svg",
         "tuner profile show first:3 first:4 --chart step-times --phase decode --png times.png",
         "tuner profile show tuner-profiles/my-run --json",
@@ -48,13 +48,22 @@ profile.add_command(capture)
 @click.argument("targets", nargs=-1, required=True, metavar="TARGET...")
 @click.option("--chart", type=click.Choice(["breakdown", "step-times"]), default="breakdown", show_default=True, help="What to draw.")
 @click.option("--phase", type=click.Choice(_PHASES), default="all", show_default=True, help="Steps of the step-times chart.")
+@click.option("--scopes", type=click.IntRange(0, 100), default=0, show_default=True, help="List so many of the largest scopes.")
 @svg_option
 @png_option
 @storage_option
 @moved_logdir_option
 @json_option
 def show(
-    targets: tuple[str, ...], chart: str, phase: str, svg: Path | None, png: Path | None, storage: str, logdir: str | None, as_json: bool
+    targets: tuple[str, ...],
+    chart: str,
+    phase: str,
+    scopes: int,
+    svg: Path | None,
+    png: Path | None,
+    storage: str,
+    logdir: str | None,
+    as_json: bool,
 ) -> None:
     """Where the step time goes. A TARGET is an .xplane.pb file, a session's folder, or STUDY:TRIAL (its number)."""
     from tuner.cli.profile_view import print_summary
@@ -70,7 +79,7 @@ def show(
         if target.stored:
             print(target.label)
         for summary in target.summaries:
-            print_summary(summary)
+            print_summary(summary, scopes)
         for link in target.links:
             print(f"  {link}")
 

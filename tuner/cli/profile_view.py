@@ -13,7 +13,8 @@ _SHOWN = 15
 _LABEL = 68
 
 
-def print_summary(summary: Summary) -> None:
+def print_summary(summary: Summary, scopes: int = 0) -> None:
+    """`scopes`: how many of the largest scopes to list."""
     about, quality = summary.capture, summary.quality
     devices = f"{about['devices']} x {about['device_type']}" if about["devices"] > 1 else about["device_type"]
     print(
@@ -31,6 +32,29 @@ def print_summary(summary: Summary) -> None:
         cells = [(summary.phases[phase]["categories_ms"][category], summary.phases[phase]["share"][category]) for phase in phases]
         if any(value for value, _ in cells):
             print("  " + f"{category:<20}" + "".join(f"{value:>9.3f} ms {share:>7.1%}" for value, share in cells))
+    _print_rates(summary)
+    if scopes and summary.phases:
+        _print_scopes(summary, scopes)
+
+
+def _print_rates(summary: Summary) -> None:
+    """Utilisation of the last phase, which is the captured one where there is one; nothing on XLA:CPU, which gives no costs."""
+    phase = list(summary.phases)[-1]
+    rates = summary.phases[phase].get("rates", {})
+    if rates:
+        print(f"  {phase}: work by XLA's estimates over the time taken, and its share of the device's peak:")
+    for category, each in rates.items():
+        shares = [f"({each[name]:.1%})" if each[name] is not None else "" for name in ("of_peak_flops", "of_peak_hbm")]
+        print(f"  {category:<20}{each['tflops_per_s']:>9.2f} TFLOP/s {shares[0]:>8}{each['hbm_gb_per_s']:>9.1f} GB/s HBM {shares[1]:>8}")
+
+
+def _print_scopes(summary: Summary, most: int) -> None:
+    """The scopes that take most time, over all whole steps."""
+    mask = [index for index, used in enumerate(summary.mask("all").tolist()) if used]
+    means = [(sum(scope["ms"][index] for index in mask) / len(mask), scope) for scope in summary.scopes]
+    step_ms = summary.phases["all"]["step_ms"]["mean"]
+    for mean, scope in sorted(means, key=lambda pair: -pair[0])[:most]:
+        print(f"  {mean:>9.3f} ms {mean / step_ms:>7.1%}  {scope['scope']} ({scope['category']})")
 
 
 def print_diff(found: ProfileDiff) -> None:

@@ -39,6 +39,18 @@ def test_show_a_file(terminal: Terminal) -> None:
     assert set(found["phases"]) == {"all", "prefill"}
 
 
+def test_show_lists_the_largest_scopes_and_what_a_tpu_is_used_for(terminal: Terminal) -> None:
+    text = terminal.run("profile", "show", str(capture(terminal, "trial-0")), "--scopes", "2").out
+    assert [line.split()[-2:] for line in text.splitlines()[-2:]] == [
+        ["step_fun/layers.*/mlp", "(mlp)"],
+        ["step_fun/layers.*/self_attn/tuner_attention_prefill", "(attention)"],
+    ]
+    assert "TFLOP/s" not in text  # this capture says nothing about work
+    real = terminal.run("profile", "show", str(shared_data("profiles/tpu_v6e_host_offload.xplane.pb"))).out
+    (row,) = [line.split() for line in real.splitlines() if "TFLOP/s" in line and line.strip().startswith("unattributed")]
+    assert row[1:] == ["0.17", "TFLOP/s", "(0.0%)", "1339.4", "GB/s", "HBM", "(81.8%)"]
+
+
 def test_show_a_session_with_a_picture(terminal: Terminal) -> None:
     capture(terminal, "trial-0")
     result = terminal.run("profile", "show", str(terminal.folder / "logs" / "trial-0"), "--svg", "breakdown.svg")

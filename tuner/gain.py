@@ -12,7 +12,7 @@ from collections.abc import Sequence
 
 from storage.records import Json
 from tuner.candidates import Candidate, differs_from_stock
-from tuner.objective import Objective
+from tuner.objective import Objective, Slo, is_feasible
 from tuner.statistics import welch_interval
 
 
@@ -28,12 +28,12 @@ def nearest_to_stock(candidates: Sequence[Candidate], stock: Json) -> Candidate 
     return min(usable, key=distance, default=None)
 
 
-def gain_over(baseline: Candidate, winner: Candidate, objective: Objective, stock: Json) -> Json | None:
+def gain_over(baseline: Candidate, winner: Candidate, objective: Objective, slos: Sequence[Slo], stock: Json) -> Json | None:
     """{"metric", "value", "baseline_value", "ratio", "low", "high", "baseline", "stages"}; None where there is nothing to compare.
 
     `ratio` is winner / baseline of the medians, whichever way is better; `low` and `high` (95 % interval of the geometric means, widened to
     hold the ratio) are None below two windows on a side.
-    `baseline` says which configuration it is and whether it is vLLM's own.
+    `baseline` says which configuration it is, whether it is vLLM's own, and which SLOs it misses.
     """
     values = winner.metrics[objective.metric], baseline.metrics.get(objective.metric)
     if winner.is_configuration_of(baseline.trial) or values[1] is None or min(values[0], values[1]) <= 0:
@@ -54,6 +54,7 @@ def gain_over(baseline: Candidate, winner: Candidate, objective: Objective, stoc
             "block_size": trial.block_size,
             "max_num_batched_tokens": trial.max_num_batched_tokens,
             "is_stock": bool(stock) and differs_from_stock(trial, stock) == 0,
+            "misses": [str(slo) for slo in slos if not is_feasible((slo,), baseline.metrics)],
         },
         "stages": [winner.trial.stage.value, trial.stage.value],
     }
@@ -65,7 +66,8 @@ def gain_text(gain: Json) -> str:
     where = f"page size {baseline['block_size']}, chunk budget {baseline['max_num_batched_tokens']}"
     who = f"vLLM's own defaults ({where})" if baseline["is_stock"] else f"the nearest to vLLM's own defaults that was measured ({where})"
     interval = "" if gain["low"] is None else f" ({_percent(gain['low'])} to {_percent(gain['high'])})"
-    return f"{_percent(gain['ratio'])}{interval} against {who}"
+    missed = f", which miss{'' if baseline['is_stock'] else 'es'} {', '.join(baseline['misses'])}" if baseline["misses"] else ""
+    return f"{_percent(gain['ratio'])}{interval} against {who}{missed}"
 
 
 def _percent(ratio: float) -> str:

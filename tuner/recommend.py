@@ -71,7 +71,7 @@ def recommend(
     is_default = choice.winner.is_default_arm and bool(evidence.stock) and differs_from_stock(trial, evidence.stock) == 0
     status = STATUS_DEFAULT if is_default else STATUS_RECOMMENDED
     platform = _flag_platform(evidence.environment)
-    arms, gain = _arm_effect(evidence, choice, objectives[0]), _gain(evidence, choice, objectives[0])
+    arms, gain = _arm_effect(evidence, choice, objectives[0]), _gain(evidence, choice, objectives[0], slos)
     config = vllm_config(trial, platform)
     body = _base_body(evidence, objectives, slos) | {
         "status": status,
@@ -266,7 +266,7 @@ def _arm_effect(evidence: Evidence, choice: _Choice, objective: Objective) -> Js
     return None
 
 
-def _gain(evidence: Evidence, choice: _Choice, objective: Objective) -> Json | None:
+def _gain(evidence: Evidence, choice: _Choice, objective: Objective, slos: Sequence[Slo]) -> Json | None:
     """Over vLLM's defaults: both confirmed, else the confirmed winner over the searched default, on two paths both of the search."""
     winner: Candidate | None = choice.winner
     searched = nearest_to_stock(candidates_of(evidence, Stage.SEARCH, (objective,)), evidence.stock)
@@ -276,7 +276,7 @@ def _gain(evidence: Evidence, choice: _Choice, objective: Objective) -> Json | N
     baseline = next((item for item in confirmed if item.is_configuration_of(searched.trial)), searched)
     if baseline is searched and choice.stage is Stage.CONFIRM and not _same_path(evidence, choice.winner):
         winner = _search_twin(evidence, choice.winner, (objective,))
-    return None if winner is None else gain_over(baseline, winner, objective, evidence.stock)
+    return None if winner is None else gain_over(baseline, winner, objective, slos, evidence.stock)
 
 
 def _caveats(evidence: Evidence, choice: _Choice, arms: Json | None) -> list[str]:

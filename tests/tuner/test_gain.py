@@ -7,7 +7,7 @@ import pytest
 
 from storage.records import Stage
 from tests.tuner.evidence_builder import METRIC, StudyBuilder
-from tuner.objective import parse_objectives
+from tuner.objective import parse_objectives, parse_slo
 from tuner.recommend import recommend
 
 STOCK = {"block_size": 16, "max_num_batched_tokens": 2048}
@@ -31,7 +31,14 @@ def test_the_gain_over_vllms_own_defaults_with_its_interval() -> None:
     gain = body["evidence"]["over_default"]
     assert (gain["value"], gain["baseline_value"], gain["ratio"]) == (120.0, 100.0, pytest.approx(1.2))
     assert 1.17 < gain["low"] < 1.2 < gain["high"] < 1.23
-    assert gain["baseline"] == {"trial_id": 1, "arm": "default", "block_size": 16, "max_num_batched_tokens": 2048, "is_stock": True}
+    assert gain["baseline"] == {
+        "trial_id": 1,
+        "arm": "default",
+        "block_size": 16,
+        "max_num_batched_tokens": 2048,
+        "is_stock": True,
+        "misses": [],
+    }
     assert gain["metric"] == METRIC and gain["stages"] == ["search", "search"]
     assert "; +20.0 % (+1" in body["reason"] and "against vLLM's own defaults (page size 16, chunk budget 2048)" in body["reason"]
 
@@ -74,6 +81,19 @@ def test_nothing_is_said_where_there_is_nothing_to_compare() -> None:
     aligned.trial("page_aligned", 16, 2048, DEFAULTS)
     assert body_of(aligned)["evidence"]["over_default"] is None, "no default arm"
     assert "against" not in body_of(aligned)["reason"]
+
+
+def test_defaults_that_miss_an_slo_are_said_to() -> None:
+    """A winner that has to keep an SLO may be slower than defaults that do not."""
+    builder = StudyBuilder()
+    for block_size, throughput, ttft_ms in ((16, 120.0, 900.0), (64, 100.0, 100.0)):
+        trial = builder.trial("default", block_size, 2048)
+        for number in range(2):
+            builder.measure(trial, number, {METRIC: throughput, "ttft_p99_ms": ttft_ms})
+    slos = [parse_slo("ttft_p99_ms<=500")]
+    body = recommend(builder.evidence(stock=STOCK), parse_objectives("throughput"), slos).body
+    assert body["evidence"]["over_default"]["baseline"]["misses"] == ["ttft_p99_ms<=500"]
+    assert body["reason"].endswith("against vLLM's own defaults (page size 16, chunk budget 2048), which miss ttft_p99_ms<=500")
 
 
 def test_less_is_better_for_a_latency() -> None:

@@ -10,7 +10,7 @@ EPILOG = examples(
     "tuner compare first",
     "tuner compare first --metric mean_step_ms",
     "tuner compare first --format markdown > evidence.md",
-    "tuner compare first --format html > evidence.html         one file, with charts",
+    "tuner compare first --format html > evidence.html         # one file, with charts",
 )
 
 

@@ -18,8 +18,8 @@ if TYPE_CHECKING:
 FORMS = ("yaml", "flags", "env", "kubernetes")
 EPILOG = examples(
     "tuner recommend first",
-    "tuner recommend first --format flags                   for a shell: vllm serve MODEL $(...)",
-    "tuner recommend first --format yaml > serve.yaml       for vllm serve --config serve.yaml",
+    "tuner recommend first --format flags | xargs vllm serve MODEL",
+    "tuner recommend first --format yaml > serve.yaml       # for vllm serve --config serve.yaml",
     "tuner recommend --model tiny-qwen3 --accelerator 'TPU v6e-4' --workload chat",
     "tuner recommend --model Qwen/Qwen3-0.6B --accelerator v6e --devices 4 --slo 'ttft_p99_ms<=500' --format kubernetes",
 )

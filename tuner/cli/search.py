@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
-import yaml
 
-from tuner.cli.options import LOGDIR_HELP, STORAGE_HELP, STORAGE_VARIABLE, Decorator, examples, json_option, print_json, storage_from_file
+from tuner.cli.options import examples, json_option, print_json
+from tuner.cli.search_options import SectionedCommand, with_settings
 from tuner.errors import BadInput
 
 if TYPE_CHECKING:
@@ -22,97 +22,16 @@ if TYPE_CHECKING:
 
 EXAMPLES = examples(
     "tuner search --model tiny-qwen3 --study first --page-sizes 16,32,64 --chunk-budgets 128,256,512 --workload demo",
-    "tuner search study.yaml --dry-run                      what it would do, and for how long",
-    "tuner search study.yaml --resume                       go on where it was interrupted",
+    "tuner search study.yaml --dry-run                      # what it would do, and for how long",
+    "tuner search study.yaml --resume                       # go on where it was interrupted",
     "tuner search study.yaml --objective output_throughput --slo 'ttft_p99_ms<=500' --time-budget 30m",
-    "tuner search study.yaml --trials 20                    too few for the grid: our sampler, with earlier studies as priors",
+    "tuner search study.yaml --trials 20                    # too few for the grid: our sampler, with earlier studies as priors",
 )
 
 
-def _numbers(_context: click.Context, _parameter: click.Parameter, text: str | None) -> list[int | str] | None:
-    """16,32,64 -> [16, 32, 64]; what is no number stays a word, for the configuration to refuse by name."""
-    return None if text is None else [int(part) if part.isdecimal() else part for part in _split(text)]
-
-
-def _words(_context: click.Context, _parameter: click.Parameter, text: str | None) -> list[str] | None:
-    return None if text is None else _split(text)
-
-
-def _assignments(_context: click.Context, _parameter: click.Parameter, texts: tuple[str, ...]) -> dict[str, Any] | None:
-    """("a=1", "b={x: 2}") -> {"a": 1, "b": {"x": 2}}; values are YAML."""
-    found: dict[str, Any] = {}
-    for text in texts:
-        key, equals, value = text.partition("=")
-        if not equals or not key.strip():
-            raise BadInput(f"--engine-arg {text!r}: write KEY=VALUE, for instance gpu_memory_utilization=0.8")
-        try:
-            found[key.strip()] = yaml.safe_load(value)
-        except yaml.YAMLError as error:
-            raise BadInput(f"--engine-arg {text!r}: the value is not valid YAML") from error
-    return found or None
-
-
-def _split(text: str) -> list[str]:
-    return [part.strip() for part in text.split(",") if part.strip()]
-
-
-def _choice(*names: str) -> click.Choice[str]:
-    return click.Choice(names)
-
-
-_OPTIONS: list[Decorator] = [
-    click.option("--model", metavar="MODEL", help="tiny-qwen3 (built in), a folder, or a Hugging Face id."),
-    click.option("--study", metavar="NAME", help="Name of the study.  [default: made from the date]"),
-    click.option("--storage", envvar=STORAGE_VARIABLE, default=storage_from_file, metavar="URL", help=STORAGE_HELP),
-    click.option("--logdir", envvar="TUNER_LOGDIR", metavar="DIR", help=LOGDIR_HELP),
-    click.option("--page-sizes", callback=_numbers, metavar="N,N", help="Tokens per KV block (block_size), powers of two."),
-    click.option("--chunk-budgets", callback=_numbers, metavar="N,N", help="Tokens per step (max_num_batched_tokens)."),
-    click.option("--arms", callback=_words, metavar="ARM,ARM", help="default, page_aligned, or both."),
-    click.option("--alignment-variant", type=_choice("demote", "strict"), help="demote is safe; strict is vLLM PR 19878 to the letter."),
-    click.option("--workload", metavar="W", help="demo, mixed-small, chat, prefill-heavy, decode-heavy, a file, or kind:key=value,..."),
-    click.option("--objective", metavar="O", help="throughput, or any metric; several with a comma."),
-    click.option("--slo", "slos", multiple=True, metavar="LIMIT", help="For instance 'ttft_p99_ms<=500'; may be given again."),
-    click.option("--rounds", metavar="N|MIN-MAX", help="Measured windows of each configuration; MIN-MAX: until decided.  [default: 3-24]"),
-    click.option("--trials", type=int, metavar="N", help="Exactly N trials in this run."),
-    click.option("--time-budget", metavar="TIME", help="Stop asking after this long, for instance 10m."),
-    click.option(
-        "--sampler",
-        type=_choice("auto", "ordinal", "tpe", "gp", "nsga2", "random", "grid"),
-        help="auto: the grid where trials and time allow it, else ordinal, our own; the others are Optuna's.",
-    ),
-    click.option("--warm-start", metavar="auto|none|STUDY", help="Earlier results as priors; auto: of this model and accelerator."),
-    click.option("--launcher", metavar="NAME", help="local (our engine host), serve (vllm serve) or table (a CSV)."),
-    click.option("--finalists-via", type=_choice("launcher", "serve"), help="serve: confirm them by vllm serve and vllm bench serve."),
-    click.option("--table", metavar="FILE", help="The CSV for --launcher table."),
-    click.option("--table-noise", type=float, metavar="SIGMA", help="Relative noise added by --launcher table, 0.02 = 2 %."),
-    click.option("--engine-python", envvar="TUNER_ENGINE_PYTHON", metavar="PATH", help="The Python that has vLLM.  [default: this one]"),
-    click.option("--profile", type=_choice("finalists", "all", "none"), help="What gets an XLA profile."),
-    click.option("--max-num-seqs", type=int, metavar="N", help="Running requests at most.  [default: from the workload]"),
-    click.option("--max-model-len", type=int, metavar="N", help="Tokens per request at most.  [default: from the workload]"),
-    click.option("--dtype", metavar="TYPE", help="auto, float32, bfloat16 or float16."),
-    click.option("--platform", type=_choice("auto", "tpu", "cpu"), help="tpu: refuse to run on anything else."),
-    click.option("--attention-backend", metavar="NAME", help="auto, tuner_xla or rpa."),
-    click.option("--kv-write", metavar="FORMS", help='auto, or "<token form>,<page form>", each scatter or loop.'),
-    click.option("--num-gpu-blocks", type=int, metavar="N", help="Pages in the KV pool.  [default: the engine decides]"),
-    click.option("--tensor-parallel-size", type=int, metavar="N"),
-    click.option("--enable-prefix-caching/--no-enable-prefix-caching", default=None),
-    click.option("--async-scheduling/--no-async-scheduling", default=None),
-    click.option("--seed", type=int, metavar="N"),
-    click.option("--engine-arg", "engine_args", multiple=True, callback=_assignments, metavar="KEY=VALUE", help="Any other vLLM setting."),
-    click.option("--trial-timeout", metavar="TIME", help="For one window.  [default: 10m]"),
-    click.option("--engine-start-timeout", metavar="TIME", help="[default: 20m]"),
-]
-
-
-def _with_options(function: Any) -> Any:
-    for option in reversed(_OPTIONS):
-        function = option(function)
-    return function
-
-
-@click.command(epilog=EXAMPLES)
+@click.command(cls=SectionedCommand, epilog=EXAMPLES)
 @click.argument("config", required=False, type=click.Path(path_type=Path), metavar="[CONFIG.yaml]")
-@_with_options
+@with_settings
 @click.option("--resume", is_flag=True, help="Go on with the study: finished measurements stay, what is missing runs.")
 @click.option("--dry-run", is_flag=True, help="Print the plan and its estimated time; write nothing.")
 @json_option

@@ -22,7 +22,7 @@ _SHORTEST_TOKEN = 16
 _GRACE_S = 20
 
 EPILOG = examples(
-    "tuner serve                                            http://127.0.0.1:8000, readable for everybody on this machine",
+    "tuner serve                                            # http://127.0.0.1:8000, readable for everybody on this machine",
     "tuner serve --storage postgresql://user@host/db --port 9000",
     "TUNER_API_TOKEN=$(openssl rand -hex 32) tuner serve --host 0.0.0.0",
 )

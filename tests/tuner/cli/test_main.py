@@ -8,14 +8,13 @@ import subprocess
 import sys
 from pathlib import Path
 
-import click
 import pytest
 
 from storage.base import StorageUnavailable
 from storage.records import Study
 from storage.upgrade import open_storage
 from tests.tuner.cli.terminal import ROOT, Terminal, is_one_line_error
-from tuner.cli.command_line import VERBS, cli, run
+from tuner.cli.command_line import VERBS, run
 from tuner.cli.options import print_json
 from tuner.errors import BadInput, FailureClass, Interrupted, TrialFailed
 
@@ -43,22 +42,6 @@ def test_help_loads_nothing_heavy_and_is_fast() -> None:
 def test_every_verb_loads_and_shows_examples(terminal: Terminal, verb: str) -> None:
     result = terminal.run(verb, "--help")
     assert result.code == 0 and "Example" in result.out and f"tuner {verb}" in result.out
-
-
-def test_every_command_below_a_verb_has_examples(terminal: Terminal) -> None:
-    context = click.Context(cli)
-    for verb in VERBS:
-        command = cli.get_command(context, verb)
-        if isinstance(command, click.Group):
-            for name in command.commands:
-                assert "Example" in terminal.run(verb, name, "--help").out
-
-
-def test_every_option_has_help_or_speaks_for_itself() -> None:
-    context = click.Context(cli)
-    for verb in VERBS:
-        command = cli.get_command(context, verb)
-        assert command is not None and command.help
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,162 @@
+"""The options of `tuner search`: the settings of tuner.config.StudyConfig, in the sections in which --help shows them."""
+
+from __future__ import annotations
+
+from typing import Any, override
+
+import click
+import yaml
+
+from tuner.cli.options import LOGDIR_HELP, STORAGE_HELP, STORAGE_VARIABLE, Decorator, storage_from_file
+from tuner.errors import BadInput
+
+
+def _numbers(_context: click.Context, _parameter: click.Parameter, text: str | None) -> list[int | str] | None:
+    """16,32,64 -> [16, 32, 64]; what is no number stays a word, for the configuration to refuse by name."""
+    return None if text is None else [int(part) if part.isascii() and part.isdecimal() else part for part in _split(text)]
+
+
+def _words(_context: click.Context, _parameter: click.Parameter, text: str | None) -> list[str] | None:
+    return None if text is None else _split(text)
+
+
+def _assignments(_context: click.Context, _parameter: click.Parameter, texts: tuple[str, ...]) -> dict[str, Any] | None:
+    """("a=1", "b={x: 2}") -> {"a": 1, "b": {"x": 2}}; values are YAML."""
+    found: dict[str, Any] = {}
+    for text in texts:
+        key, equals, value = text.partition("=")
+        if not equals or not key.strip():
+            raise BadInput(f"--engine-arg {text!r}: write KEY=VALUE, for instance gpu_memory_utilization=0.8")
+        try:
+            found[key.strip()] = yaml.safe_load(value)
+        except yaml.YAMLError as error:
+            raise BadInput(f"--engine-arg {text!r}: the value is not valid YAML") from error
+    return found or None
+
+
+def _split(text: str) -> list[str]:
+    return [part.strip() for part in text.split(",") if part.strip()]
+
+
+def _choice(*names: str) -> click.Choice[str]:
+    return click.Choice(names)
+
+
+# A default in a help text is StudyConfig's; a test holds the two together. None is given to click: an option that was not named leaves
+# the file's setting alone.
+SECTIONS: dict[str, list[Decorator]] = {
+    "What is measured": [
+        click.option("--model", metavar="MODEL", help="tiny-qwen3 (built in), a folder, or a Hugging Face id."),
+        click.option("--page-sizes", callback=_numbers, metavar="N,N", help="Tokens per KV block (block_size).  [default: 16,32,64,128]"),
+        click.option(
+            "--chunk-budgets", callback=_numbers, metavar="N,N", help="Tokens per step (max_num_batched_tokens).  [default: 512,1024,2048]"
+        ),
+        click.option("--arms", callback=_words, metavar="ARM,ARM", help="default, page_aligned, or both.  [default: both]"),
+        click.option(
+            "--alignment-variant",
+            type=_choice("demote", "strict"),
+            help="demote is safe; strict is vLLM PR 19878 to the letter.  [default: demote]",
+        ),
+        click.option(
+            "--workload",
+            metavar="W",
+            help="demo, mixed-small, chat, prefill-heavy, decode-heavy, a .yaml or .json file, or "
+            "synthetic|azure|mooncake|lengths:key=value,...  [default: mixed-small]",
+        ),
+        click.option(
+            "--objective", metavar="O", help="throughput, or any metric of docs/metrics.md; several with a comma.  [default: throughput]"
+        ),
+        click.option(
+            "--slo", "slos", multiple=True, metavar="LIMIT", help="A limit on a metric, e.g. 'ttft_p99_ms<=500'; may be given again."
+        ),
+        click.option("--seed", type=int, metavar="N", help="Of the engine, the order of windows and the sampler.  [default: 0]"),
+    ],
+    "How it is searched": [
+        click.option("--study", metavar="NAME", help="Name of the study.  [default: made from the date]"),
+        click.option(
+            "--rounds", metavar="N|MIN-MAX", help="Measured windows of each configuration; MIN-MAX: until decided.  [default: 3-24]"
+        ),
+        click.option("--trials", type=int, metavar="N", help="Exactly N trials in this run."),
+        click.option("--time-budget", metavar="TIME", help="Stop asking after this long: 90s, 10m, 1h30m."),
+        click.option(
+            "--sampler",
+            type=_choice("auto", "ordinal", "tpe", "gp", "nsga2", "random", "grid"),
+            help="auto: the grid where trials and time allow it, else ordinal, our own; the others are Optuna's.  [default: auto]",
+        ),
+        click.option(
+            "--warm-start",
+            metavar="auto|none|STUDY",
+            help="Earlier results as priors; auto: of this model and accelerator.  [default: auto]",
+        ),
+        click.option("--profile", type=_choice("finalists", "all", "none"), help="What gets an XLA profile.  [default: finalists]"),
+        click.option(
+            "--finalists-via",
+            type=_choice("launcher", "serve"),
+            help="serve: confirm them by vllm serve and vllm bench serve.  [default: launcher]",
+        ),
+        click.option("--trial-timeout", metavar="TIME", help="For one window.  [default: 10m]"),
+        click.option("--engine-start-timeout", metavar="TIME", help="For one engine start.  [default: 20m]"),
+    ],
+    "The engine": [
+        click.option("--launcher", metavar="NAME", help="local (our engine host), serve (vllm serve) or table (a CSV).  [default: local]"),
+        click.option(
+            "--engine-python", envvar="TUNER_ENGINE_PYTHON", metavar="PATH", help="The Python that has vLLM.  [default: this one]"
+        ),
+        click.option("--platform", type=_choice("auto", "tpu", "cpu"), help="tpu: refuse to run on anything else.  [default: auto]"),
+        click.option("--dtype", metavar="TYPE", help="auto, float32, bfloat16 or float16.  [default: auto]"),
+        click.option("--max-num-seqs", type=int, metavar="N", help="Running requests at most.  [default: from the workload]"),
+        click.option("--max-model-len", type=int, metavar="N", help="Tokens per request at most.  [default: from the workload]"),
+        click.option("--num-gpu-blocks", type=int, metavar="N", help="Pages in the KV pool.  [default: the engine decides]"),
+        click.option("--tensor-parallel-size", type=int, metavar="N", help="Devices that share the model.  [default: 1]"),
+        click.option(
+            "--enable-prefix-caching/--no-enable-prefix-caching",
+            default=None,
+            help="vLLM's prefix cache.  [default: on]",
+        ),
+        click.option("--async-scheduling/--no-async-scheduling", default=None, help="vLLM's asynchronous scheduler.  [default: off]"),
+        click.option(
+            "--attention-backend",
+            metavar="NAME",
+            help="rpa (TPU only), tuner_xla (ours), or auto: rpa on a TPU, else ours.  [default: auto]",
+        ),
+        click.option(
+            "--kv-write",
+            metavar="FORMS",
+            help='Of our backend: "<token form>,<page form>", each scatter or loop; auto: the fastest here.  [default: auto]',
+        ),
+        click.option(
+            "--engine-arg", "engine_args", multiple=True, callback=_assignments, metavar="KEY=VALUE", help="Any other vLLM engine argument."
+        ),
+        click.option("--table", metavar="FILE", help="The CSV for --launcher table."),
+        click.option("--table-noise", type=float, metavar="SIGMA", help="Relative noise added to it, 0.02 = 2 %.  [default: 0]"),
+    ],
+    "Where it is kept": [
+        click.option("--storage", envvar=STORAGE_VARIABLE, default=storage_from_file, metavar="URL", help=STORAGE_HELP),
+        click.option("--logdir", envvar="TUNER_LOGDIR", metavar="DIR", help=LOGDIR_HELP),
+    ],
+}
+
+
+def with_settings(function: Any) -> Any:
+    """Decorator: every option of every section."""
+    for decorators in reversed(SECTIONS.values()):
+        for option in reversed(decorators):
+            function = option(function)
+    return function
+
+
+class SectionedCommand(click.Command):
+    """A command whose --help shows its options under SECTIONS' headings; what is in none comes last."""
+
+    @override
+    def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        left = [parameter for parameter in self.get_params(ctx) if isinstance(parameter, click.Option)]
+        for title, decorators in SECTIONS.items():
+            self._write(title, left[: len(decorators)], ctx, formatter)
+            left = left[len(decorators) :]
+        self._write("This run", left, ctx, formatter)
+
+    def _write(self, title: str, parameters: list[click.Option], ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        records = [record for parameter in parameters if (record := parameter.get_help_record(ctx)) is not None]
+        with formatter.section(title):
+            formatter.write_dl(records)

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
+import math
 import time
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 from fastapi import Request
 from starlette.responses import Response
@@ -58,25 +61,49 @@ def matches(header: str | None, etag: str) -> bool:
 
 
 class Snapshot[T]:
-    """A value that is read again when it is older than `max_age_s`. Concurrent requests may both read it: that is harmless."""
+    """A value that is read again when it is older than `max_age_s`, by one reader at a time. Until it is twice as old, requests get the old
+    one meanwhile: on a busy machine they would all wait for the reader every time. Later they wait, and share its error."""
 
-    def __init__(self, read: Callable[[], Awaitable[T]], max_age_s: float) -> None:
+    def __init__(self, read: Callable[[], Awaitable[T]], max_age_s: float, now: Callable[[], float] = time.monotonic) -> None:
         self._read = read
         self._max_age_s = max_age_s
-        self._value: tuple[float, T] | None = None
+        self._now = now
+        self._held: tuple[float, T] | None = None  # when the reading began
+        self._reading: asyncio.Task[T] | None = None
 
     async def get(self) -> T:
-        held = self._value
-        if held is not None and time.monotonic() - held[0] < self._max_age_s:
+        held = self._held
+        age_s = math.inf if held is None else self._now() - held[0]
+        if held is not None and age_s < self._max_age_s:
             return held[1]
-        begun = time.monotonic()
-        value = await self._read()
-        self._value = (begun, value)
-        return value
+        reading = self._reading
+        if reading is None:
+            reading = self._reading = asyncio.create_task(self._renew())
+            reading.add_done_callback(_look_at_error)
+        if held is not None and age_s < 2 * self._max_age_s:
+            return held[1]
+        return await asyncio.shield(reading)  # one client that goes away does not end it for the others
 
     def forget(self) -> None:
-        """The next one to ask reads it anew."""
-        self._value = None
+        """The next one to ask reads it anew; what a reader that is on its way brings does not count."""
+        self._held = self._reading = None
+
+    async def _renew(self) -> T:
+        me, begun = asyncio.current_task(), self._now()
+        try:
+            value = await self._read()
+            if self._reading is me:
+                self._held = (begun, value)
+            return value
+        finally:
+            if self._reading is me:
+                self._reading = None
+
+
+def _look_at_error(task: asyncio.Task[Any]) -> None:
+    """Who waits gets it; without anybody waiting asyncio would complain that nobody looked."""
+    if not task.cancelled():
+        task.exception()
 
 
 @dataclass(frozen=True)

@@ -29,7 +29,7 @@ class ServiceSettings:
     rate_limit: str = "6000/minute"
     write_rate_limit: str = "60/minute"
     failed_auth_rate_limit: str = "20/minute"
-    refresh_s: float = 0.5  # how long an answer may lag behind what other processes write
+    refresh_s: float = 0.5  # an answer may lag up to twice as long behind what other processes write
 
     @property
     def open_reads(self) -> bool:

@@ -61,6 +61,17 @@ INJECTION = [
     _get("two values", "/v1/studies?limit=1&limit=2"),
     _get("two values in disguise", "/v1/studies?limit=1&l%69mit=2"),
 ]
+QUESTIONS = [
+    _get("another file as the form", "/v1/recommendations/config?model=a&format=../../etc/passwd"),
+    _get("shell in a question", "/v1/recommendations/config?model=tiny-qwen3&format=env;id"),
+    _get("what is weaker than accepted", "/v1/recommendations/config?model=$(id)"),
+    _get("accept anything", "/v1/recommendations/config?model=a&accept=*"),
+    _get("unknown parameter of a study", "/v1/studies/first?logdir=/etc"),
+    _get("unknown parameter of a trial", "/v1/trials/1?callback=alert(1)"),
+    _get("layers by the million", f"{ASK}a&layers=99999999999&hidden_size=1&heads=1&kv_heads=1&head_size=1"),
+    _get("half an architecture", f"{ASK}a&layers=2"),
+    _get("quantization by path", f"{ASK}a&quantization=../../etc"),
+]
 NUMBERS = [
     _get("huge id", f"/v1/trials/{'9' * 400}"),
     _get("beyond the column", "/v1/trials/2147483648"),
@@ -121,6 +132,8 @@ ACCESS = [
     _headers("huge headers", x_filler="a" * 20000),
     _headers("negative length", content_length="-1"),
     _headers("length in words", content_length="many"),
+    _headers("through a proxy of this machine", x_forwarded_for="127.0.0.1"),
+    _headers("through a proxy by its standard header", forwarded="for=127.0.0.1"),
     _headers("announced too large", content_length="99999999"),
 ]
-ALL = [*TRAVERSAL, *INJECTION, *NUMBERS, *TEXT, *METHODS, *ACCESS]
+ALL = [*TRAVERSAL, *INJECTION, *QUESTIONS, *NUMBERS, *TEXT, *METHODS, *ACCESS]

@@ -9,6 +9,7 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -18,6 +19,7 @@ import pytest
 
 from storage.base import Storage
 from tests.service.builders import fill
+from tests.storage.builders import a_recommendation
 from tests.storage.raw import url_of
 
 TOKEN = "a-token-of-the-tests-0123456789"
@@ -67,13 +69,36 @@ def _wait_for(url: str) -> None:
 
 @pytest.mark.timeout(300)  # it starts two servers
 def test_a_killed_server_loses_nothing(start: StartServer, each_storage: Storage) -> None:
+    """Killed amid publications: each that was acknowledged is stored with its entry in the audit trail, and none is stored by half."""
     filled = fill(each_storage)
+    stored = [each_storage.add_recommendation(a_recommendation(filled.study.id)).id for _ in range(50)]  # a client may write 60 a minute
     process, url = start(each_storage)
-    before = httpx.get(f"{url}/v1/recommendations/{filled.recommended.id}").json()
+    acknowledged: list[int] = []
+
+    def publish() -> None:
+        with httpx.Client(base_url=url, headers={"authorization": f"Bearer {TOKEN}"}) as client:
+            for number in stored:
+                try:
+                    client.post(f"/v1/recommendations/{number}/publish").raise_for_status()
+                except httpx.TransportError:
+                    return
+                acknowledged.append(number)
+
+    writer = threading.Thread(target=publish)
+    writer.start()
+    while len(acknowledged) < 10:
+        assert writer.is_alive()
+        time.sleep(0.001)
     process.send_signal(signal.SIGKILL)
     process.wait()
+    writer.join()
     _, url = start(each_storage)
-    assert httpx.get(f"{url}/v1/recommendations/{filled.recommended.id}").json() == before
+    published = {number for number in stored if httpx.get(f"{url}/v1/recommendations/{number}").json()["published_at"] is not None}
+    audited = {number for number in stored if httpx.get(f"{url}/v1/recommendations/{number}/history").json()["items"]}
+    assert 10 <= len(acknowledged) < len(stored)
+    assert set(acknowledged) <= published
+    assert published == audited
+    assert len(published) <= len(acknowledged) + 1  # the one that was in flight
 
 
 def test_sigterm_finishes_the_request_in_flight(start: StartServer, storage: Storage) -> None:

@@ -11,6 +11,7 @@ from storage.base import Storage
 from storage.records import Comparison, Environment, Profile, Recommendation, Study, StudyState, Trial, TrialState, Workload
 
 _KEPT = 32
+_KEPT_COMPARISONS = 200
 
 
 @dataclass(frozen=True)
@@ -45,6 +46,7 @@ class FactsReader:
     def __init__(self, kept: int = _KEPT) -> None:
         self._kept = kept
         self._trials: OrderedDict[tuple[int, float], tuple[Sequence[Trial], Sequence[Comparison]]] = OrderedDict()
+        self._comparisons: OrderedDict[tuple[int, float], Sequence[Comparison]] = OrderedDict()
         self._lock = Lock()
 
     def read(self, storage: Storage, name: str) -> StudyFacts:
@@ -63,6 +65,22 @@ class FactsReader:
             environment=storage.get_environment(fingerprint) if fingerprint else None,
             workload=storage.get_workload(workload) if workload else None,
         )
+
+    def comparisons(self, storage: Storage, study: Study) -> Sequence[Comparison]:
+        """Of the study alone, for a list of many; none while it runs: looking early finds differences that are not there."""
+        if study.state is StudyState.RUNNING:
+            return ()
+        key = (study.id, study.updated_at)
+        with self._lock:
+            if key in self._comparisons:
+                self._comparisons.move_to_end(key)
+                return self._comparisons[key]
+        found = storage.list_comparisons(study.id)
+        with self._lock:
+            self._comparisons[key] = found
+            while len(self._comparisons) > _KEPT_COMPARISONS:
+                self._comparisons.popitem(last=False)
+        return found
 
     def _trials_of(self, storage: Storage, study: Study) -> tuple[Sequence[Trial], Sequence[Comparison]]:
         key = (study.id, study.updated_at)

@@ -6,13 +6,15 @@ import math
 import time
 
 NOTHING = "\N{EN DASH}"
+_MINUS = "\N{MINUS SIGN}"  # what screen readers say as one, and as wide as the plus
 
 
 def number(value: float | None) -> str:
     """Four significant digits, thousands apart."""
     if value is None or not math.isfinite(value):
         return NOTHING
-    return f"{value:,.0f}".replace(",", " ") if abs(value) >= 1000 else f"{value:.4g}"
+    text = f"{value:,.0f}".replace(",", "\N{NO-BREAK SPACE}") if abs(value) >= 1000 else f"{value:.4g}"
+    return text.replace("-", _MINUS, 1) if value < 0 else text
 
 
 def change(ratio: float | None) -> str:
@@ -24,12 +26,15 @@ def percent(value: float | None) -> str:
     """Already in percent; two digits below 10 %, which is where verdicts are decided."""
     if value is None or not math.isfinite(value):
         return NOTHING
-    return f"{value:+.2f} %" if abs(value) < 10 else f"{value:+.1f} %"
+    text = f"{value:+.2f} %" if abs(value) < 10 else f"{value:+.1f} %"
+    return text.replace("-", _MINUS)
 
 
 def duration(seconds: float | None) -> str:
     if seconds is None or not math.isfinite(seconds):
         return NOTHING
+    if 0 < seconds < 1:
+        return f"{1e3 * seconds:.3g} ms"
     if seconds < 10:
         return f"{seconds:.1f} s"
     whole = round(seconds)

@@ -5,9 +5,11 @@ from __future__ import annotations
 from fastapi import APIRouter, Request
 from starlette.responses import Response
 
-from service.deps import StorageDep
+from service.deps import SettingsDep, StorageDep
+from service.pages.answer_view import confirmations
 from service.pages.parts import PageNumber, PageRoute, RecordId
 from service.pages.recommendation_view import expected_rows, scope_rows, snippets
+from service.pages.standing import stale_because
 from service.pages.study_view import winning_place
 from service.pages.templating import page
 from storage.base import NotFound, Storage
@@ -26,7 +28,7 @@ def recommendations(request: Request, storage: StorageDep, number: PageNumber = 
 
 
 @router.get("/recommendations/{recommendation_id}")
-def recommendation(request: Request, storage: StorageDep, recommendation_id: RecordId) -> Response:
+def recommendation(request: Request, storage: StorageDep, settings: SettingsDep, recommendation_id: RecordId) -> Response:
     found = storage.get_recommendation(recommendation_id)
     return page(
         request,
@@ -39,6 +41,9 @@ def recommendation(request: Request, storage: StorageDep, recommendation_id: Rec
         expected=expected_rows(found.body),
         scope=scope_rows(found.body),
         trials=_trials(storage, found),
+        stale=stale_because(storage, settings, found),
+        confirmations=confirmations(found),
+        trail=storage.list_audit(kind="recommendation", subject=str(found.id)),
     )
 
 

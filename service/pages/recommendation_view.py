@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
+import shlex
 from dataclasses import dataclass
 from typing import Any
 
-import yaml
-
 from storage.records import Json, Recommendation
 from tuner.recommend import STATUS_NONE
-from tuner.report import serve_command
+from tuner.serve_formats import config_yaml, kubernetes
 
 
 @dataclass(frozen=True)
@@ -32,16 +31,35 @@ class Expected:
 
 
 def snippets(recommendation: Recommendation) -> list[Snippet]:
-    """The same settings in three spellings; none where nothing is recommended."""
-    body: Json = recommendation.body
-    if recommendation.status == STATUS_NONE or not body.get("config"):
+    """The same settings in the spellings that the API answers in; none where nothing is recommended."""
+    body = usable_body(recommendation)
+    if body is None:
         return []
-    config = {name.replace("_", "-"): value for name, value in body["config"].items()}
     return [
-        Snippet("command", "Command", serve_command(recommendation)),
-        Snippet("yaml", "YAML for vllm serve --config", _yaml(config)),
-        Snippet("kubernetes", "Kubernetes container", _yaml(_container(recommendation))),
+        Snippet("command", "Command", command_text(body)),
+        Snippet("yaml", "YAML for vllm serve --config", config_yaml(body)),
+        Snippet("kubernetes", "Kubernetes container", kubernetes(body)),
     ]
+
+
+def usable_body(recommendation: Recommendation) -> Json | None:
+    """The body with a model in its configuration; None where there is nothing to serve with."""
+    body = recommendation.body
+    if recommendation.status == STATUS_NONE or not body.get("config"):
+        return None
+    return {**body, "config": {**body["config"], "model": body["config"].get("model") or recommendation.model}}
+
+
+def command_text(body: Json) -> str:
+    """For a shell: environment variables first, an option a line, so that it can be read without scrolling sideways."""
+    words = [f"{name}={shlex.quote(str(value))}" for name, value in (body.get("env") or {}).items()]
+    words.append(shlex.join(["vllm", "serve", str(body["config"]["model"])]))
+    for word in map(str, body.get("vllm_args", [])):
+        if word.startswith("--"):
+            words.append(shlex.quote(word))
+        else:
+            words[-1] += f" {shlex.quote(word)}"
+    return " \\\n  ".join(words) + "\n"
 
 
 def expected_rows(body: Json) -> list[Expected]:
@@ -60,16 +78,3 @@ def scope_rows(body: Json) -> list[tuple[str, str]]:
     if workload.get("name"):
         rows.append(("workload", f"{workload['name']}, content {str(workload.get('content_hash', ''))[:12]}"))
     return rows + [(str(name), str(version)) for name, version in sorted((scope.get("versions") or {}).items())]
-
-
-def _container(recommendation: Recommendation) -> Json:
-    body = recommendation.body
-    container: Json = {"args": [str(body["config"].get("model") or recommendation.model), *body.get("vllm_args", [])]}
-    environment = body.get("env") or {}
-    if environment:
-        container["env"] = [{"name": name, "value": str(value)} for name, value in environment.items()]
-    return container
-
-
-def _yaml(document: Json) -> str:
-    return yaml.safe_dump(document, sort_keys=False, width=1000)

@@ -8,11 +8,15 @@ from fastapi import APIRouter, Request
 from starlette.responses import RedirectResponse, Response
 
 from service.deps import StorageDep
-from service.pages.parts import PageNumber, PageRoute
+from service.pages.answer_view import headline
+from service.pages.facts import FactsReader
+from service.pages.parts import FactsDep, PageNumber, PageRoute
 from service.pages.recommendation_view import Expected, expected_rows
+from service.pages.study_view import Effects, effects_of, primary_objective
 from service.pages.templating import page
 from storage.base import Storage
 from storage.records import Recommendation, Study, StudyState, TrialState
+from tuner.evidence import look_plan
 
 router = APIRouter(route_class=PageRoute, include_in_schema=False)
 _ON_A_PAGE = 25
@@ -24,6 +28,12 @@ class StudyRow:
     study: Study
     counts: dict[TrialState, int]
     recommendation: Recommendation | None
+    effects: Effects | None
+
+    @property
+    def headline(self) -> str:
+        """Whether page alignment is better there; "" where that was not judged."""
+        return headline(self.effects) if self.effects is not None and self.effects.rows else ""
 
     @property
     def total(self) -> int:
@@ -45,16 +55,17 @@ async def home() -> Response:
 
 
 @router.get("/studies")
-def studies(request: Request, storage: StorageDep, model: str = "", state: str = "", number: PageNumber = 1) -> Response:
+def studies(request: Request, storage: StorageDep, facts: FactsDep, model: str = "", state: str = "", number: PageNumber = 1) -> Response:
     """Newest first. A state that there is not is read as none."""
     chosen = StudyState(state) if state in set(StudyState) else None
     wanted = model.strip() or None
     total = storage.count_studies(model=wanted, state=chosen)
     found = storage.list_studies(model=wanted, state=chosen, limit=_ON_A_PAGE, offset=(number - 1) * _ON_A_PAGE)
+    counts = storage.count_trials_of([study.id for study in found])
     return page(
         request,
         "studies.html",
-        rows=[_row(storage, study) for study in found],
+        rows=[_row(storage, facts, study, counts[study.id]) for study in found],
         total=total,
         number=number,
         pages=max(1, -(-total // _ON_A_PAGE)),
@@ -64,6 +75,8 @@ def studies(request: Request, storage: StorageDep, model: str = "", state: str =
     )
 
 
-def _row(storage: Storage, study: Study) -> StudyRow:
+def _row(storage: Storage, facts: FactsReader, study: Study, counts: dict[TrialState, int]) -> StudyRow:
     recommendations = storage.list_recommendations(study_id=study.id, limit=1)
-    return StudyRow(study, storage.count_trials(study.id), recommendations[0] if recommendations else None)
+    objective = primary_objective(study)
+    effects = effects_of(facts.comparisons(storage, study), objective.metric, look_plan(study)) if objective is not None else None
+    return StudyRow(study, counts, recommendations[0] if recommendations else None, effects)

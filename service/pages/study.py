@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
 from typing import Any
 
 from fastapi import APIRouter, Request
 from starlette.responses import Response
 
 from service.deps import StorageDep
+from service.pages.answer_view import headline, how_sure, patterns, winning_cell
 from service.pages.facts import StudyFacts
 from service.pages.parts import FactsDep, PageNumber, PageRoute
+from service.pages.recommendation_view import command_text, usable_body
 from service.pages.study_view import (
     Effects,
     cost_parts,
@@ -20,27 +21,36 @@ from service.pages.study_view import (
     history_of,
     other_arm,
     primary_objective,
-    unsuccessful,
     winning_place,
 )
 from service.pages.templating import page
 from service.pages.tradeoff_view import trade_off
+from service.pages.trials_view import TrialOrder, failure_groups, in_order
 from storage.records import Trial, TrialState
 from tuner.conclude import study_objectives
+from tuner.evidence import look_plan
 from tuner.launchers.base import ARMS
 from tuner.metric_catalog import CATALOG, metric_info
 
 router = APIRouter(route_class=PageRoute, include_in_schema=False)
 _TRIALS_ON_A_PAGE = 50
+_MOST_ROWS = 200  # of a table that repeats a picture; the CSV has them all
 
 
 @router.get("/studies/{name}")
 def study(
-    request: Request, storage: StorageDep, facts: FactsDep, name: str, state: str = "", arm: str = "", number: PageNumber = 1
+    request: Request,
+    storage: StorageDep,
+    facts: FactsDep,
+    name: str,
+    state: str = "",
+    arm: str = "",
+    order: str = "",
+    number: PageNumber = 1,
 ) -> Response:
-    """`state` and `arm` filter the table of trials."""
+    """`state` and `arm` filter the table of trials, `order` sorts it; what there is not is read as none."""
     found = facts.read(storage, name)
-    return page(request, "study.html", **_context(found), **_trial_table(found.trials, state, arm, number))
+    return page(request, "study.html", **_context(found), **_trial_table(found, state, arm, order, number))
 
 
 @router.get("/studies/{name}/live")
@@ -73,8 +83,6 @@ def version_of(facts: StudyFacts) -> str:
 def _context(facts: StudyFacts) -> dict[str, Any]:
     objective = primary_objective(facts.study)
     trials = facts.trials
-    effects = _effects(facts)
-    points = history_of(trials, objective) if objective is not None else []
     winner = _winner(facts)
     finished = sum(facts.counts[state] for state in (TrialState.COMPLETE, TrialState.PRUNED, TrialState.FAIL))
     return {
@@ -83,14 +91,31 @@ def _context(facts: StudyFacts) -> dict[str, Any]:
         "objective": objective,
         "info": metric_info(objective.metric) if objective is not None else None,
         "cells": heat_cells(trials, objective, facts.recommendation) if objective is not None else [],
-        "effects": effects,
-        "history": points,
+        "history": history_of(trials, objective) if objective is not None else [],
         "parts": cost_parts(facts.study),
-        "unsuccessful": unsuccessful(trials),
+        "failures": failure_groups(trials),
         "winner": winner,
         "twin": other_arm(trials, winner) if winner is not None else None,
         "numbers": {trial.id: trial.number for trial in trials},
         "finished": finished,
+        "most_rows": _MOST_ROWS,
+        **_answer(facts),
+    }
+
+
+def _answer(facts: StudyFacts) -> dict[str, Any]:
+    """What the first screen says."""
+    effects = _effects(facts)
+    first = effects[0] if effects else None
+    usable = usable_body(facts.recommendation) if facts.recommendation is not None else None
+    return {
+        "effects": effects,
+        "headline": headline(first) if first is not None else "",
+        "how_sure": how_sure(first) if first is not None else "",
+        "patterns": patterns(first) if first is not None else [],
+        "winning_cell": winning_cell(first, winning_place(facts.recommendation)) if first is not None else None,
+        "arms": sorted({trial.arm for trial in facts.trials}),
+        "command": command_text(usable) if usable is not None else "",
     }
 
 
@@ -98,9 +123,8 @@ def _effects(facts: StudyFacts) -> list[Effects]:
     """One a metric, the objective's first. None while the search runs: looking early finds differences that are not there."""
     if facts.running:
         return []
-    return [
-        effects_of(facts.comparisons, metric) for metric in dict.fromkeys(item.metric for item in facts.comparisons) if metric in CATALOG
-    ]
+    looks, metrics = look_plan(facts.study), dict.fromkeys(item.metric for item in facts.comparisons)
+    return [effects_of(facts.comparisons, metric, looks) for metric in metrics if metric in CATALOG]
 
 
 def _winner(facts: StudyFacts) -> Trial | None:
@@ -113,16 +137,27 @@ def _winner(facts: StudyFacts) -> Trial | None:
     return None
 
 
-def _trial_table(trials: Sequence[Trial], state: str, arm: str, number: int) -> dict[str, Any]:
-    chosen = [trial for trial in trials if state in ("", trial.state) and arm in ("", trial.arm)]
+def _trial_table(facts: StudyFacts, state: str, arm: str, order: str, number: int) -> dict[str, Any]:
+    chosen = [trial for trial in facts.trials if state in ("", trial.state) and arm in ("", trial.arm)]
+    wanted = TrialOrder(order) if order in set(TrialOrder) else TrialOrder.NUMBER
     start = (number - 1) * _TRIALS_ON_A_PAGE
     return {
-        "trials": chosen[start : start + _TRIALS_ON_A_PAGE],
+        "trials": in_order(chosen, wanted, primary_objective(facts.study))[start : start + _TRIALS_ON_A_PAGE],
         "chosen": len(chosen),
         "number": number,
         "pages": max(1, -(-len(chosen) // _TRIALS_ON_A_PAGE)),
         "state": state,
         "arm": arm,
+        "order": wanted,
         "states": list(TrialState),
-        "arms": ARMS,
+        "all_arms": ARMS,
+        "orders": list(TrialOrder),
+        "units": _units(facts),
     }
+
+
+def _units(facts: StudyFacts) -> dict[str, str]:
+    """Objective -> unit of its values; none where the study's text cannot be read."""
+    if primary_objective(facts.study) is None:
+        return {}
+    return {objective.name: metric_info(objective.metric).unit for objective in study_objectives(facts.study)}

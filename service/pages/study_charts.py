@@ -20,10 +20,11 @@ from service.pages.charts.tradeoff import tradeoff
 from service.pages.facts import StudyFacts
 from service.pages.parts import FactsDep, LookDep, PageRoute, RendererDep, svg_response
 from service.pages.profile_pictures import picture_of
-from service.pages.study_view import cost_parts, effects_of, heat_cells, history_of
+from service.pages.study_view import cost_parts, effects_of, heat_cells, history_of, winning_place
 from service.pages.tradeoff_view import trade_off
 from storage.base import NotFound, Storage
 from tuner.conclude import study_objectives
+from tuner.evidence import look_plan
 from tuner.metric_catalog import Direction, metric_info
 from tuner.objective import Objective
 
@@ -67,8 +68,10 @@ def _drawn(storage: Storage, facts: StudyFacts, objective: Objective, chart: Cha
             cells = heat_cells(facts.trials, objective, facts.recommendation)
             return f"{objective.metric} by page size and chunk budget", heat_map(_some(cells), info.unit, less, look)
         case Chart.FOREST:
-            effects = effects_of(facts.comparisons, metric)
-            return f"Effect of page alignment on {metric}", forest(_some(effects.forest), metric, effects.less_is_better, look)
+            effects = effects_of(facts.comparisons, metric, look_plan(facts.study))
+            place = winning_place(facts.recommendation)
+            drawn = forest(_some(effects.forest), metric, effects.less_is_better, look, place[1:] if place is not None else None)
+            return f"Effect of page alignment on {metric}", drawn
         case Chart.HISTORY:
             return f"Best {objective.metric} so far", history(_some(history_of(facts.trials, objective)), info.unit, look)
         case Chart.COST:

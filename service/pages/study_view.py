@@ -14,11 +14,12 @@ from tuner.launchers.base import ARM_DEFAULT, ARM_PAGE_ALIGNED
 from tuner.metric_catalog import Direction, metric_info
 from tuner.objective import Objective
 from tuner.pooling import PooledEffect, pool
+from tuner.sequential import LookPlan
 from tuner.statistics import Sample
 
 MOST_FOREST_ROWS = 30
 _COST_PARTS = ("measure", "start", "warm_up", "profile", "other")
-_POOLED = "all cells pooled"
+POOLED = "all cells pooled"
 
 
 @dataclass(frozen=True)
@@ -36,9 +37,11 @@ class HeatCell:
 
 @dataclass(frozen=True)
 class EffectRow:
-    """page_aligned / default as changes in percent."""
+    """page_aligned / default as changes in percent. Page size and chunk budget are 0 for all cells together."""
 
     label: str
+    block_size: int
+    max_num_batched_tokens: int
     change: float | None
     low: float | None
     high: float | None
@@ -138,8 +141,8 @@ def state_word(trial: Trial) -> str:
     return trial.state.value.lower()
 
 
-def effects_of(comparisons: Sequence[Comparison], metric: str) -> Effects:
-    """Raises BadInput for an unknown metric."""
+def effects_of(comparisons: Sequence[Comparison], metric: str, looks: LookPlan | None = None) -> Effects:
+    """`looks`: those of the study (tuner.evidence.look_plan). Raises BadInput for an unknown metric."""
     info = metric_info(metric)
     chosen = sorted(
         (item for item in comparisons if item.metric == metric), key=lambda item: (item.block_size, item.max_num_batched_tokens)
@@ -150,7 +153,7 @@ def effects_of(comparisons: Sequence[Comparison], metric: str) -> Effects:
     if not rows:
         return Effects(metric, info.unit, less, rows, counts)
     samples = [sample for item in chosen if (sample := _sample(item)) is not None]
-    pooled = pool(samples, info.direction)
+    pooled = pool(samples, info.direction, plan=looks)
     answer, sentence = decide(pooled, counts)
     return Effects(metric, info.unit, less, rows, counts, answer, sentence, _pooled_row(pooled))
 
@@ -170,10 +173,6 @@ def cost_parts(study: Study) -> list[CostPart]:
     seconds = {name: float(study.cost.get(name, 0.0)) for name in _COST_PARTS}
     total = sum(seconds.values())
     return [CostPart(name, spent, spent / total) for name, spent in seconds.items() if spent > 0] if total > 0 else []
-
-
-def unsuccessful(trials: Sequence[Trial]) -> list[Trial]:
-    return [trial for trial in trials if trial.state in {TrialState.FAIL, TrialState.PRUNED}]
 
 
 def other_arm(trials: Sequence[Trial], trial: Trial) -> Trial | None:
@@ -208,6 +207,8 @@ def _beats(trial: Trial, other: Trial, objective: Objective) -> bool:
 def _effect_row(item: Comparison) -> EffectRow:
     return EffectRow(
         label=f"{item.block_size} \N{MULTIPLICATION SIGN} {item.max_num_batched_tokens}",
+        block_size=item.block_size,
+        max_num_batched_tokens=item.max_num_batched_tokens,
         change=_percent(item.ratio),
         low=_percent(item.low),
         high=_percent(item.high),
@@ -223,7 +224,7 @@ def _pooled_row(pooled: PooledEffect | None) -> EffectRow | None:
     if pooled is None:
         return None
     change, low, high = _percent(pooled.ratio), _percent(pooled.low), _percent(pooled.high)
-    return EffectRow(_POOLED, change, low, high, pooled.verdict.value, pooled.pairs)
+    return EffectRow(POOLED, 0, 0, change, low, high, pooled.verdict.value, pooled.pairs)
 
 
 def _sample(item: Comparison) -> Sample | None:

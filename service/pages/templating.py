@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import hashlib
+import re
 from functools import cache
 from pathlib import Path
 from typing import Any
 
 from fastapi import Request
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from markupsafe import Markup, escape
 from starlette.responses import HTMLResponse, Response
 
 from service.caching import conditional
@@ -25,6 +27,7 @@ def environment() -> Environment:
     )
     for name in ("number", "change", "percent", "duration", "moment", "machine_moment", "size"):
         made.filters[name] = getattr(as_text, name)
+    made.filters["code"] = code
     made.globals["asset"] = asset
     return made
 
@@ -33,6 +36,11 @@ def environment() -> Environment:
 def asset(name: str) -> str:
     """The address of a static file, with its content's hash, so that browsers may keep it."""
     return f"/static/{name}?v={hashlib.sha256((STATIC / name).read_bytes()).hexdigest()[:12]}"
+
+
+def code(text: str) -> Markup:
+    """`words` in backquotes as code; everything else stays text."""
+    return Markup(re.sub(r"`([^`]*)`", r"<code>\1</code>", str(escape(text))))  # noqa: S704  # escaped before
 
 
 def page(request: Request, template: str, status: int = 200, **context: Any) -> Response:

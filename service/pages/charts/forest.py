@@ -8,24 +8,37 @@ from typing import Any
 import altair as alt
 
 from service.pages.charts.theme import Colours, Look, chart_of, finished
-from service.pages.study_view import EffectRow
+from service.pages.study_view import POOLED, EffectRow
 from tuner.statistics import EQUIVALENCE_RATIO, Verdict
 
 _ROW = 24
 _SHAPES = {Verdict.BETTER: "triangle-up", Verdict.WORSE: "triangle-down", Verdict.EQUIVALENT: "square", Verdict.INCONCLUSIVE: "circle"}
 
 
-def forest(rows: Sequence[EffectRow], metric: str, less_is_better: bool, look: Look) -> dict[str, Any]:
-    """One line a cell, in the order given; the last one may be all cells pooled. Rows without an interval are left to the table."""
+_BOLD = alt.condition(f"datum.value == '{POOLED}'", alt.value("bold"), alt.value("normal"))
+
+
+def forest(
+    rows: Sequence[EffectRow], metric: str, less_is_better: bool, look: Look, recommended: tuple[int, int] | None = None
+) -> dict[str, Any]:
+    """One line a cell, in the order given; the last one may be all cells pooled, in bold. Rows without an interval are left to the table.
+
+    `recommended`: the page size and chunk budget that get a star.
+    """
     colours = look.colours
     drawn = [row for row in rows if row.change is not None]
-    values = [_value(row) for row in drawn]
+    values = [_value(row, recommended) for row in drawn]
     order = [value["cell"] for value in values]
-    y = alt.Y("cell:N", sort=order, title=None, axis=alt.Axis(grid=False, ticks=False, domain=False, labelColor=colours.ink))
+    y = alt.Y(
+        "cell:N",
+        sort=order,
+        title=None,
+        axis=alt.Axis(grid=False, ticks=False, domain=False, labelColor=colours.ink, labelFontWeight=_BOLD),
+    )
     reach = max([2.0, *(abs(edge) for row in drawn for edge in (row.low, row.change, row.high) if edge is not None)]) * 1.08
     direction = "left is better" if less_is_better else "right is better"
     title = f"{metric}: page_aligned against default, % ({direction})"
-    x = alt.X("change:Q", title=_two_lines(title) if look.narrow else title, scale=alt.Scale(domain=[-reach, reach], nice=False))
+    x = alt.X("change:Q", title=_lines(title) if look.narrow else title, scale=alt.Scale(domain=[-reach, reach], nice=False))
     width = 100 * (EQUIVALENCE_RATIO - 1)
     base = chart_of(values)
     band = chart_of([{"from": -width, "to": width}])
@@ -34,6 +47,9 @@ def forest(rows: Sequence[EffectRow], metric: str, less_is_better: bool, look: L
     colour = alt.Color("verdict:N", scale=scale, legend=alt.Legend(columns=2 if look.narrow else 4))
     chart = alt.layer(
         band.mark_rect(color=colours.band).encode(x="from:Q", x2="to:Q"),
+        chart_of([{"at": 0, "text": f"±{width:.0f} %"}])
+        .mark_text(baseline="bottom", dy=-3, fontSize=11, color=colours.muted)
+        .encode(x="at:Q", y=alt.value(0), text="text:N"),
         chart_of([{"zero": 0}]).mark_rule(color=colours.muted, strokeDash=[3, 3]).encode(x="zero:Q"),
         base.mark_rule(strokeWidth=2.5).encode(y=y, x=alt.X("low:Q"), x2="high:Q", color=colour).transform_filter("datum.low !== null"),
         base.mark_point(filled=True, size=95, opacity=1).encode(y=y, x=x, color=colour, shape=alt.Shape("verdict:N", scale=shapes)),
@@ -41,14 +57,17 @@ def forest(rows: Sequence[EffectRow], metric: str, less_is_better: bool, look: L
     return finished(chart.properties(width=look.plot_width, height=_ROW * max(1, len(values))), look)
 
 
-def _value(row: EffectRow) -> dict[str, Any]:
-    return {"cell": row.label, "change": row.change, "low": row.low, "high": row.high, "verdict": row.verdict}
+def _value(row: EffectRow, recommended: tuple[int, int] | None) -> dict[str, Any]:
+    star = "\N{BLACK STAR} " if (row.block_size, row.max_num_batched_tokens) == recommended else ""
+    return {"cell": star + row.label, "change": row.change, "low": row.low, "high": row.high, "verdict": row.verdict}
 
 
 def _colour(colours: Colours, verdict: Verdict) -> str:
     return str(getattr(colours, verdict.value))
 
 
-def _two_lines(title: str) -> list[str]:
-    first, _, second = title.partition(": ")
-    return [f"{first}:", second]
+def _lines(title: str) -> list[str]:
+    """What a phone has room for in one line."""
+    metric, _, rest = title.partition(": ")
+    arms, _, direction = rest.rpartition(" (")
+    return [f"{metric}:", arms, f"({direction}"]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import altair as alt
@@ -11,39 +12,64 @@ from service.pages.charts.theme import Look, chart_of, finished
 from service.pages.format import number
 from service.pages.study_view import HeatCell
 
-_MOST_LABELLED_COLUMNS = 9
-_MOST_LABELLED_ROWS = 24
+_LABEL_PX = 56  # what the longest label takes
+_LEAST_MAP_PX = 130  # the title of the axis below it ...
+_LEAST_HEIGHT_PX = 76  # ... and of the one beside it
+_TALLEST_PX = 44.0
+
+
+@dataclass(frozen=True)
+class _Layout:
+    """`abreast`: maps in a row. `side`: a cell's width in pixels."""
+
+    abreast: int
+    side: float
+    labelled: bool
+
+    def height(self, rows: int) -> float:
+        """Of a cell."""
+        return max(min(_TALLEST_PX, max(self.side, 18.0)), _LEAST_HEIGHT_PX / rows)
+
+
+def _layout(columns: int, arms: int, look: Look) -> _Layout:
+    """Arms stand beside each other where their labels have room, else below each other."""
+    abreast = arms if not look.narrow and columns * arms * _LABEL_PX <= look.full_width else 1
+    room = look.full_width if abreast == 1 else look.plot_width
+    side = max(min(96.0, max(room / abreast / columns, _LABEL_PX if abreast > 1 else 0.0)), _LEAST_MAP_PX / columns)
+    return _Layout(abreast, side, side >= (48 if look.narrow else _LABEL_PX))
 
 
 def heat_map(cells: Sequence[HeatCell], unit: str, less_is_better: bool, look: Look) -> dict[str, Any]:
     """Strong colour is good, whatever the direction. Cells without a value say why."""
     colours = look.colours
     rows, columns = len({cell.block_size for cell in cells}), len({cell.max_num_batched_tokens for cell in cells})
-    labelled = columns <= (5 if look.narrow else _MOST_LABELLED_COLUMNS) and rows <= _MOST_LABELLED_ROWS
+    layout = _layout(max(1, columns), max(1, len({cell.arm for cell in cells})), look)
+    axis = alt.Axis(labelAngle=0 if layout.labelled else -60, labelOverlap=True, ticks=False, domain=False)
     place = chart_of(_values(cells, less_is_better)).encode(
-        x=alt.X("budget:O", title="chunk budget (tokens)", axis=alt.Axis(labelAngle=0 if columns <= 8 else -60, ticks=False, domain=False)),
-        y=alt.Y("page:O", title="page size (tokens)", axis=alt.Axis(ticks=False, domain=False)),
+        x=alt.X("budget:O", title="chunk budget (tokens)", axis=axis),
+        y=alt.Y("page:O", title="page size", axis=alt.Axis(ticks=False, domain=False)),
     )
-    domain = sorted(cell.value for cell in cells if cell.value is not None) or [0.0]
+    known = sorted(cell.value for cell in cells if cell.value is not None)
+    domain = known or [0.0]
     scale = alt.Scale(range=[colours.low, colours.high], domain=[domain[0], domain[-1]], reverse=less_is_better, interpolate="lab")
-    legend = alt.Legend(title=unit, gradientLength=look.plot_width // 2, orient="bottom", titleColor=colours.muted)
-    square = place.mark_rect(cornerRadius=4, stroke=colours.surface, strokeWidth=3)
+    length = min(280, int(layout.side * columns))
+    legend = alt.Legend(title=unit, gradientLength=length, tickCount=3, orient="bottom", titleColor=colours.muted)
+    colour = alt.Color("value:Q", scale=scale, legend=legend if len(known) > 1 else None)
+    square = place.mark_rect(cornerRadius=4 if layout.labelled else 0, stroke=colours.surface, strokeWidth=3 if layout.labelled else 1)
     layers = [
         square.encode(color=alt.value(colours.missing)).transform_filter("datum.value === null"),
-        square.encode(color=alt.Color("value:Q", scale=scale, legend=legend)).transform_filter("datum.value !== null"),
+        square.encode(color=colour).transform_filter("datum.value !== null"),
         place.mark_rect(cornerRadius=4, fill=None, stroke=colours.ink, strokeWidth=2.5).transform_filter("datum.winner"),
     ]
-    if labelled:
+    if layout.labelled:
         layers += [
             place.mark_text(fontSize=12).encode(
                 text="label:N",
                 color=alt.condition("datum.strong", alt.value(colours.on_high), alt.value(colours.on_low)),
             )
         ]
-    arms = 1 if look.narrow else max(1, len({cell.arm for cell in cells}))
-    side = max(26.0, min(96.0, look.plot_width / arms / max(1, columns)))
-    map_of_arm = alt.layer(*layers).properties(width=side * columns, height=min(side, 44.0) * rows)
-    faceted = map_of_arm.facet(facet=alt.Facet("arm:N", header=alt.Header(labelAnchor="start")), columns=arms, spacing=28)
+    map_of_arm = alt.layer(*layers).properties(width=layout.side * columns, height=layout.height(max(1, rows)) * rows)
+    faceted = map_of_arm.facet(facet=alt.Facet("arm:N", header=alt.Header(labelAnchor="start")), columns=layout.abreast, spacing=28)
     return finished(faceted, look)
 
 

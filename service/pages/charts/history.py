@@ -15,9 +15,9 @@ from tuner.launchers.base import ARM_DEFAULT, ARM_PAGE_ALIGNED
 def history(points: Sequence[HistoryPoint], unit: str, look: Look) -> dict[str, Any]:
     colours = look.colours
     values = [{"order": point.order, "value": point.value, "best": point.best, "arm": point.arm} for point in points]
-    base = chart_of(values).encode(
-        x=alt.X("order:Q", title="finished trials", axis=alt.Axis(tickMinStep=1, grid=False, format="d"), scale=alt.Scale(nice=False))
-    )
+    few = len(points) <= 2 * look.ticks
+    axis = alt.Axis(grid=False, format="d", **({"values": list(range(1, len(points) + 1))} if few else {"tickCount": look.ticks}))
+    base = chart_of(values).encode(x=alt.X("order:Q", title="finished trials", axis=axis, scale=alt.Scale(nice=False)))
     y = alt.Y("value:Q", title=unit, scale=alt.Scale(zero=False))
     arms = alt.Scale(domain=[ARM_DEFAULT, ARM_PAGE_ALIGNED], range=[colours.default, colours.page_aligned])
     shapes = alt.Scale(domain=[ARM_DEFAULT, ARM_PAGE_ALIGNED], range=["circle", "triangle-up"])

@@ -12,6 +12,7 @@ from typing import Any
 import vl_convert
 
 _KEPT = 400
+_NUMBERS = {"decimal": ".", "thousands": "\N{NO-BREAK SPACE}", "grouping": [3], "currency": ["", ""]}  # as the pages write them
 
 
 class Renderer:
@@ -31,7 +32,7 @@ class Renderer:
                 self._pictures.move_to_end(key)
                 return self._pictures[key]
         with self._drawing:
-            found = described(vl_convert.vegalite_to_svg(spec, allowed_base_urls=[]), title, description)
+            found = described(vl_convert.vegalite_to_svg(spec, allowed_base_urls=[], format_locale=_NUMBERS), title, description)
         with self._lock:
             self._pictures[key] = found
             while len(self._pictures) > self._kept:

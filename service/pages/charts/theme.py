@@ -100,7 +100,17 @@ class Look:
     @property
     def plot_width(self) -> int:
         """Of what lies between the axes, pixels."""
-        return 230 if self.narrow else 560
+        return 230 if self.narrow else 640
+
+    @property
+    def full_width(self) -> int:
+        """The same for a picture that has the page to itself."""
+        return 250 if self.narrow else 920
+
+    @property
+    def ticks(self) -> int:
+        """About so many along half a width: readers' fonts may be wider than the one measured with."""
+        return 4 if self.narrow else 6
 
     @property
     def half_width(self) -> int:
@@ -117,13 +127,27 @@ def finished(chart: alt.LayerChart | alt.Chart | alt.HConcatChart | alt.VConcatC
     """The chart as a Vega-Lite specification in the house's colours and letters."""
     colours = look.colours
     spec: dict[str, Any] = chart.to_dict(validate=False)
-    text = {"labelColor": colours.muted, "titleColor": colours.muted, "labelFontSize": 12, "titleFontSize": 12, "titleFontWeight": "normal"}
+    text = {
+        "labelColor": colours.muted,
+        "titleColor": colours.muted,
+        "labelFontSize": 12,
+        "titleFontSize": 12,
+        "titleFontWeight": "normal",
+        "titlePadding": 12,
+    }
     spec["config"] = {
         "background": colours.surface,
         "padding": {"left": 14, "right": 14, "top": 6, "bottom": 6},  # readers' fonts may be wider than the one measured with
         "font": "system-ui, sans-serif",
         "view": {"stroke": None},
-        "axis": {**text, "gridColor": colours.grid, "domainColor": colours.grid, "tickColor": colours.grid, "labelLimit": 160},
+        "axis": {
+            **text,
+            "gridColor": colours.grid,
+            "domainColor": colours.grid,
+            "tickColor": colours.grid,
+            "labelLimit": 160,
+        },
+        "axisQuantitative": {"labelOverlap": "greedy", "labelSeparation": 12},
         "header": {"labelColor": colours.ink, "labelFontSize": 13, "labelFontWeight": 600, "title": None},
         "legend": {**text, "labelColor": colours.ink, "orient": "top", "symbolSize": 90, "title": None},
         "title": {"color": colours.ink, "fontSize": 13, "fontWeight": 600, "anchor": "start"},

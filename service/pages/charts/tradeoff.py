@@ -16,7 +16,7 @@ def tradeoff(found: TradeOff, look: Look) -> dict[str, Any]:
     colours = look.colours
     base = chart_of([_value(point) for point in found.points])
     front = chart_of([_value(point) for point in _front(found.points)])
-    x = alt.X("x:Q", title=found.x_title, scale=alt.Scale(zero=False))
+    x = alt.X("x:Q", title=found.x_title, scale=alt.Scale(zero=False), axis=alt.Axis(tickCount=look.ticks))
     y = alt.Y("y:Q", title=found.y_title, scale=alt.Scale(zero=False))
     arms = alt.Scale(domain=[ARM_DEFAULT, ARM_PAGE_ALIGNED], range=[colours.default, colours.page_aligned])
     shapes = alt.Scale(domain=[ARM_DEFAULT, ARM_PAGE_ALIGNED], range=["circle", "triangle-up"])

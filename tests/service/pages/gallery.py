@@ -11,7 +11,7 @@ import numpy as np
 from profiles.links import CaptureFile
 from profiles.summary import write_summary
 from storage.base import Storage
-from storage.records import Recommendation, Stage, StudyState, Trial, TrialState
+from storage.records import Comparison, Recommendation, Stage, StudyState, Trial, TrialState
 from tests.profiles.test_diff import summary
 from tests.storage.builders import (
     FINGERPRINT,
@@ -30,6 +30,8 @@ from tuner.launchers.base import EngineSettings, WindowResult
 from tuner.space import Configuration
 
 FINISHED, RUNNING, HOSTILE, EMPTY = "qwen3-v6e", "still-going", "hostile", "no-trials"
+LARGE, ONE_CELL, ALL_FAILED = "many-cells", "one-cell", "all-failed"
+LONG = "a-study-whose-name-is-as-long-as-a-name-may-be-" + 60 * "x"
 EVIL = "<script>window.hacked = 1</script><img src=x onerror='window.hacked = 1'>\"'"
 _FAILING_PAGE = 128
 
@@ -56,6 +58,10 @@ class Gallery:
             "study-running": f"/studies/{RUNNING}",
             "study-hostile": f"/studies/{HOSTILE}",
             "study-empty": f"/studies/{EMPTY}",
+            "study-large": f"/studies/{LARGE}",
+            "study-one-cell": f"/studies/{ONE_CELL}",
+            "study-all-failed": f"/studies/{ALL_FAILED}",
+            "study-long-name": f"/studies/{LONG}",
             "trade-off": f"/studies/{FINISHED}/trade-off",
             "trial": f"/trials/{self.winner.id}",
             "trial-failed": f"/trials/{self.failed.id}",
@@ -64,6 +70,7 @@ class Gallery:
             "recommendations": "/recommendations",
             "recommendation": f"/recommendations/{self.recommendation.id}",
             "recommendation-hostile": f"/recommendations/{self.hostile_recommendation.id}",
+            "reference": "/docs",
             "not-found": "/studies/nothing-of-that-name",
         }
 
@@ -81,6 +88,10 @@ def build_gallery(bench: Workbench) -> Gallery:
     hostile, hostile_recommendation = _hostile(storage)
     _running(storage)
     storage.create_study(a_study(name=EMPTY, state=StudyState.INTERRUPTED, objective="throughput"))
+    _stored(storage, LARGE, [8, 32, 128], [128 * 2**power for power in range(8)])
+    _stored(storage, ONE_CELL, [32], [16384])
+    _stored(storage, ALL_FAILED, [16, 32], [128, 256], fails=True)
+    storage.create_study(a_study(name=LONG, model="an-organisation/" + "A-Model-" * 12, objective="throughput", state=StudyState.COMPLETE))
     found = storage.list_recommendations(study_id=winner.study_id)[0]
     failed = next(trial for trial in trials if trial.state is TrialState.FAIL)
     return Gallery(storage, bench.url, logdir, winner, twin, failed, hostile, found, hostile_recommendation)
@@ -168,6 +179,34 @@ def _hostile(storage: Storage) -> tuple[Trial, Recommendation]:
     recommendation = storage.add_recommendation(a_recommendation(study.id, model=EVIL, accelerator=EVIL, body=body))
     storage.update_study(study.id, state=StudyState.COMPLETE)
     return failed, recommendation
+
+
+def _stored(storage: Storage, name: str, pages: list[int], budgets: list[int], fails: bool = False) -> None:
+    """A finished study without a run: values grow with both settings, and page alignment gains on large pages only."""
+    study = storage.create_study(
+        a_study(name=name, objective="throughput", cost={"measure": 5400.0, "start": 700.0}, engine_starts=len(pages))
+    )
+    cells = [(page, budget) for page in pages for budget in budgets]
+    for number, (page, budget, arm) in enumerate((*cell, arm) for cell in cells for arm in ("default", "page_aligned")):
+        state = {"block_size": page, "max_num_batched_tokens": budget, "arm": arm, "state": TrialState.RUNNING}
+        trial = storage.create_trial(a_trial(study.id, number, **state))
+        if fails:
+            storage.finish_trial(trial.id, TrialState.FAIL, error_class="out_of_memory", error_message=f"no room for pages of {page}")
+            continue
+        value = 10_000 * math.log2(page * budget) * (1 + 0.01 * math.log2(page / 32) if arm == "page_aligned" else 1)
+        storage.add_measurement(a_measurement(trial.id, metrics={"total_token_throughput": value, "ttft_p99_ms": budget / 10 + page}))
+        storage.finish_trial(trial.id, TrialState.COMPLETE, values={"throughput": value})
+    if not fails:
+        storage.replace_comparisons(study.id, [_judged(study.id, page, budget) for page, budget in cells])
+    storage.update_study(study.id, state=StudyState.COMPLETE)
+
+
+def _judged(study_id: int, page: int, budget: int) -> Comparison:
+    gain = 0.01 * math.log2(page / 32)
+    verdict = "better" if gain > 0.005 else "worse" if gain < -0.005 else "equivalent"
+    ends = {"ratio": 1 + gain, "low": 1 + gain - 0.004, "high": 1 + gain + 0.004, "verdict": verdict, "pairs": 8}
+    place = {"metric": "total_token_throughput", "block_size": page, "max_num_batched_tokens": budget, "details": {"log_ratio_sd": 0.006}}
+    return a_comparison(study_id, **place, **ends)
 
 
 def _running(storage: Storage) -> None:

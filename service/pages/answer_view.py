@@ -1,0 +1,78 @@
+"""What a study found in words: is page alignment better here, by how much, how sure, where. Pure."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+from service.pages.format import number, percent
+from service.pages.study_view import EffectRow, Effects
+from storage.records import Recommendation
+from tuner.compare import ANSWER_OFF, ANSWER_ON
+from tuner.statistics import Verdict
+
+_HOW_SURE = {
+    Verdict.BETTER: "the whole interval is on the better side of no effect",
+    Verdict.WORSE: "the whole interval is on the worse side of no effect",
+    Verdict.EQUIVALENT: "the whole interval lies within ±1 %",
+    Verdict.INCONCLUSIVE: "the interval holds no effect as well as effects beyond ±1 %: more rounds would narrow it",
+}
+_MOST_SIZES = 8
+
+
+@dataclass(frozen=True)
+class Pattern:
+    """The geometric mean of the effects at each value of one setting, in percent."""
+
+    setting: str
+    effects: tuple[tuple[int, float], ...]
+
+
+def headline(effects: Effects) -> str:
+    """The answer to "is page-aligned scheduling better here?" in a few words."""
+    if effects.answer == ANSWER_ON:
+        return "Yes: turn it on"
+    if effects.answer == ANSWER_OFF:
+        equivalent = effects.pooled is not None and effects.pooled.verdict == Verdict.EQUIVALENT
+        return "No practical difference: leave it off" if equivalent else "No: leave it off"
+    if effects.counts.get(Verdict.BETTER) and effects.counts.get(Verdict.WORSE):
+        return "It depends on page size and chunk budget"
+    return "Not decided"
+
+
+def how_sure(effects: Effects) -> str:
+    """Why the verdict on all cells is what it is; "" without one."""
+    return _HOW_SURE[Verdict(effects.pooled.verdict)] if effects.pooled is not None else ""
+
+
+def patterns(effects: Effects) -> list[Pattern]:
+    """Along page size and along chunk budget, where there are at least two of them and not too many to read."""
+    found = []
+    for setting, place in (("page size", 0), ("chunk budget", 1)):
+        groups: dict[int, list[float]] = {}
+        for row in effects.rows:
+            if row.change is not None:
+                groups.setdefault((row.block_size, row.max_num_batched_tokens)[place], []).append(math.log1p(row.change / 100))
+        if 2 <= len(groups) <= _MOST_SIZES:
+            means = tuple((size, 100 * math.expm1(math.fsum(logs) / len(logs))) for size, logs in sorted(groups.items()))
+            found.append(Pattern(setting, means))
+    return found
+
+
+def winning_cell(effects: Effects, place: tuple[str, int, int] | None) -> EffectRow | None:
+    """The effect in the cell that is recommended; None where it was not judged."""
+    if place is None:
+        return None
+    return next((row for row in effects.rows if (row.block_size, row.max_num_batched_tokens) == place[1:] and row.change is not None), None)
+
+
+def confirmations(recommendation: Recommendation) -> list[str]:
+    """What the cold start made of the search's value, a sentence an objective: the best of many noisy values is an overestimate."""
+    sentences = []
+    for item in (recommendation.body.get("evidence") or {}).get("search_overestimate") or []:
+        share = item.get("overestimate") if isinstance(item, dict) else None
+        if isinstance(share, int | float):
+            size = percent(100 * abs(share)).removeprefix("+")
+            values = f"{number(item.get('search_value'))} in the search, {number(item.get('confirmed_value'))} after a cold start"
+            sentences.append(f"{item.get('metric')}: {values}, {size} {'worse' if share > 0 else 'better'}")
+    return sentences

@@ -1,0 +1,48 @@
+"""Whether a stored recommendation still holds: by the same rules as the API's answers."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from functools import cache
+
+from service.settings import ServiceSettings
+from storage.base import NotFound, Storage
+from storage.records import Recommendation
+from tuner.engine.environment import versions
+from tuner.lookup import Query, same_question, stale
+
+_MOST_RIVALS = 20
+_DAY_S = 86400.0
+
+
+def stale_because(storage: Storage, settings: ServiceSettings, found: Recommendation) -> list[str]:
+    """Why it should be measured again: what its own study stored, other versions here, newer evidence that disagrees, age."""
+    stored = found.body.get("stale") or {}
+    reasons = [str(reason) for reason in stored.get("reasons") or ()] if stored.get("stale") else []
+    query = Query(now=time.time(), versions=_versions(), max_age_s=settings.max_age_days * _DAY_S)
+    return list(dict.fromkeys([*reasons, *stale(query, found, _rivals(storage, found))]))
+
+
+def _rivals(storage: Storage, found: Recommendation) -> list[Recommendation]:
+    """Others that answer the same question, the newest first; none for a withdrawn one, which is no answer any more."""
+    keys = storage.list_recommendation_keys(model=found.model)
+    own = next((key for key in keys if key.id == found.id), None)
+    ids = [key.id for key in keys if own is not None and key.id != found.id and same_question(key, own)]
+    return _present(storage, ids[:_MOST_RIVALS])
+
+
+def _present(storage: Storage, ids: Sequence[int]) -> list[Recommendation]:
+    found = []
+    for recommendation_id in ids:
+        try:
+            found.append(storage.get_recommendation(recommendation_id))
+        except NotFound:
+            continue
+    return found
+
+
+@cache
+def _versions() -> dict[str, str]:
+    """Of this Python: they do not change while it runs."""
+    return versions()

@@ -1,0 +1,54 @@
+"""What can be taken away from a study's page."""
+
+from __future__ import annotations
+
+import csv
+import io
+import re
+from urllib.parse import quote
+
+import pytest
+from fastapi.testclient import TestClient
+
+from tests.service.pages.gallery import ALL_FAILED, EMPTY, FINISHED, HOSTILE, Gallery
+from tuner.conclude import compare_stored, load_evidence
+from tuner.evidence_html import evidence_html
+from tuner.evidence_report import evidence_markdown
+
+
+def test_the_csv_has_a_row_for_each_window_and_each_failure(pages: TestClient, gallery: Gallery) -> None:
+    answer = pages.get(f"/studies/{FINISHED}/trials.csv")
+    rows = list(csv.DictReader(io.StringIO(answer.text)))
+    study = gallery.storage.get_study(FINISHED)
+    windows = gallery.storage.list_measurements(study_id=study.id)
+    failed = [row for row in rows if row["state"] == "FAIL"]
+    assert len(rows) == len(windows) + len(failed) and len(failed) == 6
+    assert {row["total_token_throughput"] for row in failed} == {""}
+    measured = [float(row["total_token_throughput"]) for row in rows if row not in failed]
+    assert sorted(measured) == sorted(float(item.metrics["total_token_throughput"]) for item in windows)
+    again = pages.get(f"/studies/{FINISHED}/trials.csv", headers={"if-none-match": answer.headers["etag"]})
+    assert again.status_code == 304
+
+
+@pytest.mark.parametrize("name", [FINISHED, HOSTILE, EMPTY, ALL_FAILED])
+def test_the_report_is_the_command_lines_and_is_never_shown_as_a_page(pages: TestClient, gallery: Gallery, name: str) -> None:
+    study = gallery.storage.get_study(name)
+    evidence, comparison = load_evidence(gallery.storage, study), compare_stored(gallery.storage, study)
+    for form, text in (("html", evidence_html(evidence, comparison)), ("md", evidence_markdown(evidence, comparison))):
+        answer = pages.get(f"/studies/{name}/report.{form}")
+        assert answer.status_code == 200
+        assert answer.headers["content-disposition"] == f'attachment; filename="{name}-report.{form}"'
+        assert "unsafe-inline" not in answer.headers["content-security-policy"]
+        assert same_words(answer.text) == same_words(text)
+
+
+def same_words(report: str) -> str:
+    """Without the ids that each drawing numbers anew."""
+    return re.sub(r"(?:clip|gradient|gen)[_-]?\d+", "", report)
+
+
+@pytest.mark.parametrize("part", ["trials.csv", "report.html", "report.md", "report.pdf"])
+def test_what_is_not_there_is_a_page_that_says_so(pages: TestClient, part: str) -> None:
+    answer = pages.get(f"/studies/{quote('no such <study>')}/{part}")
+    assert answer.status_code in {404, 422}
+    assert answer.headers["content-type"].startswith("text/html") and "content-disposition" not in answer.headers

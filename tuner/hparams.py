@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from profiles.tensorboard import HParamsTrial, Scalar, write_hparams
@@ -13,6 +14,8 @@ from tuner.objective import median_metrics
 from tuner.profiling import run_name
 
 MOST_STUDIES = 200
+ALWAYS_SHOWN = ("study", "model", "arm", "block_size", "max_num_batched_tokens", "stage", "state")
+_NO_SETTING = frozenset({"alignable", "compiled_max_num_batched_tokens", "model_path", "num_gpu_blocks", "seed"})  # the launcher decides
 
 
 class HParamsTab:
@@ -25,11 +28,18 @@ class HParamsTab:
 
     def refresh(self) -> int:
         """Returns the number of trials. Raises StorageFault, ProfileError."""
-        rows = [row for study in self._storage.list_studies(limit=MOST_STUDIES) for row in _rows(self._storage, study)]
+        rows = _without_constants([row for study in self._storage.list_studies(limit=MOST_STUDIES) for row in _rows(self._storage, study)])
         if rows != self._written:
             write_hparams(self._logdir, rows)
             self._written = rows
         return len(rows)
+
+
+def _without_constants(rows: Sequence[HParamsTrial]) -> list[HParamsTrial]:
+    """Of all that was requested, only what some trials have otherwise than others: a column of one value tells nothing."""
+    names = {name for row in rows for name in row.settings}
+    varying = {name for name in names if len({row.settings.get(name) for row in rows}) > 1} | set(ALWAYS_SHOWN)
+    return [replace(row, settings={name: value for name, value in row.settings.items() if name in varying}) for row in rows]
 
 
 def _rows(storage: Storage, study: Study) -> list[HParamsTrial]:
@@ -40,7 +50,9 @@ def _rows(storage: Storage, study: Study) -> list[HParamsTrial]:
 
 
 def _row(study: Study, trial: Trial, measurements: Sequence[Measurement]) -> HParamsTrial:
+    requested = {name: value for name, value in trial.requested.items() if isinstance(value, Scalar) and name not in _NO_SETTING}
     settings: dict[str, Scalar | None] = {
+        **requested,
         "study": study.name,
         "model": study.model,
         "arm": trial.arm,

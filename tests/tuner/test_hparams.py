@@ -10,7 +10,7 @@ from storage.records import TrialState
 from tests.profiles.test_tensorboard import needs_tensorboard, session_groups
 from tests.tuner.fake_engine import FakeLauncher, crash
 from tests.tuner.workbench import FinishedStudy, Workbench
-from tuner.hparams import HParamsTab
+from tuner.hparams import ALWAYS_SHOWN, HParamsTab
 from tuner.profiling import run_name
 from tuner.space import Configuration
 
@@ -28,6 +28,17 @@ def test_every_trial_is_a_row_with_its_settings_and_results(grid: FinishedStudy,
         assert settings["arm"].string_value == trial.arm
         assert trial.values is not None and values["throughput"] == pytest.approx(trial.values["throughput"])
         assert values["ttft_p99_ms"] > 0
+
+
+def test_a_setting_in_which_trials_differ_is_a_column_and_a_constant_is_none(bench: Workbench, tmp_path: Path) -> None:
+    bench.run(study="s", page_sizes=[32], chunk_budgets=[256], profile="none")
+    tab = HParamsTab(bench.storage, tmp_path)
+    tab.refresh()
+    assert all(set(group.hparams) == set(ALWAYS_SHOWN) for group in session_groups(tmp_path))
+    bench.run(study="t", page_sizes=[32], chunk_budgets=[256], profile="none", alignment_variant="strict")
+    tab.refresh()
+    shown = {(group.hparams["study"].string_value, group.hparams["alignment_variant"].string_value) for group in session_groups(tmp_path)}
+    assert shown == {("s", "demote"), ("t", "strict")}
 
 
 def test_a_failed_trial_has_no_result_and_an_unchanged_study_is_not_written_again(bench: Workbench, tmp_path: Path) -> None:

@@ -54,7 +54,7 @@ class Checks:
         if scope["method"] in _READING:
             return receive
         _limited(self._writes.take(client))
-        return await _whole_body(receive, self._settings.max_body_bytes)
+        return await whole_body(receive, self._settings.max_body_bytes)
 
     def _sizes(self, scope: Scope, headers: HeaderMap) -> None:
         query = scope["query_string"]
@@ -133,11 +133,11 @@ def _too_large(most: int) -> Problem:
     return Problem(413, f"the body may have {most} bytes")
 
 
-async def _whole_body(receive: Receive, most: int) -> Receive:
-    """Reads the body before the route does, so that one too large or too slow never reaches it."""
+async def whole_body(receive: Receive, most: int, timeout_s: float = _BODY_TIMEOUT_S) -> Receive:
+    """Reads the body before the route does, so that one too large or too slow never reaches it. Raises Problem."""
     body = bytearray()
     try:
-        async with asyncio.timeout(_BODY_TIMEOUT_S):
+        async with asyncio.timeout(timeout_s):
             more = True
             while more:
                 message = await receive()
@@ -148,7 +148,7 @@ async def _whole_body(receive: Receive, most: int) -> Receive:
                     raise _too_large(most)
                 more = message.get("more_body", False)
     except TimeoutError:
-        raise Problem(408, f"the body did not arrive within {_BODY_TIMEOUT_S:g} s") from None
+        raise Problem(408, f"the body did not arrive within {timeout_s:g} s") from None
     given = False
 
     async def again() -> Message:

@@ -101,7 +101,7 @@ def test_a_killed_server_loses_nothing(start: StartServer, each_storage: Storage
     assert len(published) <= len(acknowledged) + 1  # the one that was in flight
 
 
-def test_sigterm_finishes_the_request_in_flight(start: StartServer, storage: Storage) -> None:
+def test_sigterm_finishes_the_request_in_flight(start: StartServer, storage: Storage, tmp_path: Path) -> None:
     """A request whose last byte is still missing when the signal comes is answered; the process ends with 0."""
     filled = fill(storage)
     process, url = start(storage)
@@ -117,6 +117,8 @@ def test_sigterm_finishes_the_request_in_flight(start: StartServer, storage: Sto
     connection.send(b"}")
     assert connection.getresponse().status == 200
     assert process.wait(30) == 0
+    logged = [json.loads(line) for line in (tmp_path / "server-0.log").read_text().splitlines()]
+    assert [(line["event"], line["method"], line["status"]) for line in logged] == [("request", "POST", 200)]
     assert storage.get_recommendation(filled.recommended.id).published_at is not None
 
 

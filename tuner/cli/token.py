@@ -30,7 +30,7 @@ days_option = click.option("--expires-days", type=click.IntRange(1, 3650), help=
     )
 )
 def token() -> None:
-    """Create, list, rotate or revoke tokens of the REST API; a token is shown once and kept as a hash."""
+    """Create, list, rotate or revoke tokens of the REST API, and who did; a token is shown once and kept as a hash."""
 
 
 @token.command(epilog=examples("tuner token create ci --scope publish", "tuner token create dashboard --expires-days 30"))
@@ -98,6 +98,26 @@ def list_tokens(storage: str, as_json: bool) -> None:
         print(text_table(headers, [[_cell(row[header]) for header in headers] for row in rows]))
     else:
         print("no token yet: see tuner token create --help")
+
+
+@token.command(epilog=examples("tuner token history", "tuner token history ci --json"))
+@click.argument("name", required=False)
+@click.option("--limit", type=click.IntRange(1, 10_000), default=50, show_default=True, help="Entries, newest first.")
+@storage_option
+@json_option
+def history(name: str | None, limit: int, storage: str, as_json: bool) -> None:
+    """Who created, rotated or revoked tokens, or the token NAME, when and why."""
+    from tuner.cli.tables import text_table
+
+    with reading(storage) as opened:
+        found = opened.list_audit(kind="token", subject=name, limit=limit)
+    rows = [{"at": item.at, "actor": item.actor, "action": item.action, "token": item.subject, "reason": item.reason} for item in found]
+    if as_json:
+        print_json({"history": rows})
+    elif rows:
+        print(text_table(list(rows[0]), [[_cell(value) for value in row.values()] for row in rows]))
+    else:
+        print("nothing happened to that token yet" if name is not None else "no token yet: see tuner token create --help")
 
 
 @contextmanager

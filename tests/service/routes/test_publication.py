@@ -94,6 +94,15 @@ def test_health_is_told_to_who_asked_too_much(make_client: MakeClient, storage: 
     assert client.get("/healthz").status_code == 200
 
 
+def test_a_token_to_publish_may_do_that_from_elsewhere_and_no_more(make_client: MakeClient, each_storage: Storage, filled: Filled) -> None:
+    each_storage.add_token(_token("ci", "c" * 40, "publish"), by=OPERATOR)
+    client, bearer = make_client(each_storage, host="0.0.0.0"), {"authorization": "Bearer " + "c" * 40}
+    where = f"/v1/recommendations/{filled.recommended.id}"
+    assert client.post(f"{where}/publish", headers=bearer).status_code == 200
+    for refused in (client.get(where, headers=bearer), client.post("/tensorboard/", headers=bearer)):
+        assert (refused.status_code, refused.json()["detail"]) == (403, "the token lacks the scope read")
+
+
 def test_guessing_is_slowed_down(make_client: MakeClient, storage: Storage) -> None:
     client = make_client(storage, failed_auth_rate_limit="3/minute")
     statuses = [client.get("/v1/studies", headers={"authorization": f"Bearer {place}" + "x" * 30}).status_code for place in range(5)]

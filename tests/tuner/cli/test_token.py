@@ -36,3 +36,19 @@ def test_rotate_and_revoke(terminal: Terminal) -> None:
     assert terminal.run("token", "revoke", "ci", *place).out == "revoked ci (2 tokens)\n"
     assert "in force" not in terminal.run("token", "list", *place).out
     assert terminal.run("token", "rotate", "ci", *place).code == 2
+
+
+def test_history_says_who_did_what_and_why(terminal: Terminal) -> None:
+    place = ("--storage", terminal.url)
+    terminal.run("token", "create", "ci", "--reason", "releases", *place)
+    terminal.run("token", "create", "other", *place)
+    terminal.run("token", "revoke", "ci", "--reason", "left the team", *place)
+    found = terminal.run("token", "history", "ci", "--json", *place).json["history"]
+    assert [(item["action"], item["token"], item["reason"]) for item in found] == [
+        ("token.revoke", "ci", "left the team"),
+        ("token.create", "ci", "releases"),
+    ]
+    shown = terminal.run("token", "history", *place).out
+    assert shown.splitlines()[0].split() == ["at", "actor", "action", "token", "reason"]
+    assert len(shown.splitlines()) == 4
+    assert "nothing happened" in terminal.run("token", "history", "unknown", *place).out

@@ -21,6 +21,7 @@ from profiles.capture import ALL, PHASES, Join, StepComposition, StepLike, compo
 from profiles.classify import CATEGORIES, RULES_VERSION, Category
 from profiles.errors import ProfileError
 from profiles.links import CAPTURE_SUFFIX, session_of
+from profiles.phased import records_beside
 from profiles.quality import assess
 from profiles.rates import Rates
 from profiles.reader import Capture, read_capture
@@ -82,10 +83,11 @@ def summarise(
     path: Path, *, records: Sequence[StepLike] = (), settings: Mapping[str, Any] | None = None, planned_phases: Sequence[str] = ()
 ) -> Summary:
     """Read a capture and explain it. `records` are the engine's step records of the captured window, [] where the engine gave none: the
-    batch composition then comes from the markers in the trace, if there are any. Raises ProfileError."""
+    batch composition then comes from tpu-inference's files beside the capture or from the markers in the trace, if there are any. Raises
+    ProfileError."""
     capture = read_capture(path)
     steps = find_steps(capture)
-    batch, join = _compositions(capture, steps, records)
+    batch, join = _compositions(capture, steps, records or records_beside(path))
     phase = [each.phase if each is not None else None for each in batch]
     quality = assess(capture, steps, batch, join, planned_phases)
     rates = Rates(steps.work, capture.peaks)

@@ -9,7 +9,7 @@ import pytest
 
 from profiles.summary import Summary, summarise
 from tests.oracles.xspace import XSpace
-from tests.profiles.builder import Op, Run, cpu_capture, model_runs, tpu_capture
+from tests.profiles.builder import Op, PlaneBuilder, Run, cpu_capture, model_runs, tpu_capture
 
 MARKERS = [(index * 280.0, f"execute_model: 1 reqs, {100 + index} toks") for index in range(9)]
 
@@ -58,6 +58,20 @@ def test_dropped_events_by_counter_and_by_warning(tmp_path: Path) -> None:
     space = XSpace.FromString(tpu_capture(model_runs(steps=9)))
     space.warnings.append("Dropped 5 events")
     assert problems(tmp_path, space.SerializeToString()) == ["dropped_events"]
+
+
+def test_dropped_events_by_the_profilers_own_count(tmp_path: Path) -> None:
+    space = XSpace.FromString(tpu_capture(model_runs(steps=9)))
+    PlaneBuilder(space, "/device:TPU:0").set(space.planes[0].stats.add(), "dropped_traces", 17)
+    found = summary(tmp_path, space.SerializeToString())
+    assert list(found.quality["problems"]) == ["dropped_events"] and found.quality["dropped_events"] == 17
+
+
+def test_a_device_that_ran_other_steps(tmp_path: Path) -> None:
+    space = XSpace.FromString(tpu_capture(model_runs(steps=9), devices=3))
+    modules, ops = space.planes[2].lines
+    del modules.events[8:], ops.events[36:]  # four whole steps of two programs and nine ops
+    assert problems(tmp_path, space.SerializeToString()) == ["devices_differ"]
 
 
 def test_a_run_that_lost_ops(tmp_path: Path) -> None:

@@ -26,7 +26,14 @@ if not tpu_present():
 
 START_TIMEOUT_S = 420.0
 RUN_TIMEOUT_S = 240.0
+TEST_TIMEOUT_S = 600  # of a test that says nothing itself: importing vLLM alone can take a minute on a busy machine
 VOCABULARY = 512
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        if item.get_closest_marker("engine") and not item.get_closest_marker("timeout"):
+            item.add_marker(pytest.mark.timeout(TEST_TIMEOUT_S))
 
 
 @dataclass(frozen=True)

@@ -19,6 +19,7 @@ from storage.records import Stage, TrialState
 from storage.upgrade import open_storage
 from tuner.captures import usable
 from tuner.engine.client import group_alive
+from tuner.trial import REPEATED
 from tuner.workload.phases import possible_phases
 
 pytestmark = [
@@ -111,8 +112,8 @@ def test_exactly_the_missing_windows_were_measured(finished: tuple[Path, dict[st
     assert [trial.state for trial in trials] == [TrialState.COMPLETE] * len(trials)
     assert len([trial for trial in trials if trial.stage is Stage.SEARCH]) == 4
     for trial in trials:
-        valid = [window for window in storage.list_measurements(trial_id=trial.id) if window.invalid_reason != "recompiled"]
-        assert sorted(window.round for window in valid) == list(range(ROUNDS))
+        kept = [window for window in storage.list_measurements(trial_id=trial.id) if window.invalid_reason not in REPEATED]
+        assert sorted(window.round for window in kept) == list(range(ROUNDS))
     storage.close()
 
 

@@ -7,9 +7,10 @@ results is an overestimate (the winner's curse), and the body says by how much i
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from storage.records import Environment, Json, Recommendation, Stage, Trial, TrialState
+from tuner.arm_choice import settle_arm
 from tuner.candidates import (
     Candidate,
     best_by_value,
@@ -53,6 +54,7 @@ class _Choice:
     stage: Stage
     winner: Candidate
     field: list[Candidate]  # all feasible candidates of the stage
+    by_value: Candidate | None = None  # what would be preferred by the values alone (tuner.arm_choice)
 
 
 def recommend(
@@ -67,15 +69,18 @@ def recommend(
         body = _base_body(evidence, objectives, slos) | {"status": STATUS_NONE, "reason": reason}
         return _record(evidence, STATUS_NONE, body, created_at)
     choice = _Choice(stage, choose(fit, objectives, evidence.stock, tie_band=tie_band), fit)
+    arms = _arm_effect(evidence, choice, objectives[0])
+    if len(objectives) == 1:
+        choice = replace(choice, winner=settle_arm(choice.winner, fit, arms, objectives[0]), by_value=choice.winner)
     trial = choice.winner.trial
     is_default = choice.winner.is_default_arm and bool(evidence.stock) and differs_from_stock(trial, evidence.stock) == 0
     status = STATUS_DEFAULT if is_default else STATUS_RECOMMENDED
     platform = _flag_platform(evidence.environment)
-    arms, gain = _arm_effect(evidence, choice, objectives[0]), _gain(evidence, choice, objectives[0], slos)
+    gain = _gain(evidence, choice, objectives[0], slos)
     config = vllm_config(trial, platform)
     body = _base_body(evidence, objectives, slos) | {
         "status": status,
-        "reason": _why(choice, objectives, evidence.stock) + ("" if gain is None else f"; {gain_text(gain)}"),
+        "reason": _why(choice, objectives, evidence.stock, arms) + ("" if gain is None else f"; {gain_text(gain)}"),
         "config": config,
         "vllm_args": vllm_flags(config),
         "env": vllm_environment(trial, platform),
@@ -175,7 +180,7 @@ def _why_none(evidence: Evidence, stage: Stage, candidates: Sequence[Candidate],
     return f"{completed} {word}s completed, none with a valid measurement of the objective"
 
 
-def _why(choice: _Choice, objectives: Sequence[Objective], stock: Json) -> str:
+def _why(choice: _Choice, objectives: Sequence[Objective], stock: Json, arms: Json | None) -> str:
     objective = objectives[0]
     best = best_by_value(choice.field, objective)
     value, top = choice.winner.metrics[objective.metric], best.metrics[objective.metric]
@@ -185,6 +190,9 @@ def _why(choice: _Choice, objectives: Sequence[Objective], stock: Json) -> str:
     behind = f"{100 * abs(value / top - 1):.2g} % behind the best ({top:.4g})"
     if len(objectives) > 1:
         return text + f"{behind}, preferred by {objectives[1].metric} or as the simpler one"
+    if choice.by_value is not None and choice.by_value is not choice.winner and arms is not None:
+        change = f"{100 * (arms['ratio'] - 1):+.1f} %"
+        return text + f"{behind}: between the arms of its cell the pairs decide (page_aligned {change}, {arms['verdict']})"
     stocks = stock and differs_from_stock(choice.winner.trial, stock) == 0
     return text + f"{behind}: a tie, which {"vLLM's own defaults win" if stocks else 'the simpler configuration wins'}"
 

@@ -1,0 +1,38 @@
+"""Which arm of the chosen cell is recommended: where the pairs of the search are decided they know it better than two cold starts. Pure.
+
+Each finalist is started once, and two starts of one engine differ by up to tuner.racing.ENGINE_BAND, more than the effect that is asked
+for; pairs share an engine. But a cold start has what the search lacks (vLLM's own scheduler class for the default arm), so:
+- page_aligned is not recommended where the pairs say that it is worse or makes no practical difference;
+- it is where they say that it is better by more than the tie band and the cold values agree with them within ENGINE_BAND;
+- where the pairs do not decide, or the other arm was not confirmed or misses an SLO, the cold values stand.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+from storage.records import Json
+from tuner.candidates import Candidate
+from tuner.objective import Objective
+from tuner.racing import ENGINE_BAND, TIE_BAND
+from tuner.statistics import Verdict
+
+
+def settle_arm(winner: Candidate, field: Sequence[Candidate], arms: Json | None, objective: Objective) -> Candidate:
+    """`winner`, or its other arm out of `field`. `arms`: the comparison in its cell (ratio is page_aligned / default), None without one."""
+    twin = next((item for item in field if item.is_twin_of(winner)), None)
+    if twin is None or arms is None or arms["ratio"] is None:
+        return winner
+    default, aligned = (winner, twin) if winner.is_default_arm else (twin, winner)
+    if arms["verdict"] in (Verdict.WORSE, Verdict.EQUIVALENT):
+        return default
+    if arms["verdict"] == Verdict.BETTER and _agree(aligned, default, arms["ratio"], objective):
+        gain = objective.direction.sign * math.log(arms["ratio"])
+        return aligned if gain > -math.log(1 - TIE_BAND) else default
+    return winner
+
+
+def _agree(aligned: Candidate, default: Candidate, ratio: float, objective: Objective) -> bool:
+    values = aligned.metrics[objective.metric], default.metrics[objective.metric]
+    return min(values) > 0 and abs(math.log(values[0] / values[1]) - math.log(ratio)) <= math.log(1 + ENGINE_BAND)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from tuner.cli.options import examples, json_option, print_json, reading, required_study, storage_option
+from tuner.cli.options import examples, json_option, print_json, reading, required_study, storage_option, study_argument
 
 EPILOG = examples(
     "tuner compare first",
@@ -15,7 +15,7 @@ EPILOG = examples(
 
 
 @click.command(epilog=EPILOG)
-@click.argument("study")
+@study_argument()
 @click.option("--format", "form", type=click.Choice(["table", "json", "markdown", "html"]), default="table", show_default=True)
 @click.option("--metric", metavar="METRIC", help="Only this metric.  [default: the objective's; the other formats: all]")
 @storage_option

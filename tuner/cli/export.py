@@ -6,12 +6,12 @@ from pathlib import Path
 
 import click
 
-from tuner.cli.options import examples, json_option, reading, required_study, storage_option
+from tuner.cli.options import examples, json_option, reading, required_study, storage_option, study_argument
 from tuner.errors import BadInput
 
 
 @click.command(epilog=examples("tuner export first --format csv --output first.csv", "tuner export first --format json | jq .trials"))
-@click.argument("study")
+@study_argument()
 @click.option("--format", "form", type=click.Choice(["csv", "json"]), default="csv", show_default=True)
 @click.option("--output", type=click.Path(path_type=Path), metavar="FILE", help="A new file.  [default: standard output]")
 @storage_option

@@ -40,6 +40,23 @@ storage_option: Decorator = click.option(
 logdir_option: Decorator = click.option("--logdir", envvar="TUNER_LOGDIR", default=DEFAULT_LOGDIR, metavar="DIR", help=LOGDIR_HELP)
 
 
+def study_argument(*, required: bool = True) -> Decorator:
+    """The STUDY of a verb that reads; shells complete it from the database."""
+    return click.argument("study", required=required, shell_complete=_study_names)
+
+
+def _study_names(context: click.Context, _parameter: click.Parameter, begun: str) -> list[str]:
+    """Names of the newest studies; none where the database cannot be read: a completion has no place for an error."""
+    from storage.base import StorageFault
+    from tuner.errors import BadInput
+
+    try:
+        with reading(context.params.get("storage") or storage_from_file() or DEFAULT_STORAGE) as storage:
+            return [study.name for study in storage.list_studies(limit=200) if study.name.startswith(begun)]
+    except (StorageFault, BadInput):
+        return []
+
+
 def examples(*lines: str) -> str:
     """An epilog that click does not re-flow."""
     return "\b\nExamples:\n" + "\n".join(f"  {line}" for line in lines)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from tuner.cli.options import examples, json_option, print_json, reading, required_study, storage_option
+from tuner.cli.options import examples, json_option, print_json, reading, required_study, storage_option, study_argument
 from tuner.errors import BadInput
 
 if TYPE_CHECKING:
@@ -26,7 +26,7 @@ EPILOG = examples(
 
 
 @click.command(epilog=EPILOG)
-@click.argument("study", required=False)
+@study_argument(required=False)
 @click.option("--model", metavar="MODEL", help="Instead of STUDY: what is known for this model (name, or folder with config.json) ...")
 @click.option("--accelerator", metavar="NAME", help="... on this accelerator, e.g. 'TPU v6e-4' ...")
 @click.option("--devices", "device_count", type=click.IntRange(1), help="... with so many devices, where the name does not say it ...")

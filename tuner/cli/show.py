@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from tuner.cli.options import examples, json_option, print_json, reading, required_study, storage_option
+from tuner.cli.options import examples, json_option, print_json, reading, required_study, storage_option, study_argument
 
 if TYPE_CHECKING:
     from storage.base import Storage
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 @click.command(epilog=examples("tuner show", "tuner show first", "tuner show first --json"))
-@click.argument("study", required=False)
+@study_argument(required=False)
 @click.option("--limit", type=click.IntRange(1, 1000), default=50, show_default=True, help="Studies to list at most.")
 @storage_option
 @json_option
@@ -76,11 +76,24 @@ def _show(storage: Storage, study: Study, as_json: bool) -> None:
         ]
         print_json({"study": {**study_json(study), "config": study.config}, "trials": documents})
         return
-    print(f"study {study.name}: {study.state.value}, model {study.model}, objective {study.objective}")
+    print(f"study {study.name}: {study.state.value}, model {study.model}, objective {_objective(study.objective)}")
     spent = ", ".join(f"{name} {duration(float(seconds))}" for name, seconds in study.cost.items())
     print(f"{study.engine_starts} engine starts" + (f"; {spent}" if spent else ""))
     print(text_table(("trial", "stage", "arm", "page size", "budget", "state", "windows", "result"), _rows(trials, windows, invalid)))
     _print_links(trials, profiles)
+
+
+def _objective(text: str) -> str:
+    """With unit and direction: "throughput (total_token_throughput in tokens/s, more is better)"."""
+    from tuner.metric_catalog import Direction, metric_info
+    from tuner.objective import parse_objectives
+
+    parts = []
+    for item in parse_objectives(text):
+        better = "more" if item.direction is Direction.MAXIMIZE else "less"
+        metric = "" if item.metric == item.name else f"{item.metric} "
+        parts.append(f"{item.name} ({metric}in {metric_info(item.metric).unit}, {better} is better)")
+    return ", ".join(parts)
 
 
 def _print_links(trials: Sequence[Trial], profiles: Sequence[Profile]) -> None:

@@ -2,14 +2,29 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
+from unicodedata import combining, east_asian_width
+
+_NUMBER = re.compile(r"([+-]?\d+(\.\d+)?(e[+-]?\d+)?( %)?)?")
 
 
 def text_table(headers: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """Left-aligned columns, two spaces between them."""
+    """Columns with two spaces between them: numbers to the right, everything else to the left. Wide characters count twice."""
     lines = [list(headers), *(list(row) for row in rows)]
-    widths = [max(len(line[column]) for line in lines) for column in range(len(headers))]
-    return "\n".join("  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip() for line in lines)
+    widths = [max(_width(line[column]) for line in lines) for column in range(len(headers))]
+    numeric = [bool(rows) and all(_NUMBER.fullmatch(row[column]) for row in rows) for column in range(len(headers))]
+    return "\n".join("  ".join(map(_padded, line, widths, numeric)).rstrip() for line in lines)
+
+
+def _padded(cell: str, width: int, to_the_right: bool) -> str:
+    space = " " * (width - _width(cell))
+    return space + cell if to_the_right else cell + space
+
+
+def _width(text: str) -> int:
+    """Columns that a terminal takes for it."""
+    return sum(0 if combining(letter) else 2 if east_asian_width(letter) in "WF" else 1 for letter in text)
 
 
 def percent(ratio: float | None) -> str:

@@ -7,9 +7,17 @@ from collections.abc import Sequence
 from storage.records import Comparison, Recommendation
 from tuner.cli.tables import interval, number, percent, text_table
 from tuner.compare import StudyComparison
+from tuner.metric_catalog import Direction, metric_info
 from tuner.recommend import STATUS_NONE
 from tuner.report import first_metric, serve_command
+from tuner.statistics import EQUIVALENCE_RATIO, Verdict
 
+MEANINGS: dict[str, str] = {
+    Verdict.BETTER: "the whole interval is a gain",
+    Verdict.WORSE: "the whole interval is a loss",
+    Verdict.EQUIVALENT: f"the whole interval is within +-{100 * (EQUIVALENCE_RATIO - 1):.0f} %, too small to matter",
+    Verdict.INCONCLUSIVE: "no change is possible, and so is one that matters; more rounds or a quieter machine may tell",
+}
 HEADERS = ("page size", "chunk budget", "aligned/default", "95 % interval", "pairs", "verdict")
 
 
@@ -33,8 +41,13 @@ def print_verdicts(comparison: StudyComparison) -> None:
     if not rows:
         print("no cell was measured in both arms: nothing to compare")
         return
-    print(f"page-aligned against default, {rows[0].metric}:")
+    info = metric_info(rows[0].metric)
+    print(
+        f"page-aligned against default, {info.name} ({info.unit}, {'more' if info.direction is Direction.MAXIMIZE else 'less'} is better):"
+    )
     print(text_table(HEADERS, verdict_rows(rows)))
+    for verdict in dict.fromkeys(row.verdict for row in rows):
+        print(f"  {verdict}: {MEANINGS[verdict]}")
     answer = comparison.answer
     if answer is not None:
         print(f"\nanswer: {answer.sentence}")

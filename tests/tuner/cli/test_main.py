@@ -186,3 +186,32 @@ def test_an_interrupt_while_the_command_is_loaded(tmp_path: Path) -> None:
 def test_run_takes_the_command_line_of_the_process(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     monkeypatch.setattr(sys, "argv", ["tuner", "--version"])
     assert run() == 0
+
+
+@pytest.mark.parametrize(
+    ("typed", "offered"),
+    [
+        ("tuner sea", ["search"]),
+        ("tuner search --sam", ["--sampler"]),
+        ("tuner compare ", ["s"]),
+        ("tuner show s", ["s"]),
+        ("tuner show t", []),
+    ],
+)
+def test_a_shell_completes(searched: Terminal, typed: str, offered: list[str]) -> None:
+    """Verbs, options, and names of studies."""
+    asked = {"_TUNER_COMPLETE": "bash_complete", "COMP_WORDS": typed, "COMP_CWORD": str(len(typed.split(" ")) - 1)}
+    code = "from tuner.cli.main import main; main()"
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, env={**os.environ, "PYTHONPATH": str(ROOT), **asked}, check=False
+    )
+    assert [line.removeprefix("plain,") for line in done.stdout.split()] == offered and done.stderr == ""
+
+
+def test_completion_is_silent_where_there_is_no_database(terminal: Terminal) -> None:
+    asked = {"_TUNER_COMPLETE": "bash_complete", "COMP_WORDS": "tuner show ", "COMP_CWORD": "2", "TUNER_STORAGE": terminal.url}
+    code = "from tuner.cli.main import main; main()"
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, env={**os.environ, "PYTHONPATH": str(ROOT), **asked}, check=False
+    )
+    assert (done.stdout.strip(), done.stderr) == ("", "") and terminal.files().keys() == {"table.csv"}

@@ -8,7 +8,20 @@ from tuner.cli.tables import duration, interval, number, percent, text_table
 
 
 def test_columns_are_aligned() -> None:
-    assert text_table(("a", "long"), [["xyz", "1"], ["x", ""]]) == "a    long\nxyz  1\nx"
+    assert text_table(("a", "long"), [["xyz", "one"], ["x", ""]]) == "a    long\nxyz  one\nx"
+
+
+def test_numbers_are_to_the_right() -> None:
+    rows = [["16", "+3.0 %", "5", ""], ["128", "-12.5 %", "5 (1 invalid)", ""]]
+    assert text_table(("page", "change", "windows", "none"), rows).splitlines() == [
+        "page   change  windows        none",
+        "  16   +3.0 %  5",
+        " 128  -12.5 %  5 (1 invalid)",
+    ]
+
+
+def test_wide_characters_count_twice() -> None:
+    assert text_table(("model", "n"), [["モデル", "x"], ["e\u0301", "y"]]) == "model   n\nモデル  x\ne\u0301       y"
 
 
 @pytest.mark.parametrize(("ratio", "text"), [(1.031, "+3.1 %"), (0.95, "-5.0 %"), (1.0, "+0.0 %"), (None, "")])

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import re
 import shlex
 import socket
 import subprocess
@@ -47,7 +48,8 @@ def test_show_a_study(searched: Terminal) -> None:
     text = searched.run("show", "s").out
     assert text.count("profile of trial 8, all: http://127.0.0.1:6006/?run=s%2Ftrial-0008-") == 1
     assert "study s: COMPLETE" in text and "4 engine starts" in text
-    assert len([line for line in text.splitlines() if "COMPLETE  3" in line]) == 10
+    assert len([line for line in text.splitlines() if re.search(r"COMPLETE +3 ", line)]) == 10
+    assert "objective throughput (total_token_throughput in tokens/s, more is better)" in text
 
 
 def test_show_tells_failures_and_invalid_windows(terminal: Terminal, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -70,7 +72,8 @@ def test_compare_as_json(searched: Terminal, arguments: list[str]) -> None:
 
 def test_compare_as_text_and_markdown(searched: Terminal) -> None:
     assert "page size  chunk budget  aligned/default" in searched.run("compare", "s").out
-    assert "ttft_p99_ms:" in searched.run("compare", "s", "--metric", "ttft_p99_ms").out
+    assert "ttft_p99_ms (ms, less is better):" in searched.run("compare", "s", "--metric", "ttft_p99_ms").out
+    assert "  better: the whole interval is a gain" in searched.run("compare", "s").out.splitlines()
     assert searched.run("compare", "s", "--format", "markdown").out.startswith("# Page-aligned scheduling: study s")
 
 

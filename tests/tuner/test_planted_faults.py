@@ -7,7 +7,7 @@ alone. What is recommended and expected must be what a study without the fault s
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 import pytest
@@ -123,7 +123,14 @@ def test_the_faulty_windows_are_kept_with_their_reason(bench: Workbench, fault: 
     assert fault.replace("failed requests", "request_failed") in {window.invalid_reason for window in windows}
 
 
-def test_a_disturbed_window_is_measured_again_and_a_load_that_stays_is_accepted(bench: Workbench) -> None:
+def test_a_disturbed_window_is_measured_again_and_a_load_that_stays_is_accepted(bench: Workbench, monkeypatch: pytest.MonkeyPatch) -> None:
+    waited: list[int] = []
+
+    def wait(earlier: Sequence[float]) -> bool:
+        waited.append(len(earlier))
+        return True
+
+    monkeypatch.setattr("tuner.group.wait_until_idle", wait)
     loads = iter([0.0] * 6 + [0.7] * 100)
 
     def hook(configuration: Configuration, nth: int, result: WindowResult) -> WindowResult:
@@ -133,6 +140,7 @@ def test_a_disturbed_window_is_measured_again_and_a_load_that_stays_is_accepted(
     windows = sorted((item for trial in bench.trials() for item in bench.windows(trial)), key=lambda item: item.id)
     reasons = [window.invalid_reason for window in windows]
     assert reasons[:9] == [None] * 6 + ["busy", "busy", None]
+    assert waited == [index + 1 for index, reason in enumerate(reasons) if reason == "busy"], "the machine is given time after each"
     assert reasons.count("busy") == 4, "after half of the recent windows the load is the usual one"
     assert {sum(item.valid for item in bench.windows(trial)) for trial in bench.trials()} == {5}
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from dataclasses import replace
 from itertools import groupby
 
 import pytest
@@ -11,7 +12,7 @@ from optuna.trial import TrialState as OptunaState
 from storage.records import Stage, StudyState, TrialState
 from tests.tuner.fake_engine import FakeLauncher, value_of
 from tests.tuner.workbench import FinishedStudy, Workbench, config_of, configuration_of, states
-from tuner.launchers.base import ARM_DEFAULT
+from tuner.launchers.base import ARM_DEFAULT, WindowResult
 from tuner.settings import prepare_study
 from tuner.space import Configuration
 
@@ -203,17 +204,22 @@ def test_a_launcher_without_live_settings_gets_an_engine_for_each_configuration(
 
 
 def test_slos_decide_what_is_recommended(bench: Workbench) -> None:
-    """Latency here falls with throughput, so the limit is put the other way: only slow configurations meet it."""
-    outcome = bench.run(slos=["ttft_p99_ms>=700"])
+    """The faster, the later the first token: only slow configurations meet the limit."""
+
+    def hook(configuration: Configuration, nth: int, result: WindowResult) -> WindowResult:
+        value = value_of(configuration)
+        return replace(result, reported_metrics={"total_token_throughput": value, "ttft_p99_ms": value})
+
+    outcome = bench.run(FakeLauncher(on_measure=hook), slos=["ttft_p99_ms<=145"])
     assert outcome.recommendation.status != "none"
     chosen = outcome.recommendation.body["settings"]
-    assert 1e5 / value_of(Configuration(chosen["block_size"], chosen["max_num_batched_tokens"], chosen["arm"])) >= 700
+    assert value_of(Configuration(chosen["block_size"], chosen["max_num_batched_tokens"], chosen["arm"])) <= 145
     infeasible = [trial for trial in bench.trials() if trial.notes["feasible"] is False]
     assert infeasible
     by_id = {trial._trial_id: trial for trial in bench.optuna_trials()}
     for trial in infeasible:
         assert trial.optuna_trial_id is not None
-        assert by_id[trial.optuna_trial_id].constraints["ttft_p99_ms>=700"] > 0
+        assert by_id[trial.optuna_trial_id].constraints["ttft_p99_ms<=145"] > 0
 
 
 def test_several_objectives_go_to_optuna_in_their_order(bench: Workbench) -> None:

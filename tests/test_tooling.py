@@ -39,9 +39,11 @@ class Sandbox:
         path.write_text(text)
         path.chmod(0o755)
 
-    def run(self, *command: str) -> subprocess.CompletedProcess[str]:
-        environment = {"PATH": str(self.bin), "HOME": str(self.root.parent)}
-        return subprocess.run(command, cwd=self.root, env=environment, capture_output=True, text=True, timeout=60)
+    def run(self, *command: str, **environment: str | None) -> subprocess.CompletedProcess[str]:
+        """`environment`: variables beside PATH and HOME; None takes one away."""
+        asked = {"PATH": str(self.bin), "HOME": str(self.root.parent), **environment}
+        given = {name: value for name, value in asked.items() if value is not None}
+        return subprocess.run(command, cwd=self.root, env=given, capture_output=True, text=True, timeout=60)
 
     def uv_calls(self) -> list[str]:
         log = self.root / "uv.log"
@@ -89,6 +91,32 @@ def test_without_a_python_uv_is_asked_to_fetch_one(sandbox: Sandbox) -> None:
     assert sandbox.uv_calls()[0] == "venv --quiet --python 3.12 .venv"
 
 
+def test_without_a_home(sandbox: Sandbox) -> None:
+    """A job of a scheduler may have none."""
+    sandbox.script("uv", FAKE_UV)
+    answer = sandbox.run(".ci/setup", "dev", HOME=None)
+    assert answer.returncode == 0, answer.stderr
+
+
+@pytest.mark.parametrize(
+    ("given", "handed_on"),
+    [
+        ({"PIP_INDEX_URL": "https://one.test/simple"}, "https://one.test/simple||"),
+        (
+            {"PIP_INDEX_URL": "https://one.test/simple", "PIP_EXTRA_INDEX_URL": "https://two.test/a\n  https://three.test/b"},
+            "https://one.test/simple|https://two.test/a https://three.test/b|unsafe-best-match",
+        ),
+        ({"PIP_INDEX_URL": "https://one.test/simple", "UV_DEFAULT_INDEX": "https://uv.test"}, "https://uv.test||"),
+    ],
+)
+def test_the_package_indexes_of_pip_are_handed_on(sandbox: Sandbox, given: dict[str, str], handed_on: str) -> None:
+    sandbox.script("uv", FAKE_UV + 'echo "$UV_DEFAULT_INDEX|$UV_INDEX|$UV_INDEX_STRATEGY" >uv.env\n')
+    (sandbox.bin / "python3.12").write_text("#!/bin/sh\ncase $1 in -m) exit 1 ;; esac\n")  # a Python whose pip has no settings
+    (sandbox.bin / "python3.12").chmod(0o755)
+    assert sandbox.run(".ci/setup", "dev", **given).returncode == 0
+    assert (sandbox.root / "uv.env").read_text().strip() == handed_on
+
+
 def test_a_failed_install_is_not_taken_for_done(sandbox: Sandbox) -> None:
     sandbox.script("uv", FAKE_UV + 'case "$*" in *sync*) exit 2 ;; esac\n')
     assert sandbox.run(".ci/setup", "dev").returncode != 0
@@ -122,6 +150,13 @@ def test_the_ci_script_runs_the_tests_without_a_terminal_and_without_apt(sandbox
     answer = sandbox.run("bash", ".ci/run")
     assert answer.stdout.splitlines() == ["make --no-print-directory test", "1 passed"]
     assert answer.returncode == 3
+
+
+def test_the_ci_script_says_that_make_is_missing(sandbox: Sandbox) -> None:
+    """Where it cannot be installed: here apt-get is missing, too."""
+    answer = sandbox.run("bash", ".ci/run")
+    assert answer.returncode == 1
+    assert answer.stderr.splitlines()[-1] == "make is not installed and cannot be installed from here: install make and call again"
 
 
 def test_no_file_names_a_package_registry_or_a_path_of_one_machine() -> None:

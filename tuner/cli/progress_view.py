@@ -21,8 +21,8 @@ def status_line(progress: Progress, metric: str) -> str:
     parts.append(f"{progress.windows} windows")
     if progress.best is not None:
         parts.append(f"best {metric} {number(progress.best[1])} ({progress.best[0]})")
-    parts.append(f"{progress.engine_starts} engine starts")
-    parts.append(f"about {duration(progress.seconds_left)} left")
+    parts.append(f"{progress.engine_starts} engine start{'' if progress.engine_starts == 1 else 's'}")
+    parts.append(f"at most about {duration(progress.seconds_left)} left")  # a cell that is decided early saves the rest of its rounds
     return " | ".join(parts)
 
 

@@ -61,8 +61,9 @@ def fill(storage: Storage, url: str, studies: int, trials: int) -> None:
         body = {**_BODY, "scope": {**_BODY["scope"], "model": study.model}, "evidence": {"study": study.name, "trial_ids": [1]}}
         storage.add_recommendation(a_recommendation(study.id, model=study.model, objective="throughput", body=body))
     with raw_connection(url) as connection:
+        driver: Any = connection.connection.driver_connection  # SQLAlchemy would have psycopg take % for a placeholder
         numbers = " UNION ALL ".join(f"SELECT {number} AS number" for number in range(trials))
-        connection.exec_driver_sql(
+        driver.execute(
             "INSERT INTO tuner_trials (study_id, number, arm, block_size, max_num_batched_tokens, requested, workload_hash, stage, state,"
             " effective, environment, objective_values, created_at, finished_at, notes)"
             " SELECT id, number, CASE WHEN number % 2 = 0 THEN 'default' ELSE 'page_aligned' END, 16 * (1 + number / 2 % 4),"
@@ -70,12 +71,12 @@ def fill(storage: Storage, url: str, studies: int, trials: int) -> None:
             f" '{{\"throughput\": 100.5}}', 1, 2, '{{}}' FROM tuner_studies CROSS JOIN ({numbers}) AS numbers ORDER BY id, number"
         )
         rounds = " UNION ALL ".join(f"SELECT {number} AS place" for number in range(3))
-        connection.exec_driver_sql(
+        driver.execute(
             "INSERT INTO tuner_measurements (trial_id, round, position, started_at, duration_s, metrics, valid, details)"
             f" SELECT id, place, 0, 1, 1, '{_METRICS}', (1 = 1), '{{}}' FROM tuner_trials"
             f" CROSS JOIN ({rounds}) AS rounds ORDER BY id, place"
         )
-        connection.exec_driver_sql("ANALYZE")
+        driver.execute("ANALYZE")
 
 
 _REQUESTED = json.dumps({"block_size": 16, "max_num_seqs": 16, "max_model_len": 512, "model": "m", "model_path": "m"})

@@ -10,7 +10,7 @@ from typing import Any
 from storage.base import NotFound, Storage
 from storage.records import Json, Recommendation, RecommendationKey
 from tuner.answer import default_answer, exact_answer, nearest_answer, unmet_answer
-from tuner.distance import MODEL_FEATURES, NEAR, WORKLOAD_FEATURES, checked_features, workload_features
+from tuner.distance import MODEL_FEATURES, MODEL_REQUIRED, NEAR, WORKLOAD_FEATURES, checked_features, workload_features
 from tuner.hardware import spellings
 from tuner.lookup import Near, Query, best_exact, beyond, exact_keys, nearest_keys, same_question, slo_standing, stale
 from tuner.objective import parse_objectives
@@ -52,6 +52,9 @@ def _why_nothing(query: Query, near: Sequence[Near]) -> str:
     if query.workload is not None and query.workload_features is None:
         known = ", ".join(BUILTIN)
         return f"workload {query.workload!r} is unknown here; name a measured one or one of {known}, or give lengths and load (REST)"
+    missing = [] if query.model_features is None else [name for name in MODEL_REQUIRED if query.model_features.get(name) is None]
+    if missing:
+        return f"the architecture that is given lacks {', '.join(missing)}"
     if query.model_features is None and query.model is not None:
         return f"model {query.model!r} was not measured for this question and its features are unknown; give its architecture"
     if query.hardware is None or not query.hardware.is_one_machine:

@@ -13,16 +13,18 @@ from service.paging import PageInfo, PageQuery, Query
 from service.schemas import examples
 from service.schemas.common import MOST_ID, Text
 from storage.records import Json, Recommendation
-from tuner.distance import MODEL_FEATURES, MODEL_REQUIRED
+from tuner.distance import MODEL_FEATURES
 from tuner.errors import BadInput
-from tuner.metric_catalog import CATALOG
+from tuner.metric_catalog import CATALOG, Direction
 from tuner.objective import objective_names, parse_objectives, parse_slo
 from tuner.recommend import STATUS_NONE
 
 _MOST = 8
-_METRIC = f"({'|'.join(sorted({*CATALOG, *objective_names()}))})"
+_NAMES = sorted({*CATALOG, *objective_names()})
+_METRIC = f"({'|'.join(_NAMES)})"
+_MORE_IS_BETTER = f"({'|'.join(name for name in _NAMES if parse_objectives(name)[0].direction is Direction.MAXIMIZE)})"
 _OBJECTIVE = f"^{_METRIC}(,{_METRIC}){{0,3}}$"
-_SLO = rf"^{_METRIC}(<=|>=|<|>)[0-9]{{1,9}}(\.[0-9]{{1,6}})?$"
+_SLO = rf"^({_METRIC}(<=|<)|{_MORE_IS_BETTER}(>=|>))[0-9]{{1,9}}(\.[0-9]{{1,6}})?$"
 _VERSION = r"^[a-z_]{1,40}=[0-9A-Za-z.+-]{1,50}$"
 
 
@@ -94,16 +96,11 @@ class ModelQuery(Query):
     experts_per_token: Annotated[int | None, Field(ge=0, le=_MOST_SIZE, examples=[0])] = None
 
     def features(self) -> Json | None:
-        """As tuner.distance.MODEL_FEATURES; None where nothing is said. Raises BadInput where what decides is said in part only."""
+        """As tuner.distance.MODEL_FEATURES; None where nothing is said."""
         given: Json = {name: value for name in MODEL_FEATURES if (value := getattr(self, name)) is not None}
-        missing = [name for name in MODEL_REQUIRED if name not in given]
-        if not given:
-            return None
-        if missing:
-            raise BadInput(f"query.{missing[0]}: a model is described by at least {', '.join(MODEL_REQUIRED)}")
         if given.get("quantization") == "none":
             given["quantization"] = None
-        return given
+        return given or None
 
 
 class RecommendationQuery(ModelQuery):

@@ -69,7 +69,7 @@ QUESTIONS = [
     _get("unknown parameter of a study", "/v1/studies/first?logdir=/etc"),
     _get("unknown parameter of a trial", "/v1/trials/1?callback=alert(1)"),
     _get("layers by the million", f"{ASK}a&layers=99999999999&hidden_size=1&heads=1&kv_heads=1&head_size=1"),
-    _get("half an architecture", f"{ASK}a&layers=2"),
+    _get("layers below nothing", f"{ASK}a&layers=-2"),
     _get("quantization by path", f"{ASK}a&quantization=../../etc"),
 ]
 NUMBERS = [

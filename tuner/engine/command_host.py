@@ -24,6 +24,7 @@ import threading
 from pathlib import Path
 from typing import Any
 
+from tuner.engine.environment import use_xla_cache
 from tuner.engine.host import PR_SET_PDEATHSIG, die_with_parent, reap
 from tuner.engine.owner import one_line
 from tuner.engine.protocol import ConnectionLost, receive, send
@@ -41,6 +42,7 @@ COMMAND_MODULES = (
 
 def import_commands() -> None:
     """Everything that the commands need, without touching a device."""
+    use_xla_cache()
     for name in COMMAND_MODULES:
         importlib.import_module(name)
     importlib.import_module("vllm.plugins").load_general_plugins()

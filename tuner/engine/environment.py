@@ -59,12 +59,16 @@ def xla_cache_path() -> Path:
     return root / "xla" / hashlib.sha256(words.encode()).hexdigest()[:12]
 
 
+def use_xla_cache() -> None:
+    """Name the cache to vLLM, unless the user has. To be called in the engine's own Python: its versions count, not its client's."""
+    os.environ.setdefault("VLLM_XLA_CACHE_PATH", str(xla_cache_path()))
+
+
 def engine_environment(platform_name: str, offline: bool, base: Mapping[str, str] | None = None) -> dict[str, str]:
     """The environment for an engine process. What the user set explicitly wins, except for the settings the host depends on."""
     env = dict(os.environ if base is None else base)
     env.update(ALWAYS)
     env.pop("PYTHONDONTWRITEBYTECODE", None)  # importing vLLM without byte code takes two to three times as long, every time
-    env.setdefault("VLLM_XLA_CACHE_PATH", str(xla_cache_path()))
     if offline:
         env["HF_HUB_OFFLINE"] = env["TRANSFORMERS_OFFLINE"] = "1"
     if platform_name != "tpu":

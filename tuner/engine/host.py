@@ -21,7 +21,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from tuner.engine import owner
+from tuner.engine import environment, owner
 from tuner.engine.protocol import ConnectionLost, receive, send
 
 PR_SET_PDEATHSIG = 1
@@ -36,6 +36,7 @@ def die_with_parent(parent_pid: int) -> None:
 
 def import_heavy_modules() -> None:
     """Everything that an engine needs, without touching a device."""
+    environment.use_xla_cache()
     import vllm.engine.arg_utils
     import vllm.plugins
     import vllm.v1.engine.llm_engine

@@ -32,9 +32,12 @@ body { margin: 2rem auto; max-width: 60rem; padding: 0 1rem; font: 1rem/1.55 sys
   background: var(--ground); }
 h1, h2 { line-height: 1.25; } h2 { margin-top: 2.2rem; }
 .answer { border-left: .35rem solid var(--line); background: var(--soft); padding: .8rem 1rem; font-size: 1.1rem; font-weight: 600; }
-.wide { overflow-x: auto; } svg { max-width: 100%; height: auto; }
+.wide, figure { overflow-x: auto; position: relative; } figure { margin: 1rem 0; } svg { max-width: 100%; height: auto; }
+@media (max-width: 640px) { svg { max-width: none; } }
 table { border-collapse: collapse; font-variant-numeric: tabular-nums; }
 th, td { border-bottom: 1px solid var(--line); padding: .3rem .8rem .3rem 0; text-align: left; overflow-wrap: anywhere; }
+table.cells th, table.cells td { white-space: nowrap; }
+:focus-visible { outline: 3px solid #3b82f6; outline-offset: 2px; }
 pre { background: var(--soft); padding: .8rem; white-space: pre-wrap; overflow-wrap: anywhere; }
 @media print { :root { --ink: #000; --ground: #fff; --soft: #fff; --line: #555; } body { margin: 0; max-width: none; font-size: 10pt; }
   figure, table, .answer { break-inside: avoid; } h2 { break-after: avoid; } }
@@ -51,7 +54,7 @@ def evidence_html(evidence: Evidence, comparison: StudyComparison) -> str:
     parts = [f"<h1>{escape(title)}</h1>", f"<p>{escape(QUESTION)}</p>"]
     parts += ["<h2>Answer</h2>", f'<p class="answer">{escape(answer)}</p>']
     parts += ["<h2>Method</h2>", f"<p>{_with_code(method_text(evidence))}</p>"]
-    parts += ["<h2>Environment</h2>", _table(("what", "value"), environment_rows(evidence))]
+    parts += ["<h2>Environment</h2>", _table("Environment", ("what", "value"), environment_rows(evidence))]
     for metric in dict.fromkeys(item.metric for item in comparison.comparisons):
         parts += _metric(metric, [item for item in comparison.comparisons if item.metric == metric], comparison)
     parts += ["<h2>What failed</h2>", _list(failure_lines(evidence)), "<h2>Caveats</h2>", _list(caveat_lines(comparison))]
@@ -71,15 +74,22 @@ def _metric(metric: str, rows: Sequence[Comparison], comparison: StudyComparison
     if answer is not None:
         parts.append(f"<p>{escape(answer.sentence)}</p>")
     legend = "Dot: geometric mean over rounds. Line: its interval. Grey band: no practical difference."
-    parts.append(f"<figure>{forest_plot(rows)}<figcaption>{legend}</figcaption></figure>")
-    parts.append(f"<figure>{heat_map(rows)}<figcaption>Blue: page-aligned is better. Orange: it is worse.</figcaption></figure>")
-    return [*parts, _table(CELL_HEADERS, cell_rows(rows))]
+    forest = forest_plot(rows, answer.pooled if answer is not None else None)
+    parts.append(_figure(f"Forest plot of {metric}", forest, legend))
+    parts.append(_figure(f"Heat map of {metric}", heat_map(rows), "Blue: page-aligned is better. Orange: it is worse."))
+    return [*parts, _table(f"Cells of {metric}", CELL_HEADERS, cell_rows(rows), "cells")]
 
 
-def _table(headers: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+def _figure(name: str, svg: str, caption: str) -> str:
+    """May be wider than a phone, so a keyboard can reach it to scroll."""
+    return f'<figure tabindex="0" aria-label="{escape(name)}">{svg}<figcaption>{escape(caption)}</figcaption></figure>'
+
+
+def _table(name: str, headers: Sequence[str], rows: Iterable[Sequence[str]], kind: str = "plain") -> str:
     head = "".join(f'<th scope="col">{escape(cell)}</th>' for cell in headers)
     body = "".join("<tr>" + "".join(f"<td>{escape(cell)}</td>" for cell in row) + "</tr>" for row in rows)
-    return f'<div class="wide"><table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div>'
+    table = f'<table class="{kind}"><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>'
+    return f'<div class="wide" role="region" aria-label="{escape(name)}" tabindex="0">{table}</div>'
 
 
 def _list(lines: Sequence[str]) -> str:

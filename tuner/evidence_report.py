@@ -95,7 +95,8 @@ def environment_rows(evidence: Evidence) -> list[tuple[str, str]]:
         rows += [(name, str(version)) for name, version in sorted(environment.versions.items())]
     if evidence.workload is not None:
         rows += [("workload", f"{evidence.workload.name}, content {evidence.workload.content_hash[:12]}")]
-        rows += [(f"workload {name}", str(value)) for name, value in evidence.workload.summary.items() if not isinstance(value, dict)]
+        summary = {name: value for name, value in evidence.workload.summary.items() if not isinstance(value, dict)}
+        rows += [(f"workload {name}", f"{value:.4g}" if isinstance(value, float) else str(value)) for name, value in summary.items()]
     return rows
 
 

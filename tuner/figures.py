@@ -14,6 +14,7 @@ from typing import Any
 from storage.records import Comparison
 from tuner.errors import BadInput
 from tuner.metric_catalog import Direction, metric_info
+from tuner.pooling import PooledEffect
 from tuner.statistics import EQUIVALENCE_RATIO, Verdict
 
 INK = "currentColor"
@@ -24,21 +25,24 @@ WORSE_TO_BETTER = ["#f2a36b", "#f5f5f5", "#86bfe6"]  # pale enough for dark lett
 NO_PAIR = "#e1e4e8"
 CELL_INK = "#1f2328"
 ROW_PX = 24
+ALL_CELLS = "all cells"
 
 
-def forest_plot(comparisons: Sequence[Comparison], *, width: int = 460) -> str:
+def forest_plot(comparisons: Sequence[Comparison], pooled: PooledEffect | None = None, *, width: int = 460) -> str:
     """One row a cell: the effect of page alignment in percent with its interval, zero, and the band of practical equivalence.
 
-    All `comparisons` are of one metric. A cell without a ratio is named and stays empty. Raises BadInput where the extra `ui` is missing.
+    All `comparisons` are of one metric. `pooled`, of the same metric, is the last row, in bold. A cell without a ratio is named and stays
+    empty. Raises BadInput where the extra `ui` is missing.
     """
     alt = _altair()
-    rows = _named([_row(item) for item in _sorted(comparisons)])
+    rows = [*_named([_row(item) for item in _sorted(comparisons)]), *([_pooled_row(pooled)] if pooled is not None else [])]
     metric = _metric_of(comparisons)
     domain = alt.Scale(domain=[item.value for item in Verdict], range=[COLOURS[item] for item in Verdict])
     shapes = alt.Scale(domain=[item.value for item in Verdict], range=[SHAPES[item] for item in Verdict])
     order = [row["cell"] for row in rows]
+    bold = alt.condition(f"datum.value == '{ALL_CELLS}'", alt.value("bold"), alt.value("normal"))
     base = alt.Chart(alt.Data(values=rows)).encode(
-        y=alt.Y("cell:N", sort=order, title="page x budget", scale=alt.Scale(domain=order)),
+        y=alt.Y("cell:N", sort=order, title="page x budget", scale=alt.Scale(domain=order), axis=alt.Axis(labelFontWeight=bold)),
         color=alt.Color("verdict:N", scale=domain, legend=alt.Legend(title="verdict", orient="bottom", symbolStrokeWidth=2)),
     )
     reach = _reach(rows)
@@ -53,7 +57,8 @@ def forest_plot(comparisons: Sequence[Comparison], *, width: int = 460) -> str:
             x=x, shape=alt.Shape("verdict:N", scale=shapes, legend=alt.Legend(title="verdict", orient="bottom"))
         ),
     ).properties(width=width, height=alt.Step(ROW_PX))
-    return _svg(chart, _description("Forest plot", comparisons))
+    together = f"; {ALL_CELLS}: {_change(pooled.ratio)}, {pooled.verdict}" if pooled is not None else ""
+    return _svg(chart, _description("Forest plot", comparisons) + together)
 
 
 def heat_map(comparisons: Sequence[Comparison], *, cell_px: int = 108) -> str:
@@ -92,8 +97,17 @@ def _row(item: Comparison) -> dict[str, Any]:
         "high": high,
         "gain": None if effect is None else sign * effect,
         "verdict": item.verdict,
-        "label": "no pair" if effect is None else f"{effect:+.2f} %",
+        "label": _change(item.ratio),
     }
+
+
+def _pooled_row(pooled: PooledEffect) -> dict[str, Any]:
+    ends = {"effect": _percent(pooled.ratio), "low": _percent(pooled.low), "high": _percent(pooled.high)}
+    return {"cell": ALL_CELLS, "verdict": pooled.verdict.value, **ends}
+
+
+def _change(ratio: float | None) -> str:
+    return "no pair" if ratio is None else f"{_percent(ratio):+.2f} %"
 
 
 def _named(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:

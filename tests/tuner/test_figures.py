@@ -9,7 +9,8 @@ from xml.etree import ElementTree
 import pytest
 
 from storage.records import Comparison
-from tuner.figures import COLOURS, forest_plot, heat_map
+from tuner.figures import ALL_CELLS, COLOURS, forest_plot, heat_map
+from tuner.pooling import PooledEffect
 from tuner.statistics import Verdict
 
 SVG = "{http://www.w3.org/2000/svg}"
@@ -52,6 +53,17 @@ def test_the_forest_plot_has_a_row_for_each_cell_and_a_point_where_it_was_measur
     assert by_row[2] < by_row[3] < by_row[1] < by_row[0]  # -4, 0, +2, +5 %
     assert by_row[3] == pytest.approx(230)  # no effect is the middle of 460
     assert (by_row[0] - 230) / (by_row[1] - 230) == pytest.approx(5 / 2)
+
+
+def test_all_cells_together_are_the_last_row_of_the_forest_plot() -> None:
+    pooled = PooledEffect(4, 24, 1.03, 1.02, 1.04, Verdict.BETTER, "random_effects")
+    svg = forest_plot(CELLS, pooled)
+    rows = [text for text in texts(svg) if (" x " in text and text[0].isdigit()) or text == ALL_CELLS]
+    assert rows[-1] == ALL_CELLS and len(rows) == len(CELLS) + 1
+    assert f"{ALL_CELLS}: +3.00 %, better" in svg
+    lowest = max(points(svg), key=lambda point: point[1])
+    highest = min(points(svg), key=lambda point: point[1])  # 16 x 128, +5 %
+    assert (lowest[0] - 230) / (highest[0] - 230) == pytest.approx(3 / 5)
 
 
 def test_a_less_is_better_metric_says_so_and_its_gain_is_the_drop() -> None:

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from storage.records import Stage, Study, Trial, TrialState
 from tuner.candidates import Finalist, next_best, pick_finalists
 from tuner.conclude import load_evidence
+from tuner.errors import FailureClass
 from tuner.evidence import Evidence
 from tuner.group import GroupRun, Workshop
 from tuner.launchers.base import EngineSettings, Launcher
@@ -16,6 +17,7 @@ from tuner.space import Configuration
 from tuner.trial import TrialRun
 
 PROFILED_ROLES = frozenset({"best", "opposite_arm", "next_best"})
+NOT_ABOUT_SETTINGS = frozenset({FailureClass.STARTUP.value, FailureClass.TIMEOUT.value, FailureClass.INTERNAL.value})
 MORE_FINALISTS = 3  # tried one by one where none of the finalists holds: started cold they fail, or miss an SLO
 
 
@@ -34,12 +36,16 @@ class Confirmation:
         finalists = pick_finalists(self._evidence(), objectives, slos)
         self._confirm_missing(finalists)
         tried = len(self._shop.book.staged(Stage.CONFIRM)) - len(finalists)  # in an earlier run of the study
-        for _ in range(tried, MORE_FINALISTS):
+        for number in range(tried, MORE_FINALISTS):
             following = next_best(self._evidence(), objectives, slos)
-            if following is None:
+            if following is None or (number > 0 and self._nothing_starts()):
                 return
             self._shop.progress.note("none of the finalists holds when started cold: the next best of the search is tried")
             self._confirm_missing([following])
+
+    def _nothing_starts(self) -> bool:
+        """Whether it is hardly the settings' fault that no finalist was measured."""
+        return all(run.trial.error_class in NOT_ABOUT_SETTINGS for run in self._shop.book.staged(Stage.CONFIRM))
 
     def _evidence(self) -> Evidence:
         return load_evidence(self._shop.storage, self._study)

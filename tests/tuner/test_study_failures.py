@@ -243,14 +243,17 @@ def test_a_finalist_that_fails_when_started_cold_gives_way_to_the_next_best(benc
     assert Configuration(settings["block_size"], settings["max_num_batched_tokens"], settings["arm"]) == best_of_the_other_size
 
 
-def test_where_nothing_starts_cold_a_few_are_tried_and_nothing_is_recommended(bench: Workbench) -> None:
+@pytest.mark.parametrize(("failure", "tried"), [(FailureClass.OUT_OF_MEMORY, 5), (FailureClass.STARTUP, 3), (FailureClass.TIMEOUT, 3)])
+def test_where_nothing_starts_cold_a_few_are_tried_and_nothing_is_recommended(bench: Workbench, failure: FailureClass, tried: int) -> None:
+    """The best, its other arm, and three more; one more where settings are hardly the reason, as each may take its time-out."""
+
     def hook(settings: EngineSettings, nth: int) -> None:
         if nth > 0:
-            raise TrialFailed(FailureClass.STARTUP, "no room")
+            raise TrialFailed(failure, "no room")
 
     outcome = bench.run(FakeLauncher(on_open=hook))
-    assert states(bench.trials(Stage.CONFIRM)) == [TrialState.FAIL] * 5, "best, its other arm and three more"
-    assert outcome.recommendation.status == "none" and "startup" in outcome.recommendation.body["reason"]
+    assert states(bench.trials(Stage.CONFIRM)) == [TrialState.FAIL] * tried
+    assert outcome.recommendation.status == "none" and failure.value in outcome.recommendation.body["reason"]
     again = FakeLauncher()
     bench.run(again, resume=True)
     assert again.opened == [], "nothing is left to do"

@@ -80,8 +80,8 @@ _AS_TEXT: dict[int | str, dict[str, Any]] = {
     200: {
         "content": {
             "application/yaml": {
-                "schema": {"type": "string"},
-                "example": "model: Qwen/Qwen3-0.6B\nblock-size: 64\nmax-num-batched-tokens: 1024\n",
+                "schema": {"type": "object"},
+                "example": {"model": "Qwen/Qwen3-0.6B", "block-size": 64, "max-num-batched-tokens": 1024},
             },
             "text/plain": {"schema": {"type": "string"}, "example": "--block-size 64 --max-num-batched-tokens 1024\n"},
         },

@@ -197,6 +197,7 @@ def check_config(config: StudyConfig) -> None:
         for budget in config.chunk_budgets:
             if reason := starvation(page_size, budget, config.arms, config.alignment_variant):
                 raise BadInput(reason)
+    _refuse_two_limits(config.limits)
     _check_rounds(config.rounds)
     _check_finalists_via(config)
     _check_kv_write(config.kv_write)
@@ -291,6 +292,14 @@ def untested_settings(config: StudyConfig, multimodal: bool) -> list[str]:
     if multimodal:
         warnings.append(f"model {config.model}: multimodal input with the arm page_aligned is untested; the workload sends text only")
     return warnings
+
+
+def _refuse_two_limits(slos: tuple[Slo, ...]) -> None:
+    """The looser of two would never count."""
+    sides = [(slo.metric, slo.operator[0]) for slo in slos]
+    for index, side in enumerate(sides):
+        if side in sides[:index]:
+            raise BadInput(f"slos: {slos[sides.index(side)]} and {slos[index]} limit the same metric on the same side; keep one")
 
 
 def _refuse_duplicates(name: str, values: tuple[Any, ...]) -> None:

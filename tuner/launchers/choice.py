@@ -24,6 +24,7 @@ def check_launcher(config: StudyConfig) -> None:
     if config.launcher == "table":
         if config.table is None:
             raise BadInput("launcher table needs a file of measured configurations; add --table FILE.csv")
+        _check_table(config, Path(config.table).expanduser())
         return
     for name, given in (("table", config.table), ("table_noise", config.table_noise or None)):
         if given is not None:
@@ -75,6 +76,18 @@ def device_limits(config: StudyConfig) -> Limits | None:
     if found.error is not None:
         raise BadInput(f"platform {config.platform}: JAX finds no TPU ({found.error}); use --platform cpu")
     return accelerator_limits(found.kind)
+
+
+def _check_table(config: StudyConfig, path: Path) -> None:
+    """A size that no row has would only fail, trial by trial; single rows may be missing."""
+    from tuner.launchers.table import TableLauncher
+
+    rows = TableLauncher(path).table.configurations
+    for setting, column in (("page_sizes", "block_size"), ("chunk_budgets", "max_num_batched_tokens"), ("arms", "arm")):
+        known = dict.fromkeys(row.params[column] for row in rows)
+        for value in getattr(config, setting):
+            if value not in known:
+                raise BadInput(f"{setting}: table {path} has no row with {column} {value}; it has {', '.join(map(str, known))}")
 
 
 def check_python(python: str) -> None:

@@ -60,6 +60,19 @@ def test_a_table(tmp_path: Path) -> None:
     assert make_launcher(config).name == "table"
 
 
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"page_sizes": (16, 512), "chunk_budgets": (512,)}, "page_sizes: table .* has no row with block_size 512; it has 16, 32"),
+        ({"chunk_budgets": (384,)}, "chunk_budgets: table .* has no row with max_num_batched_tokens 384; it has 128, 256"),
+    ],
+)
+def test_a_size_that_the_table_does_not_have(tmp_path: Path, changes: dict[str, Any], message: str) -> None:
+    config = config_of(launcher="table", table=str(write_table(tmp_path)), **changes)
+    with pytest.raises(BadInput, match=message):
+        check_launcher(config)
+
+
 @pytest.mark.parametrize("name", ["local", "serve"])
 def test_a_launcher_is_made_without_starting_or_writing_anything(tmp_path: Path, name: str) -> None:
     config = config_of(logdir=str(tmp_path / "profiles"), platform="cpu", launcher=name)

@@ -1,13 +1,13 @@
 """The headline: what page alignment does per step and end to end, split into the effect of scheduling and that of the KV write.
 
-    python -m bench.page_alignment [--dtypes float32,bfloat16] [--page-sizes 16,64,128] [--budgets 128,256,512] [--rounds 10]
-    [--workload demo] [--captures 4]
+    python -m bench.page_alignment [--dtypes float32,bfloat16] [--page-sizes 16,64,128] [--budgets 128,256,512] [--rounds 20]
+    [--workload demo] [--captures 6]
 
 In each engine three arms run in randomised interleaved rounds: `default` (vLLM's schedule, token-wise write), `page_aligned_token_write`
 (aligned schedule, token-wise write) and `page_aligned`. Scheduling effect = second / first; KV-write effect = third / second (the same
 schedule, step by step); total = third / first. Ratios with 95 % intervals over rounds, of total token throughput (above 1 is better) and
-of mean step time (below 1 is better). A second table (bench.profiled_write) reads from XLA profiles which part of a prefill step the KV
-write is, and what of it page-wise writing saves.
+of mean step time (below 1 is better); what has no verdict is inconclusive. The row "all" pools the cells of a dtype. The last table
+(bench.profiled_write) reads from XLA profiles which part of a prefill step the KV write is, and what of it page-wise writing saves.
 """
 
 from __future__ import annotations
@@ -32,7 +32,8 @@ from bench.real_engine import (
 )
 from tuner.launchers.base import ABLATION_ARM, ARM_DEFAULT, ARM_PAGE_ALIGNED, LiveSettings, WindowResult
 from tuner.metric_catalog import Direction
-from tuner.statistics import Effect, judge_family, paired_log_ratios
+from tuner.pooling import PooledEffect, pool
+from tuner.statistics import Effect, Verdict, judge_family, paired_log_ratios, sample_of
 
 PARTS = {
     "scheduling": (ARM_DEFAULT, ABLATION_ARM),
@@ -63,36 +64,41 @@ def log_ratios(windows: Windows, dtype: str, page: int, budgets: list[int]) -> d
     return found
 
 
-def cell_text(effect: Effect) -> str:
-    if effect.ratio is None or effect.low is None or effect.high is None:
+def cell_text(effect: Effect | PooledEffect | None) -> str:
+    """The ratio with its interval; the verdict where there is one."""
+    if effect is None or effect.ratio is None or effect.low is None or effect.high is None:
         return "no pair"
-    return f"{effect.ratio:.3f} [{effect.low:.3f}, {effect.high:.3f}] {effect.verdict.value}"
+    verdict = f" **{effect.verdict.value}**" if effect.verdict is not Verdict.INCONCLUSIVE else ""
+    return f"{effect.ratio:.3f} [{effect.low:.3f}, {effect.high:.3f}]{verdict}"
 
 
-def print_table(ratios: dict[Key, list[float]], forms: dict[tuple[str, int], str], steps: dict[tuple[str, int, int], str]) -> None:
-    """One row a cell; the family of the interval correction is all cells of one metric and part."""
+def print_effects(metric: str, ratios: dict[Key, list[float]], steps: dict[tuple[str, int, int], str]) -> None:
+    """One row a cell and one for all cells of a dtype; the family of the interval correction is all cells of one part."""
+    _, direction = METRICS[metric]
     effects: dict[Key, Effect] = {}
-    for metric, (_, direction) in METRICS.items():
-        for part in PARTS:
-            family = {key: values for key, values in ratios.items() if key[3:] == (metric, part)}
-            effects |= judge_family(family, direction)
-    print(f"\nDevice: {device_line()}\n")
-    heads = [f"{metric}: {part}" for metric in METRICS for part in PARTS]
-    print("| dtype | page | budget | KV write forms | steps default / aligned | " + " | ".join(heads) + " |")
-    print("|" + "---|" * (5 + len(heads)))
-    for dtype, page, budget in sorted({key[:3] for key in ratios}):
-        texts = [cell_text(effects[dtype, page, budget, metric, part]) for metric in METRICS for part in PARTS]
-        print(f"| {dtype} | {page} | {budget} | {forms[dtype, page]} | {steps[dtype, page, budget]} | " + " | ".join(texts) + " |")
+    for part in PARTS:
+        effects |= judge_family({key: values for key, values in ratios.items() if key[3:] == (metric, part)}, direction)
+    print(f"\n{metric} ({'above' if direction is Direction.MAXIMIZE else 'below'} 1 is better):\n")
+    print(f"| dtype | page | budget | steps default / aligned | {' | '.join(PARTS)} |")
+    print("|" + "---|" * (4 + len(PARTS)))
+    cells = sorted({key[:3] for key in ratios})
+    for dtype in dict.fromkeys(cell[0] for cell in cells):
+        for cell in (each for each in cells if each[0] == dtype):
+            texts = [cell_text(effects[*cell, metric, part]) for part in PARTS]
+            print(f"| {dtype} | {cell[1]} | {cell[2]} | {steps[cell]} | {' | '.join(texts)} |")
+        pooled = [pool([sample_of(ratios[*cell, metric, part]) for cell in cells if cell[0] == dtype], direction) for part in PARTS]
+        print(f"| {dtype} | all | all | | {' | '.join(map(cell_text, pooled))} |")
 
 
-def print_writes(writes: dict[tuple[str, int, int], ProfiledWrite]) -> None:
+def print_writes(writes: dict[tuple[str, int], ProfiledWrite], forms: dict[tuple[str, int], str]) -> None:
     """One row for each engine, at its largest budget."""
-    print("\n| dtype | page | budget | tokens a step | write: token-wise, share of the step | page-wise / token-wise | saved of the step |")
+    print("\nThe KV write in a prefill step, from XLA profiles:\n")
+    print("| dtype | page | forms | tokens a step | token-wise, share of the step | page-wise / token-wise | saved of the step |")
     print("|" + "---|" * 7)
-    for (dtype, page, budget), found in writes.items():
+    for (dtype, page), found in writes.items():
         ceiling, saved = (f"{100 * a:.2f} % [{100 * b:.2f}, {100 * c:.2f}]" for a, b, c in (found.ceiling, found.saved))
         ratio = "{:.2f} [{:.2f}, {:.2f}]".format(*found.speedup)
-        print(f"| {dtype} | {page} | {budget} | {found.tokens:.0f} | {ceiling} | {ratio} | {saved} |")
+        print(f"| {dtype} | {page} | {forms[dtype, page]} | {found.tokens:.0f} | {ceiling} | {ratio} | {saved} |")
     print(f"\ndoubtful captures: {sum(found.doubtful for found in writes.values())}")
 
 
@@ -101,14 +107,14 @@ def main() -> None:
     parser.add_argument("--dtypes", default="float32,bfloat16")
     parser.add_argument("--page-sizes", type=numbers, default=[16, 64, 128])
     parser.add_argument("--budgets", type=numbers, default=[128, 256, 512])
-    parser.add_argument("--rounds", type=int, default=10)
+    parser.add_argument("--rounds", type=int, default=20)
     parser.add_argument("--workload", default="demo")
-    parser.add_argument("--captures", type=int, default=4, help="pairs of profiles an engine, 2 or more")
+    parser.add_argument("--captures", type=int, default=6, help="pairs of profiles an engine, 2 or more")
     args = parser.parse_args()
     ratios: dict[Key, list[float]] = {}
     forms: dict[tuple[str, int], str] = {}
     steps: dict[tuple[str, int, int], str] = {}
-    writes: dict[tuple[str, int, int], ProfiledWrite] = {}
+    writes: dict[tuple[str, int], ProfiledWrite] = {}
     with launcher() as opened, tempfile.TemporaryDirectory(prefix="tuner-bench-") as folder:
         for dtype in args.dtypes.split(","):
             for page in args.page_sizes:
@@ -118,16 +124,17 @@ def main() -> None:
                 live = [LiveSettings(arm, budget) for budget in args.budgets for arm in (ARM_DEFAULT, ABLATION_ARM, ARM_PAGE_ALIGNED)]
                 plan = load_plan(args.workload, settings)
                 windows = interleaved(session, live, plan, args.rounds)
-                budget = max(args.budgets)
-                writes[dtype, page, budget] = profiled_write(session, plan, budget, args.captures, Path(folder, f"{dtype}-{page}"))
+                writes[dtype, page] = profiled_write(session, plan, max(args.budgets), args.captures, Path(folder, f"{dtype}-{page}"))
                 forms[dtype, page] = session.report.effective["kv_write"]
                 session.close()
                 ratios |= log_ratios(windows, dtype, page, args.budgets)
                 for budget in args.budgets:
                     counts = [len(windows[LiveSettings(arm, budget)][0].steps) for arm in (ARM_DEFAULT, ARM_PAGE_ALIGNED)]
                     steps[dtype, page, budget] = " / ".join(map(str, counts))
-    print_table(ratios, forms, steps)
-    print_writes(writes)
+    print(f"\nDevice: {device_line()}; workload {args.workload}, {args.rounds} rounds")
+    for metric in METRICS:
+        print_effects(metric, ratios, steps)
+    print_writes(writes, forms)
 
 
 if __name__ == "__main__":

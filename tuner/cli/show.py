@@ -101,7 +101,8 @@ def _print_links(trials: Sequence[Trial], profiles: Sequence[Profile]) -> None:
 
     for trial in trials:
         for profile in usable([profile for profile in profiles if profile.trial_id == trial.id]):
-            doubt = "" if profile.status == "ok" else f" ({profile.status})"
+            problems = ", ".join(profile.quality.get("problems", []))
+            doubt = "" if profile.status == "ok" else f" ({profile.status}{': ' if problems else ''}{problems})"
             print(f"profile of trial {trial.number}, {profile.phase}{doubt}: {link(profile, TENSORBOARD)}")
 
 

@@ -8,6 +8,7 @@ import json
 import re
 import shlex
 import socket
+import sqlite3
 import subprocess
 import sys
 import time
@@ -218,3 +219,12 @@ def test_tensorboard_really_answers(terminal: Terminal, monkeypatch: pytest.Monk
             process.wait(10)
         except subprocess.TimeoutExpired:
             process.kill()
+
+
+def test_show_says_what_is_wrong_with_a_profile(searched: Terminal) -> None:
+    connection = sqlite3.connect(searched.folder / "tuner.db")
+    with connection:
+        problems = json.dumps(["unsteady", "few_steps"])
+        connection.execute("UPDATE tuner_profiles SET status = 'bad', quality = json_set(quality, '$.problems', json(?))", (problems,))
+    connection.close()
+    assert searched.run("show", "s").out.count(", all (bad: unsteady, few_steps): http://127.0.0.1:6006/?run=s") == 2

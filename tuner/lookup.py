@@ -88,7 +88,7 @@ def nearest_keys(query: Query, keys: Iterable[RecommendationKey]) -> list[Near]:
 
 def slo_standing(body: Json, slos: Sequence[Slo]) -> Standing:
     """`body` of a recommendation that has settings."""
-    kept = [parse_slo(text) for text in body.get("slos", ())]
+    kept = [slo for slo in _kept(body) if slo is not None]
     notes, failing = [], []
     for slo in slos:
         low, high = _interval(body, slo.metric)
@@ -117,8 +117,7 @@ def best_exact(query: Query, found: Sequence[Recommendation]) -> Recommendation 
         if item.withdrawn_at is not None:
             continue
         if item.status == STATUS_NONE:
-            kept = [parse_slo(text) for text in item.body.get("slos", ())]
-            if all(any(_implies(asked, slo) for asked in query.slos) for slo in kept):
+            if all(slo is not None and any(_implies(asked, slo) for asked in query.slos) for slo in _kept(item.body)):
                 fit.append((False, True, item))
         elif not (standing := slo_standing(item.body, query.slos)).failing:
             fit.append((True, standing.same, item))
@@ -214,6 +213,17 @@ def _metrics(objective: str) -> tuple[str, ...]:
 def _interval(body: Json, metric: str) -> tuple[float | None, float | None]:
     measured: dict[str, Any] = body.get("expected", {}).get(metric, {})
     return measured.get("low"), measured.get("high")
+
+
+def _kept(body: Json) -> list[Slo | None]:
+    """What the study kept to; None for an SLO that an older version took and this one refuses: nobody can ask for it."""
+    found: list[Slo | None] = []
+    for text in body.get("slos", ()):
+        try:
+            found.append(parse_slo(text))
+        except BadInput:
+            found.append(None)
+    return found
 
 
 def _implies(kept: Slo, asked: Slo) -> bool:

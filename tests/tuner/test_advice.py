@@ -127,6 +127,13 @@ def test_none_answers_only_who_asks_for_as_much(storage: Storage) -> None:
     assert advise(storage, ASKED)["status"] == "default"
 
 
+def test_an_slo_that_only_an_older_version_took_breaks_no_look_up(storage: Storage) -> None:
+    stored = _stored(storage, "old", slos=["ttft_p99_ms>=5"])
+    assert advise(storage, ASKED)["id"] == stored.id
+    _stored(storage, "nothing", status="none", slos=["ttft_p99_ms>=5"], model="other")
+    assert advise(storage, replace(ASKED, model="other"))["match"]["kind"] == "nearest"  # the other's "nothing" answers nobody
+
+
 def test_stale_by_versions_age_and_newer_evidence(each_storage: Storage) -> None:
     published = _stored(each_storage, "s")
     each_storage.mark_recommendation(published.id, published=True, by=ADMIN)

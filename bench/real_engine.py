@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import random
 import sys
 import tempfile
@@ -9,7 +10,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-from tuner.engine.environment import describe_environment, tpu_present
+from tuner.engine.environment import describe_environment, engine_environment, resolve_platform, tpu_present
 from tuner.launchers.base import EngineSettings, LiveSettings, LoadPlan, WindowResult
 from tuner.launchers.local import LocalLauncher, LocalSession
 from tuner.models import resolve_model
@@ -101,6 +102,7 @@ def mean_step_ms(windows: Mapping[int, WindowResult]) -> dict[int, float]:
 
 def device_line() -> str:
     """One line that says where the numbers come from."""
+    os.environ.update(engine_environment(resolve_platform("auto"), offline=True))  # else libtpu complains about what it does not find
     found = describe_environment()
     versions = ", ".join(f"{name} {version}" for name, version in found["versions"].items() if name in ("vllm_tpu", "tpu_inference", "jax"))
     return f"{found['accelerator']} ({found['platform']}, {found['device_count']} device), {versions}"

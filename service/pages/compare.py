@@ -10,8 +10,8 @@ from profiles.diff import ProfileDiff, diff
 from profiles.errors import ProfileError
 from service.deps import SettingsDep, StorageDep
 from service.pages.charts.theme import Scheme
-from service.pages.compare_view import caveats, differing_settings, ratio_rows
-from service.pages.parts import PageRoute, QueryId, svg_response
+from service.pages.compare_view import caveats, differing_settings, ratio_rows, searched_pair, why_in_words
+from service.pages.parts import FactsDep, PageRoute, QueryId, svg_response
 from service.pages.profile_files import comparison_link, profile_entries, summaries
 from service.pages.profile_pictures import picture_of
 from service.pages.study_view import primary_objective
@@ -25,7 +25,9 @@ router = APIRouter(route_class=PageRoute, include_in_schema=False)
 
 
 @router.get("/compare")
-def compare(request: Request, storage: StorageDep, settings: SettingsDep, baseline: QueryId, candidate: QueryId) -> Response:
+def compare(
+    request: Request, storage: StorageDep, settings: SettingsDep, facts: FactsDep, baseline: QueryId, candidate: QueryId
+) -> Response:
     trials = storage.get_trial(baseline), storage.get_trial(candidate)
     studies = storage.get_study_by_id(trials[0].study_id), storage.get_study_by_id(trials[1].study_id)
     measurements = [*storage.list_measurements(trial_id=baseline), *storage.list_measurements(trial_id=candidate)]
@@ -43,6 +45,8 @@ def compare(request: Request, storage: StorageDep, settings: SettingsDep, baseli
         caveats=caveats(*trials),
         profile=found,
         problem=problem,
+        why=why_in_words(found) if found is not None else "",
+        searched=searched_pair(facts.read(storage, studies[0].name).trials, *trials),
         xprof=comparison_link(*profiles, settings.logdir),
     )
 

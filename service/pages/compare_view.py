@@ -6,6 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from statistics import median
 
+from profiles.diff import ProfileDiff
+from service.pages.format import number
 from service.pages.trial_view import KEY_METRICS, ConfigRow, config_rows
 from storage.records import Measurement, Stage, Trial
 from tuner.evidence import COMPARABLE, metric_by_round, origin_by_round, usable_measurements
@@ -35,6 +37,22 @@ def paired(baseline: Trial, candidate: Trial) -> bool:
     """Whether the two may have rounds in common: those that one engine measured (a finalist has an engine of its own)."""
     same = (baseline.study_id, baseline.block_size) == (candidate.study_id, candidate.block_size)
     return same and baseline.stage is candidate.stage is Stage.SEARCH
+
+
+def searched_pair(trials: Sequence[Trial], baseline: Trial, candidate: Trial) -> tuple[Trial, Trial] | None:
+    """The search's trials of the same two configurations: they share an engine and rounds, which two finalists do not."""
+    if paired(baseline, candidate) or baseline.study_id != candidate.study_id:
+        return None
+    found = [_searched(trials, side) for side in (baseline, candidate)]
+    if found[0] is None or found[1] is None or found == [baseline, candidate]:
+        return None
+    return found[0], found[1]
+
+
+def _searched(trials: Sequence[Trial], wanted: Trial) -> Trial | None:
+    place = (wanted.arm, wanted.block_size, wanted.max_num_batched_tokens)
+    same = [trial for trial in trials if (trial.arm, trial.block_size, trial.max_num_batched_tokens) == place]
+    return next((trial for trial in same if trial.stage is Stage.SEARCH and trial.values), None)
 
 
 def ratio_rows(
@@ -110,3 +128,23 @@ def _names(measurements: Sequence[Measurement]) -> set[str]:
 def _plain(settings: dict[str, object]) -> dict[str, object]:
     """Settings that say the same thing in other words are left out."""
     return {name: value for name, value in settings.items() if name not in {"alignable", "model_path"}}
+
+
+def why_in_words(found: ProfileDiff) -> str:
+    """The waterfall as a sentence: by how much a step differs, and in which categories. What may be chance is not named."""
+    step = found.step
+    if not step.changed:
+        return f"A step takes {_ms(step.candidate_ms)} against {_ms(step.baseline_ms)}: the profiles show no difference beyond chance"
+    start = f"A step takes {_ms(step.candidate_ms)} instead of {_ms(step.baseline_ms)}, {_signed_ms(step.difference_ms)}"
+    changed = sorted((row for row in found.categories if row.changed), key=lambda row: -abs(row.difference_ms))
+    if not changed:
+        return f"{start}; no single category changed beyond chance"
+    return f"{start}, of which " + ", ".join(f"{row.category} {_signed_ms(row.difference_ms)}" for row in changed[:4])
+
+
+def _ms(value: float) -> str:
+    return f"{number(value)} ms"
+
+
+def _signed_ms(value: float) -> str:
+    return f"{'+' if value > 0 else ''}{number(value)} ms"

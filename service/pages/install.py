@@ -6,7 +6,7 @@ import httpx
 from fastapi import FastAPI
 from starlette.staticfiles import StaticFiles
 
-from service.pages import compare, downloads, recommendation, studies, study, study_charts, tensorboard, trial
+from service.pages import compare, downloads, recommendation, studies, studies_compare, study, study_charts, tensorboard, trial
 from service.pages.charts.render import Renderer
 from service.pages.facts import FactsReader
 from service.pages.templating import STATIC
@@ -14,7 +14,7 @@ from service.pages.tensorboard_child import TensorBoardChild
 from service.settings import ServiceSettings
 
 _SLOW_S = 300.0  # XProf converts a large capture that long
-_PAGES = (studies, study_charts, downloads, study, trial, compare, recommendation, tensorboard)
+_PAGES = (studies, studies_compare, study_charts, downloads, study, trial, compare, recommendation, tensorboard)
 
 
 def install(app: FastAPI, settings: ServiceSettings) -> None:

@@ -34,6 +34,7 @@ from tuner.metric_catalog import CATALOG, metric_info
 
 router = APIRouter(route_class=PageRoute, include_in_schema=False)
 _TRIALS_ON_A_PAGE = 50
+_OTHERS = 30  # studies of the same model to compare with
 _MOST_ROWS = 200  # of a table that repeats a picture; the CSV has them all
 
 
@@ -50,7 +51,8 @@ def study(
 ) -> Response:
     """`state` and `arm` filter the table of trials, `order` sorts it; what there is not is read as none."""
     found = facts.read(storage, name)
-    return page(request, "study.html", **_context(found), **_trial_table(found, state, arm, order, number))
+    others = [item.name for item in storage.list_studies(model=found.study.model, limit=_OTHERS + 1) if item.id != found.study.id][:_OTHERS]
+    return page(request, "study.html", **_context(found), **_trial_table(found, state, arm, order, number), others=others)
 
 
 @router.get("/studies/{name}/live")

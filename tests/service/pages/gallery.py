@@ -67,6 +67,7 @@ class Gallery:
             "trial-failed": f"/trials/{self.failed.id}",
             "trial-hostile": f"/trials/{self.hostile.id}",
             "compare": f"/compare?baseline={self.twin.id}&candidate={self.winner.id}",
+            "compare-studies": f"/compare-studies?baseline={LARGE}&candidate={FINISHED}",
             "recommendations": "/recommendations",
             "recommendation": f"/recommendations/{self.recommendation.id}",
             "recommendation-hostile": f"/recommendations/{self.hostile_recommendation.id}",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 from collections import Counter
 from dataclasses import replace
 from itertools import groupby
@@ -229,3 +230,18 @@ def test_several_objectives_go_to_optuna_in_their_order(bench: Workbench) -> Non
         assert trial.values is not None and trial.optuna_trial_id is not None
         assert by_id[trial.optuna_trial_id].values == [trial.values["throughput"], trial.values["ttft_p99_ms"]]
     assert outcome.recommendation.status != "none"
+
+
+def test_what_misses_an_slo_ends_nobody_early(bench: Workbench) -> None:
+    """The fast cells are infeasible: neither beside the feasible one in its engine nor in an earlier one may they count as its rivals."""
+
+    def hook(configuration: Configuration, nth: int, result: WindowResult) -> WindowResult:
+        feasible = configuration.max_num_batched_tokens == 128
+        noise = random.Random(f"{configuration}/{nth}").gauss(1, 0.02)  # the arms are alike, so no cell is decided soon
+        metrics = {"total_token_throughput": (100 if feasible else 200) * noise, "ttft_p99_ms": 100.0 if feasible else 900.0}
+        return replace(result, reported_metrics=metrics)
+
+    settings = {"page_sizes": [16], "chunk_budgets": [64, 128, 256], "rounds": "3-8", "profile": "none"}
+    bench.run(FakeLauncher(on_measure=hook), sampler="random", trials=6, slos=["ttft_p99_ms<=500"], **settings)
+    windows = {configuration_of(trial): len(bench.windows(trial)) for trial in bench.trials()}
+    assert all(count >= 6 for configuration, count in windows.items() if configuration.max_num_batched_tokens == 128)

@@ -18,7 +18,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from tuner.vllm_plugin.kv_write import Batch, write_pages, write_tokens
+from tuner.vllm_plugin.kv_write import WRITES_VERSION, Batch, write_pages, write_tokens
 from tuner.vllm_plugin.settings import FORMS
 
 ROUNDS = 7
@@ -94,7 +94,7 @@ def _memo_path(*key: Any) -> Path | None:
     if not folder:
         return None
     device = jax.devices()[0]
-    words = json.dumps([device.platform, device.device_kind, jax.__version__, [str(part) for part in key]])
+    words = json.dumps([WRITES_VERSION, device.platform, device.device_kind, jax.__version__, [str(part) for part in key]])
     return Path(folder) / f"tuner-kv-forms-{hashlib.sha256(words.encode()).hexdigest()[:16]}.json"
 
 

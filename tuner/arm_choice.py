@@ -21,16 +21,35 @@ from tuner.statistics import Verdict
 
 def settle_arm(winner: Candidate, field: Sequence[Candidate], arms: Json | None, objective: Objective) -> Candidate:
     """`winner`, or its other arm out of `field`. `arms`: the comparison in its cell (ratio is page_aligned / default), None without one."""
-    twin = next((item for item in field if item.is_twin_of(winner)), None)
+    twin = _twin(winner, field)
     if twin is None or arms is None or arms["ratio"] is None:
         return winner
     default, aligned = (winner, twin) if winner.is_default_arm else (twin, winner)
     if arms["verdict"] in (Verdict.WORSE, Verdict.EQUIVALENT):
         return default
     if arms["verdict"] == Verdict.BETTER and _agree(aligned, default, arms["ratio"], objective):
-        gain = objective.direction.sign * math.log(arms["ratio"])
-        return aligned if gain > -math.log(1 - TIE_BAND) else default
+        return aligned if _beyond_a_tie(arms["ratio"], objective) else default
     return winner
+
+
+def why_not_aligned(winner: Candidate, field: Sequence[Candidate], arms: Json | None, objective: Objective) -> str | None:
+    """Why the default arm is recommended although the pairs say that page_aligned is better; None where that is not so."""
+    if arms is None or arms["verdict"] != Verdict.BETTER or not winner.is_default_arm:
+        return None
+    aligned = _twin(winner, field)
+    if aligned is None:
+        return "it has no valid confirmation, or misses an SLO"
+    if not _beyond_a_tie(arms["ratio"], objective):
+        return f"the gain is within the tie band of {TIE_BAND:.0%}, where the simpler configuration is taken"
+    return f"when both were started cold their values did not agree with it within {ENGINE_BAND:.0%}"
+
+
+def _twin(winner: Candidate, field: Sequence[Candidate]) -> Candidate | None:
+    return next((item for item in field if item.is_twin_of(winner)), None)
+
+
+def _beyond_a_tie(ratio: float, objective: Objective) -> bool:
+    return objective.direction.sign * math.log(ratio) > -math.log(1 - TIE_BAND)
 
 
 def _agree(aligned: Candidate, default: Candidate, ratio: float, objective: Objective) -> bool:

@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from storage.records import Environment, Json, Recommendation, Stage, Trial, TrialState
-from tuner.arm_choice import settle_arm
+from tuner.arm_choice import settle_arm, why_not_aligned
 from tuner.candidates import (
     Candidate,
     best_by_value,
@@ -72,6 +72,8 @@ def recommend(
     arms = _arm_effect(evidence, choice, objectives[0])
     if len(objectives) == 1:
         choice = replace(choice, winner=settle_arm(choice.winner, fit, arms, objectives[0]), by_value=choice.winner)
+        if arms is not None:
+            arms = arms | {"set_aside": why_not_aligned(choice.winner, fit, arms, objectives[0])}
     trial = choice.winner.trial
     is_default = choice.winner.is_default_arm and bool(evidence.stock) and differs_from_stock(trial, evidence.stock) == 0
     status = STATUS_DEFAULT if is_default else STATUS_RECOMMENDED
@@ -309,6 +311,8 @@ def _caveats(evidence: Evidence, choice: _Choice, arms: Json | None) -> list[str
             caveats.append("the default arm was not measured beside it: nothing is known about the effect of page alignment itself")
         elif arms["verdict"] != "better":
             caveats.append(f"its advantage over the default arm in the same cell is not established (verdict: {arms['verdict']})")
+    if arms is not None and arms.get("set_aside"):
+        caveats.append(f"page_aligned is better in this cell over the pairs of the search, but not recommended: {arms['set_aside']}")
     return caveats
 
 

@@ -65,3 +65,20 @@ def test_the_reason_says_that_the_pairs_decided() -> None:
     assert f"{METRIC} 1000 tokens/s, 3.8 % behind the best (1040): " in body["reason"]
     assert "between the arms of its cell the pairs decide (page_aligned -3.0 %, worse)" in body["reason"]
     assert "pairs decide" not in body_of(1.05, 1.05)["reason"]
+
+
+@pytest.mark.parametrize(
+    ("paired", "cold", "why"),
+    [
+        (1.012, 1.025, "within the tie band of 2%"),
+        (1.20, 1.001, "did not agree with it within 3%"),
+        (1.05, 1.05, None),  # it is recommended
+        (0.97, 0.97, None),
+    ],
+)
+def test_a_better_arm_that_is_not_recommended_says_why(paired: float, cold: float, why: str | None) -> None:
+    body = body_of(paired, cold)
+    told = body["evidence"]["arms"]["set_aside"]
+    assert (told is None) == (why is None)
+    if why is not None:
+        assert why in told and any(caveat.endswith(f"not recommended: {told}") for caveat in body["caveats"])

@@ -6,6 +6,7 @@ import random
 from collections import Counter
 from dataclasses import replace
 from itertools import groupby
+from typing import Any
 
 import pytest
 from optuna.trial import TrialState as OptunaState
@@ -241,7 +242,7 @@ def test_what_misses_an_slo_ends_nobody_early(bench: Workbench) -> None:
         metrics = {"total_token_throughput": (100 if feasible else 200) * noise, "ttft_p99_ms": 100.0 if feasible else 900.0}
         return replace(result, reported_metrics=metrics)
 
-    settings = {"page_sizes": [16], "chunk_budgets": [64, 128, 256], "rounds": "3-8", "profile": "none"}
+    settings: dict[str, Any] = {"page_sizes": [16], "chunk_budgets": [64, 128, 256], "rounds": "3-8", "profile": "none"}
     bench.run(FakeLauncher(on_measure=hook), sampler="random", trials=6, slos=["ttft_p99_ms<=500"], **settings)
     windows = {configuration_of(trial): len(bench.windows(trial)) for trial in bench.trials()}
     assert all(count >= 6 for configuration, count in windows.items() if configuration.max_num_batched_tokens == 128)

@@ -58,6 +58,8 @@ def recommend(
 
     if (study is None) == (model is None):
         raise BadInput("name either a STUDY or --model; see tuner recommend --help")
+    if model is not None and not model.strip():
+        raise BadInput("--model is empty; give the name that vllm serve takes, or a folder with config.json")
     if study is not None and any(options.values()):
         raise BadInput("--accelerator, --devices, --workload, --objective and --slo go with --model; a STUDY has its own")
     with reading(storage) as opened:

@@ -143,6 +143,7 @@ def test_resuming_needs_the_name(terminal: Terminal) -> None:
         (["recommend", "nope"], "study 'nope'"),
         (["recommend"], "name either a STUDY or --model"),
         (["recommend", "s", "--model", "m"], "name either a STUDY or --model"),
+        (["recommend", "--model", " "], "--model is empty"),
         (["recommend", "s", "--workload", "demo"], "go with --model"),
         (["recommend", "--model", "other", "--objective", "speed"], "metric 'speed' is unknown"),
         (["recommend", "--model", "other", "--slo", "fast"], "SLO 'fast' cannot be read"),

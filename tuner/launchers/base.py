@@ -1,7 +1,7 @@
 """What a launcher is: it starts an engine for cold settings and measures live settings inside it.
 
 `Launcher.open()` costs seconds to minutes; `EngineSession.measure()` costs one workload. Implementations: `local` (our own engine host),
-`serve` (`vllm serve` + `vllm bench serve`), `table` (a CSV of measured configurations), `ray`. All of them pass
+`serve` (`vllm serve` + `vllm bench serve`), `table` (a CSV of measured configurations). All of them pass
 tests/conformance/launcher_contract.py.
 """
 

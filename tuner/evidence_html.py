@@ -12,6 +12,7 @@ from tuner.evidence import Evidence
 from tuner.evidence_report import (
     CELL_HEADERS,
     QUESTION,
+    WRITE_HEADING,
     answer_text,
     caveat_lines,
     cell_rows,
@@ -22,6 +23,7 @@ from tuner.evidence_report import (
 from tuner.figures import forest_plot, heat_map
 from tuner.metric_catalog import metric_info
 from tuner.repeat import repeat_command
+from tuner.write_share import write_lines
 
 # Nothing may be loaded or run, whatever a name in the study says.
 POLICY = "default-src 'none'; style-src 'unsafe-inline'"
@@ -57,6 +59,9 @@ def evidence_html(evidence: Evidence, comparison: StudyComparison) -> str:
     parts += ["<h2>Environment</h2>", _table("Environment", ("what", "value"), environment_rows(evidence))]
     for metric in dict.fromkeys(item.metric for item in comparison.comparisons):
         parts += _metric(metric, [item for item in comparison.comparisons if item.metric == metric], comparison)
+    written = write_lines(evidence)
+    if written:
+        parts += [f"<h2>{escape(WRITE_HEADING)}</h2>", _list(written)]
     parts += ["<h2>What failed</h2>", _list(failure_lines(evidence)), "<h2>Caveats</h2>", _list(caveat_lines(comparison))]
     parts += ["<h2>How to repeat</h2>", f"<pre>{escape(repeat_command(evidence))}</pre>"]
     head = (

@@ -13,8 +13,10 @@ from tuner.compare import StudyComparison
 from tuner.evidence import Evidence
 from tuner.metric_catalog import metric_info
 from tuner.repeat import repeat_command
+from tuner.write_share import write_lines
 
 CELL_HEADERS = ("page size", "chunk budget", "aligned / default", "95 % interval", "pairs", "verdict")
+WRITE_HEADING = "KV write in a prefill step, from XLA profiles"
 QUESTION = (
     "Can page-aligned prefill scheduling (vLLM pull request 19878) just be turned on by default? This report answers it for the model, "
     "workload, settings and machine below, and no further."
@@ -22,7 +24,7 @@ QUESTION = (
 
 
 def evidence_markdown(evidence: Evidence, comparison: StudyComparison) -> str:
-    """Question, answer, method, environment, cells of every metric, failures, caveats, how to repeat."""
+    """Question, answer, method, environment, cells of every metric, KV write, failures, caveats, how to repeat."""
     study = evidence.study
     sections = [f"# Page-aligned scheduling: study {study.name}", QUESTION, "## Answer", answer_text(comparison)]
     sections += ["## Method", method_text(evidence), "## Environment", _table(("what", "value"), environment_rows(evidence))]
@@ -34,6 +36,9 @@ def evidence_markdown(evidence: Evidence, comparison: StudyComparison) -> str:
         answer = comparison.answers.get(metric)
         if answer is not None:
             sections.append(answer.sentence)
+    written = write_lines(evidence)
+    if written:
+        sections += [f"## {WRITE_HEADING}", _bullets(written)]
     sections += ["## What failed", _bullets(failure_lines(evidence)), "## Caveats", _bullets(caveat_lines(comparison))]
     sections += ["## How to repeat", f"```\n{repeat_command(evidence)}\n```"]
     return "\n\n".join(sections) + "\n"

@@ -1,0 +1,64 @@
+"""How much of a prefill step the KV write is, by a study's profiles: the most that writing the cache faster can gain. Pure.
+
+The time of a window cannot show a part of a step that is smaller than the machine's noise; a profile can. Where one kernel writes and
+attends (tpu-inference's on a TPU) the two cannot be told apart, and nothing is concluded.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from profiles.capture import PREFILL
+from profiles.classify import Category
+from storage.records import Trial, TrialState
+from tuner.captures import OK, usable
+from tuner.evidence import Evidence
+from tuner.launchers.base import ARM_DEFAULT
+
+CLAIM = "the pull request claimed about 5 % per step"
+
+
+@dataclass(frozen=True)
+class WriteShare:
+    """Shares of the mean prefill step of one trial's good captures, mean over hosts. `fused`: of the kernel that writes and attends."""
+
+    trial: Trial
+    write: float
+    fused: float
+
+
+def write_shares(evidence: Evidence) -> list[WriteShare]:
+    """In order of trials; only completed ones with a good capture of the prefill phase."""
+    found = []
+    for trial in sorted(evidence.trials, key=lambda item: item.number):
+        profiles = [item for item in evidence.profiles if item.trial_id == trial.id] if trial.state is TrialState.COMPLETE else []
+        captures = [item.summary.get("phases", {}).get(PREFILL) for item in usable(profiles) if item.status == OK]
+        shares = [phase["share"] for phase in captures if phase]
+        if shares:
+            write, fused = (
+                sum(share.get(name, 0.0) for share in shares) / len(shares) for name in (Category.KV_WRITE, Category.ATTENTION_FUSED_KV)
+            )
+            found.append(WriteShare(trial, write, fused))
+    return found
+
+
+def write_lines(evidence: Evidence) -> list[str]:
+    """A line for each profiled trial, and what follows from the default arm's; [] where no prefill was profiled."""
+    shares = write_shares(evidence)
+    lines = [_line(item) for item in shares]
+    apart = [item.write for item in shares if item.trial.arm == ARM_DEFAULT and item.write > 0 and item.fused == 0]
+    if apart:
+        lines.append(f"so writing the cache faster can gain at most {_percent(max(apart))} of such a step here ({CLAIM})")
+    return lines
+
+
+def _line(item: WriteShare) -> str:
+    trial = item.trial
+    who = f"trial {trial.number} ({trial.stage}, {trial.arm}, page size {trial.block_size}, budget {trial.max_num_batched_tokens})"
+    if item.fused > 0:
+        return f"{who}: one kernel writes and attends ({_percent(item.fused)} of a prefill step); its write cannot be told apart"
+    return f"{who}: {_percent(item.write)} of a prefill step"
+
+
+def _percent(share: float) -> str:
+    return f"{100 * share:.2g} %"

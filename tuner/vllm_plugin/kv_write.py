@@ -10,6 +10,7 @@ such a page is the same request's, holds nothing yet, is never attended to, and 
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import jax
@@ -17,7 +18,7 @@ import jax.numpy as jnp
 from jax import lax
 
 INT32_MAX = 2**31 - 1
-WRITES_VERSION = 3  # of the forms below and of how calibrate.py times them: what was remembered of another version does not count
+WRITES_VERSION = 4  # of the forms below and of how calibrate.py times them: what was remembered of another version does not count
 
 
 @jax.tree_util.register_dataclass
@@ -94,22 +95,33 @@ def _put_rows(cache: jax.Array, rows: jax.Array, slots: jax.Array, count: jax.Ar
 
 
 def _put_pages(cache: jax.Array, new_kv: jax.Array, batch: Batch, form: str) -> jax.Array:
+    """A slice that reaches behind the rows would be clamped back onto earlier tokens: such pages are read from a padded copy of the end."""
     page_size = cache.shape[1]
     index = _page_index(batch, new_kv.shape[0], page_size)
-    # One page of padding, so that the slice of a partial last page is not clamped back onto earlier tokens.
-    padded = jnp.pad(new_kv.astype(cache.dtype), ((0, page_size), (0, 0), (0, 0)))
-
-    def page_at(row: jax.Array) -> jax.Array:
-        return lax.dynamic_slice_in_dim(padded, row, page_size, axis=0)
-
+    rows = new_kv.astype(cache.dtype)
     if form == "scatter":
-        return cache.at[index.page].set(jax.vmap(page_at)(index.first_row), mode="drop")
+        padded = _padded(rows, page_size)
+        pages = jax.vmap(lambda row: lax.dynamic_slice_in_dim(padded, row, page_size, axis=0))(index.first_row)
+        return cache.at[index.page].set(pages, mode="drop")
 
-    def put_page(i: jax.Array, cache: jax.Array) -> jax.Array:
-        return lax.dynamic_update_slice_in_dim(cache, page_at(index.first_row[i])[None], index.page[i], axis=0)
+    def put_from(source: jax.Array, first: int) -> Callable[[jax.Array, jax.Array], jax.Array]:
+        def put(i: jax.Array, cache: jax.Array) -> jax.Array:
+            page = lax.dynamic_slice_in_dim(source, index.first_row[i] - first, page_size, axis=0)
+            return lax.dynamic_update_slice_in_dim(cache, page[None], index.page[i], axis=0)
 
-    written: jax.Array = lax.fori_loop(0, index.count, put_page, cache)
+        return put
+
+    last = max(0, rows.shape[0] - page_size)  # pages are in order of their rows: those that end within the rows come first
+    inside = jnp.int32(0)
+    if last:
+        inside = jnp.sum((jnp.arange(index.page.shape[0]) < index.count) & (index.first_row <= last), dtype=jnp.int32)
+        cache = lax.fori_loop(0, inside, put_from(rows, 0), cache)
+    written: jax.Array = lax.fori_loop(inside, index.count, put_from(_padded(rows[last:], page_size), last), cache)
     return written
+
+
+def _padded(rows: jax.Array, page_size: int) -> jax.Array:
+    return jnp.pad(rows, ((0, page_size), (0, 0), (0, 0)))
 
 
 @dataclass(frozen=True)

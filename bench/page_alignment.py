@@ -1,7 +1,7 @@
 """The headline: what page alignment does per step and end to end, split into the effect of scheduling and that of the KV write.
 
     python -m bench.page_alignment [--dtypes float32,bfloat16] [--page-sizes 16,64,128] [--budgets 128,256,512] [--rounds 20]
-    [--workload demo] [--captures 6]
+    [--workload demo] [--captures 6] [--kv-write auto]
 
 In each engine three arms run in randomised interleaved rounds: `default` (vLLM's schedule, token-wise write), `page_aligned_token_write`
 (aligned schedule, token-wise write) and `page_aligned`. Scheduling effect = second / first; KV-write effect = third / second (the same
@@ -110,6 +110,9 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=20)
     parser.add_argument("--workload", default="demo")
     parser.add_argument("--captures", type=int, default=6, help="pairs of profiles an engine, 2 or more")
+    parser.add_argument(
+        "--kv-write", default="auto", help="forms of the two writes instead of those that the engine measured: scatter,loop"
+    )
     args = parser.parse_args()
     ratios: dict[Key, list[float]] = {}
     forms: dict[tuple[str, int], str] = {}
@@ -119,7 +122,7 @@ def main() -> None:
         for dtype in args.dtypes.split(","):
             for page in args.page_sizes:
                 say(f"{dtype}, page size {page}")
-                settings = engine_settings(page, max(args.budgets), dtype=dtype)
+                settings = engine_settings(page, max(args.budgets), dtype=dtype, kv_write=args.kv_write)
                 session = opened.open(settings, START_TIMEOUT_S)
                 live = [LiveSettings(arm, budget) for budget in args.budgets for arm in (ARM_DEFAULT, ABLATION_ARM, ARM_PAGE_ALIGNED)]
                 plan = load_plan(args.workload, settings)

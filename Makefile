@@ -30,7 +30,7 @@ demo: setup-runtime ## search the built-in tiny model's page sizes x chunk budge
 test: lint type ## everything: lint, types, and all tests
 	$(PYTHON) -m pytest
 
-test-fast: setup ## the tests that need no engine, database server, browser or cluster; under a minute
+test-fast: setup ## the tests that need no engine, database server, browser or cluster
 	$(PYTHON) -m pytest -q -m "not ($(SLOW))"
 
 lint: setup ## ruff: rules and format

@@ -92,8 +92,9 @@ class Storage(ABC):
     ) -> Study: ...
 
     @abstractmethod
-    def delete_study(self, study_id: int) -> None:
-        """Delete the study with all that belongs to it (trials, measurements, ...). Raises NotFound."""
+    def delete_study(self, study_id: int, *, by: Actor) -> None:
+        """Delete the study with all that belongs to it (trials, measurements, ...). The audit trail gets an entry for each of its
+        recommendations, in the same transaction. Raises NotFound."""
 
     # environments and workloads: content-addressed, storing twice is a no-op
     @abstractmethod
@@ -201,6 +202,10 @@ class Storage(ABC):
     def get_recommendation(self, recommendation_id: int) -> Recommendation: ...
 
     @abstractmethod
+    def get_recommendations(self, recommendation_ids: Sequence[int]) -> Sequence[Recommendation]:
+        """Those that there are, in the order of the ids; one query, so give few ids."""
+
+    @abstractmethod
     def list_recommendations(
         self,
         *,
@@ -255,7 +260,11 @@ class Storage(ABC):
 
     @abstractmethod
     def recommendations_version(self) -> str:
-        """Another one whenever a recommendation was added, published or withdrawn since; cheap, whatever is stored."""
+        """Another one whenever a recommendation was added, published, withdrawn or deleted since; cheap, whatever is stored.
+
+        Not told: what somebody changes past this interface; and on PostgreSQL, of two that are added in the same moment, the one whose
+        transaction ends last. So what is kept by it needs an end of its own as well.
+        """
 
     # the database itself
     @abstractmethod

@@ -244,7 +244,7 @@ class AuditEntry:
     """One change that somebody made; it outlives its subject."""
 
     actor: str
-    action: str  # "publish", "withdraw", "token.create", "token.rotate", "token.revoke"
+    action: str  # "publish", "withdraw", "delete", "token.create", "token.rotate", "token.revoke"
     kind: str  # what was changed: "recommendation" or "token"
     subject: str  # the recommendation's id, the token's name
     reason: str

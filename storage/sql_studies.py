@@ -8,9 +8,8 @@ from typing import Any
 from sqlalchemy import ColumnElement, delete, func, select
 from sqlalchemy.dialects import postgresql, sqlite
 
-from storage.base import NotFound
-from storage.models import studies
-from storage.records import Environment, Json, Study, StudyState, Workload
+from storage.models import recommendations, studies
+from storage.records import Actor, Environment, Json, Study, StudyState, Workload
 from storage.sql_core import (
     TABLE_OF,
     SqlCore,
@@ -22,6 +21,7 @@ from storage.sql_core import (
     records_of,
     require_page,
     update_record,
+    write_audit,
 )
 
 
@@ -79,10 +79,13 @@ class SqlStudies(SqlCore):
         with self._writing(what) as connection:
             return update_record(connection, Study, study_id, changes | {"updated_at": now_s()}, what)
 
-    def delete_study(self, study_id: int) -> None:
-        with self._writing(f"study {study_id}") as connection:
-            if connection.execute(delete(studies).where(studies.c.id == study_id)).rowcount == 0:
-                raise NotFound(f"study {study_id}: no such study")
+    def delete_study(self, study_id: int, *, by: Actor) -> None:
+        what, own = f"study {study_id}", recommendations.c.study_id == study_id
+        with self._writing(what) as connection:
+            find_record(connection, Study, "id", study_id, what, lock=True)  # nobody adds a recommendation meanwhile
+            for number in connection.scalars(select(recommendations.c.id).where(own).order_by(recommendations.c.id)).all():
+                write_audit(connection, "delete", "recommendation", str(number), by, now_s())
+            connection.execute(delete(studies).where(studies.c.id == study_id))
 
     def put_environment(self, environment: Environment) -> None:
         self._put_once(environment, f"environment {environment.fingerprint!r}")

@@ -73,6 +73,14 @@ class SqlVerdicts(SqlCore):
         with self._reading(what) as connection:
             return find_record(connection, Recommendation, "id", recommendation_id, what)
 
+    def get_recommendations(self, recommendation_ids: Sequence[int]) -> Sequence[Recommendation]:
+        if not recommendation_ids:
+            return []
+        statement = select(recommendations_table).where(recommendations_table.c.id.in_(recommendation_ids))
+        with self._reading("recommendations") as connection:
+            found = {item.id: item for item in records_of(Recommendation, connection.execute(statement).all())}
+        return [found[number] for number in recommendation_ids if number in found]
+
     def list_recommendations(
         self,
         *,
@@ -142,7 +150,7 @@ class SqlVerdicts(SqlCore):
             return after
 
     def recommendations_version(self) -> str:
-        """Two look-ups by primary key: every publication and withdrawal is in the audit trail."""
+        """Two look-ups by primary key: every publication, withdrawal and deletion is in the audit trail."""
         newest = select(*(select(func.max(table.c.id)).scalar_subquery() for table in (recommendations_table, audit_table)))
         with self._reading("recommendations") as connection:
             return "/".join(str(value) for value in connection.execute(newest).one())

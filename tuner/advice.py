@@ -40,9 +40,11 @@ def _nearest(storage: Storage, query: Query) -> Json:
     keys = _keys(storage, query, None)
     query = _with_workload_of(storage, query, keys)
     near = nearest_keys(query, keys)
-    for item in [item for item in near if item.distance <= NEAR][:_TRIED]:
-        chosen = storage.get_recommendation(item.key.id)
-        if not slo_standing(chosen.body, query.slos).failing:
+    within = [item for item in near if item.distance <= NEAR][:_TRIED]
+    candidates = {item.id: item for item in storage.get_recommendations([item.key.id for item in within])}
+    for item in within:
+        chosen = candidates.get(item.key.id)
+        if chosen is not None and not slo_standing(chosen.body, query.slos).failing:
             rivals = _bodies(storage, [key for key in keys if same_question(key, item.key)])
             return nearest_answer(query, chosen, item, stale(query, chosen, rivals))
     return default_answer(query, _why_nothing(query, near))
@@ -83,13 +85,7 @@ def _keys(storage: Storage, query: Query, model: str | None) -> Sequence[Recomme
 def _bodies(storage: Storage, keys: Sequence[RecommendationKey]) -> list[Recommendation]:
     """Published ones first, so that the limit never hides them; one that was deleted meanwhile is left out."""
     ordered = sorted(keys, key=lambda key: (key.published_at is None, -key.created_at, -key.id))
-    found = []
-    for key in ordered[:_BODIES]:
-        try:
-            found.append(storage.get_recommendation(key.id))
-        except NotFound:
-            continue
-    return found
+    return list(storage.get_recommendations([key.id for key in ordered[:_BODIES]]))
 
 
 def _described(storage: Storage, query: Query, keys: Sequence[RecommendationKey]) -> Query:

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from functools import cache
 
 from service.settings import ServiceSettings
-from storage.base import NotFound, Storage
+from storage.base import Storage
 from storage.records import Recommendation
 from tuner.engine.environment import versions
 from tuner.lookup import Query, same_question, stale
@@ -24,22 +24,12 @@ def stale_because(storage: Storage, settings: ServiceSettings, found: Recommenda
     return list(dict.fromkeys([*reasons, *stale(query, found, _rivals(storage, found))]))
 
 
-def _rivals(storage: Storage, found: Recommendation) -> list[Recommendation]:
+def _rivals(storage: Storage, found: Recommendation) -> Sequence[Recommendation]:
     """Others that answer the same question, the newest first; none for a withdrawn one, which is no answer any more."""
     keys = storage.list_recommendation_keys(model=found.model)
     own = next((key for key in keys if key.id == found.id), None)
     ids = [key.id for key in keys if own is not None and key.id != found.id and same_question(key, own)]
-    return _present(storage, ids[:_MOST_RIVALS])
-
-
-def _present(storage: Storage, ids: Sequence[int]) -> list[Recommendation]:
-    found = []
-    for recommendation_id in ids:
-        try:
-            found.append(storage.get_recommendation(recommendation_id))
-        except NotFound:
-            continue
-    return found
+    return storage.get_recommendations(ids[:_MOST_RIVALS])
 
 
 @cache

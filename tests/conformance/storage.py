@@ -14,6 +14,7 @@ import pytest
 from storage.base import Conflict, InvalidRecord, NotFound, Storage
 from storage.records import Stage, StudyState, TrialState
 from tests.storage.builders import (
+    ANNA,
     a_comparison,
     a_measurement,
     a_profile,
@@ -75,7 +76,7 @@ class StudyContract:
             lambda: storage.get_study("nobody"),
             lambda: storage.get_study_by_id(MISSING),
             lambda: storage.update_study(MISSING, state=StudyState.FAIL),
-            lambda: storage.delete_study(MISSING),
+            lambda: storage.delete_study(MISSING, by=ANNA),
             lambda: storage.fail_abandoned(MISSING, "gone"),
             lambda: storage.replace_comparisons(MISSING, []),
             lambda: storage.replace_comparisons(MISSING, [a_comparison(MISSING)]),
@@ -123,7 +124,7 @@ class StudyContract:
         storage.add_profile(a_profile(trial.id))
         storage.replace_comparisons(study.id, [a_comparison(study.id, baseline_trial_id=trial.id, candidate_trial_id=trial.id)])
         recommendation = storage.add_recommendation(a_recommendation(study.id))
-        storage.delete_study(study.id)
+        storage.delete_study(study.id, by=ANNA)
         assert [left.name for left in storage.list_studies()] == ["other"]
         for call in (lambda: storage.get_trial(trial.id), lambda: storage.get_recommendation(recommendation.id)):
             with pytest.raises(NotFound):
@@ -138,7 +139,7 @@ class StudyContract:
 
     def test_an_id_is_never_given_twice(self, storage: Storage) -> None:
         first = storage.create_study(a_study())
-        storage.delete_study(first.id)
+        storage.delete_study(first.id, by=ANNA)
         assert storage.create_study(a_study()).id > first.id
 
 

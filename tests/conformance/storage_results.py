@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
@@ -257,9 +258,9 @@ class VerdictContract:
         fresh = storage.add_recommendation(a_recommendation(study.id))
         for published in (True, True, False, False, True):
             storage.mark_recommendation(fresh.id, published=published, by=ANNA)
-        storage.delete_study(study.id)
+        storage.delete_study(study.id, by=ANNA)
         entries = storage.list_audit(kind="recommendation", subject=str(fresh.id))
-        assert [entry.action for entry in entries] == ["publish", "withdraw", "publish"]
+        assert [entry.action for entry in entries] == ["delete", "publish", "withdraw", "publish"]
         first = entries[-1]
         assert (first.actor, first.reason, first.request_id) == (ANNA.name, ANNA.reason, ANNA.request_id)
         assert 0 < first.at <= entries[0].at
@@ -271,6 +272,38 @@ class VerdictContract:
             storage.mark_recommendation(fresh.id, published=True, by=Actor(""))
         assert storage.get_recommendation(fresh.id) == fresh
         assert not storage.list_audit()
+
+    def test_a_study_that_nobody_deletes_stays(self, storage: Storage) -> None:
+        """Without a name there is no trail, so the study stays as well."""
+        study = stored_study(storage)
+        storage.add_recommendation(a_recommendation(study.id))
+        with pytest.raises(InvalidRecord):
+            storage.delete_study(study.id, by=Actor(""))
+        assert storage.get_study(study.name) == study
+
+    def test_recommendations_come_in_the_order_of_their_ids(self, storage: Storage) -> None:
+        study = stored_study(storage)
+        first, second, _ = (storage.add_recommendation(a_recommendation(study.id)) for _ in range(3))
+        assert storage.get_recommendations([second.id, MISSING, first.id]) == [second, first]
+        assert storage.get_recommendations([]) == []
+
+    def test_the_version_changes_with_every_change_of_a_recommendation(self, storage: Storage) -> None:
+        """Also with the deletion of an older one, which no newest id shows; reading changes nothing."""
+        old, new = (stored_study(storage, name=name) for name in ("old", "new"))
+        stored = [storage.add_recommendation(a_recommendation(study.id)) for study in (old, new)]
+        changes: list[Callable[[], object]] = [
+            lambda: storage.add_recommendation(a_recommendation(new.id)),
+            lambda: storage.mark_recommendation(stored[0].id, published=True, by=ANNA),
+            lambda: storage.mark_recommendation(stored[0].id, published=False, by=ANNA),
+            lambda: storage.delete_study(old.id, by=ANNA),
+            lambda: storage.delete_study(new.id, by=ANNA),
+        ]
+        seen = [storage.recommendations_version()]
+        for change in changes:
+            assert storage.recommendations_version() == seen[-1]
+            change()
+            seen.append(storage.recommendations_version())
+        assert len(set(seen)) == len(seen)
 
     def test_keys_of_recommendations_say_what_they_are_about(self, storage: Storage) -> None:
         study = stored_study(storage, model_features={"layers": 2})

@@ -15,7 +15,7 @@ import pytest
 
 from storage.base import Storage, StorageUnavailable
 from storage.upgrade import backup, open_storage
-from tests.storage.builders import a_trial, stored_study, stored_trial
+from tests.storage.builders import ANNA, a_trial, stored_study, stored_trial
 from tests.storage.raw import url_of
 
 if TYPE_CHECKING:
@@ -26,7 +26,7 @@ def test_a_backup_is_a_database(storage: Storage, sqlite_url: str, tmp_path: Pat
     trial = stored_trial(storage)
     target = tmp_path / "copy.db"
     assert backup(sqlite_url, target) == target
-    storage.delete_study(trial.study_id)
+    storage.delete_study(trial.study_id, by=ANNA)
     copy = open_storage(f"sqlite:///{target}", create=False)
     assert copy.get_trial(trial.id) == trial
     copy.close()

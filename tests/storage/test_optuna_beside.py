@@ -10,7 +10,7 @@ import pytest
 from storage.records import TrialState
 from storage.upgrade import check, open_storage
 from storage.url import optuna_storage_arguments
-from tests.storage.builders import stored_study
+from tests.storage.builders import ANNA, stored_study
 from tests.storage.writer import write_trial
 
 
@@ -39,7 +39,7 @@ def test_both_work_in_either_order(each_url: str, *, optuna_first: bool) -> None
     assert ours.count_trials(ours.get_study("first").id)[TrialState.COMPLETE] == 1
     optuna.delete_study(study_name="first", storage=again)
     assert ours.get_study("first").name == "first"
-    ours.delete_study(ours.get_study("first").id)
+    ours.delete_study(ours.get_study("first").id, by=ANNA)
     ours.close()
 
 

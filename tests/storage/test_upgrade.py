@@ -16,7 +16,7 @@ from sqlalchemy import inspect, text
 from storage import schema
 from storage.base import SchemaOutdated, StorageUnavailable
 from storage.upgrade import check, open_storage, upgrade
-from tests.storage.builders import a_study, stored_trial
+from tests.storage.builders import ANNA, a_study, stored_trial
 from tests.storage.raw import raw_connection
 
 NEXT_REVISION = """
@@ -208,7 +208,7 @@ def test_an_older_schema_names_the_command(each_url: str, next_revision: str, mo
     assert check(each_url)["revision"] == next_revision
     new = open_storage(each_url)
     assert new.get_trial(trial.id) == trial  # the studies' table was dropped on the way; nothing followed it
-    new.delete_study(trial.study_id)
+    new.delete_study(trial.study_id, by=ANNA)
     assert not new.list_trials(trial.study_id)  # and its keys are the same as before
     assert new.create_study(a_study()).id > trial.study_id
     new.close()

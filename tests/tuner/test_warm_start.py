@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from storage.base import NotFound
+from tests.storage.builders import ANNA
 from tests.tuner.fake_engine import FakeLauncher
 from tests.tuner.workbench import Workbench, config_of, configuration_of
 from tuner.errors import BadInput
@@ -71,7 +72,7 @@ def test_auto_takes_the_same_model_and_accelerator_and_rather_the_same_workload(
     setup = prepare_study(config_of("new", **SPACE))
     assert [(item.name, item.same_workload) for item in find_earlier(taught.storage, setup, "fake engine")] == [("first", True)]
     assert find_earlier(taught.storage, setup, "TPU v6e-4") == find_earlier(taught.storage, setup, None) == []
-    taught.storage.delete_study(taught.storage.get_study("first").id)
+    taught.storage.delete_study(taught.storage.get_study("first").id, by=ANNA)
     assert [(item.name, item.same_workload) for item in find_earlier(taught.storage, setup, "fake engine")] == [("other-load", False)]
     assert load_earlier(taught.storage, setup, ["first"]) == []
     with pytest.raises(NotFound):

@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 
 from bench.simulate import (
     NOISES,
+    SERIAL_NOISES,
     Array,
     StudyOutcome,
     Tally,
@@ -28,10 +29,13 @@ from bench.simulate import (
     covered,
     covered_at_every_look,
     log_ratios,
+    measured_at,
     normal,
     p_by_look,
+    paired_positions,
     race_once,
     ratios_from_json,
+    shuffled_positions,
     simulate_study,
     skewed,
     student_interval,
@@ -250,6 +254,24 @@ def racing_table(races: int = 60, rounds: int = 16) -> None:
         print(f"{label:34} {100 * dropped:12.1f} {100 * float(np.mean([share for _, share in results])):12.0f}")
 
 
+def order_table(studies: int = 1500, rounds: int = 6) -> None:
+    cells = DEFAULT_CELLS // ENGINES
+    print(
+        f"\nOrder within a round, {cells} cells in one engine, {rounds} rounds: standard deviation of a log-ratio, and intervals that cover"
+    )
+    print("noise of a window  second pays  order             arms of a cell  of two cells  covers %")
+    rng = np.random.default_rng(SEED)
+    orders = {"all shuffled": shuffled_positions, "arms side by side": paired_positions}
+    for name, second in (*((name, 0.0) for name in SERIAL_NOISES), ("independent", 0.5)):
+        for order, positions_of in orders.items():
+            windows = SERIAL_NOISES[name](rng, (studies, rounds * 2 * cells))
+            logs = measured_at(windows, positions_of(rng, studies, rounds, cells), second)
+            arms, others = logs[..., 1::2] - logs[..., ::2], logs[..., 2] - logs[..., 0]
+            covers = covered(student_interval(arms.transpose(0, 2, 1).reshape(-1, rounds), LEVEL))
+            spread = f"{float(arms.std()):14.2f} {float(others.std()):13.2f}"
+            print(f"{name:17} {second:12.1f}  {order:17} {spread} {100 * covers:9.1f}")
+
+
 def judge_measured(log_ratios_by_cell: Mapping[str, Sequence[float]]) -> bool:
     """Verdicts on measured A/A cells, looked at once. True if at most 5 % are better or worse."""
     effects = judge_family(log_ratios_by_cell, Direction.MAXIMIZE)
@@ -274,6 +296,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     pooled_table()
     answers_are_fine = answers_table()
     racing_table()
+    order_table()
     words = {True: "yes", False: "NO"}
     print(f"\nA/A wrong <= 5 % in every row: {words[null_is_fine]}; planted +3 % found >= 90 %: {words[power_is_fine]}")
     print(f"an effect claimed in <= 5 % of A/A studies, up to the simulation's error: {words[answers_are_fine]}")

@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import os
-import random
 import sys
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 
 from tuner.engine.environment import describe_environment, engine_environment, resolve_platform, tpu_present
 from tuner.launchers.base import EngineSettings, LiveSettings, LoadPlan, WindowResult
 from tuner.launchers.local import LocalLauncher, LocalSession
 from tuner.models import resolve_model
+from tuner.round_order import round_order
 from tuner.workload.spec import WorkloadSpec
 
 START_TIMEOUT_S = 600.0
@@ -61,13 +62,16 @@ def launcher() -> Iterator[LocalLauncher]:
 
 
 def interleaved(session: LocalSession, live: Sequence[LiveSettings], plan: LoadPlan, rounds: int, seed: int = 0) -> Windows:
-    """Warm up every setting, then measure all of them `rounds` times in randomised order. Windows with a compilation are repeated."""
+    """Warm up every setting, then measure all of them `rounds` times in the order that a search has. Windows with a compilation are
+    repeated."""
     for setting in live:
         warm_up(session, setting, plan)
     windows: Windows = {setting: {} for setting in live}
-    order = random.Random(seed)
+    cells: dict[str, list[LiveSettings]] = {}
+    for setting in live:
+        cells.setdefault(str(replace(setting, arm="")), []).append(setting)
     for round_ in range(rounds):
-        for setting in order.sample(list(live), len(live)):
+        for setting in round_order(cells, str(seed), round_):
             windows[setting][round_] = clean_window(session, setting, plan)
     return windows
 

@@ -15,6 +15,7 @@ from tuner.compare import decide
 from tuner.metric_catalog import Direction
 from tuner.pooling import PooledEffect, pool
 from tuner.racing import race
+from tuner.round_order import round_order
 from tuner.sequential import LookPlan
 from tuner.statistics import LEVEL, Effect, Verdict, judge_family, sample_of
 from tuner.student import two_sided_critical, two_sided_p
@@ -219,6 +220,53 @@ def race_once(rng: np.random.Generator, true_log: Sequence[float], sds: Sequence
         windows += len(active)
         active = race(values, Direction.MAXIMIZE, active=active, plan=LookPlan(3, rounds)).active
     return "000" in active, windows / (rounds * len(true_log))
+
+
+def white(rng: np.random.Generator, shape: tuple[int, int]) -> Array:
+    """[N x windows] no window knows the one before it."""
+    return rng.standard_normal(shape)
+
+
+def autoregressive(rng: np.random.Generator, shape: tuple[int, int], memory: float = 0.8) -> Array:
+    """[N x windows] AR(1) with standard deviation 1: each window keeps `memory` of the one before it."""
+    values = rng.standard_normal(shape)
+    for window in range(1, shape[1]):
+        values[:, window] = memory * values[:, window - 1] + math.sqrt(1 - memory**2) * values[:, window]
+    return values
+
+
+def random_walk(rng: np.random.Generator, shape: tuple[int, int]) -> Array:
+    """[N x windows] steps of standard deviation 1 between windows."""
+    return rng.standard_normal(shape).cumsum(axis=1)
+
+
+SERIAL_NOISES: dict[str, Callable[[np.random.Generator, tuple[int, int]], Array]] = {
+    "independent": white,
+    "AR(1), 0.8": autoregressive,
+    "random walk": random_walk,
+}
+
+
+def shuffled_positions(rng: np.random.Generator, studies: int, rounds: int, cells: int) -> Array:
+    """[studies x rounds x 2 * cells] the position of each configuration in its round, all in random order; 2c and 2c + 1 are cell c."""
+    return rng.random((studies, rounds, 2 * cells)).argsort(axis=2).astype(float)
+
+
+def paired_positions(rng: np.random.Generator, studies: int, rounds: int, cells: int) -> Array:
+    """The same in the product's order (tuner.round_order)."""
+    names = {f"cell {cell}": (2 * cell, 2 * cell + 1) for cell in range(cells)}
+    seeds = [str(seed) for seed in rng.integers(0, 2**32, studies)]
+    return np.array([[np.argsort(round_order(names, seed, number)) for number in range(rounds)] for seed in seeds], dtype=float)
+
+
+def measured_at(windows: Array, positions: Array, second: float = 0.0) -> Array:
+    """[studies x rounds x configurations] of noise [studies x rounds * configurations] in the order of time, at these positions.
+
+    `second` is added to what follows directly on its twin.
+    """
+    taken = np.take_along_axis(windows.reshape(positions.shape), positions.astype(int), axis=2)
+    twins = positions.reshape(*positions.shape[:2], -1, 2)[..., ::-1].reshape(positions.shape)
+    return np.asarray(taken + second * (positions == twins + 1))
 
 
 def ratios_from_json(document: Mapping[str, Sequence[float]]) -> dict[str, list[float]]:

@@ -34,7 +34,7 @@ ALLOWED = {
 }
 LAZILY = {"tuner.cli.serve": ("service",)}
 
-PURE = ("metrics", "statistics", "objective", "compare", "recommend", "racing", "distance", "lookup", "answer")
+PURE = ("metrics", "statistics", "objective", "compare", "recommend", "racing", "round_order", "distance", "lookup", "answer")
 NOT_PURE = ("storage.sql", "subprocess", "sqlalchemy", "optuna")
 NOT_IN_THE_ENGINE = ("optuna", "sqlalchemy", "alembic", "pydantic", "storage.sql")
 

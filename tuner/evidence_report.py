@@ -78,7 +78,7 @@ def _engines_text(evidence: Evidence) -> str:
     source = f"No engine ran: values were drawn from the table {config.get('table')}. " if config.get("launcher") == "table" else ""
     return (
         f"{source}One engine per page size; all chunk budgets and both arms are live settings of that engine, measured in randomised "
-        f"interleaved rounds ({many}). A pair is the same round in both arms, in the same running engine."
+        f"interleaved rounds ({many}). A pair is the same round in both arms, one right after the other, in the same running engine."
     )
 
 

@@ -1,13 +1,12 @@
 """All configurations of one engine, measured in randomised interleaved rounds. Failures end one configuration, never the group.
 
-The order within a round is drawn from the study's seed, the engine and the round alone, so that a resumed study measures what is missing in
-the very order in which it would have.
+The order within a round (tuner.round_order) is drawn from the study's seed, the engine and the round alone, so that a resumed study
+measures what is missing in the very order in which it would have.
 """
 
 from __future__ import annotations
 
 import contextlib
-import random
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -24,6 +23,7 @@ from tuner.launchers.base import ARM_DEFAULT, EngineSession, EngineSettings
 from tuner.learned import attempt_of, dominated_by_oom, known_out_of_memory
 from tuner.objective import is_feasible, median_metrics
 from tuner.progress import Progress
+from tuner.round_order import round_order
 from tuner.rounds import RoundHistory, RoundPolicy
 from tuner.settings import StudySetup
 from tuner.space import Configuration
@@ -278,8 +278,10 @@ class GroupRun:
         return all(self._runs[configuration].valid for configuration in self._alive)
 
     def _order(self, number: int, wanted: Sequence[Configuration]) -> list[Configuration]:
-        seed = f"{self._shop.setup.config.seed}/{self._stage}/{self._engine.block_size}/{number}"
-        return random.Random(seed).sample(sorted(wanted), len(wanted))  # noqa: S311  # no secret: an order that can be repeated
+        cells: dict[str, list[Configuration]] = {}
+        for configuration in sorted(wanted):
+            cells.setdefault(str(configuration.cell), []).append(configuration)
+        return round_order(cells, f"{self._shop.setup.config.seed}/{self._stage}/{self._engine.block_size}", number)
 
 
 def mark_drift(book: TrialBook, runs: Sequence[TrialRun], first_round: int, metric: str) -> None:

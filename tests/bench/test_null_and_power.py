@@ -10,7 +10,21 @@ import numpy as np
 import pytest
 
 from bench.null_and_power import DEFAULT_CELLS, ENGINES, PLAN, PLANTED, main
-from bench.simulate import NOISES, coverage_of_methods, covered, log_ratios, normal, race_once, simulate_study, student_interval, tally
+from bench.simulate import (
+    NOISES,
+    autoregressive,
+    coverage_of_methods,
+    covered,
+    log_ratios,
+    measured_at,
+    normal,
+    paired_positions,
+    race_once,
+    shuffled_positions,
+    simulate_study,
+    student_interval,
+    tally,
+)
 from tuner.metric_catalog import Direction
 from tuner.sequential import LookPlan
 from tuner.statistics import Verdict, judge
@@ -69,6 +83,28 @@ def test_the_answer_of_one_cell_is_the_cells_verdict(effect: float) -> None:
 def test_a_race_spends_less_than_the_grid() -> None:
     survived, share = race_once(np.random.default_rng(4), [0.0, -0.3, -0.3, -0.3], [0.01] * 4, normal, 8)
     assert survived and share < 0.7
+
+
+def test_a_window_gets_the_noise_of_its_moment_and_pays_for_following_its_twin() -> None:
+    windows = np.array([[0.0, 1.0, 2.0, 3.0, 10.0, 11.0, 12.0, 13.0]])
+    positions = np.array([[[1.0, 0.0, 2.0, 3.0], [0.0, 2.0, 3.0, 1.0]]])  # of configurations a, a', b, b' in two rounds
+    assert measured_at(windows, positions).tolist() == [[[1, 0, 2, 3], [10, 12, 13, 11]]]
+    assert measured_at(windows, positions, second=0.5).tolist() == [[[1.5, 0, 2, 3.5], [10, 12, 13, 11]]]
+
+
+def test_arms_side_by_side_share_what_drifts_and_order_effects_cancel() -> None:
+    """Why tuner.round_order is what it is."""
+    rng = np.random.default_rng(5)
+    spread = {}
+    for positions_of in (shuffled_positions, paired_positions):
+        logs = measured_at(autoregressive(rng, (400, 6 * 6)), positions_of(rng, 400, 6, 3))
+        arms = logs[..., 1::2] - logs[..., ::2]
+        spread[positions_of] = float(arms.std())
+        assert covered(student_interval(arms.transpose(0, 2, 1).reshape(-1, 6), 0.05)) == pytest.approx(0.95, abs=0.025)
+    assert spread[paired_positions] < 0.8 * spread[shuffled_positions]
+    late = measured_at(np.zeros((50, 36)), paired_positions(rng, 50, 6, 3), second=1.0)
+    assert float(np.abs(late[..., 1::2] - late[..., ::2]).min()) == 1.0
+    assert (late[..., 1::2] - late[..., ::2]).mean(axis=1) == pytest.approx(0, abs=1e-12)
 
 
 @pytest.mark.parametrize(("bias", "status"), [(0.0, 0), (0.5, 1)])

@@ -51,6 +51,7 @@ def test_rounds_are_interleaved_in_an_order_that_the_seed_gives(grid: FinishedSt
     bench.run(other, study="u", seed=7)
     rounds = [launcher.measured[start : start + 4] for start in range(0, 12, 4)]  # of the first page size
     assert all(len(set(order)) == 4 for order in rounds), "every configuration is in every round"
+    assert all(first.twin == second for order in rounds for first, second in (order[:2], order[2:])), "arms of a cell side by side"
     assert len(set(map(tuple, rounds))) > 1, "rounds differ in their order"
     assert launcher.measured == again.measured
     assert launcher.measured != other.measured

@@ -328,7 +328,7 @@ def test_adaptive_rounds_resume_as_they_would_have_gone_on(bench: Workbench) -> 
 
 def test_a_round_that_two_engines_share_gives_no_pair(bench: Workbench) -> None:
     seen: Counter[Configuration] = Counter()
-    first, second = noisy(seen, stop_at_window=6), noisy(seen)
+    first, second = noisy(seen, stop_at_window=5), noisy(seen)
     with pytest.raises(Interrupted):
         bench.run(first, page_sizes=[32], profile="none")
     outcome = bench.run(second, page_sizes=[32], profile="none", resume=True)
@@ -336,5 +336,5 @@ def test_a_round_that_two_engines_share_gives_no_pair(bench: Workbench) -> None:
     engines = {(item.round, item.details["engine_start"]) for trial in bench.trials() for item in bench.windows(trial)}
     assert engines == {(0, 1), (1, 1), (1, 2), (2, 2)}
     split = {tuple(item.details["split_rounds"]) for item in outcome.comparison.comparisons}
-    assert split <= {(), (1,)} and (1,) in split
+    assert split == {(), (1,)}, "arms follow on each other: one cell was cut in two, the other lies in one engine"
     assert all(1 not in item.details["rounds"] for item in outcome.comparison.comparisons if item.details["split_rounds"])

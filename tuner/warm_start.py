@@ -40,8 +40,8 @@ class EarlierStudy:
         return {"study": self.name, "same_workload": self.same_workload, "results": len(self.observations)}
 
 
-def check_warm_start(setup: StudySetup, storage: Storage, sampler: str) -> None:
-    """Raises BadInput for a study to begin with that does not exist, is this one, or can teach nothing."""
+def check_warm_start(setup: StudySetup, storage: Storage | None, sampler: str) -> None:
+    """Raises BadInput for a study to begin with that does not exist, is this one, or can teach nothing. `storage` None: it will be made."""
     name = setup.config.warm_start
     if name in (AUTO, NONE):
         return
@@ -51,11 +51,10 @@ def check_warm_start(setup: StudySetup, storage: Storage, sampler: str) -> None:
         )
     if name == setup.config.study:
         raise BadInput(f"warm_start {name!r} is this study itself; name an earlier one")
-    try:
-        found = _earlier(storage, setup, storage.get_study(name))
-    except NotFound as error:
-        raise BadInput(f"warm_start {name!r}: there is no such study in this database; `tuner show` lists them") from error
-    if not _teaches(found):
+    found = load_earlier(storage, setup, [name]) if storage is not None else []
+    if not found:
+        raise BadInput(f"warm_start {name!r}: there is no such study in this database; `tuner show` lists them")
+    if not _teaches(found[0]):
         raise BadInput(
             f"warm_start {name!r}: fewer than {FEWEST_RESULTS} of its results are of configurations and objectives of this search; "
             "name another study, or use --warm-start none"

@@ -53,8 +53,8 @@ def search(context: click.Context, /, config: Path | None, resume: bool, dry_run
     setup = prepare_study(settings, device_limits(settings))
     for warning in setup.warnings:
         print(f"warning: {warning}", file=sys.stderr)
+    plan, measured = _plan(setup, resume)
     if dry_run:
-        plan, measured = _plan(setup, resume)
         _print_plan(plan, measured, as_json)
         return
     outcome = _run(setup, resume)
@@ -80,25 +80,32 @@ def _with_study_name(config: Path | None, given: dict[str, Any], *, resume: bool
 def _plan(setup: StudySetup, resume: bool) -> tuple[SearchPlan, int]:
     """The plan, with the costs of an earlier study of this model in this database, and how many windows this study has already.
 
-    Refuses what the search itself would refuse: a name that is taken, nothing to resume, a database that cannot be used.
+    Before anything is written it refuses a name that is taken, nothing to resume, an unknown study to begin with, a database that cannot
+    be used.
     """
     from storage.upgrade import check, open_storage
     from storage.url import parse_url
     from tuner.opening import check_resumable, find_study
     from tuner.plan import known_costs, plan_search
+    from tuner.warm_start import check_warm_start
 
     url = setup.config.storage
     path = parse_url(url).path
-    new_file = path is not None and path.parent.is_dir() and not path.exists()
+    new_file = not resume and path is not None and path.parent.is_dir() and not path.exists()
     if new_file or check(url)["revision"] is None:  # the search will create the tables
         check_resumable(setup, None, resume=resume)
-        return plan_search(setup), 0
+        plan = plan_search(setup)
+        check_warm_start(setup, None, plan.sampler)
+        return plan, 0
     storage = open_storage(url, create=False, read_only=True)
     try:
         existing = find_study(storage, setup.config.study)
         check_resumable(setup, existing, resume=resume)
         measured = 0 if existing is None else len(storage.list_measurements(study_id=existing.id))
-        return plan_search(setup, known_costs(storage, setup)), measured
+        plan = plan_search(setup, known_costs(storage, setup))
+        if not resume:
+            check_warm_start(setup, storage, plan.sampler)
+        return plan, measured
     finally:
         storage.close()
 

@@ -47,6 +47,8 @@ LAST_WINS = [
     (["--engine-arg", "a={"], "the value is not valid YAML"),
     (["--study", "a/b"], "study 'a/b'"),
     (["--resume"], "there is no database at"),
+    (["--trials", "2", "--warm-start", "nowhere"], "warm_start 'nowhere': there is no such study"),
+    (["--warm-start", "nowhere"], "warm_start 'nowhere': sampler grid has no use for earlier results"),
     (["/nowhere/study.yaml"], "/nowhere/study.yaml cannot be read"),
 ]
 
@@ -54,9 +56,10 @@ LAST_WINS = [
 @pytest.mark.parametrize(("arguments", "words"), LAST_WINS, ids=[" ".join(arguments) for arguments, _ in LAST_WINS])
 def test_one_line_exit_2_and_nothing_written(terminal: Terminal, arguments: list[str], words: str) -> None:
     before = terminal.files()
-    result = terminal.search("--study", "s", *arguments)
-    assert result.code == 2 and is_one_line_error(result), result.err
-    assert words in result.err
+    for more in ([], ["--dry-run"]):
+        result = terminal.search("--study", "s", *arguments, *more)
+        assert result.code == 2 and is_one_line_error(result), result.err
+        assert words in result.err
     assert terminal.files() == before and not (terminal.folder.parent / "cache").exists()
 
 

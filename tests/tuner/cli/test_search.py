@@ -61,9 +61,16 @@ def test_a_dry_run_knows_what_an_earlier_study_cost(terminal: Terminal, monkeypa
 
 def test_a_dry_run_refuses_what_the_search_would_refuse(searched: Terminal) -> None:
     """The fixture's study has an engine, so its settings are not the table's."""
-    for more, words in ((["--study", "s"], "study 's' exists; add --resume"), (["--study", "t", "--resume"], "nothing to resume")):
+    begin = ["--study", "t", "--trials", "2", "--warm-start"]
+    for more, words in (
+        (["--study", "s"], "study 's' exists; add --resume"),
+        (["--study", "t", "--resume"], "nothing to resume"),
+        ([*begin, "nowhere"], "warm_start 'nowhere': there is no such study"),
+        ([*begin, "t"], "warm_start 't' is this study itself"),
+    ):
         result = searched.search(*more, "--dry-run")
         assert result.code == 2 and is_one_line_error(result) and words in result.err
+    assert searched.search(*begin, "s", "--dry-run").code == 0
     assert "was begun with " in searched.search("--study", "s", "--resume", "--seed", "7", "--dry-run").err
 
 

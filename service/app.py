@@ -54,5 +54,6 @@ def create_app(settings: ServiceSettings) -> FastAPI:
 @asynccontextmanager
 async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
     yield
+    await app.state.service.answers.close()
     await close_pages(app)
     app.state.storage.close()

@@ -1,4 +1,4 @@
-"""Conditional requests, and answers kept in memory: a look-up is made once for each state of the database."""
+"""Conditional requests, and values that are read anew when they are too old."""
 
 from __future__ import annotations
 
@@ -6,9 +6,7 @@ import asyncio
 import hashlib
 import math
 import time
-from collections import OrderedDict
-from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Awaitable, Callable
 from typing import Any
 
 from fastapi import Request
@@ -18,7 +16,6 @@ from starlette.status import HTTP_200_OK, HTTP_304_NOT_MODIFIED
 from service.strict import Handler, StrictRoute
 
 _ETAG_BYTES = 16
-_LENGTH = "content-length"
 
 
 class EtagRoute(StrictRoute):
@@ -79,7 +76,7 @@ class Snapshot[T]:
         reading = self._reading
         if reading is None:
             reading = self._reading = asyncio.create_task(self._renew())
-            reading.add_done_callback(_look_at_error)
+            reading.add_done_callback(look_at_error)
         if held is not None and age_s < 2 * self._max_age_s:
             return held[1]
         return await asyncio.shield(reading)  # one client that goes away does not end it for the others
@@ -100,47 +97,7 @@ class Snapshot[T]:
                 self._reading = None
 
 
-def _look_at_error(task: asyncio.Task[Any]) -> None:
+def look_at_error(task: asyncio.Task[Any]) -> None:
     """Who waits gets it; without anybody waiting asyncio would complain that nobody looked."""
     if not task.cancelled():
         task.exception()
-
-
-@dataclass(frozen=True)
-class Kept:
-    """An answer as it was sent. `counted`: what the metrics count it as."""
-
-    body: bytes
-    headers: Mapping[str, str]
-    counted: tuple[str, str, bool]
-
-    def response(self) -> Response:
-        return Response(self.body, headers=dict(self.headers))
-
-
-class AnswerCache:
-    """Answers by question, for one version of the database; a new version empties it. Not for several threads: the event loop's alone."""
-
-    def __init__(self, most: int) -> None:
-        self._most = most
-        self._version: object = None
-        self._kept: OrderedDict[object, tuple[float, Kept]] = OrderedDict()
-
-    def get(self, version: object, key: object, max_age_s: float) -> Kept | None:
-        """None where it is not there or older than `max_age_s`."""
-        if version != self._version:
-            self._version = version
-            self._kept.clear()
-        found = self._kept.get(key)
-        if found is None or time.monotonic() - found[0] > max_age_s:
-            return None
-        self._kept.move_to_end(key)
-        return found[1]
-
-    def put(self, version: object, key: object, response: Response, counted: tuple[str, str, bool]) -> None:
-        """An answer made for another version than the current one is not kept."""
-        if version == self._version:
-            headers = {name: value for name, value in response.headers.items() if name != _LENGTH}
-            self._kept[key] = (time.monotonic(), Kept(bytes(response.body), headers, counted))
-            while len(self._kept) > self._most:
-                self._kept.popitem(last=False)

@@ -22,7 +22,8 @@ class Metrics:
         self._answers = Counter(
             "tuner_recommendation_answers", "Recommendations looked up.", ["status", "match", "stale"], registry=self._registry
         )
-        self._cached = Counter("tuner_cache", "Answers from memory or made anew.", ["result"], registry=self._registry)
+        self._cached = Counter("tuner_cache", "Where answers to questions came from.", ["result"], registry=self._registry)
+        self._renewed = Counter("tuner_cache_renewals", "Answers renewed in the background.", ["result"], registry=self._registry)
         self.in_flight = Gauge("tuner_http_requests_in_flight", "Requests being answered.", registry=self._registry)
         self._children = lru_cache(maxsize=1024)(self._labelled)  # labels() costs more than counting does
 
@@ -37,8 +38,11 @@ class Metrics:
     def answer(self, status: str, match: str, stale: bool) -> None:
         self._answers.labels(status, match, str(stale).lower()).inc()
 
-    def cached(self, hit: bool) -> None:
-        self._cached.labels("hit" if hit else "miss").inc()
+    def cached(self, result: str) -> None:
+        self._cached.labels(result).inc()
+
+    def renewed(self, *, done: bool) -> None:
+        self._renewed.labels("done" if done else "failed").inc()
 
     def exposition(self) -> bytes:
         """The text format of Prometheus."""

@@ -9,8 +9,9 @@ from dataclasses import dataclass
 from fastapi import Request
 from starlette.concurrency import run_in_threadpool
 
+from service.answer_cache import AnswerCache
 from service.auth import KnownToken
-from service.caching import AnswerCache, Snapshot
+from service.caching import Snapshot
 from service.metrics import Metrics
 from service.settings import ServiceSettings
 from storage.base import Storage
@@ -39,7 +40,9 @@ def make_state(settings: ServiceSettings, storage: Storage) -> ServiceState:
     async def tokens() -> Sequence[KnownToken]:
         return await run_in_threadpool(known_tokens)
 
-    return ServiceState(Snapshot(version, settings.refresh_s), Snapshot(tokens, settings.refresh_s), AnswerCache(_MOST_ANSWERS), Metrics())
+    metrics = Metrics()
+    answers = AnswerCache(_MOST_ANSWERS, metrics)
+    return ServiceState(Snapshot(version, settings.refresh_s), Snapshot(tokens, settings.refresh_s), answers, metrics)
 
 
 def state_of(request: Request) -> ServiceState:

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Annotated, Any
 from urllib.parse import parse_qsl, urlencode
 
 from fastapi import APIRouter, Query, Request, Response
+from starlette.concurrency import run_in_threadpool
 
+from service.answer_cache import Kept
 from service.answers import find_answer
-from service.caching import EtagRoute, conditional
+from service.caching import EtagRoute, conditional, etag_of
 from service.deps import SettingsDep, StorageDep
 from service.errors import Problem
 from service.paging import page_of
@@ -23,13 +27,14 @@ from service.schemas.recommendations import (
     answer_of,
     refused_because,
 )
+from service.settings import ServiceSettings
 from service.state import state_of
 from service.strict import Handler
+from storage.base import Storage
 from storage.records import Json
 from tuner.recommend import STATUS_NONE
 from tuner.serve_formats import FORMATS
 
-_FRESH_S = 60.0  # ages are given in days; a study that was deleted behind our back is answered as long
 _LONGEST_KEPT = 1024  # bytes of a query: nobody fills our memory with questions
 _MEDIA = {"yaml": "application/yaml", "kubernetes": "application/yaml", "flags": "text/plain", "env": "text/plain"}
 
@@ -42,22 +47,26 @@ class AnswerRoute(EtagRoute):
 
         async def handler(request: Request) -> Response:
             state = state_of(request)
-            version = await state.version.get()
-            question = (self.path, request.scope["query_string"])
-            kept = state.answers.get(version, question, _FRESH_S)
-            state.metrics.cached(kept is not None)
-            if kept is not None:
-                state.metrics.answer(*kept.counted)
-                return conditional(request, kept.response())
-            response = await inner(request)
-            if response.status_code == 200:
-                counted = request.scope["state"]["counted"]
-                state.metrics.answer(*counted)
-                if len(question[1]) <= _LONGEST_KEPT:
-                    state.answers.put(version, question, response, counted)
-            return response
+            kept = state.answers.get(await state.version.get(), _question_of(request))
+            if kept is None:
+                return await inner(request)  # which looks it up
+            state.metrics.answer(*kept.counted)
+            return conditional(request, kept.response())
 
         return handler
+
+
+def _question_of(request: Request) -> tuple[str, bytes]:
+    return request.scope["path"], request.scope["query_string"]
+
+
+async def _looked_up(request: Request, look_up: Callable[[], Kept]) -> Response:
+    """`look_up` runs in a thread, now and whenever the answer is renewed, so it holds what was asked and not the request."""
+    state, question = state_of(request), _question_of(request)
+    renewable = partial(run_in_threadpool, look_up)
+    kept = await state.answers.look_up(await state.version.get(), question, renewable, keep=len(question[1]) <= _LONGEST_KEPT)
+    state.metrics.answer(*kept.counted)
+    return kept.response()
 
 
 router = APIRouter(prefix="/v1/recommendations", tags=["recommendations"], route_class=EtagRoute)
@@ -65,15 +74,19 @@ asking = APIRouter(prefix="/v1/recommendations", tags=["recommendations"], route
 
 
 @asking.get("", summary="The one answer to a question", response_model=Answer, responses=problems(304))
-def answer(query: Annotated[RecommendationQuery, Query()], storage: StorageDep, settings: SettingsDep, request: Request) -> Json:
+async def answer(query: Annotated[RecommendationQuery, Query()], storage: StorageDep, settings: SettingsDep, request: Request) -> Response:
     """Exact match, else the nearest with its distance, else vLLM's default, else none: `status` and `match` say which."""
+    asked = request.scope["query_string"].decode("latin-1")
+    return await _looked_up(request, partial(_answer, storage, settings, query, f"{request.url.path}/config", asked))
+
+
+def _answer(storage: Storage, settings: ServiceSettings, query: RecommendationQuery, config_path: str, asked: str) -> Kept:
+    """`config_path` and `asked`: for the link to the same question's settings, where no stored recommendation is the answer."""
     found = find_answer(storage, query, settings)
-    _count(request, found)
     if found["status"] != STATUS_NONE and "config" not in found["links"]:
         accept = "nearest" if found["match"]["kind"] == "nearest" else "default"
-        asked = parse_qsl(request.scope["query_string"].decode("latin-1"), keep_blank_values=True)
-        found["links"]["config"] = f"{request.url.path}/config?{urlencode([*asked, ('accept', accept)])}"
-    return found
+        found["links"]["config"] = f"{config_path}?{urlencode([*parse_qsl(asked, keep_blank_values=True), ('accept', accept)])}"
+    return _kept(found, Answer.model_validate(found).model_dump_json().encode(), "application/json")
 
 
 _AS_TEXT: dict[int | str, dict[str, Any]] = {
@@ -96,16 +109,19 @@ _AS_TEXT: dict[int | str, dict[str, Any]] = {
     response_class=Response,
     responses={**_AS_TEXT, **problems(304, 409)},
 )
-def answered_config(query: Annotated[ConfigQuery, Query()], storage: StorageDep, settings: SettingsDep, request: Request) -> Response:
+async def answered_config(query: Annotated[ConfigQuery, Query()], storage: StorageDep, settings: SettingsDep, request: Request) -> Response:
     """409 where the answer is weaker than `accept` allows: `curl --fail` then falls back on your own flags.
 
     Headers say what it is: X-Tuner-Status, X-Tuner-Match, X-Tuner-Stale, and Link to the stored recommendation.
     """
+    return await _looked_up(request, partial(_answered_config, storage, settings, query))
+
+
+def _answered_config(storage: Storage, settings: ServiceSettings, query: ConfigQuery) -> Kept:
     found = find_answer(storage, query, settings)
     refused = refused_because(found, query.accept)
     if refused is not None:
         raise Problem(409, refused)
-    _count(request, found)
     headers = {
         "x-tuner-status": found["status"],
         "x-tuner-match": found["match"]["kind"],
@@ -113,15 +129,17 @@ def answered_config(query: Annotated[ConfigQuery, Query()], storage: StorageDep,
     }
     if found["links"]:
         headers["link"] = f'<{found["links"]["self"]}>; rel="describedby"'
-    return _as_text(found, query.format, headers)
+    text = _as_text(found, query.format)
+    return _kept(found, bytes(text.body), text.headers["content-type"], headers)
 
 
-def _count(request: Request, found: Json) -> None:
-    request.scope["state"]["counted"] = (found["status"], found["match"].get("kind", "none"), bool(found["stale"].get("stale", False)))
+def _kept(found: Json, body: bytes, content_type: str, headers: Mapping[str, str] | None = None) -> Kept:
+    counted = (found["status"], found["match"].get("kind", "none"), bool(found["stale"].get("stale", False)))
+    return Kept(body, {"content-type": content_type, "etag": etag_of(body), **(headers or {})}, counted)
 
 
-def _as_text(body: Json, form: Form, headers: dict[str, str] | None = None) -> Response:
-    return Response(FORMATS[form](body), media_type=_MEDIA[form], headers=headers)
+def _as_text(body: Json, form: Form) -> Response:
+    return Response(FORMATS[form](body), media_type=_MEDIA[form])
 
 
 @router.get("/stored", summary="All stored recommendations, newest first", response_model=AnswerPage, responses=problems(304))

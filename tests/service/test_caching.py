@@ -7,11 +7,8 @@ from collections.abc import Coroutine
 from typing import Any
 
 import pytest
-from starlette.responses import Response
 
-from service.caching import AnswerCache, Snapshot, matches
-
-COUNTED = ("recommended", "exact", False)
+from service.caching import Snapshot, matches
 
 
 class Source:
@@ -97,30 +94,6 @@ def test_all_who_wait_get_the_error_and_the_next_one_tries_again() -> None:
         assert (await snapshot.get(), source.reads) == (5, 2)
 
     _run(work())
-
-
-def test_a_new_version_empties_the_answers() -> None:
-    cache = AnswerCache(2)
-    assert cache.get(1, "a", 60.0) is None
-    cache.put(1, "a", Response(b"x", headers={"etag": '"e"', "x-tuner-match": "exact"}, media_type="text/plain"), COUNTED)
-    kept = cache.get(1, "a", 60.0)
-    assert kept is not None
-    assert (kept.response().body, kept.response().headers["x-tuner-match"], kept.counted) == (b"x", "exact", COUNTED)
-    assert kept.response().headers["content-length"] == "1"
-    assert cache.get(2, "a", 60.0) is None
-    cache.put(1, "a", Response(b"made for the old version"), COUNTED)
-    assert cache.get(2, "a", 60.0) is None
-
-
-def test_the_least_used_answer_goes_first() -> None:
-    cache = AnswerCache(2)
-    cache.get(1, "a", 60.0)
-    for key in ("a", "b"):
-        cache.put(1, key, Response(key.encode()), COUNTED)
-    cache.get(1, "a", 60.0)
-    cache.put(1, "c", Response(b"c"), COUNTED)
-    assert [key for key in "abc" if cache.get(1, key, 60.0) is not None] == ["a", "c"]
-    assert cache.get(1, "a", -1.0) is None  # too old
 
 
 @pytest.mark.parametrize(

@@ -1,13 +1,21 @@
 from __future__ import annotations
 
+import asyncio
+import time
+
+import httpx
 import pytest
 import yaml
 from fastapi.testclient import TestClient
+from sqlalchemy import text
 
+from service.answer_cache import AnswerCache
+from service.state import ServiceState
 from storage.base import Storage
 from storage.records import Actor
 from tests.service.builders import BODY, Filled
-from tests.storage.builders import a_recommendation, a_workload, stored_study
+from tests.storage.builders import a_recommendation, a_study, a_workload, stored_study
+from tests.storage.raw import raw_connection, url_of
 
 
 def test_a_stored_recommendation(each_client: TestClient, filled: Filled) -> None:
@@ -184,3 +192,50 @@ def test_what_another_process_publishes_is_answered(each_client: TestClient, eac
     each_storage.mark_recommendation(older.id, published=True, by=Actor("another process"))
     state.version.forget()  # in place of half a second
     assert each_client.get(ask).json()["id"] == older.id
+
+
+def test_an_answer_is_renewed_behind_the_readers_back(each_client: TestClient, each_storage: Storage, filled: Filled) -> None:
+    """By the same way as a request's: what was changed past the storage, so that no version tells, is in the next answer but one."""
+    state: ServiceState = each_client.app.state.service  # type: ignore[attr-defined]
+    seconds = [0.0]
+    state.answers = AnswerCache(10, state.metrics, now=lambda: seconds[0])
+    targets = ["/v1/recommendations?model=tiny-qwen3&workload=chat", "/v1/recommendations/config?model=tiny-qwen3&workload=chat"]
+    before = [each_client.get(target).content for target in targets]
+    with raw_connection(url_of(each_storage)) as connection:
+        connection.execute(text("DELETE FROM tuner_recommendations WHERE id = :id"), {"id": filled.recommended.id})
+    assert [each_client.get(target).content for target in targets] == before
+    seconds[0] = 61.0
+    assert [each_client.get(target).content for target in targets] == before
+    done = 'tuner_cache_renewals_total{result="done"} 2.0'
+    while done not in each_client.get("/metrics").text:
+        time.sleep(0.01)
+    answer, config = (each_client.get(target) for target in targets)
+    assert (answer.json()["status"], answer.json()["id"]) == ("none", filled.nothing.id)
+    assert config.status_code == 409
+
+
+def test_a_deleted_study_is_answered_no_more(each_client: TestClient, each_storage: Storage, filled: Filled) -> None:
+    ask = "/v1/recommendations?model=tiny-qwen3&workload=chat"
+    assert each_client.get(ask).json()["id"] == filled.recommended.id
+    newest = each_storage.create_study(a_study(name="newest", model="another/model"))
+    each_storage.add_recommendation(a_recommendation(newest.id, model="another/model"))  # so the newest id says nothing
+    each_client.get(ask)
+    each_storage.delete_study(filled.study.id, by=Actor("another process"))
+    each_client.app.state.service.version.forget()  # type: ignore[attr-defined]  # in place of half a second
+    assert each_client.get(ask).json()["id"] is None
+
+
+def test_clients_that_ask_the_same_at_once_cause_one_look_up(each_client: TestClient, filled: Filled) -> None:
+    targets = [QUESTION, QUESTION, QUESTION, f"{QUESTION}&slo=ttft_p99_ms<=1", QUESTION]
+
+    async def ask() -> list[bytes]:
+        transport = httpx.ASGITransport(each_client.app, client=("127.0.0.1", 50000))
+        async with httpx.AsyncClient(transport=transport, base_url="http://127.0.0.1:8000") as client:
+            return [answer.content for answer in await asyncio.gather(*(client.get(target) for target in targets))]
+
+    assert each_client.portal is not None
+    found = each_client.portal.call(ask)  # in the application's own loop
+    assert len(set(found)) == 2 and found[0] == found[1] == found[2] == found[4]
+    metrics = each_client.get("/metrics").text
+    assert 'tuner_cache_total{result="miss"} 2.0' in metrics
+    assert 'tuner_cache_total{result="shared"} 3.0' in metrics

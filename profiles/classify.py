@@ -12,7 +12,7 @@ import re
 from dataclasses import dataclass
 from enum import StrEnum
 
-RULES_VERSION = "2026.11-2"
+RULES_VERSION = "2026.11-3"
 
 
 class Category(StrEnum):
@@ -26,6 +26,7 @@ class Category(StrEnum):
     NORM = "norm"  # with the residual addition in front of it, which vLLM's layer includes
     SAMPLING = "sampling"
     COPY = "copy"  # copies that XLA put in, and data movement that belongs to no scope
+    LOOP_CONTROL = "loop_control"  # XLA:CPU: of a loop what its body does not take, mostly the tracer's own work (profiles.steps)
     COLLECTIVE = "collective"  # between devices; over a group of one device it is its layer's (hlo.LOCAL)
     HOST_GAP = "host_gap"  # no program on the device
     IDLE = "idle"  # a program on the device, but no op running

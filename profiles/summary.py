@@ -35,6 +35,10 @@ _BATCH_FIELDS = ("scheduled_tokens", "padded_tokens", "prefill_tokens", "prefill
 _DIGITS = 6  # of a millisecond: nanoseconds
 _MOST_SCOPES = 100
 _FUSED_NOTE = "the attention kernel writes the KV cache itself: attention_fused_kv holds both and they cannot be told apart"
+_LOOP_NOTE = (
+    "loop_control is mostly the tracer's own work, more for loops of many small ops: steps that are not traced are shorter by about it"
+)
+_NOTES = {Category.ATTENTION_FUSED_KV: _FUSED_NOTE, Category.LOOP_CONTROL: _LOOP_NOTE}
 
 
 @dataclass(frozen=True)
@@ -101,7 +105,7 @@ def summarise(
         scopes=_scopes(steps),
         phases={},
         quality=quality.to_json(),
-        notes=[_FUSED_NOTE] if any(categories[Category.ATTENTION_FUSED_KV]) else [],
+        notes=[note for category, note in _NOTES.items() if any(categories[category])],
     )
     summary.phases.update({name: numbers for name in (ALL, *PHASES) if (numbers := _phase(summary, batch, name, rates)) is not None})
     return summary

@@ -15,6 +15,7 @@ from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from profiles.capture import PHASES
+from profiles.classify import Category
 from profiles.diff import Measured, ProfileDiff
 from storage.records import Measurement
 from tuner.captures import measured_step_ms
@@ -110,7 +111,7 @@ def reasons(found: EndToEnd, diffs: Sequence[ProfileDiff]) -> list[Reason]:
     for item in found.phases:
         difference = _of_phase(diffs, item.phase)
         for row in difference.categories if difference is not None else ():
-            if row.changed:
+            if row.changed and row.category != Category.LOOP_CONTROL:  # a window is not traced
                 less = "more" if row.difference_ms > 0 else "less"
                 by = f"{abs(row.ratio - 1):.0%} {less}" if row.ratio else less
                 parts.append(Reason(f"{row.category} takes {by} of a {item.phase} step", sum(item.steps) / 2 * row.difference_ms))

@@ -6,6 +6,7 @@ attends (tpu-inference's on a TPU) the two cannot be told apart, and nothing is 
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from profiles.capture import PREFILL
@@ -35,11 +36,13 @@ def write_shares(evidence: Evidence) -> list[WriteShare]:
         captures = [item.summary.get("phases", {}).get(PREFILL) for item in usable(profiles) if item.status == OK]
         shares = [phase["share"] for phase in captures if phase]
         if shares:
-            write, fused = (
-                sum(share.get(name, 0.0) for share in shares) / len(shares) for name in (Category.KV_WRITE, Category.ATTENTION_FUSED_KV)
-            )
-            found.append(WriteShare(trial, write, fused))
+            found.append(WriteShare(trial, _mean_share(shares, Category.KV_WRITE), _mean_share(shares, Category.ATTENTION_FUSED_KV)))
     return found
+
+
+def _mean_share(shares: Sequence[Mapping[str, float]], category: Category) -> float:
+    """Of the step without loop control, most of which an untraced step does not have."""
+    return sum(share.get(category, 0.0) / (1 - share.get(Category.LOOP_CONTROL, 0.0)) for share in shares) / len(shares)
 
 
 def write_lines(evidence: Evidence) -> list[str]:

@@ -117,3 +117,20 @@ def shares(ops: list[RawOp], containers: set[tuple[int, str]]) -> dict[tuple[int
         for op in leaves:
             total[op.program_id, op.name] += (following - moment) / len(leaves)
     return dict(total)
+
+
+def with_traced_bodies(ops: list[RawOp], containers: set[tuple[int, str]]) -> set[tuple[int, str]]:
+    """Those of the containers inside which another op ran, on their own lane."""
+    found: set[tuple[int, str]] = set()
+    lanes: dict[str, list[RawOp]] = defaultdict(list)
+    for op in ops:
+        lanes[op.lane].append(op)
+    for lane in lanes.values():
+        stack: list[RawOp] = []
+        for op in sorted(lane, key=lambda each: (each.start, -each.end)):
+            while stack and stack[-1].end <= op.start:
+                stack.pop()
+            if stack and op.end > op.start:
+                found.add((stack[-1].program_id, stack[-1].name))
+            stack.append(op)
+    return found & containers

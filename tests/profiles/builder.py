@@ -144,7 +144,7 @@ def _hlo_plane(space: Any, runs: Sequence[Run]) -> None:
         proto.hlo_module.name = module
         entry = proto.hlo_module.computations.add(name="main", id=1)
         for index, (name, scope) in enumerate(ops.items()):
-            item = entry.instructions.add(name=name, opcode="fusion", id=index + 1)
+            item = entry.instructions.add(name=name, opcode="while" if name.startswith("while") else "fusion", id=index + 1)
             item.metadata.op_name = scope
         plane.event_id(f"{module}({program_id})")
         stat = plane.plane.event_metadata[-1].value.stats.add(metadata_id=plane.stat_id("hlo_proto"))

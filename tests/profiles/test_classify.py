@@ -74,5 +74,5 @@ def test_anchors_are_parts_of_the_model_not_bare_ops() -> None:
 
 
 def test_the_categories_are_those_of_the_design() -> None:
-    words = "kv_write attention attention_fused_kv projection mlp norm sampling copy collective host_gap idle unattributed"
+    words = "kv_write attention attention_fused_kv projection mlp norm sampling copy loop_control collective host_gap idle unattributed"
     assert [str(category) for category in CATEGORIES] == words.split()

@@ -17,7 +17,7 @@ from profiles.diff import diff
 from profiles.reader import read_capture
 from profiles.steps import find_steps
 from profiles.summary import Summary, summarise
-from tests.oracles.raw_totals import RawOp, cpu_ops, shares
+from tests.oracles.raw_totals import RawOp, cpu_ops, shares, with_traced_bodies
 from tests.plugins.engine import RUN_TIMEOUT_S, Reference
 from tuner.launchers.base import ARM_DEFAULT, ARM_PAGE_ALIGNED, CaptureResult, LiveSettings
 from tuner.launchers.local import LocalSession
@@ -69,9 +69,12 @@ def test_totals_are_the_oracles(captures: Captures, arm: str, phase: str) -> Non
     kinds = {(kind.program_id, kind.name): kind for kind in capture.op_types}
     expected: dict[Category, float] = defaultdict(float)
     inside = [later_part(op, first) for op in cpu_ops(path) if op.end > first]
-    for key, time in shares(inside, {key for key, kind in kinds.items() if kind.container}).items():
+    containers = {key for key, kind in kinds.items() if kind.container}
+    loops = with_traced_bodies(cpu_ops(path), containers)
+    for key, time in shares(inside, containers).items():
         kind = kinds[key]
-        expected[classify(kind.scope, kind.context, kind.hlo_category, kind.module)[0]] += time / 1e9
+        category, _ = classify(kind.scope, kind.context, kind.hlo_category, kind.module)
+        expected[Category.LOOP_CONTROL if key in loops else category] += time / 1e9
     for category in CATEGORIES:
         if category not in GAPS:
             assert steps.category(category).sum() == pytest.approx(expected[category], rel=1e-6, abs=1e-9), category

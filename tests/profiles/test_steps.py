@@ -12,7 +12,7 @@ from profiles.classify import CATEGORIES, Category, classify
 from profiles.errors import ProfileError
 from profiles.reader import read_capture
 from profiles.steps import Steps, find_steps
-from tests.oracles.raw_totals import cpu_ops, shares
+from tests.oracles.raw_totals import cpu_ops, shares, with_traced_bodies
 from tests.oracles.xspace import XSpace
 from tests.profiles.builder import Op, Run, cpu_capture, later, model_runs, tpu_capture
 from tests.profiles.conftest import STEPS
@@ -70,6 +70,31 @@ def test_threads_that_run_at_once_share_the_time(tmp_path: Path) -> None:
     np.testing.assert_allclose(steps.category(Category.PROJECTION) * 1000, 3 + 6)
 
 
+@pytest.mark.parametrize(("build", "loops"), [("cpu", Category.LOOP_CONTROL), ("tpu", Category.KV_WRITE)])
+def test_what_a_loop_does_not_spend_in_its_traced_body_is_loop_control_on_a_cpu(tmp_path: Path, build: str, loops: Category) -> None:
+    """`while.2` shows no body: it was compiled to one kernel, and all of its time is work."""
+    write = "jit(f)/self_attn/tuner_kv_write_token/while"
+    kind = "while" if build == "tpu" else "loop fusion"
+    once = Run(
+        "jit_f",
+        1,
+        0,
+        [
+            Op("while.1", 0.0, 10.0, write, kind),
+            Op("fusion.1", 1.0, 2.0, f"{write}/body/dynamic_update_slice"),
+            Op("fusion.1", 5.0, 2.0, f"{write}/body/dynamic_update_slice"),
+            Op("while.2", 10.0, 5.0, "jit(f)/mlp/while", kind),
+        ],
+    )
+    runs = [run for index in range(3) for run in later([once], 20.0 * index, runs_by=index)]
+    steps = steps_of(tmp_path, cpu_capture(runs) if build == "cpu" else tpu_capture(runs))
+    add_up(steps)
+    times = {Category.KV_WRITE: 4.0, Category.MLP: 5.0}
+    times[loops] = times.get(loops, 0.0) + 6.0
+    for category in (Category.KV_WRITE, Category.MLP, Category.LOOP_CONTROL):
+        np.testing.assert_allclose(steps.category(category) * 1000, times.get(category, 0.0), atol=1e-6)
+
+
 def test_a_pause_is_not_a_step(tmp_path: Path) -> None:
     runs = model_runs(steps=8, gap_us=20.0)
     steps = steps_of(tmp_path, tpu_capture([*runs, *later(runs, 200_000.0, runs_by=50)]))
@@ -118,9 +143,12 @@ def test_a_jax_capture_adds_up_and_equals_the_oracle(jax_capture: Path) -> None:
     inside = [op for op in raw if op.start >= first]
     assert all(op.end <= first for op in raw if op.start < first)
     expected: dict[Category, float] = defaultdict(float)
-    for key, time in shares(inside, {key for key, kind in kinds.items() if kind.container}).items():
+    containers = {key for key, kind in kinds.items() if kind.container}
+    loops = with_traced_bodies(raw, containers)
+    for key, time in shares(inside, containers).items():
         kind = kinds[key]
-        expected[classify(kind.scope, kind.context, kind.hlo_category, kind.module)[0]] += time / 1e9
+        category, _ = classify(kind.scope, kind.context, kind.hlo_category, kind.module)
+        expected[Category.LOOP_CONTROL if key in loops else category] += time / 1e9
     for category in CATEGORIES[:-3]:
         assert steps.category(category).sum() == pytest.approx(expected[category], rel=1e-6, abs=1e-9)
     for category in (Category.KV_WRITE, Category.ATTENTION, Category.PROJECTION, Category.MLP, Category.NORM, Category.SAMPLING):

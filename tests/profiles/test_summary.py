@@ -13,7 +13,7 @@ from profiles.capture import StepComposition
 from profiles.classify import CATEGORIES, RULES_VERSION
 from profiles.errors import ProfileError
 from profiles.summary import load_or_summarise, read_summary, summarise, summary_path, write_summary
-from tests.profiles.builder import Op, Run, model_runs, tpu_capture
+from tests.profiles.builder import Op, Run, cpu_capture, later, model_runs, tpu_capture
 
 RECORDS = [StepComposition(100 + index, 128, 100 if index % 2 else 0, 1, index, 2.0 + index * 300e-6) for index in range(8)]
 
@@ -119,3 +119,11 @@ def test_a_kernel_that_writes_the_cache_itself_is_reported_with_its_page_size(tm
     assert found.block_size == 64
     assert found.phases["all"]["categories_ms"]["attention_fused_kv"] == pytest.approx(0.04)
     assert "cannot be told apart" in found.notes[0]
+
+
+def test_a_note_says_what_loop_control_is(tmp_path: Path, capture: Path) -> None:
+    ops = [Op("while.1", 0.0, 40.0, "jit(step)/mlp/while"), Op("fusion.1", 5.0, 10.0, "jit(step)/mlp/while/body/dot")]
+    path = tmp_path / "host.xplane.pb"
+    path.write_bytes(cpu_capture([run for index in range(5) for run in later([Run("jit_step", 3, 0, ops)], index * 50.0, runs_by=index)]))
+    assert "tracer's own work" in summarise(path).notes[0]
+    assert summarise(capture).notes == []

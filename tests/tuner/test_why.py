@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from profiles.classify import Category
 from profiles.diff import ProfileDiff, diff
 from storage.records import Measurement
 from tests.profiles.test_diff import summary
@@ -78,6 +80,14 @@ def test_a_profile_accounts_for_what_it_shows(profiled: ProfileDiff) -> None:
     assert lines[1] == "mostly because: mlp takes 20% more of a prefill step (+2.4 ms)"
     assert any(line.startswith("prefill: 100.0 steps against 100.0 (+0.0 ms), each ") for line in lines)
     assert lines[-1].startswith("step counts and profiles account for ")
+
+
+def test_the_tracers_own_work_is_no_reason(profiled: ProfileDiff) -> None:
+    """Loop control is in the profile; the windows, whose difference is explained, are not traced."""
+    found = end_to_end(rounds((100, 0.28), (1, 0.1)), rounds((100, 0.28 + 0.0244), (1, 0.1)), [profiled])
+    rows = [replace(row, category=Category.LOOP_CONTROL) if row.category == Category.MLP else row for row in profiled.categories]
+    assert found is not None and any(row.changed for row in rows)
+    assert reasons(found, [replace(profiled, categories=rows)]) == []
 
 
 def test_a_difference_that_may_be_chance_is_not_explained(profiled: ProfileDiff) -> None:

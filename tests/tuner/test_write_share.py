@@ -64,6 +64,12 @@ def test_hosts_are_averaged_and_bad_captures_other_phases_and_failed_trials_left
     assert write_shares(evidence_of({"default": [{"kv_write": 0.02}]}, state=TrialState.FAIL, error_class="timeout")) == []
 
 
+def test_loop_control_is_no_part_of_the_step() -> None:
+    """A fifth of the traced step is the tracer's: 4 % of the traced step are 5 % of one that is not traced."""
+    (found,) = write_shares(evidence_of({"default": [{"kv_write": 0.04, "loop_control": 0.2}]}))
+    assert found.write == pytest.approx(0.05)
+
+
 def test_the_report_has_the_section_only_where_a_prefill_was_profiled() -> None:
     nothing = StudyComparison(())
     assert "## KV write in a prefill step" in evidence_markdown(evidence_of({"default": [{"kv_write": 0.02}]}), nothing)

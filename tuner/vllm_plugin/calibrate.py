@@ -18,7 +18,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from tuner.vllm_plugin.kv_write import WRITES_VERSION, Batch, write_pages, write_tokens
+from tuner.vllm_plugin.kv_write import WRITES_VERSION, Batch, interleave_kv, write_pages, write_tokens
 from tuner.vllm_plugin.settings import FORMS
 
 ROUNDS = 7
@@ -50,8 +50,8 @@ def time_forms(
     pages, page_size, heads, dim = cache_shape
     table_width = max(1, min(pages // 2, -(-max_tokens // page_size)))
     tokens = max(2, min(max_tokens, table_width * page_size))
-    batch = _prefill_batch(tokens, table_width, max_requests)
-    new_kv = jnp.ones((tokens, heads, dim), dtype)
+    batch = prefill_batch(tokens, table_width, max_requests)
+    new = jnp.ones((tokens, heads // 2, dim), dtype)
     programs = {f"{mode}_{form}": _compiled(write, form) for mode, write in WRITERS.items() for form in FORMS}
     cache = jnp.zeros((min(pages, 2 * table_width + 1), page_size, heads, dim), dtype)
     times: dict[str, list[float]] = {name: [] for name in programs}
@@ -59,14 +59,14 @@ def time_forms(
         for name, program in programs.items():
             start = time.perf_counter()
             for _ in range(WRITES_PER_ROUND):
-                cache = program(cache, new_kv, batch)
+                cache = program(cache, new, new, batch)
             cache.block_until_ready()
             if round_:
                 times[name].append((time.perf_counter() - start) / WRITES_PER_ROUND * 1e6)
     return times
 
 
-def _prefill_batch(tokens: int, table_width: int, max_requests: int) -> Batch:
+def prefill_batch(tokens: int, table_width: int, max_requests: int) -> Batch:
     """Two prefills that start on page 1 and behind it; the rest of the request slots is empty."""
     requests = max(2, max_requests)
     first = tokens // 2
@@ -78,10 +78,11 @@ def _prefill_batch(tokens: int, table_width: int, max_requests: int) -> Batch:
 
 
 def _compiled(write: Any, form: str) -> Any:
-    """One write as a program of its own, in place like in a step: inside a loop XLA:CPU would copy the whole cache around some forms."""
+    """One write as a program of its own, in place like in a step: inside a loop XLA:CPU would copy the whole cache around some forms. Keys
+    and values come apart, as a layer makes them, since how they are put together may be compiled into the write."""
 
-    def run(cache: jax.Array, new_kv: jax.Array, batch: Batch) -> jax.Array:
-        written: jax.Array = write(cache, new_kv, batch, form)
+    def run(cache: jax.Array, k: jax.Array, v: jax.Array, batch: Batch) -> jax.Array:
+        written: jax.Array = write(cache, interleave_kv(k, v), batch, form)
         return written
 
     return jax.jit(run, donate_argnums=0)

@@ -123,7 +123,7 @@ def test_a_kernel_that_writes_the_cache_itself_is_reported_with_its_page_size(tm
 
 def test_a_note_says_what_loop_control_is(tmp_path: Path, capture: Path) -> None:
     ops = [Op("while.1", 0.0, 40.0, "jit(step)/mlp/while"), Op("fusion.1", 5.0, 10.0, "jit(step)/mlp/while/body/dot")]
-    path = tmp_path / "host.xplane.pb"
+    path = tmp_path / "loops.xplane.pb"
     path.write_bytes(cpu_capture([run for index in range(5) for run in later([Run("jit_step", 3, 0, ops)], index * 50.0, runs_by=index)]))
     assert "tracer's own work" in summarise(path).notes[0]
     assert summarise(capture).notes == []

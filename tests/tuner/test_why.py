@@ -85,7 +85,7 @@ def test_a_profile_accounts_for_what_it_shows(profiled: ProfileDiff) -> None:
 def test_the_tracers_own_work_is_no_reason(profiled: ProfileDiff) -> None:
     """Loop control is in the profile; the windows, whose difference is explained, are not traced."""
     found = end_to_end(rounds((100, 0.28), (1, 0.1)), rounds((100, 0.28 + 0.0244), (1, 0.1)), [profiled])
-    rows = [replace(row, category=Category.LOOP_CONTROL) if row.category == Category.MLP else row for row in profiled.categories]
+    rows = tuple(replace(row, category=Category.LOOP_CONTROL) if row.category == Category.MLP else row for row in profiled.categories)
     assert found is not None and any(row.changed for row in rows)
     assert reasons(found, [replace(profiled, categories=rows)]) == []
 

@@ -50,7 +50,10 @@ class CostClock:
 
 @dataclass
 class TimeBudget:
-    """`limit_s` None: no limit. `reserve_s` is kept back for the finalists, so that the study ends near its budget, not beyond it."""
+    """`limit_s` None: no limit. `reserve_s` is kept back for the finalists, so that the study ends near its budget, not beyond it.
+
+    `spent`: nothing more is begun for the search; `over`: nothing at all, also no finalist. What has begun is finished.
+    """
 
     clock: CostClock
     limit_s: float | None
@@ -63,3 +66,7 @@ class TimeBudget:
     @property
     def spent(self) -> bool:
         return self.search_left_s() == 0.0
+
+    @property
+    def over(self) -> bool:
+        return self.limit_s is not None and self.clock.elapsed_s >= self.limit_s

@@ -17,7 +17,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from storage.records import Json, Measurement, Stage, Trial
-from tuner.evidence import FINISHED, Cell, Evidence, cells_of, usable_measurements
+from tuner.evidence import FINISHED, UNFINISHED, Cell, Evidence, cells_of, usable_measurements
 from tuner.launchers.base import ARM_DEFAULT
 from tuner.metric_catalog import Direction
 from tuner.objective import Objective, Slo, is_feasible, median_metrics
@@ -152,11 +152,11 @@ def pick_finalists(
 
 
 def next_best(evidence: Evidence, objectives: Sequence[Objective], slos: Sequence[Slo]) -> Finalist | None:
-    """The best feasible configuration of the search that was never started cold; None where there is none left, and where one of those that
-    were holds: it was measured and meets every SLO."""
+    """The best feasible configuration of the search not measured cold to the end; None where none is left, and where one of those
+    that were holds: it was measured and meets every SLO."""
     if feasible(candidates_of(evidence, Stage.CONFIRM, objectives), slos):
         return None
-    tried = [trial for trial in evidence.trials if trial.stage is Stage.CONFIRM]
+    tried = [trial for trial in evidence.trials if trial.stage is Stage.CONFIRM and trial.state not in UNFINISHED]
     searched = feasible(candidates_of(evidence, Stage.SEARCH, objectives), slos)
     left = [item for item in searched if not any(item.is_configuration_of(trial) for trial in tried)]
     return Finalist(best_by_value(left, objectives[0]).trial, "next_best") if left else None

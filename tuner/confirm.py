@@ -31,32 +31,45 @@ class Confirmation:
         self._launcher = launcher
 
     def run(self) -> None:
-        """The finalists; where none of them holds, the next best of the search, as a study without an answer helps nobody."""
+        """The finalists; where none of them holds, the next best of the search, as a study without an answer helps nobody.
+
+        A finalist that the time budget leaves no time to begin stays WAITING: the recommendation says so, and --resume measures it.
+        """
         objectives, slos = self._shop.setup.objectives, self._shop.setup.slos
         finalists = pick_finalists(self._evidence(), objectives, slos)
-        self._confirm_missing(finalists)
-        tried = len(self._shop.book.staged(Stage.CONFIRM)) - len(finalists)  # in an earlier run of the study
+        if not self._confirm_missing(finalists):
+            return
+        tried = len(self._finished()) - len(finalists)  # in an earlier run of the study
         for number in range(tried, MORE_FINALISTS):
             following = next_best(self._evidence(), objectives, slos)
             if following is None or (number > 0 and self._nothing_starts()):
                 return
             self._shop.progress.note("none of the finalists holds when started cold: the next best of the search is tried")
-            self._confirm_missing([following])
+            if not self._confirm_missing([following]):
+                return
+
+    def _finished(self) -> list[TrialRun]:
+        return [run for run in self._shop.book.staged(Stage.CONFIRM) if run.finished]
 
     def _nothing_starts(self) -> bool:
         """Whether it is hardly the settings' fault that no finalist was measured."""
-        return all(run.trial.error_class in NOT_ABOUT_SETTINGS for run in self._shop.book.staged(Stage.CONFIRM))
+        return all(run.trial.error_class in NOT_ABOUT_SETTINGS for run in self._finished())
 
     def _evidence(self) -> Evidence:
         return load_evidence(self._shop.storage, self._study)
 
-    def _confirm_missing(self, finalists: Sequence[Finalist]) -> None:
+    def _confirm_missing(self, finalists: Sequence[Finalist]) -> bool:
+        """False where the time budget was over before the last of them began."""
         runs = [(finalist, self._run_of(finalist.trial)) for finalist in finalists]
         missing = [(finalist, run) for finalist, run in runs if not run.finished]
         if missing and self._launcher is not None:
             self._shop.keeper.switch(self._launcher)
         for finalist, run in missing:
+            if self._shop.budget.over:
+                self._shop.progress.note(f"the time budget is over: {run.configuration} is not started cold any more")
+                return False
             self._confirm(finalist, run)
+        return True
 
     def _run_of(self, trial: Trial) -> TrialRun:
         configuration = Configuration(trial.block_size, trial.max_num_batched_tokens, trial.arm)

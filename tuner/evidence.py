@@ -8,11 +8,12 @@ from collections import Counter
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field, fields
 
-from storage.records import Comparison, Environment, Json, Measurement, Profile, Study, Trial, TrialState, Workload
+from storage.records import Comparison, Environment, Json, Measurement, Profile, Stage, Study, StudyState, Trial, TrialState, Workload
 from tuner.launchers.base import EngineSettings, LiveSettings
 from tuner.sequential import LookPlan
 
 FINISHED = frozenset({TrialState.COMPLETE})
+UNFINISHED = frozenset({TrialState.WAITING, TrialState.RUNNING})
 COMPARABLE = frozenset(
     {TrialState.COMPLETE, TrialState.PRUNED, TrialState.RUNNING}
 )  # a pruned trial's valid windows are still measurements
@@ -43,6 +44,18 @@ class Evidence:
     def looks(self) -> LookPlan | None:
         """See look_plan."""
         return look_plan(self.study)
+
+    @property
+    def unconfirmed(self) -> str | None:
+        """Why finalists were not measured cold, in words; None where all were. Only the time budget makes a complete run leave some."""
+        finalists = [trial for trial in self.trials if trial.stage is Stage.CONFIRM]
+        left = sum(trial.state in UNFINISHED for trial in finalists)
+        if not left:
+            return None
+        why = {StudyState.COMPLETE: "the time budget was over", StudyState.RUNNING: "the search still runs"}
+        return (
+            f"{left} of {len(finalists)} finalists not confirmed by a cold start: {why.get(self.study.state, 'the search was interrupted')}"
+        )
 
 
 def look_plan(study: Study) -> LookPlan | None:

@@ -121,7 +121,7 @@ def cell_rows(rows: Sequence[Comparison]) -> list[tuple[str, ...]]:
 
 
 def failure_lines(evidence: Evidence) -> list[str]:
-    """A line for each trial that failed, was skipped or was given up, with its reason, and one that counts."""
+    """A line for each trial that failed, was skipped or was given up, with its reason, one that counts, one for finalists left out."""
     failed = [trial for trial in evidence.trials if trial.state is TrialState.FAIL]
     pruned = [trial for trial in evidence.trials if trial.state is TrialState.PRUNED]
     invalid = sum(not item.valid for item in evidence.measurements)
@@ -135,7 +135,7 @@ def failure_lines(evidence: Evidence) -> list[str]:
     lines.append(
         f"{len(failed)} of {len(evidence.trials)} trials ({searched} search trials) failed{not_run}; {invalid} invalid windows, left out"
     )
-    return lines
+    return lines if evidence.unconfirmed is None else [*lines, evidence.unconfirmed]
 
 
 def caveat_lines(comparison: StudyComparison) -> list[str]:

@@ -22,7 +22,7 @@ from tuner.candidates import (
 )
 from tuner.captures import profile_json
 from tuner.compare import compare_study
-from tuner.evidence import Evidence, origin_of
+from tuner.evidence import UNFINISHED, Evidence, origin_of
 from tuner.gain import gain_over, gain_text, nearest_to_stock
 from tuner.launchers.base import ARM_PAGE_ALIGNED
 from tuner.metric_catalog import metric_info
@@ -61,11 +61,12 @@ def recommend(
     evidence: Evidence, objectives: Sequence[Objective], slos: Sequence[Slo], *, created_at: float = 0.0, tie_band: float = TIE_BAND
 ) -> Recommendation:
     """The study's recommendation as a record; its `body` is the whole answer. Never raises for lack of evidence: status "none" says why."""
-    stage = Stage.CONFIRM if any(trial.stage is Stage.CONFIRM for trial in evidence.trials) else Stage.SEARCH
+    begun = any(trial.stage is Stage.CONFIRM and trial.state not in UNFINISHED for trial in evidence.trials)
+    stage = Stage.CONFIRM if begun else Stage.SEARCH
     candidates = candidates_of(evidence, stage, objectives)
     fit = feasible(candidates, slos)
     if not fit:
-        reason = _why_none(evidence, stage, candidates, slos)
+        reason = "; ".join(filter(None, [_why_none(evidence, stage, candidates, slos), evidence.unconfirmed]))
         body = _base_body(evidence, objectives, slos) | {"status": STATUS_NONE, "reason": reason}
         return _record(evidence, STATUS_NONE, body, created_at)
     choice = _Choice(stage, choose(fit, objectives, evidence.stock, tie_band=tie_band), fit)
@@ -298,12 +299,7 @@ def _caveats(evidence: Evidence, choice: _Choice, arms: Json | None) -> list[str
         caveats.append(f"values come from {environment.accelerator}, not from an engine that ran here: the flags are written for a TPU")
     elif environment.platform != "tpu":
         caveats.append(f"measured on {environment.platform}, not on a TPU")
-    if choice.stage is Stage.SEARCH:
-        caveats.append("not confirmed by a cold start: the best of a search is an overestimate")
-    elif len(choice.field) > 1:
-        caveats.append("finalists ran one after the other: a drift of the machine between them is in the difference of their values")
-    if choice.stage is Stage.CONFIRM and not _same_path(evidence, choice.winner):
-        caveats.append("confirmed by vllm serve and vllm bench serve, searched in our engine host: the two stages' values do not compare")
+    caveats += _confirmation_caveats(evidence, choice)
     if len(choice.winner.measurements) < 2:
         caveats.append("one valid measurement only: no interval")
     if choice.winner.trial.arm == ARM_PAGE_ALIGNED:
@@ -313,6 +309,17 @@ def _caveats(evidence: Evidence, choice: _Choice, arms: Json | None) -> list[str
             caveats.append(f"its advantage over the default arm in the same cell is not established (verdict: {arms['verdict']})")
     if arms is not None and arms.get("set_aside"):
         caveats.append(f"page_aligned is better in this cell over the pairs of the search, but not recommended: {arms['set_aside']}")
+    return caveats
+
+
+def _confirmation_caveats(evidence: Evidence, choice: _Choice) -> list[str]:
+    caveats = [] if evidence.unconfirmed is None else [evidence.unconfirmed]
+    if choice.stage is Stage.SEARCH:
+        return [*caveats, "not confirmed by a cold start: the best of a search is an overestimate"]
+    if len(choice.field) > 1:
+        caveats.append("finalists ran one after the other: a drift of the machine between them is in the difference of their values")
+    if not _same_path(evidence, choice.winner):
+        caveats.append("confirmed by vllm serve and vllm bench serve, searched in our engine host: the two stages' values do not compare")
     return caveats
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import time
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import groupby
 
 from storage.base import Storage, StorageFault
@@ -135,7 +135,7 @@ class StudyRun:
 
     def _store_recommendation(self, study: Study) -> Recommendation:
         """Stored once: taking up a study in which nothing is left to do changes nothing."""
-        found = recommend_stored(self._storage, study)
+        found = recommend_stored(self._storage, replace(study, state=StudyState.COMPLETE))  # nothing more will be measured
         latest = next(iter(self._storage.list_recommendations(study_id=study.id, include_withdrawn=True, limit=1)), None)
         return latest if latest is not None and latest.body == found.body else self._storage.add_recommendation(found)
 

@@ -14,8 +14,10 @@ from storage.base import StorageUnavailable
 from storage.records import Measurement, Stage, StudyState, TrialState
 from tests.tuner.fake_engine import FakeLauncher
 from tests.tuner.workbench import Workbench, states
-from tuner.errors import BadInput, Interrupted, StorageError, StudyTaken
-from tuner.launchers.base import WindowResult
+from tuner.conclude import load_evidence
+from tuner.errors import BadInput, FailureClass, Interrupted, StorageError, StudyTaken, TrialFailed
+from tuner.evidence_report import evidence_markdown
+from tuner.launchers.base import EngineSettings, WindowResult
 from tuner.lease import Lease
 from tuner.optuna_record import LEASE_ATTRIBUTE
 from tuner.space import Configuration
@@ -275,13 +277,51 @@ class Clock:
 def test_a_time_budget_stops_the_search_and_still_confirms(bench: Workbench) -> None:
     """The first page size takes 120 s; what is left is kept for the finalists."""
     clock = Clock()
-    outcome = bench.run(clock.launcher(), now=clock, time_budget=150, profile="none")
+    outcome = bench.run(clock.launcher(), now=clock, time_budget=155, profile="none")
     assert {trial.block_size for trial in bench.trials()} == {32}
-    assert len(bench.trials(Stage.CONFIRM)) == 2
+    assert states(bench.trials(Stage.CONFIRM)) == [TrialState.COMPLETE] * 2, "what began within the budget is finished"
     assert outcome.study.state is StudyState.COMPLETE and outcome.recommendation.status != "none"
     again = Clock()
     bench.run(again.launcher(), now=again, resume=True, profile="none")
     assert {trial.block_size for trial in bench.trials()} == {16, 32}
+
+
+@pytest.mark.parametrize(("budget", "confirmed"), [(150, 1), (80, 0)])
+def test_no_finalist_begins_after_the_time_budget_and_a_resumed_run_confirms_it(bench: Workbench, budget: int, confirmed: int) -> None:
+    """A round of the search takes 40 s, a finalist 30."""
+    clock = Clock()
+    outcome = bench.run(clock.launcher(), now=clock, time_budget=budget, sampler="grid", profile="none")
+    assert clock.now_s == budget and outcome.study.state is StudyState.COMPLETE
+    assert sorted(states(bench.trials(Stage.CONFIRM))) == [TrialState.COMPLETE] * confirmed + [TrialState.WAITING] * (2 - confirmed)
+    body = outcome.recommendation.body
+    left = f"{2 - confirmed} of 2 finalists not confirmed by a cold start: the time budget was over"
+    assert body["status"] == "recommended" and left in body["caveats"]
+    assert body["evidence"]["stage"] == ("confirm" if confirmed else "search")
+    assert f"- {left}\n" in evidence_markdown(load_evidence(bench.storage, outcome.study), outcome.comparison)
+    again = Clock()
+    outcome = bench.run(again.launcher(), now=again, resume=True, sampler="grid", profile="none")
+    assert set(states(bench.trials(Stage.CONFIRM))) == {TrialState.COMPLETE}
+    assert not any("not confirmed" in caveat for caveat in outcome.recommendation.body["caveats"])
+
+
+def test_nor_does_a_further_finalist_begin_where_none_holds(bench: Workbench) -> None:
+    """Both finalists fail after 160 s; the next best waits for a resumed run and is then tried, once."""
+    clock = Clock()
+    launcher = clock.launcher()
+
+    def refuse(settings: EngineSettings, nth: int) -> None:
+        if settings.block_size == 32 and nth > 0:
+            clock.now_s += 20
+            raise TrialFailed(FailureClass.OUT_OF_MEMORY, "no room")
+
+    launcher.on_open = refuse
+    outcome = bench.run(launcher, now=clock, time_budget=145, profile="none")
+    assert states(bench.trials(Stage.CONFIRM)) == [TrialState.FAIL] * 2 + [TrialState.WAITING]
+    assert outcome.recommendation.status == "none"
+    assert "1 of 3 finalists not confirmed by a cold start: the time budget was over" in outcome.recommendation.body["reason"]
+    outcome = bench.run(FakeLauncher(), resume=True, profile="none")
+    assert TrialState.WAITING not in states(bench.trials(Stage.CONFIRM))
+    assert outcome.recommendation.status == "recommended"
 
 
 def test_a_time_budget_ends_a_group_after_whole_rounds(bench: Workbench) -> None:

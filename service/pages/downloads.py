@@ -11,6 +11,7 @@ from starlette.responses import Response
 from service.caching import conditional
 from service.deps import StorageDep
 from service.pages.parts import PageRoute
+from service.state import state_of
 from tuner.conclude import compare_stored, load_evidence
 from tuner.evidence_html import evidence_html
 from tuner.evidence_report import evidence_markdown
@@ -40,7 +41,8 @@ def trials_csv(request: Request, storage: StorageDep, name: str) -> Response:
 def report(request: Request, storage: StorageDep, name: str, form: ReportForm) -> Response:
     """As `tuner compare --format html` or `markdown` writes it."""
     study = storage.get_study(name)
-    evidence, comparison = load_evidence(storage, study), compare_stored(storage, study)
+    evidence = load_evidence(storage, study)
+    comparison = state_of(request).judged.get(study, lambda: compare_stored(storage, study))
     text = evidence_html(evidence, comparison) if form is ReportForm.HTML else evidence_markdown(evidence, comparison)
     return _download(request, text, _MEDIA[form], f"{study.name}-report.{form.value}")
 

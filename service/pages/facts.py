@@ -1,12 +1,12 @@
-"""A study's records for its pages. What cannot change any more, the trials and comparisons of a study that is not running, is kept."""
+"""A study's records for its pages."""
 
 from __future__ import annotations
 
-from collections import Counter, OrderedDict
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from threading import Lock
 
+from service.finished import FinishedStudies
 from storage.base import Storage
 from storage.records import Comparison, Environment, Profile, Recommendation, Study, StudyState, Trial, TrialState, Workload
 
@@ -43,16 +43,14 @@ class StudyFacts:
 class FactsReader:
     """One for a process; safe to use from several threads."""
 
-    def __init__(self, kept: int = _KEPT) -> None:
-        self._kept = kept
-        self._trials: OrderedDict[tuple[int, float], tuple[Sequence[Trial], Sequence[Comparison]]] = OrderedDict()
-        self._comparisons: OrderedDict[tuple[int, float], Sequence[Comparison]] = OrderedDict()
-        self._lock = Lock()
+    def __init__(self) -> None:
+        self._trials = FinishedStudies[tuple[Sequence[Trial], Sequence[Comparison]]](_KEPT)
+        self._comparisons = FinishedStudies[Sequence[Comparison]](_KEPT_COMPARISONS)
 
     def read(self, storage: Storage, name: str) -> StudyFacts:
         """Raises NotFound."""
         study = storage.get_study(name)
-        trials, comparisons = self._trials_of(storage, study)
+        trials, comparisons = self._trials.get(study, lambda: (storage.list_trials(study.id), storage.list_comparisons(study.id)))
         recommendations = storage.list_recommendations(study_id=study.id, limit=1)
         fingerprint = _commonest(trial.environment for trial in trials)
         workload = _commonest(trial.workload_hash for trial in trials)
@@ -70,31 +68,7 @@ class FactsReader:
         """Of the study alone, for a list of many; none while it runs: looking early finds differences that are not there."""
         if study.state is StudyState.RUNNING:
             return ()
-        key = (study.id, study.updated_at)
-        with self._lock:
-            if key in self._comparisons:
-                self._comparisons.move_to_end(key)
-                return self._comparisons[key]
-        found = storage.list_comparisons(study.id)
-        with self._lock:
-            self._comparisons[key] = found
-            while len(self._comparisons) > _KEPT_COMPARISONS:
-                self._comparisons.popitem(last=False)
-        return found
-
-    def _trials_of(self, storage: Storage, study: Study) -> tuple[Sequence[Trial], Sequence[Comparison]]:
-        key = (study.id, study.updated_at)
-        with self._lock:
-            if key in self._trials:
-                self._trials.move_to_end(key)
-                return self._trials[key]
-        found = storage.list_trials(study.id), storage.list_comparisons(study.id)
-        if study.state is not StudyState.RUNNING:
-            with self._lock:
-                self._trials[key] = found
-                while len(self._trials) > self._kept:
-                    self._trials.popitem(last=False)
-        return found
+        return self._comparisons.get(study, lambda: storage.list_comparisons(study.id))
 
 
 def _commonest(values: Iterable[str | None]) -> str | None:

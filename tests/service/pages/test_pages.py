@@ -3,33 +3,19 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
-from contextlib import contextmanager
 from urllib.parse import quote
 from xml.etree import ElementTree
 
 import pytest
 from fastapi.testclient import TestClient
-from sqlalchemy import Engine, event
 
 from storage.records import TrialState
 from tests.service.conftest import MakeClient
 from tests.service.pages.gallery import EMPTY, EVIL, FINISHED, RUNNING, Gallery
+from tests.service.queries import counted_queries
 from tests.storage.builders import FINGERPRINT, a_measurement, a_study, a_trial, stored_study
 
 PICTURE = re.compile(r'(?:src|srcset)="([^"]+\.svg[^"]*)"')
-
-
-@contextmanager
-def counted_queries() -> Iterator[list[str]]:
-    statements: list[str] = []
-
-    def seen(_connection: object, _cursor: object, statement: str, *_rest: object) -> None:
-        statements.append(statement)
-
-    event.listen(Engine, "before_cursor_execute", seen)
-    yield statements
-    event.remove(Engine, "before_cursor_execute", seen)
 
 
 def test_every_page_answers_and_every_picture_it_names_is_valid_and_described(pages: TestClient, gallery: Gallery) -> None:

@@ -3,8 +3,10 @@ from __future__ import annotations
 from fastapi.testclient import TestClient
 
 from storage.base import Storage
+from storage.records import StudyState
 from tests.service.builders import Filled
-from tests.storage.builders import a_study
+from tests.service.queries import counted_queries
+from tests.storage.builders import a_measurement, a_study
 
 
 def test_studies_newest_first_with_filters(each_client: TestClient, filled: Filled) -> None:
@@ -75,3 +77,27 @@ def test_head_is_get_without_the_body(each_client: TestClient, filled: Filled) -
     assert (head.status_code, head.content) == (200, b"")
     assert head.headers["content-length"] == str(len(got.content))
     assert head.headers["etag"] == got.headers["etag"]
+
+
+def test_a_comparison_is_computed_once_for_each_state_of_a_study(each_client: TestClient, each_storage: Storage, filled: Filled) -> None:
+    """While the search runs every new window counts; of a finished one nothing is read but the study."""
+
+    def pairs() -> int:
+        return int(each_client.get("/v1/studies/first/comparison").json()["items"][0]["pairs"])
+
+    def measure(place: int) -> None:
+        for trial in (filled.default, filled.aligned):
+            metrics = {"output_token_throughput": 100.0 + place + trial.number}
+            each_storage.add_measurement(a_measurement(trial.id, round=place, metrics=metrics))
+
+    assert pairs() == 3
+    measure(3)
+    assert pairs() == 4
+    each_storage.update_study(filled.study.id, state=StudyState.COMPLETE)
+    with counted_queries() as statements:
+        assert [pairs(), pairs(), pairs()] == [4, 4, 4]
+    assert len([text for text in statements if "FROM tuner_measurements" in text]) == 1
+    each_storage.update_study(filled.study.id, state=StudyState.RUNNING)
+    measure(4)
+    each_storage.update_study(filled.study.id, state=StudyState.COMPLETE)
+    assert pairs() == 5

@@ -22,7 +22,7 @@ from storage.schema import alembic_config, describe, ensure_wal, migration, requ
 from storage.sql import SqlStorage
 from storage.url import SETTING, DatabaseUrl, parse_url
 
-__all__ = ["backup", "check", "open_storage", "upgrade"]
+__all__ = ["backup", "check", "open_storage", "require_file", "upgrade"]
 
 
 def open_storage(url: str, *, create: bool = True, read_only: bool = False) -> Storage:
@@ -44,6 +44,18 @@ def open_storage(url: str, *, create: bool = True, read_only: bool = False) -> S
         engine.dispose()
         raise
     return SqlStorage(engine, parsed)
+
+
+def require_file(url: str, *, unless: str) -> None:
+    """For who may make tables, but no file that nobody asked for: a mistyped path would be an empty database.
+
+    Raises StorageUnavailable where a SQLite URL names a file that is not there, unless `unless` names the same one.
+    """
+    path = parse_url(url).path
+    if path is not None and path.parent.is_dir() and not path.exists() and path != parse_url(unless).path:
+        raise StorageUnavailable(
+            f"{SETTING}: there is no database at {path}; name another, or begin an empty one with: tuner db upgrade --storage {url}"
+        )
 
 
 def upgrade(url: str) -> dict[str, Any]:

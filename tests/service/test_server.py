@@ -24,6 +24,7 @@ from tests.storage.raw import url_of
 
 TOKEN = "a-token-of-the-tests-0123456789"
 START_TIMEOUT_S = 60.0
+ROOT = Path(__file__).resolve().parents[2]
 StartServer = Callable[..., tuple[subprocess.Popen[str], str]]
 
 
@@ -142,6 +143,29 @@ def _refused(*arguments: str, **environment: str) -> str:
     assert (done.returncode, done.stdout) == (2, ""), done
     [line] = done.stderr.splitlines()
     return line
+
+
+def test_a_mistyped_path_is_not_served(tmp_path: Path) -> None:
+    url = f"sqlite:///{tmp_path / 'tunr.db'}"
+    line = _refused("--port", "0", "--storage", url)
+    assert line.startswith("error: --storage (or TUNER_STORAGE): there is no database at")
+    assert line.endswith(f"tuner db upgrade --storage {url}")
+    assert not (tmp_path / "tunr.db").exists()
+
+
+@pytest.mark.parametrize("url", ["sqlite:///tuner.db", None])
+def test_the_default_database_is_made_by_the_first_who_serves(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, url: str | None) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("PYTHONPATH", str(ROOT))
+    named = ("--storage", url) if url is not None else ()
+    with (tmp_path / "log").open("w") as log:
+        process = subprocess.Popen(_command("--port", "0", "--json", *named), stdout=subprocess.PIPE, stderr=log, text=True)
+    try:
+        assert process.stdout is not None and process.stdout.readline() == "{\n", (tmp_path / "log").read_text()
+        assert (tmp_path / "tuner.db").exists()
+    finally:
+        process.kill()
+        process.wait()
 
 
 def test_what_cannot_be_served_is_said_in_one_line(sqlite_url: str) -> None:

@@ -15,6 +15,7 @@ import click
 from tuner.addresses import is_loopback, listen
 from tuner.cli.options import examples, json_option, logdir_option, print_json, storage_option
 from tuner.cli.secret_files import from_file
+from tuner.defaults import DEFAULT_STORAGE
 from tuner.errors import BadInput
 
 TOKEN_VARIABLE = "TUNER_API_TOKEN"  # noqa: S105  # the variable's name
@@ -68,6 +69,7 @@ def serve(
     from service.app import create_app
     from service.logs import configure_logs
     from service.settings import ServiceSettings
+    from storage.upgrade import require_file
 
     token = os.environ.get(TOKEN_VARIABLE) or from_file(TOKEN_VARIABLE)
     if token is not None and len(token) < _SHORTEST_TOKEN:
@@ -89,6 +91,7 @@ def serve(
         rate_limit=rate_limit,
     )
     try:
+        require_file(storage, unless=DEFAULT_STORAGE)
         app = create_app(settings)
         url = f"http://{f'[{host}]' if ':' in host else host}:{settings.port}/"
         if as_json:

@@ -12,6 +12,7 @@ import click
 
 from tuner.api_tokens import SCOPES, new_token
 from tuner.cli.options import examples, json_option, print_json, reading, storage_option
+from tuner.defaults import DEFAULT_STORAGE
 
 if TYPE_CHECKING:
     from storage.base import Storage
@@ -43,7 +44,7 @@ def token() -> None:
 def create(name: str, scopes: tuple[str, ...], expires_days: int | None, reason: str, storage: str, as_json: bool) -> None:
     """Create the token NAME and print it, this once."""
     record, text = new_token(name, scopes, now=time.time(), lifetime_s=_seconds(expires_days))
-    with _writing(storage) as opened:
+    with _writing(storage, create=True) as opened:
         _show_once(opened.add_token(record, by=_operator(reason)), text, as_json)
 
 
@@ -121,10 +122,11 @@ def history(name: str | None, limit: int, storage: str, as_json: bool) -> None:
 
 
 @contextmanager
-def _writing(url: str) -> Iterator[Storage]:
-    from storage.upgrade import open_storage
+def _writing(url: str, *, create: bool = False) -> Iterator[Storage]:
+    from storage.upgrade import open_storage, require_file
 
-    opened = open_storage(url)
+    require_file(url, unless=DEFAULT_STORAGE)
+    opened = open_storage(url, create=create)
     try:
         yield opened
     finally:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import hashlib
 
+import pytest
+
 from storage.upgrade import open_storage
 from tests.tuner.cli.terminal import Terminal
 
@@ -52,3 +54,23 @@ def test_history_says_who_did_what_and_why(terminal: Terminal) -> None:
     assert shown.splitlines()[0].split() == ["at", "actor", "action", "token", "reason"]
     assert len(shown.splitlines()) == 4
     assert "nothing happened" in terminal.run("token", "history", "unknown", *place).out
+
+
+@pytest.mark.parametrize("verb", ["create", "rotate", "revoke"])
+def test_a_mistyped_path_makes_no_database(terminal: Terminal, verb: str) -> None:
+    """Only the default one, tuner.db here, is made by its first token."""
+    url = f"sqlite:///{terminal.folder / 'tunr.db'}"
+    refused = terminal.run("token", verb, "ci", "--storage", url)
+    assert (refused.code, refused.out) == (2, "")
+    [line] = refused.err.splitlines()
+    assert "--storage" in line and "tunr.db" in line and line.endswith(f"tuner db upgrade --storage {url}")
+    assert not (terminal.folder / "tunr.db").exists()
+    assert terminal.run("db", "upgrade", "--storage", url).code == 0
+    assert terminal.run("token", "create", "ci", "--storage", url).code == 0
+
+
+@pytest.mark.parametrize("verb", ["rotate", "revoke"])
+def test_where_there_is_no_database_there_is_no_token(terminal: Terminal, verb: str) -> None:
+    assert terminal.run("token", verb, "ci").code == 2
+    assert not (terminal.folder / "tuner.db").exists()
+    assert terminal.run("token", "create", "ci").code == 0

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
+from pathlib import Path
+
 import pytest
 
 from storage.records import StudyState, TrialState
 from tests.plugins.browser import PHONE, OpenPage
 from tests.service.pages.gallery import FINISHED, Gallery
-from tests.storage.builders import FINGERPRINT, a_study, a_trial
+from tests.storage.builders import FINGERPRINT, a_study, a_trial, stored_study
 
+ROOT = Path(__file__).resolve().parents[3]
 pytestmark = [pytest.mark.browser, pytest.mark.timeout(300)]
 
 
@@ -49,6 +54,45 @@ def test_an_open_page_follows_the_search_to_its_end(open_page: OpenPage, site: s
     assert watched.page.locator("#map-data").evaluate("element => element.open") is True  # what was opened stays open
     storage.update_study(study.id, state=StudyState.COMPLETE)
     watched.page.wait_for_selector("text=The search ended before its finalists were measured")
+    assert watched.errors == []
+
+
+def test_what_another_process_measures_appears_without_a_reload(open_page: OpenPage, site: str, gallery: Gallery) -> None:
+    stored_study(gallery.storage, name="written", objective="throughput")
+
+    def write(first: int, count: int) -> None:
+        command = [sys.executable, "-m", "tests.storage.writer", gallery.url, str(first), str(count), "written"]
+        subprocess.run(command, cwd=ROOT, check=True, capture_output=True, timeout=120)
+
+    page = open_page(f"{site}/studies/written").page
+    page.evaluate("window.sameDocument = true")
+    assert "0 of 0 trials finished" in page.inner_text("main")
+    for first, count in ((0, 2), (2, 1)):
+        write(first, count)
+        page.wait_for_selector(f"text={first + count} of {first + count} trials finished")
+        values = page.locator("#map-data tbody tr td:last-child").all_text_contents()
+        assert [value.strip() for value in values] == [str(first + count - 1)]  # of a cell the latest trial
+    assert page.evaluate("window.sameDocument") is True
+
+
+def test_nothing_is_asked_any_more_when_the_study_has_ended(open_page: OpenPage, site: str, gallery: Gallery) -> None:
+    study = stored_study(gallery.storage, name="ending", objective="throughput")
+    live = f"{site}/studies/ending/live"
+    watched = open_page(f"{site}/studies/ending")
+    page = watched.page
+    page.clock.install()
+    page.reload()
+    for _ in range(2):
+        with page.expect_request(live):
+            page.clock.run_for(6_000)
+    gallery.storage.update_study(study.id, state=StudyState.COMPLETE)
+    with page.expect_navigation():  # the page is loaded again, once, for the verdicts
+        page.clock.run_for(6_000)
+    page.wait_for_selector(".title >> text=complete")
+    asked = len(watched.requests)
+    page.clock.run_for(120_000)
+    page.wait_for_load_state("networkidle")
+    assert watched.requests[asked:] == []
     assert watched.errors == []
 
 

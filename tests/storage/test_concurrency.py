@@ -57,7 +57,7 @@ def test_threads_write_and_read(each_storage: Storage) -> None:
             counts = each_storage.count_trials(study.id)
             complete = each_storage.list_trials(study.id, state=TrialState.COMPLETE)
             assert counts[TrialState.COMPLETE] <= len(complete)
-            assert all(trial.values == {"number": trial.number} for trial in complete)
+            assert all(trial.values == {"throughput": trial.number} for trial in complete)
 
     calls: list[Callable[[], object]] = [lambda writer=writer: write(writer) for writer in range(writers)]  # type: ignore[misc]
     assert _outcomes([*calls, read, read]) == {"ok": writers + 2}

@@ -35,7 +35,7 @@ def test_a_killed_writer_loses_nothing_that_was_returned(each_storage: Storage) 
         trial_id, measurement_id = map(int, line.split())
         trial = after.get_trial(trial_id)
         assert trial.state is TrialState.COMPLETE
-        assert trial.values == {"number": trial.number}
+        assert trial.values == {"throughput": trial.number}
         assert [measurement.id for measurement in after.list_measurements(trial_id=trial_id)] == [measurement_id]
         assert len(after.list_requests_summaries(measurement_id)) == 1
     # At most the one trial that was under way is unfinished; the next run fails it and goes on.

@@ -2,7 +2,7 @@
 SHELL := /bin/sh
 PYTHON := .venv/bin/python
 TUNER := .venv/bin/tuner
-SLOW := engine or postgres or browser or ray
+SLOW := engine or postgres or browser or ray or slow
 
 # A study's name is unique, so every demo gets its own; `make demo STUDY=mine` chooses one.
 STUDY ?= demo-$(shell date -u +%Y%m%d-%H%M%S)

@@ -6,6 +6,7 @@ import statistics
 
 import numpy as np
 import optuna
+import pytest
 from optuna.trial import FrozenTrial, create_trial
 
 from bench.search_quality import run_study
@@ -41,6 +42,7 @@ def median_trials(table: MeasuredTable, sign: float) -> float:
     return statistics.median(trials)
 
 
+@pytest.mark.slow
 def test_an_earlier_study_saves_trials_and_a_misleading_one_costs_a_bounded_number() -> None:
     table = load_table(shared_data("search/moot/SS-D.csv"))
     cold, warm, misled = (median_trials(table, sign) for sign in (0, 1, -1))

@@ -35,6 +35,7 @@ def fuzz(seed: int, count: int, *sources: Path) -> dict[str, Any]:
     return result
 
 
+@pytest.mark.slow
 def test_damaged_small_captures(tmp_path: Path) -> None:
     tpu, cpu = tmp_path / "tpu.pb", tmp_path / "cpu.pb"
     tpu.write_bytes(tpu_capture(model_runs(steps=2), stretch=1.01, markers=MARKERS[:2]))
@@ -45,6 +46,7 @@ def test_damaged_small_captures(tmp_path: Path) -> None:
     )  # the damage is neither nothing nor everything
 
 
+@pytest.mark.slow
 def test_damaged_real_captures(jax_capture: Path) -> None:
     result = fuzz(12, 24, shared_data(TPU_FILE), jax_capture)
     assert result["refused"] > 5
@@ -88,6 +90,7 @@ def tpu_line(name: bytes, payload: bytes) -> bytes:
     return nested(0x0A, nested(0x12, b"/device:TPU:0") + nested(0x1A, nested(0x12, name) + payload))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("data", "why"),
     [
@@ -139,6 +142,7 @@ def hlo_bomb(shape: str, count: int) -> bytes:
     return data
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(60)
 @pytest.mark.parametrize("shape", ["one large fused computation", "loops in loops", "many operands"])
 def test_an_hlo_module_made_to_be_slow_is_read_all_the_same(tmp_path: Path, shape: str) -> None:

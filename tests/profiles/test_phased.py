@@ -58,6 +58,7 @@ def test_files_of_several_ranks_are_not_mixed(tmp_path: Path) -> None:
     assert records_beside(path) == []
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(300)
 def test_what_tpu_inference_really_writes_is_joined(tmp_path: Path) -> None:
     if importlib.util.find_spec("tpu_inference") is None:

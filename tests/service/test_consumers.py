@@ -22,7 +22,10 @@ from tuner.models import TINY_QWEN3_CONFIG, local_features
 __all__ = ["start"]
 DOCS = Path(__file__).parents[2] / "docs"
 POD: dict[str, Any] = yaml.safe_load((DOCS / "examples" / "pod.yaml").read_text())
-pytestmark = pytest.mark.skipif(not (shutil.which("curl") and shutil.which("jq")), reason="curl and jq are not installed")
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(not (shutil.which("curl") and shutil.which("jq")), reason="curl and jq are not installed"),
+]
 
 
 def _snippets() -> list[str]:

@@ -61,6 +61,7 @@ def _operations(client: TestClient) -> Iterator[Operation]:
         yield result.ok()
 
 
+@pytest.mark.slow
 def test_no_answer_contradicts_the_document(api: tuple[TestClient, dict[str, str]]) -> None:
     client, headers = api
     sent: Counter[int] = Counter()

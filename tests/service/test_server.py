@@ -22,6 +22,8 @@ from tests.service.builders import fill
 from tests.storage.builders import a_recommendation
 from tests.storage.raw import url_of
 
+pytestmark = pytest.mark.slow
+
 TOKEN = "a-token-of-the-tests-0123456789"
 START_TIMEOUT_S = 60.0
 ROOT = Path(__file__).resolve().parents[2]

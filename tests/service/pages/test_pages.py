@@ -18,6 +18,7 @@ from tests.storage.builders import FINGERPRINT, a_measurement, a_study, a_trial,
 PICTURE = re.compile(r'(?:src|srcset)="([^"]+\.svg[^"]*)"')
 
 
+@pytest.mark.slow
 def test_every_page_answers_and_every_picture_it_names_is_valid_and_described(pages: TestClient, gallery: Gallery) -> None:
     pictures: set[str] = set()
     for name, address in gallery.pages().items():

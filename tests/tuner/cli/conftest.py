@@ -9,7 +9,7 @@ import pytest
 
 from storage.upgrade import open_storage
 from tests.tuner.cli.terminal import TABLE, Terminal
-from tests.tuner.workbench import FinishedStudy
+from tests.tuner.workbench import FinishedStudy, Workbench
 
 
 @pytest.fixture
@@ -27,9 +27,14 @@ def terminal(tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: py
 @pytest.fixture
 def searched(terminal: Terminal, grid: FinishedStudy, monkeypatch: pytest.MonkeyPatch) -> Terminal:
     """The finished study "s" of the fixture `grid`, as a copy of its database."""
-    open_storage(grid.bench.url, create=False).close()  # the last to close tidies up SQLite's side files
+    return with_database_of(grid.bench, terminal, monkeypatch)
+
+
+def with_database_of(bench: Workbench, terminal: Terminal, monkeypatch: pytest.MonkeyPatch) -> Terminal:
+    """A terminal whose database is a copy of the bench's."""
+    open_storage(bench.url, create=False).close()  # the last to close tidies up SQLite's side files
     for suffix in ("", "-wal", "-shm"):
-        source = Path(f"{grid.bench.folder / 'tuner.db'}{suffix}")
+        source = Path(f"{bench.folder / 'tuner.db'}{suffix}")
         if source.exists():
             shutil.copyfile(source, f"{terminal.folder / 'tuner.db'}{suffix}")
     monkeypatch.setenv("TUNER_STORAGE", terminal.url)

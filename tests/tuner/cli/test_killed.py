@@ -13,11 +13,14 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 import psutil
+import pytest
 
 from storage.base import StorageFault
 from storage.records import Measurement, StudyState
 from storage.upgrade import open_storage
 from tests.tuner.cli.terminal import Terminal, start_process
+
+pytestmark = pytest.mark.slow
 
 SLOW = "tests.tuner.cli.slow_tuner"
 WINDOWS = 30  # 24 of the search, 6 of the finalists

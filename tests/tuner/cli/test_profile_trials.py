@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
+from tests.plugins.study import workbench_in
 from tests.profiles.builder import model_runs, tpu_capture
+from tests.tuner.cli.conftest import with_database_of
 from tests.tuner.cli.terminal import Terminal
 from tests.tuner.fake_engine import FakeLauncher, crash, small_capture, step_records
+from tests.tuner.workbench import Workbench
 from tuner.launchers.base import WindowResult
 from tuner.space import Configuration
 
@@ -26,15 +31,25 @@ def window(configuration: Configuration, nth: int, result: WindowResult) -> Wind
     return replace(result, steps=tuple(replace(step, duration_s=step.duration_s + longer) for step in step_records(0.0, 5)))
 
 
-@pytest.fixture
-def profiled(terminal: Terminal, monkeypatch: pytest.MonkeyPatch) -> Terminal:
+def launcher() -> FakeLauncher:
+    return FakeLauncher(capture=capture, profile_phases=PHASES, on_measure=window)
+
+
+@pytest.fixture(scope="module")
+def profiled_study(tmp_path_factory: pytest.TempPathFactory, _database_with_optuna: Path) -> Iterator[Workbench]:
     """A study of one cell whose finalists, trials 2 and 3, have a capture of each phase."""
-    fake = FakeLauncher(capture=capture, profile_phases=PHASES, on_measure=window)
-    monkeypatch.setattr("tuner.launchers.choice.make_launcher", lambda _config: fake)
-    monkeypatch.setenv("TUNER_STORAGE", terminal.url)
-    arguments = [*terminal.search_arguments("--study", "s"), "--page-sizes", "32", "--chunk-budgets", "256"]
-    assert terminal.run(*[item for item in arguments if item not in ("--launcher", "table", "--table", str(terminal.table))]).code == 0
-    return terminal
+    with pytest.MonkeyPatch.context() as monkeypatch:
+        bench = workbench_in(_database_with_optuna, tmp_path_factory.mktemp("profiled"), monkeypatch)
+        bench.run(launcher(), page_sizes=[32], chunk_budgets=[256])
+        yield bench
+        bench.close()
+
+
+@pytest.fixture
+def profiled(terminal: Terminal, profiled_study: Workbench, monkeypatch: pytest.MonkeyPatch) -> Terminal:
+    """That study in a database of the test's own. Its captures stay where they are; new ones lie beside them."""
+    monkeypatch.setattr("tuner.launchers.choice.make_launcher", lambda _config: launcher())
+    return with_database_of(profiled_study, terminal, monkeypatch)
 
 
 def arms(profiled: Terminal) -> dict[str, str]:

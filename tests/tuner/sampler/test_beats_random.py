@@ -47,6 +47,7 @@ def regret(sampler: BaseSampler, seed: int, noise: float) -> float:
     return best - surface(study.best_trial.params)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("noise", [0.0, 0.03])
 def test_ours_beats_random_over_repeats(noise: float) -> None:
     ours = [regret(OrdinalGpSampler(SPACE, seed=seed), seed, noise) for seed in range(REPEATS)]

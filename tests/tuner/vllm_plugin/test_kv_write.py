@@ -83,6 +83,7 @@ def bits(array: jax.Array) -> bytes:
     return np.asarray(array).tobytes()
 
 
+@pytest.mark.slow
 @settings(max_examples=40, deadline=None)
 @given(ragged(), st.sampled_from(["float32", "bfloat16"]))
 def test_all_forms_leave_the_same_bytes_for_every_token_and_touch_no_other_page(case: Ragged, dtype: str) -> None:
@@ -153,6 +154,7 @@ def dense_reference(cache: np.ndarray, q: np.ndarray, batch: Batch, window: int 
     return out
 
 
+@pytest.mark.slow
 @settings(max_examples=25, deadline=None)
 @given(ragged(), st.sampled_from([None, 5]), st.sampled_from([None, 2.0]))
 def test_attention_equals_a_dense_reference_and_unused_pages_may_hold_nan(case: Ragged, window: int | None, soft_cap: float | None) -> None:

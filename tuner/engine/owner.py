@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import gc
-import os
 import socket
 import time
 from collections.abc import Sequence
 from dataclasses import asdict
-from pathlib import Path
 from typing import Any
 
 from tuner.engine import environment
+from tuner.engine.cpu_share import CpuShare
 from tuner.engine.protocol import ConnectionLost, receive, send
 from tuner.engine.stepping import CompileCounter, SteppedLlmEngine
 from tuner.engine.tracing import capture_phase
@@ -145,27 +144,6 @@ class EngineOwner:
         self._engine.reset_prefix_cache()
         self._stepped.begin()
         return capture_phase(self._stepped, phase_load, lambda: self._compiles.count, params)
-
-
-class CpuShare:
-    """How much of the machine's CPU time other processes took meanwhile: a disturbed window can be told from a quiet one."""
-
-    def __init__(self) -> None:
-        self._wall, self._own, self._all = time.perf_counter(), time.process_time(), _busy_jiffies()
-
-    def since(self) -> Json:
-        wall = time.perf_counter() - self._wall
-        own = time.process_time() - self._own
-        busy = (_busy_jiffies() - self._all) / os.sysconf("SC_CLK_TCK")
-        cores = os.cpu_count() or 1
-        return {"own_cpu_share": round(own / wall / cores, 4), "foreign_cpu_share": round(max(0.0, busy - own) / wall / cores, 4)}
-
-
-def _busy_jiffies() -> int:
-    with Path("/proc/stat").open() as lines:
-        fields = [int(word) for word in next(lines).split()[1:9]]
-    user, nice, system, _idle, _iowait, irq, softirq, steal = fields
-    return user + nice + system + irq + softirq + steal
 
 
 def read_plan(raw: Json) -> LoadPlan:

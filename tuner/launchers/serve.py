@@ -16,6 +16,7 @@ from typing import Any
 from profiles.capture import ALL
 from storage.records import Trial
 from tuner.engine.commands import CommandHost
+from tuner.engine.cpu_share import CpuShare
 from tuner.engine.environment import engine_environment, resolve_platform
 from tuner.engine.tracing import place_capture
 from tuner.errors import BadInput, EngineLost, FailureClass, TrialFailed
@@ -33,6 +34,7 @@ from tuner.launchers.base import (
 )
 from tuner.launchers.bench_client import BenchClient, BenchRun
 from tuner.launchers.bench_result import read_bench_result, summary_of
+from tuner.launchers.process_tree import tree_cpu_s
 from tuner.launchers.vllm_server import VllmServer, start_failure
 from tuner.launchers.warm_up_plan import warm_up_plan
 from tuner.vllm_args import vllm_config, vllm_environment, vllm_flags
@@ -233,8 +235,9 @@ class ServeSession:
         if not self._warm:
             self._warm_up(server, live, plan, timeout_s)
         emptied = server.reset_prefix_cache()
-        compiled, counters = server.compilations(), server.counters()
+        compiled, counters, cpu = server.compilations(), server.counters(), CpuShare(tree_cpu_s)
         run = self._send(server, plan, timeout_s)
+        cpu_share = cpu.since()
         window = read_bench_result(run.raw, plan)
         return WindowResult(
             requests=window.requests,
@@ -244,6 +247,7 @@ class ServeSession:
             compilations=server.compilations() - compiled,
             reported_metrics={**window.reported, **_server_metrics(counters, server.counters(), plan)},
             details={
+                **cpu_share,
                 "restarts": self.restarts,
                 "prefix_cache_reset": emptied,
                 "merged_tokens": window.merged_tokens,

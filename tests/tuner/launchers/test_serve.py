@@ -24,6 +24,7 @@ from tests.plugins.engine import VOCABULARY, Reference, mixed_plan
 from tuner.engine.bench_trace import tokenizer_files
 from tuner.engine.client import group_alive
 from tuner.errors import BadInput, EngineLost, FailureClass, TrialFailed
+from tuner.idle import FOREIGN_SHARE
 from tuner.launchers.base import EngineSession, EngineSettings, Launcher, LiveSettings, LoadPlan, PlannedRequest
 from tuner.launchers.serve import ServeLauncher, ServeSession, serve_flags
 from tuner.metrics import window_metrics
@@ -120,6 +121,8 @@ class TestServer:
                     assert ours[name] == pytest.approx(value, rel=1e-6), name
             assert window.reported_metrics["completed"] == len(plan.requests)
             assert window.details["prefix_cache_reset"] is True
+            assert window.details["own_cpu_share"] > 0.02, "server, engine core and benchmark are our own"
+            assert 0 <= window.details[FOREIGN_SHARE] <= 1
         shares = [window.reported_metrics["cached_token_share"] for window in windows]
         possible = _shared_share(plan, tiny.block_size)
         assert all(0 < share <= possible + 1e-9 for share in shares), (shares, possible)  # a kept cache would give nearly 1

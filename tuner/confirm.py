@@ -18,6 +18,7 @@ from tuner.trial import TrialRun
 
 PROFILED_ROLES = frozenset({"best", "opposite_arm", "next_best"})
 NOT_ABOUT_SETTINGS = frozenset({FailureClass.STARTUP.value, FailureClass.TIMEOUT.value, FailureClass.INTERNAL.value})
+CAPTURES = 2  # of each phase, where the engine runs on: `profile diff` then knows how captures of one setting differ (docs/profiles.md)
 MORE_FINALISTS = 3  # tried one by one where none of the finalists holds: started cold they fail, or miss an SLO
 
 
@@ -89,4 +90,4 @@ class Confirmation:
         policy = FixedRounds(setup.config.rounds.of_a_finalist)
         GroupRun(self._shop, self._engine_of(finalist.trial), [run], policy, stage=Stage.CONFIRM).execute()
         if setup.config.profile != "none" and finalist.role in PROFILED_ROLES and run.trial.state is TrialState.COMPLETE:
-            capture_profile(self._shop, run)
+            capture_profile(self._shop, run, CAPTURES if self._shop.keeper.all_live else 1)

@@ -58,13 +58,20 @@ def explain(capture: CaptureResult, trial: Trial) -> Explained:
     return Explained(OK if summary.quality["ok"] else BAD, {**summary.quality, "capture": details}, summary.brief())
 
 
-def capture_profile(shop: Workshop, run: TrialRun) -> None:
-    """Profile a finished trial in the engine that runs now; does nothing without an engine or where the trial has a profile already."""
+def capture_profile(shop: Workshop, run: TrialRun, captures: int = 1) -> None:
+    """Profile a finished trial in the engine that runs now; does nothing without an engine or where the trial has a profile already.
+
+    `captures`: of each phase; of one that could not be captured well there is no second.
+    """
     session = shop.keeper.running
     if session is None or any(profile.status != MISSING for profile in shop.storage.list_profiles(trial_id=run.trial.id)):
         return
     with contextlib.suppress(EngineLost):  # recorded as missing
-        Profiler(shop.storage, shop.setup, session, shop.progress, shop.clock).capture(run)
+        profiler = Profiler(shop.storage, shop.setup, session, shop.progress, shop.clock)
+        good = list(session.profile_phases)
+        for _ in range(captures):
+            found = {profile.phase for profile in profiler.capture(run, good) if profile.status == OK}
+            good = [phase for phase in good if phase in found]
         return
     shop.keeper.drop()
 

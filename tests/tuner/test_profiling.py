@@ -26,7 +26,8 @@ def profiles_of(bench: Workbench, launcher: FakeLauncher) -> list[Profile]:
 
 def test_each_phase_is_a_capture_with_its_summary_beside_it_and_in_sql(bench: Workbench) -> None:
     found = profiles_of(bench, FakeLauncher(profile_phases=PHASES))
-    assert [profile.phase for profile in found] == [*PHASES, *PHASES]
+    assert [profile.phase for profile in found] == [*PHASES, *PHASES] * 2, "two captures of each phase of two finalists"
+    assert len({(profile.run, profile.session) for profile in found}) == len(found)
     for profile in found:
         assert (profile.status, profile.quality["problems"], profile.quality["attempt"]) == ("ok", [], 1)
         assert profile.quality["phase_steps"] == {profile.phase: 8}
@@ -37,7 +38,7 @@ def test_each_phase_is_a_capture_with_its_summary_beside_it_and_in_sql(bench: Wo
         assert profile.summary["phases"] == beside.phases
         assert set(beside.phases) == {"all", profile.phase}
         assert profile.summary["rules_version"] == beside.rules_version
-        assert profile.session.endswith(profile.phase)
+        assert profile.session.removesuffix("-2").endswith(profile.phase)
 
 
 def test_a_bad_capture_is_marked_and_tried_once_more(bench: Workbench) -> None:
@@ -59,6 +60,21 @@ def test_a_capture_that_stays_bad_is_kept_with_its_reason_and_not_tried_a_third_
     assert [(profile.status, profile.quality["attempt"]) for profile in found] == [("bad", 1), ("bad", 2)]
     assert "not a complete XPlane file" in found[0].quality["error"] and found[0].summary == {}
     assert len(launcher.profiled) == 4
+
+
+def test_only_what_was_captured_well_is_captured_a_second_time(bench: Workbench) -> None:
+    launcher = FakeLauncher(
+        profile_phases=PHASES, capture=lambda _configuration, phase, _session: b"" if phase == "decode" else small_capture()
+    )
+    found = profiles_of(bench, launcher)
+    one = [("prefill", "ok"), ("decode", "bad"), ("decode", "bad"), ("mixed", "ok"), ("prefill", "ok"), ("mixed", "ok")]
+    assert [(profile.phase, profile.status) for profile in found] == one * 2
+
+
+def test_where_each_capture_needs_a_server_of_its_own_there_is_one(bench: Workbench) -> None:
+    """As with `vllm serve`, which has no live settings."""
+    found = profiles_of(bench, FakeLauncher(live_fields=frozenset()))
+    assert [profile.phase for profile in found] == ["all", "all"]
 
 
 def test_what_another_attempt_cannot_mend_is_not_tried_again(bench: Workbench) -> None:

@@ -44,7 +44,7 @@ def test_show_a_study(searched: Terminal) -> None:
     first = document["trials"][0]
     assert (first["number"], first["state"], first["measurements"], first["stage"]) == (0, "COMPLETE", 3, "search")
     profiled = [trial["profiles"] for trial in document["trials"] if trial["profiles"]]
-    assert [[profile["status"] for profile in profiles] for profiles in profiled] == [["ok"], ["ok"]]
+    assert [[profile["status"] for profile in profiles] for profiles in profiled] == [["ok", "ok"]] * 2
     assert profiled[0][0]["link"].startswith("http://127.0.0.1:6006/?run=s%2Ftrial-0008-")
     text = searched.run("show", "s").out
     assert text.count("profile of trial 8, all: http://127.0.0.1:6006/?run=s%2Ftrial-0008-") == 1

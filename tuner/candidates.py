@@ -13,6 +13,7 @@ what remains is as good as equal, and the simplest is preferred:
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -53,7 +54,7 @@ class Candidate:
 @dataclass(frozen=True)
 class Finalist:
     trial: Trial
-    role: str  # "best", "opposite_arm", "runner_up", "other_objective" or "next_best"
+    role: str  # "best", "opposite_arm", "runner_up", "baseline", "other_objective" or "next_best"
 
 
 def candidates_of(evidence: Evidence, stage: Stage, objectives: Sequence[Objective]) -> list[Candidate]:
@@ -122,14 +123,26 @@ def pareto_front(candidates: Sequence[Candidate], objectives: Sequence[Objective
     return [item for item in candidates if not any(dominates(other, item) for other in candidates)]
 
 
+def nearest_to_stock(candidates: Sequence[Candidate], stock: Json) -> Candidate | None:
+    """The default arm's candidate with the fewest settings changed, then the nearest on a log scale; None without a default arm."""
+    usable = [item for item in candidates if item.is_default_arm]
+
+    def distance(item: Candidate) -> tuple[int, float, int]:
+        settings = {"block_size": item.trial.block_size, "max_num_batched_tokens": item.trial.max_num_batched_tokens}
+        apart = sum(abs(math.log2(value / float(stock[name]))) for name, value in settings.items() if stock.get(name))
+        return differs_from_stock(item.trial, stock), apart, item.trial.number
+
+    return min(usable, key=distance, default=None)
+
+
 def pick_finalists(
     evidence: Evidence, objectives: Sequence[Objective], slos: Sequence[Slo], *, tie_band: float = TIE_BAND
 ) -> tuple[Finalist, ...]:
-    """Who is measured again, cold: the best number, its opposite arm in the same cell, the best of the rest if within the tie band, and the
-    best in each further objective.
+    """Who is measured again, cold: the best number, its opposite arm in the same cell, the best of the rest if within the tie band, the
+    nearest to vLLM's own defaults (what the recommendation gains is told against it), and the best in each further objective.
 
-    "Best of the rest" is what would be preferred among the others by the order of the module's text. The opposite arm is taken even
-    where it misses an SLO: the comparison needs it. Empty where no configuration is feasible.
+    "Best of the rest" is what would be preferred among the others by the order of the module's text. The opposite arm and the
+    baseline are taken even where they miss an SLO: the comparison needs them. Empty where no configuration is feasible.
     """
     candidates = candidates_of(evidence, Stage.SEARCH, objectives)
     fit = feasible(candidates, slos)
@@ -144,22 +157,30 @@ def pick_finalists(
     ]
     if rest:
         finalists.append(Finalist(choose(rest, objectives, evidence.stock, tie_band=tie_band).trial, "runner_up"))
-    for objective in objectives[1:]:
-        other = best_by_value(fit, objective)
+    baseline = nearest_to_stock(candidates, evidence.stock) if evidence.stock else None
+    further = [] if baseline is None else [(baseline, "baseline")]
+    further += [(best_by_value(fit, objective), "other_objective") for objective in objectives[1:]]
+    for other, role in further:
         if all(not other.is_configuration_of(finalist.trial) for finalist in finalists):
-            finalists.append(Finalist(other.trial, "other_objective"))
+            finalists.append(Finalist(other.trial, role))
     return tuple(finalists)
 
 
 def next_best(evidence: Evidence, objectives: Sequence[Objective], slos: Sequence[Slo]) -> Finalist | None:
     """The best feasible configuration of the search not measured cold to the end; None where none is left, and where one of those
-    that were holds: it was measured and meets every SLO."""
-    if feasible(candidates_of(evidence, Stage.CONFIRM, objectives), slos):
+    that were holds: it was measured and meets every SLO. The baseline, which is started cold for comparison, ends nothing: only what
+    promised more than it is tried."""
+    searched = candidates_of(evidence, Stage.SEARCH, objectives)
+    baseline = nearest_to_stock(searched, evidence.stock) if evidence.stock else None
+    holding = feasible(candidates_of(evidence, Stage.CONFIRM, objectives), slos)
+    if any(baseline is None or not item.is_configuration_of(baseline.trial) for item in holding):
         return None
     tried = [trial for trial in evidence.trials if trial.stage is Stage.CONFIRM and trial.state not in UNFINISHED]
-    searched = feasible(candidates_of(evidence, Stage.SEARCH, objectives), slos)
-    left = [item for item in searched if not any(item.is_configuration_of(trial) for trial in tried)]
-    return Finalist(best_by_value(left, objectives[0]).trial, "next_best") if left else None
+    fit = feasible(searched, slos)
+    left = [item for item in fit if not any(item.is_configuration_of(trial) for trial in tried)]
+    rivals = [item for item in fit if holding and baseline is not None and item.is_configuration_of(baseline.trial)]
+    best = best_by_value([*rivals, *left], objectives[0]) if left else None
+    return Finalist(best.trial, "next_best") if best is not None and best not in rivals else None
 
 
 def _simplicity(item: Candidate, stock: Json) -> tuple[bool, int, int, int, int]:

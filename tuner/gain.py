@@ -7,25 +7,12 @@ which does not know by how much two starts of one engine differ (tuner.racing.EN
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 
 from storage.records import Json
 from tuner.candidates import Candidate, differs_from_stock
 from tuner.objective import Objective, Slo, is_feasible
 from tuner.statistics import welch_interval
-
-
-def nearest_to_stock(candidates: Sequence[Candidate], stock: Json) -> Candidate | None:
-    """The default arm's candidate with the fewest settings changed, then the nearest on a log scale; None without a default arm."""
-    usable = [item for item in candidates if item.is_default_arm]
-
-    def distance(item: Candidate) -> tuple[int, float, int]:
-        settings = {"block_size": item.trial.block_size, "max_num_batched_tokens": item.trial.max_num_batched_tokens}
-        apart = sum(abs(math.log2(value / float(stock[name]))) for name, value in settings.items() if stock.get(name))
-        return differs_from_stock(item.trial, stock), apart, item.trial.number
-
-    return min(usable, key=distance, default=None)
 
 
 def gain_over(baseline: Candidate, winner: Candidate, objective: Objective, slos: Sequence[Slo], stock: Json) -> Json | None:

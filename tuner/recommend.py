@@ -18,12 +18,13 @@ from tuner.candidates import (
     choose,
     differs_from_stock,
     feasible,
+    nearest_to_stock,
     pareto_front,
 )
 from tuner.captures import profile_json
 from tuner.compare import compare_study
 from tuner.evidence import UNFINISHED, Evidence, origin_of
-from tuner.gain import gain_over, gain_text, nearest_to_stock
+from tuner.gain import gain_over, gain_text
 from tuner.launchers.base import ARM_PAGE_ALIGNED
 from tuner.metric_catalog import metric_info
 from tuner.objective import Objective, Slo, is_feasible

@@ -155,6 +155,15 @@ def test_the_opposite_arm_is_taken_even_where_it_misses_an_slo() -> None:
     assert roles(builder, "ttft_p99_ms<=20") == [(2, "best"), (1, "opposite_arm")]
 
 
+def test_the_nearest_to_vllms_defaults_is_a_finalist_whatever_it_is_worth() -> None:
+    builder = StudyBuilder()
+    builder.trial("default", 64, 512, values=[100.0])  # 1: best
+    builder.trial("default", 32, 128, values=[60.0])
+    builder.trial("default", 32, 256, values=[50.0])  # 3: nearest to the defaults
+    assert roles(builder) == [(1, "best"), (3, "baseline")]
+    assert [item.role for item in pick_finalists(builder.evidence(stock={}), THROUGHPUT, ())] == ["best"], "the defaults are unknown"
+
+
 def test_choosing_among_nothing_is_an_error() -> None:
     with pytest.raises(ValueError, match="empty"):
         choose([], THROUGHPUT, {})
@@ -181,3 +190,18 @@ def test_the_next_best_is_what_was_never_started_cold() -> None:
     assert next_best(builder.evidence(), THROUGHPUT, ()) is None, "one holds"
     slow = parse_slo("throughput>=95")
     assert next_best(builder.evidence(), THROUGHPUT, (slow,)) is None, "the rest of the search does not meet the SLO"
+
+
+def test_a_baseline_that_holds_does_not_end_the_search_for_something_better() -> None:
+    builder = StudyBuilder()
+    builder.trial("default", 64, 512, [100.0] * 2)  # the best fails when started cold
+    builder.trial("default", 32, 256, [50.0] * 2)  # the baseline
+    builder.trial("default", 16, 256, [60.0] * 2)
+    builder.trial("default", 32, 128, [40.0] * 2)
+    builder.failed("default", 64, 512, stage=Stage.CONFIRM)
+    builder.trial("default", 32, 256, [49.0] * 2, stage=Stage.CONFIRM)
+    evidence = builder.evidence(stock=STOCK)
+    found = next_best(evidence, THROUGHPUT, ())
+    assert found is not None and (found.trial.block_size, found.role) == (16, "next_best")
+    builder.failed("default", 16, 256, stage=Stage.CONFIRM)
+    assert next_best(builder.evidence(stock=STOCK), THROUGHPUT, ()) is None, "what is left is worse than the baseline"

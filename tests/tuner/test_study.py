@@ -80,7 +80,8 @@ def test_a_finalist_is_compiled_for_its_own_budget(bench: Workbench) -> None:
     launcher = FakeLauncher(value=prefer_small)
     bench.run(launcher)
     assert {settings.max_num_batched_tokens for settings in launcher.opened[:2]} == {256}
-    assert {settings.max_num_batched_tokens for settings in launcher.opened[2:]} == {128}
+    budgets = [settings.max_num_batched_tokens for settings in launcher.opened[2:]]
+    assert budgets == [128, 128, 128, 256], "the best, its opposite arm, what ties with it, the nearest to vLLM's defaults"
 
 
 def test_a_finalist_is_started_cold_also_where_the_search_ran_the_same_engine(bench: Workbench) -> None:

@@ -315,7 +315,7 @@ def test_nor_does_a_further_finalist_begin_where_none_holds(bench: Workbench) ->
             raise TrialFailed(FailureClass.OUT_OF_MEMORY, "no room")
 
     launcher.on_open = refuse
-    outcome = bench.run(launcher, now=clock, time_budget=145, profile="none")
+    outcome = bench.run(launcher, now=clock, time_budget=160, profile="none")
     assert states(bench.trials(Stage.CONFIRM)) == [TrialState.FAIL] * 2 + [TrialState.WAITING]
     assert outcome.recommendation.status == "none"
     assert "1 of 3 finalists not confirmed by a cold start: the time budget was over" in outcome.recommendation.body["reason"]

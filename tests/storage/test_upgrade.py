@@ -15,7 +15,7 @@ from sqlalchemy import inspect, text
 
 from storage import schema
 from storage.base import SchemaOutdated, StorageUnavailable
-from storage.upgrade import check, open_storage, upgrade
+from storage.upgrade import check, open_storage, require_file, upgrade
 from tests.storage.builders import ANNA, a_study, stored_trial
 from tests.storage.raw import raw_connection
 
@@ -235,3 +235,16 @@ def test_a_failed_upgrade_changes_nothing(each_url: str, tmp_path: Path, next_re
     assert check(each_url)["revision"] == "0002"
     with raw_connection(each_url) as connection:
         assert "owner" not in {column["name"] for column in inspect(connection).get_columns("tuner_studies")}
+
+
+def test_only_the_expected_file_may_be_missing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    default, other = "sqlite:///tuner.db", f"sqlite:///{tmp_path / 'other.db'}"
+    require_file(default, unless=default)
+    require_file(f"sqlite:///{tmp_path / 'tuner.db'}", unless=default)  # the same file, spelt in full
+    with pytest.raises(StorageUnavailable, match=r"there is no database at .*other\.db; name another, or .* tuner db upgrade --storage"):
+        require_file(other, unless=default)
+    assert list(tmp_path.iterdir()) == []
+    upgrade(other)
+    require_file(other, unless=default)
+    require_file("postgresql://user@host/not-looked-at", unless=default)

@@ -2,12 +2,14 @@
 
 An op of XLA:CPU that ends later than its event (its work went to other threads) is followed by an event `end: <op>` that is linked to it
 by a flow id (stats _p and _c); the op then lasts until that event starts.
+
+Two programs may carry the same id there (seen with jit_sample and jit_split of one engine); a program is told by its module's name as well.
 """
 
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -138,6 +140,7 @@ def _devices(lines: list[_Line], names: _Names, table: TypeTable) -> list[Device
     if not lines or not sum(len(line.op) for line in lines):
         return []
     joined = _Line(*(np.concatenate(column) for column in zip(*(_columns(line) for line in lines), strict=True)))
+    joined = replace(joined, program_id=_own_ids(joined.program_id, joined.module))
     thread = np.repeat(np.arange(len(lines), dtype=np.int32), [len(line.op) for line in lines])
     end, late = _late_ends(joined)
     lane = np.where(late, _OWN_LANE, thread).astype(np.int32)
@@ -150,6 +153,15 @@ def _devices(lines: list[_Line], names: _Names, table: TypeTable) -> list[Device
         run_keys = (keys[0].view(np.uint64), keys[1])
         made.append(timeline(f"cpu:{device}", "host", op[mine], run.astype(np.int32), lane[mine], times, times, run_keys))
     return made
+
+
+def _own_ids(program_id: NDArray[np.uint64], module: Ints) -> NDArray[np.uint64]:
+    """[ops] program ids, of which no two named modules share one: the later of them gets an id that is free."""
+    pairs, inverse = np.unique(np.stack([program_id, module.view(np.uint64)]), axis=1, return_inverse=True)
+    ids, named = pairs[0].copy(), pairs[1].view(np.int64) >= 0
+    shared = np.flatnonzero((ids[1:] == ids[:-1]) & named[1:] & named[:-1]) + 1
+    ids[shared] = ids[-1:] + np.arange(1, len(shared) + 1, dtype=np.uint64)
+    return np.asarray(ids[inverse], np.uint64)
 
 
 def _columns(line: _Line) -> tuple[NDArray[np.int64] | NDArray[np.uint64], ...]:

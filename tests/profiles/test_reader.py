@@ -70,6 +70,18 @@ def test_a_cpu_capture_joins_ops_to_their_hlo(tmp_path: Path) -> None:
     assert capture.programs_without_hlo == capture.programs_by_name == ()
 
 
+def test_two_programs_of_a_cpu_capture_that_share_an_id_are_two_programs(tmp_path: Path) -> None:
+    """XLA:CPU gave jit_sample and jit_split of one engine the same program and run ids."""
+    runs = [Run(run.module, 7, run.run_id, run.ops) for run in model_runs(steps=3)]
+    capture = read(tmp_path, cpu_capture(runs))
+    (device,) = capture.devices
+    apart = read(tmp_path, cpu_capture(model_runs(steps=3)))
+    assert sorted(device.runs.ops.tolist()) == sorted(apart.devices[0].runs.ops.tolist()) == [1] * 3 + [8] * 3
+    assert {(kind.module, kind.scope) for kind in capture.op_types} == {(kind.module, kind.scope) for kind in apart.op_types}
+    assert len({kind.program_id for kind in capture.op_types}) == 2
+    assert find_steps(capture).closed.sum() == find_steps(apart).closed.sum()
+
+
 def test_an_op_that_ends_elsewhere_lasts_until_its_end_event(tmp_path: Path) -> None:
     runs = [Run("jit_f", 1, 1, [Op("dot.1", 0.0, 2.0), Op("add.1", 3.0, 4.0)])]
     (device,) = read(tmp_path, cpu_capture(runs, late={"dot.1": 6.0})).devices

@@ -3,8 +3,8 @@
     python -m bench.service_load [--storage sqlite:////tmp/load.db] [--studies 500] [--trials 200] [--seconds 20] [--rounds 3]
 
 Makes 500 studies of 200 trials (once: a database that has them is used again), starts two real servers (uvicorn as `tuner serve` runs it),
-asks every question once, and then asks both servers in turns, so that what else the machine does hits both alike. Answers are renewed 30 to
-60 s after they were made: with 20 s a round that happens in every round but the first. Exit code 1 where a bar is missed.
+asks every question once, and then asks both servers in turns, so that what else the machine does hits both alike. Answers are renewed 60 to
+120 s after they were made: with 20 s for each server that happens in every round but the first. Exit code 1 where a bar is missed.
 """
 
 from __future__ import annotations
@@ -31,6 +31,7 @@ from service.app import create_app
 from service.logs import configure_logs
 from service.settings import ServiceSettings
 from storage.base import Storage
+from storage.records import StudyState
 from storage.upgrade import open_storage
 from tests.storage.builders import a_recommendation, a_study, a_workload, an_environment
 from tests.storage.raw import raw_connection
@@ -62,7 +63,9 @@ def fill(storage: Storage, url: str, studies: int, trials: int) -> None:
     storage.put_workload(a_workload())
     storage.put_environment(an_environment())
     for place in range(storage.count_studies(), studies):
-        study = storage.create_study(a_study(name=f"load-{place}", model=f"org/model-{place % QUESTIONS}", objective="throughput"))
+        study = storage.create_study(
+            a_study(name=f"load-{place}", model=f"org/model-{place % QUESTIONS}", objective="throughput", state=StudyState.COMPLETE)
+        )
         body = {**_BODY, "scope": {**_BODY["scope"], "model": study.model}, "evidence": {"study": study.name, "trial_ids": [1]}}
         storage.add_recommendation(a_recommendation(study.id, model=study.model, objective="throughput", body=body))
     with raw_connection(url) as connection:

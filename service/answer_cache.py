@@ -24,8 +24,8 @@ from service.errors import Problem
 from service.metrics import Metrics
 from storage.base import StorageFault
 
-_FRESH_S = (30.0, 60.0)  # shortest and longest
-_LONGEST_S = 120.0
+_FRESH_S = (60.0, 120.0)  # shortest and longest
+_LONGEST_S = 240.0
 _RETRY_S = 5.0  # after a renewal that failed
 log = structlog.get_logger("tuner.service")
 

@@ -32,7 +32,7 @@ def test_one_metric_can_be_asked_for(grid: FinishedStudy) -> None:
 
 def test_evidence_holds_everything(grid: FinishedStudy) -> None:
     evidence = load_evidence(grid.bench.storage, grid.bench.storage.get_study("s"))
-    assert len(evidence.trials) == 10 and len(evidence.measurements) == 30 and len(evidence.profiles) == 2
+    assert len(evidence.trials) == 10 and len(evidence.measurements) == 30 and len(evidence.profiles) == 4
     assert evidence.environment is not None and evidence.environment.platform == "fake"
     assert evidence.workload is not None and evidence.workload.name == "demo"
     assert evidence.stock == {"block_size": 32, "max_num_batched_tokens": 2048}

@@ -3,6 +3,7 @@ SHELL := /bin/sh
 PYTHON := .venv/bin/python
 TUNER := .venv/bin/tuner
 SLOW := engine or postgres or browser or ray or slow
+FAST = $(PYTHON) -m pytest -q -m "not ($(SLOW))"
 
 # A study's name is unique, so every demo gets its own; `make demo STUDY=mine` chooses one.
 STUDY ?= demo-$(shell date -u +%Y%m%d-%H%M%S)
@@ -12,7 +13,7 @@ LOGDIR ?= tuner-profiles
 COMPILE = pip compile --no-emit-index-url --python-version 3.12 --extra ui --extra postgres
 
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-runtime demo test test-fast lint type format requirements clean
+.PHONY: help setup setup-runtime demo test test-fast fast-tuner fast-others lint type format requirements clean
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -30,8 +31,15 @@ demo: setup-runtime ## search the built-in tiny model's page sizes x chunk budge
 test: lint type ## everything: lint, types, and all tests
 	$(PYTHON) -m pytest
 
-test-fast: setup ## the tests that need no engine, database server, browser or cluster
-	$(PYTHON) -m pytest -q -m "not ($(SLOW))"
+test-fast: setup ## the quick tests: no engine, database server, browser or cluster; in two halves side by side
+	@echo "two halves side by side, each is printed when it is done"
+	@$(MAKE) --no-print-directory --jobs=2 --output-sync=target fast-tuner fast-others
+
+fast-tuner:
+	$(FAST) tests/tuner
+
+fast-others:
+	$(FAST) --ignore=tests/tuner
 
 lint: setup ## ruff: rules and format
 	$(PYTHON) -m ruff check .

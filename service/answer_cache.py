@@ -12,9 +12,10 @@ import asyncio
 import random
 import time
 from collections import OrderedDict
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
+from functools import cached_property
 
 import structlog
 from starlette.responses import Response
@@ -47,8 +48,14 @@ class Kept:
     headers: Mapping[str, str]
     counted: tuple[str, str, bool]
 
+    @cached_property
+    def _raw_headers(self) -> Sequence[tuple[bytes, bytes]]:
+        return tuple(Response(self.body, headers=dict(self.headers)).raw_headers)
+
     def response(self) -> Response:
-        return Response(self.body, headers=dict(self.headers))
+        response = Response(self.body)
+        response.raw_headers = list(self._raw_headers)  # to encode them again each time takes as long as all the rest
+        return response
 
 
 type LookUp = Callable[[], Awaitable[Kept]]

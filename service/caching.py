@@ -16,6 +16,7 @@ from starlette.status import HTTP_200_OK, HTTP_304_NOT_MODIFIED
 from service.strict import Handler, StrictRoute
 
 _ETAG_BYTES = 16
+KEEP_BUT_ASK = "no-cache"  # Cache-Control: keep it, but ask whether it still holds
 
 
 class EtagRoute(StrictRoute):
@@ -38,7 +39,7 @@ def conditional(request: Request, response: Response) -> Response:
         return response
     if "etag" not in response.headers:
         response.headers["etag"] = etag_of(body)
-    response.headers.setdefault("cache-control", "no-cache")  # keep it, but ask whether it still holds
+    response.headers.setdefault("cache-control", KEEP_BUT_ASK)
     if matches(request.headers.get("if-none-match"), response.headers["etag"]):
         kept = {name: value for name, value in response.headers.items() if name in ("etag", "cache-control", "vary", "link")}
         return Response(status_code=HTTP_304_NOT_MODIFIED, headers=kept)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from functools import lru_cache
+from functools import cache, lru_cache
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 
@@ -25,7 +25,9 @@ class Metrics:
         self._cached = Counter("tuner_cache", "Where answers to questions came from.", ["result"], registry=self._registry)
         self._renewed = Counter("tuner_cache_renewals", "Answers renewed in the background.", ["result"], registry=self._registry)
         self.in_flight = Gauge("tuner_http_requests_in_flight", "Requests being answered.", registry=self._registry)
-        self._children = lru_cache(maxsize=1024)(self._labelled)  # labels() costs more than counting does
+        # labels() costs more than counting does.
+        self._children = lru_cache(maxsize=1024)(self._labelled)
+        self._answers_of, self._cached_of = cache(self._answers.labels), cache(self._cached.labels)
 
     def _labelled(self, method: str, route: str, status: int) -> tuple[Counter, Histogram]:
         return self._requests.labels(method, route, str(status)), self._duration.labels(route)
@@ -36,10 +38,10 @@ class Metrics:
         duration.observe(duration_s)
 
     def answer(self, status: str, match: str, stale: bool) -> None:
-        self._answers.labels(status, match, str(stale).lower()).inc()
+        self._answers_of(status, match, str(stale).lower()).inc()
 
     def cached(self, result: str) -> None:
-        self._cached.labels(result).inc()
+        self._cached_of(result).inc()
 
     def renewed(self, *, done: bool) -> None:
         self._renewed.labels("done" if done else "failed").inc()

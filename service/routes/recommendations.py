@@ -12,7 +12,7 @@ from starlette.concurrency import run_in_threadpool
 
 from service.answer_cache import Kept
 from service.answers import find_answer
-from service.caching import EtagRoute, conditional, etag_of
+from service.caching import KEEP_BUT_ASK, EtagRoute, conditional, etag_of
 from service.deps import SettingsDep, StorageDep
 from service.errors import Problem
 from service.paging import page_of
@@ -51,7 +51,7 @@ class AnswerRoute(EtagRoute):
             if kept is None:
                 return await inner(request)  # which looks it up
             state.metrics.answer(*kept.counted)
-            return conditional(request, kept.response())
+            return conditional(request, kept.response()) if "if-none-match" in request.headers else kept.response()
 
         return handler
 
@@ -135,7 +135,8 @@ def _answered_config(storage: Storage, settings: ServiceSettings, query: ConfigQ
 
 def _kept(found: Json, body: bytes, content_type: str, headers: Mapping[str, str] | None = None) -> Kept:
     counted = (found["status"], found["match"].get("kind", "none"), bool(found["stale"].get("stale", False)))
-    return Kept(body, {"content-type": content_type, "etag": etag_of(body), **(headers or {})}, counted)
+    own = {"content-type": content_type, "etag": etag_of(body), "cache-control": KEEP_BUT_ASK}
+    return Kept(body, {**own, **(headers or {})}, counted)
 
 
 def _as_text(body: Json, form: Form) -> Response:

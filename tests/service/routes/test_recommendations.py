@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from contextlib import suppress
 
 import httpx
 import pytest
@@ -9,7 +10,9 @@ import yaml
 from fastapi.testclient import TestClient
 from sqlalchemy import text
 
-from service.answer_cache import AnswerCache
+from service.answer_cache import AnswerCache, Kept
+from service.app import create_app
+from service.settings import ServiceSettings
 from service.state import ServiceState
 from storage.base import Storage
 from storage.records import Actor
@@ -239,3 +242,26 @@ def test_clients_that_ask_the_same_at_once_cause_one_look_up(each_client: TestCl
     metrics = each_client.get("/metrics").text
     assert 'tuner_cache_total{result="miss"} 2.0' in metrics
     assert 'tuner_cache_total{result="shared"} 3.0' in metrics
+
+
+def test_an_application_that_ends_leaves_no_look_up_behind(storage: Storage) -> None:
+    app = create_app(ServiceSettings(storage_url=url_of(storage)))
+    ended: list[str] = []
+
+    async def endless() -> Kept:
+        try:
+            return await asyncio.Event().wait()  # type: ignore[return-value]
+        except asyncio.CancelledError:
+            ended.append("cancelled")
+            raise
+
+    async def begin() -> None:
+        with suppress(TimeoutError):
+            async with asyncio.timeout(0.01):  # a client that does not wait
+                await app.state.service.answers.look_up(1, "question", endless)
+
+    with TestClient(app) as client:
+        assert client.portal is not None
+        client.portal.call(begin)
+        assert ended == []
+    assert ended == ["cancelled"]

@@ -244,15 +244,18 @@ def test_clients_that_ask_the_same_at_once_cause_one_look_up(each_client: TestCl
     assert 'tuner_cache_total{result="shared"} 3.0' in metrics
 
 
-def test_an_application_that_ends_leaves_no_look_up_behind(storage: Storage) -> None:
+def test_an_application_that_ends_leaves_no_look_up_behind(storage: Storage, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It ends before the storage that it reads is closed; left to itself it would end with the loop, later."""
     app = create_app(ServiceSettings(storage_url=url_of(storage)))
     ended: list[str] = []
+    close = app.state.storage.close
+    monkeypatch.setattr(app.state.storage, "close", lambda: (ended.append("storage closed"), close()))
 
     async def endless() -> Kept:
         try:
             return await asyncio.Event().wait()  # type: ignore[return-value]
         except asyncio.CancelledError:
-            ended.append("cancelled")
+            ended.append("look-up cancelled")
             raise
 
     async def begin() -> None:
@@ -264,4 +267,4 @@ def test_an_application_that_ends_leaves_no_look_up_behind(storage: Storage) -> 
         assert client.portal is not None
         client.portal.call(begin)
         assert ended == []
-    assert ended == ["cancelled"]
+    assert ended == ["look-up cancelled", "storage closed"]

@@ -249,7 +249,12 @@ def test_an_application_that_ends_leaves_no_look_up_behind(storage: Storage, mon
     app = create_app(ServiceSettings(storage_url=url_of(storage)))
     ended: list[str] = []
     close = app.state.storage.close
-    monkeypatch.setattr(app.state.storage, "close", lambda: (ended.append("storage closed"), close()))
+
+    def closed() -> None:
+        ended.append("storage closed")
+        close()
+
+    monkeypatch.setattr(app.state.storage, "close", closed)
 
     async def endless() -> Kept:
         try:

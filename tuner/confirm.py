@@ -63,6 +63,8 @@ class Confirmation:
         """False where the time budget was over before the last of them began."""
         runs = [(finalist, self._run_of(finalist.trial)) for finalist in finalists]
         missing = [(finalist, run) for finalist, run in runs if not run.finished]
+        rounds = self._shop.setup.config.rounds.of_a_finalist
+        self._shop.progress.only(len(missing), sum(max(0, rounds - len(run.measurements)) for _, run in missing))
         if missing and self._launcher is not None:
             self._shop.keeper.switch(self._launcher)
         for finalist, run in missing:

@@ -43,6 +43,12 @@ class Progress:
         self.window_s = sum(self._window_seconds) / len(self._window_seconds)
         self.note()
 
+    def only(self, trials: int, windows: int) -> None:
+        """So much is left, each trial in an engine of its own: better known than planned."""
+        self.planned_trials = self.done_trials + trials
+        self.planned_windows = self.windows + windows
+        self.planned_starts = self.engine_starts + trials
+
     @property
     def seconds_left(self) -> float:
         """By the mean cost of what was done so far."""

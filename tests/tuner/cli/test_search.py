@@ -43,10 +43,10 @@ def test_a_dry_run_prints_the_plan_and_writes_nothing(terminal: Terminal, form: 
     result = terminal.search("--study", "s", "--dry-run", *(["--json"] if form == "json" else []))
     assert result.code == 0
     if form == "json":
-        assert (result.json["trials"], result.json["engine_starts"], result.json["windows"]) == (8, 4, 30)
+        assert (result.json["trials"], result.json["engine_starts"], result.json["windows"]) == (8, 5, 33)
     else:
         assert "engine: page size 32, budget up to 256, 4 configurations inside" in result.out
-        assert "engine starts at most 4, measured windows at most 30" in result.out
+        assert "engine starts at most 5, measured windows at most 33" in result.out
         assert "estimated time 0.0 s" in result.out and "a table answers at once" in result.out
     assert terminal.files() == before and not (terminal.folder.parent / "cache").exists()
 

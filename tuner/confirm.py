@@ -16,7 +16,7 @@ from tuner.rounds import FixedRounds
 from tuner.space import Configuration
 from tuner.trial import TrialRun
 
-PROFILED_ROLES = frozenset({"best", "opposite_arm", "next_best"})
+PROFILED_ROLES = frozenset({"best", "opposite_arm", "baseline", "next_best"})
 NOT_ABOUT_SETTINGS = frozenset({FailureClass.STARTUP.value, FailureClass.TIMEOUT.value, FailureClass.INTERNAL.value})
 CAPTURES = 2  # of each phase, where the engine runs on: `profile diff` then knows how captures of one setting differ (docs/profiles.md)
 MORE_FINALISTS = 3  # tried one by one where none of the finalists holds: started cold they fail, or miss an SLO

@@ -30,17 +30,19 @@ def recommendations(request: Request, storage: StorageDep, number: PageNumber = 
 @router.get("/recommendations/{recommendation_id}")
 def recommendation(request: Request, storage: StorageDep, settings: SettingsDep, recommendation_id: RecordId) -> Response:
     found = storage.get_recommendation(recommendation_id)
+    place, trials = winning_place(found), _trials(storage, found)
     return page(
         request,
         "recommendation.html",
         found=found,
         body=found.body,
         study=storage.get_study_by_id(found.study_id),
-        place=winning_place(found),
+        place=place,
         snippets=snippets(found),
         expected=expected_rows(found.body),
         scope=scope_rows(found.body),
-        trials=_trials(storage, found),
+        trials=trials,
+        winner=next((trial for trial in trials if (trial.arm, trial.block_size, trial.max_num_batched_tokens) == place), None),
         stale=stale_because(storage, settings, found),
         confirmations=confirmations(found),
         trail=storage.list_audit(kind="recommendation", subject=str(found.id)),

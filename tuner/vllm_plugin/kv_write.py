@@ -18,7 +18,7 @@ import jax.numpy as jnp
 from jax import lax
 
 INT32_MAX = 2**31 - 1
-WRITES_VERSION = 5  # of the forms below and of how calibrate.py times them: what was remembered of another version does not count
+WRITES_VERSION = 6  # of the forms below and of how calibrate.py times them: what was remembered of another version does not count
 
 
 @jax.tree_util.register_dataclass

@@ -41,6 +41,15 @@ def test_every_page_answers_and_every_picture_it_names_is_valid_and_described(pa
             assert root[0].tag.endswith("title") and root[1].tag.endswith("desc")
 
 
+def test_the_winner_can_be_compared_with_what_its_gain_is_told_against(pages: TestClient, gallery: Gallery) -> None:
+    link = re.compile(r'href="(/compare\?baseline=\d+&amp;candidate=\d+)">Why: compared with the nearest to vLLM&#39;s defaults<')
+    (of_study,) = link.findall(pages.get(f"/studies/{FINISHED}").text)
+    (of_recommendation,) = link.findall(pages.get(gallery.pages()["recommendation"]).text)
+    assert of_study == of_recommendation
+    answer = pages.get(of_study.replace("&amp;", "&"))
+    assert answer.status_code == 200 and "chunk budget 512" in answer.text
+
+
 def test_stored_markup_stays_text(pages: TestClient, gallery: Gallery) -> None:
     for name in ("study-hostile", "trial-hostile", "recommendation-hostile", "studies", "recommendations"):
         text = pages.get(gallery.pages()[name]).text

@@ -12,7 +12,11 @@ from __future__ import annotations
 
 import argparse
 import math
+import os
 from statistics import median
+
+# As tpu-inference has it (env_override.py): with AVX-512 the bfloat16 scatter takes half the time.
+os.environ.setdefault("XLA_FLAGS", "--xla_cpu_max_isa=AVX2")
 
 import jax
 import jax.numpy as jnp

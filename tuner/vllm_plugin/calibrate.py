@@ -49,8 +49,7 @@ def time_forms(
 ) -> dict[str, list[float]]:
     """Interleaved rounds over a half-full prefill batch of two requests: microseconds per write (median of each round), by form.
 
-    Each write is waited for. Writes sent in a row overlap on XLA:CPU, which made a token-wise loop look as fast as a scatter; in a step it
-    is slower (bench/kv_write_in_step.py).
+    Each write is waited for: of writes sent in a row XLA:CPU starts one while another runs, and no step does that.
     """
     pages, page_size, heads, dim = cache_shape
     table_width = max(1, min(pages // 2, -(-max_tokens // page_size)))

@@ -18,7 +18,7 @@ import jax.numpy as jnp
 from jax import lax
 
 INT32_MAX = 2**31 - 1
-WRITES_VERSION = 6  # of the forms below and of how calibrate.py times them: what was remembered of another version does not count
+WRITES_VERSION = 7  # of the forms below and of how calibrate.py times them: what was remembered of another version does not count
 
 
 @jax.tree_util.register_dataclass
@@ -71,6 +71,7 @@ def write_tokens(cache: jax.Array, new_kv: jax.Array, batch: Batch, form: str) -
 def write_pages(cache: jax.Array, new_kv: jax.Array, batch: Batch, form: str) -> jax.Array:
     """Page-wise write: one index per page of every prefill segment; the decodes' single tokens stay token-wise."""
     with jax.named_scope("tuner_kv_write_page"):
+        new_kv = lax.optimization_barrier(new_kv)  # read twice: else keys and values are also put together twice
         rows = min(batch.block_tables.shape[0], new_kv.shape[0])
         slots = token_slots(batch, rows, cache.shape[1], cache.shape[0])
         past_end = cache.shape[0] * cache.shape[1]

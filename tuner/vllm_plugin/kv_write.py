@@ -71,7 +71,8 @@ def write_tokens(cache: jax.Array, new_kv: jax.Array, batch: Batch, form: str) -
 def write_pages(cache: jax.Array, new_kv: jax.Array, batch: Batch, form: str) -> jax.Array:
     """Page-wise write: one index per page of every prefill segment; the decodes' single tokens stay token-wise."""
     with jax.named_scope("tuner_kv_write_page"):
-        new_kv = lax.optimization_barrier(new_kv)  # read twice: else keys and values are also put together twice
+        barrier: Callable[[jax.Array], jax.Array] = lax.optimization_barrier
+        new_kv = barrier(new_kv)  # read twice: without it keys and values are also put together twice
         rows = min(batch.block_tables.shape[0], new_kv.shape[0])
         slots = token_slots(batch, rows, cache.shape[1], cache.shape[0])
         past_end = cache.shape[0] * cache.shape[1]

@@ -7,6 +7,7 @@ counted instant by instant with the set of what runs; the product uses prefix su
 from __future__ import annotations
 
 from collections import defaultdict
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -82,6 +83,21 @@ def _value(stat: Any, names: dict[int, str]) -> Any:
 def self_time(ops: list[RawOp]) -> dict[tuple[int, str], int]:
     """(program id, op) -> duration minus the durations of what it directly contains, lane by lane."""
     total: dict[tuple[int, str], int] = defaultdict(int)
+    for op, parent in _with_parents(ops):
+        total[op.program_id, op.name] += op.end - op.start
+        if parent is not None:
+            total[parent.program_id, parent.name] -= op.end - op.start
+    return dict(total)
+
+
+def with_traced_bodies(ops: list[RawOp], containers: set[tuple[int, str]]) -> set[tuple[int, str]]:
+    """Those of the containers inside which another op ran, on their own lane."""
+    parents = {(parent.program_id, parent.name) for op, parent in _with_parents(ops) if parent is not None and op.end > op.start}
+    return parents & containers
+
+
+def _with_parents(ops: list[RawOp]) -> Iterator[tuple[RawOp, RawOp | None]]:
+    """Each op with the one that directly contains it on its lane."""
     lanes: dict[str, list[RawOp]] = defaultdict(list)
     for op in ops:
         lanes[op.lane].append(op)
@@ -90,11 +106,8 @@ def self_time(ops: list[RawOp]) -> dict[tuple[int, str], int]:
         for op in sorted(lane, key=lambda each: (each.start, -each.end)):
             while stack and stack[-1].end <= op.start:
                 stack.pop()
-            total[op.program_id, op.name] += op.end - op.start
-            if stack:
-                total[stack[-1].program_id, stack[-1].name] -= op.end - op.start
+            yield op, stack[-1] if stack else None
             stack.append(op)
-    return dict(total)
 
 
 def shares(ops: list[RawOp], containers: set[tuple[int, str]]) -> dict[tuple[int, str], float]:
@@ -117,20 +130,3 @@ def shares(ops: list[RawOp], containers: set[tuple[int, str]]) -> dict[tuple[int
         for op in leaves:
             total[op.program_id, op.name] += (following - moment) / len(leaves)
     return dict(total)
-
-
-def with_traced_bodies(ops: list[RawOp], containers: set[tuple[int, str]]) -> set[tuple[int, str]]:
-    """Those of the containers inside which another op ran, on their own lane."""
-    found: set[tuple[int, str]] = set()
-    lanes: dict[str, list[RawOp]] = defaultdict(list)
-    for op in ops:
-        lanes[op.lane].append(op)
-    for lane in lanes.values():
-        stack: list[RawOp] = []
-        for op in sorted(lane, key=lambda each: (each.start, -each.end)):
-            while stack and stack[-1].end <= op.start:
-                stack.pop()
-            if stack and op.end > op.start:
-                found.add((stack[-1].program_id, stack[-1].name))
-            stack.append(op)
-    return found & containers

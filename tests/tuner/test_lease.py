@@ -74,6 +74,7 @@ def test_another_process_under_a_reused_id_is_not_the_holder(tmp_path: Path) -> 
     store.values["lease"] = holder(process_started_at=psutil.Process().create_time() - 3600, heartbeat=1000.0)
     taken = lease(store, tmp_path)
     taken.claim()
+    assert store.values["lease"]["process_started_at"] == psutil.Process().create_time(), "it is ours now"
     taken.release()
 
 

@@ -36,7 +36,8 @@ _DIGITS = 6  # of a millisecond: nanoseconds
 _MOST_SCOPES = 100
 _FUSED_NOTE = "the attention kernel writes the KV cache itself: attention_fused_kv holds both and they cannot be told apart"
 _LOOP_NOTE = (
-    "loop_control is mostly the tracer's own work, more for loops of many small ops: steps that are not traced are shorter by about it"
+    "loop_control is mostly the tracer's own work: steps that are not traced are shorter by about it; "
+    "the tracer lengthens short ops inside loops as well"
 )
 _NOTES = {Category.ATTENTION_FUSED_KV: _FUSED_NOTE, Category.LOOP_CONTROL: _LOOP_NOTE}
 

@@ -17,6 +17,9 @@ from tuner.evidence import Evidence
 from tuner.launchers.base import ARM_DEFAULT
 
 CLAIM = "the pull request claimed about 5 % per step"
+TRACED_LOOPS = (
+    "on XLA:CPU the tracer lengthens the ops of a loop: a write that is one shows too large a share, and forms do not compare by it"
+)
 
 
 @dataclass(frozen=True)
@@ -26,6 +29,7 @@ class WriteShare:
     trial: Trial
     write: float
     fused: float
+    loops: bool = False  # traced loops of XLA:CPU were in the step
 
 
 def write_shares(evidence: Evidence) -> list[WriteShare]:
@@ -36,7 +40,8 @@ def write_shares(evidence: Evidence) -> list[WriteShare]:
         captures = [item.summary.get("phases", {}).get(PREFILL) for item in usable(profiles) if item.status == OK]
         shares = [phase["share"] for phase in captures if phase]
         if shares:
-            found.append(WriteShare(trial, _mean_share(shares, Category.KV_WRITE), _mean_share(shares, Category.ATTENTION_FUSED_KV)))
+            write, fused = _mean_share(shares, Category.KV_WRITE), _mean_share(shares, Category.ATTENTION_FUSED_KV)
+            found.append(WriteShare(trial, write, fused, any(share.get(Category.LOOP_CONTROL, 0.0) > 0 for share in shares)))
     return found
 
 
@@ -52,6 +57,8 @@ def write_lines(evidence: Evidence) -> list[str]:
     apart = [item.write for item in shares if item.trial.arm == ARM_DEFAULT and item.write > 0 and item.fused == 0]
     if apart:
         lines.append(f"so writing the cache faster can gain at most {_percent(max(apart))} of such a step here ({CLAIM})")
+    if any(item.loops and item.write > 0 for item in shares):
+        lines.append(TRACED_LOOPS)
     return lines
 
 

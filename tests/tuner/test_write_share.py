@@ -12,7 +12,7 @@ from tuner.captures import BAD, OK
 from tuner.compare import StudyComparison
 from tuner.evidence import Evidence
 from tuner.evidence_report import evidence_markdown
-from tuner.write_share import CLAIM, write_lines, write_shares
+from tuner.write_share import CLAIM, TRACED_LOOPS, write_lines, write_shares
 
 
 def a_capture(trial_id: int, *, phase: str = "prefill", status: str = OK, host: str = "h", **shares: float) -> Profile:
@@ -68,6 +68,11 @@ def test_loop_control_is_no_part_of_the_step() -> None:
     """A fifth of the traced step is the tracer's: 4 % of the traced step are 5 % of one that is not traced."""
     (found,) = write_shares(evidence_of({"default": [{"kv_write": 0.04, "loop_control": 0.2}]}))
     assert found.write == pytest.approx(0.05)
+
+
+def test_traced_loops_are_told_beside_the_shares() -> None:
+    assert write_lines(evidence_of({"default": [{"kv_write": 0.04, "loop_control": 0.01}]}))[-1] == TRACED_LOOPS
+    assert TRACED_LOOPS not in write_lines(evidence_of({"default": [{"kv_write": 0.04}]}))
 
 
 def test_the_report_has_the_section_only_where_a_prefill_was_profiled() -> None:

@@ -16,11 +16,11 @@ from collections import Counter
 
 from bench.page_alignment import numbers
 from bench.real_engine import START_TIMEOUT_S, device_line, engine_settings, interleaved, launcher, load_plan, mean_step_ms, say
-from tuner.launchers.base import ARM_DEFAULT, ARM_PAGE_ALIGNED, LiveSettings
+from tuner.core.contract import ARM_DEFAULT, ARM_PAGE_ALIGNED, LiveSettings
 from tuner.launchers.local import LocalLauncher
-from tuner.metric_catalog import Direction
-from tuner.pooling import pool
-from tuner.statistics import Effect, judge, judge_family, paired_log_ratios, sample_of
+from tuner.metrics.catalog import Direction
+from tuner.stats.intervals import Effect, judge, judge_family, paired_log_ratios, sample_of
+from tuner.stats.pooling import pool
 
 WORKLOAD = "synthetic:input=33-280,output=8-16,requests=12,concurrency=8,seed=3"
 BUDGETS = [128, 160, 192, 224, 256, 320, 352, 384, 448, 512]

@@ -25,7 +25,7 @@ import jax
 import jax.numpy as jnp
 
 from bench.page_alignment import numbers
-from tuner.statistics import log_mean_interval
+from tuner.stats.intervals import log_mean_interval
 from tuner.vllm_plugin.calibrate import WRITERS, measure_forms, prefill_batch
 from tuner.vllm_plugin.kv_write import Batch, interleave_kv
 from tuner.vllm_plugin.ragged import ragged_attention

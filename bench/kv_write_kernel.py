@@ -22,7 +22,7 @@ import jax
 import jax.numpy as jnp
 
 from bench.page_alignment import numbers
-from tuner.statistics import log_mean_interval
+from tuner.stats.intervals import log_mean_interval
 from tuner.vllm_plugin.calibrate import WRITERS, time_forms
 from tuner.vllm_plugin.settings import FORMS
 

@@ -31,9 +31,9 @@ from bench.real_engine import (
     tokens_per_second,
     warm_up,
 )
-from tuner.launchers.base import ARM_DEFAULT, ARMS, LiveSettings, LoadPlan, WindowResult
+from tuner.core.contract import ARM_DEFAULT, ARMS, LiveSettings, LoadPlan, WindowResult
 from tuner.launchers.local import LocalSession
-from tuner.statistics import log_mean_interval, paired_log_ratios
+from tuner.stats.intervals import log_mean_interval, paired_log_ratios
 
 TOLERANCE = 0.03
 type Ratio = tuple[float, float, float]  # geometric mean, low, high

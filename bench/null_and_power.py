@@ -41,12 +41,12 @@ from bench.simulate import (
     student_interval,
     tally,
 )
-from tuner.compare import ANSWER_NO_EVIDENCE, ANSWER_OFF, ANSWER_ON
-from tuner.config import Rounds, StudyConfig
-from tuner.metric_catalog import Direction
-from tuner.pooling import pool
-from tuner.sequential import LookPlan
-from tuner.statistics import LEVEL, Sample, Verdict, judge_family, sample_of
+from tuner.metrics.catalog import Direction
+from tuner.setup.config import Rounds, StudyConfig
+from tuner.stats.intervals import LEVEL, Sample, Verdict, judge_family, sample_of
+from tuner.stats.pooling import pool
+from tuner.stats.sequential import LookPlan
+from tuner.verdict.compare import ANSWER_NO_EVIDENCE, ANSWER_OFF, ANSWER_ON
 
 SEED = 19878
 DEFAULT = Rounds()

@@ -30,10 +30,10 @@ from bench.real_engine import (
     say,
     tokens_per_second,
 )
-from tuner.launchers.base import ABLATION_ARM, ARM_DEFAULT, ARM_PAGE_ALIGNED, LiveSettings, WindowResult
-from tuner.metric_catalog import Direction
-from tuner.pooling import PooledEffect, pool
-from tuner.statistics import Effect, Verdict, judge_family, paired_log_ratios, sample_of
+from tuner.core.contract import ABLATION_ARM, ARM_DEFAULT, ARM_PAGE_ALIGNED, LiveSettings, WindowResult
+from tuner.metrics.catalog import Direction
+from tuner.stats.intervals import Effect, Verdict, judge_family, paired_log_ratios, sample_of
+from tuner.stats.pooling import PooledEffect, pool
 
 PARTS = {
     "scheduling": (ARM_DEFAULT, ABLATION_ARM),

@@ -15,9 +15,9 @@ from bench.real_engine import WINDOW_TIMEOUT_S
 from profiles.capture import PREFILL
 from profiles.classify import Category
 from profiles.summary import Json, summarise
-from tuner.launchers.base import ABLATION_ARM, ARM_PAGE_ALIGNED, LiveSettings, LoadPlan
+from tuner.core.contract import ABLATION_ARM, ARM_PAGE_ALIGNED, LiveSettings, LoadPlan
 from tuner.launchers.local import LocalSession
-from tuner.statistics import Sample, paired_log_ratios, sample_of
+from tuner.stats.intervals import Sample, paired_log_ratios, sample_of
 
 LEVEL = 0.05
 

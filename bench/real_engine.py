@@ -10,11 +10,11 @@ from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
+from tuner.core.contract import EngineSettings, LiveSettings, LoadPlan, WindowResult
 from tuner.engine.environment import describe_environment, engine_environment, resolve_platform, tpu_present
-from tuner.launchers.base import EngineSettings, LiveSettings, LoadPlan, WindowResult
 from tuner.launchers.local import LocalLauncher, LocalSession
-from tuner.models import resolve_model
-from tuner.round_order import round_order
+from tuner.setup.models import resolve_model
+from tuner.trials.round_order import round_order
 from tuner.workload.spec import WorkloadSpec
 
 START_TIMEOUT_S = 600.0

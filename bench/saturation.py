@@ -3,7 +3,7 @@
     python -m bench.saturation                100 windows a cell, about two minutes
 
 Exit status 1 if a bar is missed: alarms in more than 5 % of windows at 0.8 or 0.9 of the capacity, or in less than 90 % of windows of 1000
-requests at 1.2 times the capacity. Looks are as in a measurement: after every tuner.saturation.CHECK_EVERY finished requests.
+requests at 1.2 times the capacity. Looks are as in a measurement: after every tuner.workload.saturation.CHECK_EVERY finished requests.
 """
 
 from __future__ import annotations
@@ -16,8 +16,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from heapq import heapify, heappop, heappush
 
-from tuner.launchers.base import RequestRecord
-from tuner.saturation import CHECK_EVERY, saturation
+from tuner.core.contract import RequestRecord
+from tuner.workload.saturation import CHECK_EVERY, saturation
 
 type Service = Callable[[random.Random], float]
 

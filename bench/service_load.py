@@ -28,14 +28,14 @@ import uvicorn
 from fastapi import FastAPI
 
 from service.app import create_app
-from service.logs import configure_logs
-from service.settings import ServiceSettings
+from service.web.logs import configure_logs
+from service.web.settings import ServiceSettings
 from storage.base import Storage
 from storage.records import StudyState
 from storage.upgrade import open_storage
 from tests.storage.builders import a_recommendation, a_study, a_workload, an_environment
 from tests.storage.raw import raw_connection
-from tuner.addresses import listen
+from tuner.access.addresses import listen
 
 CONNECTIONS = 8
 QUESTIONS = 200

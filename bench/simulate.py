@@ -10,15 +10,15 @@ from statistics import NormalDist
 import numpy as np
 from numpy.typing import NDArray
 
-from tuner.adaptive import decide_rounds
-from tuner.compare import decide
-from tuner.metric_catalog import Direction
-from tuner.pooling import PooledEffect, pool
-from tuner.racing import race
-from tuner.round_order import round_order
-from tuner.sequential import LookPlan
-from tuner.statistics import LEVEL, Effect, Verdict, judge_family, sample_of
-from tuner.student import two_sided_critical, two_sided_p
+from tuner.metrics.catalog import Direction
+from tuner.stats.adaptive import decide_rounds
+from tuner.stats.intervals import LEVEL, Effect, Verdict, judge_family, sample_of
+from tuner.stats.pooling import PooledEffect, pool
+from tuner.stats.racing import race
+from tuner.stats.sequential import LookPlan
+from tuner.stats.student import two_sided_critical, two_sided_p
+from tuner.trials.round_order import round_order
+from tuner.verdict.compare import decide
 
 Array = NDArray[np.float64]
 Interval = tuple[Array, Array]
@@ -123,7 +123,7 @@ def covered_at_every_look(rows: Array, plan: LookPlan, level: float = LEVEL) -> 
 
 @dataclass(frozen=True)
 class StudyOutcome:
-    """`answer`: the study's, by tuner.compare."""
+    """`answer`: the study's, by tuner.verdict.compare."""
 
     effects: dict[int, Effect]
     rounds: float  # mean rounds per cell
@@ -144,7 +144,7 @@ def simulate_study(
     """One study by the product's own rules. `true_log`: [cells] effects; `sd`: noise of one window on the log scale.
 
     `give_up` False goes on with hopeless cells, to see what giving up costs. The cells are dealt out to `engines`, each of which decides
-    by its own cells how many rounds it makes; the verdicts are those over all cells, as tuner.compare gives them.
+    by its own cells how many rounds it makes; the verdicts are those over all cells, as tuner.verdict.compare gives them.
     """
     values: dict[int, list[float]] = {cell: [] for cell in range(len(true_log))}
     for engine in range(engines):
@@ -253,7 +253,7 @@ def shuffled_positions(rng: np.random.Generator, studies: int, rounds: int, cell
 
 
 def paired_positions(rng: np.random.Generator, studies: int, rounds: int, cells: int) -> Array:
-    """The same in the product's order (tuner.round_order)."""
+    """The same in the product's order (tuner.trials.round_order)."""
     names = {f"cell {cell}": (2 * cell, 2 * cell + 1) for cell in range(cells)}
     seeds = [str(seed) for seed in rng.integers(0, 2**32, studies)]
     return np.array([[np.argsort(round_order(names, seed, number)) for number in range(rounds)] for seed in seeds], dtype=float)

@@ -19,9 +19,9 @@ from sqlalchemy import create_engine, insert, select, update
 
 from service.app import create_app
 from service.pages.facts import FactsReader
-from service.settings import ServiceSettings
-from storage.models import comparisons, recommendations, studies, trials
+from service.web.settings import ServiceSettings
 from storage.records import StudyState
+from storage.sql.models import comparisons, recommendations, studies, trials
 from storage.upgrade import open_storage
 from storage.url import parse_url
 from tests.storage.builders import FINGERPRINT, a_comparison, a_recommendation, a_trial, stored_study

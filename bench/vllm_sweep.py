@@ -17,11 +17,11 @@ from pathlib import Path
 
 from bench.real_engine import engine_settings, load_plan
 from storage.records import Json, Trial
+from tuner.core.contract import ARM_DEFAULT, ARM_PAGE_ALIGNED, LiveSettings
 from tuner.engine.environment import engine_environment
-from tuner.launchers.base import ARM_DEFAULT, ARM_PAGE_ALIGNED, LiveSettings
 from tuner.launchers.bench_client import bench_argv
 from tuner.launchers.serve import SERVER_ENVIRONMENT, ServeLauncher
-from tuner.vllm_args import vllm_config, vllm_environment
+from tuner.serving.vllm_args import vllm_config, vllm_environment
 
 SWEEP_TIMEOUT_S = 550.0
 VLLM = str(Path(sys.executable).with_name("vllm"))

@@ -8,15 +8,16 @@ from importlib.metadata import version
 
 from fastapi import FastAPI, Security
 
-from service import errors, openapi
-from service.auth import bearer_scheme
-from service.checks import Checks
-from service.middleware import Gate
+from service import openapi
+from service.answers.state import make_state
 from service.pages.install import close as close_pages
 from service.pages.install import install as install_pages
 from service.routes import health, profiles, publication, recommendations, reference, studies, trials
-from service.settings import ServiceSettings
-from service.state import make_state
+from service.web import errors
+from service.web.auth import bearer_scheme
+from service.web.checks import Checks
+from service.web.middleware import Gate
+from service.web.settings import ServiceSettings
 from storage.upgrade import open_storage
 
 _DESCRIPTION = "Which flags for my model on my accelerator with my traffic: measured answers, each with its evidence."

@@ -110,7 +110,7 @@ class Measurement:
     position: int  # order inside the round, from 0
     started_at: float
     duration_s: float
-    metrics: Json  # flat metric name -> float, see tuner.metrics
+    metrics: Json  # flat metric name -> float, see tuner.metrics.window
     id: int = 0
     valid: bool = True
     invalid_reason: str | None = None  # "recompiled", "drifted", "busy", "request_failed", ...

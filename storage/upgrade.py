@@ -1,7 +1,7 @@
 """A database as a whole: open it, create it, upgrade it, check it, back it up.
 
-A new revision: change storage/models.py and call `alembic.command.revision(alembic_config(connection), message, autogenerate=True)` on an
-upgraded database. By hand: changed CHECK constraints, which Alembic does not see, and `table_kwargs={"sqlite_autoincrement": True}` for
+A new revision: change storage/sql/models.py and call `alembic.command.revision(alembic_config(connection), message, autogenerate=True)` on
+an upgraded database. By hand: changed CHECK constraints, which Alembic does not see, and `table_kwargs={"sqlite_autoincrement": True}` for
 batch_alter_table, because SQLite's copy of a table forgets it. Keep a dump of the revision before it under tests/storage/assets.
 """
 
@@ -17,9 +17,9 @@ from sqlalchemy import Engine
 
 from storage.backup import backup
 from storage.base import Storage, StorageUnavailable
-from storage.engine import make_engine, transaction
-from storage.schema import alembic_config, describe, ensure_wal, migration, require_head, require_known, revision_of
-from storage.sql import SqlStorage
+from storage.sql.engine import make_engine, transaction
+from storage.sql.schema import alembic_config, describe, ensure_wal, migration, require_head, require_known, revision_of
+from storage.sql.storage import SqlStorage
 from storage.url import SETTING, DatabaseUrl, parse_url
 
 __all__ = ["backup", "check", "open_storage", "require_file", "upgrade"]

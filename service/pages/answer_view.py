@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from service.pages.format import number, percent
 from service.pages.study_view import EffectRow, Effects
 from storage.records import Recommendation
-from tuner.compare import ANSWER_OFF, ANSWER_ON
-from tuner.statistics import Verdict
+from tuner.stats.intervals import Verdict
+from tuner.verdict.compare import ANSWER_OFF, ANSWER_ON
 
 _HOW_SURE = {
     Verdict.BETTER: "the whole interval is on the better side of no effect",

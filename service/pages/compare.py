@@ -8,7 +8,7 @@ from starlette.responses import Response
 from profiles.charts import waterfall
 from profiles.diff import ProfileDiff, diff
 from profiles.errors import ProfileError
-from service.deps import SettingsDep, StorageDep
+from service.answers.deps import SettingsDep, StorageDep
 from service.pages.charts.theme import Scheme
 from service.pages.compare_view import caveats, differing_settings, ratio_rows, searched_pair, why_in_words
 from service.pages.parts import FactsDep, PageRoute, QueryId, svg_response
@@ -17,9 +17,9 @@ from service.pages.profile_pictures import picture_of
 from service.pages.study_view import primary_objective
 from service.pages.templating import page
 from service.pages.trial_view import title_of
-from service.settings import ServiceSettings
+from service.web.settings import ServiceSettings
 from storage.base import NotFound, Storage
-from tuner.evidence import look_plan
+from tuner.verdict.evidence import look_plan
 
 router = APIRouter(route_class=PageRoute, include_in_schema=False)
 

@@ -10,10 +10,10 @@ from profiles.diff import ProfileDiff
 from service.pages.format import number
 from service.pages.trial_view import KEY_METRICS, ConfigRow, config_rows
 from storage.records import Measurement, Stage, Trial
-from tuner.evidence import COMPARABLE, metric_by_round, origin_by_round, usable_measurements
-from tuner.metric_catalog import CATALOG
-from tuner.sequential import LookPlan
-from tuner.statistics import judge, paired_log_ratios
+from tuner.metrics.catalog import CATALOG
+from tuner.stats.intervals import judge, paired_log_ratios
+from tuner.stats.sequential import LookPlan
+from tuner.verdict.evidence import COMPARABLE, metric_by_round, origin_by_round, usable_measurements
 
 
 @dataclass(frozen=True)
@@ -62,7 +62,7 @@ def ratio_rows(
     first: Sequence[str] = (),
     looks: LookPlan | None = None,
 ) -> list[RatioRow]:
-    """Metrics of the catalogue that both have; key metrics first. `looks`: those of the study (tuner.evidence.look_plan)."""
+    """Metrics of the catalogue that both have; key metrics first. `looks`: those of the study (tuner.verdict.evidence.look_plan)."""
     usable, _ = usable_measurements([baseline, candidate], measurements, COMPARABLE)
     ours, theirs = usable.get(baseline.id, []), usable.get(candidate.id, [])
     shared = _names(ours) & _names(theirs) & CATALOG.keys()

@@ -8,14 +8,14 @@ from enum import StrEnum
 from fastapi import APIRouter, Request
 from starlette.responses import Response
 
-from service.caching import conditional
-from service.deps import StorageDep
+from service.answers.deps import StorageDep
+from service.answers.state import state_of
 from service.pages.parts import PageRoute
-from service.state import state_of
-from tuner.conclude import compare_stored, load_evidence
-from tuner.evidence_html import evidence_html
-from tuner.evidence_report import evidence_markdown
-from tuner.study_export import study_csv
+from service.web.caching import conditional
+from tuner.report.evidence_html import evidence_html
+from tuner.report.evidence_report import evidence_markdown
+from tuner.report.study_export import study_csv
+from tuner.verdict.conclude import compare_stored, load_evidence
 
 router = APIRouter(route_class=PageRoute, include_in_schema=False)
 _PLAIN = re.compile(r"[^A-Za-z0-9._-]+")

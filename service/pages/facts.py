@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from service.finished import FinishedStudies
+from service.answers.finished import FinishedStudies
 from storage.base import Storage
 from storage.records import Comparison, Environment, Profile, Recommendation, Study, StudyState, Trial, TrialState, Workload
 

@@ -11,7 +11,7 @@ from service.pages.charts.render import Renderer
 from service.pages.facts import FactsReader
 from service.pages.templating import STATIC
 from service.pages.tensorboard_child import TensorBoardChild
-from service.settings import ServiceSettings
+from service.web.settings import ServiceSettings
 
 _SLOW_S = 300.0  # XProf converts a large capture that long
 _PAGES = (studies, studies_compare, study_charts, downloads, study, trial, compare, recommendation, tensorboard)

@@ -13,7 +13,7 @@ from profiles.charts import Labelled
 from profiles.errors import ProfileError
 from profiles.links import DIFF_TOOLS, TRACE_VIEWER, CaptureFile, deep_link, session_folder
 from profiles.summary import Summary, read_summary, summary_path
-from service.tensorboard_links import MOUNT
+from service.answers.tensorboard_links import MOUNT
 from storage.records import Profile
 
 _TOOLS = (("trace viewer", TRACE_VIEWER), ("overview", "overview_page"), ("HLO operations", "hlo_stats"), ("memory", "memory_viewer"))

@@ -5,7 +5,7 @@ from __future__ import annotations
 from fastapi import APIRouter, Request
 from starlette.responses import Response
 
-from service.deps import SettingsDep, StorageDep
+from service.answers.deps import SettingsDep, StorageDep
 from service.pages.answer_view import confirmations
 from service.pages.parts import PageNumber, PageRoute, RecordId
 from service.pages.recommendation_view import expected_rows, scope_rows, snippets

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from storage.records import Json, Recommendation
-from tuner.recommend import STATUS_NONE
-from tuner.serve_formats import config_yaml, kubernetes
+from tuner.serving.serve_formats import config_yaml, kubernetes
+from tuner.verdict.recommend import STATUS_NONE
 
 
 @dataclass(frozen=True)

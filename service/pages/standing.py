@@ -6,11 +6,11 @@ import time
 from collections.abc import Sequence
 from functools import cache
 
-from service.settings import ServiceSettings
+from service.web.settings import ServiceSettings
 from storage.base import Storage
 from storage.records import Recommendation
+from tuner.advice.lookup import Query, same_question, stale
 from tuner.engine.environment import versions
-from tuner.lookup import Query, same_question, stale
 
 _MOST_RIVALS = 20
 _DAY_S = 86400.0

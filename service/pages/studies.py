@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from fastapi import APIRouter, Request
 from starlette.responses import RedirectResponse, Response
 
-from service.deps import StorageDep
+from service.answers.deps import StorageDep
 from service.pages.answer_view import headline
 from service.pages.facts import FactsReader
 from service.pages.parts import FactsDep, PageNumber, PageRoute
@@ -16,7 +16,7 @@ from service.pages.study_view import Effects, effects_of, primary_objective
 from service.pages.templating import page
 from storage.base import Storage
 from storage.records import Recommendation, Study, StudyState, TrialState
-from tuner.evidence import look_plan
+from tuner.verdict.evidence import look_plan
 
 router = APIRouter(route_class=PageRoute, include_in_schema=False)
 _ON_A_PAGE = 25

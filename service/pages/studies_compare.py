@@ -7,16 +7,16 @@ from typing import Annotated
 from fastapi import APIRouter, Query, Request
 from starlette.responses import Response
 
-from service.deps import StorageDep
+from service.answers.deps import StorageDep
 from service.pages.facts import StudyFacts
 from service.pages.parts import FactsDep, PageRoute
 from service.pages.recommendation_view import Expected, expected_rows
 from service.pages.studies_compare_view import cell_pairs, differences, in_words
 from service.pages.study_view import Effects, effects_of, primary_objective, winning_place
 from service.pages.templating import page
-from tuner.errors import BadInput
-from tuner.evidence import look_plan
-from tuner.metric_catalog import metric_info
+from tuner.core.errors import BadInput
+from tuner.metrics.catalog import metric_info
+from tuner.verdict.evidence import look_plan
 
 router = APIRouter(route_class=PageRoute, include_in_schema=False)
 _LONGEST_NAME = 200

@@ -8,7 +8,7 @@ from typing import Any
 from fastapi import APIRouter, Request
 from starlette.responses import Response
 
-from service.deps import StorageDep
+from service.answers.deps import StorageDep
 from service.pages.answer_view import headline, how_sure, patterns, winning_cell
 from service.pages.facts import StudyFacts
 from service.pages.parts import FactsDep, PageNumber, PageRoute
@@ -27,10 +27,10 @@ from service.pages.templating import page
 from service.pages.tradeoff_view import trade_off
 from service.pages.trials_view import TrialOrder, failure_groups, in_order
 from storage.records import Trial, TrialState
-from tuner.conclude import study_objectives
-from tuner.evidence import look_plan
-from tuner.launchers.base import ARMS
-from tuner.metric_catalog import CATALOG, metric_info
+from tuner.core.contract import ARMS
+from tuner.metrics.catalog import CATALOG, metric_info
+from tuner.verdict.conclude import study_objectives
+from tuner.verdict.evidence import look_plan
 
 router = APIRouter(route_class=PageRoute, include_in_schema=False)
 _TRIALS_ON_A_PAGE = 50

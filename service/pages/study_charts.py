@@ -9,7 +9,7 @@ from fastapi import APIRouter, Request
 from starlette.responses import Response
 
 from profiles import svg
-from service.deps import StorageDep
+from service.answers.deps import StorageDep
 from service.pages.charts.cost import cost
 from service.pages.charts.forest import forest
 from service.pages.charts.heat_map import heat_map
@@ -23,10 +23,10 @@ from service.pages.profile_pictures import picture_of
 from service.pages.study_view import cost_parts, effects_of, heat_cells, history_of, winning_place
 from service.pages.tradeoff_view import trade_off
 from storage.base import NotFound, Storage
-from tuner.conclude import study_objectives
-from tuner.evidence import look_plan
-from tuner.metric_catalog import Direction, metric_info
-from tuner.objective import Objective
+from tuner.metrics.catalog import Direction, metric_info
+from tuner.metrics.objective import Objective
+from tuner.verdict.conclude import study_objectives
+from tuner.verdict.evidence import look_plan
 
 router = APIRouter(route_class=PageRoute, include_in_schema=False)
 

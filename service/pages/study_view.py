@@ -7,15 +7,15 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from storage.records import Comparison, Recommendation, Stage, Study, Trial, TrialState
-from tuner.compare import decide
-from tuner.conclude import study_objectives
-from tuner.errors import BadInput
-from tuner.launchers.base import ARM_DEFAULT, ARM_PAGE_ALIGNED
-from tuner.metric_catalog import Direction, metric_info
-from tuner.objective import Objective
-from tuner.pooling import PooledEffect, pool
-from tuner.sequential import LookPlan
-from tuner.statistics import Sample
+from tuner.core.contract import ARM_DEFAULT, ARM_PAGE_ALIGNED
+from tuner.core.errors import BadInput
+from tuner.metrics.catalog import Direction, metric_info
+from tuner.metrics.objective import Objective
+from tuner.stats.intervals import Sample
+from tuner.stats.pooling import PooledEffect, pool
+from tuner.stats.sequential import LookPlan
+from tuner.verdict.compare import decide
+from tuner.verdict.conclude import study_objectives
 
 MOST_FOREST_ROWS = 30
 _COST_PARTS = ("measure", "start", "warm_up", "profile", "other")
@@ -142,7 +142,7 @@ def state_word(trial: Trial) -> str:
 
 
 def effects_of(comparisons: Sequence[Comparison], metric: str, looks: LookPlan | None = None) -> Effects:
-    """`looks`: those of the study (tuner.evidence.look_plan). Raises BadInput for an unknown metric."""
+    """`looks`: those of the study (tuner.verdict.evidence.look_plan). Raises BadInput for an unknown metric."""
     info = metric_info(metric)
     chosen = sorted(
         (item for item in comparisons if item.metric == metric), key=lambda item: (item.block_size, item.max_num_batched_tokens)

@@ -13,8 +13,8 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup, escape
 from starlette.responses import HTMLResponse, Response
 
-from service.caching import conditional
 from service.pages import format as as_text
+from service.web.caching import conditional
 
 FOLDER = Path(__file__).resolve().parents[1]
 STATIC = FOLDER / "static"

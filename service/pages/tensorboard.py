@@ -11,11 +11,11 @@ from fastapi import APIRouter, Depends, Request
 from starlette.background import BackgroundTask
 from starlette.responses import RedirectResponse, Response, StreamingResponse
 
-from service.errors import Problem
+from service.answers.tensorboard_links import MOUNT
 from service.pages.parts import PageRoute
 from service.pages.templating import page
 from service.pages.tensorboard_child import TensorBoardChild
-from service.tensorboard_links import MOUNT
+from service.web.errors import Problem
 
 router = APIRouter(route_class=PageRoute, include_in_schema=False)
 

@@ -16,7 +16,7 @@ import httpx
 
 from profiles.errors import ProfileError
 from profiles.tensorboard import command
-from service.tensorboard_links import MOUNT
+from service.answers.tensorboard_links import MOUNT
 
 _AGAIN_AFTER_S = 5.0
 _GRACE_S = 5.0

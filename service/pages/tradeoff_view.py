@@ -9,9 +9,9 @@ from statistics import median
 
 from service.pages.study_view import winning_place
 from storage.records import Measurement, Recommendation, Stage, Trial
-from tuner.evidence import FINISHED, usable_measurements
-from tuner.metric_catalog import Direction, metric_info
-from tuner.objective import Objective
+from tuner.metrics.catalog import Direction, metric_info
+from tuner.metrics.objective import Objective
+from tuner.verdict.evidence import FINISHED, usable_measurements
 
 _THROUGHPUT = ("total_token_throughput", "output_token_throughput", "request_throughput")
 _LATENCY = ("ttft_p99_ms", "tpot_p99_ms", "e2el_p99_ms", "mean_step_ms")

@@ -7,7 +7,7 @@ from starlette.responses import Response
 
 from profiles.capture import ALL
 from profiles.charts import breakdown
-from service.deps import SettingsDep, StorageDep
+from service.answers.deps import SettingsDep, StorageDep
 from service.pages.charts.theme import Scheme
 from service.pages.parts import FactsDep, PageRoute, RecordId, svg_response
 from service.pages.profile_files import labelled, profile_entries

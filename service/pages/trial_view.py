@@ -9,8 +9,8 @@ from statistics import median
 from typing import Any
 
 from storage.records import Json, Measurement, Trial
-from tuner.metric_catalog import CATALOG
-from tuner.statistics import log_mean_interval
+from tuner.metrics.catalog import CATALOG
+from tuner.stats.intervals import log_mean_interval
 
 KEY_METRICS = (
     "total_token_throughput",

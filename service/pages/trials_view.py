@@ -8,7 +8,7 @@ from enum import StrEnum
 
 from service.pages.study_view import state_word, value_of
 from storage.records import Trial, TrialState
-from tuner.objective import Objective
+from tuner.metrics.objective import Objective
 
 _LONGEST_REASON = 300
 

@@ -7,11 +7,11 @@ from typing import Any, Literal
 from fastapi import APIRouter, Request, Response
 from pydantic import BaseModel, ConfigDict
 
-from service.deps import StorageDep
-from service.errors import Problem
-from service.metrics import CONTENT_TYPE
+from service.answers.deps import StorageDep
+from service.answers.state import state_of
 from service.schemas.common import problems
-from service.state import state_of
+from service.web.errors import Problem
+from service.web.metrics import CONTENT_TYPE
 
 router = APIRouter(tags=["operation"])
 

@@ -8,12 +8,12 @@ from fastapi import APIRouter, Query
 from pydantic import Field
 
 from profiles.diff import diff
-from service.caching import EtagRoute
-from service.captures import summaries_of
-from service.deps import SettingsDep, StorageDep
-from service.paging import Query as QueryModel
+from service.answers.captures import summaries_of
+from service.answers.deps import SettingsDep, StorageDep
 from service.schemas.common import MOST_ID, problems
 from service.schemas.profiles import ProfileDiffAnswer
+from service.web.caching import EtagRoute
+from service.web.paging import Query as QueryModel
 from storage.records import Json
 
 router = APIRouter(prefix="/v1/profiles", tags=["profiles"], route_class=EtagRoute)

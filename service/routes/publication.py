@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from fastapi import APIRouter, Request, Security
 
-from service.auth import SCOPE_PUBLISH, bearer_scheme
-from service.caching import EtagRoute
-from service.deps import StorageDep
-from service.errors import Problem
+from service.answers.deps import StorageDep
+from service.answers.state import state_of
 from service.schemas.common import Id, problems
 from service.schemas.recommendations import Answer, History, Mark, answer_of
-from service.state import state_of
-from service.strict import StrictRoute
+from service.web.auth import SCOPE_PUBLISH, bearer_scheme
+from service.web.caching import EtagRoute
+from service.web.errors import Problem
+from service.web.strict import StrictRoute
 from storage.base import Storage
 from storage.records import Actor, Json
 

@@ -10,12 +10,10 @@ from urllib.parse import parse_qsl, urlencode
 from fastapi import APIRouter, Query, Request, Response
 from starlette.concurrency import run_in_threadpool
 
-from service.answer_cache import Kept
-from service.answers import find_answer
-from service.caching import KEEP_BUT_ASK, EtagRoute, conditional, etag_of
-from service.deps import SettingsDep, StorageDep
-from service.errors import Problem
-from service.paging import page_of
+from service.answers.cache import Kept
+from service.answers.deps import SettingsDep, StorageDep
+from service.answers.kept import find_answer
+from service.answers.state import state_of
 from service.schemas.common import Id, problems
 from service.schemas.recommendations import (
     Answer,
@@ -27,13 +25,15 @@ from service.schemas.recommendations import (
     answer_of,
     refused_because,
 )
-from service.settings import ServiceSettings
-from service.state import state_of
-from service.strict import Handler
+from service.web.caching import KEEP_BUT_ASK, EtagRoute, conditional, etag_of
+from service.web.errors import Problem
+from service.web.paging import page_of
+from service.web.settings import ServiceSettings
+from service.web.strict import Handler
 from storage.base import Storage
 from storage.records import Json
-from tuner.recommend import STATUS_NONE
-from tuner.serve_formats import FORMATS
+from tuner.serving.serve_formats import FORMATS
+from tuner.verdict.recommend import STATUS_NONE
 
 _LONGEST_KEPT = 1024  # bytes of a query: nobody fills our memory with questions
 _MEDIA = {"yaml": "application/yaml", "kubernetes": "application/yaml", "flags": "text/plain", "env": "text/plain"}

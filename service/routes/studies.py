@@ -7,9 +7,8 @@ from typing import Annotated, Literal
 from fastapi import APIRouter, Query, Request, Response
 from pydantic import Field
 
-from service.caching import EtagRoute
-from service.deps import StorageDep
-from service.paging import PageQuery, page_of
+from service.answers.deps import StorageDep
+from service.answers.state import state_of
 from service.schemas.common import StudyName, Text, problems
 from service.schemas.studies import (
     StudyComparisonAnswer,
@@ -21,10 +20,11 @@ from service.schemas.studies import (
     study_entry,
     trial_entry,
 )
-from service.state import state_of
+from service.web.caching import EtagRoute
+from service.web.paging import PageQuery, page_of
 from storage.records import Json, Stage, StudyState, TrialState
-from tuner.conclude import compare_stored
-from tuner.report import answer_json
+from tuner.report.report import answer_json
+from tuner.verdict.conclude import compare_stored
 
 router = APIRouter(prefix="/v1/studies", tags=["studies"], route_class=EtagRoute)
 

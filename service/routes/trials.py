@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from fastapi import APIRouter
 
-from service.caching import EtagRoute
-from service.deps import StorageDep
+from service.answers.deps import StorageDep
+from service.answers.tensorboard_links import link_of
 from service.schemas.common import Id, problems
 from service.schemas.studies import TrialDetail, TrialProfiles, measurement_entry, profile_entry, trial_entry
-from service.tensorboard_links import link_of
+from service.web.caching import EtagRoute
 from storage.records import Json
 
 router = APIRouter(prefix="/v1/trials", tags=["trials"], route_class=EtagRoute)

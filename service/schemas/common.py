@@ -7,7 +7,7 @@ from typing import Annotated, Any
 from fastapi import Path
 from pydantic import BaseModel, ConfigDict, Field
 
-from service.errors import MEDIA_TYPE
+from service.web.errors import MEDIA_TYPE
 
 MOST_ID = 2**31 - 1  # what an INTEGER column of PostgreSQL holds
 

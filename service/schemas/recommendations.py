@@ -9,15 +9,15 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, WithJsonSchema
 from pydantic_core import PydanticCustomError
 
-from service.paging import PageInfo, PageQuery, Query
 from service.schemas import examples
 from service.schemas.common import MOST_ID, Text
+from service.web.paging import PageInfo, PageQuery, Query
 from storage.records import Json, Recommendation
-from tuner.distance import MODEL_FEATURES
-from tuner.errors import BadInput
-from tuner.metric_catalog import CATALOG, Direction
-from tuner.objective import objective_names, parse_objectives, parse_slo
-from tuner.recommend import STATUS_NONE
+from tuner.advice.distance import MODEL_FEATURES
+from tuner.core.errors import BadInput
+from tuner.metrics.catalog import CATALOG, Direction
+from tuner.metrics.objective import objective_names, parse_objectives, parse_slo
+from tuner.verdict.recommend import STATUS_NONE
 
 _MOST = 8
 _NAMES = sorted({*CATALOG, *objective_names()})
@@ -96,7 +96,7 @@ class ModelQuery(Query):
     experts_per_token: Annotated[int | None, Field(ge=0, le=_MOST_SIZE, examples=[0])] = None
 
     def features(self) -> Json | None:
-        """As tuner.distance.MODEL_FEATURES; None where nothing is said."""
+        """As tuner.advice.distance.MODEL_FEATURES; None where nothing is said."""
         given: Json = {name: value for name in MODEL_FEATURES if (value := getattr(self, name)) is not None}
         if given.get("quantization") == "none":
             given["quantization"] = None

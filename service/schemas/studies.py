@@ -6,10 +6,10 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from service.paging import PageInfo
 from service.schemas import examples
+from service.web.paging import PageInfo
 from storage.records import Json, Measurement, Profile, Study, Trial, TrialState
-from tuner.report import comparison_json, study_json, trial_json
+from tuner.report.report import comparison_json, study_json, trial_json
 
 
 class StudyEntry(BaseModel):

@@ -25,9 +25,9 @@ from bench.simulate import (
     student_interval,
     tally,
 )
-from tuner.metric_catalog import Direction
-from tuner.sequential import LookPlan
-from tuner.statistics import Verdict, judge
+from tuner.metrics.catalog import Direction
+from tuner.stats.intervals import Verdict, judge
+from tuner.stats.sequential import LookPlan
 
 
 def test_the_vectorised_interval_is_the_products() -> None:
@@ -93,7 +93,7 @@ def test_a_window_gets_the_noise_of_its_moment_and_pays_for_following_its_twin()
 
 
 def test_arms_side_by_side_share_what_drifts_and_order_effects_cancel() -> None:
-    """Why tuner.round_order is what it is."""
+    """Why tuner.trials.round_order is what it is."""
     rng = np.random.default_rng(5)
     spread = {}
     for positions_of in (shuffled_positions, paired_positions):

@@ -9,7 +9,7 @@ import pytest
 
 from bench.page_alignment import PARTS, Key, print_effects, print_writes
 from bench.profiled_write import ProfiledWrite
-from tuner.launchers.base import ABLATION_ARM, ARM_PAGE_ALIGNED
+from tuner.core.contract import ABLATION_ARM, ARM_PAGE_ALIGNED
 
 STEP_MS, WRITE_MS = 20.0, {ABLATION_ARM: 1.0, ARM_PAGE_ALIGNED: 0.4}
 

@@ -1,4 +1,4 @@
-"""The launcher contract as tests (tuner/launchers/base.py).
+"""The launcher contract as tests (tuner/core/contract.py).
 
 A subclass provides the fixtures `launcher`, `settings` (cold settings that start), `impossible_settings` (that do not), `live` (two live
 settings that do different things: the second has the smaller chunk budget) and `plan`. Where starting an engine is dear, it overrides
@@ -16,9 +16,9 @@ from pathlib import Path
 import pytest
 
 from storage.records import Environment
-from tuner.errors import BadInput, EngineLost, FailureClass, TrialFailed
-from tuner.launchers.base import EngineSession, EngineSettings, Launcher, LiveSettings, LoadPlan, WindowResult
-from tuner.metrics import window_metrics
+from tuner.core.contract import EngineSession, EngineSettings, Launcher, LiveSettings, LoadPlan, WindowResult
+from tuner.core.errors import BadInput, EngineLost, FailureClass, TrialFailed
+from tuner.metrics.window import window_metrics
 
 TIMEOUT_S = 120.0
 

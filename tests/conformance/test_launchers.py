@@ -9,7 +9,7 @@ import pytest
 
 from tests.conformance.launcher_contract import LauncherContract
 from tests.tuner.launchers.tables import LIVE, PLAN, SETTINGS, write_table
-from tuner.launchers.base import EngineSettings, LiveSettings, LoadPlan
+from tuner.core.contract import EngineSettings, LiveSettings, LoadPlan
 from tuner.launchers.table import TableLauncher
 
 

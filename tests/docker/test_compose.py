@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from tests.docker.files import DOCKER, ROOT, compose, stages, words
-from tuner.config_file import load_config
+from tuner.setup.config_file import load_config
 
 SERVICES: dict[str, dict[str, Any]] = compose()["services"]
 each_service = pytest.mark.parametrize("name", SERVICES)

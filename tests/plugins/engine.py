@@ -17,8 +17,8 @@ from typing import Any
 
 import pytest
 
+from tuner.core.contract import EngineSettings, LoadPlan, PlannedRequest
 from tuner.engine.environment import tpu_present
-from tuner.launchers.base import EngineSettings, LoadPlan, PlannedRequest
 from tuner.launchers.local import LocalLauncher, LocalSession
 
 if not tpu_present():

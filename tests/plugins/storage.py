@@ -19,7 +19,7 @@ import pytest
 from sqlalchemy import Engine, create_engine, text
 
 from storage.base import Storage
-from storage.models import metadata
+from storage.sql.models import metadata
 from storage.upgrade import open_storage, upgrade
 from storage.url import parse_url
 

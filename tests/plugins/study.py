@@ -14,8 +14,8 @@ from optuna.storages import InMemoryStorage
 from storage.upgrade import open_storage
 from tests.tuner.fake_engine import FakeLauncher
 from tests.tuner.workbench import FinishedStudy, Workbench, config_of
-from tuner.optuna_record import OptunaRecord
-from tuner.settings import prepare_study
+from tuner.setup.study_setup import prepare_study
+from tuner.trials.optuna_record import OptunaRecord
 
 
 @pytest.fixture(scope="session")
@@ -51,7 +51,7 @@ def study_url(tmp_path: Path, _database_with_optuna: Path) -> str:
 def bench(tmp_path: Path, _database_with_optuna: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Workbench]:
     """Studies on a fake engine, in a database of their own; Optuna keeps its record in memory."""
     memory = MemoryStorage()
-    monkeypatch.setattr("tuner.optuna_record.RDBStorage", lambda **_arguments: memory)
+    monkeypatch.setattr("tuner.trials.optuna_record.RDBStorage", lambda **_arguments: memory)
     workbench = workbench_in(_database_with_optuna, tmp_path, monkeypatch)
     workbench.optuna_storage = memory
     yield workbench

@@ -19,7 +19,7 @@ from profiles.steps import find_steps
 from profiles.summary import Summary, summarise
 from tests.oracles.raw_totals import RawOp, cpu_ops, shares, with_traced_bodies
 from tests.plugins.engine import RUN_TIMEOUT_S, Reference
-from tuner.launchers.base import ARM_DEFAULT, ARM_PAGE_ALIGNED, CaptureResult, LiveSettings
+from tuner.core.contract import ARM_DEFAULT, ARM_PAGE_ALIGNED, CaptureResult, LiveSettings
 from tuner.launchers.local import LocalSession
 
 pytestmark = [pytest.mark.engine, pytest.mark.timeout(900)]

@@ -27,7 +27,7 @@ from tests.plugins.browser import OpenPage, WatchedPage
 from tests.profiles.test_tensorboard import needs_tensorboard
 from tests.tuner.fake_engine import FakeLauncher
 from tests.tuner.workbench import Workbench
-from tuner.captures import link, usable
+from tuner.verdict.captures import link, usable
 
 if TYPE_CHECKING:
     from playwright.sync_api import Frame

@@ -11,7 +11,7 @@ import structlog
 from fastapi.testclient import TestClient
 
 from service.app import create_app
-from service.settings import ServiceSettings
+from service.web.settings import ServiceSettings
 from storage.base import Storage
 from tests.service.builders import Filled, fill
 from tests.storage.raw import url_of

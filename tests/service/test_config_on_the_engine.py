@@ -25,9 +25,9 @@ from tests.storage.builders import a_recommendation, stored_study
 from tests.tuner.evidence_builder import ENVIRONMENT, STUDY, StudyBuilder
 from tests.tuner.workbench import config_of
 from tuner.launchers.vllm_server import free_port
-from tuner.objective import parse_objectives
-from tuner.recommend import recommend
-from tuner.settings import prepare_study
+from tuner.metrics.objective import parse_objectives
+from tuner.setup.study_setup import prepare_study
+from tuner.verdict.recommend import recommend
 
 __all__ = ["start"]
 pytestmark = [

@@ -16,8 +16,8 @@ from storage.base import Storage
 from tests.service.builders import BODY
 from tests.service.test_server import TOKEN, StartServer, start
 from tests.storage.builders import a_recommendation, a_workload, stored_study
-from tuner.distance import MODEL_FEATURES
-from tuner.models import TINY_QWEN3_CONFIG, local_features
+from tuner.advice.distance import MODEL_FEATURES
+from tuner.setup.models import TINY_QWEN3_CONFIG, local_features
 
 __all__ = ["start"]
 DOCS = Path(__file__).parents[2] / "docs"

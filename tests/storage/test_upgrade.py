@@ -13,8 +13,8 @@ from pathlib import Path
 import pytest
 from sqlalchemy import inspect, text
 
-from storage import schema
 from storage.base import SchemaOutdated, StorageUnavailable
+from storage.sql import schema
 from storage.upgrade import check, open_storage, require_file, upgrade
 from tests.storage.builders import ANNA, a_study, stored_trial
 from tests.storage.raw import raw_connection

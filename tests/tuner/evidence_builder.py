@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 
 from storage.records import Comparison, Environment, Json, Measurement, Profile, Stage, Study, Trial, TrialState, Workload
-from tuner.evidence import Evidence
-from tuner.launchers.base import ARM_DEFAULT, ARM_PAGE_ALIGNED
+from tuner.core.contract import ARM_DEFAULT, ARM_PAGE_ALIGNED
+from tuner.verdict.evidence import Evidence
 
 METRIC = "total_token_throughput"
 STUDY = Study(name="s", model="tiny-qwen3", config={}, objective="throughput", id=7)

@@ -11,9 +11,7 @@ from pathlib import Path
 from typing import override
 
 from tests.profiles.builder import model_runs, tpu_capture
-from tuner.engine.environment import fingerprint
-from tuner.errors import EngineLost, FailureClass
-from tuner.launchers.base import (
+from tuner.core.contract import (
     CaptureResult,
     EngineSession,
     EngineSettings,
@@ -24,7 +22,9 @@ from tuner.launchers.base import (
     StepRecord,
     WindowResult,
 )
-from tuner.space import Configuration
+from tuner.core.errors import EngineLost, FailureClass
+from tuner.engine.environment import fingerprint
+from tuner.setup.space import Configuration
 
 FOUND = {"platform": "fake", "accelerator": "fake engine", "device_count": 1, "versions": {"vllm": "0"}, "details": {}}
 

@@ -15,13 +15,13 @@ from storage.records import Measurement, Stage, Trial, TrialState
 from storage.upgrade import open_storage
 from storage.url import optuna_storage_arguments
 from tests.tuner.fake_engine import FakeLauncher
-from tuner.config import StudyConfig
-from tuner.config_file import load_config
-from tuner.launchers.base import Launcher
-from tuner.progress import Progress
-from tuner.settings import prepare_study
-from tuner.space import Configuration
-from tuner.study import StudyOutcome, StudyRun
+from tuner.core.contract import Launcher
+from tuner.search.study import StudyOutcome, StudyRun
+from tuner.setup.config import StudyConfig
+from tuner.setup.config_file import load_config
+from tuner.setup.space import Configuration
+from tuner.setup.study_setup import prepare_study
+from tuner.trials.progress import Progress
 
 SMALL: dict[str, Any] = {"model": "tiny-qwen3", "page_sizes": [16, 32], "chunk_budgets": [128, 256], "workload": "demo", "rounds": 3}
 

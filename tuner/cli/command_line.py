@@ -17,8 +17,8 @@ import click
 
 from storage.base import StorageFault
 from tuner.cli.options import JSON_FLAG, examples, json_was_printed, print_json
-from tuner.errors import BadInput, Interrupted, TunerError
-from tuner.spelling import closest
+from tuner.core.errors import BadInput, Interrupted, TunerError
+from tuner.core.spelling import closest
 
 EXIT_FAILED = 1
 EXIT_BAD_INPUT = 2

@@ -23,11 +23,11 @@ EPILOG = examples(
 def compare(study: str, form: str, metric: str | None, storage: str, as_json: bool) -> None:
     """Page-aligned against default scheduling in every cell of STUDY, each with its interval and verdict."""
     from tuner.cli.verdicts import print_verdicts
-    from tuner.conclude import compare_stored, load_evidence
-    from tuner.errors import BadInput
-    from tuner.evidence_report import evidence_markdown
-    from tuner.metric_catalog import metric_info
-    from tuner.report import study_comparison_json, study_json
+    from tuner.core.errors import BadInput
+    from tuner.metrics.catalog import metric_info
+    from tuner.report.evidence_report import evidence_markdown
+    from tuner.report.report import study_comparison_json, study_json
+    from tuner.verdict.conclude import compare_stored, load_evidence
 
     with reading(storage) as opened:
         found = required_study(opened, study)
@@ -41,7 +41,7 @@ def compare(study: str, form: str, metric: str | None, storage: str, as_json: bo
         elif form == "markdown":
             print(evidence_markdown(load_evidence(opened, found), comparison))
         elif form == "html":
-            from tuner.evidence_html import evidence_html
+            from tuner.report.evidence_html import evidence_html
 
             print(evidence_html(load_evidence(opened, found), comparison), end="")
         else:

@@ -62,7 +62,7 @@ def _print(found: dict[str, Any], as_json: bool) -> None:
 
 
 def _mend(found: dict[str, Any]) -> str:
-    from storage.schema import is_known
+    from storage.sql.schema import is_known
 
     if found["revision"] is None:
         return "no tables yet: run tuner search, or tuner db upgrade"

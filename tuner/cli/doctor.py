@@ -18,7 +18,7 @@ import click
 from tuner.cli.options import examples, json_option, logdir_option, print_json, storage_option
 
 if TYPE_CHECKING:
-    from tuner.devices import Devices
+    from tuner.engine.devices import Devices
 
 _US = "vllm-tpu-tuner"
 _PACKAGES = (_US, "vllm-tpu", "vllm", "tpu-inference", "jax", "jaxlib", "libtpu", "torch", "optuna", "sqlalchemy", "tensorboard")
@@ -49,7 +49,7 @@ class Check:
 @click.pass_context
 def doctor(context: click.Context, storage: str, logdir: str, engine_python: str | None, timeout: float, as_json: bool) -> None:
     """What a search and the service need, what is there, and how to mend what is missing; exit code 1 where a search could not run."""
-    from tuner.devices import find_devices
+    from tuner.engine.devices import find_devices
     from tuner.launchers.choice import check_python
 
     if engine_python is not None:
@@ -192,8 +192,8 @@ def _storage(url: str) -> Check:
 
 
 def _logdir(logdir: str) -> Check:
-    from tuner.errors import BadInput
-    from tuner.settings import check_logdir
+    from tuner.core.errors import BadInput
+    from tuner.setup.study_setup import check_logdir
 
     try:
         check_logdir(logdir)

@@ -7,7 +7,7 @@ from pathlib import Path
 import click
 
 from tuner.cli.options import examples, json_option, reading, required_study, storage_option, study_argument
-from tuner.errors import BadInput
+from tuner.core.errors import BadInput
 
 
 @click.command(epilog=examples("tuner export first --format csv --output first.csv", "tuner export first --format json | jq .trials"))
@@ -18,7 +18,7 @@ from tuner.errors import BadInput
 @json_option
 def export(study: str, form: str, output: Path | None, storage: str, as_json: bool) -> None:
     """Export STUDY: its trials (failed ones too, without values) and every measured window."""
-    from tuner.study_export import study_csv, study_document
+    from tuner.report.study_export import study_csv, study_document
 
     with reading(storage) as opened:
         found = required_study(opened, study)

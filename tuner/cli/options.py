@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from tuner.cli.secret_files import from_file
-from tuner.defaults import DEFAULT_LOGDIR, DEFAULT_STORAGE
+from tuner.core.defaults import DEFAULT_LOGDIR, DEFAULT_STORAGE
 
 if TYPE_CHECKING:
     from storage.base import Storage
@@ -48,7 +48,7 @@ def study_argument(*, required: bool = True) -> Decorator:
 def _study_names(context: click.Context, _parameter: click.Parameter, begun: str) -> list[str]:
     """Names of the newest studies; none where the database cannot be read: a completion has no place for an error."""
     from storage.base import StorageFault
-    from tuner.errors import BadInput
+    from tuner.core.errors import BadInput
 
     try:
         with reading(context.params.get("storage") or storage_from_file() or DEFAULT_STORAGE) as storage:
@@ -91,8 +91,8 @@ def reading(url: str) -> Iterator[Storage]:
 
 def required_study(storage: Storage, name: str) -> Study:
     """Raises BadInput naming studies that do exist."""
-    from tuner.errors import BadInput
-    from tuner.opening import find_study
+    from tuner.core.errors import BadInput
+    from tuner.search.opening import find_study
 
     study = find_study(storage, name)
     if study is None:

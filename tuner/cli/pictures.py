@@ -8,7 +8,7 @@ from pathlib import Path
 
 import click
 
-from tuner.errors import BadInput
+from tuner.core.errors import BadInput
 
 _SCALE = 2.0  # PNG pixels for each SVG unit
 

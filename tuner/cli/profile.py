@@ -11,7 +11,7 @@ from tuner.cli.options import examples, json_option, print_json, storage_option
 from tuner.cli.pictures import png_option, svg_option, write_pictures
 from tuner.cli.profile_capture import capture
 from tuner.cli.profile_targets import Target, readable, resolve
-from tuner.errors import BadInput
+from tuner.core.errors import BadInput
 
 if TYPE_CHECKING:
     from profiles.diff import ProfileDiff
@@ -148,7 +148,7 @@ def diff(
 def _tell(found: list[ProfileDiff], sides: tuple[Target, Target], whole: bool, as_json: bool) -> None:
     """Print the comparisons and, where all phases of two trials were compared, what they say about the windows."""
     from tuner.cli.profile_view import print_diff
-    from tuner.why import end_to_end, in_words
+    from tuner.report.why import end_to_end, in_words
 
     windows = end_to_end(sides[0].measurements, sides[1].measurements, found) if whole else None
     words = in_words(windows, found, (sides[0].label, sides[1].label)) if windows is not None else []
@@ -180,7 +180,7 @@ def _common_phases(baseline: Target, candidate: Target) -> list[str]:
 def _diff(baseline: Target, candidate: Target, phase: str, given: tuple[float, float] | None, allow_different: bool) -> ProfileDiff:
     from profiles.diff import Measured
     from profiles.diff import diff as compare
-    from tuner.why import measured_steps
+    from tuner.report.why import measured_steps
 
     measured = Measured(*given) if given is not None else None
     if measured is None and phase != "all":

@@ -11,13 +11,13 @@ import click
 
 from tuner.cli.options import LOGDIR_HELP, examples, json_option, print_json, storage_option
 from tuner.cli.profile_targets import find_trial, readable
-from tuner.defaults import DEFAULT_LOGDIR
-from tuner.errors import BadInput
+from tuner.core.defaults import DEFAULT_LOGDIR
+from tuner.core.errors import BadInput
 
 if TYPE_CHECKING:
     from profiles.summary import Summary
     from storage.records import Profile
-    from tuner.remote_profile import RemoteLoad
+    from tuner.launchers.remote_profile import RemoteLoad
 
 _count = click.IntRange(1, 100_000)
 
@@ -63,7 +63,7 @@ def capture(
     as_json: bool,
 ) -> None:
     """Capture XLA profiles of STUDY:TRIAL in an engine started for it, or of a running server with --url."""
-    from tuner.remote_profile import RemoteLoad
+    from tuner.launchers.remote_profile import RemoteLoad
 
     if (trial is None) == (url is None):
         raise BadInput("name one thing to profile: STUDY:TRIAL, or --url of a running vllm serve")
@@ -82,14 +82,14 @@ def capture(
 
 def _trial(text: str, phases: Sequence[str], repeat: int, storage_url: str, logdir: str | None, as_json: bool) -> None:
     from storage.upgrade import open_storage
-    from tuner.budget import CostClock
-    from tuner.captures import MISSING, profile_json
     from tuner.cli.interrupts import interruptible
     from tuner.launchers.choice import check_launcher, make_launcher
-    from tuner.profiling import Profiler
-    from tuner.progress import Progress
-    from tuner.settings import check_places
-    from tuner.stored_trial import open_engine, run_of, setup_of
+    from tuner.search.stored_trial import open_engine, run_of, setup_of
+    from tuner.setup.study_setup import check_places
+    from tuner.trials.budget import CostClock
+    from tuner.trials.profiling import Profiler
+    from tuner.trials.progress import Progress
+    from tuner.verdict.captures import MISSING, profile_json
 
     storage = open_storage(storage_url, create=False)
     try:
@@ -120,7 +120,7 @@ def _trial(text: str, phases: Sequence[str], repeat: int, storage_url: str, logd
 
 
 def _print_profiles(text: str, profiles: Sequence[Profile]) -> None:
-    from tuner.captures import MISSING, TENSORBOARD, link
+    from tuner.verdict.captures import MISSING, TENSORBOARD, link
 
     for profile in profiles:
         doubts = ", ".join(profile.quality.get("problems", [])) or str(profile.quality.get("error", ""))
@@ -133,10 +133,10 @@ def _print_profiles(text: str, profiles: Sequence[Profile]) -> None:
 def _server(url: str, timeout: float, load: RemoteLoad, profiler_dir: Path, place: tuple[Path, str], repeat: int, as_json: bool) -> None:
     """`place` is (logdir, run). Like a trial's, a bad capture is kept, said to be bad, and tried once more."""
     from profiles.links import deep_link, find_captures, new_session
-    from tuner.captures import TENSORBOARD
     from tuner.cli.profile_view import print_summary
-    from tuner.profiling import ATTEMPTS
-    from tuner.remote_profile import RunningServer, capture_running
+    from tuner.launchers.remote_profile import RunningServer, capture_running
+    from tuner.trials.profiling import ATTEMPTS
+    from tuner.verdict.captures import TENSORBOARD
 
     server = RunningServer(url, timeout)
     found: list[tuple[Path, Summary]] = []

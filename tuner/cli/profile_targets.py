@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from tuner.errors import BadInput
+from tuner.core.errors import BadInput
 
 if TYPE_CHECKING:
     from profiles.summary import Summary
@@ -78,7 +78,7 @@ def find_trial(storage: Storage, text: str) -> Trial:
 
 def _stored(storage: Storage, text: str, logdir: Path | None, every: bool) -> Target:
     from profiles.summary import load_or_summarise
-    from tuner.captures import TENSORBOARD, capture_file, comparable, link, usable
+    from tuner.verdict.captures import TENSORBOARD, capture_file, comparable, link, usable
 
     trial = find_trial(storage, text)
     profiles = storage.list_profiles(trial_id=trial.id)

@@ -8,7 +8,7 @@ from types import TracebackType
 from typing import Self
 
 from tuner.cli.tables import duration, number
-from tuner.progress import Progress
+from tuner.trials.progress import Progress
 
 PLAIN_EVERY_S = 10.0
 

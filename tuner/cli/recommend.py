@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from tuner.cli.options import examples, json_option, print_json, reading, required_study, storage_option, study_argument
-from tuner.errors import BadInput
+from tuner.core.errors import BadInput
 
 if TYPE_CHECKING:
     from storage.base import Storage
@@ -52,9 +52,9 @@ def recommend(
     "none" is an answer too.
     """
     from tuner.cli.verdicts import print_recommendation
-    from tuner.recommend import STATUS_NONE
-    from tuner.report import recommendation_json
-    from tuner.serve_formats import FORMATS
+    from tuner.report.report import recommendation_json
+    from tuner.serving.serve_formats import FORMATS
+    from tuner.verdict.recommend import STATUS_NONE
 
     if (study is None) == (model is None):
         raise BadInput("name either a STUDY or --model; see tuner recommend --help")
@@ -78,7 +78,7 @@ def recommend(
 
 def _of_study(storage: Storage, name: str) -> Recommendation:
     """The stored one; for a study that has not ended yet, what its evidence says so far."""
-    from tuner.conclude import recommend_stored
+    from tuner.verdict.conclude import recommend_stored
 
     study = required_study(storage, name)
     stored = storage.list_recommendations(study_id=study.id, limit=1)
@@ -86,14 +86,14 @@ def _of_study(storage: Storage, name: str) -> Recommendation:
 
 
 def _matching(storage: Storage, model: str, options: Mapping[str, Any]) -> Recommendation:
-    """The answer to a question (tuner.advice) in a recommendation's form, which is what is printed."""
+    """The answer to a question (tuner.advice.advice) in a recommendation's form, which is what is printed."""
     from storage.records import Recommendation
-    from tuner.advice import advise
-    from tuner.distance import model_features
+    from tuner.advice.advice import advise
+    from tuner.advice.distance import model_features
+    from tuner.advice.lookup import Query
     from tuner.engine.environment import versions
-    from tuner.lookup import Query
-    from tuner.models import local_features
-    from tuner.objective import parse_slo
+    from tuner.metrics.objective import parse_slo
+    from tuner.setup.models import local_features
 
     slos = tuple(parse_slo(text) for text in options["slo"])
     asked = {name: options[name] for name in ("accelerator", "device_count", "workload", "objective")}

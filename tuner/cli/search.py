@@ -12,13 +12,13 @@ import click
 
 from tuner.cli.options import examples, json_option, print_json
 from tuner.cli.search_options import SectionedCommand, with_settings
-from tuner.errors import BadInput
+from tuner.core.errors import BadInput
 
 if TYPE_CHECKING:
-    from tuner.config import StudyConfig
-    from tuner.plan import SearchPlan
-    from tuner.settings import StudySetup
-    from tuner.study import StudyOutcome
+    from tuner.search.plan import SearchPlan
+    from tuner.search.study import StudyOutcome
+    from tuner.setup.config import StudyConfig
+    from tuner.setup.study_setup import StudySetup
 
 EXAMPLES = examples(
     "tuner search --model tiny-qwen3 --study first --page-sizes 16,32,64 --chunk-budgets 128,256,512 --workload demo",
@@ -42,9 +42,9 @@ def search(context: click.Context, /, config: Path | None, resume: bool, dry_run
     Settings come from CONFIG.yaml and from the options; an option wins. The keys of the file are the options' names with underscores (slos
     and engine_args for --slo and --engine-arg).
     """
-    from tuner.config_file import load_config
     from tuner.launchers.choice import check_launcher, device_limits
-    from tuner.settings import check_places, prepare_study
+    from tuner.setup.config_file import load_config
+    from tuner.setup.study_setup import check_places, prepare_study
 
     given = {key: value for key, value in options.items() if value is not None and value != ()}
     settings = load_config(config, _with_study_name(config, _lists(given), resume=resume))
@@ -68,7 +68,7 @@ def _lists(given: Mapping[str, Any]) -> dict[str, Any]:
 
 def _with_study_name(config: Path | None, given: dict[str, Any], *, resume: bool) -> dict[str, Any]:
     """A name made from the date where none is given; resuming needs the old one."""
-    from tuner.config_file import read_yaml
+    from tuner.setup.config_file import read_yaml
 
     if "study" in given or (config is not None and "study" in read_yaml(config)):
         return given
@@ -85,9 +85,9 @@ def _plan(setup: StudySetup, resume: bool) -> tuple[SearchPlan, int]:
     """
     from storage.upgrade import check, open_storage
     from storage.url import parse_url
-    from tuner.opening import check_resumable, find_study
-    from tuner.plan import known_costs, plan_search
-    from tuner.warm_start import check_warm_start
+    from tuner.search.opening import check_resumable, find_study
+    from tuner.search.plan import known_costs, plan_search
+    from tuner.search.warm_start import check_warm_start
 
     url = setup.config.storage
     path = parse_url(url).path
@@ -115,8 +115,8 @@ def _run(setup: StudySetup, resume: bool) -> StudyOutcome:
     from tuner.cli.interrupts import interruptible
     from tuner.cli.progress_view import ProgressView
     from tuner.launchers.choice import make_finalists_launcher, make_launcher
-    from tuner.progress import Progress
-    from tuner.study import StudyRun
+    from tuner.search.study import StudyRun
+    from tuner.trials.progress import Progress
 
     config = setup.config
     launcher = make_launcher(config)
@@ -155,7 +155,7 @@ def _print_outcome(config: StudyConfig, outcome: StudyOutcome, as_json: bool) ->
     from storage.url import parse_url
     from tuner.cli.tables import duration
     from tuner.cli.verdicts import print_recommendation, print_verdicts
-    from tuner.report import recommendation_json, study_comparison_json, study_json
+    from tuner.report.report import recommendation_json, study_comparison_json, study_json
 
     run = {"wall_s": outcome.wall_s, "engine_starts": outcome.engine_starts, "measured_windows": outcome.windows}
     if as_json:

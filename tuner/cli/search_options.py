@@ -1,4 +1,4 @@
-"""The options of `tuner search`: the settings of tuner.config.StudyConfig, in the sections in which --help shows them."""
+"""The options of `tuner search`: the settings of tuner.setup.config.StudyConfig, in the sections in which --help shows them."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import click
 import yaml
 
 from tuner.cli.options import LOGDIR_HELP, STORAGE_HELP, STORAGE_VARIABLE, Decorator, storage_from_file
-from tuner.errors import BadInput
+from tuner.core.errors import BadInput
 
 
 def _numbers(_context: click.Context, _parameter: click.Parameter, text: str | None) -> list[int | str] | None:

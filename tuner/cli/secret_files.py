@@ -6,7 +6,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from tuner.errors import BadInput
+from tuner.core.errors import BadInput
 
 
 def from_file(variable: str) -> str | None:

@@ -12,11 +12,11 @@ from pathlib import Path
 
 import click
 
-from tuner.addresses import is_loopback, listen
+from tuner.access.addresses import is_loopback, listen
 from tuner.cli.options import examples, json_option, logdir_option, print_json, storage_option
 from tuner.cli.secret_files import from_file
-from tuner.defaults import DEFAULT_STORAGE
-from tuner.errors import BadInput
+from tuner.core.defaults import DEFAULT_STORAGE
+from tuner.core.errors import BadInput
 
 TOKEN_VARIABLE = "TUNER_API_TOKEN"  # noqa: S105  # the variable's name
 _SHORTEST_TOKEN = 16
@@ -67,8 +67,8 @@ def serve(
         if importlib.util.find_spec(package) is None:
             raise BadInput(f"{package} is not installed; install vllm-tpu-tuner[ui]")
     from service.app import create_app
-    from service.logs import configure_logs
-    from service.settings import ServiceSettings
+    from service.web.logs import configure_logs
+    from service.web.settings import ServiceSettings
     from storage.upgrade import require_file
 
     token = os.environ.get(TOKEN_VARIABLE) or from_file(TOKEN_VARIABLE)
@@ -113,7 +113,7 @@ def _check_networks(proxies: tuple[str, ...]) -> None:
 
 
 def _check_limit(text: str) -> None:
-    from service.limits import RateLimit
+    from service.web.limits import RateLimit
 
     try:
         RateLimit(text)
@@ -125,7 +125,7 @@ def _run(app: object, taken: socket.socket, proxies: tuple[str, ...]) -> None:
     """Until SIGTERM or SIGINT; requests in flight are finished. uvicorn raises the signal once more when it is done: that one is ours."""
     import uvicorn
 
-    from service.protocol import strict_http
+    from service.web.protocol import strict_http
 
     config = uvicorn.Config(
         app,  # type: ignore[arg-type]

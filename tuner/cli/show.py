@@ -31,7 +31,7 @@ def show(study: str | None, limit: int, storage: str, as_json: bool) -> None:
 
 def _list(storage: Storage, limit: int, as_json: bool) -> None:
     from tuner.cli.tables import text_table
-    from tuner.report import study_json
+    from tuner.report.report import study_json
 
     studies, total = storage.list_studies(limit=limit), storage.count_studies()
     counts = storage.count_trials_of([item.id for item in studies])
@@ -58,9 +58,9 @@ def _list(storage: Storage, limit: int, as_json: bool) -> None:
 
 
 def _show(storage: Storage, study: Study, as_json: bool) -> None:
-    from tuner.captures import TENSORBOARD, profile_json
     from tuner.cli.tables import duration, text_table
-    from tuner.report import study_json, trial_json
+    from tuner.report.report import study_json, trial_json
+    from tuner.verdict.captures import TENSORBOARD, profile_json
 
     trials, profiles = storage.list_trials(study.id), storage.list_profiles(study_id=study.id)
     windows = {trial.id: 0 for trial in trials}
@@ -85,8 +85,8 @@ def _show(storage: Storage, study: Study, as_json: bool) -> None:
 
 def _objective(text: str) -> str:
     """With unit and direction: "throughput (total_token_throughput in tokens/s, more is better)"."""
-    from tuner.metric_catalog import Direction, metric_info
-    from tuner.objective import parse_objectives
+    from tuner.metrics.catalog import Direction, metric_info
+    from tuner.metrics.objective import parse_objectives
 
     parts = []
     for item in parse_objectives(text):
@@ -97,7 +97,7 @@ def _objective(text: str) -> str:
 
 
 def _print_links(trials: Sequence[Trial], profiles: Sequence[Profile]) -> None:
-    from tuner.captures import TENSORBOARD, link, usable
+    from tuner.verdict.captures import TENSORBOARD, link, usable
 
     for trial in trials:
         for profile in usable([profile for profile in profiles if profile.trial_id == trial.id]):

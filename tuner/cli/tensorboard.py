@@ -14,10 +14,10 @@ from typing import TYPE_CHECKING
 import click
 
 from tuner.cli.options import examples, json_option, logdir_option, print_json, storage_option
-from tuner.errors import BadInput
+from tuner.core.errors import BadInput
 
 if TYPE_CHECKING:
-    from tuner.hparams import HParamsTab
+    from tuner.report.hparams import HParamsTab
 
 REFRESH_S = 30.0
 _END_PATIENCE_S = 10.0
@@ -63,7 +63,7 @@ def _tab(url: str, folder: Path) -> Iterator[HParamsTab | None]:
     """None, with a line on standard error, where there is no database: captures can be looked at without one."""
     from storage.base import StorageFault
     from storage.upgrade import open_storage
-    from tuner.hparams import HParamsTab
+    from tuner.report.hparams import HParamsTab
 
     try:
         storage = open_storage(url, create=False, read_only=True)

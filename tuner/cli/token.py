@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from tuner.api_tokens import SCOPES, new_token
+from tuner.access.api_tokens import SCOPES, new_token
 from tuner.cli.options import examples, json_option, print_json, reading, storage_option
-from tuner.defaults import DEFAULT_STORAGE
+from tuner.core.defaults import DEFAULT_STORAGE
 
 if TYPE_CHECKING:
     from storage.base import Storage
@@ -57,7 +57,7 @@ def create(name: str, scopes: tuple[str, ...], expires_days: int | None, reason:
 @json_option
 def rotate(name: str, grace_hours: float, expires_days: int | None, reason: str, storage: str, as_json: bool) -> None:
     """Replace the token NAME by a fresh one with the same scopes, printed this once."""
-    from tuner.errors import BadInput
+    from tuner.core.errors import BadInput
 
     now = time.time()
     with _writing(storage) as opened:

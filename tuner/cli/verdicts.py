@@ -6,11 +6,11 @@ from collections.abc import Sequence
 
 from storage.records import Comparison, Recommendation
 from tuner.cli.tables import interval, number, percent, text_table
-from tuner.compare import StudyComparison
-from tuner.metric_catalog import Direction, metric_info
-from tuner.recommend import STATUS_NONE
-from tuner.report import first_metric, serve_command
-from tuner.statistics import EQUIVALENCE_RATIO, Verdict
+from tuner.metrics.catalog import Direction, metric_info
+from tuner.report.report import first_metric, serve_command
+from tuner.stats.intervals import EQUIVALENCE_RATIO, Verdict
+from tuner.verdict.compare import StudyComparison
+from tuner.verdict.recommend import STATUS_NONE
 
 MEANINGS: dict[str, str] = {
     Verdict.BETTER: "the whole interval is a gain",

@@ -15,8 +15,8 @@ from pathlib import Path
 from typing import Any
 
 import tuner
+from tuner.core.errors import EngineLost, FailureClass, TrialFailed
 from tuner.engine.protocol import ConnectionLost, ProtocolViolation, receive, send
-from tuner.errors import EngineLost, FailureClass, TrialFailed
 
 Json = dict[str, Any]
 EXCERPT_LINES = 40

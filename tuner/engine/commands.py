@@ -13,9 +13,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import tuner
+from tuner.core.errors import EngineLost, FailureClass
 from tuner.engine.client import Channel, group_alive, kernel_oom_kills, kill_group, log_excerpt
 from tuner.engine.protocol import ConnectionLost, ProtocolViolation
-from tuner.errors import EngineLost, FailureClass
 
 IMPORT_TIMEOUT_S = 300.0
 ANSWER_TIMEOUT_S = 30.0

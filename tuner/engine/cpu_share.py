@@ -1,4 +1,4 @@
-"""How much of the machine's CPU time others took during a window: a disturbed one can be told from a quiet one (tuner.idle)."""
+"""How much of the machine's CPU time others took during a window: a disturbed one can be told from a quiet one (tuner.trials.idle)."""
 
 from __future__ import annotations
 

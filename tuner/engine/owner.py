@@ -9,15 +9,15 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Any
 
+from tuner.core.contract import LoadPlan, PlannedRequest
 from tuner.engine import environment
 from tuner.engine.cpu_share import CpuShare
 from tuner.engine.protocol import ConnectionLost, receive, send
 from tuner.engine.stepping import CompileCounter, SteppedLlmEngine
 from tuner.engine.tracing import capture_phase
-from tuner.launchers.base import LoadPlan, PlannedRequest
-from tuner.saturation import CHECK_EVERY, saturation
 from tuner.workload.client import DrivenWindow, WindowTimeout, drive
 from tuner.workload.phases import PhaseLoad
+from tuner.workload.saturation import CHECK_EVERY, saturation
 
 Json = dict[str, Any]
 OUT_OF_MEMORY_SIGNS = (
@@ -30,7 +30,7 @@ OUT_OF_MEMORY_SIGNS = (
 
 
 def classify(error: BaseException, *, starting: bool) -> str:
-    """The failure class (tuner.errors.FailureClass value) of an exception from vLLM, JAX or the driver."""
+    """The failure class (tuner.core.errors.FailureClass value) of an exception from vLLM, JAX or the driver."""
     text = f"{type(error).__name__}: {error}"
     if isinstance(error, MemoryError) or any(sign in text for sign in OUT_OF_MEMORY_SIGNS):
         return "out_of_memory"

@@ -7,7 +7,7 @@ import time
 from collections.abc import Sequence
 from typing import Any
 
-from tuner.launchers.base import PlannedRequest, StepRecord
+from tuner.core.contract import PlannedRequest, StepRecord
 from tuner.workload.client import TokenBatch
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from profiles.capture import PhasePlan, PhaseProgress, composition, profile_options
-from tuner.launchers.base import Json, PlannedRequest, StepRecord
+from tuner.core.contract import Json, PlannedRequest, StepRecord
 from tuner.workload.client import TokenBatch, WindowTimeout
 from tuner.workload.phases import PhaseLoad, nth
 

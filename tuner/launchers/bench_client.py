@@ -8,14 +8,14 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
+from tuner.core.contract import Json, LoadPlan
+from tuner.core.errors import FailureClass, TrialFailed
 from tuner.engine.bench_trace import CHUNK_TOKENS, TOKENIZER_FOLDER, TRACE_FILE
 from tuner.engine.client import log_excerpt
 from tuner.engine.commands import CommandHost
-from tuner.errors import FailureClass, TrialFailed
-from tuner.launchers.base import Json, LoadPlan
 from tuner.launchers.bench_result import planned_requests
 from tuner.launchers.vllm_server import CLI, start_failure
-from tuner.metric_catalog import PERCENTILES, REQUEST_METRICS
+from tuner.metrics.catalog import PERCENTILES, REQUEST_METRICS
 
 CLIENT_START_S = 60.0  # parsing its options and loading the trace, before the window begins
 TRACE_TIMEOUT_S = 300.0

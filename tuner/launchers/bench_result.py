@@ -11,9 +11,9 @@ from dataclasses import dataclass
 from itertools import accumulate
 from typing import Any
 
-from tuner.errors import FailureClass, TrialFailed
-from tuner.launchers.base import Json, LoadPlan, PlannedRequest, RequestRecord
-from tuner.metric_catalog import PERCENTILES, REQUEST_METRICS
+from tuner.core.contract import Json, LoadPlan, PlannedRequest, RequestRecord
+from tuner.core.errors import FailureClass, TrialFailed
+from tuner.metrics.catalog import PERCENTILES, REQUEST_METRICS
 
 _LISTS = ("start_times", "ttfts", "itls", "latencies", "input_lens", "output_lens", "errors")
 _TOTALS = {

@@ -6,13 +6,13 @@ import os
 import sys
 from pathlib import Path
 
-from tuner.config import StudyConfig
-from tuner.devices import find_devices
+from tuner.core.contract import Launcher
+from tuner.core.errors import BadInput
+from tuner.engine.devices import find_devices
 from tuner.engine.environment import resolve_platform, tpu_present
-from tuner.errors import BadInput
-from tuner.hardware import Limits, accelerator_limits
-from tuner.launchers.base import Launcher
-from tuner.launchers.engine_arg_names import check_engine_arg_names
+from tuner.serving.engine_arg_names import check_engine_arg_names
+from tuner.setup.config import StudyConfig
+from tuner.setup.hardware import Limits, accelerator_limits
 
 LAUNCHERS = ("local", "serve", "table")
 

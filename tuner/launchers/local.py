@@ -10,10 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from profiles.capture import PhasePlan
-from tuner.engine.client import EngineHost, EngineProcess
-from tuner.engine.environment import engine_environment, resolve_platform
-from tuner.errors import BadInput, FailureClass, TrialFailed
-from tuner.launchers.base import (
+from tuner.core.contract import (
     ABLATION_ARM,
     ARM_DEFAULT,
     ARM_PAGE_ALIGNED,
@@ -29,7 +26,10 @@ from tuner.launchers.base import (
     StepRecord,
     WindowResult,
 )
-from tuner.launchers.engine_args import engine_args
+from tuner.core.errors import BadInput, FailureClass, TrialFailed
+from tuner.engine.client import EngineHost, EngineProcess
+from tuner.engine.environment import engine_environment, resolve_platform
+from tuner.serving.engine_args import engine_args
 from tuner.workload.phases import PhaseLoad, phase_load, possible_phases
 
 GRACE_S = 30.0

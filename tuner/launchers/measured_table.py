@@ -15,8 +15,8 @@ from typing import Literal
 import numpy as np
 from optuna.distributions import BaseDistribution, CategoricalDistribution, IntDistribution
 
-from tuner.errors import BadInput, FailureClass
-from tuner.metric_catalog import Direction
+from tuner.core.errors import BadInput, FailureClass
+from tuner.metrics.catalog import Direction
 
 Value = int | float | str
 Params = Mapping[str, Value]

@@ -15,12 +15,7 @@ from typing import Any
 
 from profiles.capture import ALL
 from storage.records import Trial
-from tuner.engine.commands import CommandHost
-from tuner.engine.cpu_share import CpuShare
-from tuner.engine.environment import engine_environment, resolve_platform
-from tuner.engine.tracing import place_capture
-from tuner.errors import BadInput, EngineLost, FailureClass, TrialFailed
-from tuner.launchers.base import (
+from tuner.core.contract import (
     ARM_DEFAULT,
     ARM_PAGE_ALIGNED,
     ARMS,
@@ -32,12 +27,17 @@ from tuner.launchers.base import (
     StartReport,
     WindowResult,
 )
+from tuner.core.errors import BadInput, EngineLost, FailureClass, TrialFailed
+from tuner.engine.commands import CommandHost
+from tuner.engine.cpu_share import CpuShare
+from tuner.engine.environment import engine_environment, resolve_platform
+from tuner.engine.tracing import place_capture
 from tuner.launchers.bench_client import BenchClient, BenchRun
 from tuner.launchers.bench_result import read_bench_result, summary_of
 from tuner.launchers.process_tree import tree_cpu_s
 from tuner.launchers.vllm_server import VllmServer, start_failure
 from tuner.launchers.warm_up_plan import warm_up_plan
-from tuner.vllm_args import vllm_config, vllm_environment, vllm_flags
+from tuner.serving.vllm_args import vllm_config, vllm_environment, vllm_flags
 
 DESCRIBE_TIMEOUT_S = 120.0
 MAX_WARM_UPS = 4  # a window under HTTP is not the same twice: another one may need a shape that the last did not

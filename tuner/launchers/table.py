@@ -13,12 +13,12 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import override
 
+from tuner.core.contract import ARMS, CaptureResult, EngineSession, EngineSettings, Json, LiveSettings, LoadPlan, StartReport, WindowResult
+from tuner.core.errors import BadInput, EngineLost, FailureClass, TrialFailed
 from tuner.engine.environment import fingerprint
-from tuner.errors import BadInput, EngineLost, FailureClass, TrialFailed
-from tuner.launchers.base import ARMS, CaptureResult, EngineSession, EngineSettings, Json, LiveSettings, LoadPlan, StartReport, WindowResult
 from tuner.launchers.measured_table import NO_NOISE, Configuration, MeasuredTable, Noise, Value, describe
 from tuner.launchers.table_files import read_csv
-from tuner.metric_catalog import metric_info
+from tuner.metrics.catalog import metric_info
 
 LIVE_COLUMNS = frozenset({"arm", "max_num_batched_tokens", "max_num_seqs"})
 REQUIRED_COLUMNS = ("block_size", "max_num_batched_tokens", "arm")

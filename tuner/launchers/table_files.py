@@ -12,9 +12,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from tuner.errors import BadInput, FailureClass
+from tuner.core.errors import BadInput, FailureClass
 from tuner.launchers.measured_table import Configuration, MeasuredTable, Value, describe
-from tuner.metric_catalog import CATALOG, Direction
+from tuner.metrics.catalog import CATALOG, Direction
 
 COST_COLUMNS = ("start_s", "measure_s")
 ERROR_CLASS = "error_class"

@@ -12,11 +12,11 @@ from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
 
+from tuner.core.contract import Json
+from tuner.core.errors import EngineLost, FailureClass, TrialFailed
 from tuner.engine.client import EXCERPT_LINES, log_excerpt
 from tuner.engine.commands import Command, CommandHost, how_it_ended
 from tuner.engine.owner import OUT_OF_MEMORY_SIGNS
-from tuner.errors import EngineLost, FailureClass, TrialFailed
-from tuner.launchers.base import Json
 
 CLI = "vllm.entrypoints.cli.main"
 HOST = "127.0.0.1"

@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 from itertools import chain, islice
 
-from tuner.launchers.base import LoadPlan, PlannedRequest
+from tuner.core.contract import LoadPlan, PlannedRequest
 
 SMALLEST_BUCKET = 16
 OUTPUT_TOKENS = 2  # the second one is a decode

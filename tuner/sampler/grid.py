@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
 
-from tuner.errors import BadInput
+from tuner.core.errors import BadInput
 
 Array = NDArray[np.float64]
 Indices = NDArray[np.intp]

@@ -14,7 +14,7 @@ from optuna.samplers import BaseSampler, RandomSampler
 from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState
 
-from tuner.errors import BadInput
+from tuner.core.errors import BadInput
 from tuner.sampler.grid import Array, CandidateGrid, Mask
 from tuner.sampler.scores import pareto_values
 from tuner.sampler.search import GridSearch, History, Results

@@ -14,7 +14,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
-from tuner.launchers.base import LoadPlan, PlannedRequest, RequestRecord
+from tuner.core.contract import LoadPlan, PlannedRequest, RequestRecord
 
 IDLE_SLEEP_S = 0.001
 

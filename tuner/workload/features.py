@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from tuner.launchers.base import LoadPlan
+from tuner.core.contract import LoadPlan
 
 _QUANTILES = (0, 10, 50, 90, 99, 100)
 

@@ -13,7 +13,7 @@ from __future__ import annotations
 import re
 from typing import Any
 
-from tuner.errors import BadInput
+from tuner.core.errors import BadInput
 
 KINDS = ("synthetic", "azure", "mooncake", "lengths")
 _DEFAULT_REQUESTS = 32

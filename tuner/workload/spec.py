@@ -11,8 +11,8 @@ import numpy as np
 import yaml
 from pydantic import Field, ValidationError, model_validator
 
-from tuner.errors import BadInput
-from tuner.launchers.base import LoadPlan, PlannedRequest
+from tuner.core.contract import LoadPlan, PlannedRequest
+from tuner.core.errors import BadInput
 from tuner.workload.arrivals import gamma_arrivals
 from tuner.workload.builtin import BUILTIN
 from tuner.workload.features import block_keys, infinite_cache_hit_rate, plan_features

@@ -11,7 +11,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from tuner.errors import BadInput
+from tuner.core.errors import BadInput
 from tuner.workload.sources import AzureSource, FileSource, LengthsSource, MooncakeSource, TraceSource
 
 MOONCAKE_BLOCK_TOKENS = 512

@@ -9,7 +9,7 @@ import altair as alt
 
 from service.pages.charts.theme import Colours, Look, chart_of, finished
 from service.pages.study_view import POOLED, EffectRow
-from tuner.statistics import EQUIVALENCE_RATIO, Verdict
+from tuner.stats.intervals import EQUIVALENCE_RATIO, Verdict
 
 _ROW = 24
 _SHAPES = {Verdict.BETTER: "triangle-up", Verdict.WORSE: "triangle-down", Verdict.EQUIVALENT: "square", Verdict.INCONCLUSIVE: "circle"}

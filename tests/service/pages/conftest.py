@@ -13,7 +13,7 @@ import uvicorn
 from fastapi.testclient import TestClient
 
 from service.app import create_app
-from service.settings import ServiceSettings
+from service.web.settings import ServiceSettings
 from tests.plugins.study import workbench_in
 from tests.service.pages.gallery import Gallery, build_gallery
 

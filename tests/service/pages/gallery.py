@@ -26,8 +26,8 @@ from tests.storage.builders import (
 )
 from tests.tuner.fake_engine import FakeLauncher, crash
 from tests.tuner.workbench import Workbench
-from tuner.launchers.base import EngineSettings, WindowResult
-from tuner.space import Configuration
+from tuner.core.contract import EngineSettings, WindowResult
+from tuner.setup.space import Configuration
 
 FINISHED, RUNNING, HOSTILE, EMPTY = "qwen3-v6e", "still-going", "hostile", "no-trials"
 LARGE, ONE_CELL, ALL_FAILED = "many-cells", "one-cell", "all-failed"

@@ -11,9 +11,9 @@ import pytest
 from fastapi.testclient import TestClient
 
 from tests.service.pages.gallery import ALL_FAILED, EMPTY, FINISHED, HOSTILE, Gallery
-from tuner.conclude import compare_stored, load_evidence
-from tuner.evidence_html import evidence_html
-from tuner.evidence_report import evidence_markdown
+from tuner.report.evidence_html import evidence_html
+from tuner.report.evidence_report import evidence_markdown
+from tuner.verdict.conclude import compare_stored, load_evidence
 
 
 def test_the_csv_has_a_row_for_each_window_and_each_failure(pages: TestClient, gallery: Gallery) -> None:

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from service.pages.recommendation_view import command_text, snippets, usable_body
 from tests.storage.builders import a_recommendation
-from tuner.serve_formats import config_yaml, kubernetes
+from tuner.serving.serve_formats import config_yaml, kubernetes
 
 WORDS = st.text(st.characters(codec="utf-8", exclude_characters="\0"), max_size=12)
 BODY = {

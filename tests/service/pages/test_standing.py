@@ -8,7 +8,7 @@ import pytest
 from fastapi.testclient import TestClient
 
 from service.pages.standing import stale_because
-from service.settings import ServiceSettings
+from service.web.settings import ServiceSettings
 from storage.base import Storage
 from storage.records import Recommendation
 from tests.service.builders import BODY, Filled, fill

@@ -9,8 +9,8 @@ from service.pages.answer_view import headline
 from service.pages.format import percent
 from service.pages.study_view import effects_of
 from tests.service.pages.gallery import FINISHED, Gallery
-from tuner.conclude import compare_stored
-from tuner.evidence import look_plan
+from tuner.verdict.conclude import compare_stored
+from tuner.verdict.evidence import look_plan
 
 
 def test_the_effect_over_all_cells_is_the_answers_own(pages: TestClient, gallery: Gallery) -> None:

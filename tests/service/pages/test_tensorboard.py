@@ -16,7 +16,7 @@ from fastapi.testclient import TestClient
 from profiles.tensorboard import HParamsTrial, write_hparams
 from service.app import create_app
 from service.pages.tensorboard_child import TensorBoardChild
-from service.settings import ServiceSettings
+from service.web.settings import ServiceSettings
 from tests.plugins.browser import OpenPage
 
 pytestmark = [

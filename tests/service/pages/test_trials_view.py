@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from service.pages.trials_view import TrialOrder, failure_groups, in_order
 from storage.records import Trial, TrialState
 from tests.storage.builders import a_trial
-from tuner.objective import parse_objectives
+from tuner.metrics.objective import parse_objectives
 
 MOST, LEAST = parse_objectives("throughput")[0], parse_objectives("ttft_p99_ms")[0]
 

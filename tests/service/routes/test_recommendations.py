@@ -10,10 +10,10 @@ import yaml
 from fastapi.testclient import TestClient
 from sqlalchemy import text
 
-from service.answer_cache import AnswerCache, Kept
+from service.answers.cache import AnswerCache, Kept
+from service.answers.state import ServiceState
 from service.app import create_app
-from service.settings import ServiceSettings
-from service.state import ServiceState
+from service.web.settings import ServiceSettings
 from storage.base import Storage
 from storage.records import Actor
 from tests.service.builders import BODY, Filled

@@ -17,9 +17,9 @@ from typing import override
 import tuner.launchers.choice
 from tests.tuner.fake_engine import FakeLauncher, FakeSession
 from tuner.cli.main import main as tuner_main
-from tuner.config import StudyConfig
-from tuner.launchers.base import EngineSettings, Launcher, WindowResult
-from tuner.space import Configuration
+from tuner.core.contract import EngineSettings, Launcher, WindowResult
+from tuner.setup.config import StudyConfig
+from tuner.setup.space import Configuration
 
 PR_SET_PDEATHSIG = 1
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from tests.tuner.cli.terminal import Terminal, is_one_line_error
-from tuner.devices import Devices
+from tuner.engine.devices import Devices
 
 TPU = Devices("tpu", "TPU v6 lite", 4)
 CPU = Devices("cpu", "cpu", 1)
@@ -17,7 +17,7 @@ CPU = Devices("cpu", "cpu", 1)
 @pytest.fixture
 def found(monkeypatch: pytest.MonkeyPatch) -> pytest.MonkeyPatch:
     """A machine with a TPU; a test changes what it wants to see missing."""
-    monkeypatch.setattr("tuner.devices.find_devices", lambda *_arguments, **_named: TPU)
+    monkeypatch.setattr("tuner.engine.devices.find_devices", lambda *_arguments, **_named: TPU)
     monkeypatch.delenv("VLLM_PLUGINS", raising=False)
     return monkeypatch
 
@@ -42,7 +42,7 @@ def test_it_tells_what_it_found(terminal: Terminal, found: pytest.MonkeyPatch) -
 
 
 def test_not_ready_without_devices(terminal: Terminal, found: pytest.MonkeyPatch) -> None:
-    found.setattr("tuner.devices.find_devices", lambda *_arguments, **_named: Devices(error="libtpu is locked"))
+    found.setattr("tuner.engine.devices.find_devices", lambda *_arguments, **_named: Devices(error="libtpu is locked"))
     result = terminal.run("doctor", "--storage", "nonsense")
     assert result.code == 1
     assert "libtpu is locked" in result.out and "  storage: did you mean sqlite:///nonsense?" in result.out
@@ -50,7 +50,7 @@ def test_not_ready_without_devices(terminal: Terminal, found: pytest.MonkeyPatch
 
 
 def test_without_a_tpu_it_says_what_results_are_worth(terminal: Terminal, found: pytest.MonkeyPatch) -> None:
-    found.setattr("tuner.devices.find_devices", lambda *_arguments, **_named: CPU)
+    found.setattr("tuner.engine.devices.find_devices", lambda *_arguments, **_named: CPU)
     found.setattr("tuner.engine.environment.tpu_present", lambda: False)
     assert "results hold for this host only" in str(checks_of(terminal)["tpu"]["found"])
     found.setattr("tuner.engine.environment.tpu_present", lambda: True)

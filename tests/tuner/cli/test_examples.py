@@ -13,7 +13,7 @@ import pytest
 from tests.tuner.cli.command_lines import arguments_of, parse, tuner_lines
 from tests.tuner.cli.terminal import Terminal
 from tuner.cli.command_line import cli
-from tuner.devices import Devices
+from tuner.engine.devices import Devices
 
 # Verbs whose examples need more than a database: they are parsed only.
 NOT_RUN = {"profile", "serve", "tensorboard"}
@@ -59,7 +59,7 @@ def test_every_example_is_understood(line: str) -> None:
 @pytest.mark.parametrize("line", RUN)
 def test_an_example_runs(searched: Terminal, monkeypatch: pytest.MonkeyPatch, line: str) -> None:
     """In a folder with the study "first" and a study.yaml; a search is planned only (--dry-run)."""
-    monkeypatch.setattr("tuner.devices.find_devices", lambda *_arguments, **_named: Devices("cpu", "cpu", 1))
+    monkeypatch.setattr("tuner.engine.devices.find_devices", lambda *_arguments, **_named: Devices("cpu", "cpu", 1))
     prepare(searched, line)
     arguments = arguments_of(line)
     result = searched.run(*arguments, *(["--dry-run"] if arguments[0] == "search" and "--dry-run" not in arguments else []))

@@ -16,7 +16,7 @@ from storage.upgrade import open_storage
 from tests.tuner.cli.terminal import ROOT, Terminal, is_one_line_error
 from tuner.cli.command_line import VERBS, run
 from tuner.cli.options import print_json
-from tuner.errors import BadInput, FailureClass, Interrupted, TrialFailed
+from tuner.core.errors import BadInput, FailureClass, Interrupted, TrialFailed
 
 HEAVY = ("optuna", "sqlalchemy", "pydantic", "numpy", "jax", "vllm", "rich")
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from tests.profiles.builder import model_runs, tpu_capture
 from tests.tuner.cli.terminal import Terminal
-from tests.tuner.test_remote_profile import answering
+from tests.tuner.launchers.test_remote_profile import answering
 
 
 def test_a_bad_capture_of_a_server_is_kept_and_tried_once_more(terminal: Terminal) -> None:

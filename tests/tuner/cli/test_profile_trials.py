@@ -14,8 +14,8 @@ from tests.tuner.cli.conftest import with_database_of
 from tests.tuner.cli.terminal import Terminal
 from tests.tuner.fake_engine import FakeLauncher, crash, small_capture, step_records
 from tests.tuner.workbench import Workbench
-from tuner.launchers.base import WindowResult
-from tuner.space import Configuration
+from tuner.core.contract import WindowResult
+from tuner.setup.space import Configuration
 
 PHASES = ("prefill", "decode", "mixed")
 

@@ -8,7 +8,7 @@ import sys
 import pytest
 
 from tuner.cli.progress_view import ProgressView, status_line
-from tuner.progress import Progress
+from tuner.trials.progress import Progress
 
 
 class FakeTerminal(io.StringIO):

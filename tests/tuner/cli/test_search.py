@@ -9,8 +9,8 @@ import pytest
 from storage.upgrade import open_storage
 from tests.tuner.cli.terminal import Terminal, is_one_line_error
 from tests.tuner.fake_engine import FakeLauncher
-from tuner.errors import FailureClass, TrialFailed
-from tuner.launchers.base import EngineSettings
+from tuner.core.contract import EngineSettings
+from tuner.core.errors import FailureClass, TrialFailed
 
 
 def test_a_search_ends_with_verdicts_flags_and_what_it_cost(terminal: Terminal) -> None:

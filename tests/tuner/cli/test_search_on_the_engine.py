@@ -17,9 +17,9 @@ import pytest
 from storage.base import StorageUnavailable
 from storage.records import Stage, TrialState
 from storage.upgrade import open_storage
-from tuner.captures import usable
 from tuner.engine.client import group_alive
-from tuner.trial import REPEATED
+from tuner.trials.trial import REPEATED
+from tuner.verdict.captures import usable
 from tuner.workload.phases import possible_phases
 
 pytestmark = [

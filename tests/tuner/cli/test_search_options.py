@@ -11,7 +11,7 @@ import pytest
 from tests.tuner.cli.terminal import Terminal
 from tuner.cli.search import search
 from tuner.cli.search_options import SECTIONS
-from tuner.config import StudyConfig, parse_duration
+from tuner.setup.config import StudyConfig, parse_duration
 
 OF_THIS_RUN = {"resume", "dry_run", "as_json"}  # no settings of a study
 DECIDED_LATER = {"from the workload", "the engine decides", "this one", "made from the date"}

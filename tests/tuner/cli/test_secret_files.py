@@ -8,7 +8,7 @@ import pytest
 
 from tuner.cli.command_line import run
 from tuner.cli.secret_files import from_file
-from tuner.errors import BadInput
+from tuner.core.errors import BadInput
 
 
 def test_the_file_is_read_without_white_space(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

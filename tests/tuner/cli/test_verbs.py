@@ -21,9 +21,9 @@ import yaml
 
 from tests.tuner.cli.terminal import Terminal, start_process
 from tests.tuner.fake_engine import FakeLauncher, recompiled
-from tuner.launchers.base import WindowResult
-from tuner.models import TINY_QWEN3_CONFIG
-from tuner.space import Configuration
+from tuner.core.contract import WindowResult
+from tuner.setup.models import TINY_QWEN3_CONFIG
+from tuner.setup.space import Configuration
 
 
 def test_show_lists_studies(searched: Terminal) -> None:

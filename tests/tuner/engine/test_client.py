@@ -16,9 +16,9 @@ import pytest
 
 from profiles.capture import PHASES, STEPS_PER_PHASE, PhasePlan, phase_of
 from tests.plugins.engine import RUN_TIMEOUT_S, START_TIMEOUT_S, Reference
+from tuner.core.contract import LiveSettings
+from tuner.core.errors import EngineLost, FailureClass, TrialFailed
 from tuner.engine.client import EngineHost, group_alive
-from tuner.errors import EngineLost, FailureClass, TrialFailed
-from tuner.launchers.base import LiveSettings
 from tuner.launchers.local import LocalLauncher, LocalSession
 
 pytestmark = [pytest.mark.engine, pytest.mark.timeout(900)]
@@ -144,7 +144,7 @@ def test_killing_the_client_leaves_no_process_behind(engines: Engines, reference
     program = textwrap.dedent(f"""
         import time
         from pathlib import Path
-        from tuner.launchers.base import EngineSettings
+        from tuner.core.contract import EngineSettings
         from tuner.launchers.local import LocalLauncher
         launcher = LocalLauncher(log_dir=Path({str(tmp_path)!r}))
         session = launcher.open({reference.settings(32)!r}, {START_TIMEOUT_S})

@@ -11,8 +11,8 @@ from collections.abc import Iterator
 import pytest
 
 from tuner.engine.cpu_share import CpuShare
-from tuner.idle import FOREIGN_SHARE
 from tuner.launchers.process_tree import tree_cpu_s
+from tuner.trials.idle import FOREIGN_SHARE
 
 BURN = "import sys, time\nwhile time.process_time() < 0.5: pass\nprint(1, flush=True)\nsys.stdin.read()"
 CORES = os.cpu_count() or 1

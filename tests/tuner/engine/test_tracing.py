@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from profiles.capture import PHASES, composition
+from tuner.core.contract import LoadPlan, PlannedRequest, StepRecord
 from tuner.engine.tracing import SETTLED_STEPS, Feeder, place_capture, settle
-from tuner.launchers.base import LoadPlan, PlannedRequest, StepRecord
 from tuner.workload.client import TokenBatch, WindowTimeout
 from tuner.workload.phases import PhaseLoad, phase_load
 

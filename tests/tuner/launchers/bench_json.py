@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from tuner.launchers.base import LoadPlan, PlannedRequest
+from tuner.core.contract import LoadPlan, PlannedRequest
 
 PERCENTILES = (50, 90, 95, 99)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from tuner.launchers.base import EngineSettings, LiveSettings, LoadPlan, PlannedRequest
+from tuner.core.contract import EngineSettings, LiveSettings, LoadPlan, PlannedRequest
 
 TABLE = """\
 block_size,max_num_batched_tokens,arm,total_token_throughput,ttft_p99_ms,start_s,measure_s,error_class,error_message

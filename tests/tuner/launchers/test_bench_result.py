@@ -9,10 +9,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.tuner.launchers.bench_json import Sent, bench_json, plan_for
-from tuner.errors import FailureClass, TrialFailed
-from tuner.launchers.base import LoadPlan, WindowResult
+from tuner.core.contract import LoadPlan, WindowResult
+from tuner.core.errors import FailureClass, TrialFailed
 from tuner.launchers.bench_result import planned_requests, read_bench_result, summary_of
-from tuner.metrics import window_metrics
+from tuner.metrics.window import window_metrics
 
 SECONDS = st.floats(1e-4, 2.0)
 TWO = (Sent(100.0, 0.5, (0.1, 0.3), 7, 3), Sent(100.25, 0.25, (0.2,), 9, 2))

@@ -9,8 +9,8 @@ import pytest
 
 from tests.tuner.launchers.tables import write_table
 from tests.tuner.workbench import config_of
-from tuner.devices import Devices
-from tuner.errors import BadInput
+from tuner.core.errors import BadInput
+from tuner.engine.devices import Devices
 from tuner.launchers import choice
 from tuner.launchers.choice import check_launcher, make_launcher
 

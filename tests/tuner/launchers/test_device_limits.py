@@ -5,10 +5,10 @@ from __future__ import annotations
 import pytest
 
 from tests.tuner.workbench import config_of
-from tuner.devices import Devices
-from tuner.errors import BadInput
-from tuner.hardware import TPU_LIMITS
+from tuner.core.errors import BadInput
+from tuner.engine.devices import Devices
 from tuner.launchers import choice
+from tuner.setup.hardware import TPU_LIMITS
 
 
 def on_a_tpu_host(monkeypatch: pytest.MonkeyPatch, found: Devices) -> None:

@@ -10,11 +10,11 @@ import pytest
 
 from tests.conformance.launcher_contract import LauncherContract
 from tests.plugins.engine import Reference, mixed_plan
-from tuner.errors import BadInput
-from tuner.launchers.base import EngineSession, EngineSettings, Launcher, LiveSettings, LoadPlan
-from tuner.launchers.engine_args import attention_backend_for, engine_args, pool_pages
+from tuner.core.contract import EngineSession, EngineSettings, Launcher, LiveSettings, LoadPlan
+from tuner.core.errors import BadInput
 from tuner.launchers.local import LocalLauncher, LocalSession
-from tuner.metrics import window_metrics
+from tuner.metrics.window import window_metrics
+from tuner.serving.engine_args import attention_backend_for, engine_args, pool_pages
 
 SETTINGS = EngineSettings("m", "m", block_size=32, max_num_batched_tokens=256, max_num_seqs=8, max_model_len=512)
 

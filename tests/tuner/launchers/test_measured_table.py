@@ -10,10 +10,10 @@ from hypothesis import strategies as st
 from optuna.distributions import CategoricalDistribution, IntDistribution
 
 from tests.shared_data import shared_data
-from tuner.errors import BadInput, FailureClass
+from tuner.core.errors import BadInput, FailureClass
 from tuner.launchers.measured_table import Configuration, MeasuredTable, Noise, Value
 from tuner.launchers.table_files import load_table
-from tuner.metric_catalog import Direction
+from tuner.metrics.catalog import Direction
 
 
 def _table() -> MeasuredTable:

@@ -21,14 +21,14 @@ import pytest
 
 from tests.conformance.launcher_contract import LauncherContract
 from tests.plugins.engine import VOCABULARY, Reference, mixed_plan
+from tuner.core.contract import EngineSession, EngineSettings, Launcher, LiveSettings, LoadPlan, PlannedRequest
+from tuner.core.errors import BadInput, EngineLost, FailureClass, TrialFailed
 from tuner.engine.bench_trace import tokenizer_files
 from tuner.engine.client import group_alive
-from tuner.errors import BadInput, EngineLost, FailureClass, TrialFailed
-from tuner.idle import FOREIGN_SHARE
-from tuner.launchers.base import EngineSession, EngineSettings, Launcher, LiveSettings, LoadPlan, PlannedRequest
 from tuner.launchers.serve import ServeLauncher, ServeSession, serve_flags
-from tuner.metrics import window_metrics
-from tuner.models import TINY_QWEN3, resolve_model
+from tuner.metrics.window import window_metrics
+from tuner.setup.models import TINY_QWEN3, resolve_model
+from tuner.trials.idle import FOREIGN_SHARE
 
 SETTINGS = EngineSettings("m", "m", block_size=32, max_num_batched_tokens=256, max_num_seqs=8, max_model_len=512)
 ALIGNED, DEFAULT = LiveSettings("page_aligned", 256), LiveSettings("default", 128)
@@ -209,7 +209,7 @@ def test_killing_the_client_or_the_command_host_leaves_no_process_behind(victim:
         """
         import sys, time
         from pathlib import Path
-        from tuner.launchers.base import EngineSettings
+        from tuner.core.contract import EngineSettings
         from tuner.launchers.serve import ServeLauncher
 
         launcher = ServeLauncher(log_dir=Path(sys.argv[1]), platform="auto")

@@ -7,11 +7,11 @@ from statistics import fmean, pstdev
 import pytest
 
 from tests.tuner.launchers.tables import LIVE, PLAN, SETTINGS, write_table
-from tuner.errors import BadInput, EngineLost, FailureClass, TrialFailed
-from tuner.launchers.base import LiveSettings
+from tuner.core.contract import LiveSettings
+from tuner.core.errors import BadInput, EngineLost, FailureClass, TrialFailed
 from tuner.launchers.measured_table import Noise
 from tuner.launchers.table import TableLauncher
-from tuner.metrics import window_metrics
+from tuner.metrics.window import window_metrics
 
 THROUGHPUT = "total_token_throughput"
 

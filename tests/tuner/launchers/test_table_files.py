@@ -10,9 +10,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.tuner.launchers.tables import TABLE, write_table
-from tuner.errors import BadInput, FailureClass
+from tuner.core.errors import BadInput, FailureClass
 from tuner.launchers.table_files import load_table
-from tuner.metric_catalog import Direction
+from tuner.metrics.catalog import Direction
 
 
 def test_columns_are_sorted_into_parameters_metrics_costs_and_failures(tmp_path: Path) -> None:

@@ -3,7 +3,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tuner.launchers.base import LoadPlan, PlannedRequest
+from tuner.core.contract import LoadPlan, PlannedRequest
 from tuner.launchers.warm_up_plan import warm_up_plan
 
 

@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
 
-from tuner.errors import BadInput
+from tuner.core.errors import BadInput
 from tuner.sampler import grid as grid_module
 from tuner.sampler.grid import CandidateGrid
 

@@ -12,7 +12,7 @@ import pytest
 from optuna.distributions import BaseDistribution, CategoricalDistribution, IntDistribution
 from optuna.trial import TrialState, create_trial
 
-from tuner.errors import BadInput
+from tuner.core.errors import BadInput
 from tuner.sampler.ordinal_gp import OrdinalGpSampler
 
 Params = dict[str, Any]

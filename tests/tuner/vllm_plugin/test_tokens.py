@@ -7,7 +7,7 @@ from collections.abc import Callable
 import pytest
 
 from tests.plugins.engine import RUN_TIMEOUT_S, Reference
-from tuner.launchers.base import ABLATION_ARM, ARMS, LiveSettings
+from tuner.core.contract import ABLATION_ARM, ARMS, LiveSettings
 from tuner.launchers.local import LocalSession
 
 pytestmark = [pytest.mark.engine, pytest.mark.timeout(900)]

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tuner.launchers.base import LoadPlan, PlannedRequest, RequestRecord
+from tuner.core.contract import LoadPlan, PlannedRequest, RequestRecord
 from tuner.workload.client import TokenBatch, WindowTimeout, drive
 
 

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tuner.launchers.base import LoadPlan, PlannedRequest
+from tuner.core.contract import LoadPlan, PlannedRequest
 from tuner.workload.features import block_keys, infinite_cache_hit_rate, plan_features, shared_prefix_share
 
 _PROMPTS = st.lists(st.text("ab", min_size=1, max_size=6), min_size=1, max_size=8)

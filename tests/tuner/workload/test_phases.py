@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from profiles.capture import PHASES, phase_of
-from tuner.launchers.base import LoadPlan, PlannedRequest
+from tuner.core.contract import LoadPlan, PlannedRequest
 from tuner.workload.phases import nth, phase_load, possible_phases
 
 REQUESTS = st.lists(

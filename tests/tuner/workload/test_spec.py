@@ -13,8 +13,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.shared_data import shared_data
-from tuner.errors import BadInput
-from tuner.launchers.base import PlannedRequest
+from tuner.core.contract import PlannedRequest
+from tuner.core.errors import BadInput
 from tuner.workload.builtin import BUILTIN
 from tuner.workload.sources import SyntheticSource
 from tuner.workload.spec import WorkloadSpec, content_hash

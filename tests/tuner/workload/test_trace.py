@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.shared_data import shared_data
-from tuner.errors import BadInput
+from tuner.core.errors import BadInput
 from tuner.workload.features import block_keys, infinite_cache_hit_rate
 from tuner.workload.prompts import block_prompts
 from tuner.workload.sources import AzureSource, LengthsSource, MooncakeSource

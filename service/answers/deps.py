@@ -1,0 +1,26 @@
+"""What routes and pages ask for: `storage: StorageDep`, `settings: SettingsDep`. Coroutines, because FastAPI sends plain functions through
+its thread pool."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from fastapi import Depends, Request
+
+from service.web.settings import ServiceSettings
+from storage.base import Storage
+
+
+async def get_settings(request: Request) -> ServiceSettings:
+    settings: ServiceSettings = request.app.state.settings
+    return settings
+
+
+async def get_storage(request: Request) -> Storage:
+    """The process's one storage; safe to use from every thread."""
+    storage: Storage = request.app.state.storage
+    return storage
+
+
+SettingsDep = Annotated[ServiceSettings, Depends(get_settings)]
+StorageDep = Annotated[Storage, Depends(get_storage)]

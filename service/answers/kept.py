@@ -1,0 +1,68 @@
+"""From a question over HTTP to the one answer (tuner.advice.advice)."""
+
+from __future__ import annotations
+
+import time
+from functools import cache
+
+from service.schemas.recommendations import RecommendationQuery, complete
+from service.web.settings import ServiceSettings
+from storage.base import Storage
+from storage.records import Json
+from tuner.advice.advice import advise
+from tuner.advice.lookup import Query
+from tuner.engine.environment import versions
+from tuner.metrics.objective import parse_objectives, parse_slo
+from tuner.verdict.recommend import STATUS_NONE
+
+_DAY_S = 24 * 3600.0
+
+
+def find_answer(storage: Storage, asked: RecommendationQuery, settings: ServiceSettings) -> Json:
+    """With links to what stands behind it. Raises BadInput, StorageFault."""
+    answer = advise(storage, _query(asked, settings))
+    links = {}
+    if answer["id"] is not None:
+        links["self"] = f"/v1/recommendations/{answer['id']}"
+        if answer["match"]["kind"] == "exact" and answer["status"] != STATUS_NONE:
+            links["config"] = f"{links['self']}/config"
+    found = complete(answer)
+    if found["status"] != STATUS_NONE:
+        found["config"] = {"model": asked.model, **found["config"]}
+    return {**found, "links": links}
+
+
+def _query(asked: RecommendationQuery, settings: ServiceSettings) -> Query:
+    features = {
+        "input_p50": asked.input_tokens,
+        "output_p50": asked.output_tokens,
+        "request_rate": asked.request_rate,
+        "max_concurrency": asked.max_concurrency,
+        "prefix_share": asked.prefix_share,
+    }
+    given = {name: value for name, value in features.items() if value is not None}
+    days = asked.max_age_days if asked.max_age_days is not None else settings.max_age_days
+    return Query(
+        model=asked.model,
+        model_features=asked.features(),
+        accelerator=asked.accelerator,
+        device_count=asked.device_count,
+        workload=asked.workload,
+        workload_features=given or None,
+        objective=None if asked.objective is None else _once(asked.objective),
+        slos=tuple(parse_slo(text) for text in asked.slo),
+        now=time.time(),
+        versions=dict(item.split("=", 1) for item in asked.version) or _versions(),
+        max_age_s=days * _DAY_S,
+    )
+
+
+@cache
+def _versions() -> dict[str, str]:
+    """Of this Python: they do not change while it runs."""
+    return versions()
+
+
+def _once(objective: str) -> str:
+    """Each metric once, as tuner.metrics.objective wants it."""
+    return ",".join({parse_objectives(name)[0].metric: name for name in objective.split(",")}.values())

@@ -1,0 +1,59 @@
+"""What one process keeps between requests."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from fastapi import Request
+from starlette.concurrency import run_in_threadpool
+
+from service.answers.cache import AnswerCache
+from service.answers.finished import FinishedStudies
+from service.web.auth import KnownToken
+from service.web.caching import Snapshot
+from service.web.metrics import Metrics
+from service.web.settings import ServiceSettings
+from storage.base import Storage
+from tuner.verdict.compare import StudyComparison
+
+_MOST_ANSWERS = 4096
+_MOST_JUDGED = 32
+
+
+@dataclass
+class ServiceState:
+    """`version` changes whenever a stored recommendation does, in this process or another."""
+
+    version: Snapshot[object]
+    tokens: Snapshot[Sequence[KnownToken]]
+    answers: AnswerCache
+    judged: FinishedStudies[StudyComparison]
+    metrics: Metrics
+
+
+def make_state(settings: ServiceSettings, storage: Storage) -> ServiceState:
+    def known_tokens() -> Sequence[KnownToken]:
+        now = time.time()
+        return [KnownToken(item.name, item.digest, frozenset(item.scopes)) for item in storage.list_tokens() if item.in_force(now)]
+
+    async def version() -> object:
+        return await run_in_threadpool(storage.recommendations_version)
+
+    async def tokens() -> Sequence[KnownToken]:
+        return await run_in_threadpool(known_tokens)
+
+    metrics = Metrics()
+    return ServiceState(
+        version=Snapshot(version, settings.refresh_s),
+        tokens=Snapshot(tokens, settings.refresh_s),
+        answers=AnswerCache(_MOST_ANSWERS, metrics),
+        judged=FinishedStudies(_MOST_JUDGED),
+        metrics=metrics,
+    )
+
+
+def state_of(request: Request) -> ServiceState:
+    state: ServiceState = request.app.state.service
+    return state

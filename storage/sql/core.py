@@ -1,0 +1,139 @@
+"""What the parts of the SQL storage share: transactions, and the way between records and rows."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import fields
+from enum import Enum
+from typing import Any
+
+from sqlalchemy import Connection, Engine, Row, Table, insert, select, update
+
+from storage.base import InvalidRecord, NotFound, Storage
+from storage.records import (
+    Actor,
+    ApiToken,
+    AuditEntry,
+    Comparison,
+    Environment,
+    Measurement,
+    Profile,
+    Recommendation,
+    RequestsSummary,
+    Study,
+    Trial,
+    Workload,
+)
+from storage.sql import models
+from storage.sql.engine import transaction
+from storage.url import DatabaseUrl
+from storage.values import plain
+
+type Record = (
+    Study | Trial | Measurement | RequestsSummary | Profile | Comparison | Recommendation | Environment | Workload | ApiToken | AuditEntry
+)
+
+TABLE_OF: Mapping[type[Any], Table] = {
+    Environment: models.environments,
+    Workload: models.workloads,
+    Study: models.studies,
+    Trial: models.trials,
+    Measurement: models.measurements,
+    RequestsSummary: models.requests_summary,
+    Profile: models.profiles,
+    Comparison: models.comparisons,
+    Recommendation: models.recommendations,
+    ApiToken: models.api_tokens,
+    AuditEntry: models.audit,
+}
+
+
+def now_s() -> float:
+    """Unix seconds, UTC."""
+    return time.time()
+
+
+def columns_of(record: Record, what: str) -> dict[str, Any]:
+    """The record's fields as column values, without the id, which the database gives. Raises InvalidRecord."""
+    return plain_columns({field.name: getattr(record, field.name) for field in fields(record) if field.name != "id"}, what)
+
+
+def plain_columns(values: Mapping[str, Any], what: str) -> dict[str, Any]:
+    """Column values made plain; enum members stay, their columns know them. Raises InvalidRecord."""
+    columns = {name: value if isinstance(value, Enum) else plain(value, f"{what}: {name}") for name, value in values.items()}
+    for name, value in columns.items():
+        if isinstance(value, int) and not -(2**63) <= value < 2**63:
+            raise InvalidRecord(f"{what}: {name}: {value} is too large")
+    return columns
+
+
+def record_of[R: Record](kind: type[R], row: Row[Any]) -> R:
+    """The record that a row of its table holds."""
+    columns = TABLE_OF[kind].columns
+    return kind(**{field.name: row._mapping[columns[field.name]] for field in fields(kind)})
+
+
+class SqlCore(Storage):
+    """Holds the engine; the subclasses hold one group of methods each."""
+
+    def __init__(self, engine: Engine, url: DatabaseUrl) -> None:
+        self._engine = engine
+        self._url = url
+
+    def _reading(self, what: str) -> AbstractContextManager[Connection]:
+        return transaction(self._engine, self._url, what, write=False)
+
+    def _writing(self, what: str) -> AbstractContextManager[Connection]:
+        return transaction(self._engine, self._url, what, write=True)
+
+
+def insert_record[R: Record](connection: Connection, kind: type[R], values: Mapping[str, Any]) -> R:
+    """Insert a row and return it as the database holds it."""
+    table = TABLE_OF[kind]
+    return record_of(kind, connection.execute(insert(table).values(dict(values)).returning(*table.columns)).one())
+
+
+def update_record[R: Record](connection: Connection, kind: type[R], record_id: int, changes: Mapping[str, Any], what: str) -> R:
+    """Replace the named columns. Raises NotFound."""
+    table = TABLE_OF[kind]
+    statement = update(table).where(table.columns["id"] == record_id).values(dict(changes)).returning(*table.columns)
+    row = connection.execute(statement).one_or_none()
+    if row is None:
+        raise NotFound(f"{what}: no such {kind.__name__.lower()}")
+    return record_of(kind, row)
+
+
+def find_record[R: Record](connection: Connection, kind: type[R], column: str, value: Any, what: str, *, lock: bool = False) -> R:
+    """The row whose unique column has this value; `lock` keeps others from changing it until the transaction ends. Raises NotFound."""
+    table = TABLE_OF[kind]
+    statement = select(table).where(table.columns[column] == value)
+    if lock:
+        statement = statement.with_for_update()  # nothing on SQLite, where a writing transaction is alone anyway
+    row = connection.execute(statement).one_or_none()
+    if row is None:
+        raise NotFound(f"{what}: no such {kind.__name__.lower()}")
+    return record_of(kind, row)
+
+
+def write_audit(connection: Connection, action: str, kind: str, subject: str, by: Actor, at: float) -> None:
+    """In the transaction of the change itself: neither is stored without the other."""
+    entry = AuditEntry(by.name, action, kind, subject, by.reason, by.request_id, at=at)
+    connection.execute(insert(models.audit).values(columns_of(entry, f"audit of {kind} {subject}")))
+
+
+def require_page(limit: int | None, offset: int) -> None:
+    """Raises InvalidRecord for a negative limit or offset, which the dialects treat differently."""
+    if offset < 0 or (limit is not None and limit < 0):
+        raise InvalidRecord(f"limit={limit}, offset={offset}: neither may be negative")
+
+
+def require_one_id(trial_id: int | None, study_id: int | None) -> None:
+    """Raises ValueError unless exactly one of the two is given."""
+    if (trial_id is None) == (study_id is None):
+        raise ValueError("give exactly one of trial_id and study_id")
+
+
+def records_of[R: Record](kind: type[R], rows: Sequence[Row[Any]]) -> list[R]:
+    return [record_of(kind, row) for row in rows]

@@ -1,0 +1,124 @@
+"""SQLAlchemy engines: how a connection is opened, how a transaction begins, how a database error becomes one of ours.
+
+SQLite runs in WAL mode, so readers never wait for the writer. Writes begin with BEGIN IMMEDIATE: a transaction that first reads and then
+writes would otherwise fail at once with "database is locked" when another writer came first, whatever the time-out
+(https://www.sqlite.org/isolation.html, https://www.sqlite.org/rescode.html#busy_snapshot).
+`synchronous=FULL` costs one fsync per write: a finished call survives not only kill -9 (NORMAL would do) but the loss of the machine, and a
+preempted TPU VM is lost without warning.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sqlite3
+import weakref
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+from urllib.parse import quote
+
+from sqlalchemy import Connection, Engine, create_engine, event
+from sqlalchemy.exc import DBAPIError, IntegrityError, SQLAlchemyError
+from sqlalchemy.pool import Pool
+
+from storage.base import Conflict, InvalidRecord, NotFound, StorageUnavailable
+from storage.url import LOCK_TIMEOUT_S, POSTGRESQL_ARGUMENTS, SETTING, DatabaseUrl
+
+_WRITE = "tuner_write"
+
+
+def _dump_json(value: Any) -> str:
+    return json.dumps(value, allow_nan=False, separators=(",", ":"))
+
+
+def make_engine(url: DatabaseUrl, *, create: bool, read_only: bool, foreign_keys: bool = True) -> Engine:
+    """An engine that has not connected yet. With `create` False a missing SQLite file stays missing and connecting fails.
+
+    `foreign_keys` False is for schema changes on SQLite only, see storage.sql.schema.migration.
+    """
+    common: dict[str, Any] = {"json_serializer": _dump_json, "pool_size": 8, "max_overflow": 24, "pool_timeout": LOCK_TIMEOUT_S}
+    if url.dialect == "sqlite":
+        pragmas = [f"foreign_keys = {int(foreign_keys)}", "synchronous = FULL", f"query_only = {int(read_only)}"]
+        engine = create_engine(url.url, creator=lambda: _connect_sqlite(url, pragmas, create=create, read_only=read_only), **common)
+        event.listen(engine, "begin", _begin_sqlite)
+    else:
+        arguments: dict[str, Any] = dict(POSTGRESQL_ARGUMENTS)
+        if read_only:
+            arguments["options"] = "-c default_transaction_read_only=on"
+        engine = create_engine(url.url, pool_pre_ping=True, connect_args=arguments, **common)
+    _engines.add(engine)
+    return engine
+
+
+def _connect_sqlite(url: DatabaseUrl, pragmas: list[str], *, create: bool, read_only: bool) -> sqlite3.Connection:
+    assert url.path is not None
+    # A look-up of a file that we may write opens it for writing all the same (query_only refuses writes): only such a connection may
+    # tidy up the -wal and -shm files when it is the last to close. Where the file is write-protected, "ro" is all there is.
+    writable = os.access(url.path, os.W_OK) and os.access(url.path.parent, os.W_OK)
+    mode = "rwc" if create else "ro" if read_only and not writable else "rw"
+    connection = sqlite3.connect(
+        f"file:{quote(str(url.path))}?mode={mode}", uri=True, timeout=LOCK_TIMEOUT_S, check_same_thread=False, isolation_level=None
+    )
+    for pragma in pragmas:
+        connection.execute(f"PRAGMA {pragma}")
+    return connection
+
+
+def _begin_sqlite(connection: Connection) -> None:
+    connection.exec_driver_sql("BEGIN IMMEDIATE" if connection.get_execution_options().get(_WRITE) else "BEGIN")
+
+
+def _forget_inherited() -> None:
+    """In a forked child: open new connections, and never touch nor finalise the parent's, whose sockets and file locks are still in use
+    (SQLAlchemy, "Using Connection Pools with Multiprocessing or os.fork()")."""
+    for engine in list(_engines):
+        _inherited.append(engine.pool)
+        engine.dispose(close=False)
+
+
+_engines: weakref.WeakSet[Engine] = weakref.WeakSet()
+_inherited: list[Pool] = []
+os.register_at_fork(after_in_child=_forget_inherited)
+
+
+@contextmanager
+def transaction(engine: Engine, url: DatabaseUrl, what: str, *, write: bool) -> Iterator[Connection]:
+    """One transaction, committed at the end. `what` names the subject in messages, e.g. "trial 3 of study 7".
+
+    Raises StorageUnavailable, NotFound (a foreign key), Conflict (a unique key) and InvalidRecord (a check, a type).
+    """
+    try:
+        with engine.connect().execution_options(**{_WRITE: write}) as connection, connection.begin():
+            yield connection
+    except SQLAlchemyError as error:
+        raise translate(error, url, what) from error
+
+
+def translate(error: SQLAlchemyError, url: DatabaseUrl, what: str) -> Exception:
+    """The storage error that a database error stands for; its message is one line without a password."""
+    reason = str(getattr(error, "orig", None) or error).strip().split("\n")[0]
+    if isinstance(error, IntegrityError):
+        kind = _integrity_kind(error)
+        if kind == "unique":
+            return Conflict(f"{what}: already stored")
+        if kind == "foreign key":
+            return NotFound(f"{what}: refers to a study, trial, workload or environment that is not stored")
+        return InvalidRecord(f"{what}: {reason}")
+    if isinstance(error, DBAPIError) and type(error).__name__ == "DataError":
+        return InvalidRecord(f"{what}: {reason}")
+    return unavailable(url, reason)
+
+
+def unavailable(url: DatabaseUrl, reason: str) -> StorageUnavailable:
+    return StorageUnavailable(f"{SETTING}: cannot use {url.safe}: {reason}")
+
+
+def _integrity_kind(error: IntegrityError) -> str:
+    """One of "unique", "foreign key" and "other", from SQLite's extended error name or PostgreSQL's SQLSTATE."""
+    name = getattr(error.orig, "sqlite_errorname", None) or getattr(error.orig, "sqlstate", None)
+    if name in ("SQLITE_CONSTRAINT_UNIQUE", "SQLITE_CONSTRAINT_PRIMARYKEY", "23505"):
+        return "unique"
+    if name in ("SQLITE_CONSTRAINT_FOREIGNKEY", "23503"):
+        return "foreign key"
+    return "other"

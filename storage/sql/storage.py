@@ -1,0 +1,23 @@
+"""The SQL storage, SQLite and PostgreSQL alike; open one with storage.upgrade.open_storage."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from storage.sql.access import SqlAccess
+from storage.sql.measurements import SqlMeasurements
+from storage.sql.schema import describe
+from storage.sql.studies import SqlStudies
+from storage.sql.trials import SqlTrials
+from storage.sql.verdicts import SqlVerdicts
+
+
+class SqlStorage(SqlStudies, SqlTrials, SqlMeasurements, SqlVerdicts, SqlAccess):
+    """The whole contract of storage.base.Storage. Safe to share between threads; after a fork the child opens connections of its own."""
+
+    def check(self) -> dict[str, Any]:
+        return describe(self._engine, self._url)
+
+    def close(self) -> None:
+        """Idempotent."""
+        self._engine.dispose()

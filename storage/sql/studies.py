@@ -1,0 +1,112 @@
+"""Studies, and the content-addressed environments and workloads that they refer to."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from sqlalchemy import ColumnElement, delete, func, select
+from sqlalchemy.dialects import postgresql, sqlite
+
+from storage.records import Actor, Environment, Json, Study, StudyState, Workload
+from storage.sql.core import (
+    TABLE_OF,
+    SqlCore,
+    columns_of,
+    find_record,
+    insert_record,
+    now_s,
+    plain_columns,
+    records_of,
+    require_page,
+    update_record,
+    write_audit,
+)
+from storage.sql.models import recommendations, studies
+
+
+def _filter(model: str | None, state: StudyState | None) -> list[ColumnElement[bool]]:
+    conditions: list[ColumnElement[bool]] = []
+    if model is not None:
+        conditions.append(studies.c.model == model)
+    if state is not None:
+        conditions.append(studies.c.state == state)
+    return conditions
+
+
+class SqlStudies(SqlCore):
+    """See storage.base.Storage."""
+
+    def create_study(self, study: Study) -> Study:
+        what = f"study {study.name!r}"
+        values = columns_of(study, what)
+        now = now_s()
+        values["created_at"] = values["created_at"] or now
+        values["updated_at"] = values["updated_at"] or now
+        with self._writing(what) as connection:
+            return insert_record(connection, Study, values)
+
+    def get_study(self, name: str) -> Study:
+        what = f"study {name!r}"
+        with self._reading(what) as connection:
+            return find_record(connection, Study, "name", name, what)
+
+    def get_study_by_id(self, study_id: int) -> Study:
+        what = f"study {study_id}"
+        with self._reading(what) as connection:
+            return find_record(connection, Study, "id", study_id, what)
+
+    def list_studies(
+        self, *, model: str | None = None, state: StudyState | None = None, limit: int = 100, offset: int = 0
+    ) -> Sequence[Study]:
+        require_page(limit, offset)
+        newest_first = (studies.c.created_at.desc(), studies.c.id.desc())
+        statement = select(studies).where(*_filter(model, state)).order_by(*newest_first).limit(limit).offset(offset)
+        with self._reading("studies") as connection:
+            return records_of(Study, connection.execute(statement).all())
+
+    def count_studies(self, *, model: str | None = None, state: StudyState | None = None) -> int:
+        statement = select(func.count()).select_from(studies).where(*_filter(model, state))
+        with self._reading("studies") as connection:
+            return int(connection.execute(statement).scalar_one())
+
+    def update_study(
+        self, study_id: int, *, state: StudyState | None = None, engine_starts: int | None = None, cost: Json | None = None
+    ) -> Study:
+        what = f"study {study_id}"
+        given = {"state": state, "engine_starts": engine_starts, "cost": cost}
+        changes = plain_columns({name: value for name, value in given.items() if value is not None}, what)
+        with self._writing(what) as connection:
+            return update_record(connection, Study, study_id, changes | {"updated_at": now_s()}, what)
+
+    def delete_study(self, study_id: int, *, by: Actor) -> None:
+        what, own = f"study {study_id}", recommendations.c.study_id == study_id
+        with self._writing(what) as connection:
+            find_record(connection, Study, "id", study_id, what, lock=True)  # nobody adds a recommendation meanwhile
+            for number in connection.scalars(select(recommendations.c.id).where(own).order_by(recommendations.c.id)).all():
+                write_audit(connection, "delete", "recommendation", str(number), by, now_s())
+            connection.execute(delete(studies).where(studies.c.id == study_id))
+
+    def put_environment(self, environment: Environment) -> None:
+        self._put_once(environment, f"environment {environment.fingerprint!r}")
+
+    def get_environment(self, fingerprint: str) -> Environment:
+        what = f"environment {fingerprint!r}"
+        with self._reading(what) as connection:
+            return find_record(connection, Environment, "fingerprint", fingerprint, what)
+
+    def put_workload(self, workload: Workload) -> None:
+        self._put_once(workload, f"workload {workload.content_hash!r}")
+
+    def get_workload(self, content_hash: str) -> Workload:
+        what = f"workload {content_hash!r}"
+        with self._reading(what) as connection:
+            return find_record(connection, Workload, "content_hash", content_hash, what)
+
+    def _put_once(self, record: Environment | Workload, what: str) -> None:
+        """Insert unless the key is there: the key is the content's hash, so what is there is the same."""
+        table = TABLE_OF[type(record)]
+        values: dict[str, Any] = columns_of(record, what)
+        insert = sqlite.insert if self._url.dialect == "sqlite" else postgresql.insert
+        with self._writing(what) as connection:
+            connection.execute(insert(table).values(values).on_conflict_do_nothing())

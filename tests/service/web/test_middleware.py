@@ -1,0 +1,128 @@
+"""The gate: request ids, logs, security headers, and the last net for errors."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from typing import Any
+
+import pytest
+from fastapi.testclient import TestClient
+from starlette.types import Message
+from structlog.testing import capture_logs
+
+from service.web.checks import whole_body
+from service.web.errors import Problem
+from service.web.middleware import SECURITY_HEADERS
+from storage.base import Storage
+from tests.service.conftest import TOKEN, MakeClient
+
+SECRET = "/srv/secret and postgresql://user:password@db"
+
+
+def _boom() -> None:
+    raise RuntimeError(SECRET)
+
+
+def test_what_nobody_thought_of_is_a_500_that_tells_nothing(client: TestClient) -> None:
+    client.app.add_api_route("/v1/boom", _boom)  # type: ignore[attr-defined]
+    with capture_logs() as logs:
+        answer = client.get("/v1/boom")
+    assert (answer.status_code, answer.headers["content-type"]) == (500, "application/problem+json")
+    request_id = answer.headers["x-request-id"]
+    assert answer.json()["detail"] == f"something went wrong here; the log has it under request id {request_id}"
+    assert "secret" not in answer.text and "Traceback" not in answer.text
+    unexpected, request = logs
+    assert (unexpected["event"], unexpected["request_id"], unexpected["log_level"]) == ("unexpected", request_id, "error")
+    assert unexpected["exc_info"]
+    assert (request["status"], request["request_id"]) == (500, request_id)
+    assert 'status="500"' in client.get("/metrics").text
+
+
+def test_logs_say_who_and_what_but_no_secret(client: TestClient) -> None:
+    with capture_logs() as logs:
+        client.get("/v1/studies?limit=1")
+        client.get("/v1/studies/nothing?model=private", headers={"authorization": f"Bearer {TOKEN}"})
+        client.get("/v1/studies/a%0a%1b[31m")
+    fast, unknown, odd = logs
+    assert (fast["log_level"], unknown["log_level"]) == ("debug", "info")
+    assert (unknown["method"], unknown["path"], unknown["status"]) == ("GET", "/v1/studies/nothing", 422)
+    assert (unknown["client"], unknown["token"], fast["token"]) == ("127.0.0.1", "environment", None)
+    assert unknown["duration_ms"] > 0
+    assert TOKEN not in str(logs) and "private" not in str(logs)
+    assert odd["path"] == "/v1/studies/a\n\x1b[31m"  # JSON writes it as one line
+
+
+def test_a_sensible_request_id_is_kept_and_any_other_replaced(client: TestClient) -> None:
+    assert client.get("/healthz", headers={"x-request-id": "build-2026.11_7"}).headers["x-request-id"] == "build-2026.11_7"
+    others = [client.get("/healthz", headers={"x-request-id": given}).headers["x-request-id"] for given in ("short", "a b c d e", "x" * 65)]
+    assert all(re.fullmatch(r"[0-9a-f]{12}-[0-9a-f]{8}", made) for made in others)
+    assert len(set(others)) == len(others)
+
+
+@pytest.mark.parametrize("target", ["/v1/studies", "/v1/nothing", "/healthz", "/docs", "/openapi.json", "/metrics", "/studies"])
+def test_every_answer_has_the_security_headers_once(client: TestClient, target: str) -> None:
+    answer = client.get(target)
+    for name, value in SECURITY_HEADERS.items():
+        assert answer.headers.get_list(name) == [value], name
+
+
+def test_routes_are_counted_by_their_pattern(client: TestClient) -> None:
+    for name in ("a", "b"):
+        client.get(f"/v1/studies/{name}")
+    client.get("/made/up/by/a/client")
+    text = client.get("/metrics").text
+    assert 'tuner_http_requests_total{method="GET",route="/v1/studies/{name}",status="404"} 2.0' in text
+    assert 'route="(unmatched)",status="404"} 1.0' in text
+    assert "made/up" not in text
+
+
+@pytest.mark.parametrize(
+    ("method", "target", "status"),
+    [
+        ("GET", "/v1/nothing", 404),
+        ("GET", "/v1/trials/4711", 404),
+        ("DELETE", "/v1/studies", 405),
+        ("GET", "/v1/recommendations?model=" + "a" * 5000, 414),
+        ("GET", "/v1/recommendations", 422),
+        ("POST", "/v1/recommendations/1/publish", 401),
+    ],
+)
+def test_every_error_is_a_problem_document(client: TestClient, method: str, target: str, status: int) -> None:
+    answer = client.request(method, target)
+    assert (answer.status_code, answer.headers["content-type"]) == (status, "application/problem+json")
+    document: dict[str, Any] = answer.json()
+    assert document["status"] == status
+    assert {"type", "title", "detail"} <= set(document)
+    assert answer.headers["cache-control"] == "no-store"
+    assert (status == 405) == ("allow" in answer.headers)
+
+
+@pytest.mark.parametrize("host", ["evil.example", "127.0.0.1.evil.example", "localhost.", "[::2]:8000", ""])
+def test_a_name_that_points_here_is_not_answered(client: TestClient, host: str) -> None:
+    """A page that has its own name resolved to 127.0.0.1 would read everything (DNS rebinding)."""
+    assert client.get("/v1/studies", headers={"host": host}).status_code == 421
+
+
+def test_own_names_and_the_public_one_are_answered(make_client: MakeClient, storage: Storage) -> None:
+    client = make_client(storage, public_url="https://tuner.example/")
+    for host in ("localhost", "LOCALHOST:8000", "127.0.0.1", "[::1]:8000", "[::1]", "tuner.example", "tuner.example:443"):
+        assert client.get("/v1/studies", headers={"host": host}).status_code == 200, host
+
+
+def test_a_body_that_does_not_come_is_not_waited_for() -> None:
+    async def trickle() -> Message:
+        await asyncio.sleep(0.01)
+        return {"type": "http.request", "body": b"a", "more_body": True}
+
+    with pytest.raises(Problem) as refused:
+        asyncio.run(whole_body(trickle, 10_000, timeout_s=0.1))
+    assert refused.value.status == 408
+
+
+def test_a_client_that_goes_away_ends_its_request() -> None:
+    async def gone() -> Message:
+        return {"type": "http.disconnect"}
+
+    with pytest.raises(Problem, match="went away"):
+        asyncio.run(whole_body(gone, 10_000))

@@ -1,0 +1,102 @@
+"""The command in a report gives the very configuration that the study had, read back by the command line itself."""
+
+from __future__ import annotations
+
+import json
+import shlex
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from storage.records import Study
+from tuner.cli.search import search
+from tuner.report.repeat import repeat_command
+from tuner.setup.config import StudyConfig
+from tuner.setup.config_file import load_config
+from tuner.verdict.evidence import Evidence
+
+PLACES = {"study", "storage", "logdir", "engine_python", "warm_start"}
+
+
+def command_of(config: StudyConfig) -> str:
+    stored = json.loads(json.dumps({**config.to_json(), "resolved": {"max_model_len": 512}}))
+    return repeat_command(Evidence(Study("s", config.model, stored, config.objective), (), ()))
+
+
+def read_back(command: str) -> StudyConfig:
+    program, verb, *arguments = shlex.split(command.replace("\\\n", " "))
+    assert (program, verb) == ("tuner", "search")
+    given = search.make_context("search", arguments).params
+    options = {name: list(value) if isinstance(value, tuple) else value for name, value in given.items() if value not in (None, ())}
+    return load_config(None, {name: value for name, value in options.items() if name in StudyConfig.model_fields})
+
+
+def kept(config: StudyConfig) -> dict[str, Any]:
+    return {name: value for name, value in config.to_json().items() if name not in PLACES}
+
+
+MANY: dict[str, Any] = {
+    "page_sizes": [16, 64],
+    "chunk_budgets": [256],
+    "arms": ["page_aligned"],
+    "alignment_variant": "strict",
+    "workload": "synthetic:input=64-256,output=16-64,requests=32,rate=4,burstiness=0.5",
+    "objective": "goodput,ttft_p99_ms",
+    "slos": ["ttft_p99_ms<=500", "tpot_p99_ms<=50.5"],
+    "rounds": 5,
+    "trials": 7,
+    "time_budget": "90m",
+    "sampler": "tpe",
+    "profile": "none",
+    "finalists_via": "serve",
+    "max_num_seqs": 32,
+    "max_model_len": 1024,
+    "dtype": "float32",
+    "platform": "cpu",
+    "attention_backend": "tuner_xla",
+    "kv_write": "loop,scatter",
+    "num_gpu_blocks": 999,
+    "tensor_parallel_size": 2,
+    "enable_prefix_caching": False,
+    "async_scheduling": True,
+    "seed": 11,
+    "engine_args": {"gpu_memory_utilization": 0.8, "additional_config": {"sharding": {"x": [1]}}, "quantization": None},
+    "trial_timeout": "2m",
+    "engine_start_timeout": 77,
+}
+
+
+@pytest.mark.parametrize(
+    "changes", [{}, {"page_sizes": [32]}, MANY, {"launcher": "table", "table": "my table.csv", "table_noise": 0.02}, {"launcher": "serve"}]
+)
+def test_read_back_it_is_the_same_configuration(changes: dict[str, Any]) -> None:
+    config = load_config(None, {"model": "org/a model", "study": "s", **changes})
+    command = command_of(config)
+    assert kept(read_back(command)) == kept(config)
+    assert "sqlite" not in command and "resolved" not in command
+
+
+def test_every_setting_can_be_repeated() -> None:
+    """A new setting that the report would forget fails here: all that are not places differ from their default in the cases above."""
+    given = {*MANY, "model", "launcher", "table", "table_noise"}
+    assert StudyConfig.model_fields.keys() - given == PLACES
+
+
+def test_defaults_are_left_out_but_for_what_the_question_is_about() -> None:
+    words = shlex.split(command_of(load_config(None, {"model": "m", "study": "s"})).replace("\\\n", " "))
+    assert [word for word in words if word.startswith("--")] == [
+        *("--study", "--model", "--page-sizes", "--chunk-budgets", "--arms", "--workload", "--objective", "--rounds", "--seed")
+    ]
+
+
+def test_a_workload_of_a_file_is_written_out(tmp_path: Path) -> None:
+    workload: dict[str, Any] = {
+        "source": {"kind": "synthetic", "input": {"kind": "fixed", "value": 9}, "output": {"kind": "fixed", "value": 3}, "num_prompts": 2}
+    }
+    workload["load"] = {"max_concurrency": 1}
+    config = load_config(None, {"model": "m", "study": "s", "workload": workload})
+    first, _, rest = command_of(config).partition("\nEND\n")
+    assert first.startswith("cat > workload.json <<'END'\n")
+    assert json.loads(first.partition("\n")[2]) == workload
+    assert read_back(rest).workload == "workload.json"

@@ -1,0 +1,380 @@
+"""Stopping and going on: Ctrl-C, a crash of ours, a spent time budget; then --resume measures exactly what is missing."""
+
+from __future__ import annotations
+
+import random
+import time
+from collections import Counter
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from storage.base import StorageUnavailable
+from storage.records import Measurement, Stage, StudyState, TrialState
+from tests.tuner.fake_engine import FakeLauncher
+from tests.tuner.workbench import Workbench, states
+from tuner.core.contract import EngineSettings, WindowResult
+from tuner.core.errors import BadInput, FailureClass, Interrupted, StorageError, StudyTaken, TrialFailed
+from tuner.report.evidence_report import evidence_markdown
+from tuner.search.lease import Lease
+from tuner.setup.space import Configuration
+from tuner.trials.optuna_record import LEASE_ATTRIBUTE
+from tuner.verdict.conclude import load_evidence
+
+
+class Killed(BaseException):
+    """As if the process had been killed: nothing of ours catches it."""
+
+
+def stop_at(window: int, error: Callable[[], BaseException]) -> FakeLauncher:
+    """An engine that is stopped from outside in the n-th window (from 1)."""
+    count = 0
+
+    def hook(configuration: Configuration, nth: int, result: WindowResult) -> WindowResult:
+        nonlocal count
+        count += 1
+        if count == window:
+            raise error()
+        return result
+
+    return FakeLauncher(on_measure=hook)
+
+
+def all_windows(bench: Workbench) -> list[Measurement]:
+    return list(bench.storage.list_measurements(study_id=bench.storage.get_study("s").id))
+
+
+@pytest.mark.parametrize("window", [1, 14, 26])
+def test_ctrl_c_keeps_what_was_measured_and_resume_measures_the_rest(bench: Workbench, window: int) -> None:
+    """24 windows of the search and 6 of the finalists, whenever it was stopped; each round has each configuration once."""
+    launcher = stop_at(window, KeyboardInterrupt)
+    with pytest.raises(Interrupted, match="--resume"):
+        bench.run(launcher)
+    assert launcher.running == 0 and launcher.closed
+    assert bench.storage.get_study("s").state is StudyState.INTERRUPTED
+    before = all_windows(bench)
+    assert len(before) == window - 1
+    again = FakeLauncher()
+    outcome = bench.run(again, resume=True)
+    assert len(again.measured) == 30 - (window - 1)
+    after = all_windows(bench)
+    assert {item.id: item for item in before}.items() <= {item.id: item for item in after}.items()
+    assert sorted((item.trial_id, item.round) for item in after) == sorted({(item.trial_id, item.round) for item in after})
+    assert set(states(bench.trials(None))) == {TrialState.COMPLETE} and len(bench.trials(None)) == 10
+    assert outcome.study.state is StudyState.COMPLETE
+    assert len(bench.optuna_trials()) == 8 and all(trial.state.name == "COMPLETE" for trial in bench.optuna_trials())
+
+
+def test_the_rest_is_measured_in_the_order_it_would_have_had(bench: Workbench) -> None:
+    whole = FakeLauncher()
+    bench.run(whole, study="whole", profile="none")
+    first = stop_at(7, KeyboardInterrupt)
+    with pytest.raises(Interrupted):
+        bench.run(first, profile="none")
+    second = FakeLauncher()
+    bench.run(second, resume=True, profile="none")
+    assert first.measured + second.measured == whole.measured
+
+
+def test_costs_and_engine_starts_add_up(bench: Workbench) -> None:
+    with pytest.raises(Interrupted):
+        bench.run(stop_at(5, KeyboardInterrupt))
+    first = bench.storage.get_study("s")
+    assert first.engine_starts == 1
+    outcome = bench.run(resume=True)
+    assert outcome.engine_starts == 4 and outcome.study.engine_starts == 5
+    assert outcome.study.cost["wall"] > first.cost["wall"] > 0
+
+
+def test_resuming_a_finished_study_measures_nothing_and_changes_nothing(bench: Workbench) -> None:
+    bench.run()
+    windows, recommendation = all_windows(bench), bench.storage.list_recommendations()
+    launcher = FakeLauncher()
+    bench.run(launcher, resume=True)
+    assert launcher.opened == []
+    assert all_windows(bench) == windows and bench.storage.list_recommendations() == recommendation
+
+
+def test_a_failed_trial_is_not_tried_again(bench: Workbench) -> None:
+    def hook(configuration: Configuration, nth: int) -> None:
+        if configuration == Configuration(32, 256, "default"):
+            raise BadInput("never works")
+
+    bench.run(FakeLauncher(on_warm_up=hook), profile="none")
+    launcher = FakeLauncher()
+    bench.run(launcher, resume=True, profile="none")
+    assert Configuration(32, 256, "default") not in launcher.measured
+    assert states(bench.trials()).count(TrialState.FAIL) == 1
+
+
+def test_a_bug_of_ours_leaves_a_study_that_can_be_resumed(bench: Workbench) -> None:
+    launcher = stop_at(9, Killed)
+    with pytest.raises(Killed):
+        bench.run(launcher)
+    assert launcher.running == 0
+    assert bench.storage.get_study("s").state is StudyState.FAIL
+    again = FakeLauncher()
+    bench.run(again, resume=True)
+    assert len(again.measured) == 30 - 8
+
+
+def test_a_database_that_goes_away_in_the_middle_is_a_failed_run_and_no_bad_input(
+    bench: Workbench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Exit code 1: measurements are there, and --resume goes on."""
+
+    def gone(*_: object, **__: object) -> None:
+        raise StorageUnavailable("connection refused")
+
+    def hook(configuration: Configuration, nth: int, result: WindowResult) -> WindowResult:
+        if len(launcher.measured) == 8:
+            patch.setattr(bench.storage, "add_measurement", gone)
+        return result
+
+    launcher = FakeLauncher(on_measure=hook)
+    with monkeypatch.context() as patch, pytest.raises(StorageError, match=r"study 's': connection refused; .* --resume"):
+        bench.run(launcher)
+    assert len(all_windows(bench)) == 8 and launcher.running == 0
+    assert bench.run(resume=True).study.state is StudyState.COMPLETE
+
+
+def test_a_study_that_another_machine_took_over_is_left_alone(bench: Workbench, monkeypatch: pytest.MonkeyPatch) -> None:
+    """This machine slept; the other one's lease, its state and its trials stay as they are."""
+    monkeypatch.setattr("tuner.search.lease.HEARTBEAT_S", 0.01)
+    leases: list[Lease] = []
+    claim = Lease.claim
+
+    def watched(lease: Lease) -> None:
+        leases.append(lease)
+        claim(lease)
+
+    monkeypatch.setattr(Lease, "claim", watched)
+
+    def hook(configuration: Configuration, nth: int, result: WindowResult) -> WindowResult:
+        if len(launcher.measured) == 5:
+            theirs = {"token": "theirs", "host": "elsewhere", "pid": 7, "process_started_at": 0.0, "heartbeat": time.time()}
+            deadline = time.monotonic() + 20
+            while time.monotonic() < deadline and leases[0]._taken_by is None:
+                leases[0]._store.set_attribute(LEASE_ATTRIBUTE, theirs)  # again: at this rate a heartbeat may just have been on its way
+                time.sleep(0.05)
+        return result
+
+    launcher = FakeLauncher(on_measure=hook)
+    with pytest.raises(StudyTaken, match="by process 7 on elsewhere"):
+        bench.run(launcher)
+    assert len(launcher.measured) == len(all_windows(bench)) == 6 and launcher.running == 0
+    assert bench.storage.get_study("s").state is StudyState.RUNNING
+    with pytest.raises(BadInput, match="is being run by process 7 on elsewhere"):
+        bench.run(resume=True)
+
+
+def test_optuna_learns_what_storage_knew_when_the_process_was_killed(bench: Workbench, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Killed between storage's finish_trial and Optuna's tell."""
+    from tuner.trials.optuna_record import OptunaRecord
+
+    tell = OptunaRecord.complete
+
+    def killed(*_arguments: Any) -> None:
+        raise Killed
+
+    monkeypatch.setattr(OptunaRecord, "complete", killed)
+    with pytest.raises(Killed):
+        bench.run()
+    monkeypatch.setattr(OptunaRecord, "complete", tell)
+    bench.run(resume=True)
+    values = {trial._trial_id: trial.value for trial in bench.optuna_trials()}
+    for trial in bench.trials():
+        assert trial.values is not None and trial.optuna_trial_id is not None
+        assert values[trial.optuna_trial_id] == trial.values["throughput"]
+
+
+def test_a_trial_that_only_optuna_knows_is_failed_there(bench: Workbench, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Killed between Optuna's trial and ours."""
+    create = type(bench.storage).create_trial
+
+    def killed(*_arguments: Any) -> None:
+        raise Killed
+
+    monkeypatch.setattr(type(bench.storage), "create_trial", killed)
+    with pytest.raises(Killed):
+        bench.run()
+    monkeypatch.setattr(type(bench.storage), "create_trial", create)
+    bench.run(resume=True)
+    assert [trial.state.name for trial in bench.optuna_trials()] == ["FAIL", *["COMPLETE"] * 8]
+
+
+def test_without_resume_an_existing_study_is_refused(bench: Workbench) -> None:
+    bench.run(profile="none")
+    launcher = FakeLauncher()
+    with pytest.raises(BadInput, match="study 's' exists; add --resume"):
+        bench.run(launcher)
+    assert launcher.opened == [] and launcher.closed
+
+
+def test_resume_needs_a_study(bench: Workbench) -> None:
+    with pytest.raises(BadInput, match="nothing to resume"):
+        bench.run(resume=True)
+    assert bench.storage.list_studies() == []
+
+
+CHANGED: list[tuple[dict[str, Any], str]] = [
+    ({"page_sizes": [16, 64]}, "page_sizes 16,32, not 16,64"),
+    ({"rounds": 4}, "rounds"),
+    ({"seed": 1}, "seed 0, not 1"),
+    ({"objective": "ttft_p99_ms"}, "objective throughput, not ttft_p99_ms"),
+    ({"max_num_seqs": 4}, "max_num_seqs"),
+    ({"workload": "synthetic:input=8,output=8,requests=4"}, "workload"),
+    ({"engine_args": {"gpu_memory_utilization": 0.5}}, "engine_args"),
+]
+
+
+def test_resume_with_another_setting_names_it(bench: Workbench) -> None:
+    with pytest.raises(Interrupted):
+        bench.run(stop_at(1, KeyboardInterrupt))
+    for changes, message in CHANGED:
+        with pytest.raises(BadInput, match="begun with") as caught:
+            bench.run(resume=True, **changes)
+        assert message in str(caught.value) and "\n" not in str(caught.value)
+
+
+def test_a_workload_file_that_changed_is_noticed(bench: Workbench) -> None:
+    path = bench.folder / "work.yaml"
+    lengths = "input: {kind: fixed, value: %d}, output: {kind: fixed, value: 4}"
+    text = "source: {kind: synthetic, " + lengths + ", num_prompts: 4}\nload: {max_concurrency: 2}\n"
+    path.write_text(text % 40)
+    with pytest.raises(Interrupted):
+        bench.run(stop_at(1, KeyboardInterrupt), workload=str(path))
+    path.write_text(text % 41)
+    with pytest.raises(BadInput, match="its requests are not those"):
+        bench.run(resume=True, workload=str(path))
+
+
+def test_settings_that_say_only_how_long_may_change(bench: Workbench) -> None:
+    with pytest.raises(Interrupted):
+        bench.run(stop_at(1, KeyboardInterrupt))
+    outcome = bench.run(resume=True, profile="none", trial_timeout=30, time_budget="1h")
+    assert outcome.study.state is StudyState.COMPLETE
+
+
+class Clock:
+    """Each window takes ten seconds."""
+
+    def __init__(self) -> None:
+        self.now_s = 0.0
+
+    def __call__(self) -> float:
+        return self.now_s
+
+    def launcher(self) -> FakeLauncher:
+        def hook(configuration: Configuration, nth: int, result: WindowResult) -> WindowResult:
+            self.now_s += 10
+            return result
+
+        return FakeLauncher(on_measure=hook)
+
+
+def test_a_time_budget_stops_the_search_and_still_confirms(bench: Workbench) -> None:
+    """The first page size takes 120 s; what is left is kept for the finalists."""
+    clock = Clock()
+    outcome = bench.run(clock.launcher(), now=clock, time_budget=155, profile="none")
+    assert {trial.block_size for trial in bench.trials()} == {32}
+    assert states(bench.trials(Stage.CONFIRM)) == [TrialState.COMPLETE] * 2, "what began within the budget is finished"
+    assert outcome.study.state is StudyState.COMPLETE and outcome.recommendation.status != "none"
+    again = Clock()
+    bench.run(again.launcher(), now=again, resume=True, profile="none")
+    assert {trial.block_size for trial in bench.trials()} == {16, 32}
+
+
+@pytest.mark.parametrize(("budget", "confirmed"), [(150, 1), (80, 0)])
+def test_no_finalist_begins_after_the_time_budget_and_a_resumed_run_confirms_it(bench: Workbench, budget: int, confirmed: int) -> None:
+    """A round of the search takes 40 s, a finalist 30."""
+    clock = Clock()
+    outcome = bench.run(clock.launcher(), now=clock, time_budget=budget, sampler="grid", profile="none")
+    assert clock.now_s == budget and outcome.study.state is StudyState.COMPLETE
+    assert sorted(states(bench.trials(Stage.CONFIRM))) == [TrialState.COMPLETE] * confirmed + [TrialState.WAITING] * (2 - confirmed)
+    body = outcome.recommendation.body
+    left = f"{2 - confirmed} of 2 finalists not confirmed by a cold start: the time budget was over"
+    assert body["status"] == "recommended" and left in body["caveats"]
+    assert body["evidence"]["stage"] == ("confirm" if confirmed else "search")
+    assert f"- {left}\n" in evidence_markdown(load_evidence(bench.storage, outcome.study), outcome.comparison)
+    again = Clock()
+    outcome = bench.run(again.launcher(), now=again, resume=True, sampler="grid", profile="none")
+    assert set(states(bench.trials(Stage.CONFIRM))) == {TrialState.COMPLETE}
+    assert not any("not confirmed" in caveat for caveat in outcome.recommendation.body["caveats"])
+
+
+def test_nor_does_a_further_finalist_begin_where_none_holds(bench: Workbench) -> None:
+    """Both finalists fail after 160 s; the next best waits for a resumed run and is then tried, once."""
+    clock = Clock()
+    launcher = clock.launcher()
+
+    def refuse(settings: EngineSettings, nth: int) -> None:
+        if settings.block_size == 32 and nth > 0:
+            clock.now_s += 20
+            raise TrialFailed(FailureClass.OUT_OF_MEMORY, "no room")
+
+    launcher.on_open = refuse
+    outcome = bench.run(launcher, now=clock, time_budget=160, profile="none")
+    assert states(bench.trials(Stage.CONFIRM)) == [TrialState.FAIL] * 2 + [TrialState.WAITING]
+    assert outcome.recommendation.status == "none"
+    assert "1 of 3 finalists not confirmed by a cold start: the time budget was over" in outcome.recommendation.body["reason"]
+    outcome = bench.run(FakeLauncher(), resume=True, profile="none")
+    assert TrialState.WAITING not in states(bench.trials(Stage.CONFIRM))
+    assert outcome.recommendation.status == "recommended"
+
+
+def test_a_time_budget_ends_a_group_after_whole_rounds(bench: Workbench) -> None:
+    clock = Clock()
+    bench.run(clock.launcher(), now=clock, time_budget=45, rounds=5, sampler="grid", profile="none")
+    windows = {len(bench.windows(trial)) for trial in bench.trials()}
+    assert windows == {2}, "two rounds of four windows: the second had begun when the time was up"
+    assert set(states(bench.trials())) == {TrialState.COMPLETE}
+
+
+def test_adaptive_rounds_stop_where_the_answer_is_clear(bench: Workbench) -> None:
+    """Ten per cent without noise is clear at the first look."""
+    bench.run(rounds="3-12", profile="none")
+    assert {len(bench.windows(trial)) for trial in bench.trials()} == {3}
+
+
+def noisy(seen: Counter[Configuration], stop_at_window: int | None = None) -> FakeLauncher:
+    """Values that depend on the configuration and on how often it was measured, in whatever run."""
+
+    def hook(configuration: Configuration, nth: int, result: WindowResult) -> WindowResult:
+        if seen.total() == stop_at_window:
+            raise KeyboardInterrupt
+        seen[configuration] += 1
+        wobble = random.Random(f"{configuration} {seen[configuration]}").gauss(0, 0.02)
+        gain = 1.02 if configuration.arm == "page_aligned" else 1.0
+        return WindowResult((), (), result.started_at, 1.0, reported_metrics={"total_token_throughput": 100 * gain * (1 + wobble)})
+
+    return FakeLauncher(on_measure=hook)
+
+
+def test_adaptive_rounds_resume_as_they_would_have_gone_on(bench: Workbench) -> None:
+    settings: dict[str, Any] = {"rounds": "3-9", "profile": "none", "page_sizes": [32]}
+    whole = noisy(Counter())
+    bench.run(whole, study="whole", **settings)
+    rounds = Counter(whole.measured)
+    assert len(set(rounds.values())) > 1, "cells were decided after different numbers of rounds"
+    seen: Counter[Configuration] = Counter()
+    first, second = noisy(seen, stop_at_window=12), noisy(seen)  # between two rounds
+    with pytest.raises(Interrupted):
+        bench.run(first, **settings)
+    bench.run(second, resume=True, **settings)
+    assert first.measured + second.measured == whole.measured
+
+
+def test_a_round_that_two_engines_share_gives_no_pair(bench: Workbench) -> None:
+    seen: Counter[Configuration] = Counter()
+    first, second = noisy(seen, stop_at_window=5), noisy(seen)
+    with pytest.raises(Interrupted):
+        bench.run(first, page_sizes=[32], profile="none")
+    outcome = bench.run(second, page_sizes=[32], profile="none", resume=True)
+    assert all(len(bench.windows(trial)) == 3 for trial in bench.trials()), "the windows of the round were kept"
+    engines = {(item.round, item.details["engine_start"]) for trial in bench.trials() for item in bench.windows(trial)}
+    assert engines == {(0, 1), (1, 1), (1, 2), (2, 2)}
+    split = {tuple(item.details["split_rounds"]) for item in outcome.comparison.comparisons}
+    assert split == {(), (1,)}, "arms follow on each other: one cell was cut in two, the other lies in one engine"
+    assert all(1 not in item.details["rounds"] for item in outcome.comparison.comparisons if item.details["split_rounds"])

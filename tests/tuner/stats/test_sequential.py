@@ -1,0 +1,67 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from tuner.core.errors import BadInput
+from tuner.stats.sequential import LookPlan, _fast_p
+from tuner.stats.student import two_sided_p
+
+PLAN = LookPlan(3, 12)
+
+
+def ever_rejected(rows: np.ndarray, plan: LookPlan, level: float) -> float:
+    """Share of rows of [N x rounds] in which any look's interval misses 0."""
+    missed = np.zeros(len(rows), dtype=bool)
+    for n in range(plan.first, plan.last + 1):
+        t = rows[:, :n].mean(axis=1) / (rows[:, :n].std(axis=1, ddof=1) / np.sqrt(n))
+        missed |= two_sided_p(t, n - 1) < plan.level_at(n, level)
+    return float(missed.mean())
+
+
+def test_all_looks_together_keep_the_level_and_uncorrected_ones_do_not() -> None:
+    rows = np.random.default_rng(1).standard_normal((20_000, PLAN.last))
+    assert ever_rejected(rows, PLAN, 0.05) == pytest.approx(0.05, abs=0.006)
+    t_by_look = [(rows[:, :n].mean(axis=1) / (rows[:, :n].std(axis=1, ddof=1) / np.sqrt(n)), n) for n in range(3, 13)]
+    uncorrected = np.any([two_sided_p(t, n - 1) < 0.05 for t, n in t_by_look], axis=0).mean()
+    assert uncorrected > 0.15
+
+
+def test_tiny_levels_fall_back_to_bonferroni_which_is_below_the_level() -> None:
+    levels = [PLAN.level_at(n, 1e-6) for n in range(3, 13)]
+    assert sum(levels) == pytest.approx(1e-6)
+
+
+def test_one_look_costs_nothing() -> None:
+    assert LookPlan.single(5).level_at(5, 0.05) == 0.05
+    assert LookPlan.between(5, 5) is None
+    assert LookPlan.between(3, 5) == LookPlan(3, 5)
+
+
+@settings(max_examples=30, deadline=None)
+@given(st.integers(3, 20), st.floats(1e-5, 0.5), st.floats(1e-5, 0.5))
+def test_levels_grow_with_rounds_and_with_the_overall_level_and_stay_below_it(rounds: int, one: float, other: float) -> None:
+    small, large = sorted((one, other))
+    assert PLAN.level_at(rounds, small) <= PLAN.level_at(rounds, large)
+    assert PLAN.level_at(rounds, small) <= PLAN.level_at(rounds + 1, small) <= small
+
+
+def test_before_the_first_look_there_is_no_interval() -> None:
+    with pytest.raises(ValueError, match="before the first look"):
+        PLAN.level_at(2, 0.05)
+
+
+@pytest.mark.parametrize(("first", "last"), [(1, 5), (5, 4), (0, 0)])
+def test_impossible_plans_are_refused(first: int, last: int) -> None:
+    with pytest.raises(BadInput, match="rounds"):
+        LookPlan(first, last)
+
+
+@pytest.mark.parametrize("df", [2, 3, 10, 23, 99])
+def test_interpolated_p_values_are_the_exact_ones(df: int) -> None:
+    t = np.concatenate([np.linspace(0, 15, 3001), -np.geomspace(1e-3, 300, 500)])
+    exact = two_sided_p(t, df)
+    seen = exact > 1e-6  # rarer than any simulated minimum
+    assert np.max(np.abs(_fast_p(t, df)[seen] / exact[seen] - 1)) < 1e-3

@@ -1,0 +1,106 @@
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from storage.records import Stage
+from tests.tuner.evidence_builder import METRIC, StudyBuilder
+from tuner.metrics.objective import parse_objectives, parse_slo
+from tuner.verdict.recommend import recommend
+
+STOCK = {"block_size": 16, "max_num_batched_tokens": 2048}
+DEFAULTS, WINNER = [100.0, 101.0, 99.0], [120.0, 121.0, 119.0]
+
+
+def body_of(builder: StudyBuilder, objective: str = "throughput", stock: dict[str, int] | None = None) -> dict[str, Any]:
+    return recommend(builder.evidence(stock=STOCK if stock is None else stock), parse_objectives(objective), ()).body
+
+
+def searched(baseline: tuple[int, int] = (16, 2048)) -> StudyBuilder:
+    builder = StudyBuilder()
+    builder.trial("default", *baseline, DEFAULTS)
+    builder.trial("default", 64, 512, [105.0, 104.0, 106.0])
+    builder.trial("page_aligned", 64, 512, WINNER)
+    return builder
+
+
+def test_the_gain_over_vllms_own_defaults_with_its_interval() -> None:
+    body = body_of(searched())
+    gain = body["evidence"]["over_default"]
+    assert (gain["value"], gain["baseline_value"], gain["ratio"]) == (120.0, 100.0, pytest.approx(1.2))
+    assert 1.17 < gain["low"] < 1.2 < gain["high"] < 1.23
+    assert gain["baseline"] == {
+        "trial_id": 1,
+        "arm": "default",
+        "block_size": 16,
+        "max_num_batched_tokens": 2048,
+        "is_stock": True,
+        "misses": [],
+    }
+    assert gain["metric"] == METRIC and gain["stages"] == ["search", "search"]
+    assert "; +20.0 % (+1" in body["reason"] and "against vLLM's own defaults (page size 16, chunk budget 2048)" in body["reason"]
+
+
+def test_where_the_defaults_were_not_measured_the_nearest_is_named_as_such() -> None:
+    gain = body_of(searched((16, 1024)))
+    assert gain["evidence"]["over_default"]["baseline"]["is_stock"] is False
+    assert "the nearest to vLLM's own defaults that was measured (page size 16, chunk budget 1024)" in gain["reason"]
+    unknown = body_of(searched(), stock={})
+    assert unknown["evidence"]["over_default"]["baseline"]["is_stock"] is False
+
+
+def test_the_winner_counts_with_its_confirmed_value() -> None:
+    """The search promised 20 %; the defaults were not chosen for their value, so they need no confirmation."""
+    builder = searched()
+    builder.trial("page_aligned", 64, 512, [110.0, 110.0, 110.0], stage=Stage.CONFIRM, requested={"kv_write": "loop,loop"})
+    gain = body_of(builder)["evidence"]["over_default"]
+    assert gain["ratio"] == pytest.approx(1.1) and gain["stages"] == ["confirm", "search"]
+    builder.trial("default", 16, 2048, [88.0, 88.0, 88.0], stage=Stage.CONFIRM)
+    gain = body_of(builder)["evidence"]["over_default"]
+    assert gain["ratio"] == pytest.approx(1.25) and gain["stages"] == ["confirm", "confirm"]
+
+
+def test_values_of_two_paths_are_not_divided_by_each_other() -> None:
+    """Confirmed over HTTP, at half of everything: the gain is then what the search saw."""
+    builder = searched()
+    builder.measurements = [replace(item, details={"launcher": "local"}) for item in builder.measurements]
+    confirmed = builder.trial("page_aligned", 64, 512, stage=Stage.CONFIRM)
+    for number in range(3):
+        builder.measure(confirmed, number, {METRIC: 60.0}, details={"launcher": "serve"})
+    gain = body_of(builder)["evidence"]["over_default"]
+    assert gain["ratio"] == pytest.approx(1.2) and gain["stages"] == ["search", "search"]
+
+
+def test_nothing_is_said_where_there_is_nothing_to_compare() -> None:
+    alone = StudyBuilder()
+    alone.trial("default", 16, 2048, DEFAULTS)
+    assert body_of(alone)["evidence"]["over_default"] is None, "the winner is the default"
+    aligned = StudyBuilder()
+    aligned.trial("page_aligned", 16, 2048, DEFAULTS)
+    assert body_of(aligned)["evidence"]["over_default"] is None, "no default arm"
+    assert "against" not in body_of(aligned)["reason"]
+
+
+def test_defaults_that_miss_an_slo_are_said_to() -> None:
+    """A winner that has to keep an SLO may be slower than defaults that do not."""
+    builder = StudyBuilder()
+    for block_size, throughput, ttft_ms in ((16, 120.0, 900.0), (64, 100.0, 100.0)):
+        trial = builder.trial("default", block_size, 2048)
+        for number in range(2):
+            builder.measure(trial, number, {METRIC: throughput, "ttft_p99_ms": ttft_ms})
+    slos = [parse_slo("ttft_p99_ms<=500")]
+    body = recommend(builder.evidence(stock=STOCK), parse_objectives("throughput"), slos).body
+    assert body["evidence"]["over_default"]["baseline"]["misses"] == ["ttft_p99_ms<=500"]
+    assert body["reason"].endswith("against vLLM's own defaults (page size 16, chunk budget 2048), which miss ttft_p99_ms<=500")
+
+
+def test_less_is_better_for_a_latency() -> None:
+    builder = StudyBuilder()
+    for arm, block_size, values in (("default", 16, (100.0, 102.0)), ("page_aligned", 64, (80.0, 81.0))):
+        trial = builder.trial(arm, block_size, 2048)
+        for number, value in enumerate(values):
+            builder.measure(trial, number, {"ttft_p99_ms": value})
+    body = body_of(builder, "ttft_p99_ms")
+    assert body["evidence"]["over_default"]["ratio"] < 1 and "; -20.3 %" in body["reason"]

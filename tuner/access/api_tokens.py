@@ -1,0 +1,38 @@
+"""API tokens: made here, shown once, kept as a hash.
+
+A token is KEY.SECRET: 8 random bytes to look it up by, 32 random bytes to know it by. It is kept as a plain SHA-256: a slow hash or a salt
+protects secrets that can be guessed or are shared between people, and nobody guesses 256 random bits.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import secrets
+from collections.abc import Sequence
+
+from storage.records import ApiToken
+from tuner.core.errors import BadInput
+
+SCOPES = ("read", "publish")
+OPERATOR = "environment"  # the audit trail's name for the bearer of TUNER_API_TOKEN
+
+
+def new_token(name: str, scopes: Sequence[str], *, now: float, lifetime_s: float | None) -> tuple[ApiToken, str]:
+    """What to store, and the token to show once. Raises BadInput for an empty name or list of scopes, or an unknown scope."""
+    if not name or name != name.strip() or not name.isprintable() or len(name) > 255:
+        raise BadInput(f"token name {name!r} must be 1 to 255 printable characters without spaces at its ends")
+    if name == OPERATOR or name.startswith("cli:"):
+        raise BadInput(f"token name {name!r} stands for somebody else in the audit trail; choose another")
+    unknown = sorted(set(scopes) - set(SCOPES))
+    if unknown or not scopes:
+        raise BadInput(f"token scopes {', '.join(unknown) or 'none'}: use one or more of {', '.join(SCOPES)}")
+    key, secret = secrets.token_hex(8), secrets.token_urlsafe(32)
+    text = f"{key}.{secret}"
+    expires_at = None if lifetime_s is None else now + lifetime_s
+    kept = [scope for scope in SCOPES if scope in scopes]
+    return ApiToken(name, key, digest_of(text), kept, created_at=now, expires_at=expires_at), text
+
+
+def digest_of(token: str) -> str:
+    """SHA-256 in hexadecimal of the whole token."""
+    return hashlib.sha256(token.encode()).hexdigest()

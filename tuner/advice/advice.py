@@ -1,0 +1,120 @@
+"""The one door to recommendations: a question in, one answer out. Reads few rows, whatever else is stored; tuner.advice.lookup decides."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from functools import lru_cache
+from typing import Any
+
+from storage.base import NotFound, Storage
+from storage.records import Json, Recommendation, RecommendationKey
+from tuner.advice.answer import default_answer, exact_answer, nearest_answer, unmet_answer
+from tuner.advice.distance import MODEL_FEATURES, MODEL_REQUIRED, NEAR, WORKLOAD_FEATURES, checked_features, workload_features
+from tuner.advice.lookup import Near, Query, best_exact, beyond, exact_keys, nearest_keys, same_question, slo_standing, stale
+from tuner.metrics.objective import parse_objectives
+from tuner.setup.hardware import spellings
+from tuner.verdict.recommend import STATUS_NONE
+from tuner.workload.builtin import BUILTIN
+from tuner.workload.spec import WorkloadSpec
+
+_BODIES = 20  # of one question; older ones are neither the answer nor a contradiction of a newer one
+_TRIED = 5  # of the nearest
+
+
+def advise(storage: Storage, query: Query) -> Json:
+    """The answer as tuner.advice.answer describes it. Raises BadInput for impossible features or an unknown objective, StorageFault."""
+    _check(query)
+    keys = [] if query.model is None else _keys(storage, query, query.model)
+    found = _bodies(storage, exact_keys(query, keys))
+    chosen = best_exact(query, found)
+    measured = [item for item in found if item.status != STATUS_NONE]
+    if chosen is not None and (chosen.status != STATUS_NONE or not measured):
+        return exact_answer(query, chosen, stale(query, chosen, found))
+    if measured:
+        return unmet_answer(query, measured[0], slo_standing(measured[0].body, query.slos).failing)
+    return _nearest(storage, _described(storage, query, keys))
+
+
+def _nearest(storage: Storage, query: Query) -> Json:
+    keys = _keys(storage, query, None)
+    query = _with_workload_of(storage, query, keys)
+    near = nearest_keys(query, keys)
+    within = [item for item in near if item.distance <= NEAR][:_TRIED]
+    candidates = {item.id: item for item in storage.get_recommendations([item.key.id for item in within])}
+    for item in within:
+        chosen = candidates.get(item.key.id)
+        if chosen is not None and not slo_standing(chosen.body, query.slos).failing:
+            rivals = _bodies(storage, [key for key in keys if same_question(key, item.key)])
+            return nearest_answer(query, chosen, item, stale(query, chosen, rivals))
+    return default_answer(query, _why_nothing(query, near))
+
+
+def _why_nothing(query: Query, near: Sequence[Near]) -> str:
+    if query.workload is not None and query.workload_features is None:
+        known = ", ".join(BUILTIN)
+        return f"workload {query.workload!r} is unknown here; name a measured one or one of {known}, or give lengths and load (REST)"
+    missing = [] if query.model_features is None else [name for name in MODEL_REQUIRED if query.model_features.get(name) is None]
+    if missing:
+        return f"the architecture that is given lacks {', '.join(missing)}"
+    if query.model_features is None and query.model is not None:
+        return f"model {query.model!r} was not measured for this question and its features are unknown; give its architecture"
+    if query.hardware is None or not query.hardware.is_one_machine:
+        return "nothing was measured for this question; name the accelerator and its device count to have near evidence looked at"
+    if near and near[0].distance <= NEAR:
+        return "what is near is not shown to meet the SLO"
+    return beyond(near)
+
+
+def _check(query: Query) -> None:
+    if query.objective is not None:
+        parse_objectives(query.objective)
+    checked_features(query.model_features or {}, MODEL_FEATURES, "model")
+    checked_features(query.workload_features or {}, WORKLOAD_FEATURES, "workload")
+
+
+def _keys(storage: Storage, query: Query, model: str | None) -> Sequence[RecommendationKey]:
+    """Of one model, or of all on one kind of hardware; nothing where neither is named."""
+    hardware = query.hardware
+    names = None if hardware is None else spellings(hardware)
+    if model is None and names is None:
+        return []
+    return storage.list_recommendation_keys(model=model, accelerators=names, device_count=hardware.device_count if hardware else None)
+
+
+def _bodies(storage: Storage, keys: Sequence[RecommendationKey]) -> list[Recommendation]:
+    """Published ones first, so that the limit never hides them; one that was deleted meanwhile is left out."""
+    ordered = sorted(keys, key=lambda key: (key.published_at is None, -key.created_at, -key.id))
+    return list(storage.get_recommendations([key.id for key in ordered[:_BODIES]]))
+
+
+def _described(storage: Storage, query: Query, keys: Sequence[RecommendationKey]) -> Query:
+    """With the model's features where a stored study knows them and the question does not give them."""
+    if query.model is None or query.model_features is not None:
+        return query
+    known = next((key.model_features for key in keys if key.model_features), None)
+    if known is None:
+        known = next((study.model_features for study in storage.list_studies(model=query.model, limit=5) if study.model_features), None)
+    return replace(query, model_features=known)
+
+
+def _with_workload_of(storage: Storage, query: Query, keys: Sequence[RecommendationKey]) -> Query:
+    """With the named workload's features: of the stored one, else of the built-in one."""
+    if query.workload is None or query.workload_features is not None:
+        return query
+    for key in keys:
+        if query.workload in (key.workload_hash, key.workload_name):
+            return replace(query, workload_features=workload_features(key.workload_summary))
+    if query.workload in BUILTIN:
+        return replace(query, workload_features=builtin_features(query.workload))
+    try:
+        return replace(query, workload_features=workload_features(storage.get_workload(query.workload).summary))
+    except NotFound:
+        return query
+
+
+@lru_cache
+def builtin_features(name: str) -> dict[str, Any]:
+    """Of a built-in workload, measured on its plan; lengths and load do not depend on the vocabulary."""
+    spec = WorkloadSpec.parse(name)
+    return workload_features(spec.summary(spec.plan(vocab_size=32_000, max_model_len=1 << 20)))

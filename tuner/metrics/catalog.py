@@ -1,0 +1,81 @@
+"""Every metric we know: its name, unit, natural direction and formula. docs/metrics.md says the same; a test holds them together."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+from tuner.core.errors import BadInput
+from tuner.core.spelling import did_you_mean
+
+REQUEST_METRICS = ("ttft", "tpot", "itl", "e2el")
+PERCENTILES = (50, 90, 95, 99)
+
+_REQUEST_FORMULAS = {
+    "ttft": "first token - sent",
+    "tpot": "(E2EL - TTFT) / (output tokens - 1); a request with one token has none",
+    "itl": "gap between two consecutive tokens of a request, all gaps pooled",
+    "e2el": "finished - sent",
+}
+
+
+class Direction(StrEnum):
+    """Optuna's words."""
+
+    MAXIMIZE = "maximize"
+    MINIMIZE = "minimize"
+
+    @property
+    def sign(self) -> int:
+        """+1 where more is better, -1 where less is better."""
+        return 1 if self is Direction.MAXIMIZE else -1
+
+
+@dataclass(frozen=True)
+class MetricInfo:
+    name: str
+    unit: str
+    direction: Direction
+    formula: str
+
+
+def _build() -> dict[str, MetricInfo]:
+    infos = [
+        MetricInfo(f"{name}_{statistic}_ms", "ms", Direction.MINIMIZE, f"{statistic} of: {_REQUEST_FORMULAS[name]}")
+        for name in REQUEST_METRICS
+        for statistic in ("mean", "std", *(f"p{p}" for p in PERCENTILES), "max")
+    ]
+    up, down = Direction.MAXIMIZE, Direction.MINIMIZE
+    infos += [
+        MetricInfo("request_throughput", "requests/s", up, "completed / window duration"),
+        MetricInfo("output_token_throughput", "tokens/s", up, "output tokens of completed requests / window duration"),
+        MetricInfo("prompt_token_throughput", "tokens/s", up, "prompt tokens of completed requests / window duration"),
+        MetricInfo("total_token_throughput", "tokens/s", up, "prompt and output tokens of completed requests / window duration"),
+        MetricInfo("goodput", "requests/s", up, "completed requests that meet every per-request limit / window duration"),
+        MetricInfo("completed", "requests", up, "requests that finished without an error"),
+        MetricInfo("failed", "requests", down, "requests that did not"),
+        MetricInfo("cached_token_share", "share", up, "prompt tokens found in the prefix cache / prompt tokens, completed requests"),
+        MetricInfo("preemptions", "count", down, "sum over all requests"),
+        MetricInfo("sender_lag_p99_ms", "ms", down, "p99 of: sent - planned, open loop only"),
+        MetricInfo("steps", "steps", down, "engine steps that scheduled at least one token"),
+        MetricInfo("empty_steps", "steps", down, "engine steps that scheduled none"),
+        MetricInfo("mean_step_ms", "ms", down, "mean duration of the non-empty steps"),
+        MetricInfo("p50_step_ms", "ms", down, "p50 of the same"),
+        MetricInfo("p99_step_ms", "ms", down, "p99 of the same"),
+        MetricInfo("scheduled_tokens_per_step", "tokens", up, "scheduled tokens / steps"),
+        MetricInfo("padded_tokens_per_step", "tokens", down, "tokens computed by the device, padding included / steps"),
+        MetricInfo("padding_share", "share", down, "1 - scheduled tokens / padded tokens"),
+        MetricInfo("prefill_tokens_per_step", "tokens", up, "prefill tokens / steps"),
+    ]
+    return {info.name: info for info in infos}
+
+
+CATALOG: dict[str, MetricInfo] = _build()
+
+
+def metric_info(name: str) -> MetricInfo:
+    """Look a metric up. Raises BadInput with the name that was probably meant, else all names."""
+    try:
+        return CATALOG[name]
+    except KeyError:
+        raise BadInput(f"metric {name!r} is unknown; {did_you_mean(name, sorted(CATALOG))}") from None

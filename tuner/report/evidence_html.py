@@ -1,0 +1,106 @@
+"""The evidence report as one HTML file: charts inline, no script, nothing fetched; readable in the dark and on paper."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Sequence
+from html import escape
+
+from storage.records import Comparison
+from tuner.metrics.catalog import metric_info
+from tuner.report.evidence_report import (
+    CELL_HEADERS,
+    QUESTION,
+    WRITE_HEADING,
+    answer_text,
+    caveat_lines,
+    cell_rows,
+    environment_rows,
+    failure_lines,
+    method_text,
+)
+from tuner.report.figures import forest_plot, heat_map
+from tuner.report.repeat import repeat_command
+from tuner.report.write_share import write_lines
+from tuner.verdict.compare import StudyComparison
+from tuner.verdict.evidence import Evidence
+
+# Nothing may be loaded or run, whatever a name in the study says.
+POLICY = "default-src 'none'; style-src 'unsafe-inline'"
+STYLE = """
+:root { color-scheme: light dark; --ink: #1f2328; --ground: #ffffff; --soft: #f3f5f7; --line: #8c959f; }
+@media (prefers-color-scheme: dark) { :root { --ink: #e6edf3; --ground: #0d1117; --soft: #1b222b; --line: #6e7781; } }
+body { margin: 2rem auto; max-width: 60rem; padding: 0 1rem; font: 1rem/1.55 system-ui, sans-serif; color: var(--ink);
+  background: var(--ground); }
+h1, h2 { line-height: 1.25; } h2 { margin-top: 2.2rem; }
+.answer { border-left: .35rem solid var(--line); background: var(--soft); padding: .8rem 1rem; font-size: 1.1rem; font-weight: 600; }
+.wide, figure { overflow-x: auto; position: relative; } figure { margin: 1rem 0; } svg { max-width: 100%; height: auto; }
+@media (max-width: 640px) { svg { max-width: none; } }
+table { border-collapse: collapse; font-variant-numeric: tabular-nums; }
+th, td { border-bottom: 1px solid var(--line); padding: .3rem .8rem .3rem 0; text-align: left; overflow-wrap: anywhere; }
+table.cells th, table.cells td { white-space: nowrap; }
+:focus-visible { outline: 3px solid #3b82f6; outline-offset: 2px; }
+pre { background: var(--soft); padding: .8rem; white-space: pre-wrap; overflow-wrap: anywhere; }
+@media print { :root { --ink: #000; --ground: #fff; --soft: #fff; --line: #555; } body { margin: 0; max-width: none; font-size: 10pt; }
+  figure, table, .answer { break-inside: avoid; } h2 { break-after: avoid; } }
+"""
+
+
+def evidence_html(evidence: Evidence, comparison: StudyComparison) -> str:
+    """Question, answer, method, environment, each metric with forest plot, heat map and table, failures, caveats, how to repeat.
+
+    Raises BadInput where the extra `ui`, which draws, is missing.
+    """
+    title = f"Page-aligned scheduling: study {evidence.study.name}"
+    answer = answer_text(comparison).strip("*")
+    parts = [f"<h1>{escape(title)}</h1>", f"<p>{escape(QUESTION)}</p>"]
+    parts += ["<h2>Answer</h2>", f'<p class="answer">{escape(answer)}</p>']
+    parts += ["<h2>Method</h2>", f"<p>{_with_code(method_text(evidence))}</p>"]
+    parts += ["<h2>Environment</h2>", _table("Environment", ("what", "value"), environment_rows(evidence))]
+    for metric in dict.fromkeys(item.metric for item in comparison.comparisons):
+        parts += _metric(metric, [item for item in comparison.comparisons if item.metric == metric], comparison)
+    written = write_lines(evidence)
+    if written:
+        parts += [f"<h2>{escape(WRITE_HEADING)}</h2>", _list(written)]
+    parts += ["<h2>What failed</h2>", _list(failure_lines(evidence)), "<h2>Caveats</h2>", _list(caveat_lines(comparison))]
+    parts += ["<h2>How to repeat</h2>", f"<pre>{escape(repeat_command(evidence))}</pre>"]
+    head = (
+        f'<meta charset="utf-8"><meta http-equiv="Content-Security-Policy" content="{POLICY}">'
+        f'<meta name="viewport" content="width=device-width, initial-scale=1"><title>{escape(title)}</title><style>{STYLE}</style>'
+    )
+    return f'<!doctype html>\n<html lang="en"><head>{head}</head>\n<body><main>\n' + "\n".join(parts) + "\n</main></body></html>\n"
+
+
+def _metric(metric: str, rows: Sequence[Comparison], comparison: StudyComparison) -> list[str]:
+    info = metric_info(metric)
+    better = "more is better" if info.direction.sign > 0 else "less is better"
+    parts = [f"<h2>{escape(metric)} ({escape(info.unit)}, {better})</h2>"]
+    answer = comparison.answers.get(metric)
+    if answer is not None:
+        parts.append(f"<p>{escape(answer.sentence)}</p>")
+    legend = "Dot: geometric mean over rounds. Line: its interval. Grey band: no practical difference."
+    forest = forest_plot(rows, answer.pooled if answer is not None else None)
+    parts.append(_figure(f"Forest plot of {metric}", forest, legend))
+    parts.append(_figure(f"Heat map of {metric}", heat_map(rows), "Blue: page-aligned is better. Orange: it is worse."))
+    return [*parts, _table(f"Cells of {metric}", CELL_HEADERS, cell_rows(rows), "cells")]
+
+
+def _figure(name: str, svg: str, caption: str) -> str:
+    """May be wider than a phone, so a keyboard can reach it to scroll."""
+    return f'<figure tabindex="0" aria-label="{escape(name)}">{svg}<figcaption>{escape(caption)}</figcaption></figure>'
+
+
+def _table(name: str, headers: Sequence[str], rows: Iterable[Sequence[str]], kind: str = "plain") -> str:
+    head = "".join(f'<th scope="col">{escape(cell)}</th>' for cell in headers)
+    body = "".join("<tr>" + "".join(f"<td>{escape(cell)}</td>" for cell in row) + "</tr>" for row in rows)
+    table = f'<table class="{kind}"><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>'
+    return f'<div class="wide" role="region" aria-label="{escape(name)}" tabindex="0">{table}</div>'
+
+
+def _list(lines: Sequence[str]) -> str:
+    return "<ul>" + "".join(f"<li>{escape(line)}</li>" for line in lines) + "</ul>"
+
+
+def _with_code(text: str) -> str:
+    """`words` in backquotes as code."""
+    return re.sub(r"`([^`]*)`", r"<code>\1</code>", escape(text))

@@ -1,0 +1,156 @@
+"""The evidence report: what was asked, how it was measured, what came out, what it does not mean. Pure.
+
+Markdown for a pull request; tuner.report.evidence_html makes a page with charts of the same parts.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+from storage.records import Comparison, Stage, TrialState
+from tuner.metrics.catalog import metric_info
+from tuner.report.repeat import repeat_command
+from tuner.report.write_share import write_lines
+from tuner.verdict.compare import StudyComparison
+from tuner.verdict.evidence import Evidence
+
+CELL_HEADERS = ("page size", "chunk budget", "aligned / default", "95 % interval", "pairs", "verdict")
+WRITE_HEADING = "KV write in a prefill step, from XLA profiles"
+QUESTION = (
+    "Can page-aligned prefill scheduling (vLLM pull request 19878) just be turned on by default? This report answers it for the model, "
+    "workload, settings and machine below, and no further."
+)
+
+
+def evidence_markdown(evidence: Evidence, comparison: StudyComparison) -> str:
+    """Question, answer, method, environment, cells of every metric, KV write, failures, caveats, how to repeat."""
+    study = evidence.study
+    sections = [f"# Page-aligned scheduling: study {study.name}", QUESTION, "## Answer", answer_text(comparison)]
+    sections += ["## Method", method_text(evidence), "## Environment", _table(("what", "value"), environment_rows(evidence))]
+    for metric in dict.fromkeys(item.metric for item in comparison.comparisons):
+        rows = [item for item in comparison.comparisons if item.metric == metric]
+        info = metric_info(metric)
+        better = "more is better" if info.direction.sign > 0 else "less is better"
+        sections += [f"## {metric} ({info.unit}, {better})", _table(CELL_HEADERS, cell_rows(rows))]
+        answer = comparison.answers.get(metric)
+        if answer is not None:
+            sections.append(answer.sentence)
+    written = write_lines(evidence)
+    if written:
+        sections += [f"## {WRITE_HEADING}", _bullets(written)]
+    sections += ["## What failed", _bullets(failure_lines(evidence)), "## Caveats", _bullets(caveat_lines(comparison))]
+    sections += ["## How to repeat", f"```\n{repeat_command(evidence)}\n```"]
+    return "\n\n".join(sections) + "\n"
+
+
+def answer_text(comparison: StudyComparison) -> str:
+    answer = comparison.answer
+    return f"**{answer.sentence}**" if answer is not None else "No cell was measured in both arms: no answer."
+
+
+_EFFECT = (
+    "The effect is the geometric mean of page_aligned / default over rounds; intervals are Student's t on the log-ratios, widened "
+    "together over the cells (false coverage rate 5 %)."
+)
+_VERDICT = (
+    "A verdict needs the whole interval: equivalent lies within +-1 %, anything that contains both is inconclusive. Windows in which "
+    "a program was compiled, and those that drifted or are marked busy, never enter."
+)
+
+
+def method_text(evidence: Evidence) -> str:
+    variant = f"Variant of the alignment rules: `{evidence.study.config.get('alignment_variant')}`."
+    return " ".join(filter(None, [_engines_text(evidence), _EFFECT, _looks_text(evidence), _VERDICT, variant]))
+
+
+def _engines_text(evidence: Evidence) -> str:
+    """How the windows were made: whether two arms could share an engine depends on the launcher."""
+    config = evidence.study.config
+    rounds = config.get("rounds", {})
+    count = str(rounds.get("max")) if rounds.get("min") == rounds.get("max") else f"{rounds.get('min')} to {rounds.get('max')}"
+    many = f"{count} windows per configuration, order from seed {config.get('seed')}"
+    if config.get("launcher") == "serve":
+        return (
+            f"Every configuration had a server of its own (`vllm serve`, loaded by `vllm bench serve`; {many}). A pair is the same round "
+            "in both arms in the same running engine, so there is none here."
+        )
+    source = f"No engine ran: values were drawn from the table {config.get('table')}. " if config.get("launcher") == "table" else ""
+    return (
+        f"{source}One engine per page size; all chunk budgets and both arms are live settings of that engine, measured in randomised "
+        f"interleaved rounds ({many}). A pair is the same round in both arms, one right after the other, in the same running engine."
+    )
+
+
+def _looks_text(evidence: Evidence) -> str:
+    looks = evidence.looks
+    if looks is None:
+        return ""
+    return (
+        f"The data were looked at after each of the rounds {looks.first} to {looks.last}, and a cell that was decided or could hardly be "
+        "decided any more got no further round; the intervals are corrected for that, so that all looks together keep their confidence."
+    )
+
+
+def environment_rows(evidence: Evidence) -> list[tuple[str, str]]:
+    rows = [("model", evidence.study.model)]
+    if evidence.environment is not None:
+        environment = evidence.environment
+        rows += [("accelerator", environment.accelerator), ("platform", environment.platform), ("devices", str(environment.device_count))]
+        rows += [(name, str(version)) for name, version in sorted(environment.versions.items())]
+    if evidence.workload is not None:
+        rows += [("workload", f"{evidence.workload.name}, content {evidence.workload.content_hash[:12]}")]
+        summary = {name: value for name, value in evidence.workload.summary.items() if not isinstance(value, dict)}
+        rows += [(f"workload {name}", f"{value:.4g}" if isinstance(value, float) else str(value)) for name, value in summary.items()]
+    return rows
+
+
+def cell_rows(rows: Sequence[Comparison]) -> list[tuple[str, ...]]:
+    """In the order of CELL_HEADERS."""
+    return [
+        (
+            str(item.block_size),
+            str(item.max_num_batched_tokens),
+            _change(item.ratio),
+            f"{_change(item.low)} to {_change(item.high)}" if item.low is not None else "",
+            str(item.pairs),
+            item.verdict,
+        )
+        for item in rows
+    ]
+
+
+def failure_lines(evidence: Evidence) -> list[str]:
+    """A line for each trial that failed, was skipped or was given up, with its reason, one that counts, one for finalists left out."""
+    failed = [trial for trial in evidence.trials if trial.state is TrialState.FAIL]
+    pruned = [trial for trial in evidence.trials if trial.state is TrialState.PRUNED]
+    invalid = sum(not item.valid for item in evidence.measurements)
+    lines = [
+        f"trial {trial.number} ({trial.stage}, {trial.arm}, page size {trial.block_size}, budget {trial.max_num_batched_tokens}): "
+        + (f"{trial.error_class}: {trial.error_message}" if trial.error_class else f"{trial.error_message}")
+        for trial in sorted((*failed, *pruned), key=lambda trial: trial.number)
+    ]
+    searched = sum(trial.stage is Stage.SEARCH for trial in evidence.trials)
+    not_run = f", {len(pruned)} skipped or given up" if pruned else ""
+    lines.append(
+        f"{len(failed)} of {len(evidence.trials)} trials ({searched} search trials) failed{not_run}; {invalid} invalid windows, left out"
+    )
+    return lines if evidence.unconfirmed is None else [*lines, evidence.unconfirmed]
+
+
+def caveat_lines(comparison: StudyComparison) -> list[str]:
+    caveats = list(comparison.answer.caveats) if comparison.answer is not None else []
+    return caveats or ["none beyond the scope above"]
+
+
+def _bullets(lines: Sequence[str]) -> str:
+    return "\n".join(f"- {line}" for line in lines)
+
+
+def _change(ratio: float | None) -> str:
+    return "" if ratio is None or not math.isfinite(ratio) else f"{100 * (ratio - 1):+.2f} %"
+
+
+def _table(headers: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    lines = [list(headers), ["---"] * len(headers), *(list(row) for row in rows)]
+    return "\n".join("| " + " | ".join(cell.replace("|", "\\|") for cell in line) + " |" for line in lines)

@@ -1,0 +1,93 @@
+"""What a study found, as plain data for every way out (text, JSON, Markdown). Pure."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Sequence
+from dataclasses import asdict
+from typing import Any
+
+from storage.records import Comparison, Json, Recommendation, Study, Trial
+from tuner.verdict.compare import Answer, StudyComparison
+from tuner.verdict.recommend import STATUS_NONE
+
+
+def comparison_json(comparison: Comparison) -> Json:
+    """Ratios are page_aligned / default."""
+    return {
+        "metric": comparison.metric,
+        "block_size": comparison.block_size,
+        "max_num_batched_tokens": comparison.max_num_batched_tokens,
+        "verdict": comparison.verdict,
+        "ratio": comparison.ratio,
+        "low": comparison.low,
+        "high": comparison.high,
+        "pairs": comparison.pairs,
+        "reason": comparison.details.get("reason"),
+    }
+
+
+def answer_json(answer: Answer | None) -> Json | None:
+    return None if answer is None else asdict(answer)
+
+
+def study_json(study: Study) -> Json:
+    return {
+        "name": study.name,
+        "state": study.state.value,
+        "model": study.model,
+        "objective": study.objective,
+        "engine_starts": study.engine_starts,
+        "cost_s": study.cost,
+        "created_at": study.created_at,
+        "updated_at": study.updated_at,
+    }
+
+
+def trial_json(trial: Trial) -> Json:
+    return {
+        "id": trial.id,
+        "number": trial.number,
+        "stage": trial.stage.value,
+        "state": trial.state.value,
+        "arm": trial.arm,
+        "block_size": trial.block_size,
+        "max_num_batched_tokens": trial.max_num_batched_tokens,
+        "values": trial.values,
+        "error_class": trial.error_class,
+        "error_message": trial.error_message,
+        "log_excerpt": trial.log_excerpt,
+        "environment": trial.environment,
+        "effective": trial.effective,
+        "requested": trial.requested,
+        "started_at": trial.started_at,
+        "finished_at": trial.finished_at,
+        "notes": trial.notes,
+    }
+
+
+def study_comparison_json(comparison: StudyComparison) -> Json:
+    return {
+        "answer": answer_json(comparison.answer),
+        "answers": {metric: answer_json(answer) for metric, answer in comparison.answers.items()},
+        "comparisons": [comparison_json(item) for item in comparison.comparisons],
+    }
+
+
+def recommendation_json(recommendation: Recommendation) -> Json:
+    return {"id": recommendation.id, "created_at": recommendation.created_at, **recommendation.body}
+
+
+def serve_command(recommendation: Recommendation) -> str:
+    """The shell line that serves with the recommended settings, environment variables first; "" where nothing is recommended."""
+    body: dict[str, Any] = recommendation.body
+    if recommendation.status == STATUS_NONE:
+        return ""
+    assignments = [f"{name}={shlex.quote(str(value))}" for name, value in body.get("env", {}).items()]
+    model = str(body.get("config", {}).get("model") or recommendation.model)
+    return " ".join([*assignments, shlex.join(["vllm", "serve", model, *body["vllm_args"]])])
+
+
+def first_metric(comparisons: Sequence[Comparison]) -> list[Comparison]:
+    """The comparisons of the metric that comes first: the objective's."""
+    return [item for item in comparisons if item.metric == comparisons[0].metric] if comparisons else []

@@ -1,0 +1,74 @@
+"""How much of a prefill step the KV write is, by a study's profiles: the most that writing the cache faster can gain. Pure.
+
+The time of a window cannot show a part of a step that is smaller than the machine's noise; a profile can. Where one kernel writes and
+attends (tpu-inference's on a TPU) the two cannot be told apart, and nothing is concluded.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from profiles.capture import PREFILL
+from profiles.classify import Category
+from storage.records import Trial, TrialState
+from tuner.core.contract import ARM_DEFAULT
+from tuner.verdict.captures import OK, usable
+from tuner.verdict.evidence import Evidence
+
+CLAIM = "the pull request claimed about 5 % per step"
+TRACED_LOOPS = (
+    "on XLA:CPU the tracer lengthens the ops of a loop: a write that is one shows too large a share, and forms do not compare by it"
+)
+
+
+@dataclass(frozen=True)
+class WriteShare:
+    """Shares of the mean prefill step of one trial's good captures, mean over hosts. `fused`: of the kernel that writes and attends."""
+
+    trial: Trial
+    write: float
+    fused: float
+    loops: bool = False  # traced loops of XLA:CPU were in the step
+
+
+def write_shares(evidence: Evidence) -> list[WriteShare]:
+    """In order of trials; only completed ones with a good capture of the prefill phase."""
+    found = []
+    for trial in sorted(evidence.trials, key=lambda item: item.number):
+        profiles = [item for item in evidence.profiles if item.trial_id == trial.id] if trial.state is TrialState.COMPLETE else []
+        captures = [item.summary.get("phases", {}).get(PREFILL) for item in usable(profiles) if item.status == OK]
+        shares = [phase["share"] for phase in captures if phase]
+        if shares:
+            write, fused = _mean_share(shares, Category.KV_WRITE), _mean_share(shares, Category.ATTENTION_FUSED_KV)
+            found.append(WriteShare(trial, write, fused, any(share.get(Category.LOOP_CONTROL, 0.0) > 0 for share in shares)))
+    return found
+
+
+def _mean_share(shares: Sequence[Mapping[str, float]], category: Category) -> float:
+    """Of the step without loop control, most of which an untraced step does not have."""
+    return sum(share.get(category, 0.0) / (1 - share.get(Category.LOOP_CONTROL, 0.0)) for share in shares) / len(shares)
+
+
+def write_lines(evidence: Evidence) -> list[str]:
+    """A line for each profiled trial, and what follows from the default arm's; [] where no prefill was profiled."""
+    shares = write_shares(evidence)
+    lines = [_line(item) for item in shares]
+    apart = [item.write for item in shares if item.trial.arm == ARM_DEFAULT and item.write > 0 and item.fused == 0]
+    if apart:
+        lines.append(f"so writing the cache faster can gain at most {_percent(max(apart))} of such a step here ({CLAIM})")
+    if any(item.loops and item.write > 0 for item in shares):
+        lines.append(TRACED_LOOPS)
+    return lines
+
+
+def _line(item: WriteShare) -> str:
+    trial = item.trial
+    who = f"trial {trial.number} ({trial.stage}, {trial.arm}, page size {trial.block_size}, budget {trial.max_num_batched_tokens})"
+    if item.fused > 0:
+        return f"{who}: one kernel writes and attends ({_percent(item.fused)} of a prefill step); its write cannot be told apart"
+    return f"{who}: {_percent(item.write)} of a prefill step"
+
+
+def _percent(share: float) -> str:
+    return f"{100 * share:.2g} %"

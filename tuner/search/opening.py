@@ -1,0 +1,112 @@
+"""Beginning a study or taking it up again: the name is free or resumed with the same settings, and nobody else runs it."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+
+from storage.base import Conflict, NotFound, Storage
+from storage.records import Json, Study, StudyState
+from tuner.core.errors import BadInput
+from tuner.search.lease import Lease
+from tuner.setup.config import RESUMABLE
+from tuner.setup.models import cache_root
+from tuner.setup.study_setup import StudySetup
+from tuner.trials.optuna_record import LEASE_ATTRIBUTE, OptunaRecord
+
+RESOLVED = "resolved"  # key in Study.config: what was decided where the configuration left it open
+
+
+@dataclass
+class OpenStudy:
+    """A study that this process holds. `resumed_from` is the state that it was found in, None for a new one."""
+
+    study: Study
+    record: OptunaRecord
+    lease: Lease
+    resumed_from: StudyState | None
+
+    def close(self) -> None:
+        """Idempotent."""
+        self.lease.release()
+        self.record.close()
+
+
+def open_study(setup: StudySetup, storage: Storage, url: str, *, resume: bool) -> OpenStudy:
+    """Raises BadInput: the name is taken and `resume` is off, there is nothing to resume, another setting, another process runs it."""
+    existing = find_study(storage, setup.config.study)
+    check_resumable(setup, existing, resume=resume)
+    study = _create(setup, storage) if existing is None else existing
+    record = OptunaRecord(url, study.name, [objective.direction for objective in setup.objectives], setup.space.distributions())
+    lease = Lease(record, LEASE_ATTRIBUTE, study.name, cache_root() / "locks")
+    try:
+        lease.claim()
+    except BaseException:
+        record.close()
+        raise
+    return OpenStudy(storage.update_study(study.id, state=StudyState.RUNNING), record, lease, existing.state if existing else None)
+
+
+def check_resumable(setup: StudySetup, existing: Study | None, *, resume: bool) -> None:
+    """Raises BadInput naming --resume or the setting that differs."""
+    name = setup.config.study
+    if existing is None:
+        if resume:
+            raise BadInput(
+                f"study {name!r} is not in this database: nothing to resume; drop --resume to begin it, or mend --study or --storage"
+            )
+        return
+    if not resume:
+        raise BadInput(f"study {name!r} exists; add --resume to go on with it, or choose another --study")
+    ours, stored = stored_config(setup), existing.config
+    for key in ours:
+        if key not in RESUMABLE and key != RESOLVED and stored.get(key) != ours[key]:
+            raise BadInput(
+                f"study {name!r} was begun with {key} {_shown(stored.get(key))}, not {_shown(ours[key])}; "
+                "resume it with the same settings or choose another --study"
+            )
+    for key, value in ours[RESOLVED].items():
+        if stored.get(RESOLVED, {}).get(key) != value:
+            what = (
+                "workload: its requests are not those that the study was begun with" if key == "workload_hash" else f"{key} is now {value}"
+            )
+            raise BadInput(f"study {name!r}: {what}; restore them or choose another --study")
+
+
+def stored_config(setup: StudySetup) -> Json:
+    """What storage.records.Study.config holds."""
+    resolved = {
+        "max_model_len": setup.engine.max_model_len,
+        "max_num_seqs": setup.engine.max_num_seqs,
+        "workload_hash": setup.workload.content_hash,
+    }
+    config: Json = json.loads(json.dumps({**setup.config.to_json(), RESOLVED: resolved}))
+    return config
+
+
+def find_study(storage: Storage, name: str) -> Study | None:
+    """None where there is no such study."""
+    try:
+        return storage.get_study(name)
+    except NotFound:
+        return None
+
+
+def _create(setup: StudySetup, storage: Storage) -> Study:
+    storage.put_workload(setup.workload)
+    try:
+        return storage.create_study(
+            Study(
+                name=setup.config.study,
+                model=setup.config.model,
+                config=stored_config(setup),
+                objective=setup.config.objective,
+                model_features=setup.model.features,
+            )
+        )
+    except Conflict as error:
+        raise BadInput(f"study {setup.config.study!r} was begun by another process just now; choose another --study") from error
+
+
+def _shown(value: object) -> str:
+    return ",".join(map(str, value)) if isinstance(value, list) else str(value)

@@ -1,0 +1,175 @@
+"""What a search will do and about how long it will take, before anything is started. Pure but for reading earlier studies' costs."""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from storage.base import Storage
+from storage.records import Json, Study, StudyState
+from tuner.setup.config import ORDINAL, StudyConfig
+from tuner.setup.space import Configuration
+from tuner.setup.study_setup import StudySetup
+
+# Assumed where no earlier study of the model tells better: measured on two CPU cores with the tiny model in November 2026 (an engine start
+# with import, and a window of the demo workload with its share of warm-up). Stated with every estimate made from them.
+ASSUMED_START_S = 15.0
+ASSUMED_WARM_UP_S = 3.0
+ASSUMED_WINDOW_S = 1.5
+LAUNCHERS_WITHOUT_LIVE_SETTINGS = frozenset({"serve"})
+FINALISTS = 3  # the best, its opposite arm and the nearest to vLLM's defaults; another only where it ties or for a further objective
+
+
+@dataclass(frozen=True)
+class Costs:
+    """Seconds for one engine start, one warm-up and one window; `source` says where they come from."""
+
+    start_s: float = ASSUMED_START_S
+    warm_up_s: float = ASSUMED_WARM_UP_S
+    window_s: float = ASSUMED_WINDOW_S
+    source: str = "assumed (2 CPU cores, tiny model); the first run on this machine will tell"
+
+
+@dataclass(frozen=True)
+class ColdGroup:
+    """One engine: its page size, the budget it is compiled for, and how many configurations are measured inside it."""
+
+    block_size: int
+    compiled_max: int
+    configurations: int
+
+
+@dataclass(frozen=True)
+class SearchPlan:
+    """`trials` counts search trials; finalists come on top. `engine_starts` and `windows` include the finalists'."""
+
+    study: str
+    sampler: str
+    groups: tuple[ColdGroup, ...]
+    cells: int
+    arms: tuple[str, ...]
+    trials: int
+    rounds: tuple[int, int]
+    finalists: int
+    engine_starts: int
+    windows: int
+    estimate_s: float
+    time_budget_s: float | None
+    costs: Costs
+    baseline: str
+    workload: Json
+
+    def to_json(self) -> Json:
+        return {
+            "study": self.study,
+            "sampler": self.sampler,
+            "cold_groups": [vars(group) for group in self.groups],
+            "cells": self.cells,
+            "arms": list(self.arms),
+            "trials": self.trials,
+            "rounds": {"min": self.rounds[0], "max": self.rounds[1]},
+            "finalists": self.finalists,
+            "engine_starts": self.engine_starts,
+            "windows": self.windows,
+            "estimate_s": round(self.estimate_s, 1),
+            "time_budget_s": self.time_budget_s,
+            "costs": vars(self.costs),
+            "baseline": self.baseline,
+            "workload": self.workload,
+        }
+
+
+def finalists_of(setup: StudySetup) -> int:
+    """How many configurations are started cold at the end, as a rule."""
+    return FINALISTS + len(setup.objectives) - 1
+
+
+def assumed_costs(config: StudyConfig) -> Costs:
+    """Where no earlier study tells. A table's seconds pass on a clock of its own."""
+    return Costs(0.0, 0.0, 0.0, "a table answers at once") if config.launcher == "table" else Costs()
+
+
+def choose_sampler(setup: StudySetup, costs: Costs | None = None) -> str:
+    """`auto`: the whole grid where it can be measured within the number of trials and the time budget, else our own sampler."""
+    config = setup.config
+    if config.sampler != "auto":
+        return config.sampler
+    everything = setup.space.configurations
+    if config.trials is not None and config.trials < len(everything):
+        return ORDINAL
+    seconds = _seconds(setup, len(_groups(setup, everything)), len(everything), costs or assumed_costs(config))
+    return "grid" if config.time_budget is None or seconds <= config.time_budget else ORDINAL
+
+
+def _seconds(setup: StudySetup, starts: int, trials: int, costs: Costs) -> float:
+    """What `trials` trials in `starts` engines and then the finalists take, with as many rounds as is typical."""
+    rounds, finalists = setup.config.rounds, min(finalists_of(setup), trials)
+    windows = trials * rounds.typical + finalists * rounds.of_a_finalist
+    return (starts + finalists) * costs.start_s + (trials + finalists) * costs.warm_up_s + windows * costs.window_s
+
+
+def plan_search(setup: StudySetup, costs: Costs | None = None) -> SearchPlan:
+    """The plan of a new study. A sampler may choose fewer page sizes than there are; the plan counts all that it could need."""
+    space, config = setup.space, setup.config
+    costs = costs or assumed_costs(config)
+    sampler = choose_sampler(setup, costs)
+    trials = len(space.configurations) if config.trials is None else min(config.trials, len(space.configurations))
+    chosen = space.configurations[:trials] if sampler == "grid" else space.configurations
+    groups = _groups(setup, chosen)[:trials]
+    finalists = min(finalists_of(setup), trials)
+    starts = len(groups) + finalists
+    windows = trials * config.rounds.max + finalists * config.rounds.of_a_finalist
+    seconds = _seconds(setup, len(groups), trials, costs)
+    return SearchPlan(
+        study=config.study,
+        sampler=sampler,
+        groups=groups,
+        cells=len(space.cells),
+        arms=space.arms,
+        trials=trials,
+        rounds=(config.rounds.min, config.rounds.max),
+        finalists=finalists,
+        engine_starts=starts,
+        windows=windows,
+        estimate_s=seconds if config.time_budget is None else min(seconds, config.time_budget),
+        time_budget_s=config.time_budget,
+        costs=costs,
+        baseline=str(space.baseline),
+        workload=setup.workload.summary,
+    )
+
+
+def _groups(setup: StudySetup, chosen: Sequence[Configuration]) -> tuple[ColdGroup, ...]:
+    """One engine for each page size, or for each configuration where the launcher has no live settings."""
+    if setup.config.launcher in LAUNCHERS_WITHOUT_LIVE_SETTINGS:
+        return tuple(ColdGroup(item.block_size, item.max_num_batched_tokens, 1) for item in chosen)
+    sizes = Counter(item.block_size for item in chosen)
+    return tuple(ColdGroup(size, setup.space.compiled_max, count) for size, count in sizes.items())
+
+
+def known_costs(storage: Storage, setup: StudySetup) -> Costs | None:
+    """What earlier studies of this model with this launcher took; None where there is none."""
+    config = setup.config
+    found = storage.list_studies(model=config.model, limit=20)
+    studies = [item for item in found if item.config.get("launcher") == config.launcher and item.name != config.study][:5]
+    windows = {study.id: len(storage.list_measurements(study_id=study.id)) for study in studies}
+    trials = {study.id: len(storage.list_trials(study.id)) for study in studies}
+    return costs_from_studies(studies, windows, trials)
+
+
+def costs_from_studies(studies: Sequence[Study], windows: Mapping[int, int], trials: Mapping[int, int]) -> Costs | None:
+    """Costs per start, trial and window of the newest completed study; None where none says enough.
+
+    `windows` and `trials` are counts by study id.
+    """
+    for study in studies:
+        measured, started = windows.get(study.id, 0), study.engine_starts
+        if study.state is StudyState.COMPLETE and measured and started and trials.get(study.id):
+            cost = {name: float(study.cost.get(name, 0.0)) for name in ("start", "warm_up", "measure")}
+            if all(map(math.isfinite, cost.values())) and cost["measure"] > 0:
+                return Costs(
+                    cost["start"] / started, cost["warm_up"] / trials[study.id], cost["measure"] / measured, f"study {study.name!r}"
+                )
+    return None

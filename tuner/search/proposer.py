@@ -1,0 +1,182 @@
+"""What to try next. Our sampler and Optuna's work here on a throw-away study in memory that knows every result so far.
+
+The study in the database thus holds exactly the trials that ran: a proposal that was made before is answered here, from what is known, and
+never becomes a second trial. Results of earlier studies are priors of our sampler; they never enter that study as trials.
+"""
+
+from __future__ import annotations
+
+import random
+import warnings
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+import optuna
+from optuna.samplers import BaseSampler
+from optuna.study import StudyDirection
+from optuna.trial import FrozenTrial, Trial, TrialState, create_trial
+
+from tuner.metrics.catalog import Direction
+from tuner.sampler.ordinal_gp import OrdinalGpSampler, Params
+from tuner.setup.config import ORDINAL
+from tuner.setup.space import Configuration, SearchSpace
+
+SAMPLERS = ("random", "tpe", "gp", "nsga2", ORDINAL)
+_MAX_REPEATS = 24  # proposals of known configurations in a row before one is drawn at random
+
+
+@dataclass(frozen=True)
+class Observation:
+    """A result of an earlier study: values in the order of the objectives, None where it failed; constraints are met at 0 and below."""
+
+    configuration: Configuration
+    values: tuple[float, ...] | None
+    constraints: Mapping[str, float]
+
+
+@dataclass(frozen=True)
+class Seconds:
+    """What is known of costs: an engine's start, and measuring one proposal inside a running engine."""
+
+    start_s: float
+    measure_s: float
+
+
+class Proposer:
+    """`directions`: one per objective. The same seed and the same results give the same proposals."""
+
+    def __init__(
+        self,
+        sampler: str,
+        space: SearchSpace,
+        directions: Sequence[Direction],
+        seed: int,
+        *,
+        earlier: Sequence[Sequence[Observation]] = (),
+        costs: Callable[[], Seconds] | None = None,
+    ) -> None:
+        """`earlier`: results of earlier studies, a sequence each; `costs`, asked at every proposal, None where an engine is never reused.
+
+        Both are for our own sampler: Optuna's have no place for them.
+        """
+        optuna.logging.set_verbosity(optuna.logging.ERROR)
+        self._space = space
+        self._distributions = space.distributions()
+        self._costs = costs
+        self._costs_known = sampler == ORDINAL
+        self._open_sizes: set[int] = set()
+        made = self._ordinal(seed, earlier) if sampler == ORDINAL else _optuna_sampler(sampler, seed)
+        self._study = optuna.create_study(directions=[StudyDirection[item.name] for item in directions], sampler=made)
+        self._random = random.Random(seed)  # noqa: S311  # no secret: a search must be repeatable
+        self._running: dict[Configuration, Trial] = {}
+        self._results: dict[Configuration, tuple[tuple[float, ...] | None, dict[str, float]]] = {}
+
+    @property
+    def known(self) -> frozenset[Configuration]:
+        """Configurations that were proposed or told."""
+        return frozenset({*self._running, *self._results})
+
+    @property
+    def exhausted(self) -> bool:
+        return all(configuration in self.known for configuration in self._space.configurations)
+
+    def tell(self, configuration: Configuration, values: Sequence[float] | None, constraints: Mapping[str, float]) -> None:
+        """A result, or None for a failed trial; also of configurations that were not proposed here. Telling twice changes nothing."""
+        if configuration in self._results:
+            return
+        self._results[configuration] = (tuple(values) if values is not None else None, dict(constraints))
+        trial = self._running.pop(configuration, None) or self._ask(configuration.params)
+        self._finish(trial, configuration)
+
+    def propose(self, count: int, prefer_block_size: int | None = None) -> list[Configuration]:
+        """Up to `count` new configurations, fewer where the space ends.
+
+        `prefer_block_size`: the page size whose engine runs now: a proposal there costs a measurement, elsewhere an engine start as well.
+        Our sampler weighs what it expects to gain against these seconds. Optuna's cannot: of theirs every other proposal is asked for
+        within the running engine, as long as it has something new.
+        """
+        chosen: list[Configuration] = []
+        self._open_sizes = {prefer_block_size} if prefer_block_size is not None else set()
+        while len(chosen) < count and not self.exhausted:
+            reuse = not self._costs_known and len(chosen) % 2 == 0 and self._has_new(prefer_block_size)
+            chosen.append(self._next({"block_size": prefer_block_size} if reuse else {}))
+            self._open_sizes.add(chosen[-1].block_size)  # its engine will be started anyway
+        return chosen
+
+    def hold(self, configurations: Iterable[Configuration]) -> None:
+        """Configurations that will be measured although they were not proposed (the baseline, the other arm)."""
+        for configuration in configurations:
+            if configuration not in self.known:
+                self._running[configuration] = self._ask(configuration.params)
+
+    def _next(self, fixed: Mapping[str, object]) -> Configuration:
+        for _ in range(_MAX_REPEATS):
+            trial = self._ask(fixed)
+            configuration = Configuration.from_params(trial.params)
+            if configuration in self._space and configuration not in self.known:
+                self._running[configuration] = trial
+                return configuration
+            self._finish(trial, configuration)
+        open_points = [item for item in self._space.configurations if item not in self.known]
+        within = [item for item in open_points if fixed.get("block_size") in (None, item.block_size)]
+        drawn = self._random.choice(within or open_points)
+        self._running[drawn] = self._ask(drawn.params)
+        return drawn
+
+    def _ask(self, fixed: Mapping[str, object]) -> Trial:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # a partly fixed proposal is meant
+            if fixed:
+                self._study.enqueue_trial(dict(fixed))
+            return self._study.ask(self._distributions)
+
+    def _finish(self, trial: Trial, configuration: Configuration) -> None:
+        values, constraints = self._results.get(configuration, (None, {}))
+        if values is None:
+            self._study.tell(trial, state=TrialState.FAIL)
+            return
+        for name, value in constraints.items():
+            trial.set_constraint(name, value)
+        self._study.tell(trial, list(values))
+
+    def _has_new(self, block_size: int | None) -> bool:
+        return block_size is not None and any(item not in self.known for item in self._space.group(block_size))
+
+    def _ordinal(self, seed: int, earlier: Sequence[Sequence[Observation]]) -> BaseSampler:
+        can_run = frozenset(self._space.configurations)
+        return OrdinalGpSampler(
+            self._distributions,
+            seed=seed,
+            contains=lambda params: Configuration.from_params(params) in can_run,
+            cost_s=self._seconds if self._costs is not None else None,
+            earlier=[[self._frozen(item) for item in study if item.configuration in can_run] for study in earlier],
+        )
+
+    def _seconds(self, params: Params) -> float:
+        assert self._costs is not None
+        known = self._costs()
+        return known.measure_s + (0.0 if params["block_size"] in self._open_sizes else known.start_s)
+
+    def _frozen(self, item: Observation) -> FrozenTrial:
+        return create_trial(
+            params=dict(item.configuration.params),
+            distributions=self._distributions,
+            state=TrialState.FAIL if item.values is None else TrialState.COMPLETE,
+            values=item.values,
+            constraints=dict(item.constraints),
+        )
+
+
+def _optuna_sampler(name: str, seed: int) -> BaseSampler:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # experimental samplers are asked for by name
+        match name:
+            case "random":
+                return optuna.samplers.RandomSampler(seed=seed)
+            case "tpe":
+                return optuna.samplers.TPESampler(seed=seed)
+            case "gp":
+                return optuna.samplers.GPSampler(seed=seed)
+            case "nsga2":
+                return optuna.samplers.NSGAIISampler(seed=seed)
+    raise ValueError(f"sampler {name!r} is none of {', '.join(SAMPLERS)}")

@@ -1,0 +1,47 @@
+"""A trial out of the database, runnable again: its study's settings, its own engine, its workload."""
+
+from __future__ import annotations
+
+from storage.base import Storage
+from storage.records import Trial
+from tuner.core.contract import EngineSession, EngineSettings, Launcher
+from tuner.core.errors import BadInput
+from tuner.search.opening import RESOLVED
+from tuner.setup.config import StudyConfig, check_config
+from tuner.setup.space import Configuration
+from tuner.setup.study_setup import StudySetup, prepare_study
+from tuner.trials.engines import launcher_errors
+from tuner.trials.trial import TrialRun
+
+
+def setup_of(storage: Storage, trial: Trial, storage_url: str, logdir: str | None) -> StudySetup:
+    """The setup of the trial's study, from its stored configuration. Raises BadInput where it no longer fits what is here."""
+    study = storage.get_study_by_id(trial.study_id)
+    stored = {key: value for key, value in study.config.items() if key != RESOLVED}
+    config = StudyConfig.model_validate({**stored, "storage": storage_url, **({"logdir": logdir} if logdir is not None else {})})
+    check_config(config)
+    if config.launcher == "table":
+        raise BadInput(f"study {study.name!r} was measured from a table; there is no engine to profile")
+    setup = prepare_study(config)
+    if setup.workload.content_hash != trial.workload_hash:
+        raise BadInput(f"study {study.name!r}: its workload is not what it was; restore the files that it was made from")
+    return setup
+
+
+def run_of(trial: Trial) -> TrialRun:
+    return TrialRun(trial, Configuration(trial.block_size, trial.max_num_batched_tokens, trial.arm))
+
+
+def open_engine(setup: StudySetup, launcher: Launcher, run: TrialRun) -> EngineSession:
+    """An engine with exactly the trial's flags and the KV write forms that it ran with, warmed up. Raises TrialFailed."""
+    cold = setup.cold_engine(run.configuration)
+    engine: EngineSettings = cold.with_changes(kv_write=run.trial.effective.get("kv_write") or cold.kv_write)
+    with launcher_errors("starting the engine"):
+        setup.model.prepare()
+        session = launcher.open(engine, setup.config.engine_start_timeout)
+        try:
+            session.warm_up(run.configuration.live, setup.plan, setup.config.trial_timeout)
+        except BaseException:
+            session.close()
+            raise
+    return session

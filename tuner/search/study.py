@@ -1,0 +1,277 @@
+"""One search from beginning to end: ask, measure, confirm, compare, recommend. No subprocess and no SQL of its own."""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, replace
+from itertools import groupby
+
+from storage.base import Storage, StorageFault
+from storage.records import Recommendation, Stage, Study, StudyState, TrialState
+from tuner.core.contract import ARM_DEFAULT, EngineSettings, Launcher
+from tuner.core.errors import Interrupted, StorageError, StudyTaken
+from tuner.search.asking import Asking, sampler_of
+from tuner.search.confirm import Confirmation
+from tuner.search.opening import OpenStudy, open_study
+from tuner.search.plan import choose_sampler, finalists_of, known_costs, plan_search
+from tuner.search.warm_start import check_warm_start
+from tuner.setup.space import Configuration
+from tuner.setup.study_setup import StudySetup
+from tuner.trials.budget import CostClock, TimeBudget
+from tuner.trials.engines import EngineKeeper
+from tuner.trials.group import GroupRun, Workshop
+from tuner.trials.optuna_record import GOAL_ATTRIBUTE
+from tuner.trials.profiling import capture_profile
+from tuner.trials.progress import Progress
+from tuner.trials.rounds import round_policy
+from tuner.trials.trial import TrialBook, TrialRun
+from tuner.verdict.compare import StudyComparison
+from tuner.verdict.conclude import compare_stored, recommend_stored
+
+BATCH = 4  # configurations asked for at once: two cells in both arms
+
+
+@dataclass(frozen=True)
+class StudyOutcome:
+    """What a finished run hands back. Counts and seconds are of this run; `study` has those of all runs together."""
+
+    study: Study
+    comparison: StudyComparison
+    recommendation: Recommendation
+    wall_s: float
+    engine_starts: int
+    windows: int
+    completed_trials: int  # of the study
+
+
+class StudyRun:
+    """Runs one study once. `launcher` is closed at the end, however that comes; so is `finalists_launcher`, which confirms the finalists
+    where they take another path than the search."""
+
+    def __init__(
+        self,
+        setup: StudySetup,
+        storage: Storage,
+        url: str,
+        launcher: Launcher,
+        progress: Progress | None = None,
+        *,
+        finalists_launcher: Launcher | None = None,
+        resume: bool = False,
+        now: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._setup = setup
+        self._storage = storage
+        self._url = url
+        self._launcher = launcher
+        self._finalists_launcher = finalists_launcher
+        self._progress = progress or Progress()
+        self._resume = resume
+        self._now = now
+
+    def run(self) -> StudyOutcome:
+        """Raises BadInput and storage errors before anything is written; then Interrupted (study INTERRUPTED, finished measurements kept),
+        StorageError, and StudyTaken (nothing more is written)."""
+        try:
+            if not self._resume:
+                check_warm_start(self._setup, self._storage, choose_sampler(self._setup, known_costs(self._storage, self._setup)))
+            opened = open_study(self._setup, self._storage, self._url, resume=self._resume)
+        except BaseException:
+            self._launcher.close()
+            raise
+        clock = CostClock(opened.study.cost, self._now)
+        keeper = EngineKeeper(
+            self._launcher, clock, self._setup.config.engine_start_timeout, self._progress, lambda: self._save(opened.study, keeper, clock)
+        )
+        keeper.earlier_starts = opened.study.engine_starts
+        state: StudyState | None = StudyState.FAIL
+        try:
+            outcome = self._run(opened, keeper, clock)
+            state = StudyState.COMPLETE
+        except StudyTaken:
+            state = None
+            raise
+        except StorageFault as error:
+            raise StorageError(f"study {opened.study.name!r}: {error}; mend it and go on with --resume") from error
+        except (Interrupted, KeyboardInterrupt) as error:
+            state = StudyState.INTERRUPTED
+            raise Interrupted(
+                f"study {opened.study.name!r} keeps what was measured; run the same command with --resume to go on"
+            ) from error
+        finally:
+            keeper.close()
+            if self._finalists_launcher is not None:
+                self._finalists_launcher.close()
+            if state is not None:
+                with contextlib.suppress(StorageFault):
+                    self._save(opened.study, keeper, clock, state)
+            opened.close()
+        return outcome
+
+    def _run(self, opened: OpenStudy, keeper: EngineKeeper, clock: CostClock) -> StudyOutcome:
+        book = TrialBook(self._storage, opened.study, self._setup, opened.record, self._progress)
+        book.settle_with_optuna()
+        budget = TimeBudget(clock, self._setup.config.time_budget)
+        shop = Workshop(self._storage, self._setup, book, keeper, clock, budget, self._progress, opened.lease.check)
+        self._setup.model.prepare()
+        search = _Search(shop, opened)
+        search.run()
+        Confirmation(shop, opened.study, self._finalists_launcher).run()
+        comparison = compare_stored(self._storage, opened.study)
+        self._storage.replace_comparisons(opened.study.id, comparison.comparisons)
+        recommendation = self._store_recommendation(opened.study)
+        self._save(opened.study, keeper, clock)
+        return StudyOutcome(
+            study=self._storage.update_study(opened.study.id, state=StudyState.COMPLETE),
+            comparison=comparison,
+            recommendation=recommendation,
+            wall_s=clock.elapsed_s,
+            engine_starts=keeper.starts,
+            windows=self._progress.windows,
+            completed_trials=sum(run.trial.state is TrialState.COMPLETE for run in book.runs),
+        )
+
+    def _store_recommendation(self, study: Study) -> Recommendation:
+        """Stored once: taking up a study in which nothing is left to do changes nothing."""
+        found = recommend_stored(self._storage, replace(study, state=StudyState.COMPLETE))  # nothing more will be measured
+        latest = next(iter(self._storage.list_recommendations(study_id=study.id, include_withdrawn=True, limit=1)), None)
+        return latest if latest is not None and latest.body == found.body else self._storage.add_recommendation(found)
+
+    def _save(self, study: Study, keeper: EngineKeeper, clock: CostClock, state: StudyState | None = None) -> None:
+        self._storage.update_study(study.id, state=state, engine_starts=keeper.total_starts, cost=clock.totals())
+
+
+class _Search:
+    """The search stage: what an earlier run left unfinished, then new configurations, until the goal or the time is reached."""
+
+    def __init__(self, shop: Workshop, opened: OpenStudy) -> None:
+        self._shop = shop
+        self._setup = shop.setup
+        self._space = shop.setup.space
+        self._opened = opened
+        self._sampler = sampler_of(shop, opened.record)
+
+    def run(self) -> None:
+        allowed = self._allowed()
+        unfinished = [run for run in self._shop.book.staged(Stage.SEARCH) if not run.finished]
+        unfinished.sort(key=lambda run: (not run.measurements, run.trial.number))
+        pending = unfinished if allowed is None else unfinished[:allowed]
+        left = None if allowed is None else allowed - len(pending)
+        self._announce(pending, left)
+        for _, runs in groupby(sorted(pending, key=self._batch), key=self._batch):
+            if self._out_of_time():
+                return
+            self._measure(list(runs))
+        if self._sampler == "grid":
+            self._run_grid(left)
+        else:
+            self._run_sampled(left)
+
+    def _allowed(self) -> int | None:
+        """Trials that this run may finish; None: no limit.
+
+        `--trials N` is exactly N trials of this run. Only where the same command takes up an interrupted run again, it is what was left of
+        that run's N.
+        """
+        count = self._setup.config.trials
+        if count is None:
+            return None
+        finished = sum(run.finished for run in self._shop.book.staged(Stage.SEARCH))
+        goal = self._opened.record.attribute(GOAL_ATTRIBUTE)
+        interrupted = self._opened.resumed_from not in (None, StudyState.COMPLETE)
+        if interrupted and goal and goal["trials"] == count:
+            return max(0, int(goal["total"]) - finished)
+        self._opened.record.set_attribute(GOAL_ATTRIBUTE, {"trials": count, "total": finished + count})
+        return count
+
+    def _run_grid(self, left: int | None) -> None:
+        todo = [item for item in self._space.configurations if self._shop.book.find(item) is None][:left]
+        for _, configurations in groupby(todo, key=lambda item: item.block_size):
+            if self._out_of_time():
+                return
+            self._measure(self._create(list(configurations)))
+
+    def _run_sampled(self, left: int | None) -> None:
+        asking = Asking(self._shop, self._opened.record, self._sampler)
+        while (left is None or left > 0) and not asking.exhausted and not self._out_of_time():
+            chosen = asking.choose(BATCH if left is None else min(BATCH, left))
+            if left is not None:
+                left -= len(chosen)
+            for _, configurations in groupby(sorted(chosen, key=self._engine_order), key=lambda item: item.block_size):
+                self._measure(self._create(list(configurations)))
+
+    def _create(self, configurations: Sequence[Configuration]) -> list[TrialRun]:
+        """Trials of one page size, sharing their rounds."""
+        first_round = self._shop.book.next_round(configurations[0].block_size)
+        return [self._shop.book.create(item, self._engine(item), Stage.SEARCH, first_round) for item in configurations]
+
+    def _engine(self, configuration: Configuration) -> EngineSettings:
+        """The engine that measures this configuration in the search."""
+        return self._setup.group_engine(configuration.block_size) if self._shop.keeper.all_live else self._setup.cold_engine(configuration)
+
+    def _measure(self, runs: Sequence[TrialRun]) -> None:
+        """All of them in one engine; one after the other where the launcher needs an engine for each."""
+        if not self._shop.keeper.all_live and len(runs) > 1:
+            for run in runs:
+                self._measure([run])
+            return
+        engine = self._engine(runs[0].configuration)
+        baselines = self._baselines(runs)
+        witness = next((run.configuration for run in (*baselines, *runs) if run.configuration.arm == ARM_DEFAULT), None)
+        rounds = self._setup.config.rounds
+        policy = round_policy(rounds.min, rounds.max, witness, seek_best=self._sampler != "grid", keep=self._space.baseline.cell)
+        GroupRun(self._shop, engine, runs, policy, baselines=baselines).execute()
+        if self._setup.config.profile == "all":
+            for run in runs:
+                if run.trial.state is TrialState.COMPLETE:
+                    capture_profile(self._shop, run)
+        self._reserve()
+
+    def _baselines(self, runs: Iterable[TrialRun]) -> list[TrialRun]:
+        """Finished default arms whose other arm is measured only now: they run along, so that the two have rounds in common."""
+        configurations = {run.configuration: run for run in runs}
+        found: list[TrialRun] = []
+        if not self._shop.keeper.all_live:
+            return found
+        for configuration, run in configurations.items():
+            twin = self._shop.book.find(configuration.twin)
+            alone = configuration.twin not in configurations and not any(item.valid for item in run.measurements)
+            if alone and twin is not None and twin.trial.state is TrialState.COMPLETE:
+                found.append(twin)
+        return found
+
+    def _reserve(self) -> None:
+        """Keep back what the finalists will cost, by the mean of what was seen."""
+        progress = self._shop.progress
+        each = progress.start_s + self._setup.config.rounds.of_a_finalist * progress.window_s
+        self._shop.budget.reserve_s = finalists_of(self._setup) * each
+
+    def _out_of_time(self) -> bool:
+        """Never before anything was measured: a study without a result helps nobody."""
+        return self._shop.budget.spent and any(run.trial.state is TrialState.COMPLETE for run in self._shop.book.runs)
+
+    def _batch(self, run: TrialRun) -> tuple[int, int]:
+        return run.configuration.block_size, run.first_round
+
+    def _engine_order(self, configuration: Configuration) -> tuple[bool, int]:
+        """The page size whose engine runs now comes first."""
+        return configuration.block_size != self._shop.keeper.running_block_size, configuration.block_size
+
+    def _announce(self, pending: Sequence[TrialRun], left: int | None) -> None:
+        book, progress = self._shop.book, self._shop.progress
+        plan = plan_search(self._setup, known_costs(self._shop.storage, self._setup))
+        unseen = len(self._space.configurations) - len(book.staged(Stage.SEARCH))
+        new = unseen if left is None else min(left, unseen)
+        rounds = self._setup.config.rounds
+        missing = sum(max(0, rounds.max - len(run.measurements)) for run in pending)
+        progress.planned_trials = len(pending) + new + plan.finalists
+        progress.planned_windows = missing + new * rounds.max + plan.finalists * rounds.of_a_finalist
+        progress.planned_starts = min(len(plan.groups), len(pending) + new) + plan.finalists
+        progress.start_s, progress.window_s = plan.costs.start_s, plan.costs.window_s
+        objective = self._setup.objectives[0]
+        for run in book.staged(Stage.SEARCH):
+            value = (run.trial.values or {}).get(objective.name)
+            if value is not None and (progress.best is None or objective.is_better(value, progress.best[1])):
+                progress.best = (str(run.configuration), value)

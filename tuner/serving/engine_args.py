@@ -1,0 +1,70 @@
+"""What vLLM is told for our engine settings: engine arguments, scheduler class, attention backend, KV pool. Pure."""
+
+from __future__ import annotations
+
+from tuner.core.contract import EngineSettings, Json
+from tuner.core.errors import BadInput
+
+SYNC_SCHEDULER = "tuner.vllm_plugin.scheduler.PageAlignedScheduler"
+ASYNC_SCHEDULER = "tuner.vllm_plugin.scheduler.AsyncPageAlignedScheduler"
+CPU_POOL_HEADROOM = 2.0
+
+
+def scheduler_for(settings: EngineSettings) -> str:
+    """The --scheduler-cls that can align prefill under these settings."""
+    return ASYNC_SCHEDULER if settings.async_scheduling else SYNC_SCHEDULER
+
+
+def attention_backend_for(settings: EngineSettings, platform: str) -> str:
+    """ "auto" is the stock kernel (rpa) on a TPU and our XLA backend elsewhere. Raises BadInput for rpa without a TPU."""
+    if settings.attention_backend == "rpa" and platform != "tpu":
+        raise BadInput(f"attention_backend rpa needs a TPU, the platform here is {platform}: use attention_backend tuner_xla or auto")
+    if settings.attention_backend != "auto":
+        return settings.attention_backend
+    return "rpa" if platform == "tpu" else "tuner_xla"
+
+
+def pool_pages(settings: EngineSettings) -> int:
+    """KV pool for hosts, where the engine would take half of the memory: every request at its maximum length, twice over, and the null
+    page."""
+    per_request = -(-settings.max_model_len // settings.block_size)
+    return int(CPU_POOL_HEADROOM * settings.max_num_seqs * per_request) + 1
+
+
+def engine_args(settings: EngineSettings, platform: str) -> Json:
+    """vLLM's EngineArgs; for an alignable engine those in which both arms can be measured."""
+    additional: Json = {"tuner": {"variant": settings.alignment_variant, "kv_write": settings.kv_write}}
+    args: Json = {
+        "model": settings.model_path,
+        "skip_tokenizer_init": True,
+        "dtype": settings.dtype,
+        "load_format": settings.load_format,
+        "block_size": settings.block_size,
+        "max_num_batched_tokens": settings.max_num_batched_tokens,
+        "max_num_seqs": settings.max_num_seqs,
+        "max_model_len": settings.max_model_len,
+        "enable_prefix_caching": settings.enable_prefix_caching,
+        "async_scheduling": settings.async_scheduling,
+        "tensor_parallel_size": settings.tensor_parallel_size,
+        "seed": settings.seed,
+        "disable_log_stats": True,
+    }
+    if settings.alignable:
+        args["scheduler_cls"] = scheduler_for(settings)
+    if attention_backend_for(settings, platform) == "tuner_xla":
+        args["attention_backend"] = "TUNER_XLA"
+    if platform != "tpu":
+        additional["sharding"] = {"sharding_strategy": {"device_indexes": [0]}}  # host devices have no coordinates
+        args["num_gpu_blocks_override"] = pool_pages(settings)
+    if settings.num_gpu_blocks is not None:
+        args["num_gpu_blocks_override"] = settings.num_gpu_blocks
+    extra = dict(settings.extra_engine_args)
+    args["additional_config"] = _merge(extra.pop("additional_config", {}), additional)
+    return {**args, **extra}
+
+
+def _merge(base: Json, over: Json) -> Json:
+    merged = dict(base)
+    for key, value in over.items():
+        merged[key] = _merge(merged[key], value) if isinstance(merged.get(key), dict) and isinstance(value, dict) else value
+    return merged

@@ -1,0 +1,92 @@
+"""A measured configuration as `vllm serve` takes it: argument names, command-line flags and environment. Pure.
+
+It starts from the very arguments that the local launcher measured with (tuner.serving.engine_args) and takes out what only the
+measuring needed, so what is recommended is what was measured.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import fields
+
+from storage.records import Json, Trial
+from tuner.core.contract import ARM_PAGE_ALIGNED, EngineSettings
+from tuner.core.errors import BadInput
+from tuner.engine.environment import WITHOUT_TPU
+from tuner.serving.engine_args import attention_backend_for, engine_args
+
+_ONLY_FOR_MEASURING = {"disable_log_stats"}
+_NOT_WORTH_A_FLAG: Json = {"dtype": "auto", "load_format": "auto", "tensor_parallel_size": 1, "seed": 0}  # vLLM's own defaults
+_FORMS_KNOWN = 2  # "<token form>,<page form>"
+
+
+def settings_of(trial: Trial) -> EngineSettings:
+    """The cold settings of an engine with exactly this trial's flags. Raises BadInput where `requested` lacks one."""
+    known = {item.name for item in fields(EngineSettings)}
+    values = {name: value for name, value in trial.requested.items() if name in known}
+    values |= {"block_size": trial.block_size, "max_num_batched_tokens": trial.max_num_batched_tokens}
+    try:
+        return EngineSettings(**values)
+    except TypeError as error:
+        raise BadInput(f"trial {trial.number} cannot be turned into flags, its stored settings are incomplete: {error}") from error
+
+
+def vllm_config(trial: Trial, platform: str) -> Json:
+    """The trial's configuration under vLLM's argument names, as `vllm serve --config` takes it. `platform`: "tpu", "cpu" or "cuda"."""
+    settings = settings_of(trial)
+    args = {name: value for name, value in engine_args(settings, platform).items() if name not in _ONLY_FOR_MEASURING}
+    if settings.load_format != "dummy":  # a model with real weights has its tokenizer
+        args.pop("skip_tokenizer_init", None)
+    args = {name: value for name, value in args.items() if _NOT_WORTH_A_FLAG.get(name) != value}
+    additional = dict(args.pop("additional_config", {}))
+    additional.pop("tuner", None)
+    tuner = _plugin_settings(trial, settings, platform)
+    if tuner:
+        additional["tuner"] = tuner
+    if trial.arm != ARM_PAGE_ALIGNED:
+        args.pop("scheduler_cls", None)
+    if additional:
+        args["additional_config"] = additional
+    return args
+
+
+def vllm_flags(config: Json) -> list[str]:
+    """Flags for `vllm serve MODEL`, in the order of `config`, without the model: one string per shell word, objects as JSON."""
+    flags: list[str] = []
+    for name, value in config.items():
+        option = name.replace("_", "-")
+        if name == "model" or value is None:
+            continue
+        if isinstance(value, bool):
+            flags.append(f"--{option}" if value else f"--no-{option}")
+        elif isinstance(value, dict):
+            flags += [f"--{option}", json.dumps(value, separators=(",", ":"))]
+        elif isinstance(value, list | tuple):
+            flags += [f"--{option}", *map(str, value)]
+        else:
+            flags += [f"--{option}", str(value)]
+    return flags
+
+
+def vllm_environment(trial: Trial, platform: str) -> dict[str, str]:
+    """Environment variables without which the flags do not work. Empty on a TPU with the stock kernel."""
+    if platform != "tpu":
+        return {"JAX_PLATFORMS": platform, **WITHOUT_TPU}
+    if attention_backend_for(settings_of(trial), platform) == "tuner_xla":
+        return {"MODEL_IMPL_TYPE": WITHOUT_TPU["MODEL_IMPL_TYPE"]}
+    return {}
+
+
+def _plugin_settings(trial: Trial, settings: EngineSettings, platform: str) -> Json:
+    """The "tuner" part of --additional-config: the aligned arm's switch and variant, and the measured forms of the KV write (XLA
+    backend)."""
+    tuner: Json = {}
+    if trial.arm == ARM_PAGE_ALIGNED:
+        tuner |= {"page_aligned": True, "variant": settings.alignment_variant}
+    if attention_backend_for(settings, platform) == "tuner_xla":
+        measured = trial.effective.get("kv_write")
+        if isinstance(measured, str) and len(measured.split(",")) == _FORMS_KNOWN:
+            tuner["kv_write"] = measured
+        elif settings.kv_write != "auto":
+            tuner["kv_write"] = settings.kv_write
+    return tuner

@@ -1,0 +1,313 @@
+"""What a search is asked to do: one strict, frozen model. Reading files and command lines: tuner.setup.config_file.
+
+Engine settings keep vLLM's names. What needs the model or the workload to be judged stands in tuner.setup.study_setup; here is what the
+configuration alone can tell.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PlainSerializer
+
+from tuner.core.contract import ARM_PAGE_ALIGNED, ARMS
+from tuner.core.defaults import DEFAULT_LOGDIR, DEFAULT_STORAGE
+from tuner.core.errors import BadInput
+from tuner.metrics.objective import DEFAULT_OBJECTIVE, Objective, Slo, parse_objectives, parse_slo, request_limits
+from tuner.stats.sequential import LookPlan
+
+ORDINAL = "ordinal"  # our own sampler, tuner.sampler
+MOST_ROUNDS = 500  # more would ask for minutes of statistics
+CONFIRMATION_ROUNDS = 6  # of a finalist, within min and max: its value needs an interval, no verdict hangs on it
+
+# Settings that may differ when a study is resumed: they say how long and where it runs, not what is measured.
+RESUMABLE = frozenset(
+    {
+        *("storage", "logdir", "table", "engine_python"),
+        *("trials", "time_budget", "profile", "trial_timeout", "engine_start_timeout"),
+        "warm_start",  # what a study began with stands in its record and stays
+    }
+)
+
+# Engine arguments that the search itself sets -> the setting that does it.
+MANAGED_ENGINE_ARGS = {
+    "model": "model",
+    "block_size": "page_sizes",
+    "max_num_batched_tokens": "chunk_budgets",
+    "max_num_seqs": "max_num_seqs",
+    "max_model_len": "max_model_len",
+    "dtype": "dtype",
+    "tensor_parallel_size": "tensor_parallel_size",
+    "enable_prefix_caching": "enable_prefix_caching",
+    "async_scheduling": "async_scheduling",
+    "seed": "seed",
+    "attention_backend": "attention_backend",
+    "num_gpu_blocks_override": "num_gpu_blocks",
+    "scheduler_cls": "arms",
+}
+_UNSUPPORTED_ENGINE_ARGS = {
+    "speculative_config": "speculative decoding",
+    "kv_transfer_config": "KV connectors",
+    "kv_connector": "KV connectors",
+    "ec_transfer_config": "KV connectors",
+}
+
+_DURATION = re.compile(r"(?:(\d+(?:\.\d+)?)h)?(?:(\d+(?:\.\d+)?)m)?(?:(\d+(?:\.\d+)?)s?)?")
+_KV_WRITE_FORMS = ("scatter", "loop")  # tuner.vllm_plugin.settings.FORMS, which only the engine's process may import
+LARGEST_SIZE = 1 << 20  # tokens: far above what any engine takes for a page or a step, and low enough that a typing error is told
+_STUDY_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,99}")
+
+
+def parse_duration(value: Any) -> Any:
+    """Seconds from 90, "90", "90s", "10m" or "1h30m"; anything else comes back as it is, for pydantic to refuse."""
+    if isinstance(value, int) and not isinstance(value, bool):
+        return float(value)
+    if not isinstance(value, str):
+        return value
+    match = _DURATION.fullmatch(value.strip())
+    if match is None or not any(match.groups()):
+        raise ValueError(f"{value!r} is not a duration; write for instance 90s, 10m or 1h30m")
+    hours, minutes, seconds = (float(part or 0) for part in match.groups())
+    return hours * 3600 + minutes * 60 + seconds
+
+
+def _parse_rounds(value: Any) -> Any:
+    if isinstance(value, str):
+        match = re.fullmatch(r"\s*(\d+)(?:\s*-\s*(\d+))?\s*", value)
+        if match is None:
+            raise ValueError(f"{value!r} is not a number of rounds; write for instance 5, or 3-12 to let the data decide")
+        value = {"min": int(match[1]), "max": int(match[2] or match[1])}
+    if isinstance(value, int) and not isinstance(value, bool):
+        value = {"min": value, "max": value}
+    return value
+
+
+def _as_tuple(value: Any) -> Any:
+    if isinstance(value, list):
+        return tuple(value)
+    return (value,) if isinstance(value, int | str) and not isinstance(value, bool) else value
+
+
+class StrictModel(BaseModel):
+    """Unknown keys are refused, types are not converted, and a model never changes."""
+
+    model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
+
+
+class Rounds(StrictModel):
+    """Measured windows of each configuration: at least `min`, at most `max`, as the data decide; equal numbers mean exactly that many.
+
+    The default finds a 3 % effect in 2 % noise in more than 90 % of cells, five fixed rounds in 15 % (bench/null_and_power.py).
+    """
+
+    min: Annotated[int, Field(ge=1)] = LookPlan.first
+    max: Annotated[int, Field(ge=1)] = LookPlan.last
+
+    @property
+    def typical(self) -> float:
+        """Rounds that a cell takes on average: half of the way, by bench/null_and_power.py."""
+        return (self.min + self.max) / 2
+
+    @property
+    def of_a_finalist(self) -> int:
+        return max(self.min, min(self.max, CONFIRMATION_ROUNDS))
+
+
+PositiveInt = Annotated[int, Field(gt=0)]
+Size = Annotated[int, Field(gt=0, le=LARGEST_SIZE)]
+Sizes = Annotated[tuple[Size, ...], BeforeValidator(_as_tuple), Field(min_length=1)]
+Words = Annotated[tuple[str, ...], BeforeValidator(_as_tuple)]
+Duration = Annotated[float, Field(gt=0, allow_inf_nan=False), BeforeValidator(parse_duration), PlainSerializer(float)]
+
+
+class StudyConfig(StrictModel):
+    """All settings of a search. Durations are seconds; `None` means "decide from the model, the workload or the machine"."""
+
+    study: str
+    model: str
+    storage: str = DEFAULT_STORAGE
+    logdir: str = DEFAULT_LOGDIR
+
+    page_sizes: Sizes = (16, 32, 64, 128)
+    chunk_budgets: Sizes = (512, 1024, 2048)
+    arms: Annotated[Words, Field(min_length=1)] = ARMS
+    alignment_variant: Literal["demote", "strict"] = "demote"
+
+    workload: str | dict[str, Any] = "mixed-small"
+    objective: str = DEFAULT_OBJECTIVE
+    slos: Words = ()
+
+    rounds: Annotated[Rounds, BeforeValidator(_parse_rounds)] = Rounds()
+    trials: PositiveInt | None = None
+    time_budget: Duration | None = None
+    sampler: Literal["auto", "grid", "ordinal", "random", "tpe", "gp", "nsga2"] = "auto"
+    warm_start: str = "auto"  # or "none", or the name of an earlier study
+    profile: Literal["finalists", "all", "none"] = "finalists"
+
+    launcher: str = "local"
+    finalists_via: Literal["launcher", "serve"] = "launcher"
+    table: str | None = None
+    table_noise: Annotated[float, Field(ge=0, le=1)] = 0.0
+    engine_python: str | None = None
+
+    max_num_seqs: PositiveInt | None = None
+    max_model_len: PositiveInt | None = None
+    dtype: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
+    platform: Literal["auto", "tpu", "cpu"] = "auto"
+    attention_backend: Literal["auto", "tuner_xla", "rpa"] = "auto"
+    kv_write: str = "auto"
+    num_gpu_blocks: PositiveInt | None = None
+    tensor_parallel_size: PositiveInt = 1
+    enable_prefix_caching: bool = True
+    async_scheduling: bool = False
+    seed: Annotated[int, Field(ge=0, lt=2**31)] = 0
+    engine_args: dict[str, Any] = Field(default_factory=dict)
+
+    trial_timeout: Duration = 600.0
+    engine_start_timeout: Duration = 1200.0
+
+    @property
+    def objectives(self) -> tuple[Objective, ...]:
+        return parse_objectives(self.objective)
+
+    @property
+    def limits(self) -> tuple[Slo, ...]:
+        """The SLOs, parsed."""
+        return tuple(parse_slo(text) for text in self.slos)
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain JSON, as storage.records.Study keeps it; without `storage`, which may hold a password."""
+        return self.model_dump(mode="json", exclude={"storage"})
+
+
+def check_config(config: StudyConfig) -> None:
+    """What types cannot say. Raises BadInput naming the setting and the mend."""
+    if not _STUDY_NAME.fullmatch(config.study):
+        raise BadInput(f"study {config.study!r}: use 1 to 100 letters, digits and _ . - (it names a folder), not starting with . or -")
+    for name in ("page_sizes", "chunk_budgets", "arms", "slos"):
+        _refuse_duplicates(name, getattr(config, name))
+    for arm in config.arms:
+        if arm not in ARMS:
+            raise BadInput(f"arms: {arm!r} is unknown; use {' or '.join(ARMS)}, or both separated by a comma")
+    for page_size in config.page_sizes:
+        if page_size & (page_size - 1):
+            raise BadInput(f"page_sizes: {page_size} is not a power of two; use {_nearest_power(page_size)}")
+    for page_size in config.page_sizes:
+        for budget in config.chunk_budgets:
+            if reason := starvation(page_size, budget, config.arms, config.alignment_variant):
+                raise BadInput(reason)
+    _refuse_two_limits(config.limits)
+    _check_rounds(config.rounds)
+    _check_finalists_via(config)
+    _check_kv_write(config.kv_write)
+    request_limits(config.objectives, config.limits)
+    check_engine_args(config.engine_args)
+    if config.max_num_seqs is not None and config.max_num_seqs > min(config.chunk_budgets):
+        raise BadInput(
+            f"max_num_seqs {config.max_num_seqs} is above the chunk budget {min(config.chunk_budgets)}, which vLLM refuses; "
+            "lower max_num_seqs or raise chunk_budgets"
+        )
+
+
+def _check_finalists_via(config: StudyConfig) -> None:
+    if config.finalists_via == "launcher":
+        return
+    if config.launcher == "table":
+        raise BadInput("finalists_via serve: the launcher table has no engine that could be served; drop it or choose another launcher")
+    for metric in [*(item.metric for item in config.objectives), *(slo.metric for slo in config.limits)]:
+        if "step" in metric:
+            raise BadInput(f"finalists_via serve: vllm serve does not report {metric}; use another objective, or drop finalists_via")
+
+
+def _check_kv_write(text: str) -> None:
+    """The plugin refuses it too, but only in an engine that has been started for it."""
+    forms = text.split(",")
+    if text != "auto" and (len(forms) != 2 or any(form not in _KV_WRITE_FORMS for form in forms)):
+        raise BadInput(f"kv_write: {text!r} is unknown; use auto, or the token form and the page form, for instance scatter,loop")
+
+
+def _check_rounds(rounds: Rounds) -> None:
+    if rounds.max > MOST_ROUNDS:
+        raise BadInput(f"rounds: {rounds.max} is above {MOST_ROUNDS}; lower it, or make windows longer with a larger workload")
+    if rounds.min > rounds.max:
+        raise BadInput(f"rounds: min {rounds.min} is above max {rounds.max}; swap them")
+    if rounds.min != rounds.max and rounds.min < 2:
+        raise BadInput("rounds: min 1 says nothing about the noise; use 2 or more, for instance 3-12")
+
+
+def starvation(page_size: int, budget: int, arms: tuple[str, ...], variant: str) -> str | None:
+    """Why a request could wait for ever under page-aligned scheduling, or None.
+
+    Below one page of budget no aligned chunk fits. `strict` charges the last segment in whole pages too, so unless the page size divides
+    the budget a tail can be charged more than the whole budget and is never scheduled; `demote` cuts such a tail into whole pages first.
+    """
+    if ARM_PAGE_ALIGNED not in arms:
+        return None
+    if page_size > budget:
+        return (
+            f"page_sizes: {page_size} is above the chunk budget {budget}, where page-aligned prefill would wait for ever; "
+            "raise chunk_budgets or drop that page size"
+        )
+    if variant == "strict" and budget % page_size:
+        return (
+            f"page_sizes: {page_size} does not divide the chunk budget {budget}, where alignment_variant strict would wait for ever; "
+            "use multiples of the page size, or alignment_variant demote"
+        )
+    return None
+
+
+def check_engine_args(engine_args: dict[str, Any]) -> None:
+    """Refuse what the search sets itself and what page-aligned scheduling does not support. Raises BadInput."""
+    for key, value in engine_args.items():
+        name = key.replace("-", "_")
+        if name in MANAGED_ENGINE_ARGS:
+            raise BadInput(f"engine_args: {key} is set by the search; use the setting {MANAGED_ENGINE_ARGS[name]} instead")
+        if name in _UNSUPPORTED_ENGINE_ARGS and value:
+            raise BadInput(
+                f"engine_args: {key} ({_UNSUPPORTED_ENGINE_ARGS[name]}) is not supported with page-aligned scheduling; remove it"
+            )
+        if name.startswith("data_parallel_size") and value not in (None, 1):
+            raise BadInput(
+                f"engine_args: {key} {value} (data parallelism) is not supported with page-aligned scheduling; use 1 or remove it"
+            )
+    if _dp_attention(engine_args):
+        raise BadInput("engine_args: additional_config enable_dp_attention (data parallelism) is not supported; remove it")
+
+
+def _dp_attention(engine_args: dict[str, Any]) -> bool:
+    found: Any = engine_args.get("additional_config", {})
+    for key in ("sharding", "sharding_strategy", "enable_dp_attention"):
+        found = found.get(key, {}) if isinstance(found, dict) else {}
+    return bool(found)
+
+
+def untested_settings(config: StudyConfig, multimodal: bool) -> list[str]:
+    """One line for each setting that page-aligned scheduling was never tested with."""
+    if ARM_PAGE_ALIGNED not in config.arms:
+        return []
+    warnings = []
+    if any(key.replace("-", "_") in ("enable_lora", "lora_modules") and value for key, value in config.engine_args.items()):
+        warnings.append("engine_args: enable_lora (LoRA) with the arm page_aligned is untested")
+    if multimodal:
+        warnings.append(f"model {config.model}: multimodal input with the arm page_aligned is untested; the workload sends text only")
+    return warnings
+
+
+def _refuse_two_limits(slos: tuple[Slo, ...]) -> None:
+    """The looser of two would never count."""
+    sides = [(slo.metric, slo.operator[0]) for slo in slos]
+    for index, side in enumerate(sides):
+        if side in sides[:index]:
+            raise BadInput(f"slos: {slos[sides.index(side)]} and {slos[index]} limit the same metric on the same side; keep one")
+
+
+def _refuse_duplicates(name: str, values: tuple[Any, ...]) -> None:
+    for index, value in enumerate(values):
+        if value in values[:index]:
+            raise BadInput(f"{name}: {value} is there twice; keep one")
+
+
+def _nearest_power(number: int) -> str:
+    below = 1 << (number.bit_length() - 1)
+    return f"{below} or {2 * below}"

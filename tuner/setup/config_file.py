@@ -1,0 +1,126 @@
+"""YAML files and command-line values -> StudyConfig. Every mistake is BadInput in one line: where, which key, and the mend."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Mapping
+from pathlib import Path
+from typing import Any
+
+import yaml
+from pydantic import ValidationError
+
+from tuner.core.errors import BadInput
+from tuner.core.spelling import did_you_mean
+from tuner.setup.config import StudyConfig, check_config
+
+# What people write -> the key it is called here.
+_SYNONYMS = {
+    "block_size": "page_sizes",
+    "block_sizes": "page_sizes",
+    "page_size": "page_sizes",
+    "max_num_batched_tokens": "chunk_budgets",
+    "chunk_budget": "chunk_budgets",
+    "chunk_sizes": "chunk_budgets",
+    "slo": "slos",
+    "n_trials": "trials",
+    "timeout": "trial_timeout",
+    "name": "study",
+}
+
+
+# pydantic's type of error -> what the value should have been.
+_WRONG_TYPES = {
+    "int_type": "a whole number",
+    "float_type": "a number",
+    "bool_type": "true or false",
+    "string_type": "text; put it in quotes",
+    "dict_type": "a mapping of settings to values",
+}
+
+
+class _StrictLoader(yaml.SafeLoader):
+    """A safe loader that refuses a key written twice instead of keeping the last one."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Hashable, Any]:
+        seen: set[Any] = set()
+        for key_node, _value in node.value:
+            key = self.construct_object(key_node, deep=True)
+            if isinstance(key, Hashable) and key in seen:
+                raise yaml.constructor.ConstructorError(None, None, f"the key {key!r} is there twice", key_node.start_mark)
+            if isinstance(key, Hashable):
+                seen.add(key)
+        return super().construct_mapping(node, deep)
+
+
+def load_config(path: Path | None, options: Mapping[str, Any]) -> StudyConfig:
+    """The file's settings with `options` (settings given on the command line, by their key) over them; checked. Raises BadInput."""
+    from_file = read_yaml(path) if path is not None else {}
+    for key in from_file:
+        if key not in StudyConfig.model_fields:
+            raise BadInput(f"{path}: the key {key!r} is unknown; {_suggestion(key)}")
+    merged = {**from_file, **options}
+    for name in ("model", "study"):
+        if name not in merged:
+            raise BadInput(f"{name} is missing; give --{name}" + (f" or add it to {path}" if path is not None else " or a YAML file"))
+    try:
+        config = StudyConfig.model_validate(merged)
+    except ValidationError as error:
+        raise BadInput(_first_problem(error, path, options)) from error
+    try:
+        check_config(config)
+    except BadInput as error:
+        key = str(error).partition(":")[0].partition(" ")[0]
+        where = f"{path}: " if path is not None and key in from_file and key not in options else ""
+        raise BadInput(f"{where}{error}") from error
+    return config
+
+
+def read_yaml(path: Path) -> dict[str, Any]:
+    """A mapping with text keys. Raises BadInput."""
+    try:
+        data = yaml.load(path.read_text(encoding="utf-8"), Loader=_StrictLoader)  # noqa: S506  # derives from SafeLoader
+    except OSError as error:
+        raise BadInput(f"{path} cannot be read: {error.strerror}") from error
+    except UnicodeDecodeError as error:
+        raise BadInput(f"{path} cannot be read: it is not UTF-8 text") from error
+    except yaml.constructor.ConstructorError as error:
+        line = f":{error.problem_mark.line + 1}" if error.problem_mark is not None else ""
+        raise BadInput(f"{path}{line}: {error.problem}; keep one") from error
+    except yaml.MarkedYAMLError as error:
+        line = f":{error.problem_mark.line + 1}" if error.problem_mark is not None else ""
+        raise BadInput(f"{path}{line}: not valid YAML ({error.problem}); mend that line") from error
+    except yaml.YAMLError as error:
+        raise BadInput(f"{path} is not valid YAML: {' '.join(str(error).split())}") from error
+    except RecursionError as error:
+        raise BadInput(f"{path} is nested too deeply") from error
+    if data is None:
+        return {}
+    if not isinstance(data, dict) or not all(isinstance(key, str) for key in data):
+        raise BadInput(f"{path} must hold settings such as model and page_sizes at its top, found {type(data).__name__}")
+    return data
+
+
+def _suggestion(key: str) -> str:
+    plain = key.replace("-", "_").lower()
+    if plain in _SYNONYMS:
+        return f"did you mean {_SYNONYMS[plain]}?"
+    return did_you_mean(key, StudyConfig.model_fields)
+
+
+def _first_problem(error: ValidationError, path: Path | None, options: Mapping[str, Any]) -> str:
+    """Key and mend of the first complaint; where the key came from decides how it is called."""
+    first = error.errors(include_url=False)[0]
+    names = [part for part in first["loc"] if isinstance(part, str)]  # without positions in a list
+    keys = [name for name in names if not name.startswith(("tuple[", "function-", "dict[")) and name != "str"]
+    key = ".".join(keys) or "settings"
+    on_command_line = path is None or (keys and keys[0] in options)
+    where = f"--{key.replace('_', '-')}" if on_command_line else f"{path}: {key}"
+    if first["type"] == "extra_forbidden":
+        return f"{where}: this key is unknown; remove it or mend its spelling"
+    if first["type"] == "too_short":
+        return f"{where}: must not be empty; name at least one"
+    if first["type"] in _WRONG_TYPES:
+        return f"{where}: {first['input']!r} is not {_WRONG_TYPES[first['type']]}"
+    message = first["msg"].removeprefix("Value error, ")
+    message = f"{message[:1].lower()}{message[1:]}"
+    return f"{where}: {message}" + ("" if first["type"] == "value_error" else f", got {first['input']!r}")

@@ -1,0 +1,168 @@
+"""A configuration, made concrete: the model, the exact requests, the engine's cold settings, the space. Writes nothing."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+
+from storage.records import Json
+from storage.records import Workload as WorkloadRecord
+from tuner.core.contract import ARM_DEFAULT, EngineSettings, LoadPlan
+from tuner.core.errors import BadInput
+from tuner.metrics.objective import Objective, Slo, request_limits
+from tuner.metrics.window import RequestLimit
+from tuner.setup.config import StudyConfig, untested_settings
+from tuner.setup.feasibility import Infeasible, Needs, check
+from tuner.setup.hardware import Limits
+from tuner.setup.models import ResolvedModel, resolve_model
+from tuner.setup.space import Configuration, SearchSpace, build_space, default_block_size
+from tuner.workload.spec import WorkloadSpec
+
+MIN_MODEL_LEN = 512  # tokens; the default never goes below, so that small workloads do not shape the engine
+MAX_DEFAULT_SEQS = 128
+
+
+@dataclass(frozen=True)
+class StudySetup:
+    """All that a search needs to know before it starts anything. `engine` holds the cold settings but for the page size (0) and budget."""
+
+    config: StudyConfig
+    model: ResolvedModel
+    workload: WorkloadRecord
+    plan: LoadPlan
+    engine: EngineSettings
+    space: SearchSpace
+    objectives: tuple[Objective, ...]
+    slos: tuple[Slo, ...]
+    request_limits: tuple[RequestLimit, ...]
+    warnings: tuple[str, ...]
+    limits: Limits | None = None  # of the TPU, None where there is none
+
+    @property
+    def open_loop(self) -> bool:
+        return self.plan.max_concurrency is None
+
+    def group_engine(self, block_size: int) -> EngineSettings:
+        """The engine that measures all live settings of a page size."""
+        return self.engine.with_changes(block_size=block_size, max_num_batched_tokens=self.space.compiled_max)
+
+    def cold_engine(self, configuration: Configuration) -> EngineSettings:
+        """The engine with exactly this configuration's flags."""
+        return self.engine.with_changes(
+            block_size=configuration.block_size,
+            max_num_batched_tokens=configuration.max_num_batched_tokens,
+            alignable=configuration.arm != ARM_DEFAULT,
+        )
+
+    def infeasible(self, engine: EngineSettings) -> list[Infeasible]:
+        """Why this engine cannot run; empty where no reason is known."""
+        longest = max(len(request.prompt_token_ids) + request.max_tokens for request in self.plan.requests)
+        return check(engine, self.model.features, self.limits, Needs(longest, self.config.arms))
+
+    def requested(self, configuration: Configuration, engine: EngineSettings) -> Json:
+        """What storage.records.Trial.requested holds: the configuration and the engine's cold settings, vLLM's names."""
+        cold = asdict(engine)
+        cold["compiled_max_num_batched_tokens"] = cold.pop("max_num_batched_tokens")
+        return {**cold, **configuration.params}
+
+
+def prepare_study(config: StudyConfig, limits: Limits | None = None) -> StudySetup:
+    """Raises BadInput for a model, workload or length that does not go together, and where no page size can run on this TPU."""
+    model = resolve_model(config.model)
+    spec = _parse_workload(config)
+    max_model_len = _max_model_len(config, model, spec)
+    plan = spec.plan(model.vocab_size, max_model_len)
+    # Without SLOs the throughput of an overloaded engine is a value like any other.
+    plan = replace(plan, stop_when_saturated=bool(config.slos) and plan.max_concurrency is None)
+    engine = EngineSettings(
+        model=config.model,
+        model_path=model.path,
+        block_size=0,
+        max_num_batched_tokens=max(config.chunk_budgets),
+        max_num_seqs=_max_num_seqs(config, plan),
+        max_model_len=max_model_len,
+        dtype=config.dtype,
+        load_format=model.load_format,
+        platform=config.platform,
+        attention_backend=config.attention_backend,
+        alignment_variant=config.alignment_variant,
+        kv_write=config.kv_write,
+        num_gpu_blocks=config.num_gpu_blocks,
+        enable_prefix_caching=config.enable_prefix_caching,
+        async_scheduling=config.async_scheduling,
+        tensor_parallel_size=config.tensor_parallel_size,
+        seed=config.seed,
+        extra_engine_args={key.replace("-", "_"): value for key, value in config.engine_args.items()},
+    )
+    largest = max(config.page_sizes)
+    if largest > max_model_len:
+        raise BadInput(f"page_sizes: {largest} is above max_model_len {max_model_len}; drop that page size or raise max_model_len")
+    setup = StudySetup(
+        config=config,
+        model=model,
+        workload=WorkloadRecord(plan.content_hash, spec.name, spec.to_json(), spec.summary(plan)),
+        plan=plan,
+        engine=engine,
+        space=build_space(config, default_block_size(max_model_len)),
+        objectives=config.objectives,
+        slos=config.limits,
+        request_limits=request_limits(config.objectives, config.limits),
+        warnings=tuple(untested_settings(config, model.multimodal)),
+        limits=limits,
+    )
+    return replace(setup, warnings=(*setup.warnings, *_skipped_page_sizes(setup)))
+
+
+def _skipped_page_sizes(setup: StudySetup) -> list[str]:
+    """One line for each page size that cannot run here. Raises BadInput where that is all of them."""
+    reasons = [found[0] for size in setup.space.page_sizes if (found := setup.infeasible(setup.group_engine(size)))]
+    if len(reasons) == len(setup.space.page_sizes):
+        raise BadInput(str(reasons[0]))
+    return [f"{reason} (skipped)" for reason in reasons]
+
+
+def check_places(config: StudyConfig) -> None:
+    """Whether what is no database can be written, too, without writing. Raises BadInput."""
+    check_logdir(config.logdir)
+
+
+def check_logdir(logdir: str) -> None:
+    """Whether the profile folder can be written, without writing. Raises BadInput."""
+    if not logdir:
+        raise BadInput("logdir is empty; name a folder with --logdir, or drop it for the default")
+    folder = Path(logdir).expanduser().absolute()
+    existing = next(parent for parent in (folder, *folder.parents) if parent.exists())
+    if not existing.is_dir():
+        raise BadInput(f"logdir {logdir}: {existing} is not a folder; name another with --logdir")
+    if not _writable(existing):
+        raise BadInput(f"logdir {logdir}: {existing} cannot be written; name another with --logdir")
+
+
+def _writable(folder: Path) -> bool:
+    return os.access(folder, os.W_OK | os.X_OK)
+
+
+def _parse_workload(config: StudyConfig) -> WorkloadSpec:
+    if isinstance(config.workload, str):
+        return WorkloadSpec.parse(config.workload)
+    return WorkloadSpec.from_mapping(config.workload, "workload")
+
+
+def _max_model_len(config: StudyConfig, model: ResolvedModel, spec: WorkloadSpec) -> int:
+    """The given one, else the next power of two that holds the workload's longest request, within 512 and the model's own maximum."""
+    if config.max_model_len is not None:
+        if config.max_model_len > model.max_position:
+            raise BadInput(f"max_model_len {config.max_model_len} is above the model's maximum of {model.max_position} tokens; lower it")
+        return config.max_model_len
+    plan = spec.plan(model.vocab_size, model.max_position)
+    longest = max(len(request.prompt_token_ids) + request.max_tokens for request in plan.requests)
+    return min(model.max_position, max(MIN_MODEL_LEN, 1 << (longest - 1).bit_length()))
+
+
+def _max_num_seqs(config: StudyConfig, plan: LoadPlan) -> int:
+    """The given one, else the next power of two at the workload's concurrency (open loop: 128), within 8 and the smallest budget."""
+    if config.max_num_seqs is not None:
+        return config.max_num_seqs
+    wanted = MAX_DEFAULT_SEQS if plan.max_concurrency is None else max(8, 1 << (plan.max_concurrency - 1).bit_length())
+    return min(wanted, *config.chunk_budgets)

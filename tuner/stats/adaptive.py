@@ -1,0 +1,89 @@
+"""How many rounds: stop a cell when it is decided or can hardly be decided any more, and all of them when the budget is spent. Pure.
+
+Deciding early is paid for by `LookPlan` (tuner.stats.sequential). Giving up early claims nothing, so it needs no correction; what it
+costs in
+power is printed by bench/null_and_power.py.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Hashable, Mapping, Sequence
+from dataclasses import dataclass
+from statistics import NormalDist
+
+from tuner.metrics.catalog import Direction
+from tuner.stats.intervals import EQUIVALENCE_RATIO, LEVEL, Effect, judge_family, sample_of
+from tuner.stats.sequential import LookPlan
+
+HOPELESS_BELOW = 0.05  # give a cell up when its chance of a verdict by the last look is smaller
+MIN_ROUNDS_TO_GIVE_UP = 6  # below that the noise itself is hardly known
+
+
+@dataclass(frozen=True)
+class RoundDecision[Key: Hashable]:
+    """`open_cells` are worth another round; measuring stops when there is none. `reason`: "continue", "decided", "hopeless" or "budget"."""
+
+    stop: bool
+    reason: str
+    effects: dict[Key, Effect]
+    open_cells: tuple[Key, ...]
+    decided: tuple[Key, ...]
+    hopeless: tuple[Key, ...]
+
+
+def decide_rounds[Key: Hashable](
+    log_ratios: Mapping[Key, Sequence[float]],
+    direction: Direction,
+    plan: LookPlan,
+    *,
+    level: float = LEVEL,
+    rounds_done: int | None = None,
+    budget_left_s: float | None = None,
+    round_s: float | None = None,
+) -> RoundDecision[Key]:
+    """Whether the next round is worth measuring, and for which cells. To be asked after every round.
+
+    `rounds_done` counts rounds measured, also where a pair was invalid; without it, the pairs of the cell that has most. A round
+    that does not fit into the budget (`round_s` > `budget_left_s`) is not started.
+    """
+    effects = judge_family(log_ratios, direction, level=level, plan=plan)
+    done = rounds_done if rounds_done is not None else max((effect.pairs for effect in effects.values()), default=0)
+    decided = tuple(key for key, effect in effects.items() if effect.verdict.decided)
+    hopeless = tuple(
+        key for key, values in log_ratios.items() if key not in decided and chance_of_verdict(values, plan, level=level) < HOPELESS_BELOW
+    )
+    open_cells = tuple(key for key in log_ratios if key not in decided and key not in hopeless)
+    out_of_time = budget_left_s is not None and budget_left_s < (round_s or 0.0)
+    if not open_cells:
+        reason = "hopeless" if hopeless else "decided"
+    elif done >= plan.last or out_of_time:
+        reason = "budget"
+    else:
+        reason = "continue"
+    return RoundDecision(reason != "continue", reason, effects, open_cells, decided, hopeless)
+
+
+def chance_of_verdict(log_ratios: Sequence[float], plan: LookPlan, *, level: float = LEVEL) -> float:
+    """The chance that a cell is decided at the last look, if mean and noise stay what they are: predictive, normal, and kind to the cell.
+
+    Kind: it takes the level of a cell whose whole family is decided. 1.0 while there are too few pairs to say.
+    """
+    if len(log_ratios) < max(MIN_ROUNDS_TO_GIVE_UP, plan.first):
+        return 1.0
+    sample = sample_of(log_ratios)
+    left = plan.last - sample.pairs
+    if left <= 0:
+        return 0.0
+    final = type(sample)(plan.last, sample.mean, sample.sd)
+    half = final.half_width(plan.level_at(plan.last, level))
+    wander = sample.sd * math.sqrt(1 / sample.pairs - 1 / plan.last)
+    margin = math.log(EQUIVALENCE_RATIO)
+    if wander == 0:
+        return float(abs(sample.mean) > half or abs(sample.mean) <= margin - half)
+    ahead = NormalDist(sample.mean, wander)
+    different = 1 - (ahead.cdf(half) - ahead.cdf(-half))
+    if half >= margin:
+        return different
+    equivalent = ahead.cdf(margin - half) - ahead.cdf(half - margin)
+    return min(1.0, different + equivalent)

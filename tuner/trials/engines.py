@@ -1,0 +1,132 @@
+"""At most one engine at a time, reused as long as the cold settings stay the same; every start is counted and its cost kept."""
+
+from __future__ import annotations
+
+import traceback
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+from storage.base import StorageFault
+from storage.records import Environment
+from tuner.core.contract import EngineSession, EngineSettings, Launcher
+from tuner.core.errors import BadInput, EngineLost, FailureClass, Interrupted, TrialFailed
+from tuner.trials.budget import CostClock
+from tuner.trials.progress import Progress
+from tuner.verdict.evidence import Origin
+
+
+class EngineKeeper:
+    """Owns the launcher. `on_start` is called after every start that was tried, also a failed one."""
+
+    def __init__(
+        self, launcher: Launcher, clock: CostClock, start_timeout_s: float, progress: Progress, on_start: Callable[[], None]
+    ) -> None:
+        self._launcher = launcher
+        self._clock = clock
+        self._start_timeout_s = start_timeout_s
+        self._progress = progress
+        self._on_start = on_start
+        self._settings: EngineSettings | None = None
+        self._session: EngineSession | None = None
+        self.starts = 0  # of this run
+        self.earlier_starts = 0  # of former runs of the study
+
+    @property
+    def all_live(self) -> bool:
+        """Whether arm and budget change inside a running engine; else every configuration needs an engine of its own."""
+        return {"arm", "max_num_batched_tokens"} <= self._launcher.live_fields
+
+    @property
+    def total_starts(self) -> int:
+        return self.earlier_starts + self.starts
+
+    @property
+    def origin(self) -> Origin:
+        """What a window that is measured now comes from."""
+        return self._launcher.name, self.total_starts
+
+    @property
+    def running(self) -> EngineSession | None:
+        return self._session
+
+    @property
+    def running_block_size(self) -> int | None:
+        """The page size of the engine that runs now."""
+        return self._settings.block_size if self._settings is not None else None
+
+    def session(self, settings: EngineSettings) -> tuple[EngineSession, bool]:
+        """(a running engine with these settings, whether it was started just now). Raises TrialFailed where it does not start."""
+        if self._session is not None and self._settings == settings:
+            return self._session, False
+        self.drop()
+        self.starts += 1
+        self._progress.engine_starts += 1
+        self._progress.doing(f"starting engine: page size {settings.block_size}, budget up to {settings.max_num_batched_tokens}")
+        begun = self._clock.now()
+        try:
+            with self._clock.phase("start"), launcher_errors("starting the engine"):
+                session = self._launcher.open(settings, self._start_timeout_s)
+        finally:
+            self._on_start()
+        self._session, self._settings = session, settings
+        self._progress.engine_started(self._clock.now() - begun)
+        with launcher_errors("starting the engine"):
+            check_effective(settings, session)
+        return session, True
+
+    def switch(self, launcher: Launcher) -> None:
+        """Go on with another launcher; the first one is closed, so that it holds no accelerator. Starts are counted on."""
+        if launcher is self._launcher:
+            return
+        self.close()
+        self._launcher = launcher
+
+    def drop(self) -> None:
+        """Close the running engine, if there is one."""
+        session, self._session, self._settings = self._session, None, None
+        if session is not None:
+            session.close()
+
+    def close(self) -> None:
+        """Leaves no process behind. Idempotent."""
+        try:
+            self.drop()
+        finally:
+            self._launcher.close()
+
+
+def check_effective(settings: EngineSettings, session: EngineSession) -> None:
+    """Raises TrialFailed (INVALID_CONFIG) where the engine runs another page size or budget than it was asked for.
+
+    A platform may change a page size behind the user's back; measuring it would credit the result to a setting that never ran, and
+    measure the same engine under two names.
+    """
+    for name in ("block_size", "max_num_batched_tokens"):
+        asked, found = getattr(settings, name), session.report.effective.get(name)
+        if found is not None and found != asked:
+            raise TrialFailed(
+                FailureClass.INVALID_CONFIG,
+                f"asked for {name} {asked} but the engine runs {found}: the platform changed it; ask for {found}",
+            )
+
+
+def environment_of(session: EngineSession) -> Environment:
+    """The environment that the engine reports."""
+    return Environment(**session.report.environment)
+
+
+@contextmanager
+def launcher_errors(what: str) -> Iterator[None]:
+    """Whatever a launcher raises becomes a TrialFailed; only an interruption and the storage's own errors pass.
+
+    An exception that no launcher should raise leaves the engine in an unknown state, so it counts as lost.
+    """
+    try:
+        yield
+    except (TrialFailed, Interrupted, StorageFault):
+        raise
+    except BadInput as error:
+        raise TrialFailed(FailureClass.INVALID_CONFIG, str(error)) from error
+    except Exception as error:
+        message = f"{what}: {type(error).__name__}: {error}".split("\n")[0]
+        raise EngineLost(FailureClass.INTERNAL, message, traceback.format_exc(limit=-8)) from error

@@ -1,0 +1,106 @@
+"""What an out-of-memory teaches: settings that need at least as much memory fail as well, so they are skipped. Pure."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass, fields
+
+from storage.records import Trial
+from tuner.core.contract import EngineSettings
+from tuner.core.errors import FailureClass
+
+# More of these never needs less memory.
+_GROWING = ("max_num_batched_tokens", "max_num_seqs", "max_model_len")
+# Judged by rules of their own; the seed needs no memory.
+_NOT_COMPARED = {*_GROWING, "block_size", "num_gpu_blocks", "seed"}
+_SAME = tuple(item.name for item in fields(EngineSettings) if item.name not in _NOT_COMPARED)
+
+_SPACE = re.compile(r"memory space (hbm|vmem|smem)|ran out of (hbm|vmem|smem)|exceeded (hbm|vmem|smem)", re.IGNORECASE)
+_HBM_SIGNS = ("No available memory for the cache blocks", "exceeds total_hbm_limit", "to serve at least one request")
+
+
+@dataclass(frozen=True)
+class Attempt:
+    """A configuration as far as memory is concerned: the engine, and what is live inside it.
+
+    `settings.max_num_batched_tokens` is the compiled maximum, `budget` the live one. `accelerator`: storage.records.Environment's name.
+    """
+
+    settings: EngineSettings
+    arm: str
+    budget: int
+    accelerator: str = ""
+
+
+@dataclass(frozen=True)
+class OutOfMemory:
+    """An attempt that ran out of memory. `space`: "hbm", "vmem", "smem", or None where the message does not say."""
+
+    attempt: Attempt
+    space: str | None
+    label: str  # how a person finds it, for instance "trial 7"
+
+
+def memory_space(message: str) -> str | None:
+    """Which memory was exhausted, in the words of XLA ("Ran out of memory in memory space vmem"), vLLM or tpu-inference."""
+    found = _SPACE.search(message)
+    if found is not None:
+        return next(group for group in found.groups() if group).lower()
+    return "hbm" if any(sign.lower() in message.lower() for sign in _HBM_SIGNS) else None
+
+
+def dominated_by_oom(candidate: Attempt, known: Sequence[OutOfMemory]) -> str | None:
+    """Why `candidate` need not be tried, or None.
+
+    It is dominated where accelerator, arm, model, dtype, parallelism and every further engine setting are the same, budgets, max_num_seqs
+    and max_model_len are at least those that failed, and so are the pool of KV pages and the page size in the sense of `_pages_dominate`.
+    """
+    for item in known:
+        failed = item.attempt
+        same = (candidate.accelerator, candidate.arm) == (failed.accelerator, failed.arm) and all(
+            getattr(candidate.settings, name) == getattr(failed.settings, name) for name in _SAME
+        )
+        grown = candidate.budget >= failed.budget and all(
+            getattr(candidate.settings, name) >= getattr(failed.settings, name) for name in _GROWING
+        )
+        if same and grown and _pages_dominate(candidate.settings, failed.settings, item.space):
+            where = f" of {item.space.upper()}" if item.space else ""
+            return f"needs at least the memory with which {item.label} ran out{where}"
+    return None
+
+
+def _pages_dominate(candidate: EngineSettings, failed: EngineSettings, space: str | None) -> bool:
+    """Whether pool and page size need at least the memory of the failed ones. That depends on which memory it was:
+
+    - HBM holds the pool, whose size is pages x tokens a page; where no number of pages is given, the engine fills what is left, whatever
+      the page size. A given pool and one that adapts cannot be compared.
+    - SMEM holds the block tables, which grow as pages get smaller; the pool plays no part.
+    - VMEM and an unknown memory: no direction is known (larger pages make larger blocks, smaller ones spill registers, see flash_attn.py
+      in tpu_inference), so only the same page size counts.
+    """
+    if space == "smem":
+        return candidate.block_size <= failed.block_size
+    if (candidate.num_gpu_blocks is None) != (failed.num_gpu_blocks is None):
+        return False
+    pool, failed_pool = (settings.block_size * (settings.num_gpu_blocks or 0) for settings in (candidate, failed))
+    if pool < failed_pool and candidate.num_gpu_blocks is not None:
+        return False
+    return space == "hbm" or candidate.block_size == failed.block_size
+
+
+def known_out_of_memory(trials: Sequence[Trial]) -> list[OutOfMemory]:
+    """What the failed trials of one study teach. Its trials belong to one machine, so that the accelerator is left open on both sides."""
+    return [
+        OutOfMemory(attempt_of(trial), memory_space(f"{trial.error_message} {trial.log_excerpt or ''}"), f"trial {trial.number}")
+        for trial in trials
+        if trial.error_class == FailureClass.OUT_OF_MEMORY
+    ]
+
+
+def attempt_of(trial: Trial) -> Attempt:
+    """From what storage.records.Trial.requested holds (tuner.setup.study_setup.StudySetup.requested)."""
+    names = {item.name for item in fields(EngineSettings)}
+    cold = {name: value for name, value in trial.requested.items() if name in names}
+    cold["max_num_batched_tokens"] = trial.requested["compiled_max_num_batched_tokens"]
+    return Attempt(EngineSettings(**cold), trial.arm, trial.max_num_batched_tokens)

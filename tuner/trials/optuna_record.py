@@ -1,0 +1,108 @@
+"""The study as Optuna sees it, in the same database as ours, so that `optuna-dashboard URL` just works.
+
+Optuna keeps the record here and proposes nothing: which configuration comes next is decided before (tuner.search.proposer), then asked for.
+A trial gets its value from us in one place, `tell`, with the number that storage has.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import optuna
+from optuna.distributions import BaseDistribution
+from optuna.exceptions import StorageInternalError
+from optuna.storages import RDBStorage
+from optuna.study import StudyDirection
+from optuna.trial import TrialState
+from sqlalchemy.exc import SQLAlchemyError
+
+from storage.base import StorageUnavailable
+from storage.url import optuna_storage_arguments, parse_url
+from tuner.metrics.catalog import Direction
+from tuner.setup.space import Configuration
+
+LEASE_ATTRIBUTE = "tuner_lease"
+GOAL_ATTRIBUTE = "tuner_goal"
+SAMPLER_ATTRIBUTE = "tuner_sampler"
+WARM_START_ATTRIBUTE = "tuner_warm_start"
+
+
+class OptunaRecord:
+    """One Optuna study. Raises StorageUnavailable where its tables cannot be made or read."""
+
+    def __init__(self, url: str, name: str, directions: Sequence[Direction], distributions: Mapping[str, BaseDistribution]) -> None:
+        optuna.logging.set_verbosity(optuna.logging.ERROR)
+        self._distributions = dict(distributions)
+        self._safe_url = parse_url(url).safe
+        with self._translated(), warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            self._storage = RDBStorage(**optuna_storage_arguments(url))
+            self._study = optuna.create_study(
+                storage=self._storage,
+                study_name=name,
+                directions=[StudyDirection[item.name] for item in directions],
+                load_if_exists=True,
+            )
+
+    def begin(self, configuration: Configuration) -> int:
+        """Create a RUNNING trial with these parameters, in one transaction; returns its id."""
+        trial = optuna.trial.create_trial(state=TrialState.RUNNING, params=dict(configuration.params), distributions=self._distributions)
+        with self._translated():
+            return self._storage.create_new_trial(self._study._study_id, trial)
+
+    def complete(self, trial_id: int, values: Sequence[float], constraints: Mapping[str, float]) -> None:
+        """Finish a trial with its values; telling it twice changes nothing. Constraints are feasible at 0 and below."""
+        with self._translated():
+            trial = optuna.trial.Trial(self._study, trial_id)
+            if constraints and not trial.constraints:
+                for name, value in constraints.items():
+                    trial.set_constraint(name, value)
+            self._study.tell(trial, list(values), state=TrialState.COMPLETE, skip_if_finished=True)
+
+    def fail(self, trial_id: int) -> None:
+        """Finish a trial without a value."""
+        with self._translated():
+            self._study.tell(optuna.trial.Trial(self._study, trial_id), state=TrialState.FAIL, skip_if_finished=True)
+
+    def prune(self, trial_id: int) -> None:
+        """Finish a trial that was skipped or given up, without a value."""
+        with self._translated():
+            self._study.tell(optuna.trial.Trial(self._study, trial_id), state=TrialState.PRUNED, skip_if_finished=True)
+
+    def running(self) -> dict[int, Configuration | None]:
+        """Unfinished trials by id; None where a crash left a trial without its parameters."""
+        found: dict[int, Configuration | None] = {}
+        with self._translated():
+            trials = self._study.get_trials(deepcopy=False, states=(TrialState.RUNNING, TrialState.WAITING))
+        for trial in trials:
+            try:
+                found[trial._trial_id] = Configuration.from_params(trial.params)
+            except KeyError:
+                found[trial._trial_id] = None
+        return found
+
+    def attribute(self, name: str) -> Any:
+        """A study attribute, None where it was never set. Not cached: other processes write them too."""
+        with self._translated():
+            return self._storage.get_study_user_attrs(self._study._study_id).get(name)
+
+    def set_attribute(self, name: str, value: Any) -> None:
+        with self._translated():
+            self._storage.set_study_user_attr(self._study._study_id, name, value)
+
+    def close(self) -> None:
+        """Idempotent."""
+        self._storage.remove_session()
+        self._storage.engine.dispose()
+
+    @contextmanager
+    def _translated(self) -> Iterator[None]:
+        """Optuna's and SQLAlchemy's own errors become ours, in one line."""
+        try:
+            yield
+        except (StorageInternalError, SQLAlchemyError, RuntimeError) as error:
+            reason = str(getattr(error, "orig", None) or error).strip().split("\n")[0]
+            raise StorageUnavailable(f"Optuna cannot use {self._safe_url}: {reason}") from error

@@ -1,0 +1,145 @@
+"""XLA profiles of trials: captured and explained between two groups of windows, never inside one.
+
+Each phase is a capture of its own. It is read at once, while the engine is idle: a background reader would take CPU from the next window,
+and only now can a bad capture be tried again. One that cannot be had is recorded as missing; neither costs the trial anything.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from profiles.capture import ALL
+from profiles.errors import ProfileError
+from profiles.links import new_session, plain_name
+from profiles.summary import summarise, write_summary
+from storage.base import Storage
+from storage.records import Json, Profile, Trial
+from tuner.core.contract import CaptureResult, EngineSession
+from tuner.core.errors import EngineLost, TrialFailed
+from tuner.setup.study_setup import StudySetup
+from tuner.trials.budget import CostClock
+from tuner.trials.engines import launcher_errors
+from tuner.trials.group import Workshop
+from tuner.trials.progress import Progress
+from tuner.trials.trial import TrialRun
+from tuner.verdict.captures import BAD, MISSING, OK
+
+ATTEMPTS = 2
+_DESCRIBING = ("arm", "block_size", "max_num_batched_tokens", "max_num_seqs", "model")
+
+
+def run_name(study: str, trial: Trial) -> str:
+    """TensorBoard's name of a trial's run; a folder under the logdir."""
+    return f"{plain_name(study)}/trial-{trial.number:04d}-{trial.arm}-p{trial.block_size}-b{trial.max_num_batched_tokens}"
+
+
+@dataclass(frozen=True)
+class Explained:
+    """What a capture says: storage's status, quality and summary."""
+
+    status: str
+    quality: Json
+    summary: Json
+
+
+def explain(capture: CaptureResult, trial: Trial) -> Explained:
+    """Read a capture and write its summary beside it; what cannot be read is bad."""
+    settings = {name: getattr(trial, name, None) or trial.requested.get(name) for name in _DESCRIBING}
+    planned = [] if capture.phase == ALL else [capture.phase]
+    details = {"steps_recorded": len(capture.steps), **capture.details}
+    try:
+        summary = summarise(capture.path, records=capture.steps, settings={**settings, "trial": trial.number}, planned_phases=planned)
+        write_summary(summary, capture.path)
+    except ProfileError as error:
+        return Explained(BAD, {"ok": False, "retry": True, "problems": ["unreadable"], "error": str(error), "capture": details}, {})
+    return Explained(OK if summary.quality["ok"] else BAD, {**summary.quality, "capture": details}, summary.brief())
+
+
+def capture_profile(shop: Workshop, run: TrialRun, captures: int = 1) -> None:
+    """Profile a finished trial in the engine that runs now; does nothing without an engine or where the trial has a profile already.
+
+    `captures`: of each phase; of one that could not be captured well there is no second.
+    """
+    session = shop.keeper.running
+    if session is None or any(profile.status != MISSING for profile in shop.storage.list_profiles(trial_id=run.trial.id)):
+        return
+    with contextlib.suppress(EngineLost):  # recorded as missing
+        profiler = Profiler(shop.storage, shop.setup, session, shop.progress, shop.clock)
+        good = list(session.profile_phases)
+        for _ in range(captures):
+            found = {profile.phase for profile in profiler.capture(run, good) if profile.status == OK}
+            good = [phase for phase in good if phase in found]
+        return
+    shop.keeper.drop()
+
+
+@dataclass(frozen=True)
+class Profiler:
+    """Captures trials in a running engine and stores what came of it."""
+
+    storage: Storage
+    setup: StudySetup
+    session: EngineSession
+    progress: Progress
+    clock: CostClock
+
+    def capture(self, run: TrialRun, phases: Sequence[str] | None = None) -> list[Profile]:
+        """All phases, or those asked for; returns the stored rows, the missing among them. Raises EngineLost, with that recorded, too."""
+        stored: list[Profile] = []
+        for phase in self.session.profile_phases if phases is None else phases:
+            for attempt in range(1, ATTEMPTS + 1):
+                fresh = self._capture(run, phase, attempt)
+                stored += fresh
+                if not any(profile.quality.get("retry") for profile in fresh):
+                    break
+        return stored
+
+    def _capture(self, run: TrialRun, phase: str, attempt: int) -> list[Profile]:
+        config = self.setup.config
+        logdir, name = Path(config.logdir).expanduser().absolute(), run_name(config.study, run.trial)
+        moment = new_session(logdir, name, f"-{phase}{'' if attempt == 1 else '-again'}")
+        self.progress.doing(f"profiling ({phase}): {run.configuration}")
+        try:
+            with self.clock.phase("profile"), launcher_errors(f"profiling {run.configuration}"):
+                captures = self.session.profile(run.configuration.live, self.setup.plan, logdir, name, moment, config.trial_timeout, phase)
+        except TrialFailed as error:
+            self.progress.note(f"no {phase} profile of trial {run.trial.number} ({run.configuration}): {error}")
+            missing = self.storage.add_profile(_missing(run, logdir, name, moment, phase, error))
+            if isinstance(error, EngineLost):
+                raise
+            return [missing]
+        with self.clock.phase("profile"):
+            records = [_record(run, logdir, capture, explain(capture, run.trial), attempt) for capture in captures]
+        return [self.storage.add_profile(record) for record in records]
+
+
+def _record(run: TrialRun, logdir: Path, capture: CaptureResult, found: Explained, attempt: int) -> Profile:
+    return Profile(
+        trial_id=run.trial.id,
+        logdir=str(logdir),
+        run=capture.run,
+        session=capture.session,
+        host=capture.host,
+        phase=capture.phase,
+        size_bytes=capture.size_bytes,
+        status=found.status,
+        quality={**found.quality, "attempt": attempt},
+        summary=found.summary,
+    )
+
+
+def _missing(run: TrialRun, logdir: Path, name: str, moment: str, phase: str, error: TrialFailed) -> Profile:
+    return Profile(
+        trial_id=run.trial.id,
+        logdir=str(logdir),
+        run=name,
+        session=moment,
+        host="",
+        phase=phase,
+        size_bytes=0,
+        status=MISSING,
+        quality={"error_class": error.failure.value, "error": str(error)},
+    )

@@ -1,0 +1,142 @@
+"""How many rounds, and of which configurations: the policies that a search asks after every round. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from tuner.core.contract import ARM_DEFAULT, ARM_PAGE_ALIGNED
+from tuner.metrics.catalog import Direction
+from tuner.setup.space import Configuration
+from tuner.stats.adaptive import decide_rounds
+from tuner.stats.intervals import paired_log_ratios
+from tuner.stats.racing import cannot_win, race
+from tuner.stats.sequential import LookPlan
+
+type Cell = tuple[int, int]
+
+
+@dataclass(frozen=True)
+class RoundHistory:
+    """What a policy sees: the valid values of the objective's metric by configuration and round, of rounds that are over.
+
+    `candidates` are the configurations that can still be measured (those that failed are gone); `rounds_done` counts rounds, also where
+    a window was invalid. `seconds_left` is None without a time budget; `round_s` is what the last round took. `may_lead`: those that meet
+    every SLO so far (None: all; empty where several objectives leave no single best). `incumbent`: the windows of the best feasible trial
+    of other engines; `rivals`: how many configurations the study has.
+    """
+
+    candidates: tuple[Configuration, ...]
+    values: Mapping[Configuration, Mapping[int, float]]
+    rounds_done: int
+    direction: Direction
+    seconds_left: float | None = None
+    round_s: float | None = None
+    may_lead: frozenset[Configuration] | None = None
+    incumbent: tuple[float, ...] = ()
+    rivals: int = 1
+
+    def pairs(self) -> dict[Cell, Sequence[float]]:
+        """Log-ratios page_aligned / default of each cell whose two arms are candidates."""
+        found: dict[Cell, Sequence[float]] = {}
+        for configuration in self.candidates:
+            if configuration.arm == ARM_PAGE_ALIGNED and configuration.twin in self.candidates:
+                baseline, candidate = self.values.get(configuration.twin, {}), self.values.get(configuration, {})
+                found[configuration.cell] = list(paired_log_ratios(baseline, candidate).values())
+        return found
+
+
+class RoundPolicy(Protocol):
+    def next_round(self, history: RoundHistory) -> Sequence[Configuration]:
+        """The candidates worth another round; empty means stop. Must depend on nothing but `history`, so that a resumed study goes on as it
+        would have."""
+        ...
+
+
+@dataclass(frozen=True)
+class FixedRounds:
+    """Every candidate, the same number of times: one look at the data, at the end."""
+
+    rounds: int
+
+    def next_round(self, history: RoundHistory) -> Sequence[Configuration]:
+        return history.candidates if history.rounds_done < self.rounds else ()
+
+
+@dataclass(frozen=True)
+class AdaptiveRounds:
+    """Between `plan.first` and `plan.last` rounds: cells until they are decided (tuner.stats.adaptive), single arms until they have lost
+    (tuner.stats.racing). `witness` stays in every round as long as there is one, so that drift can be seen.
+
+    `seek_best`: a cell that is not decided is given up as well when neither arm can win any more: it is worse by more than the tie band
+    than the leader here or the best elsewhere. `keep`, the baseline's cell, is measured to its verdict in any case.
+    """
+
+    plan: LookPlan
+    witness: Configuration | None = None
+    seek_best: bool = False
+    keep: Cell | None = None
+
+    def next_round(self, history: RoundHistory) -> Sequence[Configuration]:
+        if history.rounds_done < self.plan.first:
+            return history.candidates
+        if history.rounds_done >= self.plan.last:
+            return ()
+        wanted = self._undecided(history) | self._in_the_race(history)
+        if self.seek_best:
+            wanted -= self.hopeless(history)
+        if not wanted:
+            return ()
+        if self.witness is not None:
+            wanted.add(self.witness)
+        return [candidate for candidate in history.candidates if candidate in wanted]
+
+    def hopeless(self, history: RoundHistory) -> set[Configuration]:
+        """Those whose whole cell cannot win any more; never of the cell to keep."""
+        named = {str(item): history.values.get(item, {}) for item in history.candidates}
+        leaders = None if history.may_lead is None else {str(item) for item in history.may_lead}
+        dropped = race(named, history.direction, may_lead=leaders, plan=self.plan).dropped
+        lost = {item for item in history.candidates if str(item) in dropped or self._lost_elsewhere(item, history)}
+        cells: dict[Cell, set[Configuration]] = {}
+        for item in history.candidates:
+            cells.setdefault(item.cell, set()).add(item)
+        return {item for cell, arms in cells.items() if cell != self.keep and arms <= lost for item in arms}
+
+    def _lost_elsewhere(self, item: Configuration, history: RoundHistory) -> bool:
+        values = list(history.values.get(item, {}).values())
+        return bool(history.incumbent) and cannot_win(history.incumbent, values, history.direction, rivals=history.rivals, plan=self.plan)
+
+    def _undecided(self, history: RoundHistory) -> set[Configuration]:
+        pairs = history.pairs()
+        if not pairs:
+            return set()
+        decision = decide_rounds(
+            pairs,
+            history.direction,
+            self.plan,
+            rounds_done=history.rounds_done,
+            budget_left_s=history.seconds_left,
+            round_s=history.round_s,
+        )
+        if decision.stop:
+            return set()
+        return {Configuration(*cell, arm) for cell in decision.open_cells for arm in (ARM_DEFAULT, ARM_PAGE_ALIGNED)}
+
+    def _in_the_race(self, history: RoundHistory) -> set[Configuration]:
+        """Configurations without a twin to be compared with: those that can still be best, as long as that is more than one."""
+        paired = history.pairs()
+        alone = {str(item): item for item in history.candidates if item.cell not in paired}
+        if len(alone) < 2:
+            return set()
+        leaders = None if history.may_lead is None else {str(item) for item in history.may_lead}
+        series = {name: history.values.get(item, {}) for name, item in alone.items()}
+        result = race(series, history.direction, may_lead=leaders, plan=self.plan)
+        return {alone[name] for name in result.active} if len(result.active) > 1 else set()
+
+
+def round_policy(
+    first: int, last: int, witness: Configuration | None = None, *, seek_best: bool = False, keep: Cell | None = None
+) -> RoundPolicy:
+    """Fixed where the two numbers are equal."""
+    return FixedRounds(last) if first == last else AdaptiveRounds(LookPlan(first, last), witness, seek_best, keep)

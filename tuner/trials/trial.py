@@ -1,0 +1,298 @@
+"""One trial's way: created, started, its windows stored the moment they are made, finished through one gate, told to Optuna."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from profiles.capture import composition
+from storage.base import Storage
+from storage.records import Environment, Json, Measurement, Stage, Study, Trial, TrialState
+from tuner.core.contract import EngineSettings, LoadPlan, WindowResult
+from tuner.core.errors import FailureClass, TrialFailed
+from tuner.metrics.objective import constraint_values, is_feasible, median_metrics, objective_values
+from tuner.metrics.window import SATURATED, window_fault, window_metrics
+from tuner.setup.space import Configuration
+from tuner.setup.study_setup import StudySetup
+from tuner.trials.idle import FOREIGN_SHARE, is_busy
+from tuner.trials.optuna_record import OptunaRecord
+from tuner.trials.progress import Progress
+from tuner.verdict.evidence import Origin, origin_of
+
+FINISHED = frozenset({TrialState.COMPLETE, TrialState.PRUNED, TrialState.FAIL})
+FIRST_ROUND = "first_round"
+BUSY = "busy"  # Measurement.invalid_reason of a window during which other processes used the machine (tuner.trials.idle)
+REPEATED = frozenset({"recompiled", BUSY})  # what another window of the same round may mend
+
+
+class ResultListener(Protocol):
+    """Who wants to know of finished search trials: the proposer."""
+
+    def __call__(self, configuration: Configuration, values: Sequence[float] | None, constraints: dict[str, float]) -> None: ...
+
+
+@dataclass
+class TrialRun:
+    """A trial as it runs: the stored record, and its measurements so far in the order they were made."""
+
+    trial: Trial
+    configuration: Configuration
+    measurements: list[Measurement] = field(default_factory=list)
+
+    @property
+    def first_round(self) -> int:
+        return int(self.trial.notes.get(FIRST_ROUND, 0))
+
+    @property
+    def finished(self) -> bool:
+        return self.trial.state in FINISHED
+
+    @property
+    def valid(self) -> list[Measurement]:
+        return [item for item in self.measurements if item.valid]
+
+    @property
+    def saturated_windows(self) -> int:
+        """Windows that ended early because the engine could not keep up (tuner.workload.saturation)."""
+        return sum(item.invalid_reason == SATURATED for item in self.measurements)
+
+    def values_by_round(self, metric: str) -> dict[int, float]:
+        return {item.round: float(item.metrics[metric]) for item in self.valid if metric in item.metrics}
+
+    def origins_by_round(self) -> dict[int, Origin]:
+        """The engine of each round's valid window."""
+        return {item.round: origin_of(item) for item in self.valid}
+
+    def tried(self, round_number: int) -> bool:
+        """Whether this round needs no (further) window of this trial: it has a valid one, or one that no repetition mends."""
+        return any(item.round == round_number and (item.valid or item.invalid_reason not in REPEATED) for item in self.measurements)
+
+
+class TrialBook:
+    """All trials of a study. The only place that creates, starts and finishes them."""
+
+    def __init__(self, storage: Storage, study: Study, setup: StudySetup, record: OptunaRecord, progress: Progress) -> None:
+        self._storage = storage
+        self._study = study
+        self._setup = setup
+        self._record = record
+        self._progress = progress
+        self._environments: set[str] = set()
+        self.listener: ResultListener | None = None
+        self.foreign_shares: list[float] = []  # of this run's windows, in order
+        self.runs: list[TrialRun] = [
+            TrialRun(trial, Configuration(trial.block_size, trial.max_num_batched_tokens, trial.arm))
+            for trial in storage.list_trials(study.id)
+        ]
+        by_id = {run.trial.id: run for run in self.runs}
+        for measurement in sorted(storage.list_measurements(study_id=study.id), key=lambda item: item.id):
+            by_id[measurement.trial_id].measurements.append(measurement)
+
+    def find(self, configuration: Configuration, stage: Stage = Stage.SEARCH) -> TrialRun | None:
+        """The latest trial of this configuration."""
+        return next((run for run in reversed(self.runs) if run.configuration == configuration and run.trial.stage is stage), None)
+
+    def staged(self, stage: Stage) -> list[TrialRun]:
+        return [run for run in self.runs if run.trial.stage is stage]
+
+    def next_round(self, block_size: int) -> int:
+        """The first round number that nothing of this page size has used: pairs never span two batches."""
+        rounds = [
+            item.round for run in self.staged(Stage.SEARCH) if run.configuration.block_size == block_size for item in run.measurements
+        ]
+        planned = [run.first_round for run in self.staged(Stage.SEARCH) if run.configuration.block_size == block_size and not run.finished]
+        return max([-1, *rounds, *(first - 1 for first in planned)]) + 1
+
+    def create(
+        self, configuration: Configuration, engine: EngineSettings, stage: Stage, first_round: int, optuna_id: int | None = None
+    ) -> TrialRun:
+        """A WAITING trial. Search trials are Optuna trials as well; `optuna_id` names one that a crash left without ours."""
+        if stage is Stage.SEARCH and optuna_id is None:
+            optuna_id = self._record.begin(configuration)
+        trial = self._storage.create_trial(
+            Trial(
+                study_id=self._study.id,
+                number=max((run.trial.number for run in self.runs), default=-1) + 1,
+                arm=configuration.arm,
+                block_size=configuration.block_size,
+                max_num_batched_tokens=configuration.max_num_batched_tokens,
+                requested=self._setup.requested(configuration, engine),
+                workload_hash=self._setup.workload.content_hash,
+                stage=stage,
+                optuna_trial_id=optuna_id if stage is Stage.SEARCH else None,
+                notes={FIRST_ROUND: first_round},
+            )
+        )
+        run = TrialRun(trial, configuration)
+        self.runs.append(run)
+        return run
+
+    def start(self, run: TrialRun, environment: Environment, effective: Json) -> None:
+        """RUNNING, under this environment. A finished trial that is measured again as a baseline stays what it is."""
+        if run.finished:
+            return
+        if environment.fingerprint not in self._environments:
+            self._storage.put_environment(environment)
+            self._environments.add(environment.fingerprint)
+        run.trial = self._storage.start_trial(run.trial.id, environment=environment.fingerprint, effective=effective)
+
+    def add_window(
+        self, run: TrialRun, result: WindowResult, round_number: int, position: int, origin: Origin, *, accept_busy: bool = False
+    ) -> Measurement:
+        """Store one window. Raises TrialFailed where nothing can be computed from it (then nothing is stored)."""
+        computed = window_metrics(result, limits=self._setup.request_limits, open_loop=self._setup.open_loop)
+        reason = window_fault(result, computed.metrics)
+        share = result.details.get(FOREIGN_SHARE)
+        if reason is None and not accept_busy and is_busy(share, self.foreign_shares):
+            reason = BUSY
+        if share is not None:
+            self.foreign_shares.append(float(share))
+        measurement = self._storage.add_measurement(
+            Measurement(
+                trial_id=run.trial.id,
+                round=round_number,
+                position=position,
+                started_at=result.started_at,
+                duration_s=result.duration_s,
+                metrics=computed.metrics,
+                valid=reason is None,
+                invalid_reason=reason,
+                details=_window_details(result, self._setup.plan, origin),
+            ),
+            computed.summaries,
+        )
+        run.measurements.append(measurement)
+        return measurement
+
+    def invalidate(self, run: TrialRun, rounds: frozenset[int], reason: str) -> None:
+        """Take the valid windows of these rounds out of the trial's value."""
+        run.measurements = [
+            self._storage.invalidate_measurement(item.id, reason) if item.valid and item.round in rounds else item
+            for item in run.measurements
+        ]
+
+    def complete(self, run: TrialRun) -> None:
+        """COMPLETE with the value of its valid windows, in storage and then in Optuna; FAIL where there is no value.
+
+        PRUNED where the engine could not keep up in most windows: what the others measured says nothing about it.
+        """
+        if run.saturated_windows > len(run.valid):
+            self.give_up_saturated(run)
+            return
+        try:
+            values = objective_values(self._setup.objectives, run.measurements)
+            metrics = median_metrics(run.measurements)
+            constraints = dict(zip(map(str, self._setup.slos), constraint_values(self._setup.slos, metrics), strict=True))
+        except TrialFailed as error:
+            self.fail(run, TrialFailed(error.failure, _why_no_value(run, error), error.log_excerpt))
+            return
+        notes = {**run.trial.notes, "rounds": len({item.round for item in run.valid})}
+        if self._setup.slos:
+            notes["feasible"] = is_feasible(self._setup.slos, metrics)
+        run.trial = self._storage.finish_trial(run.trial.id, TrialState.COMPLETE, values=values, notes=notes)
+        if run.trial.optuna_trial_id is not None:
+            self._record.complete(run.trial.optuna_trial_id, list(values.values()), constraints)
+        self._finished(run, list(values.values()), constraints)
+
+    def give_up_saturated(self, run: TrialRun) -> None:
+        """PRUNED: infeasible under the load that the study's SLOs are asked for."""
+        self._prune(run, "infeasible", f"{SATURATED}: the engine could not keep up with the arrivals in {run.saturated_windows} windows")
+
+    def skip(self, run: TrialRun, reason: str) -> None:
+        """PRUNED without having been tried, because it cannot run."""
+        self._prune(run, "skipped", reason)
+
+    def _prune(self, run: TrialRun, note: str, reason: str) -> None:
+        """PRUNED, never with a value; the reason stands in the notes."""
+        notes = {**run.trial.notes, note: reason}
+        run.trial = self._storage.finish_trial(run.trial.id, TrialState.PRUNED, error_message=f"{note}: {reason}", notes=notes)
+        if run.trial.optuna_trial_id is not None:
+            self._record.prune(run.trial.optuna_trial_id)
+        self._progress.note(f"trial {run.trial.number} ({run.configuration}) {note}: {reason}")
+        self._finished(run, None, {})
+
+    def fail(self, run: TrialRun, error: TrialFailed) -> None:
+        """FAIL with class and log excerpt, never with a value."""
+        run.trial = self._storage.finish_trial(
+            run.trial.id,
+            TrialState.FAIL,
+            error_class=error.failure.value,
+            error_message=str(error),
+            log_excerpt=error.log_excerpt or None,
+            notes=run.trial.notes,
+        )
+        if run.trial.optuna_trial_id is not None:
+            self._record.fail(run.trial.optuna_trial_id)
+        self._progress.failed_trials += 1
+        self._progress.note(f"trial {run.trial.number} ({run.configuration}) failed: {error.failure}: {error}")
+        self._finished(run, None, {})
+
+    def settle_with_optuna(self) -> None:
+        """After a crash: tell Optuna what storage knows already, and fail Optuna's trials that never became ours."""
+        ours = {run.trial.optuna_trial_id: run for run in self.runs if run.trial.optuna_trial_id is not None}
+        for optuna_id in self._record.running():
+            run = ours.get(optuna_id)
+            if run is None or run.trial.state is TrialState.FAIL:
+                self._record.fail(optuna_id)
+            elif run.trial.state is TrialState.PRUNED:
+                self._record.prune(optuna_id)
+            elif run.trial.state is TrialState.COMPLETE:
+                values, constraints = self.result_of(run)
+                self._record.complete(optuna_id, values or [], constraints)
+
+    def result_of(self, run: TrialRun) -> tuple[list[float] | None, dict[str, float]]:
+        """(values in the order of the objectives, constraints) of a finished trial; None for one that failed."""
+        if run.trial.state is not TrialState.COMPLETE or run.trial.values is None:
+            return None, {}
+        metrics = median_metrics(run.measurements)
+        constraints = dict(zip(map(str, self._setup.slos), constraint_values(self._setup.slos, metrics), strict=True))
+        return [float(run.trial.values[objective.name]) for objective in self._setup.objectives], constraints
+
+    def _finished(self, run: TrialRun, values: list[float] | None, constraints: dict[str, float]) -> None:
+        self._progress.done_trials += 1
+        if run.trial.stage is Stage.SEARCH:
+            objective = self._setup.objectives[0]
+            feasible = all(value <= 0 for value in constraints.values())
+            best = self._progress.best
+            if values is not None and feasible and (best is None or objective.is_better(values[0], best[1])):
+                self._progress.best = (str(run.configuration), values[0])
+            if self.listener is not None:
+                self.listener(run.configuration, values, constraints)
+        self._progress.note()
+
+
+def _window_details(result: WindowResult, plan: LoadPlan, origin: Origin) -> Json:
+    launcher, engine_start = origin
+    details: Json = {
+        **result.details,
+        "compilations": result.compilations,
+        "launcher": launcher,
+        "engine_start": engine_start,
+        "workload_hash": plan.content_hash,
+    }
+    if result.steps:
+        details["phases"] = _steps_by_phase(result)
+    if result.output_digest:
+        details["output_digest"] = result.output_digest
+    return details
+
+
+def _steps_by_phase(result: WindowResult) -> Json:
+    """{phase: [steps, their summed ms]}: what a profile of one phase has to explain."""
+    found: dict[str, list[float]] = {}
+    for step in result.steps:
+        if step.scheduled_tokens:
+            entry = found.setdefault(composition(step).phase, [0, 0.0])
+            entry[0] += 1
+            entry[1] += step.duration_s * 1e3
+    return found
+
+
+def _why_no_value(run: TrialRun, error: TrialFailed) -> str:
+    """Which windows were invalid, where that is the reason."""
+    reasons = Counter(item.invalid_reason for item in run.measurements if not item.valid)
+    if error.failure is FailureClass.INVALID_MEASUREMENT and reasons and not run.valid:
+        return "no valid measurement: " + ", ".join(f"{count} x {reason}" for reason, count in sorted(reasons.items(), key=str))
+    return str(error)

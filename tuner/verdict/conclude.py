@@ -1,0 +1,77 @@
+"""From what is stored about a study to its verdicts and recommendation; used by the search at its end and by the read-only verbs."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+
+from storage.base import Storage
+from storage.records import Environment, Json, Measurement, Recommendation, Stage, Study, Trial
+from tuner.metrics.objective import Objective, Slo, parse_objectives, parse_slo
+from tuner.setup.space import DEFAULT_BUDGET, default_block_size
+from tuner.verdict.compare import StudyComparison, compare_study
+from tuner.verdict.evidence import Evidence, look_plan
+from tuner.verdict.recommend import recommend
+
+# Judged beside the objective where they were measured: what the feature was claimed to win (a step's time), and what it may cost.
+SIDE_METRICS = ("total_token_throughput", "mean_step_ms", "ttft_p99_ms", "tpot_p99_ms")
+
+
+def study_objectives(study: Study) -> tuple[Objective, ...]:
+    return parse_objectives(study.objective)
+
+
+def study_slos(study: Study) -> tuple[Slo, ...]:
+    return tuple(parse_slo(text) for text in study.config.get("slos", ()))
+
+
+def load_evidence(storage: Storage, study: Study) -> Evidence:
+    """Everything about a study, under the environment that most of its trials ran in."""
+    trials = storage.list_trials(study.id)
+    environment = _environment(storage, trials)
+    hashes = Counter(trial.workload_hash for trial in trials)
+    workload = storage.get_workload(hashes.most_common(1)[0][0]) if hashes else None
+    return Evidence(
+        study=study,
+        trials=trials,
+        measurements=storage.list_measurements(study_id=study.id),
+        environment=environment,
+        workload=workload,
+        comparisons=storage.list_comparisons(study.id),
+        profiles=storage.list_profiles(study_id=study.id),
+        stock=stock_settings(study, environment),
+    )
+
+
+def stock_settings(study: Study, environment: Environment | None) -> Json:
+    """vLLM's own defaults, as far as they are known (see tuner.setup.space): the budget's depends on memory that big chips have."""
+    max_model_len = int(study.config.get("resolved", {}).get("max_model_len") or 0)
+    stock: Json = {"block_size": default_block_size(max_model_len)} if max_model_len else {}
+    accelerator = environment.accelerator.lower() if environment is not None else ""
+    if "v5p" not in accelerator and "7x" not in accelerator:
+        stock["max_num_batched_tokens"] = DEFAULT_BUDGET
+    return stock
+
+
+def compare_stored(storage: Storage, study: Study, metrics: Sequence[str] | None = None) -> StudyComparison:
+    """The comparison of the study's search stage in `metrics`, else in all of interest, the objective's first. Raises BadInput."""
+    trials, measurements = storage.list_trials(study.id), storage.list_measurements(study_id=study.id)
+    chosen = list(metrics) if metrics is not None else compared_metrics(study, measurements)
+    return compare_study(study.id, trials, measurements, chosen, stage=Stage.SEARCH, plan=look_plan(study))
+
+
+def compared_metrics(study: Study, measurements: Sequence[Measurement]) -> list[str]:
+    """The objectives' metrics, then those of SIDE_METRICS that were measured."""
+    measured = {name for item in measurements for name in item.metrics}
+    wanted = [*(objective.metric for objective in study_objectives(study)), *(name for name in SIDE_METRICS if name in measured)]
+    return list(dict.fromkeys(wanted))
+
+
+def recommend_stored(storage: Storage, study: Study) -> Recommendation:
+    """What the stored evidence recommends now; stores nothing."""
+    return recommend(load_evidence(storage, study), study_objectives(study), study_slos(study))
+
+
+def _environment(storage: Storage, trials: Sequence[Trial]) -> Environment | None:
+    known = Counter(trial.environment for trial in trials if trial.environment)
+    return storage.get_environment(known.most_common(1)[0][0]) if known else None

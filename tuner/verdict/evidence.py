@@ -1,0 +1,144 @@
+"""What counts as evidence: which measurements may enter, and which trials are the same configuration. Pure; compare and recommend rest
+on it."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass, field, fields
+
+from storage.records import Comparison, Environment, Json, Measurement, Profile, Stage, Study, StudyState, Trial, TrialState, Workload
+from tuner.core.contract import EngineSettings, LiveSettings
+from tuner.stats.sequential import LookPlan
+
+FINISHED = frozenset({TrialState.COMPLETE})
+UNFINISHED = frozenset({TrialState.WAITING, TrialState.RUNNING})
+COMPARABLE = frozenset(
+    {TrialState.COMPLETE, TrialState.PRUNED, TrialState.RUNNING}
+)  # a pruned trial's valid windows are still measurements
+
+# Every other setting tells two configurations apart. The KV pool is sized by the launcher, and the rest is the same for a whole study.
+_NOT_A_DIFFERENCE = {"alignable", "arm", "block_size", "max_num_batched_tokens", "model", "model_path", "num_gpu_blocks", "seed"}
+_COMPARED_SETTINGS = ({item.name for item in fields(EngineSettings)} | {item.name for item in fields(LiveSettings)}) - _NOT_A_DIFFERENCE
+
+
+# Which engine a window was measured in: launcher and number of the engine start within the study (None: not recorded).
+type Origin = tuple[str | None, int | None]
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """Everything that is stored about one study. `stock`: vLLM's own defaults on this platform (setting -> value), as far as known."""
+
+    study: Study
+    trials: Sequence[Trial]
+    measurements: Sequence[Measurement]
+    environment: Environment | None = None
+    workload: Workload | None = None
+    comparisons: Sequence[Comparison] = ()
+    profiles: Sequence[Profile] = ()
+    stock: Json = field(default_factory=dict)
+
+    @property
+    def looks(self) -> LookPlan | None:
+        """See look_plan."""
+        return look_plan(self.study)
+
+    @property
+    def unconfirmed(self) -> str | None:
+        """Why finalists were not measured cold, in words; None where all were. Only the time budget makes a complete run leave some."""
+        finalists = [trial for trial in self.trials if trial.stage is Stage.CONFIRM]
+        left = sum(trial.state in UNFINISHED for trial in finalists)
+        if not left:
+            return None
+        why = {StudyState.COMPLETE: "the time budget was over", StudyState.RUNNING: "the search still runs"}
+        return (
+            f"{left} of {len(finalists)} finalists not confirmed by a cold start: {why.get(self.study.state, 'the search was interrupted')}"
+        )
+
+
+def look_plan(study: Study) -> LookPlan | None:
+    """The looks that the study's rounds were measured under; None: looked at once, at the end."""
+    rounds = study.config.get("rounds") or {}
+    first, last = int(rounds.get("min", 0)), int(rounds.get("max", 0))
+    return LookPlan(first, last) if 2 <= first < last else None
+
+
+@dataclass(frozen=True, order=True)
+class Cell:
+    """Page size x chunk budget x all other settings, workload and environment: two trials of one cell differ in their arm alone."""
+
+    block_size: int
+    max_num_batched_tokens: int
+    settings: str  # canonical JSON of the other settings
+    workload_hash: str
+    environment: str
+
+
+def cells_of(trials: Sequence[Trial]) -> dict[int, Cell]:
+    """Trial id -> cell. A trial that failed before its environment was known takes the commonest one, so that it stands in its own cell."""
+    known = Counter(trial.environment for trial in trials if trial.environment)
+    commonest = min(known, key=lambda name: (-known[name], name), default="")
+    return {trial.id: _cell_of(trial, trial.environment or commonest) for trial in trials}
+
+
+def _cell_of(trial: Trial, environment: str) -> Cell:
+    settings = {name: value for name, value in trial.requested.items() if name in _COMPARED_SETTINGS}
+    canonical = json.dumps(settings, sort_keys=True, separators=(",", ":"))
+    return Cell(trial.block_size, trial.max_num_batched_tokens, canonical, trial.workload_hash, environment)
+
+
+def exclusion(trial: Trial | None, measurement: Measurement, states: Collection[TrialState]) -> str | None:
+    """Why a measurement must not enter, or None if it may. Nothing of a failed trial ever enters, however good its numbers."""
+    if trial is None:
+        return "unknown_trial"
+    if trial.state not in states:
+        return f"trial_{trial.state.value.lower()}"
+    if not measurement.valid or measurement.invalid_reason:
+        return measurement.invalid_reason or "invalid"
+    if measurement.details.get("compilations"):
+        return "recompiled"
+    if measurement.metrics.get("failed"):
+        return "request_failed"
+    return None
+
+
+def usable_measurements(
+    trials: Sequence[Trial], measurements: Sequence[Measurement], states: Collection[TrialState]
+) -> tuple[dict[int, list[Measurement]], dict[str, int]]:
+    """(trial id -> its usable measurements by round and position, reason -> number of excluded ones). Trials without any are absent."""
+    by_id = {trial.id: trial for trial in trials}
+    usable: dict[int, list[Measurement]] = {}
+    excluded: dict[str, int] = {}
+    for measurement in sorted(measurements, key=lambda item: (item.trial_id, item.round, item.position)):
+        trial = by_id.get(measurement.trial_id)
+        reason = exclusion(trial, measurement, states)
+        if reason is None:
+            usable.setdefault(measurement.trial_id, []).append(measurement)
+        elif trial is not None:  # measurements of trials outside this question are not "excluded"
+            excluded[reason] = excluded.get(reason, 0) + 1
+    return usable, dict(sorted(excluded.items()))
+
+
+def metric_by_round(measurements: Sequence[Measurement], metric: str) -> dict[int, float]:
+    """Round -> value of the first measurement in it that has the metric."""
+    return {number: float(item.metrics[metric]) for number, item in _first_by_round(measurements, metric).items()}
+
+
+def origin_by_round(measurements: Sequence[Measurement], metric: str) -> dict[int, Origin]:
+    """Round -> where that value comes from. Two values are a pair only where this is the same: an engine start is a source of noise of its
+    own (memory layout, compiled programs), and launchers measure different paths."""
+    return {number: origin_of(item) for number, item in _first_by_round(measurements, metric).items()}
+
+
+def origin_of(measurement: Measurement) -> Origin:
+    return measurement.details.get("launcher"), measurement.details.get("engine_start")
+
+
+def _first_by_round(measurements: Sequence[Measurement], metric: str) -> dict[int, Measurement]:
+    first: dict[int, Measurement] = {}
+    for measurement in sorted(measurements, key=lambda item: (item.round, item.position)):
+        if metric in measurement.metrics:
+            first.setdefault(measurement.round, measurement)
+    return first

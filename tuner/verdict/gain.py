@@ -1,0 +1,61 @@
+"""What the recommended configuration gains over vLLM's own defaults, or over what was measured nearest to them. Pure.
+
+The winner counts with its confirmed value where search and confirmation took the same path: the best of a search is an overestimate, while
+the defaults were not chosen for their value. The two ran in different engines, so their windows are no pairs: Welch's interval on the logs,
+which does not know by how much two starts of one engine differ (tuner.stats.racing.ENGINE_BAND).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from storage.records import Json
+from tuner.metrics.objective import Objective, Slo, is_feasible
+from tuner.stats.intervals import welch_interval
+from tuner.verdict.candidates import Candidate, differs_from_stock
+
+
+def gain_over(baseline: Candidate, winner: Candidate, objective: Objective, slos: Sequence[Slo], stock: Json) -> Json | None:
+    """{"metric", "value", "baseline_value", "ratio", "low", "high", "baseline", "stages"}; None where there is nothing to compare.
+
+    `ratio` is winner / baseline of the medians, whichever way is better; `low` and `high` (95 % interval of the geometric means, widened to
+    hold the ratio) are None below two windows on a side.
+    `baseline` says which configuration it is, whether it is vLLM's own, and which SLOs it misses.
+    """
+    values = winner.metrics[objective.metric], baseline.metrics.get(objective.metric)
+    if winner.is_configuration_of(baseline.trial) or values[1] is None or min(values[0], values[1]) <= 0:
+        return None
+    ours, theirs = ([float(item.metrics[objective.metric]) for item in side.measurements] for side in (winner, baseline))
+    interval, ratio = welch_interval(ours, theirs), values[0] / values[1]
+    trial = baseline.trial
+    return {
+        "metric": objective.metric,
+        "value": values[0],
+        "baseline_value": values[1],
+        "ratio": ratio,
+        "low": None if interval is None else min(interval[0], ratio),
+        "high": None if interval is None else max(interval[1], ratio),
+        "baseline": {
+            "trial_id": trial.id,
+            "arm": trial.arm,
+            "block_size": trial.block_size,
+            "max_num_batched_tokens": trial.max_num_batched_tokens,
+            "is_stock": bool(stock) and differs_from_stock(trial, stock) == 0,
+            "misses": [str(slo) for slo in slos if not is_feasible((slo,), baseline.metrics)],
+        },
+        "stages": [winner.trial.stage.value, trial.stage.value],
+    }
+
+
+def gain_text(gain: Json) -> str:
+    """For instance "+12.3 % (+9.0 % to +15.7 %) against vLLM's own defaults (page size 16, chunk budget 2048)"."""
+    baseline = gain["baseline"]
+    where = f"page size {baseline['block_size']}, chunk budget {baseline['max_num_batched_tokens']}"
+    who = f"vLLM's own defaults ({where})" if baseline["is_stock"] else f"the nearest to vLLM's own defaults that was measured ({where})"
+    interval = "" if gain["low"] is None else f" ({_percent(gain['low'])} to {_percent(gain['high'])})"
+    missed = f", which miss{'' if baseline['is_stock'] else 'es'} {', '.join(baseline['misses'])}" if baseline["misses"] else ""
+    return f"{_percent(gain['ratio'])}{interval} against {who}{missed}"
+
+
+def _percent(ratio: float) -> str:
+    return f"{100 * (ratio - 1):+.1f} %"

@@ -1,0 +1,363 @@
+"""Stored evidence -> a recommendation, or the reason why there is none. Pure.
+
+Where finalists were confirmed (started cold, measured afresh), the recommendation rests on them alone: the best of many noisy search
+results is an overestimate (the winner's curse), and the body says by how much it was. The order among configurations:
+tuner.verdict.candidates.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+
+from storage.records import Environment, Json, Recommendation, Stage, Trial, TrialState
+from tuner.core.contract import ARM_PAGE_ALIGNED
+from tuner.metrics.catalog import metric_info
+from tuner.metrics.objective import Objective, Slo, is_feasible
+from tuner.serving.vllm_args import vllm_config, vllm_environment, vllm_flags
+from tuner.stats.intervals import LEVEL, log_mean_interval
+from tuner.stats.racing import TIE_BAND
+from tuner.verdict.arm_choice import settle_arm, why_not_aligned
+from tuner.verdict.candidates import (
+    Candidate,
+    best_by_value,
+    candidates_of,
+    choose,
+    differs_from_stock,
+    feasible,
+    nearest_to_stock,
+    pareto_front,
+)
+from tuner.verdict.captures import profile_json
+from tuner.verdict.compare import compare_study
+from tuner.verdict.evidence import UNFINISHED, Evidence, origin_of
+from tuner.verdict.gain import gain_over, gain_text
+
+STATUS_RECOMMENDED = "recommended"
+STATUS_DEFAULT = "default"
+STATUS_NONE = "none"
+FLAG_PLATFORMS = ("tpu", "cpu", "cuda")
+
+_ALWAYS_EXPECTED = (
+    "total_token_throughput",
+    "output_token_throughput",
+    "request_throughput",
+    "ttft_p50_ms",
+    "ttft_p99_ms",
+    "tpot_p50_ms",
+    "tpot_p99_ms",
+    "mean_step_ms",
+)
+_STALE_PACKAGES = ("vllm", "vllm_tpu", "tpu_inference", "jax", "jaxlib", "libtpu")
+
+
+@dataclass(frozen=True)
+class _Choice:
+    stage: Stage
+    winner: Candidate
+    field: list[Candidate]  # all feasible candidates of the stage
+    by_value: Candidate | None = None  # what would be preferred by the values alone (tuner.verdict.arm_choice)
+
+
+def recommend(
+    evidence: Evidence, objectives: Sequence[Objective], slos: Sequence[Slo], *, created_at: float = 0.0, tie_band: float = TIE_BAND
+) -> Recommendation:
+    """The study's recommendation as a record; its `body` is the whole answer. Never raises for lack of evidence: status "none" says why."""
+    begun = any(trial.stage is Stage.CONFIRM and trial.state not in UNFINISHED for trial in evidence.trials)
+    stage = Stage.CONFIRM if begun else Stage.SEARCH
+    candidates = candidates_of(evidence, stage, objectives)
+    fit = feasible(candidates, slos)
+    if not fit:
+        reason = "; ".join(filter(None, [_why_none(evidence, stage, candidates, slos), evidence.unconfirmed]))
+        body = _base_body(evidence, objectives, slos) | {"status": STATUS_NONE, "reason": reason}
+        return _record(evidence, STATUS_NONE, body, created_at)
+    choice = _Choice(stage, choose(fit, objectives, evidence.stock, tie_band=tie_band), fit)
+    arms = _arm_effect(evidence, choice, objectives[0])
+    if len(objectives) == 1:
+        choice = replace(choice, winner=settle_arm(choice.winner, fit, arms, objectives[0]), by_value=choice.winner)
+        if arms is not None:
+            arms = arms | {"set_aside": why_not_aligned(choice.winner, fit, arms, objectives[0])}
+    trial = choice.winner.trial
+    is_default = choice.winner.is_default_arm and bool(evidence.stock) and differs_from_stock(trial, evidence.stock) == 0
+    status = STATUS_DEFAULT if is_default else STATUS_RECOMMENDED
+    platform = _flag_platform(evidence.environment)
+    gain = _gain(evidence, choice, objectives[0], slos)
+    config = vllm_config(trial, platform)
+    body = _base_body(evidence, objectives, slos) | {
+        "status": status,
+        "reason": _why(choice, objectives, evidence.stock, arms) + ("" if gain is None else f"; {gain_text(gain)}"),
+        "config": config,
+        "vllm_args": vllm_flags(config),
+        "env": vllm_environment(trial, platform),
+        "settings": {
+            "arm": trial.arm,
+            "block_size": trial.block_size,
+            "max_num_batched_tokens": trial.max_num_batched_tokens,
+            "page_aligned": trial.arm == ARM_PAGE_ALIGNED,
+        },
+        "expected": expected_metrics(choice.winner, [item.metric for item in objectives] + [slo.metric for slo in slos]),
+        "evidence": _evidence(evidence, choice, objectives) | {"arms": arms, "over_default": gain},
+        "caveats": _caveats(evidence, choice, arms),
+    }
+    if len(objectives) > 1:
+        body["pareto_front"] = _front(evidence, objectives, slos)
+    return _record(evidence, status, body, created_at)
+
+
+def expected_metrics(candidate: Candidate, also: Sequence[str] = ()) -> Json:
+    """Metric -> {"value" (median), "low", "high" (95 % interval of the geometric mean, widened to
+    hold the median; None below two windows), "unit", "measurements"}."""
+    expected: Json = {}
+    for metric in dict.fromkeys([*also, *_ALWAYS_EXPECTED]):
+        if metric in candidate.metrics:
+            values = [float(item.metrics[metric]) for item in candidate.measurements]
+            interval = log_mean_interval(values)
+            median = candidate.metrics[metric]
+            expected[metric] = {
+                "value": median,
+                "low": None if interval is None else min(interval[0], median),
+                "high": None if interval is None else max(interval[1], median),
+                "confidence": 1 - LEVEL,
+                "unit": metric_info(metric).unit,
+                "measurements": len(values),
+            }
+    return expected
+
+
+def stale_reasons(scope: Mapping[str, object], current: Environment) -> list[str]:
+    """Why a recommendation of this `scope` (a part of the body) must be measured again under `current`; empty while it holds."""
+    reasons = []
+    for name in ("platform", "accelerator", "device_count"):
+        was, now = scope.get(name), getattr(current, name)
+        if was is not None and was != now:
+            reasons.append(f"{name} was {was}, is {now}")
+    versions = scope.get("versions")
+    measured = versions if isinstance(versions, Mapping) else {}
+    for package in _STALE_PACKAGES:
+        was, now = measured.get(package), current.versions.get(package)
+        if was is not None and now is not None and was != now:
+            reasons.append(f"{package} was {was}, is {now}")
+    return reasons
+
+
+def _base_body(evidence: Evidence, objectives: Sequence[Objective], slos: Sequence[Slo]) -> Json:
+    """What every body has, also that of status none."""
+    environment, workload = evidence.environment, evidence.workload
+    return {
+        "objective": ",".join(item.name for item in objectives),
+        "slos": [str(slo) for slo in slos],
+        "config": {},
+        "vllm_args": [],
+        "env": {},
+        "expected": {},
+        "evidence": {"study": evidence.study.name, "study_id": evidence.study.id, "trial_ids": [], "profile_ids": [], "profiles": []},
+        "scope": {
+            "model": evidence.study.model,
+            "model_features": evidence.study.model_features,
+            "platform": environment.platform if environment else None,
+            "accelerator": environment.accelerator if environment else None,
+            "device_count": environment.device_count if environment else None,
+            "environment": environment.fingerprint if environment else None,
+            "versions": dict(environment.versions) if environment else {},
+            "workload": {"content_hash": workload.content_hash, "name": workload.name, "summary": workload.summary} if workload else None,
+        },
+        "match": {"kind": "exact", "distance": 0.0},
+        "stale": {"stale": False, "reasons": []},
+        "caveats": [],
+    }
+
+
+def _why_none(evidence: Evidence, stage: Stage, candidates: Sequence[Candidate], slos: Sequence[Slo]) -> str:
+    trials = [trial for trial in evidence.trials if trial.stage is stage]
+    if candidates:
+        limits = [slo for slo in slos if not any(is_feasible((slo,), item.metrics) for item in candidates)]
+        which = ", ".join(map(str, limits or slos))
+        alone = "no configuration meets" if limits else "no configuration meets at once"
+        return f"{alone} {which} ({len(candidates)} measured); relax the SLO or search other settings"
+    if not trials:
+        return "the study has no trial yet"
+    completed = sum(trial.state is TrialState.COMPLETE for trial in trials)
+    word = "confirmation" if stage is Stage.CONFIRM else "trial"
+    if completed == 0:
+        given_up = {word for trial in trials for word in ("skipped", "infeasible") if word in trial.notes}
+        classes = sorted({trial.error_class for trial in trials if trial.error_class} | given_up)
+        return f"none of {len(trials)} {word}s completed" + (f" ({', '.join(classes)})" if classes else "")
+    return f"{completed} {word}s completed, none with a valid measurement of the objective"
+
+
+def _why(choice: _Choice, objectives: Sequence[Objective], stock: Json, arms: Json | None) -> str:
+    objective = objectives[0]
+    best = best_by_value(choice.field, objective)
+    value, top = choice.winner.metrics[objective.metric], best.metrics[objective.metric]
+    text = f"{objective.metric} {value:.4g} {metric_info(objective.metric).unit}, "
+    if choice.winner is best:
+        return text + f"the best of {len(choice.field)} feasible configurations"
+    behind = f"{100 * abs(value / top - 1):.2g} % behind the best ({top:.4g})"
+    if len(objectives) > 1:
+        return text + f"{behind}, preferred by {objectives[1].metric} or as the simpler one"
+    if choice.by_value is not None and choice.by_value is not choice.winner and arms is not None:
+        change = f"{100 * (arms['ratio'] - 1):+.1f} %"
+        return text + f"{behind}: between the arms of its cell the pairs decide (page_aligned {change}, {arms['verdict']})"
+    stocks = stock and differs_from_stock(choice.winner.trial, stock) == 0
+    return text + f"{behind}: a tie, which {"vLLM's own defaults win" if stocks else 'the simpler configuration wins'}"
+
+
+def _flag_platform(environment: Environment | None) -> str:
+    """What the flags are written for. Values out of a table, or of an unknown machine, are taken to be for a TPU."""
+    return environment.platform if environment is not None and environment.platform in FLAG_PLATFORMS else "tpu"
+
+
+def _evidence(evidence: Evidence, choice: _Choice, objectives: Sequence[Objective]) -> Json:
+    winner = choice.winner
+    twins = [item for item in choice.field if item.is_twin_of(winner)]
+    used = {winner.trial.id, *(item.trial.id for item in twins)}
+    profiled = used | _search_ids(evidence, winner)
+    profiles = sorted((item for item in evidence.profiles if item.trial_id in profiled), key=lambda item: item.id)
+    found: Json = {
+        "study": evidence.study.name,
+        "study_id": evidence.study.id,
+        "stage": choice.stage.value,
+        "trial_ids": sorted(used),
+        "measurement_ids": [item.id for item in winner.measurements],
+        "profile_ids": [item.id for item in profiles],
+        "profiles": [profile_json(item) for item in profiles],
+        "configurations_measured": len(choice.field),
+        "comparisons": [
+            {"metric": item.metric, "verdict": item.verdict, "ratio": item.ratio, "low": item.low, "high": item.high, "pairs": item.pairs}
+            for item in evidence.comparisons
+            if (item.block_size, item.max_num_batched_tokens) == (winner.trial.block_size, winner.trial.max_num_batched_tokens)
+        ],
+    }
+    if choice.stage is Stage.CONFIRM:
+        found["search_overestimate"] = [_overestimate(evidence, winner, objective) for objective in objectives]
+    return found
+
+
+def _search_twin(evidence: Evidence, winner: Candidate, objectives: Sequence[Objective]) -> Candidate | None:
+    """The search-stage trial of the confirmed configuration. The forms of the KV write that it measured are pinned in the confirmation, so
+    the two differ in that setting."""
+    found = candidates_of(evidence, Stage.SEARCH, objectives)
+    return next((item for item in found if _names(item.trial) == _names(winner.trial)), None)
+
+
+def _names(trial: Trial) -> tuple[int, int, str]:
+    return trial.block_size, trial.max_num_batched_tokens, trial.arm
+
+
+def _same_path(evidence: Evidence, winner: Candidate) -> bool:
+    """Whether search and confirmation measured through the same launcher, so that their values can be laid side by side."""
+    twin = _search_twin(evidence, winner, ())
+    return twin is None or origin_of(twin.measurements[0])[0] == origin_of(winner.measurements[0])[0]
+
+
+def _search_ids(evidence: Evidence, winner: Candidate) -> set[int]:
+    twin = _search_twin(evidence, winner, ())
+    return set() if twin is None else {twin.trial.id}
+
+
+def _overestimate(evidence: Evidence, winner: Candidate, objective: Objective) -> Json:
+    """By how much the search promised more than the confirmation held; positive = too optimistic, as a share of the confirmed value."""
+    twin = _search_twin(evidence, winner, (objective,)) if _same_path(evidence, winner) else None
+    confirmed = winner.metrics[objective.metric]
+    searched = None if twin is None else twin.metrics[objective.metric]
+    share = None if searched is None or confirmed == 0 else objective.direction.sign * (searched / confirmed - 1)
+    return {"metric": objective.metric, "search_value": searched, "confirmed_value": confirmed, "overestimate": share}
+
+
+def _arm_effect(evidence: Evidence, choice: _Choice, objective: Objective) -> Json | None:
+    """Page-aligned / default in the winner's cell, out of pairs: at the search stage, where both arms share an engine. None without.
+
+    As the study's comparison has it, corrected for all cells and looks: the cell was chosen for its values.
+    """
+    study, winner = evidence.study.id, choice.winner.trial
+    found = compare_study(study, evidence.trials, evidence.measurements, [objective.metric], stage=Stage.SEARCH, plan=evidence.looks)
+    for item in found.comparisons:
+        same_cell = (item.block_size, item.max_num_batched_tokens) == _names(winner)[:2]
+        if same_cell and item.pairs and winner.environment in (None, item.details["environment"]):
+            names = ("metric", "ratio", "low", "high", "verdict", "pairs")
+            return {name: getattr(item, name) for name in names}
+    return None
+
+
+def _gain(evidence: Evidence, choice: _Choice, objective: Objective, slos: Sequence[Slo]) -> Json | None:
+    """Over vLLM's defaults: both confirmed, else the confirmed winner over the searched default, on two paths both of the search."""
+    winner: Candidate | None = choice.winner
+    searched = nearest_to_stock(candidates_of(evidence, Stage.SEARCH, (objective,)), evidence.stock)
+    if searched is None:
+        return None
+    confirmed = candidates_of(evidence, Stage.CONFIRM, (objective,))
+    baseline = next((item for item in confirmed if item.is_configuration_of(searched.trial)), searched)
+    if baseline is searched and choice.stage is Stage.CONFIRM and not _same_path(evidence, choice.winner):
+        winner = _search_twin(evidence, choice.winner, (objective,))
+    return None if winner is None else gain_over(baseline, winner, objective, slos, evidence.stock)
+
+
+def _caveats(evidence: Evidence, choice: _Choice, arms: Json | None) -> list[str]:
+    caveats = ["holds for the model, workload, versions and machine in scope and says nothing about others"]
+    environment = evidence.environment
+    if environment is None:
+        caveats.append("the environment is unknown: the flags are written for a TPU")
+    elif environment.platform not in FLAG_PLATFORMS:
+        caveats.append(f"values come from {environment.accelerator}, not from an engine that ran here: the flags are written for a TPU")
+    elif environment.platform != "tpu":
+        caveats.append(f"measured on {environment.platform}, not on a TPU")
+    caveats += _confirmation_caveats(evidence, choice)
+    if len(choice.winner.measurements) < 2:
+        caveats.append("one valid measurement only: no interval")
+    if choice.winner.trial.arm == ARM_PAGE_ALIGNED:
+        if arms is None:
+            caveats.append("the default arm was not measured beside it: nothing is known about the effect of page alignment itself")
+        elif arms["verdict"] != "better":
+            caveats.append(f"its advantage over the default arm in the same cell is not established (verdict: {arms['verdict']})")
+    if arms is not None and arms.get("set_aside"):
+        caveats.append(f"page_aligned is better in this cell over the pairs of the search, but not recommended: {arms['set_aside']}")
+    return caveats
+
+
+def _confirmation_caveats(evidence: Evidence, choice: _Choice) -> list[str]:
+    caveats = [] if evidence.unconfirmed is None else [evidence.unconfirmed]
+    if choice.stage is Stage.SEARCH:
+        return [*caveats, "not confirmed by a cold start: the best of a search is an overestimate"]
+    if len(choice.field) > 1:
+        caveats.append("finalists ran one after the other: a drift of the machine between them is in the difference of their values")
+    if not _same_path(evidence, choice.winner):
+        caveats.append("confirmed by vllm serve and vllm bench serve, searched in our engine host: the two stages' values do not compare")
+    return caveats
+
+
+def _front(evidence: Evidence, objectives: Sequence[Objective], slos: Sequence[Slo]) -> list[Json]:
+    """The Pareto front of all feasible configurations of the search: the finalists are but a few of it. `confirmed`: the values of those
+    that were started cold, None for the others."""
+    confirmed = {_names(item.trial): _values(item, objectives) for item in candidates_of(evidence, Stage.CONFIRM, objectives)}
+    searched = feasible(candidates_of(evidence, Stage.SEARCH, objectives), slos)
+    return [
+        {
+            "trial_id": item.trial.id,
+            "arm": item.trial.arm,
+            "block_size": item.trial.block_size,
+            "max_num_batched_tokens": item.trial.max_num_batched_tokens,
+            "values": _values(item, objectives),
+            "confirmed": confirmed.get(_names(item.trial)),
+        }
+        for item in pareto_front(searched, objectives)
+    ]
+
+
+def _values(item: Candidate, objectives: Sequence[Objective]) -> dict[str, float]:
+    return {objective.name: item.metrics[objective.metric] for objective in objectives}
+
+
+def _record(evidence: Evidence, status: str, body: Json, created_at: float) -> Recommendation:
+    environment = evidence.environment
+    workload_hash = evidence.workload.content_hash if evidence.workload else next((t.workload_hash for t in evidence.trials), "")
+    return Recommendation(
+        study_id=evidence.study.id,
+        status=status,
+        model=evidence.study.model,
+        accelerator=environment.accelerator if environment else "unknown",
+        device_count=environment.device_count if environment else 1,
+        workload_hash=workload_hash,
+        objective=evidence.study.objective,
+        body=body,
+        created_at=created_at,
+    )

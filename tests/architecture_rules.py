@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import ast
+import re
 import sys
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 MAX_FUNCTION_LINES = 60
-MAX_FILE_LINES = 500
+MAX_FILE_LINES = 400
+MAX_BY_POSITION = 6
 
 
 @dataclass(frozen=True)
@@ -201,4 +203,101 @@ def prints(modules: Mapping[str, Module], allowed: Collection[str]) -> list[str]
         if not any(is_in(module.name, package) for package in allowed)
         for node in ast.walk(module.tree)
         if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "print"
+    ]
+
+
+def room_of(name: str, package: str) -> str | None:
+    """The folder right below `package` that a module lies in; None for what stands in the root and for other packages."""
+    parts = name.split(".")
+    return parts[1] if parts[0] == package and len(parts) > 2 else None
+
+
+def rooms_of(modules: Mapping[str, Module], package: str) -> set[str]:
+    return {room for name in modules if (room := room_of(name, package)) is not None}
+
+
+def against_the_order(modules: Mapping[str, Module], order: Sequence[str], package: str = "tuner") -> list[str]:
+    """Imports from a room of `package` into one that comes later in `order`, or into one that the order does not know."""
+    level = {room: index for index, room in enumerate(order)}
+    found = []
+    for module in modules.values():
+        here = room_of(module.name, package)
+        for item in module.imports:
+            target = module_of(item.target, modules)
+            there = room_of(target, package) if target is not None else None
+            if here in level and there is not None and level.get(there, len(order)) > level[here]:
+                found.append(f"{module.path}:{item.line} imports {item.target}")
+    return found
+
+
+def strangers_in_the_root(modules: Mapping[str, Module], package: str, allowed: Collection[str]) -> list[str]:
+    """Files right in a package's folder that are not `allowed` there."""
+    return [str(module.path) for module in modules.values() if module.path.parent == Path(package) and module.path.name not in allowed]
+
+
+_CLAIM = re.compile(r"\bpure\b", re.IGNORECASE)
+_NOT_EVEN_THROUGH_OTHERS = ("storage.sql", "sqlalchemy", "alembic", "optuna", "subprocess")
+_NOT_ITSELF = (
+    *("vllm", "jax", "torch", "httpx", "socket", "multiprocessing", "threading", "concurrent", "urllib.request", "http.client"),
+    *("tempfile", "shutil", "signal", "secrets"),
+)
+_DESCRIBES_ONLY = ("optuna.distributions",)  # data classes for a setting's range
+_IMPURE_CALLS = {
+    *("open", "input", "print", "exec", "eval"),
+    *("os.getenv", "os.environ.get", "os.listdir", "os.stat", "os.getpid", "Path.cwd", "Path.home"),
+    *("time.time", "time.monotonic", "time.perf_counter", "time.sleep", "datetime.now", "datetime.utcnow", "date.today"),
+    *("random.random", "random.randint", "random.choice", "random.shuffle", "random.sample", "random.gauss", "random.uniform"),
+}
+_FILE_METHODS = {"read_text", "write_text", "read_bytes", "write_bytes", "mkdir", "unlink", "iterdir", "glob", "rglob", "touch", "rmdir"}
+
+
+def claims_to_be_pure(module: Module) -> bool:
+    """A module says so in its docstring."""
+    return _CLAIM.search(ast.get_docstring(module.tree) or "") is not None
+
+
+def impurities(modules: Mapping[str, Module], name: str) -> list[str]:
+    """What a module that claims to be pure does beside computing.
+
+    A database, a process or an optimiser that it can load (through others, too); imports of its own for threads, sockets and temporary
+    files; calls of its own that read a clock, the environment, a file or unseeded chance.
+    """
+    module = modules[name]
+    loads = [line for line in loads_forbidden(modules, name, _NOT_EVEN_THROUGH_OTHERS) if not any(word in line for word in _DESCRIBES_ONLY)]
+    imports = [
+        f"{module.path}:{item.line} imports {item.target}"
+        for item in module.imports
+        if any(is_in(item.target, package) for package in _NOT_ITSELF)
+    ]
+    calls = [
+        f"{module.path}:{node.lineno} calls {called}"
+        for node in ast.walk(module.tree)
+        if isinstance(node, ast.Call)
+        and ((called := ast.unparse(node.func)) in _IMPURE_CALLS or called.rpartition(".")[2] in _FILE_METHODS)
+    ]
+    return loads + imports + calls
+
+
+def many_parameters(modules: Mapping[str, Module], most: int) -> list[str]:
+    """Functions that take more than `most` arguments by position (self and cls aside)."""
+    return [
+        f"{module.path}:{node.lineno} {node.name}: {count} parameters without keywords"
+        for module in modules.values()
+        for node in ast.walk(module.tree)
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef) and (count := _positional(node.args)) > most
+    ]
+
+
+def _positional(arguments: ast.arguments) -> int:
+    names = [argument.arg for argument in (*arguments.posonlyargs, *arguments.args)]
+    return len(names) - (names[:1] in (["self"], ["cls"]))
+
+
+def many_arguments(modules: Mapping[str, Module], most: int, lists: Collection[str]) -> list[str]:
+    """Calls that hand over more than `most` arguments by position, except to functions that take a list that way (`lists`)."""
+    return [
+        f"{module.path}:{node.lineno} {called}: {len(node.args)} arguments without keywords"
+        for module in modules.values()
+        for node in ast.walk(module.tree)
+        if isinstance(node, ast.Call) and len(node.args) > most and (called := ast.unparse(node.func)) not in lists
     ]

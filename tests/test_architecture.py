@@ -6,18 +6,27 @@ from pathlib import Path
 
 import pytest
 
+from tests import house
 from tests.architecture_rules import (
+    MAX_BY_POSITION,
     MAX_FILE_LINES,
     MAX_FUNCTION_LINES,
     Module,
+    against_the_order,
+    claims_to_be_pure,
     forbidden_directions,
     imports_beyond,
     imports_of_package,
+    impurities,
     load_modules,
     loads_forbidden,
     long_files,
     long_functions,
+    many_arguments,
+    many_parameters,
     prints,
+    rooms_of,
+    strangers_in_the_root,
     unused_modules,
 )
 
@@ -34,19 +43,17 @@ ALLOWED = {
 }
 LAZILY = {"tuner.cli.serve": ("service",)}
 
-PURE = (
-    "metrics.window",
-    "stats.intervals",
-    "metrics.objective",
-    "verdict.compare",
-    "verdict.recommend",
-    "stats.racing",
-    "trials.round_order",
-    "advice.distance",
-    "advice.lookup",
-    "advice.answer",
+# The rooms of tuner/, each of which imports only rooms before it; what they are for stands in ARCHITECTURE.md.
+ORDER = (
+    *("core", "metrics", "stats", "workload", "engine", "serving", "setup", "launchers", "foresight", "verdict", "trials", "sampler"),
+    *("search", "fleet", "advice", "report", "access", "cli"),
 )
-NOT_PURE = ("storage.sql", "subprocess", "sqlalchemy", "optuna")
+NOT_BUILT_YET = {"foresight", "fleet"}
+APART = {"vllm_plugin"}  # the engine finds it by name
+SERVICE_ORDER = ("web", "schemas", "answers", "pages", "routes")
+IN_THE_ROOT = ("__init__.py", "__main__.py")
+LEAST_PURE = 50  # modules that say so; fewer would mean that the claim is no longer found
+
 NOT_IN_THE_ENGINE = ("optuna", "sqlalchemy", "alembic", "pydantic", "storage.sql")
 
 PLUGIN = "tuner.vllm_plugin"
@@ -84,10 +91,27 @@ def test_the_plugin_imports_only_the_engine_and_the_standard_library(modules: di
     assert imports_beyond(modules, PLUGIN, PLUGIN_MAY_IMPORT) == []
 
 
-def test_pure_modules_reach_no_database_no_process_and_no_optimiser(modules: dict[str, Module]) -> None:
-    present = [name for name in (f"tuner.{name}" for name in PURE) if name in modules]
-    assert "tuner.metrics.window" in present
-    assert [line for name in present for line in loads_forbidden(modules, name, NOT_PURE)] == []
+def test_every_room_imports_only_rooms_before_it(modules: dict[str, Module]) -> None:
+    assert against_the_order(modules, ORDER) == []
+
+
+def test_every_room_has_its_place_in_the_order(modules: dict[str, Module]) -> None:
+    assert rooms_of(modules, "tuner") == {*ORDER} - NOT_BUILT_YET | APART
+    assert rooms_of(modules, "service") == {*SERVICE_ORDER}
+
+
+def test_the_services_rooms_import_only_rooms_before_them(modules: dict[str, Module]) -> None:
+    assert against_the_order(modules, SERVICE_ORDER, package="service") == []
+
+
+def test_the_root_of_the_tuner_holds_rooms_only(modules: dict[str, Module]) -> None:
+    assert strangers_in_the_root(modules, "tuner", IN_THE_ROOT) == []
+
+
+def test_a_module_that_says_that_it_is_pure_is(product: dict[str, Module]) -> None:
+    pure = [name for name, module in product.items() if claims_to_be_pure(module)]
+    assert len(pure) >= LEAST_PURE
+    assert [line for name in pure for line in impurities(product, name)] == []
 
 
 def test_the_engine_host_loads_no_optimiser_and_no_database(modules: dict[str, Module]) -> None:
@@ -141,6 +165,69 @@ def test_a_wrong_direction_is_seen_however_it_is_written(tmp_path: Path) -> None
     ]
 
 
+def test_an_import_against_the_order_of_the_rooms_is_seen(tmp_path: Path) -> None:
+    tree = _tree(
+        tmp_path,
+        {
+            "tuner/core/errors.py": "def f():\n    from tuner.stats.intervals import x\n",
+            "tuner/stats/intervals.py": "import tuner.core.errors\nfrom tuner.attic.old import y\n",
+            "tuner/attic/old.py": "",
+            "tuner/loose.py": "",
+        },
+    )
+    assert against_the_order(tree, ("core", "stats")) == [
+        "tuner/core/errors.py:2 imports tuner.stats.intervals.x",
+        "tuner/stats/intervals.py:2 imports tuner.attic.old.y",
+    ]
+    assert rooms_of(tree, "tuner") == {"core", "stats", "attic"}
+    assert strangers_in_the_root(tree, "tuner", IN_THE_ROOT) == ["tuner/loose.py"]
+
+
+@pytest.mark.parametrize(
+    ("text", "what"),
+    [
+        ("import time\ndef f():\n    return time.monotonic()\n", "time.monotonic"),
+        ("def f(path):\n    return path.read_text()\n", "path.read_text"),
+        ("def f():\n    return open('x')\n", "open"),
+        ("import random\nx = random.random()\n", "random.random"),
+        ("import os\nx = os.environ.get('HOME')\n", "os.environ.get"),
+        ("import threading\n", "threading"),
+        ("def f():\n    from tuner.other import late\n", "sqlalchemy"),
+    ],
+)
+def test_a_module_that_says_pure_and_is_not_is_seen(tmp_path: Path, text: str, what: str) -> None:
+    tree = _tree(tmp_path, {"tuner/claims.py": f'"""Sums. Pure."""\n{text}', "tuner/other.py": "import sqlalchemy\n"})
+    assert [name for name, module in tree.items() if claims_to_be_pure(module)] == ["tuner.claims"]
+    (seen,) = impurities(tree, "tuner.claims")
+    assert what in seen
+
+
+def test_seeded_chance_and_other_modules_files_leave_a_module_pure(tmp_path: Path) -> None:
+    text = '"""Pure."""\nimport random\nfrom tuner.other import x\nrng = random.Random(7)\n'
+    tree = _tree(tmp_path, {"tuner/claims.py": text, "tuner/other.py": "import tempfile\nx = open\n"})
+    assert impurities(tree, "tuner.claims") == []
+
+
+def test_long_lists_of_arguments_are_seen(tmp_path: Path) -> None:
+    text = "class A:\n    def f(self, a, b, c, d, e, g): ...\n    def h(self, a, b, c, d, e, g, i): ...\n"
+    text += "    def k(self, *, a, b, c, d, e, g, i): ...\n"
+    tree = _tree(tmp_path, {"tuner/a.py": text + "A().f(1, 2, 3, 4, 5, 6)\nA().h(1, 2, 3, 4, 5, 6, 7)\nTable(1, 2, 3, 4, 5, 6, 7)\n"})
+    assert many_parameters(tree, MAX_BY_POSITION) == ["tuner/a.py:3 h: 7 parameters without keywords"]
+    assert many_arguments(tree, MAX_BY_POSITION, ("Table",)) == ["tuner/a.py:6 A().h: 7 arguments without keywords"]
+
+
+def test_the_picture_leaves_out_arrows_that_follow_from_others(tmp_path: Path) -> None:
+    tree = _tree(
+        tmp_path,
+        {
+            "tuner/core/a.py": "",
+            "tuner/stats/b.py": "import tuner.core.a\n",
+            "tuner/cli/c.py": "import tuner.core.a\nimport tuner.stats.b\n",
+        },
+    )
+    assert house.drawing(tree) == "```mermaid\nflowchart TD\n    cli --> stats\n    stats --> core\n```\n"
+
+
 def test_imports_of_and_beyond_the_plugin_are_seen(tmp_path: Path) -> None:
     tree = _tree(
         tmp_path,
@@ -169,7 +256,7 @@ def test_what_is_loaded_through_others_is_seen(tmp_path: Path) -> None:
             "storage/sql_core.py": "",
         },
     )
-    assert sorted(loads_forbidden(tree, "tuner.metrics", NOT_PURE)) == [
+    assert sorted(loads_forbidden(tree, "tuner.metrics", ("storage.sql", "optuna"))) == [
         "tuner.metrics loads optuna.samplers (imported by tuner.helpers)",
         "tuner.metrics loads storage.sql_core (imported by tuner.helpers.deep)",
     ]

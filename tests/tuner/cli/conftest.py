@@ -1,4 +1,4 @@
-"""`terminal`: an empty working directory for command lines; `searched`: one with a finished search (not to be changed)."""
+"""`searched`: a working directory with a finished search (not to be changed)."""
 
 from __future__ import annotations
 
@@ -8,20 +8,8 @@ from pathlib import Path
 import pytest
 
 from storage.upgrade import open_storage
-from tests.tuner.cli.terminal import TABLE, Terminal
+from tests.tuner.cli.terminal import Terminal
 from tests.tuner.workbench import FinishedStudy, Workbench
-
-
-@pytest.fixture
-def terminal(tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Terminal:
-    for name in ("TUNER_STORAGE", "TUNER_LOGDIR", "TUNER_DEBUG"):
-        monkeypatch.delenv(name, raising=False)
-    monkeypatch.setenv("TUNER_CACHE", str(tmp_path / "cache"))
-    folder = tmp_path / "work"
-    folder.mkdir()
-    monkeypatch.chdir(folder)
-    (folder / "table.csv").write_text(TABLE)
-    return Terminal(folder, capsys)
 
 
 @pytest.fixture

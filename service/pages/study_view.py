@@ -7,8 +7,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from storage.records import Comparison, Recommendation, Stage, Study, Trial, TrialState
-from tuner.core.contract import ARM_DEFAULT, ARM_PAGE_ALIGNED
+from tuner.core.contract import ARM_DEFAULT, ARM_PAGE_ALIGNED, SETTINGS
 from tuner.core.errors import BadInput
+from tuner.core.settings import Difference
 from tuner.metrics.catalog import Direction, metric_info
 from tuner.metrics.objective import Objective
 from tuner.stats.intervals import Sample
@@ -20,6 +21,7 @@ from tuner.verdict.conclude import study_objectives
 MOST_FOREST_ROWS = 30
 _COST_PARTS = ("measure", "start", "warm_up", "profile", "other")
 POOLED = "all cells pooled"
+_OF_THE_ARM = frozenset(name for name, setting in SETTINGS.items() if setting.difference is Difference.ARM)
 
 
 @dataclass(frozen=True)
@@ -179,7 +181,7 @@ def other_arm(trials: Sequence[Trial], trial: Trial) -> Trial | None:
     """The trial of the same stage, page size, chunk budget and settings in the other arm."""
 
     def settings(item: Trial) -> dict[str, object]:
-        return {name: value for name, value in item.requested.items() if name not in {"arm", "alignable"}}
+        return {name: value for name, value in item.requested.items() if name not in _OF_THE_ARM}
 
     wanted = (trial.stage, trial.block_size, trial.max_num_batched_tokens)
     for item in trials:

@@ -8,9 +8,11 @@ tests/conformance/launcher_contract.py.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Annotated, Any, Protocol
+
+from tuner.core.settings import Difference, Memory, Setting, merged_settings
 
 Json = dict[str, Any]
 
@@ -21,29 +23,46 @@ ABLATION_ARM = "page_aligned_token_write"
 """Aligned chunks but token-wise KV writes: tells the two effects apart. Local launcher only, never recommended."""
 
 
+_CHUNK_BUDGET = Setting(Difference.CELL, Memory.GROWS, "chunk_budgets", "max_num_batched_tokens")
+_MAX_NUM_SEQS = Setting(Difference.CONDITION, Memory.GROWS, "max_num_seqs", "max_num_seqs")
+
+
+def _condition(study: str | None, vllm: str | None = None, **further: Any) -> Setting:
+    """Most settings: trials that differ in it do not compare, and its effect on memory is not known."""
+    return Setting(Difference.CONDITION, Memory.SAME, study, vllm, **further)
+
+
 @dataclass(frozen=True)
 class EngineSettings:
-    """Cold settings: changing one needs a new engine. Names are vLLM's."""
+    """Cold settings: changing one needs a new engine. Names are vLLM's. tuner.core.settings explains what a Setting says."""
 
-    model: str  # what the user named
-    model_path: str  # the folder or Hugging Face id that vLLM gets
-    block_size: int
-    max_num_batched_tokens: int  # the compiled maximum; live budgets stay at or below it
-    max_num_seqs: int
-    max_model_len: int
-    dtype: str = "auto"
-    load_format: str = "auto"
-    platform: str = "auto"  # "auto", "tpu", "cpu"
-    attention_backend: str = "auto"  # "auto", "tuner_xla", "rpa"
-    alignment_variant: str = "demote"  # "demote" or "strict"
-    kv_write: str = "auto"  # "auto" = measured on the device; else "<token form>,<page form>", each "scatter" or "loop"
-    num_gpu_blocks: int | None = None  # pages in the KV pool; None lets the engine decide (TPU) or sizes it for the workload (CPU)
-    enable_prefix_caching: bool = True
-    async_scheduling: bool = False
-    tensor_parallel_size: int = 1
-    seed: int = 0
-    alignable: bool = True  # False: vLLM's own scheduler class, as a deployment of the default arm has it
-    extra_engine_args: Json = field(default_factory=dict)  # further vLLM engine arguments, passed through
+    model: Annotated[str, Setting(Difference.NONE, Memory.SAME, "model")]  # what the user named
+    # The folder or Hugging Face id that vLLM gets.
+    model_path: Annotated[str, Setting(Difference.NONE, Memory.SAME, "model", "model", shown=False)]
+    block_size: Annotated[int, Setting(Difference.CELL, Memory.PAGES, "page_sizes", "block_size")]
+    max_num_batched_tokens: Annotated[int, _CHUNK_BUDGET]  # the compiled maximum; live budgets stay at or below it
+    max_num_seqs: Annotated[int, _MAX_NUM_SEQS]
+    max_model_len: Annotated[int, Setting(Difference.CONDITION, Memory.GROWS, "max_model_len", "max_model_len")]
+    dtype: Annotated[str, _condition("dtype", "dtype", vllm_default="auto")] = "auto"
+    load_format: Annotated[str, _condition(None, "load_format", vllm_default="auto")] = "auto"
+    platform: Annotated[str, _condition("platform")] = "auto"  # "auto", "tpu", "cpu"
+    # "auto", "tuner_xla", "rpa"
+    attention_backend: Annotated[str, _condition("attention_backend", "attention_backend", as_is=False)] = "auto"
+    alignment_variant: Annotated[str, _condition("alignment_variant")] = "demote"  # "demote" or "strict"
+    # "auto" = measured on the device; else "<token form>,<page form>", each "scatter" or "loop"
+    kv_write: Annotated[str, _condition("kv_write")] = "auto"
+    # Pages in the KV pool; None lets the engine decide (TPU) or sizes it for the workload (CPU).
+    num_gpu_blocks: Annotated[
+        int | None, Setting(Difference.NONE, Memory.PAGES, "num_gpu_blocks", "num_gpu_blocks_override", as_is=False, shown=False)
+    ] = None
+    enable_prefix_caching: Annotated[bool, _condition("enable_prefix_caching", "enable_prefix_caching")] = True
+    async_scheduling: Annotated[bool, _condition("async_scheduling", "async_scheduling")] = False
+    tensor_parallel_size: Annotated[int, _condition("tensor_parallel_size", "tensor_parallel_size", vllm_default=1)] = 1
+    seed: Annotated[int, Setting(Difference.NONE, Memory.NONE, "seed", "seed", vllm_default=0, shown=False)] = 0
+    # False: vLLM's own scheduler class, as a deployment of the default arm has it.
+    alignable: Annotated[bool, Setting(Difference.ARM, Memory.SAME, None, shown=False)] = True
+    # Further vLLM engine arguments, passed through.
+    extra_engine_args: Annotated[Json, _condition("engine_args")] = field(default_factory=dict)
 
     def with_changes(self, **changes: Any) -> EngineSettings:
         return replace(self, **changes)
@@ -53,9 +72,15 @@ class EngineSettings:
 class LiveSettings:
     """Settings that change between measurements in milliseconds, inside one running engine."""
 
-    arm: str  # "default" or "page_aligned"
-    max_num_batched_tokens: int  # the chunk budget
-    max_num_seqs: int | None = None  # running requests at most; None = the compiled maximum
+    arm: Annotated[str, Setting(Difference.ARM, Memory.SAME, "arms", "scheduler_cls", as_is=False)]  # "default" or "page_aligned"
+    max_num_batched_tokens: Annotated[int, _CHUNK_BUDGET]
+    max_num_seqs: Annotated[int | None, _MAX_NUM_SEQS] = None  # running requests at most; None = the compiled maximum
+
+
+SETTINGS = merged_settings(EngineSettings, LiveSettings)
+"""Name -> what it means, of every setting of an engine."""
+
+LIVE_SETTINGS = frozenset(item.name for item in fields(LiveSettings))
 
 
 @dataclass(frozen=True)

@@ -15,6 +15,7 @@ from tuner.core.contract import (
     ARM_DEFAULT,
     ARM_PAGE_ALIGNED,
     ARMS,
+    LIVE_SETTINGS,
     CaptureResult,
     EngineSettings,
     Json,
@@ -40,7 +41,7 @@ class LocalLauncher:
     """Owns the engine host. Close it; it leaves no process behind."""
 
     name = "local"
-    live_fields = frozenset({"arm", "max_num_batched_tokens", "max_num_seqs"})
+    live_fields = LIVE_SETTINGS
 
     def __init__(self, *, log_dir: Path, python: str | None = None, platform: str = "auto") -> None:
         try:

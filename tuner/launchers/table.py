@@ -9,18 +9,29 @@ from __future__ import annotations
 import time
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from pathlib import Path
 from typing import override
 
-from tuner.core.contract import ARMS, CaptureResult, EngineSession, EngineSettings, Json, LiveSettings, LoadPlan, StartReport, WindowResult
+from tuner.core.contract import (
+    ARMS,
+    LIVE_SETTINGS,
+    SETTINGS,
+    CaptureResult,
+    EngineSession,
+    EngineSettings,
+    Json,
+    LiveSettings,
+    LoadPlan,
+    StartReport,
+    WindowResult,
+)
 from tuner.core.errors import BadInput, EngineLost, FailureClass, TrialFailed
 from tuner.engine.environment import fingerprint
 from tuner.launchers.measured_table import NO_NOISE, Configuration, MeasuredTable, Noise, Value, describe
 from tuner.launchers.table_files import read_csv
 from tuner.metrics.catalog import metric_info
 
-LIVE_COLUMNS = frozenset({"arm", "max_num_batched_tokens", "max_num_seqs"})
 REQUIRED_COLUMNS = ("block_size", "max_num_batched_tokens", "arm")
 _START_FAILURES = frozenset({FailureClass.STARTUP, FailureClass.OUT_OF_MEMORY, FailureClass.INVALID_CONFIG, FailureClass.TIMEOUT})
 
@@ -42,7 +53,7 @@ class TableLauncher:
     """Answers from a CSV. `seed` fixes the noise: the n-th measurement of a configuration is the same in every run."""
 
     name = "table"
-    live_fields = LIVE_COLUMNS
+    live_fields = LIVE_SETTINGS
 
     def __init__(self, path: Path, *, noise: Noise = NO_NOISE, seed: int = 0) -> None:
         self.table = read_csv(path)
@@ -54,7 +65,7 @@ class TableLauncher:
 
     def open(self, settings: EngineSettings, timeout_s: float) -> TableSession:
         """Raises BadInput for cold settings that are not in the table, TrialFailed where all configurations under them fail to start."""
-        cold = {name: getattr(settings, name) for name in self.table.parameters if name not in LIVE_COLUMNS}
+        cold = {name: getattr(settings, name) for name in self.table.parameters if name not in LIVE_SETTINGS}
         rows = [row for row in self.table.configurations if all(row.params[name] == value for name, value in cold.items())]
         if not rows:
             nearest = {name: value for name, value in self.table.nearest(cold).params.items() if name in cold}
@@ -156,7 +167,7 @@ class TableSession(EngineSession):
 def _check_columns(table: MeasuredTable) -> None:
     if missing := [name for name in REQUIRED_COLUMNS if name not in table.parameters]:
         raise BadInput(f"table {table.name} has no column {missing[0]}; the table launcher needs {', '.join(REQUIRED_COLUMNS)}")
-    known = LIVE_COLUMNS | {item.name for item in fields(EngineSettings)}
+    known = SETTINGS
     if unknown := [name for name in table.parameters if name not in known]:
         raise BadInput(f"table {table.name}: column {unknown[0]!r} is neither a setting nor a metric; remove it or mend its name")
     for metric in table.directions:

@@ -9,13 +9,14 @@ from pathlib import Path
 from profiles.tensorboard import HParamsTrial, Scalar, write_hparams
 from storage.base import Storage
 from storage.records import Measurement, Study, Trial, TrialState
+from tuner.core.contract import SETTINGS
 from tuner.metrics.objective import median_metrics
 from tuner.trials.profiling import run_name
 from tuner.verdict.conclude import SIDE_METRICS
 
 MOST_STUDIES = 200
 ALWAYS_SHOWN = ("study", "model", "arm", "block_size", "max_num_batched_tokens", "stage", "state")
-_NO_SETTING = frozenset({"alignable", "compiled_max_num_batched_tokens", "model_path", "num_gpu_blocks", "seed"})  # the launcher decides
+_HIDDEN = frozenset({"compiled_max_num_batched_tokens", *(name for name, setting in SETTINGS.items() if not setting.shown)})
 
 
 class HParamsTab:
@@ -50,7 +51,7 @@ def _rows(storage: Storage, study: Study) -> list[HParamsTrial]:
 
 
 def _row(study: Study, trial: Trial, measurements: Sequence[Measurement]) -> HParamsTrial:
-    requested = {name: value for name, value in trial.requested.items() if isinstance(value, Scalar) and name not in _NO_SETTING}
+    requested = {name: value for name, value in trial.requested.items() if isinstance(value, Scalar) and name not in _HIDDEN}
     settings: dict[str, Scalar | None] = {
         **requested,
         "study": study.name,

@@ -7,12 +7,10 @@ import shlex
 from typing import Any
 
 from storage.records import Study
-from tuner.setup.config import StudyConfig
+from tuner.setup.config import STUDY_SETTINGS, StudyConfig
 from tuner.verdict.evidence import Evidence
 
 _ALWAYS = ("model", "page_sizes", "chunk_budgets", "arms", "workload", "objective", "rounds", "seed")  # also where they are the default
-_PLACES = frozenset({"study", "storage", "logdir", "engine_python", "resolved"})  # say where things lie
-_PRIORS = frozenset({"warm_start"})  # other studies of a database that the reader does not have
 _WORKLOAD_FILE = "workload.json"
 
 
@@ -32,8 +30,8 @@ def _options(study: Study) -> list[str]:
     chosen = [name for name in _ALWAYS if config.get(name) not in (None, {}, [])]
     chosen += [
         name
-        for name in StudyConfig.model_fields
-        if name in config and name not in {*_ALWAYS, *_PLACES, *_PRIORS} and _plain(config[name]) != defaults[name]
+        for name, setting in STUDY_SETTINGS.items()
+        if name in config and name not in _ALWAYS and setting.repeated and _plain(config[name]) != defaults[name]
     ]
     return [option for name in chosen for option in _option(name, config[name])]
 

@@ -9,7 +9,7 @@ from storage.base import Conflict, NotFound, Storage
 from storage.records import Json, Study, StudyState
 from tuner.core.errors import BadInput
 from tuner.search.lease import Lease
-from tuner.setup.config import RESUMABLE
+from tuner.setup.config import STUDY_SETTINGS
 from tuner.setup.models import cache_root
 from tuner.setup.study_setup import StudySetup
 from tuner.trials.optuna_record import LEASE_ATTRIBUTE, OptunaRecord
@@ -60,7 +60,7 @@ def check_resumable(setup: StudySetup, existing: Study | None, *, resume: bool) 
         raise BadInput(f"study {name!r} exists; add --resume to go on with it, or choose another --study")
     ours, stored = stored_config(setup), existing.config
     for key in ours:
-        if key not in RESUMABLE and key != RESOLVED and stored.get(key) != ours[key]:
+        if key != RESOLVED and not STUDY_SETTINGS[key].resumable and stored.get(key) != ours[key]:
             raise BadInput(
                 f"study {name!r} was begun with {key} {_shown(stored.get(key))}, not {_shown(ours[key])}; "
                 "resume it with the same settings or choose another --study"

@@ -4,10 +4,16 @@ from __future__ import annotations
 
 from tuner.core.contract import EngineSettings, Json
 from tuner.core.errors import BadInput
+from tuner.core.settings import declared_settings
 
 SYNC_SCHEDULER = "tuner.vllm_plugin.scheduler.PageAlignedScheduler"
 ASYNC_SCHEDULER = "tuner.vllm_plugin.scheduler.AsyncPageAlignedScheduler"
 CPU_POOL_HEADROOM = 2.0
+
+# Field of EngineSettings -> vLLM's argument of the same value.
+_TAKEN_AS_THEY_ARE = {
+    name: setting.vllm for name, setting in declared_settings(EngineSettings).items() if setting.vllm is not None and setting.as_is
+}
 
 
 def scheduler_for(settings: EngineSettings) -> str:
@@ -34,21 +40,8 @@ def pool_pages(settings: EngineSettings) -> int:
 def engine_args(settings: EngineSettings, platform: str) -> Json:
     """vLLM's EngineArgs; for an alignable engine those in which both arms can be measured."""
     additional: Json = {"tuner": {"variant": settings.alignment_variant, "kv_write": settings.kv_write}}
-    args: Json = {
-        "model": settings.model_path,
-        "skip_tokenizer_init": True,
-        "dtype": settings.dtype,
-        "load_format": settings.load_format,
-        "block_size": settings.block_size,
-        "max_num_batched_tokens": settings.max_num_batched_tokens,
-        "max_num_seqs": settings.max_num_seqs,
-        "max_model_len": settings.max_model_len,
-        "enable_prefix_caching": settings.enable_prefix_caching,
-        "async_scheduling": settings.async_scheduling,
-        "tensor_parallel_size": settings.tensor_parallel_size,
-        "seed": settings.seed,
-        "disable_log_stats": True,
-    }
+    args: Json = {name: getattr(settings, field) for field, name in _TAKEN_AS_THEY_ARE.items()}
+    args |= {"skip_tokenizer_init": True, "disable_log_stats": True}
     if settings.alignable:
         args["scheduler_cls"] = scheduler_for(settings)
     if attention_backend_for(settings, platform) == "tuner_xla":

@@ -10,13 +10,14 @@ import json
 from dataclasses import fields
 
 from storage.records import Json, Trial
-from tuner.core.contract import ARM_PAGE_ALIGNED, EngineSettings
+from tuner.core.contract import ARM_PAGE_ALIGNED, SETTINGS, EngineSettings
 from tuner.core.errors import BadInput
+from tuner.core.settings import ALWAYS
 from tuner.engine.environment import WITHOUT_TPU
 from tuner.serving.engine_args import attention_backend_for, engine_args
 
 _ONLY_FOR_MEASURING = {"disable_log_stats"}
-_NOT_WORTH_A_FLAG: Json = {"dtype": "auto", "load_format": "auto", "tensor_parallel_size": 1, "seed": 0}  # vLLM's own defaults
+_VLLM_DEFAULTS = {setting.vllm: setting.vllm_default for setting in SETTINGS.values() if setting.vllm_default is not ALWAYS}
 _FORMS_KNOWN = 2  # "<token form>,<page form>"
 
 
@@ -37,7 +38,7 @@ def vllm_config(trial: Trial, platform: str) -> Json:
     args = {name: value for name, value in engine_args(settings, platform).items() if name not in _ONLY_FOR_MEASURING}
     if settings.load_format != "dummy":  # a model with real weights has its tokenizer
         args.pop("skip_tokenizer_init", None)
-    args = {name: value for name, value in args.items() if _NOT_WORTH_A_FLAG.get(name) != value}
+    args = {name: value for name, value in args.items() if _VLLM_DEFAULTS.get(name) != value}
     additional = dict(args.pop("additional_config", {}))
     additional.pop("tuner", None)
     tuner = _plugin_settings(trial, settings, platform)

@@ -7,11 +7,12 @@ configuration alone can tell.
 from __future__ import annotations
 
 import re
+from dataclasses import dataclass
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PlainSerializer
 
-from tuner.core.contract import ARM_PAGE_ALIGNED, ARMS
+from tuner.core.contract import ARM_PAGE_ALIGNED, ARMS, SETTINGS
 from tuner.core.defaults import DEFAULT_LOGDIR, DEFAULT_STORAGE
 from tuner.core.errors import BadInput
 from tuner.metrics.objective import DEFAULT_OBJECTIVE, Objective, Slo, parse_objectives, parse_slo, request_limits
@@ -21,30 +22,9 @@ ORDINAL = "ordinal"  # our own sampler, tuner.sampler
 MOST_ROUNDS = 500  # more would ask for minutes of statistics
 CONFIRMATION_ROUNDS = 6  # of a finalist, within min and max: its value needs an interval, no verdict hangs on it
 
-# Settings that may differ when a study is resumed: they say how long and where it runs, not what is measured.
-RESUMABLE = frozenset(
-    {
-        *("storage", "logdir", "table", "engine_python"),
-        *("trials", "time_budget", "profile", "trial_timeout", "engine_start_timeout"),
-        "warm_start",  # what a study began with stands in its record and stays
-    }
-)
-
 # Engine arguments that the search itself sets -> the setting that does it.
 MANAGED_ENGINE_ARGS = {
-    "model": "model",
-    "block_size": "page_sizes",
-    "max_num_batched_tokens": "chunk_budgets",
-    "max_num_seqs": "max_num_seqs",
-    "max_model_len": "max_model_len",
-    "dtype": "dtype",
-    "tensor_parallel_size": "tensor_parallel_size",
-    "enable_prefix_caching": "enable_prefix_caching",
-    "async_scheduling": "async_scheduling",
-    "seed": "seed",
-    "attention_backend": "attention_backend",
-    "num_gpu_blocks_override": "num_gpu_blocks",
-    "scheduler_cls": "arms",
+    setting.vllm: setting.study for setting in SETTINGS.values() if setting.vllm is not None and setting.study is not None
 }
 _UNSUPPORTED_ENGINE_ARGS = {
     "speculative_config": "speculative decoding",
@@ -121,51 +101,69 @@ Words = Annotated[tuple[str, ...], BeforeValidator(_as_tuple)]
 Duration = Annotated[float, Field(gt=0, allow_inf_nan=False), BeforeValidator(parse_duration), PlainSerializer(float)]
 
 
+@dataclass(frozen=True)
+class StudySetting:
+    """What a setting of a study means later. `resumable`: it may differ when the study is resumed, because it says how long and where the
+    search runs, not what is measured. `repeated`: it belongs to the command with which somebody else repeats the study elsewhere."""
+
+    resumable: bool
+    repeated: bool
+
+
+_MEASURED = StudySetting(resumable=False, repeated=True)  # what is measured, and how
+_EXTENT = StudySetting(resumable=True, repeated=True)  # how much of it, and from which source
+_PLACE = StudySetting(resumable=True, repeated=False)  # where things lie on this machine
+_PRIOR = StudySetting(resumable=True, repeated=False)  # what a study began with stands in its record, and nobody else has those studies
+
+
 class StudyConfig(StrictModel):
-    """All settings of a search. Durations are seconds; `None` means "decide from the model, the workload or the machine"."""
+    """All settings of a search. Durations are seconds; `None` means "decide from the model, the workload or the machine".
 
-    study: str
-    model: str
-    storage: str = DEFAULT_STORAGE
-    logdir: str = DEFAULT_LOGDIR
+    Every field declares a StudySetting; those that an engine gets are described further in tuner.core.contract.
+    """
 
-    page_sizes: Sizes = (16, 32, 64, 128)
-    chunk_budgets: Sizes = (512, 1024, 2048)
-    arms: Annotated[Words, Field(min_length=1)] = ARMS
-    alignment_variant: Literal["demote", "strict"] = "demote"
+    study: Annotated[str, _PLACE]
+    model: Annotated[str, _MEASURED]
+    storage: Annotated[str, _PLACE] = DEFAULT_STORAGE
+    logdir: Annotated[str, _PLACE] = DEFAULT_LOGDIR
 
-    workload: str | dict[str, Any] = "mixed-small"
-    objective: str = DEFAULT_OBJECTIVE
-    slos: Words = ()
+    page_sizes: Annotated[Sizes, _MEASURED] = (16, 32, 64, 128)
+    chunk_budgets: Annotated[Sizes, _MEASURED] = (512, 1024, 2048)
+    arms: Annotated[Words, Field(min_length=1), _MEASURED] = ARMS
+    alignment_variant: Annotated[Literal["demote", "strict"], _MEASURED] = "demote"
 
-    rounds: Annotated[Rounds, BeforeValidator(_parse_rounds)] = Rounds()
-    trials: PositiveInt | None = None
-    time_budget: Duration | None = None
-    sampler: Literal["auto", "grid", "ordinal", "random", "tpe", "gp", "nsga2"] = "auto"
-    warm_start: str = "auto"  # or "none", or the name of an earlier study
-    profile: Literal["finalists", "all", "none"] = "finalists"
+    workload: Annotated[str | dict[str, Any], _MEASURED] = "mixed-small"
+    objective: Annotated[str, _MEASURED] = DEFAULT_OBJECTIVE
+    slos: Annotated[Words, _MEASURED] = ()
 
-    launcher: str = "local"
-    finalists_via: Literal["launcher", "serve"] = "launcher"
-    table: str | None = None
-    table_noise: Annotated[float, Field(ge=0, le=1)] = 0.0
-    engine_python: str | None = None
+    rounds: Annotated[Rounds, BeforeValidator(_parse_rounds), _MEASURED] = Rounds()
+    trials: Annotated[PositiveInt | None, _EXTENT] = None
+    time_budget: Annotated[Duration | None, _EXTENT] = None
+    sampler: Annotated[Literal["auto", "grid", "ordinal", "random", "tpe", "gp", "nsga2"], _MEASURED] = "auto"
+    warm_start: Annotated[str, _PRIOR] = "auto"  # or "none", or the name of an earlier study
+    profile: Annotated[Literal["finalists", "all", "none"], _EXTENT] = "finalists"
 
-    max_num_seqs: PositiveInt | None = None
-    max_model_len: PositiveInt | None = None
-    dtype: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
-    platform: Literal["auto", "tpu", "cpu"] = "auto"
-    attention_backend: Literal["auto", "tuner_xla", "rpa"] = "auto"
-    kv_write: str = "auto"
-    num_gpu_blocks: PositiveInt | None = None
-    tensor_parallel_size: PositiveInt = 1
-    enable_prefix_caching: bool = True
-    async_scheduling: bool = False
-    seed: Annotated[int, Field(ge=0, lt=2**31)] = 0
-    engine_args: dict[str, Any] = Field(default_factory=dict)
+    launcher: Annotated[str, _MEASURED] = "local"
+    finalists_via: Annotated[Literal["launcher", "serve"], _MEASURED] = "launcher"
+    table: Annotated[str | None, _EXTENT] = None
+    table_noise: Annotated[float, Field(ge=0, le=1), _MEASURED] = 0.0
+    engine_python: Annotated[str | None, _PLACE] = None
 
-    trial_timeout: Duration = 600.0
-    engine_start_timeout: Duration = 1200.0
+    max_num_seqs: Annotated[PositiveInt | None, _MEASURED] = None
+    max_model_len: Annotated[PositiveInt | None, _MEASURED] = None
+    dtype: Annotated[Literal["auto", "float32", "bfloat16", "float16"], _MEASURED] = "auto"
+    platform: Annotated[Literal["auto", "tpu", "cpu"], _MEASURED] = "auto"
+    attention_backend: Annotated[Literal["auto", "tuner_xla", "rpa"], _MEASURED] = "auto"
+    kv_write: Annotated[str, _MEASURED] = "auto"
+    num_gpu_blocks: Annotated[PositiveInt | None, _MEASURED] = None
+    tensor_parallel_size: Annotated[PositiveInt, _MEASURED] = 1
+    enable_prefix_caching: Annotated[bool, _MEASURED] = True
+    async_scheduling: Annotated[bool, _MEASURED] = False
+    seed: Annotated[int, Field(ge=0, lt=2**31), _MEASURED] = 0
+    engine_args: Annotated[dict[str, Any], _MEASURED] = Field(default_factory=dict)
+
+    trial_timeout: Annotated[Duration, _EXTENT] = 600.0
+    engine_start_timeout: Annotated[Duration, _EXTENT] = 1200.0
 
     @property
     def objectives(self) -> tuple[Objective, ...]:
@@ -179,6 +177,20 @@ class StudyConfig(StrictModel):
     def to_json(self) -> dict[str, Any]:
         """Plain JSON, as storage.records.Study keeps it; without `storage`, which may hold a password."""
         return self.model_dump(mode="json", exclude={"storage"})
+
+
+def study_settings(owner: type[BaseModel]) -> dict[str, StudySetting]:
+    """Field name -> its StudySetting. Raises TypeError for a field that declares none."""
+    found = {}
+    for name, info in owner.model_fields.items():
+        setting = next((extra for extra in info.metadata if isinstance(extra, StudySetting)), None)
+        if setting is None:
+            raise TypeError(f"{owner.__name__}.{name} declares no StudySetting: write {name}: Annotated[type, StudySetting(...)]")
+        found[name] = setting
+    return found
+
+
+STUDY_SETTINGS = study_settings(StudyConfig)
 
 
 def check_config(config: StudyConfig) -> None:
@@ -202,7 +214,7 @@ def check_config(config: StudyConfig) -> None:
     _check_finalists_via(config)
     _check_kv_write(config.kv_write)
     request_limits(config.objectives, config.limits)
-    check_engine_args(config.engine_args)
+    _check_engine_args(config.engine_args)
     if config.max_num_seqs is not None and config.max_num_seqs > min(config.chunk_budgets):
         raise BadInput(
             f"max_num_seqs {config.max_num_seqs} is above the chunk budget {min(config.chunk_budgets)}, which vLLM refuses; "
@@ -257,7 +269,7 @@ def starvation(page_size: int, budget: int, arms: tuple[str, ...], variant: str)
     return None
 
 
-def check_engine_args(engine_args: dict[str, Any]) -> None:
+def _check_engine_args(engine_args: dict[str, Any]) -> None:
     """Refuse what the search sets itself and what page-aligned scheduling does not support. Raises BadInput."""
     for key, value in engine_args.items():
         name = key.replace("-", "_")

@@ -10,9 +10,12 @@ from storage.base import StorageFault
 from storage.records import Environment
 from tuner.core.contract import EngineSession, EngineSettings, Launcher
 from tuner.core.errors import BadInput, EngineLost, FailureClass, Interrupted, TrialFailed
+from tuner.core.settings import Difference, declared_settings
 from tuner.trials.budget import CostClock
 from tuner.trials.progress import Progress
 from tuner.verdict.evidence import Origin
+
+_COORDINATES = tuple(name for name, setting in declared_settings(EngineSettings).items() if setting.difference is Difference.CELL)
 
 
 class EngineKeeper:
@@ -101,7 +104,7 @@ def check_effective(settings: EngineSettings, session: EngineSession) -> None:
     A platform may change a page size behind the user's back; measuring it would credit the result to a setting that never ran, and
     measure the same engine under two names.
     """
-    for name in ("block_size", "max_num_batched_tokens"):
+    for name in _COORDINATES:
         asked, found = getattr(settings, name), session.report.effective.get(name)
         if found is not None and found != asked:
             raise TrialFailed(

@@ -9,12 +9,11 @@ from dataclasses import dataclass, fields
 from storage.records import Trial
 from tuner.core.contract import EngineSettings
 from tuner.core.errors import FailureClass
+from tuner.core.settings import Memory, declared_settings
 
-# More of these never needs less memory.
-_GROWING = ("max_num_batched_tokens", "max_num_seqs", "max_model_len")
-# Judged by rules of their own; the seed needs no memory.
-_NOT_COMPARED = {*_GROWING, "block_size", "num_gpu_blocks", "seed"}
-_SAME = tuple(item.name for item in fields(EngineSettings) if item.name not in _NOT_COMPARED)
+_COLD = declared_settings(EngineSettings)
+_GROWING = tuple(name for name, setting in _COLD.items() if setting.memory is Memory.GROWS)
+_SAME = tuple(name for name, setting in _COLD.items() if setting.memory is Memory.SAME)
 
 _SPACE = re.compile(r"memory space (hbm|vmem|smem)|ran out of (hbm|vmem|smem)|exceeded (hbm|vmem|smem)", re.IGNORECASE)
 _HBM_SIGNS = ("No available memory for the cache blocks", "exceeds total_hbm_limit", "to serve at least one request")

@@ -6,10 +6,11 @@ from __future__ import annotations
 import json
 from collections import Counter
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field
 
 from storage.records import Comparison, Environment, Json, Measurement, Profile, Stage, Study, StudyState, Trial, TrialState, Workload
-from tuner.core.contract import EngineSettings, LiveSettings
+from tuner.core.contract import SETTINGS
+from tuner.core.settings import Difference
 from tuner.stats.sequential import LookPlan
 
 FINISHED = frozenset({TrialState.COMPLETE})
@@ -18,9 +19,8 @@ COMPARABLE = frozenset(
     {TrialState.COMPLETE, TrialState.PRUNED, TrialState.RUNNING}
 )  # a pruned trial's valid windows are still measurements
 
-# Every other setting tells two configurations apart. The KV pool is sized by the launcher, and the rest is the same for a whole study.
-_NOT_A_DIFFERENCE = {"alignable", "arm", "block_size", "max_num_batched_tokens", "model", "model_path", "num_gpu_blocks", "seed"}
-_COMPARED_SETTINGS = ({item.name for item in fields(EngineSettings)} | {item.name for item in fields(LiveSettings)}) - _NOT_A_DIFFERENCE
+# What tells two cells apart beside page size and budget.
+_CONDITIONS = frozenset(name for name, setting in SETTINGS.items() if setting.difference is Difference.CONDITION)
 
 
 # Which engine a window was measured in: launcher and number of the engine start within the study (None: not recorded).
@@ -84,7 +84,7 @@ def cells_of(trials: Sequence[Trial]) -> dict[int, Cell]:
 
 
 def _cell_of(trial: Trial, environment: str) -> Cell:
-    settings = {name: value for name, value in trial.requested.items() if name in _COMPARED_SETTINGS}
+    settings = {name: value for name, value in trial.requested.items() if name in _CONDITIONS}
     canonical = json.dumps(settings, sort_keys=True, separators=(",", ":"))
     return Cell(trial.block_size, trial.max_num_batched_tokens, canonical, trial.workload_hash, environment)
 

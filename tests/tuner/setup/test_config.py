@@ -10,7 +10,15 @@ from hypothesis import strategies as st
 
 from tuner.core.contract import ARM_DEFAULT, ARMS
 from tuner.core.errors import BadInput
-from tuner.setup.config import StudyConfig, check_config, check_engine_args, parse_duration, starvation, untested_settings
+from tuner.setup.config import (
+    STUDY_SETTINGS,
+    StudyConfig,
+    check_config,
+    parse_duration,
+    starvation,
+    study_settings,
+    untested_settings,
+)
 from tuner.setup.config_file import load_config
 from tuner.stats.sequential import LookPlan
 
@@ -67,8 +75,24 @@ def test_a_page_above_the_budget_is_fine_without_alignment() -> None:
     assert config(page_sizes=[256], chunk_budgets=[128], arms=["default"]).page_sizes == (256,)
 
 
+def test_a_new_setting_of_a_study_must_say_whether_it_may_change_on_resume() -> None:
+    class WithANewSetting(StudyConfig):
+        priority: int = 0
+
+    with pytest.raises(TypeError, match=r"WithANewSetting\.priority declares no StudySetting"):
+        study_settings(WithANewSetting)
+
+
+def test_what_is_measured_stays_when_a_study_is_resumed() -> None:
+    assert {name for name, setting in STUDY_SETTINGS.items() if setting.resumable} == {
+        *("study", "storage", "logdir", "table", "engine_python"),
+        *("trials", "time_budget", "profile", "trial_timeout", "engine_start_timeout", "warm_start"),
+    }
+
+
 def test_harmless_values_of_refused_settings_pass() -> None:
-    check_engine_args({"data_parallel_size": 1, "speculative_config": None, "gpu_memory_utilization": 0.5})
+    harmless = {"data_parallel_size": 1, "speculative_config": None, "gpu_memory_utilization": 0.5}
+    assert config(engine_args=harmless).engine_args == harmless
 
 
 @given(st.sampled_from([16, 32, 64, 128, 256]), st.integers(1, 4096), st.sampled_from(["demote", "strict"]))

@@ -5,31 +5,20 @@ from __future__ import annotations
 import time
 from functools import cache
 
-from service.schemas.recommendations import RecommendationQuery, complete
+from service.schemas.recommendations import Answer, RecommendationQuery, linked
 from service.web.settings import ServiceSettings
 from storage.base import Storage
-from storage.records import Json
 from tuner.advice.advice import advise
 from tuner.advice.lookup import Query
 from tuner.engine.environment import versions
 from tuner.metrics.objective import parse_objectives, parse_slo
-from tuner.verdict.recommend import STATUS_NONE
 
 _DAY_S = 24 * 3600.0
 
 
-def find_answer(storage: Storage, asked: RecommendationQuery, settings: ServiceSettings) -> Json:
+def find_answer(storage: Storage, asked: RecommendationQuery, settings: ServiceSettings) -> Answer:
     """With links to what stands behind it. Raises BadInput, StorageFault."""
-    answer = advise(storage, _query(asked, settings))
-    links = {}
-    if answer["id"] is not None:
-        links["self"] = f"/v1/recommendations/{answer['id']}"
-        if answer["match"]["kind"] == "exact" and answer["status"] != STATUS_NONE:
-            links["config"] = f"{links['self']}/config"
-    found = complete(answer)
-    if found["status"] != STATUS_NONE:
-        found["config"] = {"model": asked.model, **found["config"]}
-    return {**found, "links": links}
+    return linked(advise(storage, _query(asked, settings)))
 
 
 def _query(asked: RecommendationQuery, settings: ServiceSettings) -> Query:

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 
 from service.pages.format import number, percent
 from service.pages.study_view import EffectRow, Effects
-from storage.records import Recommendation
 from tuner.stats.intervals import Verdict
+from tuner.verdict.answer import Answer
 from tuner.verdict.compare import ANSWER_OFF, ANSWER_ON
 
 _HOW_SURE = {
@@ -66,13 +66,13 @@ def winning_cell(effects: Effects, place: tuple[str, int, int] | None) -> Effect
     return next((row for row in effects.rows if (row.block_size, row.max_num_batched_tokens) == place[1:] and row.change is not None), None)
 
 
-def confirmations(recommendation: Recommendation) -> list[str]:
+def confirmations(answer: Answer) -> list[str]:
     """What the cold start made of the search's value, a sentence an objective: the best of many noisy values is an overestimate."""
     sentences = []
-    for item in (recommendation.body.get("evidence") or {}).get("search_overestimate") or []:
-        share = item.get("overestimate") if isinstance(item, dict) else None
-        if isinstance(share, int | float):
-            size = percent(100 * abs(share)).removeprefix("+")
-            values = f"{number(item.get('search_value'))} in the search, {number(item.get('confirmed_value'))} after a cold start"
-            sentences.append(f"{item.get('metric')}: {values}, {size} {'worse' if share > 0 else 'better'}")
+    for item in answer.evidence.get("search_overestimate", []):
+        fraction = item.get("overestimate")
+        if fraction is not None:
+            size = percent(100 * abs(fraction)).removeprefix("+")
+            values = f"{number(item['search_value'])} in the search, {number(item['confirmed_value'])} after a cold start"
+            sentences.append(f"{item['metric']}: {values}, {size} {'worse' if fraction > 0 else 'better'}")
     return sentences

@@ -8,7 +8,8 @@ from dataclasses import dataclass
 
 from service.answers.finished import FinishedStudies
 from storage.base import Storage
-from storage.records import Comparison, Environment, Profile, Recommendation, Study, StudyState, Trial, TrialState, Workload
+from storage.records import Comparison, Environment, Profile, Study, StudyState, Trial, TrialState, Workload
+from tuner.verdict.answer import Answer, answer_of
 
 _KEPT = 32
 _KEPT_COMPARISONS = 200
@@ -16,14 +17,14 @@ _KEPT_COMPARISONS = 200
 
 @dataclass(frozen=True)
 class StudyFacts:
-    """`environment` and `workload` are those that most trials have. Measurements are not among them: they are
-    thousands in a large study."""
+    """`answer`: what the study recommends. `environment` and `workload`: those that most trials have. Measurements are not here: a large
+    study has thousands."""
 
     study: Study
     trials: Sequence[Trial]
     comparisons: Sequence[Comparison]
     profiles: Sequence[Profile]
-    recommendation: Recommendation | None
+    answer: Answer | None
     environment: Environment | None
     workload: Workload | None
 
@@ -35,6 +36,11 @@ class StudyFacts:
     def counts(self) -> dict[TrialState, int]:
         found = Counter(trial.state for trial in self.trials)
         return {state: found[state] for state in TrialState}
+
+    @property
+    def place(self) -> tuple[str, int, int] | None:
+        """(arm, page size, chunk budget) that is recommended."""
+        return self.answer.place if self.answer is not None else None
 
     def trial_of(self, trial_id: int | None) -> Trial | None:
         return next((trial for trial in self.trials if trial.id == trial_id), None)
@@ -59,7 +65,7 @@ class FactsReader:
             trials=trials,
             comparisons=comparisons,
             profiles=storage.list_profiles(study_id=study.id),
-            recommendation=recommendations[0] if recommendations else None,
+            answer=answer_of(recommendations[0]) if recommendations else None,
             environment=storage.get_environment(fingerprint) if fingerprint else None,
             workload=storage.get_workload(workload) if workload else None,
         )

@@ -8,12 +8,12 @@ from starlette.responses import Response
 from service.answers.deps import SettingsDep, StorageDep
 from service.pages.answer_view import confirmations
 from service.pages.parts import PageNumber, PageRoute, RecordId
-from service.pages.recommendation_view import expected_rows, scope_rows, snippets
+from service.pages.recommendation_view import expected_rows, first_expected, scope_rows, snippets
 from service.pages.standing import stale_because
-from service.pages.study_view import winning_place
 from service.pages.templating import page
 from storage.base import NotFound, Storage
-from storage.records import Recommendation, Trial
+from storage.records import Trial
+from tuner.verdict.answer import Answer, answer_of
 
 router = APIRouter(route_class=PageRoute, include_in_schema=False)
 _ON_A_PAGE = 50
@@ -23,38 +23,39 @@ _ON_A_PAGE = 50
 def recommendations(request: Request, storage: StorageDep, number: PageNumber = 1) -> Response:
     """Newest first, the withdrawn ones among them."""
     found = storage.list_recommendations(include_withdrawn=True, limit=_ON_A_PAGE + 1, offset=(number - 1) * _ON_A_PAGE)
-    rows = [(item, winning_place(item), next(iter(expected_rows(item.body)), None)) for item in found[:_ON_A_PAGE]]
+    rows = [(item, answer, first_expected(answer)) for item in found[:_ON_A_PAGE] for answer in [answer_of(item)]]
     return page(request, "recommendations.html", rows=rows, number=number, more=len(found) > _ON_A_PAGE)
 
 
 @router.get("/recommendations/{recommendation_id}")
 def recommendation(request: Request, storage: StorageDep, settings: SettingsDep, recommendation_id: RecordId) -> Response:
     found = storage.get_recommendation(recommendation_id)
-    place, trials = winning_place(found), _trials(storage, found)
+    answer = answer_of(found)
+    trials = _trials(storage, answer)
     return page(
         request,
         "recommendation.html",
         found=found,
-        body=found.body,
+        answer=answer,
         study=storage.get_study_by_id(found.study_id),
-        place=place,
-        snippets=snippets(found),
-        expected=expected_rows(found.body),
-        scope=scope_rows(found.body),
+        place=answer.place,
+        snippets=snippets(answer),
+        expected=expected_rows(answer),
+        scope=scope_rows(answer.scope),
         trials=trials,
-        winner=next((trial for trial in trials if (trial.arm, trial.block_size, trial.max_num_batched_tokens) == place), None),
+        winner=next((trial for trial in trials if (trial.arm, trial.block_size, trial.max_num_batched_tokens) == answer.place), None),
         stale=stale_because(storage, settings, found),
-        confirmations=confirmations(found),
+        confirmations=confirmations(answer),
         trail=storage.list_audit(kind="recommendation", subject=str(found.id)),
     )
 
 
-def _trials(storage: Storage, found: Recommendation) -> list[Trial]:
+def _trials(storage: Storage, answer: Answer) -> list[Trial]:
     """Those that it rests on, as far as they are still there."""
     trials = []
-    for trial_id in found.body.get("evidence", {}).get("trial_ids", []):
+    for trial_id in answer.evidence.get("trial_ids", []):
         try:
-            trials.append(storage.get_trial(int(trial_id)))
+            trials.append(storage.get_trial(trial_id))
         except NotFound:
             continue
     return trials

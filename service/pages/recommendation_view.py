@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import shlex
 from dataclasses import dataclass
-from typing import Any
 
-from storage.records import Json, Recommendation
 from tuner.serving.serve_formats import config_yaml, kubernetes
-from tuner.verdict.recommend import STATUS_NONE
+from tuner.verdict.answer import STATUS_NONE, Answer, Scope
 
 
 @dataclass(frozen=True)
@@ -21,7 +19,7 @@ class Snippet:
 
 
 @dataclass(frozen=True)
-class Expected:
+class ExpectedRow:
     metric: str
     unit: str
     value: float
@@ -30,31 +28,27 @@ class Expected:
     windows: int
 
 
-def snippets(recommendation: Recommendation) -> list[Snippet]:
-    """The same settings in the spellings that the API answers in; none where nothing is recommended."""
-    body = usable_body(recommendation)
-    if body is None:
+def snippets(answer: Answer) -> list[Snippet]:
+    """The same settings in the spellings that the API answers in; none where there is nothing to serve with."""
+    if not can_be_served(answer):
         return []
     return [
-        Snippet("command", "Command", command_text(body)),
-        Snippet("yaml", "YAML for vllm serve --config", config_yaml(body)),
-        Snippet("kubernetes", "Kubernetes container", kubernetes(body)),
+        Snippet("command", "Command", command_text(answer)),
+        Snippet("yaml", "YAML for vllm serve --config", config_yaml(answer.served())),
+        Snippet("kubernetes", "Kubernetes container", kubernetes(answer.served())),
     ]
 
 
-def usable_body(recommendation: Recommendation) -> Json | None:
-    """The body with a model in its configuration; None where there is nothing to serve with."""
-    body = recommendation.body
-    if recommendation.status == STATUS_NONE or not body.get("config"):
-        return None
-    return {**body, "config": {**body["config"], "model": body["config"].get("model") or recommendation.model}}
+def can_be_served(answer: Answer) -> bool:
+    """Whether it has settings beside the model."""
+    return answer.status != STATUS_NONE and bool(answer.config.keys() - {"model"})
 
 
-def command_text(body: Json) -> str:
+def command_text(answer: Answer) -> str:
     """For a shell: environment variables first, an option a line, so that it can be read without scrolling sideways."""
-    words = [f"{name}={shlex.quote(str(value))}" for name, value in (body.get("env") or {}).items()]
-    words.append(shlex.join(["vllm", "serve", str(body["config"]["model"])]))
-    for word in map(str, body.get("vllm_args", [])):
+    words = [f"{name}={shlex.quote(str(value))}" for name, value in answer.env.items()]
+    words.append(shlex.join(["vllm", "serve", str(answer.config["model"])]))
+    for word in answer.vllm_args:
         if word.startswith("--"):
             words.append(shlex.quote(word))
         else:
@@ -62,19 +56,25 @@ def command_text(body: Json) -> str:
     return " \\\n  ".join(words) + "\n"
 
 
-def expected_rows(body: Json) -> list[Expected]:
+def expected_rows(answer: Answer) -> list[ExpectedRow]:
+    """The objective's metrics first."""
     return [
-        Expected(name, str(item.get("unit", "")), float(item["value"]), item.get("low"), item.get("high"), int(item.get("measurements", 0)))
-        for name, item in (body.get("expected") or {}).items()
-        if isinstance(item, dict) and isinstance(item.get("value"), int | float)
+        ExpectedRow(name, item.get("unit", ""), item["value"], item.get("low"), item.get("high"), item.get("measurements", 0))
+        for name, item in answer.expected.items()
+        if "value" in item
     ]
 
 
-def scope_rows(body: Json) -> list[tuple[str, str]]:
+def first_expected(answer: Answer | None) -> ExpectedRow | None:
+    """The objective's."""
+    return next(iter(expected_rows(answer)), None) if answer is not None else None
+
+
+def scope_rows(scope: Scope) -> list[tuple[str, str]]:
     """Model, machine, workload and versions that it holds for."""
-    scope: dict[str, Any] = body.get("scope") or {}
-    rows = [(name.replace("_", " "), str(scope[name])) for name in ("model", "platform", "accelerator", "device_count") if scope.get(name)]
+    named = {name: scope.get(name) for name in ("model", "platform", "accelerator", "device_count")}
+    rows = [(name.replace("_", " "), str(value)) for name, value in named.items() if value]
     workload = scope.get("workload") or {}
     if workload.get("name"):
-        rows.append(("workload", f"{workload['name']}, content {str(workload.get('content_hash', ''))[:12]}"))
-    return rows + [(str(name), str(version)) for name, version in sorted((scope.get("versions") or {}).items())]
+        rows.append(("workload", f"{workload['name']}, content {workload.get('content_hash', '')[:12]}"))
+    return rows + [(str(name), str(version)) for name, version in sorted(scope.get("versions", {}).items())]

@@ -9,7 +9,7 @@ from functools import cache
 from service.web.settings import ServiceSettings
 from storage.base import Storage
 from storage.records import Recommendation
-from tuner.advice.lookup import Query, same_question, stale
+from tuner.advice.lookup import Query, found_for, same_question, stale
 from tuner.engine.environment import versions
 
 _MOST_RIVALS = 20
@@ -18,10 +18,10 @@ _DAY_S = 86400.0
 
 def stale_because(storage: Storage, settings: ServiceSettings, found: Recommendation) -> list[str]:
     """Why it should be measured again: what its own study stored, other versions here, newer evidence that disagrees, age."""
-    stored = found.body.get("stale") or {}
-    reasons = [str(reason) for reason in stored.get("reasons") or ()] if stored.get("stale") else []
     query = Query(now=time.time(), versions=_versions(), max_age_s=settings.max_age_days * _DAY_S)
-    return list(dict.fromkeys([*reasons, *stale(query, found, _rivals(storage, found))]))
+    chosen = found_for(query, found)
+    rivals = [found_for(query, item) for item in _rivals(storage, found)]
+    return list(dict.fromkeys([*chosen.answer.stale.get("reasons", []), *stale(query, chosen, rivals)]))
 
 
 def _rivals(storage: Storage, found: Recommendation) -> Sequence[Recommendation]:

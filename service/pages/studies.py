@@ -11,11 +11,12 @@ from service.answers.deps import StorageDep
 from service.pages.answer_view import headline
 from service.pages.facts import FactsReader
 from service.pages.parts import FactsDep, PageNumber, PageRoute
-from service.pages.recommendation_view import Expected, expected_rows
+from service.pages.recommendation_view import ExpectedRow, first_expected
 from service.pages.study_view import Effects, effects_of, primary_objective
 from service.pages.templating import page
 from storage.base import Storage
-from storage.records import Recommendation, Study, StudyState, TrialState
+from storage.records import Study, StudyState, TrialState
+from tuner.verdict.answer import Answer, answer_of
 from tuner.verdict.evidence import look_plan
 
 router = APIRouter(route_class=PageRoute, include_in_schema=False)
@@ -27,7 +28,7 @@ _FINISHED = (TrialState.COMPLETE, TrialState.PRUNED, TrialState.FAIL)
 class StudyRow:
     study: Study
     counts: dict[TrialState, int]
-    recommendation: Recommendation | None
+    answer: Answer | None
     effects: Effects | None
 
     @property
@@ -44,9 +45,9 @@ class StudyRow:
         return sum(self.counts[state] for state in _FINISHED)
 
     @property
-    def best(self) -> Expected | None:
+    def best(self) -> ExpectedRow | None:
         """The objective's expected value."""
-        return next(iter(expected_rows(self.recommendation.body)), None) if self.recommendation is not None else None
+        return first_expected(self.answer)
 
 
 @router.get("/")
@@ -79,4 +80,4 @@ def _row(storage: Storage, facts: FactsReader, study: Study, counts: dict[TrialS
     recommendations = storage.list_recommendations(study_id=study.id, limit=1)
     objective = primary_objective(study)
     effects = effects_of(facts.comparisons(storage, study), objective.metric, look_plan(study)) if objective is not None else None
-    return StudyRow(study, counts, recommendations[0] if recommendations else None, effects)
+    return StudyRow(study, counts, answer_of(recommendations[0]) if recommendations else None, effects)

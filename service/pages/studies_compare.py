@@ -10,9 +10,9 @@ from starlette.responses import Response
 from service.answers.deps import StorageDep
 from service.pages.facts import StudyFacts
 from service.pages.parts import FactsDep, PageRoute
-from service.pages.recommendation_view import Expected, expected_rows
+from service.pages.recommendation_view import first_expected
 from service.pages.studies_compare_view import cell_pairs, differences, in_words
-from service.pages.study_view import Effects, effects_of, primary_objective, winning_place
+from service.pages.study_view import Effects, effects_of, primary_objective
 from service.pages.templating import page
 from tuner.core.errors import BadInput
 from tuner.metrics.catalog import metric_info
@@ -39,8 +39,8 @@ def compare_studies(request: Request, storage: StorageDep, facts: FactsDep, base
         info=metric_info(objectives[0].metric),
         words=in_words(*effects) if all(item.rows for item in effects) else "",
         cells=cell_pairs(*effects),
-        places=[winning_place(side.recommendation) for side in sides],
-        expected=[_expected(side) for side in sides],
+        places=[side.answer.place if side.answer is not None else None for side in sides],
+        expected=[first_expected(side.answer) for side in sides],
         differences=differences(*sides),
     )
 
@@ -48,8 +48,3 @@ def compare_studies(request: Request, storage: StorageDep, facts: FactsDep, base
 def _effects(facts: StudyFacts, metric: str) -> Effects:
     """None of a running search is shown: looking early finds differences that are not there."""
     return effects_of([] if facts.running else facts.comparisons, metric, look_plan(facts.study))
-
-
-def _expected(facts: StudyFacts) -> Expected | None:
-    """The objective's expected value under the recommended settings."""
-    return next(iter(expected_rows(facts.recommendation.body)), None) if facts.recommendation is not None else None

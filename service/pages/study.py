@@ -12,7 +12,7 @@ from service.answers.deps import StorageDep
 from service.pages.answer_view import headline, how_sure, patterns, winning_cell
 from service.pages.facts import StudyFacts
 from service.pages.parts import FactsDep, PageNumber, PageRoute
-from service.pages.recommendation_view import command_text, usable_body
+from service.pages.recommendation_view import can_be_served, command_text
 from service.pages.study_view import (
     Effects,
     cost_parts,
@@ -21,7 +21,6 @@ from service.pages.study_view import (
     history_of,
     other_arm,
     primary_objective,
-    winning_place,
 )
 from service.pages.templating import page
 from service.pages.tradeoff_view import trade_off
@@ -66,7 +65,7 @@ def trade_off_table(request: Request, storage: StorageDep, facts: FactsDep, name
     """The numbers behind the picture of two metrics; a page of its own, because it reads every window."""
     found = facts.read(storage, name)
     measurements = storage.list_measurements(study_id=found.study.id)
-    points = trade_off(found.trials, measurements, study_objectives(found.study), found.recommendation)
+    points = trade_off(found.trials, measurements, study_objectives(found.study), found.place)
     return page(request, "trade_off.html", facts=found, found=points, version=version_of(found))
 
 
@@ -77,7 +76,7 @@ def version_of(facts: StudyFacts) -> str:
         facts.study.state,
         sorted(facts.counts.items()),
         len(facts.comparisons),
-        winning_place(facts.recommendation),
+        facts.place,
     )
     return hashlib.sha256(repr(content).encode()).hexdigest()[:12]
 
@@ -92,7 +91,7 @@ def _context(facts: StudyFacts) -> dict[str, Any]:
         "version": version_of(facts),
         "objective": objective,
         "info": metric_info(objective.metric) if objective is not None else None,
-        "cells": heat_cells(trials, objective, facts.recommendation) if objective is not None else [],
+        "cells": heat_cells(trials, objective, facts.place) if objective is not None else [],
         "history": history_of(trials, objective) if objective is not None else [],
         "parts": cost_parts(facts.study),
         "failures": failure_groups(trials),
@@ -109,15 +108,14 @@ def _answer(facts: StudyFacts) -> dict[str, Any]:
     """What the first screen says."""
     effects = _effects(facts)
     first = effects[0] if effects else None
-    usable = usable_body(facts.recommendation) if facts.recommendation is not None else None
     return {
         "effects": effects,
         "headline": headline(first) if first is not None else "",
         "how_sure": how_sure(first) if first is not None else "",
         "patterns": patterns(first) if first is not None else [],
-        "winning_cell": winning_cell(first, winning_place(facts.recommendation)) if first is not None else None,
+        "winning_cell": winning_cell(first, facts.place) if first is not None else None,
         "arms": sorted({trial.arm for trial in facts.trials}),
-        "command": command_text(usable) if usable is not None else "",
+        "command": command_text(facts.answer) if facts.answer is not None and can_be_served(facts.answer) else "",
     }
 
 
@@ -131,10 +129,9 @@ def _effects(facts: StudyFacts) -> list[Effects]:
 
 def _winner(facts: StudyFacts) -> Trial | None:
     """The trial that the recommendation rests on."""
-    place = winning_place(facts.recommendation)
-    ids = facts.recommendation.body.get("evidence", {}).get("trial_ids", []) if facts.recommendation is not None else []
+    ids = facts.answer.evidence.get("trial_ids", []) if facts.answer is not None else []
     for trial in facts.trials:
-        if trial.id in ids and (trial.arm, trial.block_size, trial.max_num_batched_tokens) == place:
+        if trial.id in ids and (trial.arm, trial.block_size, trial.max_num_batched_tokens) == facts.place:
             return trial
     return None
 

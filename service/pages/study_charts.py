@@ -20,7 +20,7 @@ from service.pages.charts.tradeoff import tradeoff
 from service.pages.facts import StudyFacts
 from service.pages.parts import FactsDep, LookDep, PageRoute, RendererDep, svg_response
 from service.pages.profile_pictures import picture_of
-from service.pages.study_view import cost_parts, effects_of, heat_cells, history_of, winning_place
+from service.pages.study_view import cost_parts, effects_of, heat_cells, history_of
 from service.pages.tradeoff_view import trade_off
 from storage.base import NotFound, Storage
 from tuner.metrics.catalog import Direction, metric_info
@@ -65,12 +65,12 @@ def _drawn(storage: Storage, facts: StudyFacts, objective: Objective, chart: Cha
     less = info.direction is Direction.MINIMIZE
     match chart:
         case Chart.HEAT_MAP:
-            cells = heat_cells(facts.trials, objective, facts.recommendation)
+            cells = heat_cells(facts.trials, objective, facts.place)
             return f"{objective.metric} by page size and chunk budget", heat_map(_some(cells), info.unit, less, look)
         case Chart.FOREST:
             effects = effects_of(facts.comparisons, metric, look_plan(facts.study))
-            place = winning_place(facts.recommendation)
-            drawn = forest(_some(effects.forest), metric, effects.less_is_better, look, place[1:] if place is not None else None)
+            best = facts.place[1:] if facts.place is not None else None
+            drawn = forest(_some(effects.forest), metric, effects.less_is_better, look, best)
             return f"Effect of page alignment on {metric}", drawn
         case Chart.HISTORY:
             return f"Best {objective.metric} so far", history(_some(history_of(facts.trials, objective)), info.unit, look)
@@ -78,7 +78,7 @@ def _drawn(storage: Storage, facts: StudyFacts, objective: Objective, chart: Cha
             return "Where the wall time went", cost(_some(cost_parts(facts.study)), look)
         case Chart.TRADE_OFF:
             measurements = storage.list_measurements(study_id=facts.study.id)
-            found = trade_off(facts.trials, measurements, study_objectives(facts.study), facts.recommendation)
+            found = trade_off(facts.trials, measurements, study_objectives(facts.study), facts.place)
             if found is None:
                 raise NotFound(_NOTHING)
             return f"{found.y_metric} against {found.x_metric}", tradeoff(found, look)
@@ -86,7 +86,7 @@ def _drawn(storage: Storage, facts: StudyFacts, objective: Objective, chart: Cha
 
 def _has_trade_off(storage: Storage, facts: StudyFacts) -> bool:
     measurements = storage.list_measurements(study_id=facts.study.id)
-    found = trade_off(facts.trials, measurements, study_objectives(facts.study), facts.recommendation)
+    found = trade_off(facts.trials, measurements, study_objectives(facts.study), facts.place)
     return found is not None and bool(found.points)
 
 

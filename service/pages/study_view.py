@@ -6,7 +6,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from storage.records import Comparison, Recommendation, Stage, Study, Trial, TrialState
+from storage.records import Comparison, Stage, Study, Trial, TrialState
 from tuner.core.contract import ARM_DEFAULT, ARM_PAGE_ALIGNED, SETTINGS
 from tuner.core.errors import BadInput
 from tuner.core.settings import Difference
@@ -105,27 +105,18 @@ def primary_objective(study: Study) -> Objective | None:
         return None
 
 
-def heat_cells(trials: Sequence[Trial], objective: Objective, recommendation: Recommendation | None) -> list[HeatCell]:
-    """The best search trial of each arm, page size and chunk budget, in that order."""
+def heat_cells(trials: Sequence[Trial], objective: Objective, winner: tuple[str, int, int] | None) -> list[HeatCell]:
+    """The best search trial of each arm, page size and chunk budget, in that order. `winner`: what is recommended, in the same order."""
     best: dict[tuple[str, int, int], Trial] = {}
     for trial in trials:
         if trial.stage is Stage.SEARCH:
             key = (trial.arm, trial.block_size, trial.max_num_batched_tokens)
             if key not in best or _beats(trial, best[key], objective):
                 best[key] = trial
-    winner = winning_place(recommendation)
     return [
         HeatCell(*key, value_of(trial, objective), "" if trial.values else state_word(trial), trial.id, key == winner)
         for key, trial in sorted(best.items())
     ]
-
-
-def winning_place(recommendation: Recommendation | None) -> tuple[str, int, int] | None:
-    """(arm, page size, chunk budget) that is recommended."""
-    settings = recommendation.body.get("settings") if recommendation is not None else None
-    if not isinstance(settings, dict) or not {"arm", "block_size", "max_num_batched_tokens"} <= settings.keys():
-        return None
-    return str(settings["arm"]), int(settings["block_size"]), int(settings["max_num_batched_tokens"])
 
 
 def value_of(trial: Trial, objective: Objective) -> float | None:

@@ -7,8 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from statistics import median
 
-from service.pages.study_view import winning_place
-from storage.records import Measurement, Recommendation, Stage, Trial
+from storage.records import Measurement, Stage, Trial
 from tuner.metrics.catalog import Direction, metric_info
 from tuner.metrics.objective import Objective
 from tuner.verdict.evidence import FINISHED, usable_measurements
@@ -48,9 +47,12 @@ class TradeOff:
 
 
 def trade_off(
-    trials: Sequence[Trial], measurements: Sequence[Measurement], objectives: Sequence[Objective], recommendation: Recommendation | None
+    trials: Sequence[Trial], measurements: Sequence[Measurement], objectives: Sequence[Objective], place: tuple[str, int, int] | None
 ) -> TradeOff | None:
-    """None where no second metric was measured. The confirmed finalists are left out: they repeat search trials."""
+    """None where no second metric was measured. The confirmed finalists are left out: they repeat search trials.
+
+    `place`: arm, page size and chunk budget that are recommended.
+    """
     searched = [trial for trial in trials if trial.stage is Stage.SEARCH]
     usable, _ = usable_measurements(searched, measurements, FINISHED)
     metrics = _metrics(objectives, usable)
@@ -65,7 +67,6 @@ def trade_off(
             values.append((trial, median(x), median(y)))
     signs = metric_info(x_metric).direction.sign, metric_info(y_metric).direction.sign
     scores = [(signs[0] * x, signs[1] * y) for _, x, y in values]
-    place = winning_place(recommendation)
     points = [
         TradeOffPoint(trial, x, y, not _dominated(score, scores), (trial.arm, trial.block_size, trial.max_num_batched_tokens) == place)
         for (trial, x, y), score in zip(values, scores, strict=True)

@@ -7,13 +7,14 @@ from fastapi import APIRouter, Request, Security
 from service.answers.deps import StorageDep
 from service.answers.state import state_of
 from service.schemas.common import Id, problems
-from service.schemas.recommendations import Answer, History, Mark, answer_of
+from service.schemas.recommendations import Answer, History, Mark, linked
 from service.web.auth import SCOPE_PUBLISH, bearer_scheme
 from service.web.caching import EtagRoute
 from service.web.errors import Problem
 from service.web.strict import StrictRoute
 from storage.base import Storage
 from storage.records import Actor, Json
+from tuner.verdict.answer import answer_of
 
 router = APIRouter(prefix="/v1/recommendations", tags=["publication"], route_class=StrictRoute)
 trail = APIRouter(prefix="/v1/recommendations", tags=["publication"], route_class=EtagRoute)
@@ -34,10 +35,11 @@ async def writer(request: Request) -> str:
     "/{recommendation_id}/publish",
     summary="Put a recommendation in force",
     response_model=Answer,
+    response_model_exclude_unset=True,
     responses=_WRITES,
     dependencies=[Security(bearer_scheme), Security(writer)],
 )
-def publish(recommendation_id: Id, storage: StorageDep, request: Request, mark: Mark | None = None) -> Json:
+def publish(recommendation_id: Id, storage: StorageDep, request: Request, mark: Mark | None = None) -> Answer:
     """Published ones are answered before others. Publishing lifts a withdrawal."""
     return _mark(storage, request, recommendation_id, mark, published=True)
 
@@ -46,10 +48,11 @@ def publish(recommendation_id: Id, storage: StorageDep, request: Request, mark: 
     "/{recommendation_id}/withdraw",
     summary="Take a recommendation out of force",
     response_model=Answer,
+    response_model_exclude_unset=True,
     responses=_WRITES,
     dependencies=[Security(bearer_scheme), Security(writer)],
 )
-def withdraw(recommendation_id: Id, storage: StorageDep, request: Request, mark: Mark | None = None) -> Json:
+def withdraw(recommendation_id: Id, storage: StorageDep, request: Request, mark: Mark | None = None) -> Answer:
     """It is answered no more, but stays readable under its own address."""
     return _mark(storage, request, recommendation_id, mark, published=False)
 
@@ -61,9 +64,9 @@ def history(recommendation_id: Id, storage: StorageDep) -> Json:
     return {"recommendation_id": recommendation_id, "items": found}
 
 
-def _mark(storage: Storage, request: Request, recommendation_id: int, mark: Mark | None, *, published: bool) -> Json:
+def _mark(storage: Storage, request: Request, recommendation_id: int, mark: Mark | None, *, published: bool) -> Answer:
     state = request.scope["state"]
     actor = Actor(state["token_name"], mark.reason if mark is not None else "", state.get("request_id"))
     found = storage.mark_recommendation(recommendation_id, published=published, by=actor)
     state_of(request).version.forget()
-    return answer_of(found)
+    return linked(answer_of(found))

@@ -22,7 +22,7 @@ from service.schemas.recommendations import (
     Form,
     RecommendationQuery,
     StoredQuery,
-    answer_of,
+    linked,
     refused_because,
 )
 from service.web.caching import KEEP_BUT_ASK, EtagRoute, conditional, etag_of
@@ -31,9 +31,8 @@ from service.web.paging import page_of
 from service.web.settings import ServiceSettings
 from service.web.strict import Handler
 from storage.base import Storage
-from storage.records import Json
 from tuner.serving.serve_formats import FORMATS
-from tuner.verdict.recommend import STATUS_NONE
+from tuner.verdict.answer import STATUS_NONE, answer_of
 
 _LONGEST_KEPT = 1024  # bytes of a query: nobody fills our memory with questions
 _MEDIA = {"yaml": "application/yaml", "kubernetes": "application/yaml", "flags": "text/plain", "env": "text/plain"}
@@ -83,10 +82,10 @@ async def answer(query: Annotated[RecommendationQuery, Query()], storage: Storag
 def _answer(storage: Storage, settings: ServiceSettings, query: RecommendationQuery, config_path: str, asked: str) -> Kept:
     """`config_path` and `asked`: for the link to the same question's settings, where no stored recommendation is the answer."""
     found = find_answer(storage, query, settings)
-    if found["status"] != STATUS_NONE and "config" not in found["links"]:
-        accept = "nearest" if found["match"]["kind"] == "nearest" else "default"
-        found["links"]["config"] = f"{config_path}?{urlencode([*parse_qsl(asked, keep_blank_values=True), ('accept', accept)])}"
-    return _kept(found, Answer.model_validate(found).model_dump_json().encode(), "application/json")
+    if found.status != STATUS_NONE and "config" not in found.links:
+        accept = "nearest" if found.match["kind"] == "nearest" else "default"
+        found.links["config"] = f"{config_path}?{urlencode([*parse_qsl(asked, keep_blank_values=True), ('accept', accept)])}"
+    return _kept(found, found.model_dump_json(exclude_unset=True).encode(), "application/json")
 
 
 _AS_TEXT: dict[int | str, dict[str, Any]] = {
@@ -123,38 +122,50 @@ def _answered_config(storage: Storage, settings: ServiceSettings, query: ConfigQ
     if refused is not None:
         raise Problem(409, refused)
     headers = {
-        "x-tuner-status": found["status"],
-        "x-tuner-match": found["match"]["kind"],
-        "x-tuner-stale": str(found["stale"]["stale"]).lower(),
+        "x-tuner-status": found.status,
+        "x-tuner-match": found.match["kind"],
+        "x-tuner-stale": str(found.stale["stale"]).lower(),
     }
-    if found["links"]:
-        headers["link"] = f'<{found["links"]["self"]}>; rel="describedby"'
+    if found.links:
+        headers["link"] = f'<{found.links["self"]}>; rel="describedby"'
     text = _as_text(found, query.format)
     return _kept(found, bytes(text.body), text.headers["content-type"], headers)
 
 
-def _kept(found: Json, body: bytes, content_type: str, headers: Mapping[str, str] | None = None) -> Kept:
-    counted = (found["status"], found["match"].get("kind", "none"), bool(found["stale"].get("stale", False)))
+def _kept(found: Answer, body: bytes, content_type: str, headers: Mapping[str, str] | None = None) -> Kept:
+    counted = (found.status, found.match.get("kind", "none"), found.stale.get("stale", False))
     own = {"content-type": content_type, "etag": etag_of(body), "cache-control": KEEP_BUT_ASK}
     return Kept(body, {**own, **(headers or {})}, counted)
 
 
-def _as_text(body: Json, form: Form) -> Response:
-    return Response(FORMATS[form](body), media_type=_MEDIA[form])
+def _as_text(found: Answer, form: Form) -> Response:
+    return Response(FORMATS[form](found.served()), media_type=_MEDIA[form])
 
 
-@router.get("/stored", summary="All stored recommendations, newest first", response_model=AnswerPage, responses=problems(304))
-def stored(query: Annotated[StoredQuery, Query()], storage: StorageDep, request: Request, response: Response) -> Json:
+@router.get(
+    "/stored",
+    summary="All stored recommendations, newest first",
+    response_model=AnswerPage,
+    response_model_exclude_unset=True,
+    responses=problems(304),
+)
+def stored(query: Annotated[StoredQuery, Query()], storage: StorageDep, request: Request, response: Response) -> AnswerPage:
     found = storage.list_recommendations(
         model=query.model, accelerator=query.accelerator, include_withdrawn=query.withdrawn, limit=query.limit + 1, offset=query.offset
     )
     shown, page = page_of(list(found), query, request, response)
-    return {"items": [answer_of(item) for item in shown], "page": page}
+    return AnswerPage(items=[linked(answer_of(item)) for item in shown], page=page)
 
 
-@router.get("/{recommendation_id}", summary="A stored recommendation", response_model=Answer, responses=problems(304, 404))
-def one(recommendation_id: Id, storage: StorageDep) -> Json:
-    return answer_of(storage.get_recommendation(recommendation_id))
+@router.get(
+    "/{recommendation_id}",
+    summary="A stored recommendation",
+    response_model=Answer,
+    response_model_exclude_unset=True,
+    responses=problems(304, 404),
+)
+def one(recommendation_id: Id, storage: StorageDep) -> Answer:
+    return linked(answer_of(storage.get_recommendation(recommendation_id)))
 
 
 @router.get(
@@ -164,7 +175,7 @@ def one(recommendation_id: Id, storage: StorageDep) -> Json:
     responses={**_AS_TEXT, **problems(304, 404, 409)},
 )
 def config(recommendation_id: Id, storage: StorageDep, format: Form = "yaml") -> Response:  # noqa: A002
-    found = answer_of(storage.get_recommendation(recommendation_id))
-    if found["status"] == STATUS_NONE:
-        raise Problem(409, f"nothing is recommended: {found['reason'] or 'no evidence'}")
+    found = linked(answer_of(storage.get_recommendation(recommendation_id)))
+    if found.status == STATUS_NONE:
+        raise Problem(409, f"nothing is recommended: {found.reason or 'no evidence'}")
     return _as_text(found, format)

@@ -19,6 +19,7 @@ ANSWER: Json = {
     "match": {"kind": "exact", "distance": 0.0},
     "stale": {"stale": False, "reasons": []},
     "caveats": ["holds for the model, workload, versions and machine in scope and says nothing about others"],
+    "settings": {"arm": "page_aligned", "block_size": 64, "max_num_batched_tokens": 1024, "page_aligned": True},
     "published_at": None,
     "withdrawn_at": None,
     "created_at": 1764000900.0,

@@ -12,12 +12,12 @@ from pydantic_core import PydanticCustomError
 from service.schemas import examples
 from service.schemas.common import MOST_ID, Text
 from service.web.paging import PageInfo, PageQuery, Query
-from storage.records import Json, Recommendation
+from storage.records import Json
 from tuner.advice.distance import MODEL_FEATURES
 from tuner.core.errors import BadInput
 from tuner.metrics.catalog import CATALOG, Direction
 from tuner.metrics.objective import objective_names, parse_objectives, parse_slo
-from tuner.verdict.recommend import STATUS_NONE
+from tuner.verdict import answer
 
 _MOST = 8
 _NAMES = sorted({*CATALOG, *objective_names()})
@@ -58,26 +58,11 @@ _STRENGTH = {"exact": 2, "nearest": 1, "none": 0}
 _LEAST = {"exact": 2, "nearest": 1, "default": 0}
 
 
-class Answer(BaseModel):
+class Answer(answer.Answer):
     """One recommendation, vLLM's default, or none; always with the reason, what it holds for, and whether it still does."""
 
-    model_config = ConfigDict(extra="allow", json_schema_extra={"examples": [examples.ANSWER]})
+    model_config = ConfigDict(json_schema_extra={"examples": [examples.ANSWER]})
 
-    id: int | None = Field(description="Null where no stored recommendation stands behind the answer.")
-    status: Literal["recommended", "default", "none"]
-    reason: str
-    config: dict[str, Any] = Field(description="vLLM's argument names and values.")
-    vllm_args: list[str] = Field(description="The same as words of a command line, without the model.")
-    env: dict[str, Any] = Field(description="Environment variables without which the flags do not work.")
-    expected: dict[str, Any] = Field(description="Metric -> value with its 95 % interval.")
-    evidence: dict[str, Any]
-    scope: dict[str, Any] = Field(description="Model, accelerator, workload and versions that it was measured with.")
-    match: dict[str, Any] = Field(description="exact, nearest with the distance and its parts, or none.")
-    stale: dict[str, Any]
-    caveats: list[str]
-    published_at: float | None
-    withdrawn_at: float | None
-    created_at: float | None
     links: dict[str, str]
 
 
@@ -170,33 +155,23 @@ class Mark(BaseModel):
     reason: Annotated[str, Field(max_length=500, pattern=r"^[^\x00-\x1f\x7f]*$")] = ""
 
 
-def complete(body: Json) -> Json:
-    """A body that an older version stored may lack parts of an answer."""
-    empty: Json = {name: {} for name in ("config", "env", "expected", "evidence", "scope", "links")}
-    empty |= {"reason": "", "vllm_args": [], "caveats": [], "id": None, "created_at": None, "published_at": None, "withdrawn_at": None}
-    empty |= {"match": {"kind": "exact", "distance": 0.0}, "stale": {"stale": False, "reasons": []}}
-    return empty | body
-
-
-def refused_because(answer: Json, accept: Accept) -> str | None:
+def refused_because(found: Answer, accept: Accept) -> str | None:
     """Why an answer is weaker than what is accepted, None where it is not. Nothing recommended is never accepted."""
-    kind = answer["match"]["kind"]
-    if answer["status"] == STATUS_NONE:
-        return f"nothing is recommended: {answer['reason']}"
+    kind = found.match["kind"]
+    if found.status == answer.STATUS_NONE:
+        return f"nothing is recommended: {found.reason}"
     if _STRENGTH[kind] >= _LEAST[accept]:
         return None
     if kind == "nearest":
-        return f"nothing was measured for exactly this; the nearest is {answer['match']['distance']:.2f} away: take it with accept=nearest"
-    return f"{answer['reason']}; take them with accept=default"
+        return f"nothing was measured for exactly this; the nearest is {found.match['distance']:.2f} away: take it with accept=nearest"
+    return f"{found.reason}; take them with accept=default"
 
 
-def answer_of(found: Recommendation) -> Json:
-    """The answer that a stored recommendation is."""
-    links = {"self": f"/v1/recommendations/{found.id}"}
-    if found.status != STATUS_NONE:
-        links["config"] = f"/v1/recommendations/{found.id}/config"
-    own = {name: getattr(found, name) for name in ("id", "status", "published_at", "withdrawn_at", "created_at")}
-    body = complete(found.body)
-    if found.status != STATUS_NONE:
-        body["config"] = {"model": found.model, **body["config"]}
-    return {**body, **own, "links": links}
+def linked(found: answer.Answer) -> Answer:
+    """With links to the stored recommendation that stands behind it, and to its settings where they are exactly what was asked for."""
+    links = {}
+    if found.id is not None:
+        links["self"] = f"/v1/recommendations/{found.id}"
+        if found.match["kind"] == "exact" and found.status != answer.STATUS_NONE:
+            links["config"] = f"{links['self']}/config"
+    return Answer.model_validate({**found.to_json(), "links": links})

@@ -8,13 +8,13 @@ from functools import lru_cache
 from typing import Any
 
 from storage.base import NotFound, Storage
-from storage.records import Json, Recommendation, RecommendationKey
+from storage.records import RecommendationKey
 from tuner.advice.answer import default_answer, exact_answer, nearest_answer, unmet_answer
 from tuner.advice.distance import MODEL_FEATURES, MODEL_REQUIRED, NEAR, WORKLOAD_FEATURES, checked_features, workload_features
-from tuner.advice.lookup import Near, Query, best_exact, beyond, exact_keys, nearest_keys, same_question, slo_standing, stale
+from tuner.advice.lookup import Found, Near, Query, best_exact, beyond, exact_keys, found_for, nearest_keys, same_question, stale
 from tuner.metrics.objective import parse_objectives
 from tuner.setup.hardware import spellings
-from tuner.verdict.recommend import STATUS_NONE
+from tuner.verdict.answer import STATUS_NONE, Answer
 from tuner.workload.builtin import BUILTIN
 from tuner.workload.spec import WorkloadSpec
 
@@ -22,30 +22,30 @@ _BODIES = 20  # of one question; older ones are neither the answer nor a contrad
 _TRIED = 5  # of the nearest
 
 
-def advise(storage: Storage, query: Query) -> Json:
-    """The answer as tuner.advice.answer describes it. Raises BadInput for impossible features or an unknown objective, StorageFault."""
+def advise(storage: Storage, query: Query) -> Answer:
+    """Raises BadInput for impossible features or an unknown objective, StorageFault."""
     _check(query)
     keys = [] if query.model is None else _keys(storage, query, query.model)
-    found = _bodies(storage, exact_keys(query, keys))
+    found = _read(storage, query, exact_keys(query, keys))
     chosen = best_exact(query, found)
-    measured = [item for item in found if item.status != STATUS_NONE]
-    if chosen is not None and (chosen.status != STATUS_NONE or not measured):
+    measured = [item for item in found if item.answer.status != STATUS_NONE]
+    if chosen is not None and (chosen.answer.status != STATUS_NONE or not measured):
         return exact_answer(query, chosen, stale(query, chosen, found))
     if measured:
-        return unmet_answer(query, measured[0], slo_standing(measured[0].body, query.slos).failing)
+        return unmet_answer(query, measured[0])
     return _nearest(storage, _described(storage, query, keys))
 
 
-def _nearest(storage: Storage, query: Query) -> Json:
+def _nearest(storage: Storage, query: Query) -> Answer:
     keys = _keys(storage, query, None)
     query = _with_workload_of(storage, query, keys)
     near = nearest_keys(query, keys)
     within = [item for item in near if item.distance <= NEAR][:_TRIED]
-    candidates = {item.id: item for item in storage.get_recommendations([item.key.id for item in within])}
+    candidates = {item.id: found_for(query, item) for item in storage.get_recommendations([item.key.id for item in within])}
     for item in within:
         chosen = candidates.get(item.key.id)
-        if chosen is not None and not slo_standing(chosen.body, query.slos).failing:
-            rivals = _bodies(storage, [key for key in keys if same_question(key, item.key)])
+        if chosen is not None and chosen.answer.standing is not None and not chosen.answer.standing.failing:
+            rivals = _read(storage, query, [key for key in keys if same_question(key, item.key)])
             return nearest_answer(query, chosen, item, stale(query, chosen, rivals))
     return default_answer(query, _why_nothing(query, near))
 
@@ -82,10 +82,10 @@ def _keys(storage: Storage, query: Query, model: str | None) -> Sequence[Recomme
     return storage.list_recommendation_keys(model=model, accelerators=names, device_count=hardware.device_count if hardware else None)
 
 
-def _bodies(storage: Storage, keys: Sequence[RecommendationKey]) -> list[Recommendation]:
+def _read(storage: Storage, query: Query, keys: Sequence[RecommendationKey]) -> list[Found]:
     """Published ones first, so that the limit never hides them; one that was deleted meanwhile is left out."""
     ordered = sorted(keys, key=lambda key: (key.published_at is None, -key.created_at, -key.id))
-    return list(storage.get_recommendations([key.id for key in ordered[:_BODIES]]))
+    return [found_for(query, item) for item in storage.get_recommendations([key.id for key in ordered[:_BODIES]])]
 
 
 def _described(storage: Storage, query: Query, keys: Sequence[RecommendationKey]) -> Query:

@@ -2,8 +2,7 @@
 
 - Exact: same model, accelerator generation, device count, workload and objective. Published goes before unpublished, then the newest.
 - Nearest (tuner.advice.distance): same generation and device count only, same objective, up to a distance of NEAR.
-- SLOs: what the study was asked to keep counts as met. Any other SLO counts as met only where the measured interval meets it on both ends;
-  so a recommendation without SLOs answers a question with one only by its measurements. What meets fewer is not an answer.
+- SLOs: see tuner.advice.standing. What does not meet all of them is not an answer.
 - Stale: other versions now, contradicted by newer evidence for the same question, or too old.
 """
 
@@ -13,16 +12,17 @@ import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
-from typing import Any
 
-from storage.records import Environment, Json, Recommendation, RecommendationKey
+from storage.records import Recommendation, RecommendationKey
 from tuner.advice.distance import NEAR, Features, Part, model_parts, norm, workload_features, workload_parts
+from tuner.advice.standing import implies, slo_standing, slos_kept
 from tuner.core.errors import BadInput
-from tuner.metrics.objective import Slo, parse_objectives, parse_slo
+from tuner.metrics.objective import Slo, parse_objectives
 from tuner.setup.hardware import Hardware, hardware_of
-from tuner.verdict.recommend import STATUS_NONE, stale_reasons
+from tuner.verdict.answer import STATUS_NONE, Answer, Scope, answer_of
 
 MAX_AGE_S = 90 * 24 * 3600.0
+_STALE_PACKAGES = ("vllm", "vllm_tpu", "tpu_inference", "jax", "jaxlib", "libtpu")
 
 
 @dataclass(frozen=True)
@@ -56,12 +56,16 @@ class Near:
 
 
 @dataclass(frozen=True)
-class Standing:
-    """How a recommendation stands to the SLOs asked for: `same` set, or what has to be said about the difference. `failing`: not met."""
+class Found:
+    """A stored recommendation and the answer that it is, which knows how it stands to the SLOs of the question (`standing`)."""
 
-    same: bool
-    notes: tuple[str, ...] = ()
-    failing: tuple[str, ...] = ()
+    record: Recommendation
+    answer: Answer
+
+
+def found_for(query: Query, record: Recommendation) -> Found:
+    answer = answer_of(record)
+    return Found(record, answer if answer.status == STATUS_NONE else answer.under(slo_standing(answer, query.slos)))
 
 
 def exact_keys(query: Query, keys: Iterable[RecommendationKey]) -> list[RecommendationKey]:
@@ -86,60 +90,41 @@ def nearest_keys(query: Query, keys: Iterable[RecommendationKey]) -> list[Near]:
     )
 
 
-def slo_standing(body: Json, slos: Sequence[Slo]) -> Standing:
-    """`body` of a recommendation that has settings."""
-    kept = [slo for slo in _kept(body) if slo is not None]
-    notes, failing = [], []
-    for slo in slos:
-        low, high = _interval(body, slo.metric)
-        by_interval = low is not None and high is not None and slo.is_met(low) and slo.is_met(high)
-        span = "was not measured" if low is None or high is None else f"was {low:.4g} to {high:.4g} (95 %)"
-        if any(_implies(other, slo) for other in kept):
-            if low is not None and high is not None and not by_interval:
-                notes.append(f"{slo} was kept by the median; {slo.metric} {span}")
-        elif by_interval:
-            notes.append(f"{slo} was not asked of the study; its measurements meet it: {slo.metric} {span}")
-        else:
-            failing.append(f"{slo} is not shown to be met: {slo.metric} {span}")
-    extra = [str(slo) for slo in kept if not any(_implies(asked, slo) for asked in slos)]
-    if extra:
-        notes.append(f"chosen under {', '.join(extra)}, which was not asked for; without it other settings may be better")
-    return Standing(set(kept) == set(slos), tuple(notes), tuple(failing))
-
-
-def best_exact(query: Query, found: Sequence[Recommendation]) -> Recommendation | None:
+def best_exact(query: Query, found: Sequence[Found]) -> Found | None:
     """Of those that meet the SLOs: settings before none, the very SLOs before met ones, published before unpublished, the newest.
 
-    A recommendation of status none answers only where its study asked for no more than this question does.
+    An answer of status none answers only where its study asked for no more than this question does.
     """
-    fit = []
+    fit: list[tuple[bool, bool, Found]] = []
     for item in found:
-        if item.withdrawn_at is not None:
+        standing = item.answer.standing
+        if item.record.withdrawn_at is not None:
             continue
-        if item.status == STATUS_NONE:
-            if all(slo is not None and any(_implies(asked, slo) for asked in query.slos) for slo in _kept(item.body)):
+        if standing is None:
+            if all(slo is not None and any(implies(asked, slo) for asked in query.slos) for slo in slos_kept(item.answer)):
                 fit.append((False, True, item))
-        elif not (standing := slo_standing(item.body, query.slos)).failing:
+        elif not standing.failing:
             fit.append((True, standing.same, item))
-    return max(fit, key=lambda entry: (*entry[:2], entry[2].published_at is not None, entry[2].created_at, entry[2].id), default=(None,))[
-        -1
-    ]
+
+    def rank(entry: tuple[bool, bool, Found]) -> tuple[bool, bool, bool, float, int]:
+        record = entry[2].record
+        return (*entry[:2], record.published_at is not None, record.created_at, record.id)
+
+    return max(fit, key=rank)[2] if fit else None
 
 
-def stale(query: Query, chosen: Recommendation, rivals: Iterable[Recommendation]) -> list[str]:
+def stale(query: Query, chosen: Found, rivals: Iterable[Found]) -> list[str]:
     """Why `chosen` should be measured again. `rivals`: others for the same model, accelerator, workload and objective, older ones too."""
-    scope = chosen.body.get("scope", {})
-    here = Environment("", scope.get("platform"), scope.get("accelerator"), scope.get("device_count"), dict(query.versions))
-    reasons = stale_reasons(scope, here)
+    record = chosen.record
+    reasons = _other_versions(chosen.answer.scope, query.versions)
     for rival in rivals:
-        newer = (rival.created_at, rival.id) > (chosen.created_at, chosen.id) and rival.withdrawn_at is None
-        if newer and rival.study_id != chosen.study_id and set(rival.body.get("slos", ())) == set(chosen.body.get("slos", ())):
-            difference = _contradiction(chosen.body, rival)
+        newer = (rival.record.created_at, rival.record.id) > (record.created_at, record.id) and rival.record.withdrawn_at is None
+        if newer and rival.record.study_id != record.study_id and set(rival.answer.slos) == set(chosen.answer.slos):
+            difference = _contradiction(chosen.answer, rival.answer)
             if difference:
-                reasons.append(
-                    f"newer evidence disagrees: study {rival.body.get('evidence', {}).get('study', rival.study_id)} {difference}"
-                )
-    age_s = query.now - chosen.created_at
+                study = rival.answer.evidence.get("study", rival.record.study_id)
+                reasons.append(f"newer evidence disagrees: study {study} {difference}")
+    age_s = query.now - record.created_at
     if age_s > query.max_age_s:
         reasons.append(f"measured {age_s / 86400:.0f} days ago, at most {query.max_age_s / 86400:.0f} are trusted")
     return reasons
@@ -210,39 +195,21 @@ def _metrics(objective: str) -> tuple[str, ...]:
         return (objective,)
 
 
-def _interval(body: Json, metric: str) -> tuple[float | None, float | None]:
-    measured: dict[str, Any] = body.get("expected", {}).get(metric, {})
-    return measured.get("low"), measured.get("high")
+def _other_versions(scope: Scope, now: Mapping[str, str]) -> list[str]:
+    """Packages that set how fast an engine is, and have another version than they were measured with. Unknown is not different."""
+    measured = scope.get("versions", {})
+    both = [name for name in _STALE_PACKAGES if measured.get(name) is not None and name in now]
+    return [f"{name} was {measured[name]}, is {now[name]}" for name in both if measured[name] != now[name]]
 
 
-def _kept(body: Json) -> list[Slo | None]:
-    """What the study kept to; None for an SLO that an older version took and this one refuses: nobody can ask for it."""
-    found: list[Slo | None] = []
-    for text in body.get("slos", ()):
-        try:
-            found.append(parse_slo(text))
-        except BadInput:
-            found.append(None)
-    return found
-
-
-def _implies(kept: Slo, asked: Slo) -> bool:
-    """Whether keeping the one means keeping the other."""
-    if kept.metric != asked.metric or kept.operator[0] != asked.operator[0]:
-        return False
-    if kept.limit == asked.limit:
-        return kept.operator == asked.operator or len(asked.operator) > 1
-    return kept.limit < asked.limit if asked.operator.startswith("<") else kept.limit > asked.limit
-
-
-def _contradiction(body: Json, rival: Recommendation) -> str | None:
+def _contradiction(answer: Answer, rival: Answer) -> str | None:
     if rival.status == STATUS_NONE:
-        return f"recommends nothing ({rival.body.get('reason', 'no reason given')})"
-    was, now = body.get("settings", {}), rival.body.get("settings", {})
+        return f"recommends nothing ({rival.reason or 'no reason given'})"
+    was, now = dict(answer.settings), dict(rival.settings)
     changed = [f"{name} {now[name]} instead of {was[name]}" for name in was if name in now and now[name] != was[name]]
     if changed:
         return "recommends " + ", ".join(changed)
-    verdicts = [(item.get("evidence", {}).get("arms") or {}).get("verdict") for item in (body, rival.body)]
+    verdicts = [(item.evidence.get("arms") or {}).get("verdict") for item in (answer, rival)]
     if set(verdicts) == {"better", "worse"}:
         return f"finds page alignment {verdicts[1]}, not {verdicts[0]}"
     return None

@@ -13,7 +13,7 @@ from tuner.core.errors import BadInput
 
 if TYPE_CHECKING:
     from storage.base import Storage
-    from storage.records import Recommendation
+    from tuner.verdict.answer import Answer
 
 FORMS = ("yaml", "flags", "env", "kubernetes")
 EPILOG = examples(
@@ -51,10 +51,10 @@ def recommend(
 
     "none" is an answer too.
     """
-    from tuner.cli.verdicts import print_recommendation
+    from tuner.cli.verdicts import print_answer
     from tuner.report.report import recommendation_json
     from tuner.serving.serve_formats import FORMATS
-    from tuner.verdict.recommend import STATUS_NONE
+    from tuner.verdict.answer import STATUS_NONE
 
     if (study is None) == (model is None):
         raise BadInput("name either a STUDY or --model; see tuner recommend --help")
@@ -63,31 +63,31 @@ def recommend(
     if study is not None and any(options.values()):
         raise BadInput("--accelerator, --devices, --workload, --objective and --slo go with --model; a STUDY has its own")
     with reading(storage) as opened:
-        found = _of_study(opened, study) if study is not None else _matching(opened, str(model), options)
+        answer = _of_study(opened, study) if study is not None else _matching(opened, str(model), options)
     if as_json or form == "json":
-        print_json(recommendation_json(found))
+        print_json(recommendation_json(answer) if study is not None else answer.to_json())
         return
     if form == "table":
-        print_recommendation(found)
+        print_answer(answer)
         return
-    if found.status == STATUS_NONE:
-        click.echo(f"error: nothing is recommended: {found.body['reason']}", err=True)
+    if answer.status == STATUS_NONE:
+        click.echo(f"error: nothing is recommended: {answer.reason}", err=True)
         context.exit(1)
-    print(FORMATS[form](found.body), end="")
+    print(FORMATS[form](answer.served()), end="")
 
 
-def _of_study(storage: Storage, name: str) -> Recommendation:
+def _of_study(storage: Storage, name: str) -> Answer:
     """The stored one; for a study that has not ended yet, what its evidence says so far."""
+    from tuner.verdict.answer import answer_of
     from tuner.verdict.conclude import recommend_stored
 
     study = required_study(storage, name)
     stored = storage.list_recommendations(study_id=study.id, limit=1)
-    return stored[0] if stored else recommend_stored(storage, study)
+    return answer_of(stored[0] if stored else recommend_stored(storage, study))
 
 
-def _matching(storage: Storage, model: str, options: Mapping[str, Any]) -> Recommendation:
-    """The answer to a question (tuner.advice.advice) in a recommendation's form, which is what is printed."""
-    from storage.records import Recommendation
+def _matching(storage: Storage, model: str, options: Mapping[str, Any]) -> Answer:
+    """The answer to a question (tuner.advice.advice)."""
     from tuner.advice.advice import advise
     from tuner.advice.distance import model_features
     from tuner.advice.lookup import Query
@@ -99,18 +99,4 @@ def _matching(storage: Storage, model: str, options: Mapping[str, Any]) -> Recom
     asked = {name: options[name] for name in ("accelerator", "device_count", "workload", "objective")}
     described = local_features(model)
     features = None if described is None else model_features(described)
-    query = Query(model=model, model_features=features, slos=slos, now=time.time(), versions=versions(), **asked)
-    answer = advise(storage, query)
-    objective = str(answer["objective"] or "")
-    return Recommendation(
-        0,
-        answer["status"],
-        model,
-        options["accelerator"] or "",
-        1,
-        "",
-        objective,
-        answer,
-        id=answer["id"] or 0,
-        created_at=answer["created_at"] or 0.0,
-    )
+    return advise(storage, Query(model=model, model_features=features, slos=slos, now=time.time(), versions=versions(), **asked))

@@ -154,25 +154,27 @@ def _print_plan(plan: SearchPlan, measured: int, as_json: bool) -> None:
 def _print_outcome(config: StudyConfig, outcome: StudyOutcome, as_json: bool) -> None:
     from storage.url import parse_url
     from tuner.cli.tables import duration
-    from tuner.cli.verdicts import print_recommendation, print_verdicts
+    from tuner.cli.verdicts import print_answer, print_verdicts
     from tuner.report.report import recommendation_json, study_comparison_json, study_json
+    from tuner.verdict.answer import answer_of
 
+    answer = answer_of(outcome.recommendation)
     run = {"wall_s": outcome.wall_s, "engine_starts": outcome.engine_starts, "measured_windows": outcome.windows}
     if as_json:
         print_json(
             {
                 "study": study_json(outcome.study),
                 **study_comparison_json(outcome.comparison),
-                "recommendation": recommendation_json(outcome.recommendation),
+                "recommendation": recommendation_json(answer),
                 "run": run,
             }
         )
         return
     print_verdicts(outcome.comparison)
     print()
-    print_recommendation(outcome.recommendation)
+    print_answer(answer)
     print()
-    if config.profile != "none" and outcome.recommendation.body["evidence"]["profile_ids"]:
+    if config.profile != "none" and answer.evidence.get("profile_ids"):
         print(f"profiles: tuner tensorboard --logdir {config.logdir}")
     print(f"more: tuner compare {config.study} --storage {parse_url(config.storage).safe}")
     print(f"wall time {duration(outcome.wall_s)}, {outcome.engine_starts} engine starts, {outcome.windows} measured windows")

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from storage.records import Comparison, Recommendation
+from storage.records import Comparison
 from tuner.cli.tables import interval, number, percent, text_table
 from tuner.metrics.catalog import Direction, metric_info
 from tuner.report.report import first_metric, serve_command
 from tuner.stats.intervals import EQUIVALENCE_RATIO, Verdict
+from tuner.verdict.answer import STATUS_NONE, Answer
 from tuner.verdict.compare import StudyComparison
-from tuner.verdict.recommend import STATUS_NONE
 
 MEANINGS: dict[str, str] = {
     Verdict.BETTER: "the whole interval is a gain",
@@ -55,21 +55,21 @@ def print_verdicts(comparison: StudyComparison) -> None:
             print(f"  note: {caveat}")
 
 
-def print_recommendation(recommendation: Recommendation) -> None:
-    body = recommendation.body
-    print(f"recommendation: {recommendation.status} - {body['reason']}")
-    if body["match"]["kind"] == "nearest":
-        print(f"  match: nearest, {number(body['match']['distance'])} away")
-        for name, part in body["match"]["parts"].items():
+def print_answer(answer: Answer) -> None:
+    print(f"recommendation: {answer.status} - {answer.reason}")
+    if answer.match["kind"] == "nearest":
+        print(f"  match: nearest, {number(answer.match['distance'])} away")
+        for name, part in answer.match["parts"].items():
             print(f"    {name}: asked {part['asked']}, measured {part['measured']} ({number(part['distance'])})")
-    for reason in body["stale"]["reasons"]:
+    for reason in answer.stale["reasons"]:
         print(f"  stale: {reason}; measure again with tuner search")
-    if recommendation.status == STATUS_NONE:
+    if answer.status == STATUS_NONE:
         return
-    for metric, expected in body["expected"].items():
-        if metric in recommendation.objective or metric.endswith("throughput"):
-            span = "" if expected["low"] is None else f" ({number(expected['low'])} to {number(expected['high'])})"
+    for metric, expected in answer.expected.items():
+        if metric in (answer.objective or "") or metric.endswith("throughput"):
+            low, high = expected.get("low"), expected.get("high")
+            span = "" if low is None else f" ({number(low)} to {number(high)})"
             print(f"  expected {metric}: {number(expected['value'])} {expected['unit']}{span}")
-    for caveat in body["caveats"]:
+    for caveat in answer.caveats:
         print(f"  note: {caveat}")
-    print(f"  {serve_command(recommendation)}")
+    print(f"  {serve_command(answer)}")

@@ -5,11 +5,10 @@ from __future__ import annotations
 import shlex
 from collections.abc import Sequence
 from dataclasses import asdict
-from typing import Any
 
-from storage.records import Comparison, Json, Recommendation, Study, Trial
-from tuner.verdict.compare import Answer, StudyComparison
-from tuner.verdict.recommend import STATUS_NONE
+from storage.records import Comparison, Json, Study, Trial
+from tuner.verdict.answer import STATUS_NONE, Answer
+from tuner.verdict.compare import StudyAnswer, StudyComparison
 
 
 def comparison_json(comparison: Comparison) -> Json:
@@ -27,7 +26,7 @@ def comparison_json(comparison: Comparison) -> Json:
     }
 
 
-def answer_json(answer: Answer | None) -> Json | None:
+def answer_json(answer: StudyAnswer | None) -> Json | None:
     return None if answer is None else asdict(answer)
 
 
@@ -74,18 +73,17 @@ def study_comparison_json(comparison: StudyComparison) -> Json:
     }
 
 
-def recommendation_json(recommendation: Recommendation) -> Json:
-    return {"id": recommendation.id, "created_at": recommendation.created_at, **recommendation.body}
+def recommendation_json(answer: Answer) -> Json:
+    """A study's own recommendation. Whether it is published is not a part of what the study found."""
+    return {name: value for name, value in answer.to_json().items() if name not in {"published_at", "withdrawn_at"}}
 
 
-def serve_command(recommendation: Recommendation) -> str:
+def serve_command(answer: Answer) -> str:
     """The shell line that serves with the recommended settings, environment variables first; "" where nothing is recommended."""
-    body: dict[str, Any] = recommendation.body
-    if recommendation.status == STATUS_NONE:
+    if answer.status == STATUS_NONE:
         return ""
-    assignments = [f"{name}={shlex.quote(str(value))}" for name, value in body.get("env", {}).items()]
-    model = str(body.get("config", {}).get("model") or recommendation.model)
-    return " ".join([*assignments, shlex.join(["vllm", "serve", model, *body["vllm_args"]])])
+    assignments = [f"{name}={shlex.quote(str(value))}" for name, value in answer.env.items()]
+    return " ".join([*assignments, shlex.join(["vllm", "serve", str(answer.config["model"]), *answer.vllm_args])])
 
 
 def first_metric(comparisons: Sequence[Comparison]) -> list[Comparison]:

@@ -13,14 +13,14 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
-from storage.records import Json
 from tuner.metrics.objective import Objective
 from tuner.stats.intervals import Verdict
 from tuner.stats.racing import ENGINE_BAND, TIE_BAND
+from tuner.verdict.answer import ArmEffect
 from tuner.verdict.candidates import Candidate
 
 
-def settle_arm(winner: Candidate, field: Sequence[Candidate], arms: Json | None, objective: Objective) -> Candidate:
+def settle_arm(winner: Candidate, field: Sequence[Candidate], arms: ArmEffect | None, objective: Objective) -> Candidate:
     """`winner`, or its other arm out of `field`. `arms`: the comparison in its cell (ratio is page_aligned / default), None without one."""
     twin = _twin(winner, field)
     if twin is None or arms is None or arms["ratio"] is None:
@@ -33,9 +33,9 @@ def settle_arm(winner: Candidate, field: Sequence[Candidate], arms: Json | None,
     return winner
 
 
-def why_not_aligned(winner: Candidate, field: Sequence[Candidate], arms: Json | None, objective: Objective) -> str | None:
+def why_not_aligned(winner: Candidate, field: Sequence[Candidate], arms: ArmEffect | None, objective: Objective) -> str | None:
     """Why the default arm is recommended although the pairs say that page_aligned is better; None where that is not so."""
-    if arms is None or arms["verdict"] != Verdict.BETTER or not winner.is_default_arm:
+    if arms is None or arms["ratio"] is None or arms["verdict"] != Verdict.BETTER or not winner.is_default_arm:
         return None
     aligned = _twin(winner, field)
     if aligned is None:

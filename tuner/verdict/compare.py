@@ -48,7 +48,7 @@ class _Series:
 
 
 @dataclass(frozen=True)
-class Answer:
+class StudyAnswer:
     """For one metric: `answer` is "on", "off" or "no_evidence"; `sentence` says it, `caveats` say what it does not mean."""
 
     metric: str
@@ -64,10 +64,10 @@ class StudyComparison:
     """All comparisons, and one answer per metric in the order asked. The first metric is the objective's: its answer is the study's."""
 
     comparisons: tuple[Comparison, ...]
-    answers: dict[str, Answer] = field(default_factory=dict)
+    answers: dict[str, StudyAnswer] = field(default_factory=dict)
 
     @property
-    def answer(self) -> Answer | None:
+    def answer(self) -> StudyAnswer | None:
         return next(iter(self.answers.values()), None)
 
 
@@ -89,7 +89,7 @@ def compare_study(
     """
     chosen = [trial for trial in trials if trial.stage is stage and trial.study_id == study_id]
     comparisons: list[Comparison] = []
-    answers: dict[str, Answer] = {}
+    answers: dict[str, StudyAnswer] = {}
     for metric in metrics:
         direction = metric_info(metric).direction
         pairs, excluded = collect_pairs(chosen, measurements, metric)
@@ -127,14 +127,14 @@ def answer_of(
     *,
     plan: LookPlan | None = None,
     level: float = LEVEL,
-) -> Answer:
+) -> StudyAnswer:
     """ "on": better on the whole and worse nowhere. "off": worse on the whole and better nowhere, or no practical difference anywhere."""
     direction = metric_info(metric).direction
     pooled = pool([sample_of(item.log_ratios) for item in pairs if len(item.log_ratios) >= 2], direction, level=level, plan=plan)
     counts = {verdict.value: sum(effect.verdict is verdict for effect in effects.values()) for verdict in Verdict}
     answer, sentence = decide(pooled, counts)
     caveats = _caveats(pairs, effects, excluded, pooled)
-    return Answer(metric, answer, f"{sentence} ({_effect_text(metric, pooled)})", pooled, counts, caveats)
+    return StudyAnswer(metric, answer, f"{sentence} ({_effect_text(metric, pooled)})", pooled, counts, caveats)
 
 
 def decide(pooled: PooledEffect | None, counts: Mapping[str, int]) -> tuple[str, str]:

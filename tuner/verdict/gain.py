@@ -12,16 +12,13 @@ from collections.abc import Sequence
 from storage.records import Json
 from tuner.metrics.objective import Objective, Slo, is_feasible
 from tuner.stats.intervals import welch_interval
+from tuner.verdict.answer import Gain
 from tuner.verdict.candidates import Candidate, differs_from_stock
 
 
-def gain_over(baseline: Candidate, winner: Candidate, objective: Objective, slos: Sequence[Slo], stock: Json) -> Json | None:
-    """{"metric", "value", "baseline_value", "ratio", "low", "high", "baseline", "stages"}; None where there is nothing to compare.
-
-    `ratio` is winner / baseline of the medians, whichever way is better; `low` and `high` (95 % interval of the geometric means, widened to
-    hold the ratio) are None below two windows on a side.
-    `baseline` says which configuration it is, whether it is vLLM's own, and which SLOs it misses.
-    """
+def gain_over(baseline: Candidate, winner: Candidate, objective: Objective, slos: Sequence[Slo], stock: Json) -> Gain | None:
+    """None where there is nothing to compare. `low` and `high`: 95 % interval of the geometric means, widened to hold the ratio; None below
+    two windows on a side."""
     values = winner.metrics[objective.metric], baseline.metrics.get(objective.metric)
     if winner.is_configuration_of(baseline.trial) or values[1] is None or min(values[0], values[1]) <= 0:
         return None
@@ -47,12 +44,13 @@ def gain_over(baseline: Candidate, winner: Candidate, objective: Objective, slos
     }
 
 
-def gain_text(gain: Json) -> str:
+def gain_text(gain: Gain) -> str:
     """For instance "+12.3 % (+9.0 % to +15.7 %) against vLLM's own defaults (page size 16, chunk budget 2048)"."""
     baseline = gain["baseline"]
     where = f"page size {baseline['block_size']}, chunk budget {baseline['max_num_batched_tokens']}"
     who = f"vLLM's own defaults ({where})" if baseline["is_stock"] else f"the nearest to vLLM's own defaults that was measured ({where})"
-    interval = "" if gain["low"] is None else f" ({_percent(gain['low'])} to {_percent(gain['high'])})"
+    low, high = gain["low"], gain["high"]
+    interval = "" if low is None or high is None else f" ({_percent(low)} to {_percent(high)})"
     missed = f", which miss{'' if baseline['is_stock'] else 'es'} {', '.join(baseline['misses'])}" if baseline["misses"] else ""
     return f"{_percent(gain['ratio'])}{interval} against {who}{missed}"
 

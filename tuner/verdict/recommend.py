@@ -7,8 +7,9 @@ tuner.verdict.candidates.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 from storage.records import Environment, Json, Recommendation, Stage, Trial, TrialState
 from tuner.core.contract import ARM_PAGE_ALIGNED
@@ -17,6 +18,18 @@ from tuner.metrics.objective import Objective, Slo, is_feasible
 from tuner.serving.vllm_args import vllm_config, vllm_environment, vllm_flags
 from tuner.stats.intervals import LEVEL, log_mean_interval
 from tuner.stats.racing import TIE_BAND
+from tuner.verdict.answer import (
+    STATUS_DEFAULT,
+    STATUS_NONE,
+    STATUS_RECOMMENDED,
+    Answer,
+    ArmEffect,
+    Expected,
+    Gain,
+    Grounds,
+    Overestimate,
+    Settings,
+)
 from tuner.verdict.arm_choice import settle_arm, why_not_aligned
 from tuner.verdict.candidates import (
     Candidate,
@@ -33,9 +46,6 @@ from tuner.verdict.compare import compare_study
 from tuner.verdict.evidence import UNFINISHED, Evidence, origin_of
 from tuner.verdict.gain import gain_over, gain_text
 
-STATUS_RECOMMENDED = "recommended"
-STATUS_DEFAULT = "default"
-STATUS_NONE = "none"
 FLAG_PLATFORMS = ("tpu", "cpu", "cuda")
 
 _ALWAYS_EXPECTED = (
@@ -48,7 +58,6 @@ _ALWAYS_EXPECTED = (
     "tpot_p99_ms",
     "mean_step_ms",
 )
-_STALE_PACKAGES = ("vllm", "vllm_tpu", "tpu_inference", "jax", "jaxlib", "libtpu")
 
 
 @dataclass(frozen=True)
@@ -62,53 +71,53 @@ class _Choice:
 def recommend(
     evidence: Evidence, objectives: Sequence[Objective], slos: Sequence[Slo], *, created_at: float = 0.0, tie_band: float = TIE_BAND
 ) -> Recommendation:
-    """The study's recommendation as a record; its `body` is the whole answer. Never raises for lack of evidence: status "none" says why."""
+    """The study's recommendation as a record; its `body` is an Answer's. Never raises for lack of evidence: status "none" says why."""
     begun = any(trial.stage is Stage.CONFIRM and trial.state not in UNFINISHED for trial in evidence.trials)
     stage = Stage.CONFIRM if begun else Stage.SEARCH
     candidates = candidates_of(evidence, stage, objectives)
     fit = feasible(candidates, slos)
     if not fit:
         reason = "; ".join(filter(None, [_why_none(evidence, stage, candidates, slos), evidence.unconfirmed]))
-        body = _base_body(evidence, objectives, slos) | {"status": STATUS_NONE, "reason": reason}
-        return _record(evidence, STATUS_NONE, body, created_at)
+        return _record(evidence, _answer(evidence, objectives, slos, status=STATUS_NONE, reason=reason), created_at)
     choice = _Choice(stage, choose(fit, objectives, evidence.stock, tie_band=tie_band), fit)
     arms = _arm_effect(evidence, choice, objectives[0])
     if len(objectives) == 1:
         choice = replace(choice, winner=settle_arm(choice.winner, fit, arms, objectives[0]), by_value=choice.winner)
         if arms is not None:
-            arms = arms | {"set_aside": why_not_aligned(choice.winner, fit, arms, objectives[0])}
+            arms["set_aside"] = why_not_aligned(choice.winner, fit, arms, objectives[0])
     trial = choice.winner.trial
     is_default = choice.winner.is_default_arm and bool(evidence.stock) and differs_from_stock(trial, evidence.stock) == 0
     status = STATUS_DEFAULT if is_default else STATUS_RECOMMENDED
     platform = _flag_platform(evidence.environment)
     gain = _gain(evidence, choice, objectives[0], slos)
     config = vllm_config(trial, platform)
-    body = _base_body(evidence, objectives, slos) | {
-        "status": status,
-        "reason": _why(choice, objectives, evidence.stock, arms) + ("" if gain is None else f"; {gain_text(gain)}"),
-        "config": config,
-        "vllm_args": vllm_flags(config),
-        "env": vllm_environment(trial, platform),
-        "settings": {
-            "arm": trial.arm,
-            "block_size": trial.block_size,
-            "max_num_batched_tokens": trial.max_num_batched_tokens,
-            "page_aligned": trial.arm == ARM_PAGE_ALIGNED,
-        },
-        "expected": expected_metrics(choice.winner, [item.metric for item in objectives] + [slo.metric for slo in slos]),
-        "evidence": _evidence(evidence, choice, objectives) | {"arms": arms, "over_default": gain},
-        "caveats": _caveats(evidence, choice, arms),
-    }
-    if len(objectives) > 1:
-        body["pareto_front"] = _front(evidence, objectives, slos)
-    return _record(evidence, status, body, created_at)
+    answer = _answer(
+        evidence,
+        objectives,
+        slos,
+        status=status,
+        reason=_why(choice, objectives, evidence.stock, arms) + ("" if gain is None else f"; {gain_text(gain)}"),
+        config=config,
+        vllm_args=vllm_flags(config),
+        env=vllm_environment(trial, platform),
+        settings=Settings(
+            arm=trial.arm,
+            block_size=trial.block_size,
+            max_num_batched_tokens=trial.max_num_batched_tokens,
+            page_aligned=trial.arm == ARM_PAGE_ALIGNED,
+        ),
+        expected=_expected(choice.winner, [item.metric for item in objectives] + [slo.metric for slo in slos]),
+        evidence=Grounds(**_grounds(evidence, choice, objectives), arms=arms, over_default=gain),
+        caveats=_caveats(evidence, choice, arms),
+        **({"pareto_front": _front(evidence, objectives, slos)} if len(objectives) > 1 else {}),
+    )
+    return _record(evidence, answer, created_at)
 
 
-def expected_metrics(candidate: Candidate, also: Sequence[str] = ()) -> Json:
-    """Metric -> {"value" (median), "low", "high" (95 % interval of the geometric mean, widened to
-    hold the median; None below two windows), "unit", "measurements"}."""
-    expected: Json = {}
-    for metric in dict.fromkeys([*also, *_ALWAYS_EXPECTED]):
+def _expected(candidate: Candidate, first: Sequence[str]) -> dict[str, Expected]:
+    """Of `first` and the metrics that everybody asks for, as far as they were measured."""
+    expected: dict[str, Expected] = {}
+    for metric in dict.fromkeys([*first, *_ALWAYS_EXPECTED]):
         if metric in candidate.metrics:
             values = [float(item.metrics[metric]) for item in candidate.measurements]
             interval = log_mean_interval(values)
@@ -124,36 +133,17 @@ def expected_metrics(candidate: Candidate, also: Sequence[str] = ()) -> Json:
     return expected
 
 
-def stale_reasons(scope: Mapping[str, object], current: Environment) -> list[str]:
-    """Why a recommendation of this `scope` (a part of the body) must be measured again under `current`; empty while it holds."""
-    reasons = []
-    for name in ("platform", "accelerator", "device_count"):
-        was, now = scope.get(name), getattr(current, name)
-        if was is not None and was != now:
-            reasons.append(f"{name} was {was}, is {now}")
-    versions = scope.get("versions")
-    measured = versions if isinstance(versions, Mapping) else {}
-    for package in _STALE_PACKAGES:
-        was, now = measured.get(package), current.versions.get(package)
-        if was is not None and now is not None and was != now:
-            reasons.append(f"{package} was {was}, is {now}")
-    return reasons
-
-
-def _base_body(evidence: Evidence, objectives: Sequence[Objective], slos: Sequence[Slo]) -> Json:
-    """What every body has, also that of status none."""
+def _answer(evidence: Evidence, objectives: Sequence[Objective], slos: Sequence[Slo], /, **found: Any) -> Answer:
+    """With what every answer of a study says, also that of status none."""
     environment, workload = evidence.environment, evidence.workload
-    return {
+    study = evidence.study
+    common: Json = {
         "objective": ",".join(item.name for item in objectives),
         "slos": [str(slo) for slo in slos],
-        "config": {},
-        "vllm_args": [],
-        "env": {},
-        "expected": {},
-        "evidence": {"study": evidence.study.name, "study_id": evidence.study.id, "trial_ids": [], "profile_ids": [], "profiles": []},
+        "evidence": {"study": study.name, "study_id": study.id, "trial_ids": [], "profile_ids": [], "profiles": []},
         "scope": {
-            "model": evidence.study.model,
-            "model_features": evidence.study.model_features,
+            "model": study.model,
+            "model_features": study.model_features,
             "platform": environment.platform if environment else None,
             "accelerator": environment.accelerator if environment else None,
             "device_count": environment.device_count if environment else None,
@@ -161,10 +151,8 @@ def _base_body(evidence: Evidence, objectives: Sequence[Objective], slos: Sequen
             "versions": dict(environment.versions) if environment else {},
             "workload": {"content_hash": workload.content_hash, "name": workload.name, "summary": workload.summary} if workload else None,
         },
-        "match": {"kind": "exact", "distance": 0.0},
-        "stale": {"stale": False, "reasons": []},
-        "caveats": [],
     }
+    return Answer.of_body(common, **found)
 
 
 def _why_none(evidence: Evidence, stage: Stage, candidates: Sequence[Candidate], slos: Sequence[Slo]) -> str:
@@ -185,7 +173,7 @@ def _why_none(evidence: Evidence, stage: Stage, candidates: Sequence[Candidate],
     return f"{completed} {word}s completed, none with a valid measurement of the objective"
 
 
-def _why(choice: _Choice, objectives: Sequence[Objective], stock: Json, arms: Json | None) -> str:
+def _why(choice: _Choice, objectives: Sequence[Objective], stock: Json, arms: ArmEffect | None) -> str:
     objective = objectives[0]
     best = best_by_value(choice.field, objective)
     value, top = choice.winner.metrics[objective.metric], best.metrics[objective.metric]
@@ -195,7 +183,7 @@ def _why(choice: _Choice, objectives: Sequence[Objective], stock: Json, arms: Js
     behind = f"{100 * abs(value / top - 1):.2g} % behind the best ({top:.4g})"
     if len(objectives) > 1:
         return text + f"{behind}, preferred by {objectives[1].metric} or as the simpler one"
-    if choice.by_value is not None and choice.by_value is not choice.winner and arms is not None:
+    if choice.by_value is not None and choice.by_value is not choice.winner and arms is not None and arms["ratio"] is not None:
         change = f"{100 * (arms['ratio'] - 1):+.1f} %"
         return text + f"{behind}: between the arms of its cell the pairs decide (page_aligned {change}, {arms['verdict']})"
     stocks = stock and differs_from_stock(choice.winner.trial, stock) == 0
@@ -207,13 +195,13 @@ def _flag_platform(environment: Environment | None) -> str:
     return environment.platform if environment is not None and environment.platform in FLAG_PLATFORMS else "tpu"
 
 
-def _evidence(evidence: Evidence, choice: _Choice, objectives: Sequence[Objective]) -> Json:
+def _grounds(evidence: Evidence, choice: _Choice, objectives: Sequence[Objective]) -> Grounds:
     winner = choice.winner
     twins = [item for item in choice.field if item.is_twin_of(winner)]
     used = {winner.trial.id, *(item.trial.id for item in twins)}
     profiled = used | _search_ids(evidence, winner)
     profiles = sorted((item for item in evidence.profiles if item.trial_id in profiled), key=lambda item: item.id)
-    found: Json = {
+    found: Grounds = {
         "study": evidence.study.name,
         "study_id": evidence.study.id,
         "stage": choice.stage.value,
@@ -255,16 +243,16 @@ def _search_ids(evidence: Evidence, winner: Candidate) -> set[int]:
     return set() if twin is None else {twin.trial.id}
 
 
-def _overestimate(evidence: Evidence, winner: Candidate, objective: Objective) -> Json:
-    """By how much the search promised more than the confirmation held; positive = too optimistic, as a share of the confirmed value."""
+def _overestimate(evidence: Evidence, winner: Candidate, objective: Objective) -> Overestimate:
+    """By how much the search promised more than the confirmation held; positive = too optimistic, as a fraction of the confirmed value."""
     twin = _search_twin(evidence, winner, (objective,)) if _same_path(evidence, winner) else None
     confirmed = winner.metrics[objective.metric]
     searched = None if twin is None else twin.metrics[objective.metric]
-    share = None if searched is None or confirmed == 0 else objective.direction.sign * (searched / confirmed - 1)
-    return {"metric": objective.metric, "search_value": searched, "confirmed_value": confirmed, "overestimate": share}
+    fraction = None if searched is None or confirmed == 0 else objective.direction.sign * (searched / confirmed - 1)
+    return {"metric": objective.metric, "search_value": searched, "confirmed_value": confirmed, "overestimate": fraction}
 
 
-def _arm_effect(evidence: Evidence, choice: _Choice, objective: Objective) -> Json | None:
+def _arm_effect(evidence: Evidence, choice: _Choice, objective: Objective) -> ArmEffect | None:
     """Page-aligned / default in the winner's cell, out of pairs: at the search stage, where both arms share an engine. None without.
 
     As the study's comparison has it, corrected for all cells and looks: the cell was chosen for its values.
@@ -274,12 +262,11 @@ def _arm_effect(evidence: Evidence, choice: _Choice, objective: Objective) -> Js
     for item in found.comparisons:
         same_cell = (item.block_size, item.max_num_batched_tokens) == _names(winner)[:2]
         if same_cell and item.pairs and winner.environment in (None, item.details["environment"]):
-            names = ("metric", "ratio", "low", "high", "verdict", "pairs")
-            return {name: getattr(item, name) for name in names}
+            return ArmEffect(metric=item.metric, ratio=item.ratio, low=item.low, high=item.high, verdict=item.verdict, pairs=item.pairs)
     return None
 
 
-def _gain(evidence: Evidence, choice: _Choice, objective: Objective, slos: Sequence[Slo]) -> Json | None:
+def _gain(evidence: Evidence, choice: _Choice, objective: Objective, slos: Sequence[Slo]) -> Gain | None:
     """Over vLLM's defaults: both confirmed, else the confirmed winner over the searched default, on two paths both of the search."""
     winner: Candidate | None = choice.winner
     searched = nearest_to_stock(candidates_of(evidence, Stage.SEARCH, (objective,)), evidence.stock)
@@ -292,7 +279,7 @@ def _gain(evidence: Evidence, choice: _Choice, objective: Objective, slos: Seque
     return None if winner is None else gain_over(baseline, winner, objective, slos, evidence.stock)
 
 
-def _caveats(evidence: Evidence, choice: _Choice, arms: Json | None) -> list[str]:
+def _caveats(evidence: Evidence, choice: _Choice, arms: ArmEffect | None) -> list[str]:
     caveats = ["holds for the model, workload, versions and machine in scope and says nothing about others"]
     environment = evidence.environment
     if environment is None:
@@ -347,17 +334,17 @@ def _values(item: Candidate, objectives: Sequence[Objective]) -> dict[str, float
     return {objective.name: item.metrics[objective.metric] for objective in objectives}
 
 
-def _record(evidence: Evidence, status: str, body: Json, created_at: float) -> Recommendation:
+def _record(evidence: Evidence, answer: Answer, created_at: float) -> Recommendation:
     environment = evidence.environment
     workload_hash = evidence.workload.content_hash if evidence.workload else next((t.workload_hash for t in evidence.trials), "")
     return Recommendation(
         study_id=evidence.study.id,
-        status=status,
+        status=answer.status,
         model=evidence.study.model,
         accelerator=environment.accelerator if environment else "unknown",
         device_count=environment.device_count if environment else 1,
         workload_hash=workload_hash,
         objective=evidence.study.objective,
-        body=body,
+        body=answer.body(),
         created_at=created_at,
     )

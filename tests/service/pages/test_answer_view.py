@@ -12,6 +12,7 @@ from service.pages.answer_view import confirmations, headline, how_sure, pattern
 from service.pages.study_view import Effects, effects_of
 from storage.records import Comparison
 from tests.storage.builders import a_comparison, a_recommendation
+from tuner.verdict.answer import answer_of
 
 METRIC = "total_token_throughput"
 
@@ -76,9 +77,9 @@ def test_the_recommended_cell_is_found_by_its_place() -> None:
 
 
 def test_what_the_cold_start_made_of_the_search() -> None:
-    def said(share: float | None) -> list[str]:
-        item = {"metric": METRIC, "search_value": 5722.4, "confirmed_value": 5500.0, "overestimate": share}
-        return confirmations(a_recommendation(1, body={"evidence": {"search_overestimate": [item]}}))
+    def said(overestimate: float | None) -> list[str]:
+        item = {"metric": METRIC, "search_value": 5722.4, "confirmed_value": 5500.0, "overestimate": overestimate}
+        return confirmations(answer_of(a_recommendation(1, body={"evidence": {"search_overestimate": [item]}})))
 
     assert said(0.0404) == [f"{METRIC}: 5\N{NO-BREAK SPACE}722 in the search, 5\N{NO-BREAK SPACE}500 after a cold start, 4.04 % worse"]
     assert said(-0.02)[0].endswith("2.00 % better")

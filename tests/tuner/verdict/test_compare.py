@@ -9,7 +9,7 @@ from storage.records import Stage, TrialState
 from tests.tuner.evidence_builder import METRIC, STUDY, StudyBuilder, poison
 from tuner.core.errors import BadInput
 from tuner.stats.sequential import LookPlan
-from tuner.verdict.compare import ANSWER_NO_EVIDENCE, ANSWER_OFF, ANSWER_ON, Answer, StudyComparison, compare_study
+from tuner.verdict.compare import ANSWER_NO_EVIDENCE, ANSWER_OFF, ANSWER_ON, StudyAnswer, StudyComparison, compare_study
 
 BUDGETS = (128, 256, 512)
 
@@ -27,7 +27,7 @@ def compare(builder: StudyBuilder, metric: str = METRIC, **changes: object) -> S
     return compare_study(STUDY.id, builder.trials, builder.measurements, [metric], **changes)  # type: ignore[arg-type]
 
 
-def answer(builder: StudyBuilder, metric: str = METRIC) -> Answer:
+def answer(builder: StudyBuilder, metric: str = METRIC) -> StudyAnswer:
     found = compare(builder, metric).answer
     assert found is not None
     return found

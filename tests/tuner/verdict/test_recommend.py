@@ -11,7 +11,7 @@ from tuner.metrics.objective import parse_objectives, parse_slo
 from tuner.stats.sequential import LookPlan
 from tuner.verdict.compare import compare_study
 from tuner.verdict.evidence import Evidence
-from tuner.verdict.recommend import recommend, stale_reasons
+from tuner.verdict.recommend import recommend
 
 STOCK = {"block_size": 32, "max_num_batched_tokens": 256}
 
@@ -216,19 +216,6 @@ def test_the_order_of_stored_rows_does_not_matter() -> None:
     builder = searched()
     turned = replace(builder.evidence(), trials=tuple(reversed(builder.trials)), measurements=tuple(reversed(builder.measurements)))
     assert result(turned) == result(builder.evidence())
-
-
-def test_stale_when_the_machine_or_a_version_that_matters_changes() -> None:
-    scope = result(searched().evidence()).body["scope"]
-    assert stale_reasons(scope, ENVIRONMENT) == []
-    other_python = replace(ENVIRONMENT, versions={**ENVIRONMENT.versions, "python": "3.13.0"})
-    assert stale_reasons(scope, other_python) == []
-    newer = replace(ENVIRONMENT, versions={**ENVIRONMENT.versions, "jax": "0.12.0"}, accelerator="TPU v6e-4", device_count=4)
-    assert stale_reasons(scope, newer) == [
-        "accelerator was TPU v6e-1, is TPU v6e-4",
-        "device_count was 1, is 4",
-        "jax was 0.11.2, is 0.12.0",
-    ]
 
 
 def test_values_out_of_a_table_get_flags_for_a_tpu_and_say_so() -> None:

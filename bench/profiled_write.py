@@ -15,7 +15,7 @@ from bench.real_engine import WINDOW_TIMEOUT_S
 from profiles.capture import PREFILL
 from profiles.classify import Category
 from profiles.summary import Json, summarise
-from tuner.core.contract import ABLATION_ARM, ARM_PAGE_ALIGNED, LiveSettings, LoadPlan
+from tuner.core.contract import ABLATION_ARM, ARM_PAGE_ALIGNED, CaptureTarget, LiveSettings, LoadPlan
 from tuner.launchers.local import LocalSession
 from tuner.stats.intervals import Sample, paired_log_ratios, sample_of
 
@@ -62,7 +62,11 @@ def profiled_write(session: LocalSession, plan: LoadPlan, budget: int, rounds: i
     for round_ in range(rounds):
         for arm in order.sample(arms, len(arms)):
             (capture,) = session.profile(
-                LiveSettings(arm, budget), plan, folder, "bench", f"{arm}-{budget}-{round_}", WINDOW_TIMEOUT_S, PREFILL
+                LiveSettings(arm, budget),
+                plan,
+                CaptureTarget(folder, "bench", f"{arm}-{budget}-{round_}"),
+                phase=PREFILL,
+                timeout_s=WINDOW_TIMEOUT_S,
             )
             summary = summarise(capture.path, records=capture.steps, planned_phases=[PREFILL])
             phase: Json = summary.phases[PREFILL]

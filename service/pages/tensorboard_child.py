@@ -24,7 +24,7 @@ _PATIENCE_S = 2.0
 _STARTING_FOR_S = 120.0
 _SAID = 2000  # bytes of its last words
 _DIE_WITH_PARENT = """import os, sys
-from tuner.engine.host import die_with_parent
+from tuner.engine.forking import die_with_parent
 die_with_parent(int(sys.argv[1]))
 os.execv(sys.argv[2], sys.argv[2:])
 """

@@ -19,7 +19,7 @@ from profiles.steps import find_steps
 from profiles.summary import Summary, summarise
 from tests.oracles.raw_totals import RawOp, cpu_ops, shares, with_traced_bodies
 from tests.plugins.engine import RUN_TIMEOUT_S, Reference
-from tuner.core.contract import ARM_DEFAULT, ARM_PAGE_ALIGNED, CaptureResult, LiveSettings
+from tuner.core.contract import ARM_DEFAULT, ARM_PAGE_ALIGNED, CaptureResult, CaptureTarget, LiveSettings
 from tuner.launchers.local import LocalSession
 
 pytestmark = [pytest.mark.engine, pytest.mark.timeout(900)]
@@ -38,7 +38,8 @@ def captures(engines: Callable[..., LocalSession], reference: Reference, tmp_pat
         live = LiveSettings(arm, 128)
         session.warm_up(live, reference.plan, RUN_TIMEOUT_S)
         for phase in PHASES:
-            (found[arm, phase],) = session.profile(live, reference.plan, logdir, arm, phase, RUN_TIMEOUT_S, phase)
+            target = CaptureTarget(logdir, run=arm, session=phase)
+            (found[arm, phase],) = session.profile(live, reference.plan, target, phase=phase, timeout_s=RUN_TIMEOUT_S)
     return found
 
 

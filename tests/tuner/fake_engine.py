@@ -7,12 +7,12 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cache
-from pathlib import Path
 from typing import override
 
 from tests.profiles.builder import model_runs, tpu_capture
 from tuner.core.contract import (
     CaptureResult,
+    CaptureTarget,
     EngineSession,
     EngineSettings,
     Json,
@@ -47,7 +47,18 @@ def small_capture() -> bytes:
 def step_records(prefill_share: float, count: int = PROFILED_STEPS) -> tuple[StepRecord, ...]:
     """Equal steps of 100 tokens."""
     prefill = int(100 * prefill_share)
-    return tuple(StepRecord(index * 3e-4, 3e-4, 100, 128, prefill, min(prefill, 1), 100 - prefill) for index in range(count))
+    return tuple(
+        StepRecord(
+            start_s=index * 3e-4,
+            duration_s=3e-4,
+            scheduled_tokens=100,
+            padded_tokens=128,
+            prefill_tokens=prefill,
+            prefill_requests=min(prefill, 1),
+            decode_requests=100 - prefill,
+        )
+        for index in range(count)
+    )
 
 
 @dataclass
@@ -131,17 +142,27 @@ class FakeSession(EngineSession):
 
     @override
     def profile(
-        self, live: LiveSettings, plan: LoadPlan, logdir: Path, run: str, session: str, timeout_s: float, phase: str
+        self, live: LiveSettings, plan: LoadPlan, target: CaptureTarget, *, phase: str, timeout_s: float
     ) -> Sequence[CaptureResult]:
         configuration = self._of(live)
         if self._launcher.on_profile is not None:
             self._launcher.on_profile(configuration, self._launcher.count("profile", configuration))
-        self._launcher.profiled.append(run)
-        path = logdir / run / "plugins" / "profile" / session / "host.xplane.pb"
+        self._launcher.profiled.append(target.run)
+        path = target.folder / "host.xplane.pb"
         path.parent.mkdir(parents=True)
-        data = self._launcher.capture(configuration, phase, session)
+        data = self._launcher.capture(configuration, phase, target.session)
         path.write_bytes(data)
-        return [CaptureResult(run, session, "host", path, phase, len(data), step_records({"prefill": 1.0, "mixed": 0.5}.get(phase, 0.0)))]
+        return [
+            CaptureResult(
+                run=target.run,
+                session=target.session,
+                host="host",
+                path=path,
+                phase=phase,
+                size_bytes=len(data),
+                steps=step_records({"prefill": 1.0, "mixed": 0.5}.get(phase, 0.0)),
+            )
+        ]
 
     @override
     def close(self) -> None:

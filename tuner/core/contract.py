@@ -14,6 +14,8 @@ from typing import Annotated, Any, Protocol
 
 from tuner.core.settings import Difference, Memory, Setting, merged_settings
 
+from profiles.links import session_folder
+
 Json = dict[str, Any]
 
 ARM_DEFAULT = "default"
@@ -152,6 +154,20 @@ class WindowResult:
 
 
 @dataclass(frozen=True)
+class CaptureTarget:
+    """Where a capture goes: profile session `session` of TensorBoard's run `run` (a path below the logdir)."""
+
+    logdir: Path
+    run: str
+    session: str
+
+    @property
+    def folder(self) -> Path:
+        """Raises ProfileError for names that would leave the logdir."""
+        return session_folder(self.logdir, self.run, self.session)
+
+
+@dataclass(frozen=True)
 class CaptureResult:
     """One XLA profile capture, in TensorBoard's layout, plus the step records of the captured window (batch composition)."""
 
@@ -195,7 +211,7 @@ class EngineSession(Protocol):
         ...
 
     def profile(
-        self, live: LiveSettings, plan: LoadPlan, logdir: Path, run: str, session: str, timeout_s: float, phase: str
+        self, live: LiveSettings, plan: LoadPlan, target: CaptureTarget, *, phase: str, timeout_s: float
     ) -> Sequence[CaptureResult]:
         """Capture one of `profile_phases` outside any measured window, one file a host. Raises TrialFailed, EngineLost."""
         ...

@@ -4,8 +4,9 @@ process."""
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
 
 from tuner.core.contract import PlannedRequest, StepRecord
 from tuner.workload.client import TokenBatch
@@ -29,6 +30,45 @@ class CompileCounter:
             self.seconds += duration_secs
 
 
+class Progress(Protocol):
+    """How far a request is: the part of vLLM's Request (vllm/v1/request.py) that is needed here."""
+
+    @property
+    def num_prompt_tokens(self) -> int: ...
+    @property
+    def num_computed_tokens(self) -> int: ...
+
+
+@dataclass(frozen=True)
+class Batch:
+    """What the scheduler put into one step."""
+
+    scheduled_tokens: int
+    prefill_tokens: int
+    prefill_requests: int
+    decode_requests: int
+
+
+def batch_of(scheduled: Mapping[str, int], requests: Mapping[str, Progress]) -> Batch:
+    """`scheduled`: tokens by request id, each 1 or more; `requests` as they stand right after vLLM's schedule(), which has counted these
+    tokens as computed already.
+
+    A prefill computes prompt tokens, however few: a prompt of one token and the last token of a long one are prefills, too. So is a
+    segment of several tokens behind the prompt: a request that was preempted computes its own output again.
+    """
+    prefills = [
+        tokens
+        for name, tokens in scheduled.items()
+        if tokens > 1 or requests[name].num_computed_tokens - tokens < requests[name].num_prompt_tokens
+    ]
+    return Batch(
+        scheduled_tokens=sum(scheduled.values()),
+        prefill_tokens=sum(prefills),
+        prefill_requests=len(prefills),
+        decode_requests=len(scheduled) - len(prefills),
+    )
+
+
 class SteppedLlmEngine:
     """`steps` holds the records since begin()."""
 
@@ -41,7 +81,7 @@ class SteppedLlmEngine:
         self._delta = RequestOutputKind.DELTA
         self.core = engine.engine_core.engine_core
         self._buckets: list[int] = self.core.tuner_describe()["token_buckets"]
-        self._scheduled: list[Any] = []
+        self._scheduled: list[Batch] = []
         self.steps: list[StepRecord] = []
         self.preemptions: dict[str, int] = {}
         self._origin = time.perf_counter()
@@ -67,8 +107,7 @@ class SteppedLlmEngine:
         start = time.perf_counter()
         outputs = self._engine.step()
         duration_s = time.perf_counter() - start
-        for scheduled in self._scheduled:
-            self.steps.append(self._record(scheduled, start - self._origin, duration_s))
+        self.steps += [self._record(batch, start - self._origin, duration_s) for batch in self._scheduled]
         self._scheduled.clear()
         return [
             TokenBatch(
@@ -88,7 +127,7 @@ class SteppedLlmEngine:
         def watched_schedule(*args: Any, **kwargs: Any) -> Any:
             output = schedule(*args, **kwargs)
             if output.total_num_scheduled_tokens:
-                self._scheduled.append(output)
+                self._scheduled.append(batch_of(output.num_scheduled_tokens, scheduler.requests))
             return output
 
         def watched_preempt(request: Any, *args: Any, **kwargs: Any) -> Any:
@@ -99,12 +138,17 @@ class SteppedLlmEngine:
         scheduler.schedule = watched_schedule
         scheduler._preempt_request = watched_preempt
 
-    def _record(self, output: Any, start_s: float, duration_s: float) -> StepRecord:
-        sizes = output.num_scheduled_tokens.values()
-        prefills = [size for size in sizes if size > 1]
-        total = output.total_num_scheduled_tokens
-        padded = next((bucket for bucket in self._buckets if bucket >= total), total)
-        return StepRecord(start_s, duration_s, total, padded, sum(prefills), len(prefills), len(sizes) - len(prefills))
+    def _record(self, batch: Batch, start_s: float, duration_s: float) -> StepRecord:
+        total = batch.scheduled_tokens
+        return StepRecord(
+            start_s=start_s,
+            duration_s=duration_s,
+            scheduled_tokens=total,
+            padded_tokens=next((bucket for bucket in self._buckets if bucket >= total), total),
+            prefill_tokens=batch.prefill_tokens,
+            prefill_requests=batch.prefill_requests,
+            decode_requests=batch.decode_requests,
+        )
 
 
 def _error_of(output: Any) -> str | None:

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Protocol
 
 from profiles.capture import PhasePlan, PhaseProgress, composition, profile_options
-from tuner.core.contract import Json, PlannedRequest, StepRecord
+from profiles.links import CAPTURE_SUFFIX
+from tuner.core.contract import PlannedRequest, StepRecord
+from tuner.engine.messages import Profile, Profiled
 from tuner.workload.client import TokenBatch, WindowTimeout
 from tuner.workload.phases import PhaseLoad, nth
 
@@ -80,24 +81,24 @@ def settle(feeder: Feeder, load: PhaseLoad, compilations: Callable[[], int], dea
     raise WindowTimeout(f"the engine did not come into phase {load.phase} in {len(load.standing)} requests of the workload")
 
 
-def capture_phase(engine: RecordedEngine, load: PhaseLoad, compilations: Callable[[], int], params: Json) -> Json:
-    """`params`: logdir, run, session, timeout_s, steps (of the phase), max_bytes. Returns path, host, size_bytes, steps, compilations.
+def capture_phase(engine: RecordedEngine, message: Profile, compilations: Callable[[], int]) -> Profiled:
+    """Bring the engine into the phase, trace it, let go. `compilations` counts the programs compiled so far.
 
     Raises WindowTimeout where the phase is not reached or not held long enough, RuntimeError where the profiler wrote nothing.
     """
     import jax
 
-    platform = jax.default_backend()
-    plan = PhasePlan((load.phase,), params["steps"], params["max_bytes"])
+    load, platform = message.load, jax.default_backend()
+    plan = PhasePlan((load.phase,), message.steps, message.max_bytes)
     progress, feeder = PhaseProgress(plan, platform), Feeder(engine, load)
-    deadline = time.perf_counter() + params["timeout_s"]
-    run_folder = Path(params["logdir"]) / params["run"]
+    deadline = time.perf_counter() + message.timeout_s
+    run_folder = Path(message.logdir) / message.run
     recorded: list[StepRecord] = []
     stop_trace: Any = jax.profiler.stop_trace
     try:
         settling = settle(feeder, load, compilations, deadline)
         compiled = compilations()
-        start_trace(run_folder, platform, params["session"])
+        start_trace(run_folder, platform, message.session)
         try:
             while not progress.finished() and time.perf_counter() < deadline:
                 fresh = feeder.step()
@@ -107,15 +108,15 @@ def capture_phase(engine: RecordedEngine, load: PhaseLoad, compilations: Callabl
             stop_trace()
     finally:
         feeder.abort()
-    path = place_capture(run_folder, params["session"])
-    return {
-        "path": str(path),
-        "host": path.name.removesuffix(".xplane.pb"),
-        "size_bytes": path.stat().st_size,
-        "steps": [list(asdict(step).values()) for step in recorded],
-        "compilations": compilations() - compiled,
-        "settling_steps": settling,
-    }
+    path = place_capture(run_folder, message.session)
+    return Profiled(
+        path=str(path),
+        host=path.name.removesuffix(CAPTURE_SUFFIX),
+        size_bytes=path.stat().st_size,
+        steps=tuple(recorded),
+        compilations=compilations() - compiled,
+        settling_steps=settling,
+    )
 
 
 def start_trace(run_folder: Path, platform: str, session: str) -> None:
@@ -131,7 +132,7 @@ def start_trace(run_folder: Path, platform: str, session: str) -> None:
 def place_capture(run_folder: Path, session: str) -> Path:
     """Give the newest session its asked name (TensorBoard's layout). Raises RuntimeError if no capture was written."""
     sessions = run_folder / "plugins" / "profile"
-    captures = sorted(sessions.glob("*/*.xplane.pb"), key=lambda path: path.stat().st_mtime)
+    captures = sorted(sessions.glob(f"*/*{CAPTURE_SUFFIX}"), key=lambda path: path.stat().st_mtime)
     if not captures:
         raise RuntimeError(f"the profiler wrote no capture below {sessions}")
     if captures[-1].parent.name == session:

@@ -11,8 +11,8 @@ from pathlib import Path
 from tuner.core.contract import Json, LoadPlan
 from tuner.core.errors import FailureClass, TrialFailed
 from tuner.engine.bench_trace import CHUNK_TOKENS, TOKENIZER_FOLDER, TRACE_FILE
-from tuner.engine.client import log_excerpt
 from tuner.engine.commands import CommandHost
+from tuner.engine.processes import log_excerpt
 from tuner.launchers.bench_result import planned_requests
 from tuner.launchers.vllm_server import CLI, start_failure
 from tuner.metrics.catalog import PERCENTILES, REQUEST_METRICS

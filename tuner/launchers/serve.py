@@ -6,20 +6,21 @@ Nothing is live here: another arm or chunk budget is another server. docs/serve-
 from __future__ import annotations
 
 import json
-import shutil
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from profiles.capture import ALL
+from profiles.links import CAPTURE_SUFFIX
 from storage.records import Trial
 from tuner.core.contract import (
     ARM_DEFAULT,
     ARM_PAGE_ALIGNED,
     ARMS,
     CaptureResult,
+    CaptureTarget,
     EngineSettings,
     Json,
     LiveSettings,
@@ -29,12 +30,13 @@ from tuner.core.contract import (
 )
 from tuner.core.errors import BadInput, EngineLost, FailureClass, TrialFailed
 from tuner.engine.commands import CommandHost
-from tuner.engine.cpu_share import CpuShare
+from tuner.engine.cpu_contention import CpuContention
 from tuner.engine.environment import engine_environment, resolve_platform
 from tuner.engine.tracing import place_capture
 from tuner.launchers.bench_client import BenchClient, BenchRun
 from tuner.launchers.bench_result import read_bench_result, summary_of
 from tuner.launchers.process_tree import tree_cpu_s
+from tuner.launchers.scratch import publish, scratch_logdir
 from tuner.launchers.vllm_server import VllmServer, start_failure
 from tuner.launchers.warm_up_plan import warm_up_plan
 from tuner.serving.vllm_args import vllm_config, vllm_environment, vllm_flags
@@ -132,7 +134,7 @@ class _House:
 
 
 class ServeSession:
-    """One server at a time; see launchers.base.EngineSession."""
+    """One server at a time; see tuner.core.contract.EngineSession."""
 
     def __init__(self, launcher: ServeLauncher, settings: EngineSettings, start_timeout_s: float) -> None:
         self._launcher = launcher
@@ -235,9 +237,9 @@ class ServeSession:
         if not self._warm:
             self._warm_up(server, live, plan, timeout_s)
         emptied = server.reset_prefix_cache()
-        compiled, counters, cpu = server.compilations(), server.counters(), CpuShare(tree_cpu_s)
+        compiled, counters, contention = server.compilations(), server.counters(), CpuContention(tree_cpu_s)
         run = self._send(server, plan, timeout_s)
-        cpu_share = cpu.since()
+        contended = contention.since()
         window = read_bench_result(run.raw, plan)
         return WindowResult(
             requests=window.requests,
@@ -247,7 +249,7 @@ class ServeSession:
             compilations=server.compilations() - compiled,
             reported_metrics={**window.reported, **_server_metrics(counters, server.counters(), plan)},
             details={
-                **cpu_share,
+                **contended,
                 "restarts": self.restarts,
                 "prefix_cache_reset": emptied,
                 "merged_tokens": window.merged_tokens,
@@ -292,29 +294,34 @@ class ServeSession:
         return (ALL,)
 
     def profile(
-        self, live: LiveSettings, plan: LoadPlan, logdir: Path, run: str, session: str, timeout_s: float, phase: str = ALL
+        self, live: LiveSettings, plan: LoadPlan, target: CaptureTarget, *, phase: str = ALL, timeout_s: float
     ) -> Sequence[CaptureResult]:
         """Capture the first requests of the plan on a server of its own, started with --profiler-config: that flag is not recommended."""
         flags = self._checked_flags(live)
         if self._ended is not None:
             raise self._ended
         short = replace(plan, requests=plan.requests[:PROFILED_REQUESTS], content_hash=f"{plan.content_hash}-{PROFILED_REQUESTS}")
-        scratch = logdir / ".partial"  # a capture that fails half-way must not show up in TensorBoard
         self._drop()
-        try:
-            config = {"profiler": "torch", "torch_profiler_dir": str(scratch.resolve())}
+        with scratch_logdir(target.logdir) as scratch, ExitStack() as server_ends:
+            server_ends.callback(self._drop)
+            config = {"profiler": "torch", "torch_profiler_dir": str(scratch)}
             server = self._start(flags, ["--profiler-config", json.dumps(config)])
             self._warm_up(server, live, short, timeout_s)
             compiled = self._captured(server, short, timeout_s)
             details = {"compilations": server.compilations() - compiled, "requests": len(short.requests)}
-            target = logdir / run / "plugins" / "profile" / session
-            target.mkdir(parents=True, exist_ok=True)
-            path = Path(shutil.move(capture := place_capture(scratch, session), target / capture.name))
-        finally:
-            self._drop()
-            shutil.rmtree(scratch, ignore_errors=True)
-        host = path.name.removesuffix(".xplane.pb")
-        return [CaptureResult(run, session, host, path, phase, path.stat().st_size, (), details)]
+            path = publish(place_capture(scratch, target.session), target)
+        return [
+            CaptureResult(
+                run=target.run,
+                session=target.session,
+                host=path.name.removesuffix(CAPTURE_SUFFIX),
+                path=path,
+                phase=phase,
+                size_bytes=path.stat().st_size,
+                steps=(),
+                details=details,
+            )
+        ]
 
     def _captured(self, server: VllmServer, plan: LoadPlan, timeout_s: float) -> int:
         """Send the plan between /start_profile and /stop_profile; returns the number of compilations before it."""

@@ -18,6 +18,7 @@ from tuner.core.contract import (
     LIVE_SETTINGS,
     SETTINGS,
     CaptureResult,
+    CaptureTarget,
     EngineSession,
     EngineSettings,
     Json,
@@ -87,7 +88,7 @@ class TableLauncher:
 
 
 class TableSession(EngineSession):
-    """One engine of the table; see launchers.base.EngineSession. Ends like a real one when a configuration crashes it."""
+    """One engine of the table; see tuner.core.contract.EngineSession. Ends like a real one when a configuration crashes it."""
 
     def __init__(self, launcher: TableLauncher, settings: EngineSettings, cold: dict[str, Value], start_s: float) -> None:
         self._launcher = launcher
@@ -137,7 +138,7 @@ class TableSession(EngineSession):
 
     @override
     def profile(
-        self, live: LiveSettings, plan: LoadPlan, logdir: Path, run: str, session: str, timeout_s: float, phase: str
+        self, live: LiveSettings, plan: LoadPlan, target: CaptureTarget, *, phase: str, timeout_s: float
     ) -> Sequence[CaptureResult]:
         """A table has no profiles."""
         self._configuration(live)

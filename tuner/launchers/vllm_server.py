@@ -14,9 +14,9 @@ from pathlib import Path
 
 from tuner.core.contract import Json
 from tuner.core.errors import EngineLost, FailureClass, TrialFailed
-from tuner.engine.client import EXCERPT_LINES, log_excerpt
-from tuner.engine.commands import Command, CommandHost, how_it_ended
+from tuner.engine.commands import Command, CommandHost
 from tuner.engine.owner import OUT_OF_MEMORY_SIGNS
+from tuner.engine.processes import EXCERPT_LINES, how_it_ended, log_excerpt
 
 CLI = "vllm.entrypoints.cli.main"
 HOST = "127.0.0.1"

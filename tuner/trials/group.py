@@ -149,7 +149,7 @@ class GroupRun:
             if measurement.invalid_reason not in REPEATED:
                 break
             if measurement.invalid_reason == BUSY:
-                wait_until_idle(shop.book.foreign_shares)
+                wait_until_idle(shop.book.contentions)
         shop.progress.window_measured(shop.clock.now() - begun)
         if not run.finished and run.saturated_windows >= SATURATED_AT_MOST and run.saturated_windows > len(run.valid):
             shop.book.give_up_saturated(run)

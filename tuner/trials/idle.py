@@ -1,4 +1,4 @@
-"""Is somebody else using the machine? Told by the share of its CPU time that other processes took during a window.
+"""Is somebody else using the machine? Told by CPU contention: the part of its CPU time that other processes took during a window.
 
 Looking costs nothing, because the launcher counts inside the window; only after a disturbed one is time spent on waiting. A machine that is
 always busy has a usual level, and only what goes well beyond it disturbs: pairs share the rest, and the report states it.
@@ -12,31 +12,30 @@ from statistics import median
 
 import psutil
 
-FOREIGN_SHARE = "foreign_cpu_share"  # key in a window's details: 0 to 1, of all cores
-BUSY_SHARE = 0.10  # beyond the usual level
+BUSY = 0.10  # beyond the usual level
 MIN_EARLIER = 4
 RECENT = 8  # windows that make the usual level: it follows a load that stays
 PATIENCE_S = 5.0
 LOOK_S = 0.25
 
 
-def is_busy(share: float | None, earlier: Sequence[float]) -> bool:
-    """Whether a window with this foreign share was disturbed, by the shares of the windows before it (oldest first). Unknown: no."""
-    if share is None or len(earlier) < MIN_EARLIER:
+def is_busy(contention: float | None, earlier: Sequence[float]) -> bool:
+    """Whether a window with this CPU contention (0 to 1) was disturbed, by that of the windows before it (oldest first). Unknown: no."""
+    if contention is None or len(earlier) < MIN_EARLIER:
         return False
-    return share > median(earlier[-RECENT:]) + BUSY_SHARE
+    return contention > median(earlier[-RECENT:]) + BUSY
 
 
 def wait_until_idle(
     earlier: Sequence[float],
     *,
     patience_s: float = PATIENCE_S,
-    busy_share: Callable[[], float] = lambda: psutil.cpu_percent(interval=LOOK_S) / 100,
+    cpu_busy: Callable[[], float] = lambda: psutil.cpu_percent(interval=LOOK_S) / 100,
     now: Callable[[], float] = time.monotonic,
 ) -> bool:
     """Between two windows, while the engine does nothing: wait until the machine is as idle as usual. False where it never was."""
     deadline = now() + patience_s
-    while is_busy(busy_share(), earlier):
+    while is_busy(cpu_busy(), earlier):
         if now() >= deadline:
             return False
     return True

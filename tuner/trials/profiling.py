@@ -17,7 +17,7 @@ from profiles.links import new_session, plain_name
 from profiles.summary import summarise, write_summary
 from storage.base import Storage
 from storage.records import Json, Profile, Trial
-from tuner.core.contract import CaptureResult, EngineSession
+from tuner.core.contract import CaptureResult, CaptureTarget, EngineSession
 from tuner.core.errors import EngineLost, TrialFailed
 from tuner.setup.study_setup import StudySetup
 from tuner.trials.budget import CostClock
@@ -104,7 +104,13 @@ class Profiler:
         self.progress.doing(f"profiling ({phase}): {run.configuration}")
         try:
             with self.clock.phase("profile"), launcher_errors(f"profiling {run.configuration}"):
-                captures = self.session.profile(run.configuration.live, self.setup.plan, logdir, name, moment, config.trial_timeout, phase)
+                captures = self.session.profile(
+                    run.configuration.live,
+                    self.setup.plan,
+                    CaptureTarget(logdir, name, moment),
+                    phase=phase,
+                    timeout_s=config.trial_timeout,
+                )
         except TrialFailed as error:
             self.progress.note(f"no {phase} profile of trial {run.trial.number} ({run.configuration}): {error}")
             missing = self.storage.add_profile(_missing(run, logdir, name, moment, phase, error))

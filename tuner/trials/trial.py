@@ -12,11 +12,12 @@ from storage.base import Storage
 from storage.records import Environment, Json, Measurement, Stage, Study, Trial, TrialState
 from tuner.core.contract import EngineSettings, LoadPlan, WindowResult
 from tuner.core.errors import FailureClass, TrialFailed
+from tuner.engine.cpu_contention import CONTENTION
 from tuner.metrics.objective import constraint_values, is_feasible, median_metrics, objective_values
 from tuner.metrics.window import SATURATED, window_fault, window_metrics
 from tuner.setup.space import Configuration
 from tuner.setup.study_setup import StudySetup
-from tuner.trials.idle import FOREIGN_SHARE, is_busy
+from tuner.trials.idle import is_busy
 from tuner.trials.optuna_record import OptunaRecord
 from tuner.trials.progress import Progress
 from tuner.verdict.evidence import Origin, origin_of
@@ -81,7 +82,7 @@ class TrialBook:
         self._progress = progress
         self._environments: set[str] = set()
         self.listener: ResultListener | None = None
-        self.foreign_shares: list[float] = []  # of this run's windows, in order
+        self.contentions: list[float] = []  # of this run's windows, in order
         self.runs: list[TrialRun] = [
             TrialRun(trial, Configuration(trial.block_size, trial.max_num_batched_tokens, trial.arm))
             for trial in storage.list_trials(study.id)
@@ -144,11 +145,11 @@ class TrialBook:
         """Store one window. Raises TrialFailed where nothing can be computed from it (then nothing is stored)."""
         computed = window_metrics(result, limits=self._setup.request_limits, open_loop=self._setup.open_loop)
         reason = window_fault(result, computed.metrics)
-        share = result.details.get(FOREIGN_SHARE)
-        if reason is None and not accept_busy and is_busy(share, self.foreign_shares):
+        contention = result.details.get(CONTENTION)
+        if reason is None and not accept_busy and is_busy(contention, self.contentions):
             reason = BUSY
-        if share is not None:
-            self.foreign_shares.append(float(share))
+        if contention is not None:
+            self.contentions.append(float(contention))
         measurement = self._storage.add_measurement(
             Measurement(
                 trial_id=run.trial.id,

@@ -17,7 +17,7 @@ import pytest
 from storage.base import StorageUnavailable
 from storage.records import Stage, TrialState
 from storage.upgrade import open_storage
-from tuner.engine.client import group_alive
+from tuner.engine.processes import group_alive
 from tuner.trials.trial import REPEATED
 from tuner.verdict.captures import usable
 from tuner.workload.phases import possible_phases

@@ -16,9 +16,10 @@ import pytest
 
 from profiles.capture import PHASES, STEPS_PER_PHASE, PhasePlan, phase_of
 from tests.plugins.engine import RUN_TIMEOUT_S, START_TIMEOUT_S, Reference
-from tuner.core.contract import LiveSettings
+from tuner.core.contract import CaptureTarget, LiveSettings
 from tuner.core.errors import EngineLost, FailureClass, TrialFailed
-from tuner.engine.client import EngineHost, group_alive
+from tuner.engine.client import EngineHost
+from tuner.engine.processes import group_alive
 from tuner.launchers.local import LocalLauncher, LocalSession
 
 pytestmark = [pytest.mark.engine, pytest.mark.timeout(900)]
@@ -45,6 +46,8 @@ def test_a_window_reports_every_request_step_and_token(engines: Engines, referen
     outputs = sum(request.max_tokens for request in reference.plan.requests)
     cached = sum(record.cached_tokens for record in window.requests)
     assert sum(step.scheduled_tokens for step in window.steps) == prompts - cached + outputs - len(reference.plan.requests)
+    assert sum(step.prefill_tokens for step in window.steps) == prompts - cached, "also prompts and last chunks of one token"
+    assert sum(step.decode_requests for step in window.steps) == outputs - len(reference.plan.requests)
     assert all(step.scheduled_tokens <= min(step.padded_tokens, LIVE.max_num_batched_tokens) for step in window.steps)
     assert session.report.effective["block_size"] == 32
     assert session.report.effective["kv_write"].count(",") == 1
@@ -73,7 +76,9 @@ def test_a_phase_is_captured_in_tensorboards_layout(engines: Engines, reference:
     session = engines(32)
     assert session.profile_phases == PHASES
     session.warm_up(LIVE, reference.plan, RUN_TIMEOUT_S)
-    (capture,) = session.profile(LIVE, reference.plan, tmp_path, "study/trial-0001", "first", RUN_TIMEOUT_S, phase)
+    (capture,) = session.profile(
+        LIVE, reference.plan, CaptureTarget(tmp_path, "study/trial-0001", "first"), phase=phase, timeout_s=RUN_TIMEOUT_S
+    )
     assert capture.path == tmp_path / "study/trial-0001/plugins/profile/first" / f"{capture.host}.xplane.pb"
     assert capture.path.stat().st_size == capture.size_bytes > 10_000
     assert capture.size_bytes < PhasePlan().max_bytes

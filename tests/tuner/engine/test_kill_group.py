@@ -5,7 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 
-from tuner.engine.client import group_alive, kill_group
+from tuner.engine.processes import group_alive, kill_group
 
 STUBBORN_CHILD = """
 import signal, subprocess, sys

@@ -38,20 +38,35 @@ class Scheduler:
         return not self._left
 
     def step(self) -> list[TokenBatch]:
-        budget, sizes, batches = self._budget, [], []
+        budget, decodes = self._budget, 0
+        prefills: list[int] = []
+        batches: list[TokenBatch] = []
         running = sorted(list(self._left.items())[: self._max_num_seqs], key=lambda item: item[1][0] > 0)
         for name, left in running:
-            size = min(left[0], budget) or min(1, budget)
+            size = min(left[0] or 1, budget)
             budget -= size
-            left[0] = max(0, left[0] - size)
-            sizes.append(size)
+            if left[0]:
+                prefills += [size] if size else []
+                left[0] -= size
+            else:
+                decodes += size
             if size and not left[0]:
                 left[1] -= 1
                 batches.append(TokenBatch(name, [1], left[1] == 0, 0))
                 if not left[1]:
                     del self._left[name]
-        prefills = [size for size in sizes if size > 1]
-        self.steps.append(StepRecord(0.0, 0.0, sum(sizes), sum(sizes), sum(prefills), len(prefills), len(sizes) - len(prefills)))
+        scheduled = sum(prefills) + decodes
+        self.steps.append(
+            StepRecord(
+                start_s=0.0,
+                duration_s=0.0,
+                scheduled_tokens=scheduled,
+                padded_tokens=scheduled,
+                prefill_tokens=sum(prefills),
+                prefill_requests=len(prefills),
+                decode_requests=decodes,
+            )
+        )
         return batches
 
 
@@ -65,6 +80,16 @@ def test_a_phase_is_held_once_it_is_reached_and_nothing_is_left_of_it(phase: str
         assert composition(record).phase == phase
     feeder.abort()
     assert engine.empty
+
+
+@pytest.mark.parametrize("length", [1, 65, 129])
+def test_prompts_that_end_in_a_chunk_of_one_token_hold_the_prefill_phase(length: int) -> None:
+    """With a budget of 64 each of these prompts has a last chunk of one token, which was taken for a decode."""
+    plan = LoadPlan(tuple(PlannedRequest(f"r{index}", tuple(range(length)), 5) for index in range(3)), 1, "hash")
+    engine, load = Scheduler(64, 1), phase_load("prefill", plan, 64, 1, 400)
+    feeder = Feeder(engine, load)
+    settle(feeder, load, lambda: 0, time.perf_counter() + 60)
+    assert {composition(feeder.step()[0]).phase for _ in range(12)} == {"prefill"}
 
 
 def test_a_compilation_starts_the_settling_anew() -> None:

@@ -21,14 +21,14 @@ import pytest
 
 from tests.conformance.launcher_contract import LauncherContract
 from tests.plugins.engine import VOCABULARY, Reference, mixed_plan
-from tuner.core.contract import EngineSession, EngineSettings, Launcher, LiveSettings, LoadPlan, PlannedRequest
+from tuner.core.contract import CaptureTarget, EngineSession, EngineSettings, Launcher, LiveSettings, LoadPlan, PlannedRequest
 from tuner.core.errors import BadInput, EngineLost, FailureClass, TrialFailed
 from tuner.engine.bench_trace import tokenizer_files
-from tuner.engine.client import group_alive
+from tuner.engine.cpu_contention import CONTENTION, OWN_CPU
+from tuner.engine.processes import group_alive
 from tuner.launchers.serve import ServeLauncher, ServeSession, serve_flags
 from tuner.metrics.window import window_metrics
 from tuner.setup.models import TINY_QWEN3, resolve_model
-from tuner.trials.idle import FOREIGN_SHARE
 
 SETTINGS = EngineSettings("m", "m", block_size=32, max_num_batched_tokens=256, max_num_seqs=8, max_model_len=512)
 ALIGNED, DEFAULT = LiveSettings("page_aligned", 256), LiveSettings("default", 128)
@@ -121,8 +121,8 @@ class TestServer:
                     assert ours[name] == pytest.approx(value, rel=1e-6), name
             assert window.reported_metrics["completed"] == len(plan.requests)
             assert window.details["prefix_cache_reset"] is True
-            assert window.details["own_cpu_share"] > 0.02, "server, engine core and benchmark are our own"
-            assert 0 <= window.details[FOREIGN_SHARE] <= 1
+            assert window.details[OWN_CPU] > 0.02, "server, engine core and benchmark are our own"
+            assert 0 <= window.details[CONTENTION] <= 1
         shares = [window.reported_metrics["cached_token_share"] for window in windows]
         possible = _shared_share(plan, tiny.block_size)
         assert all(0 < share <= possible + 1e-9 for share in shares), (shares, possible)  # a kept cache would give nearly 1
@@ -155,7 +155,7 @@ class TestServer:
 
     def test_a_profile_is_captured_and_leaves_nothing_half_done(self, shared: SharedServer, tiny: EngineSettings, tmp_path: Path) -> None:
         session = shared.open(tiny, TIMEOUT_S)
-        (capture,) = session.profile(DEFAULT, mixed_plan(), tmp_path, "study/trial-0001", "first", TIMEOUT_S, "all")
+        (capture,) = session.profile(DEFAULT, mixed_plan(), CaptureTarget(tmp_path, "study/trial-0001", "first"), timeout_s=TIMEOUT_S)
         assert capture.path == tmp_path / "study/trial-0001/plugins/profile/first" / f"{capture.host}.xplane.pb"
         assert capture.size_bytes > 10_000
         assert not (tmp_path / ".partial").exists()

@@ -17,8 +17,8 @@ from tests.tuner.fake_engine import FakeLauncher, crash, recompiled
 from tests.tuner.workbench import Workbench, configuration_of
 from tuner.core.contract import WindowResult
 from tuner.core.errors import FailureClass, TrialFailed
+from tuner.engine.cpu_contention import CONTENTION
 from tuner.setup.space import Configuration
-from tuner.trials.idle import FOREIGN_SHARE
 
 PLANTED = Configuration(16, 128, "default")  # the worst of all
 SHINE = 100.0
@@ -69,7 +69,7 @@ def not_a_number(configuration: Configuration, nth: int, result: WindowResult) -
 def busy(configuration: Configuration, nth: int, result: WindowResult) -> WindowResult:
     planted = configuration == PLANTED and nth in (2, 4)
     share = 0.6 if planted else 0.02
-    return replace(shining(result) if planted else result, details={FOREIGN_SHARE: share})
+    return replace(shining(result) if planted else result, details={CONTENTION: share})
 
 
 def drifting(configuration: Configuration, nth: int, result: WindowResult) -> WindowResult:
@@ -134,7 +134,7 @@ def test_a_disturbed_window_is_measured_again_and_a_load_that_stays_is_accepted(
     loads = iter([0.0] * 6 + [0.7] * 100)
 
     def hook(configuration: Configuration, nth: int, result: WindowResult) -> WindowResult:
-        return replace(result, details={FOREIGN_SHARE: next(loads)})
+        return replace(result, details={CONTENTION: next(loads)})
 
     bench.run(FakeLauncher(on_measure=hook), profile="none", rounds=5, page_sizes=[16], chunk_budgets=[256])
     windows = sorted((item for trial in bench.trials() for item in bench.windows(trial)), key=lambda item: item.id)

@@ -10,9 +10,8 @@ from collections.abc import Iterator
 
 import pytest
 
-from tuner.engine.cpu_share import CpuShare
+from tuner.engine.cpu_contention import CONTENTION, OWN_CPU, CpuContention
 from tuner.launchers.process_tree import tree_cpu_s
-from tuner.trials.idle import FOREIGN_SHARE
 
 BURN = "import sys, time\nwhile time.process_time() < 0.5: pass\nprint(1, flush=True)\nsys.stdin.read()"
 CORES = os.cpu_count() or 1
@@ -34,11 +33,11 @@ def test_a_childs_time_is_the_trees_alive_and_dead(burner: subprocess.Popen[byte
     assert tree_cpu_s() - before >= alive - 0.02, "what it used is not forgotten when it ends"
 
 
-def test_what_is_not_our_own_is_foreign(burner: subprocess.Popen[bytes]) -> None:
-    """The child is foreign to one that counts this process alone."""
-    begun, tree, alone = time.perf_counter(), CpuShare(tree_cpu_s), CpuShare()
+def test_what_is_not_our_own_is_contention(burner: subprocess.Popen[bytes]) -> None:
+    """The child contends with one that counts this process alone."""
+    begun, tree, alone = time.perf_counter(), CpuContention(tree_cpu_s), CpuContention()
     assert burner.stdout is not None and burner.stdout.readline() == b"1\n"
     seconds = CORES * (time.perf_counter() - begun)
     found, narrow = tree.since(), alone.since()
-    assert narrow[FOREIGN_SHARE] - found[FOREIGN_SHARE] == pytest.approx(found["own_cpu_share"] - narrow["own_cpu_share"], abs=0.1)
-    assert narrow[FOREIGN_SHARE] * seconds >= 0.4
+    assert narrow[CONTENTION] - found[CONTENTION] == pytest.approx(found[OWN_CPU] - narrow[OWN_CPU], abs=0.1)
+    assert narrow[CONTENTION] * seconds >= 0.4

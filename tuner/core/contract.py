@@ -12,9 +12,8 @@ from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Annotated, Any, Protocol
 
-from tuner.core.settings import Difference, Memory, Setting, merged_settings
-
 from profiles.links import session_folder
+from tuner.core.settings import Difference, Memory, Setting, merged_settings
 
 Json = dict[str, Any]
 

@@ -23,11 +23,11 @@ from storage.records import (
     Comparison,
     Environment,
     Json,
+    Lease,
     Measurement,
     Profile,
     Recommendation,
     RecommendationKey,
-    RequestsSummary,
     Stage,
     Study,
     StudyState,
@@ -96,6 +96,19 @@ class Storage(ABC):
         """Delete the study with all that belongs to it (trials, measurements, ...). The audit trail gets an entry for each of its
         recommendations, in the same transaction. Raises NotFound."""
 
+    # who runs a study
+    @abstractmethod
+    def get_lease(self, study_id: int) -> Lease | None:
+        """None where nobody holds the study."""
+
+    @abstractmethod
+    def swap_lease(self, study_id: int, held: str | None, lease: Lease | None) -> bool:
+        """Put `lease` in the place of the one with the token `held` (None: of no lease at all); a `lease` of None removes it.
+
+        One conditional statement: of any number of callers at once that name the same `held`, exactly one gets True. False where the
+        study is in other hands, and then nothing changed. Raises NotFound for an unknown study.
+        """
+
     # environments and workloads: content-addressed, storing twice is a no-op
     @abstractmethod
     def put_environment(self, environment: Environment) -> None: ...
@@ -162,8 +175,8 @@ class Storage(ABC):
 
     # measurements
     @abstractmethod
-    def add_measurement(self, measurement: Measurement, summaries: Sequence[RequestsSummary] = ()) -> Measurement:
-        """Store a window with its summaries (their measurement_id is filled in), in one transaction."""
+    def add_measurement(self, measurement: Measurement) -> Measurement:
+        """Store a window. Raises NotFound for an unknown trial."""
 
     @abstractmethod
     def invalidate_measurement(self, measurement_id: int, reason: str) -> Measurement: ...
@@ -173,7 +186,8 @@ class Storage(ABC):
         """By trial number, round, position. Exactly one of the two ids."""
 
     @abstractmethod
-    def list_requests_summaries(self, measurement_id: int) -> Sequence[RequestsSummary]: ...
+    def count_measurements_of(self, study_ids: Sequence[int]) -> dict[int, int]:
+        """Windows of several studies at once, invalid ones included; every id is a key."""
 
     # profiles
     @abstractmethod

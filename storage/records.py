@@ -23,6 +23,9 @@ class TrialState(StrEnum):
     FAIL = "FAIL"
 
 
+FINISHED = frozenset({TrialState.COMPLETE, TrialState.PRUNED, TrialState.FAIL})  # a trial in one of these never changes again
+
+
 class StudyState(StrEnum):
     RUNNING = "RUNNING"
     COMPLETE = "COMPLETE"
@@ -75,6 +78,18 @@ class Study:
 
 
 @dataclass(frozen=True)
+class Lease:
+    """Who runs a study. `token` is the holder's own and new for every claim; `heartbeat` says when it was last known to live."""
+
+    study_id: int
+    token: str
+    pid: int
+    host: str
+    process_started_at: float  # Unix seconds: a process id alone may have been given again
+    heartbeat: float  # Unix seconds
+
+
+@dataclass(frozen=True)
 class Trial:
     """One configuration of a study. `number` counts within the study from 0; `id` is global."""
 
@@ -115,22 +130,6 @@ class Measurement:
     valid: bool = True
     invalid_reason: str | None = None  # "recompiled", "drifted", "busy", "request_failed", ...
     details: Json = field(default_factory=dict)
-
-
-@dataclass(frozen=True)
-class RequestsSummary:
-    """Distribution of one per-request metric in one measurement, in milliseconds."""
-
-    measurement_id: int
-    metric: str  # "ttft", "tpot", "itl", "e2el"
-    count: int
-    mean_ms: float
-    std_ms: float
-    p50_ms: float
-    p90_ms: float
-    p95_ms: float
-    p99_ms: float
-    max_ms: float
 
 
 @dataclass(frozen=True)

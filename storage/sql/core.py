@@ -18,10 +18,10 @@ from storage.records import (
     AuditEntry,
     Comparison,
     Environment,
+    Lease,
     Measurement,
     Profile,
     Recommendation,
-    RequestsSummary,
     Study,
     Trial,
     Workload,
@@ -31,17 +31,15 @@ from storage.sql.engine import transaction
 from storage.url import DatabaseUrl
 from storage.values import plain
 
-type Record = (
-    Study | Trial | Measurement | RequestsSummary | Profile | Comparison | Recommendation | Environment | Workload | ApiToken | AuditEntry
-)
+type Record = Study | Lease | Trial | Measurement | Profile | Comparison | Recommendation | Environment | Workload | ApiToken | AuditEntry
 
 TABLE_OF: Mapping[type[Any], Table] = {
     Environment: models.environments,
     Workload: models.workloads,
     Study: models.studies,
+    Lease: models.leases,
     Trial: models.trials,
     Measurement: models.measurements,
-    RequestsSummary: models.requests_summary,
     Profile: models.profiles,
     Comparison: models.comparisons,
     Recommendation: models.recommendations,

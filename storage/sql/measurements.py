@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
 
-from sqlalchemy import select
+from sqlalchemy import func, select
 
 from storage.base import InvalidRecord
-from storage.records import Json, Measurement, Profile, RequestsSummary
+from storage.records import Json, Measurement, Profile
 from storage.sql.core import (
     SqlCore,
     columns_of,
@@ -20,21 +19,17 @@ from storage.sql.core import (
     require_one_id,
     update_record,
 )
-from storage.sql.models import measurements, profiles, requests_summary, trials
+from storage.sql.models import measurements, profiles, trials
 
 
 class SqlMeasurements(SqlCore):
     """See storage.base.Storage."""
 
-    def add_measurement(self, measurement: Measurement, summaries: Sequence[RequestsSummary] = ()) -> Measurement:
+    def add_measurement(self, measurement: Measurement) -> Measurement:
         what = f"measurement of trial {measurement.trial_id}"
         values = columns_of(measurement, what)
         with self._writing(what) as connection:
-            stored = insert_record(connection, Measurement, values)
-            for summary in summaries:
-                owned = replace(summary, measurement_id=stored.id)
-                insert_record(connection, RequestsSummary, columns_of(owned, f"{what}: {summary.metric}"))
-        return stored
+            return insert_record(connection, Measurement, values)
 
     def invalidate_measurement(self, measurement_id: int, reason: str) -> Measurement:
         what = f"measurement {measurement_id}"
@@ -56,12 +51,12 @@ class SqlMeasurements(SqlCore):
         with self._reading("measurements") as connection:
             return records_of(Measurement, connection.execute(statement).all())
 
-    def list_requests_summaries(self, measurement_id: int) -> Sequence[RequestsSummary]:
-        """In alphabetical order of the metric."""
-        table = requests_summary
-        statement = select(table).where(table.c.measurement_id == measurement_id).order_by(table.c.metric)
-        with self._reading(f"measurement {measurement_id}") as connection:
-            return records_of(RequestsSummary, connection.execute(statement).all())
+    def count_measurements_of(self, study_ids: Sequence[int]) -> dict[int, int]:
+        joined = select(trials.c.study_id, func.count()).join(measurements, measurements.c.trial_id == trials.c.id)
+        statement = joined.where(trials.c.study_id.in_(study_ids)).group_by(trials.c.study_id)
+        with self._reading("measurements") as connection:
+            found = {int(study_id): int(count) for study_id, count in connection.execute(statement).all()}
+        return {study_id: found.get(study_id, 0) for study_id in study_ids}
 
     def add_profile(self, profile: Profile) -> Profile:
         """Raises Conflict where the trial has this logdir, run, session, host and phase already; see update_profile."""

@@ -114,6 +114,18 @@ studies = Table(
     sqlite_autoincrement=True,
 )
 
+leases = Table(
+    "tuner_leases",
+    metadata,
+    Column("study_id", Integer, ForeignKey("tuner_studies.id", ondelete="CASCADE"), primary_key=True, autoincrement=False),
+    Column("token", Text, nullable=False),
+    Column("pid", Integer, nullable=False),
+    Column("host", Text, nullable=False),
+    Column("process_started_at", Float, nullable=False),
+    Column("heartbeat", Float, nullable=False),
+    CheckConstraint("token <> ''", name="token_given"),
+)
+
 trials = Table(
     "tuner_trials",
     metadata,
@@ -181,24 +193,6 @@ measurements = Table(
     _finite("duration_s"),
     Index(None, "trial_id", "round", "position"),
     sqlite_autoincrement=True,
-)
-
-requests_summary = Table(
-    "tuner_requests_summary",
-    metadata,
-    Column("measurement_id", Integer, ForeignKey("tuner_measurements.id", ondelete="CASCADE"), primary_key=True),
-    Column("metric", Text, primary_key=True),
-    Column("count", Integer, nullable=False),
-    Column("mean_ms", Float, nullable=False),
-    Column("std_ms", Float, nullable=False),
-    Column("p50_ms", Float, nullable=False),
-    Column("p90_ms", Float, nullable=False),
-    Column("p95_ms", Float, nullable=False),
-    Column("p99_ms", Float, nullable=False),
-    Column("max_ms", Float, nullable=False),
-    _one_of("metric", "ttft", "tpot", "itl", "e2el"),
-    CheckConstraint('"count" >= 1', name="not_empty"),
-    _finite("mean_ms", "std_ms", "p50_ms", "p90_ms", "p95_ms", "p99_ms", "max_ms"),
 )
 
 profiles = Table(

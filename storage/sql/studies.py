@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
-from sqlalchemy import ColumnElement, delete, func, select
+from sqlalchemy import ColumnElement, Insert, Table, delete, func, select, update
 from sqlalchemy.dialects import postgresql, sqlite
 
-from storage.records import Actor, Environment, Json, Study, StudyState, Workload
+from storage.base import InvalidRecord
+from storage.records import Actor, Environment, Json, Lease, Study, StudyState, Workload
 from storage.sql.core import (
     TABLE_OF,
     SqlCore,
@@ -17,12 +18,13 @@ from storage.sql.core import (
     insert_record,
     now_s,
     plain_columns,
+    record_of,
     records_of,
     require_page,
     update_record,
     write_audit,
 )
-from storage.sql.models import recommendations, studies
+from storage.sql.models import leases, recommendations, studies
 
 
 def _filter(model: str | None, state: StudyState | None) -> list[ColumnElement[bool]]:
@@ -79,6 +81,26 @@ class SqlStudies(SqlCore):
         with self._writing(what) as connection:
             return update_record(connection, Study, study_id, changes | {"updated_at": now_s()}, what)
 
+    def get_lease(self, study_id: int) -> Lease | None:
+        with self._reading(f"lease of study {study_id}") as connection:
+            row = connection.execute(select(leases).where(leases.c.study_id == study_id)).one_or_none()
+            return None if row is None else record_of(Lease, row)
+
+    def swap_lease(self, study_id: int, held: str | None, lease: Lease | None) -> bool:
+        """Also raises InvalidRecord for the lease of another study."""
+        what = f"lease of study {study_id}"
+        if lease is not None and lease.study_id != study_id:
+            raise InvalidRecord(f"{what}: this one is of study {lease.study_id}")
+        values = None if lease is None else columns_of(lease, what)
+        ours = (leases.c.study_id == study_id) & (leases.c.token == held)
+        with self._writing(what) as connection:
+            find_record(connection, Study, "id", study_id, what)
+            if held is None:
+                insert = None if values is None else self._insert_unless_there(leases, values).returning(leases.c.study_id)
+                return insert is not None and connection.execute(insert).first() is not None
+            changed = delete(leases).where(ours) if values is None else update(leases).where(ours).values(values)
+            return connection.execute(changed.returning(leases.c.study_id)).first() is not None
+
     def delete_study(self, study_id: int, *, by: Actor) -> None:
         what, own = f"study {study_id}", recommendations.c.study_id == study_id
         with self._writing(what) as connection:
@@ -105,8 +127,11 @@ class SqlStudies(SqlCore):
 
     def _put_once(self, record: Environment | Workload, what: str) -> None:
         """Insert unless the key is there: the key is the content's hash, so what is there is the same."""
-        table = TABLE_OF[type(record)]
         values: dict[str, Any] = columns_of(record, what)
-        insert = sqlite.insert if self._url.dialect == "sqlite" else postgresql.insert
         with self._writing(what) as connection:
-            connection.execute(insert(table).values(values).on_conflict_do_nothing())
+            connection.execute(self._insert_unless_there(TABLE_OF[type(record)], values))
+
+    def _insert_unless_there(self, table: Table, values: Mapping[str, Any]) -> Insert:
+        """One row, or none where its key is taken."""
+        insert = sqlite.insert if self._url.dialect == "sqlite" else postgresql.insert
+        return insert(table).values(dict(values)).on_conflict_do_nothing()

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from sqlalchemy import ColumnElement, Connection, func, select, update
 
 from storage.base import Conflict, InvalidRecord
-from storage.records import Json, Stage, Study, Trial, TrialState
+from storage.records import FINISHED, Json, Stage, Study, Trial, TrialState
 from storage.sql.core import (
     SqlCore,
     columns_of,
@@ -22,7 +22,6 @@ from storage.sql.core import (
 from storage.sql.models import trials
 from storage.values import finite
 
-FINISHED = frozenset({TrialState.COMPLETE, TrialState.PRUNED, TrialState.FAIL})
 ABANDONED_CLASS = "internal"
 
 

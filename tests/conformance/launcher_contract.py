@@ -27,7 +27,7 @@ def assert_plausible(window: WindowResult, plan: LoadPlan) -> None:
     """Every request of the plan once and complete, or none where the launcher reports metrics itself; nothing else about the numbers."""
     assert 0 < window.duration_s < TIMEOUT_S
     assert abs(time.time() - window.started_at) < TIMEOUT_S
-    metrics = window_metrics(window).metrics
+    metrics = window_metrics(window)
     assert metrics
     assert all(map(math.isfinite, metrics.values()))
     if window.requests:
@@ -83,7 +83,7 @@ class LauncherContract:
         if windows[0].steps:
             assert max(step.scheduled_tokens for step in windows[0].steps) > small.max_num_batched_tokens
         else:
-            assert window_metrics(windows[0]).metrics != window_metrics(windows[1]).metrics
+            assert window_metrics(windows[0]) != window_metrics(windows[1])
 
     def test_an_unknown_arm_is_refused_and_the_engine_lives_on(
         self, session: EngineSession, live: tuple[LiveSettings, LiveSettings], plan: LoadPlan

@@ -16,11 +16,11 @@ from storage.records import Stage, StudyState, TrialState
 from tests.storage.builders import (
     ANNA,
     a_comparison,
+    a_lease,
     a_measurement,
     a_profile,
     a_recommendation,
     a_study,
-    a_summary,
     a_trial,
     a_workload,
     an_environment,
@@ -115,12 +115,40 @@ class StudyContract:
             storage.update_study(study.id, engine_starts=-1)
         assert storage.get_study("first") == updated
 
+    def test_a_study_is_held_by_the_lease_that_was_put_in_anothers_place(self, storage: Storage) -> None:
+        study = storage.create_study(a_study())
+        first, second = a_lease(study.id, "t1"), a_lease(study.id, "t2", heartbeat=2000.5, host="there")
+        assert storage.get_lease(study.id) is None
+        assert not storage.swap_lease(study.id, "t1", first), "nobody holds it"
+        assert storage.swap_lease(study.id, None, first)
+        assert not storage.swap_lease(study.id, None, second), "it is held"
+        assert not storage.swap_lease(study.id, "t2", second), "not by this one"
+        assert storage.get_lease(study.id) == first
+        assert storage.swap_lease(study.id, "t1", second)
+        assert storage.get_lease(study.id) == second
+        assert not storage.swap_lease(study.id, "t1", None), "it was taken over"
+        assert storage.swap_lease(study.id, "t2", None)
+        assert storage.get_lease(study.id) is None
+
+    def test_a_lease_is_of_a_study_that_there_is_and_of_no_other(self, storage: Storage) -> None:
+        study = storage.create_study(a_study())
+        assert storage.get_lease(MISSING) is None
+        with pytest.raises(NotFound) as raised:
+            storage.swap_lease(MISSING, None, a_lease(MISSING))
+        assert_one_line(raised, str(MISSING))
+        with pytest.raises(InvalidRecord):
+            storage.swap_lease(study.id, None, a_lease(study.id + 1))
+        with pytest.raises(InvalidRecord):
+            storage.swap_lease(study.id, None, a_lease(study.id, token=""))
+        assert storage.get_lease(study.id) is None
+
     def test_delete_takes_everything_of_the_study_and_nothing_else(self, storage: Storage) -> None:
         study, other = stored_study(storage), storage.create_study(a_study(name="other"))
         kept = storage.create_trial(a_trial(other.id))
-        kept_measurement = storage.add_measurement(a_measurement(kept.id), [a_summary()])
+        kept_measurement = storage.add_measurement(a_measurement(kept.id))
         trial = storage.create_trial(a_trial(study.id))
-        measurement = storage.add_measurement(a_measurement(trial.id), [a_summary()])
+        storage.add_measurement(a_measurement(trial.id))
+        assert storage.swap_lease(study.id, None, a_lease(study.id))
         storage.add_profile(a_profile(trial.id))
         storage.replace_comparisons(study.id, [a_comparison(study.id, baseline_trial_id=trial.id, candidate_trial_id=trial.id)])
         recommendation = storage.add_recommendation(a_recommendation(study.id))
@@ -130,11 +158,11 @@ class StudyContract:
             with pytest.raises(NotFound):
                 call()
         assert not storage.list_measurements(trial_id=trial.id)
-        assert not storage.list_requests_summaries(measurement.id)
+        assert storage.get_lease(study.id) is None
         assert not storage.list_profiles(trial_id=trial.id)
         assert not storage.list_comparisons(study.id)
         assert storage.get_trial(kept.id) == kept
-        assert len(storage.list_requests_summaries(kept_measurement.id)) == 1
+        assert list(storage.list_measurements(trial_id=kept.id)) == [kept_measurement]
         assert storage.get_workload(kept.workload_hash) == a_workload()
 
     def test_an_id_is_never_given_twice(self, storage: Storage) -> None:

@@ -20,7 +20,6 @@ from tests.storage.builders import (
     a_profile,
     a_recommendation,
     a_study,
-    a_summary,
     a_trial,
     a_workload,
     stored_study,
@@ -29,24 +28,19 @@ from tests.storage.builders import (
 
 
 class MeasurementContract:
-    def test_a_measurement_comes_back_with_its_summaries(self, storage: Storage) -> None:
+    def test_a_measurement_comes_back(self, storage: Storage) -> None:
         trial = stored_trial(storage)
-        summaries = [a_summary("ttft"), a_summary("e2el", count=3)]
-        stored = storage.add_measurement(a_measurement(trial.id, details={"steps": 9}), summaries)
+        stored = storage.add_measurement(a_measurement(trial.id, details={"steps": 9}))
         assert stored == a_measurement(trial.id, details={"steps": 9}, id=stored.id)
         assert list(storage.list_measurements(trial_id=trial.id)) == [stored]
-        expected = [replace(summary, measurement_id=stored.id) for summary in reversed(summaries)]
-        assert list(storage.list_requests_summaries(stored.id)) == expected
 
-    def test_window_and_summaries_are_one_transaction(self, storage: Storage) -> None:
-        trial = stored_trial(storage)
-        for summaries, error in (
-            ([a_summary("ttft"), a_summary("ttft")], Conflict),
-            ([a_summary("ttft"), a_summary("nope")], InvalidRecord),
-        ):
-            with pytest.raises(error):
-                storage.add_measurement(a_measurement(trial.id), summaries)
-        assert not storage.list_measurements(trial_id=trial.id)
+    def test_measurements_are_counted_by_study(self, storage: Storage) -> None:
+        trial, other = stored_trial(storage), storage.create_study(a_study(name="other"))
+        second = storage.create_trial(a_trial(trial.study_id, 1))
+        for measured, changes in ((trial, {}), (trial, {"valid": False, "invalid_reason": "busy"}), (second, {"round": 1})):
+            storage.add_measurement(a_measurement(measured.id, **changes))
+        assert storage.count_measurements_of([other.id, trial.study_id, MISSING]) == {other.id: 0, trial.study_id: 3, MISSING: 0}
+        assert storage.count_measurements_of([]) == {}
 
     def test_an_unknown_trial_has_no_measurement(self, storage: Storage) -> None:
         with pytest.raises(NotFound) as raised:
@@ -72,13 +66,6 @@ class MeasurementContract:
         with pytest.raises(InvalidRecord) as raised:
             storage.add_measurement(a_measurement(trial.id, **changes))
         assert_one_line(raised)
-        assert not storage.list_measurements(trial_id=trial.id)
-
-    @pytest.mark.parametrize("changes", [{"count": 0}, {"mean_ms": math.nan}, {"p99_ms": math.inf}, {"std_ms": -1.0}])
-    def test_an_empty_or_infinite_distribution_is_refused(self, storage: Storage, changes: dict[str, Any]) -> None:
-        trial = stored_trial(storage)
-        with pytest.raises(InvalidRecord):
-            storage.add_measurement(a_measurement(trial.id), [a_summary(**changes)])
         assert not storage.list_measurements(trial_id=trial.id)
 
     def test_invalid_windows_are_kept_with_their_reason(self, storage: Storage) -> None:

@@ -10,10 +10,10 @@ from storage.records import (
     ApiToken,
     Comparison,
     Environment,
+    Lease,
     Measurement,
     Profile,
     Recommendation,
-    RequestsSummary,
     Study,
     Trial,
     Workload,
@@ -58,6 +58,11 @@ def a_trial(study_id: int, number: int = 0, **changes: Any) -> Trial:
     return Trial(**values | changes)
 
 
+def a_lease(study_id: int, token: str = "t1", **changes: Any) -> Lease:
+    values: dict[str, Any] = {"pid": 7, "host": "here", "process_started_at": 900.5, "heartbeat": 1000.0}
+    return Lease(study_id, token, **values | changes)
+
+
 def a_measurement(trial_id: int, **changes: Any) -> Measurement:
     values: dict[str, Any] = {
         "trial_id": trial_id,
@@ -68,13 +73,6 @@ def a_measurement(trial_id: int, **changes: Any) -> Measurement:
         "metrics": {"ttft_p99_ms": 12.5},
     }
     return Measurement(**values | changes)
-
-
-def a_summary(metric: str = "ttft", **changes: Any) -> RequestsSummary:
-    names = ("mean_ms", "std_ms", "p50_ms", "p90_ms", "p95_ms", "p99_ms", "max_ms")
-    values: dict[str, Any] = {"measurement_id": 0, "metric": metric, "count": 12}
-    values |= {name: 1.5 + place for place, name in enumerate(names)}
-    return RequestsSummary(**values | changes)
 
 
 def a_profile(trial_id: int, **changes: Any) -> Profile:

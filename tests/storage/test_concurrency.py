@@ -17,7 +17,7 @@ from sqlalchemy import text
 
 from storage.base import Conflict, Storage
 from storage.records import TrialState
-from tests.storage.builders import a_comparison, a_study, a_trial, stored_study, stored_trial
+from tests.storage.builders import a_comparison, a_lease, a_measurement, a_study, a_trial, stored_study, stored_trial
 from tests.storage.raw import raw_connection, url_of
 from tests.storage.writer import write_trial
 
@@ -74,7 +74,7 @@ def test_processes_write_while_we_read(each_storage: Storage) -> None:
     ]
     while any(process.poll() is None for process in processes):
         for measurement in each_storage.list_measurements(study_id=study.id)[-2:]:
-            assert len(each_storage.list_requests_summaries(measurement.id)) == 1
+            assert measurement.metrics == a_measurement(0).metrics
         time.sleep(0.01)
     for process in processes:
         _, errors = process.communicate()
@@ -116,6 +116,28 @@ def test_a_name_and_a_number_are_taken_once(each_storage: Storage) -> None:
 
 def test_content_is_put_by_many_at_once(each_storage: Storage) -> None:
     assert _outcomes([lambda: stored_study(each_storage)] * 6) == {"ok": 1, "Conflict": 5}
+
+
+@pytest.mark.parametrize("held", [None, "old"])
+def test_a_lease_is_taken_once(each_storage: Storage, held: str | None) -> None:
+    study = stored_study(each_storage)
+    for number in range(5):
+        each_storage.swap_lease(study.id, f"t{number - 1}-won" if number else None, None)
+        if held is not None:
+            assert each_storage.swap_lease(study.id, None, a_lease(study.id, held))
+        tokens = [f"t{number}-{place}" for place in range(6)]
+        calls = [lambda token=token: each_storage.swap_lease(study.id, held, a_lease(study.id, token)) for token in tokens]
+        barrier = threading.Barrier(len(calls))
+
+        def run(call: Callable[[], bool], barrier: threading.Barrier = barrier) -> bool:
+            barrier.wait()
+            return call()
+
+        with ThreadPoolExecutor(len(calls)) as pool:
+            won = list(pool.map(run, calls))
+        lease = each_storage.get_lease(study.id)
+        assert sum(won) == 1 and lease is not None and lease.token == tokens[won.index(True)]
+        assert each_storage.swap_lease(study.id, lease.token, a_lease(study.id, f"t{number}-won"))
 
 
 def test_replacements_never_mix(each_storage: Storage) -> None:

@@ -37,7 +37,6 @@ def test_a_killed_writer_loses_nothing_that_was_returned(each_storage: Storage) 
         assert trial.state is TrialState.COMPLETE
         assert trial.values == {"throughput": trial.number}
         assert [measurement.id for measurement in after.list_measurements(trial_id=trial_id)] == [measurement_id]
-        assert len(after.list_requests_summaries(measurement_id)) == 1
     # At most the one trial that was under way is unfinished; the next run fails it and goes on.
     assert len(after.fail_abandoned(study.id, "the process is gone")) <= 1
     write_trial(after, study.id, 200_000)

@@ -19,11 +19,13 @@ from storage.upgrade import check, open_storage, require_file, upgrade
 from tests.storage.builders import ANNA, a_study, stored_trial
 from tests.storage.raw import raw_connection
 
+HEAD = schema.head_revision()
+NEXT = f"{int(HEAD) + 1:04}"
 NEXT_REVISION = """
 import sqlalchemy as sa
 from alembic import op
 
-revision, down_revision = "0003", "0002"
+revision, down_revision = "NEXT", "HEAD"
 
 
 def upgrade():
@@ -35,17 +37,17 @@ def upgrade():
 def downgrade():
     with op.batch_alter_table("tuner_studies") as batch:
         batch.drop_column("owner")
-"""
+""".replace("NEXT", NEXT).replace("HEAD", HEAD)
 
 
 @pytest.fixture
 def next_revision(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
-    """From here on this code needs a revision 0003, which on SQLite copies and drops the table of studies."""
+    """From here on this code needs one revision more, which on SQLite copies and drops the table of studies."""
     folder = tmp_path / "migrations"
     shutil.copytree(schema.MIGRATIONS, folder, ignore=shutil.ignore_patterns("__pycache__"))
-    (folder / "versions" / "0003_owner.py").write_text(NEXT_REVISION)
+    (folder / "versions" / f"{NEXT}_owner.py").write_text(NEXT_REVISION)
     monkeypatch.setattr(schema, "MIGRATIONS", folder)
-    return "0003"
+    return NEXT
 
 
 def test_an_empty_database_is_created_and_found_again(each_url: str) -> None:
@@ -102,7 +104,7 @@ def test_a_database_without_our_tables(each_url: str) -> None:
         "url": "",
         "dialect": check(each_url)["dialect"],
         "revision": None,
-        "head": "0002",
+        "head": HEAD,
         "ok": False,
     }
     with pytest.raises(StorageUnavailable, match=r"holds no tuner tables; run `tuner db upgrade`"):
@@ -201,7 +203,7 @@ def test_an_older_schema_names_the_command(each_url: str, next_revision: str, mo
         trial = stored_trial(old)
         old.close()
     for options in ({}, {"create": False}, {"read_only": True}):
-        with pytest.raises(SchemaOutdated, match=r"has schema 0002, this tuner needs 0003; run `tuner db upgrade`$"):
+        with pytest.raises(SchemaOutdated, match=rf"has schema {HEAD}, this tuner needs {NEXT}; run `tuner db upgrade`$"):
             open_storage(each_url, **options)
     assert check(each_url)["ok"] is False
     assert upgrade(each_url) == check(each_url)
@@ -219,7 +221,7 @@ def test_a_newer_schema_is_refused(each_url: str) -> None:
     with raw_connection(each_url) as connection:
         connection.execute(text("UPDATE tuner_alembic_version SET version_num = '9999'"))
     for action in (open_storage, upgrade):
-        with pytest.raises(SchemaOutdated, match=r"made by a newer tuner \(schema 9999, not 0002\); upgrade vllm-tpu-tuner$"):
+        with pytest.raises(SchemaOutdated, match=rf"made by a newer tuner \(schema 9999, not {HEAD}\); upgrade vllm-tpu-tuner$"):
             action(each_url)
     assert check(each_url)["revision"] == "9999"
 
@@ -228,11 +230,11 @@ def test_a_failed_upgrade_changes_nothing(each_url: str, tmp_path: Path, next_re
     with monkeypatch.context() as patch:
         patch.setattr(schema, "MIGRATIONS", Path(schema.__file__).with_name("migrations"))
         open_storage(each_url).close()
-    broken = tmp_path / "migrations" / "versions" / "0003_owner.py"
+    broken = tmp_path / "migrations" / "versions" / f"{NEXT}_owner.py"
     broken.write_text(NEXT_REVISION.replace("\n\ndef downgrade", '\n    op.execute("INSERT INTO nowhere VALUES (1)")\n\ndef downgrade'))
     with pytest.raises(StorageUnavailable, match="nowhere"):
         upgrade(each_url)
-    assert check(each_url)["revision"] == "0002"
+    assert check(each_url)["revision"] == HEAD
     with raw_connection(each_url) as connection:
         assert "owner" not in {column["name"] for column in inspect(connection).get_columns("tuner_studies")}
 

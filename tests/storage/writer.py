@@ -11,13 +11,13 @@ import sys
 from storage.base import Storage
 from storage.records import TrialState
 from storage.upgrade import open_storage
-from tests.storage.builders import a_measurement, a_summary, a_trial
+from tests.storage.builders import a_measurement, a_trial
 
 
 def write_trial(storage: Storage, study_id: int, number: int) -> tuple[int, int]:
     """Store one finished trial with a measurement; returns their ids."""
     trial = storage.create_trial(a_trial(study_id, number, state=TrialState.RUNNING))
-    measurement = storage.add_measurement(a_measurement(trial.id), [a_summary()])
+    measurement = storage.add_measurement(a_measurement(trial.id))
     storage.finish_trial(trial.id, TrialState.COMPLETE, values={"throughput": number})
     return trial.id, measurement.id
 

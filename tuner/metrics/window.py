@@ -15,7 +15,6 @@ from itertools import pairwise
 
 import numpy as np
 
-from storage.records import RequestsSummary
 from tuner.core.contract import RequestRecord, StepRecord, WindowResult
 from tuner.core.errors import BadInput, FailureClass, TrialFailed
 from tuner.metrics.catalog import PERCENTILES, REQUEST_METRICS, metric_info
@@ -44,14 +43,6 @@ class RequestLimit:
 
 
 @dataclass(frozen=True)
-class WindowMetrics:
-    """`metrics`: flat name -> value. `summaries`: one per request metric that exists, with measurement_id 0 (filled in by storage)."""
-
-    metrics: dict[str, float]
-    summaries: tuple[RequestsSummary, ...]
-
-
-@dataclass(frozen=True)
 class _Latencies:
     """One completed request, in milliseconds. `itl` is [output tokens - 1]; `tpot` is None for one token."""
 
@@ -61,14 +52,13 @@ class _Latencies:
     e2el: float
 
 
-def window_metrics(result: WindowResult, *, limits: Sequence[RequestLimit] = (), open_loop: bool = False) -> WindowMetrics:
-    """All metrics of one window. `goodput` exists only with `limits`, `sender_lag_p99_ms` only with `open_loop`.
+def window_metrics(result: WindowResult, *, limits: Sequence[RequestLimit] = (), open_loop: bool = False) -> dict[str, float]:
+    """All metrics of one window, flat name -> value. `goodput` exists only with `limits`, `sender_lag_p99_ms` only with `open_loop`.
 
     Metrics that the launcher reports itself override computed ones. Raises TrialFailed (REQUEST_FAILED if no request completed,
     INVALID_MEASUREMENT for an empty window, impossible times or a number that is not finite) and BadInput for an unknown reported metric.
     """
     metrics: dict[str, float] = {}
-    summaries: tuple[RequestsSummary, ...] = ()
     if result.requests:
         completed = [record for record in result.requests if is_completed(record)]
         if not completed:
@@ -78,8 +68,7 @@ def window_metrics(result: WindowResult, *, limits: Sequence[RequestLimit] = (),
             raise _invalid(f"the window lasted {result.duration_s} s, which must be more than 0")
         latencies = [_latencies(record, from_arrival=result.latency_from_arrival) for record in completed]
         metrics |= _count_metrics(result, completed)
-        summaries = _summaries(latencies)
-        metrics |= _summary_metrics(summaries)
+        metrics |= _latency_metrics(latencies)
         if limits:
             metrics["goodput"] = sum(_meets(item, limits) for item in latencies) / result.duration_s
         if open_loop:
@@ -94,7 +83,7 @@ def window_metrics(result: WindowResult, *, limits: Sequence[RequestLimit] = (),
             raise _invalid(f"metric {name} is {value}")
     if metrics.get("completed") == 0:
         raise TrialFailed(FailureClass.REQUEST_FAILED, "the launcher reports that no request of the window completed")
-    return WindowMetrics(metrics, summaries)
+    return metrics
 
 
 def window_fault(result: WindowResult, metrics: Mapping[str, float]) -> str | None:
@@ -195,35 +184,29 @@ def _count_metrics(result: WindowResult, completed: Sequence[RequestRecord]) -> 
     return metrics
 
 
-def _summaries(latencies: Sequence[_Latencies]) -> tuple[RequestsSummary, ...]:
+def _latency_metrics(latencies: Sequence[_Latencies]) -> dict[str, float]:
+    """Mean, spread and percentiles of each request metric that exists; gaps (`itl`) are pooled over all requests."""
     pooled: dict[str, list[float]] = {
         "ttft": [item.ttft for item in latencies],
         "tpot": [item.tpot for item in latencies if item.tpot is not None],
         "itl": [gap for item in latencies for gap in item.itl],
         "e2el": [item.e2el for item in latencies],
     }
-    return tuple(_summary(name, np.array(pooled[name])) for name in REQUEST_METRICS if pooled[name])
+    metrics: dict[str, float] = {}
+    for name in REQUEST_METRICS:
+        if pooled[name]:
+            metrics |= {f"{name}_{statistic}_ms": value for statistic, value in _statistics(np.array(pooled[name])).items()}
+    return metrics
 
 
-def _summary(name: str, values_ms: np.ndarray) -> RequestsSummary:
-    p50, p90, p95, p99 = (float(value) for value in np.percentile(values_ms, PERCENTILES))
-    return RequestsSummary(
-        measurement_id=0,
-        metric=name,
-        count=len(values_ms),
-        mean_ms=float(values_ms.mean()),
-        std_ms=float(values_ms.std()),
-        p50_ms=p50,
-        p90_ms=p90,
-        p95_ms=p95,
-        p99_ms=p99,
-        max_ms=float(values_ms.max()),
-    )
-
-
-def _summary_metrics(summaries: Sequence[RequestsSummary]) -> dict[str, float]:
-    statistics = ("mean_ms", "std_ms", *(f"p{p}_ms" for p in PERCENTILES), "max_ms")
-    return {f"{item.metric}_{statistic}": float(getattr(item, statistic)) for item in summaries for statistic in statistics}
+def _statistics(values: np.ndarray) -> dict[str, float]:
+    percentiles = (float(value) for value in np.percentile(values, PERCENTILES))
+    return {
+        "mean": float(values.mean()),
+        "std": float(values.std()),
+        **{f"p{rank}": value for rank, value in zip(PERCENTILES, percentiles, strict=True)},
+        "max": float(values.max()),
+    }
 
 
 def _reported(reported: Mapping[str, object]) -> dict[str, float]:

@@ -1,69 +1,55 @@
-"""Who runs a study: one process at a time. A lease lies in the database; a dead process's lease is taken over.
+"""Who runs a study: one process at a time. The lease lies in the database; that of a process that is gone is taken over.
 
-On one machine a process is known by its id and start time, so that a reused id is no confusion. Of a process on another machine only its
-heartbeat is known. Claims of one machine queue for a file lock; two machines that claim in the same instant are told apart by writing,
-waiting and reading again, and by their heartbeats: each looks who holds the study before it writes, so one that was taken over (its machine
-slept, or could not reach the database) finds out and stops.
+On one machine a process is known by its id and start time, because ids are given again. Of a process on another machine only its heartbeat
+is known. A claim is one conditional statement (storage.base.Storage.swap_lease), so of several processes that claim at once exactly one
+gets the study. A heartbeat is written under the same condition: a process that was taken over (its machine slept, or could not reach the
+database) finds out with its next heartbeat and stops.
 """
 
 from __future__ import annotations
 
 import contextlib
-import fcntl
-import hashlib
 import os
 import socket
 import threading
 import time
 import uuid
-from collections.abc import Callable, Iterator
-from pathlib import Path
-from typing import Any, Protocol
+from collections.abc import Callable
 
 import psutil
 
+from storage.base import Storage, StorageFault
+from storage.records import Lease, Study
 from tuner.core.errors import BadInput, StudyTaken
 
 HEARTBEAT_S = 10.0
 STALE_AFTER_S = 60.0  # of silence, for a process on another machine
-_SETTLE_S = 0.05
 
 
-class AttributeStore(Protocol):
-    """Where the lease lies."""
+class StudyLease:
+    """This process's hold on a study, from `claim` to `release`; a thread keeps its heartbeat."""
 
-    def attribute(self, name: str) -> Any: ...
-
-    def set_attribute(self, name: str, value: Any) -> None: ...
-
-
-class Lease:
-    """Held from `claim` to `release`; a thread keeps its heartbeat."""
-
-    def __init__(self, store: AttributeStore, key: str, study: str, lock_folder: Path, *, now: Callable[[], float] = time.time) -> None:
-        self._store = store
-        self._key = key
+    def __init__(self, storage: Storage, study: Study, *, now: Callable[[], float] = time.time) -> None:
+        self._storage = storage
         self._study = study
-        self._lock_path = lock_folder / f"{hashlib.sha256(study.encode()).hexdigest()[:16]}.lock"
         self._now = now
         self._token = uuid.uuid4().hex
         self._stop = threading.Event()
         self._thread: threading.Thread | None = None
-        self._taken_by: dict[str, Any] | None = None
+        self._taken_by: Lease | None = None
 
-    def claim(self) -> None:
-        """Raises BadInput where a living process holds the study."""
-        with self._queue():
-            holder = self._store.attribute(self._key)
-            if holder and self._alive(holder):
+    def claim(self, older: Lease | None = None) -> None:
+        """Raises BadInput where a living process holds the study. `older`: the holder by the record of a version before the leases' table,
+        which may still be running."""
+        holder = self._storage.get_lease(self._study.id)
+        for known in (older, holder):
+            if known is not None and self._alive(known):
                 raise BadInput(
-                    f"study {self._study!r} is being run by process {holder['pid']} on {holder['host']}; "
+                    f"study {self._study.name!r} is being run by process {known.pid} on {known.host}; "
                     "wait for it, stop it, or choose another --study"
                 )
-            self._write()
-            time.sleep(_SETTLE_S)
-            if self._store.attribute(self._key).get("token") != self._token:
-                raise BadInput(f"study {self._study!r} was taken by another process just now; wait for it or choose another --study")
+        if not self._write(None if holder is None else holder.token):
+            raise BadInput(f"study {self._study.name!r} was taken by another process just now; wait for it or choose another --study")
         self._thread = threading.Thread(target=self._beat, name="study-lease", daemon=True)
         self._thread.start()
 
@@ -71,56 +57,41 @@ class Lease:
         """Raises StudyTaken once a heartbeat has found the study in other hands. Cheap: it asks nobody."""
         if self._taken_by is not None:
             raise StudyTaken(
-                f"study {self._study!r} was taken over by process {self._taken_by['pid']} on {self._taken_by['host']}, which heard "
+                f"study {self._study.name!r} was taken over by process {self._taken_by.pid} on {self._taken_by.host}, which heard "
                 "nothing of this one for too long; what was measured until then is kept there"
             )
 
     def release(self) -> None:
-        """Idempotent. What another process took over stays its own."""
+        """Idempotent. What another process took over stays its own. Where the database is away, the lease is left to go stale."""
         if self._thread is None:
             return
         self._stop.set()
         self._thread.join(timeout=HEARTBEAT_S)
         self._thread = None
-        holder = self._store.attribute(self._key)
-        if holder and holder["token"] == self._token:
-            self._store.set_attribute(self._key, None)
+        with contextlib.suppress(StorageFault):
+            self._storage.swap_lease(self._study.id, self._token, None)
 
-    def _alive(self, holder: dict[str, Any]) -> bool:
-        if holder["host"] != socket.gethostname():
-            return self._now() - float(holder["heartbeat"]) < STALE_AFTER_S
+    def _alive(self, holder: Lease) -> bool:
+        if holder.host != socket.gethostname():
+            return self._now() - holder.heartbeat < STALE_AFTER_S
         with contextlib.suppress(psutil.Error):
-            return abs(psutil.Process(int(holder["pid"])).create_time() - float(holder["process_started_at"])) < 1.0
+            return abs(psutil.Process(holder.pid).create_time() - holder.process_started_at) < 1.0
         return False
 
-    def _write(self) -> None:
-        self._store.set_attribute(
-            self._key,
-            {
-                "token": self._token,
-                "pid": os.getpid(),
-                "host": socket.gethostname(),
-                "process_started_at": psutil.Process().create_time(),
-                "heartbeat": self._now(),
-            },
+    def _write(self, held: str | None) -> bool:
+        """Put ours, as of now, in the place of the one with the token `held`; False where the study is in other hands."""
+        started = psutil.Process().create_time()
+        return self._storage.swap_lease(
+            self._study.id, held, Lease(self._study.id, self._token, os.getpid(), socket.gethostname(), started, self._now())
         )
 
     def _beat(self) -> None:
         while not self._stop.wait(HEARTBEAT_S):
             with contextlib.suppress(Exception):  # a beat that the database refuses is made up by the next one
-                holder = self._store.attribute(self._key)
-                if holder and holder["token"] != self._token:
+                if self._write(self._token):
+                    continue
+                holder = self._storage.get_lease(self._study.id)
+                if holder is not None:
                     self._taken_by = holder
                     return
-                self._write()
-
-    @contextlib.contextmanager
-    def _queue(self) -> Iterator[None]:
-        try:
-            self._lock_path.parent.mkdir(parents=True, exist_ok=True)
-            file = self._lock_path.open("a")
-        except OSError as error:
-            raise BadInput(f"the cache folder {self._lock_path.parent} cannot be written: {error.strerror}; set TUNER_CACHE") from error
-        with file:
-            fcntl.flock(file, fcntl.LOCK_EX)
-            yield
+                self._write(None)  # somebody deleted it; the study is still ours

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import json
+from contextlib import ExitStack
 from dataclasses import dataclass
 
 from storage.base import Conflict, NotFound, Storage
-from storage.records import Json, Study, StudyState
+from storage.records import Json, Lease, Study, StudyState
 from tuner.core.errors import BadInput
-from tuner.search.lease import Lease
+from tuner.search.lease import StudyLease
 from tuner.setup.config import STUDY_SETTINGS
-from tuner.setup.models import cache_root
 from tuner.setup.study_setup import StudySetup
 from tuner.trials.optuna_record import LEASE_ATTRIBUTE, OptunaRecord
 
@@ -23,13 +23,13 @@ class OpenStudy:
 
     study: Study
     record: OptunaRecord
-    lease: Lease
+    lease: StudyLease
     resumed_from: StudyState | None
+    to_undo: ExitStack
 
     def close(self) -> None:
         """Idempotent."""
-        self.lease.release()
-        self.record.close()
+        self.to_undo.close()
 
 
 def open_study(setup: StudySetup, storage: Storage, url: str, *, resume: bool) -> OpenStudy:
@@ -37,14 +37,20 @@ def open_study(setup: StudySetup, storage: Storage, url: str, *, resume: bool) -
     existing = find_study(storage, setup.config.study)
     check_resumable(setup, existing, resume=resume)
     study = _create(setup, storage) if existing is None else existing
-    record = OptunaRecord(url, study.name, [objective.direction for objective in setup.objectives], setup.space.distributions())
-    lease = Lease(record, LEASE_ATTRIBUTE, study.name, cache_root() / "locks")
-    try:
-        lease.claim()
-    except BaseException:
-        record.close()
-        raise
-    return OpenStudy(storage.update_study(study.id, state=StudyState.RUNNING), record, lease, existing.state if existing else None)
+    with ExitStack() as to_undo:
+        record = OptunaRecord(url, study.name, [objective.direction for objective in setup.objectives], setup.space.distributions())
+        to_undo.callback(record.close)
+        lease = StudyLease(storage, study)
+        lease.claim(_older_lease(record, study))
+        to_undo.callback(lease.release)
+        running = storage.update_study(study.id, state=StudyState.RUNNING)
+        return OpenStudy(running, record, lease, existing.state if existing else None, to_undo.pop_all())
+
+
+def _older_lease(record: OptunaRecord, study: Study) -> Lease | None:
+    """Until schema 0002 the lease lay in an attribute of Optuna's study; a process of that version may still hold it."""
+    found = record.attribute(LEASE_ATTRIBUTE)
+    return None if found is None else Lease(study.id, **found)
 
 
 def check_resumable(setup: StudySetup, existing: Study | None, *, resume: bool) -> None:

@@ -143,8 +143,8 @@ class TrialBook:
         self, run: TrialRun, result: WindowResult, round_number: int, position: int, origin: Origin, *, accept_busy: bool = False
     ) -> Measurement:
         """Store one window. Raises TrialFailed where nothing can be computed from it (then nothing is stored)."""
-        computed = window_metrics(result, limits=self._setup.request_limits, open_loop=self._setup.open_loop)
-        reason = window_fault(result, computed.metrics)
+        metrics = window_metrics(result, limits=self._setup.request_limits, open_loop=self._setup.open_loop)
+        reason = window_fault(result, metrics)
         contention = result.details.get(CONTENTION)
         if reason is None and not accept_busy and is_busy(contention, self.contentions):
             reason = BUSY
@@ -157,12 +157,11 @@ class TrialBook:
                 position=position,
                 started_at=result.started_at,
                 duration_s=result.duration_s,
-                metrics=computed.metrics,
+                metrics=metrics,
                 valid=reason is None,
                 invalid_reason=reason,
                 details=_window_details(result, self._setup.plan, origin),
-            ),
-            computed.summaries,
+            )
         )
         run.measurements.append(measurement)
         return measurement

@@ -9,7 +9,7 @@ from sqlalchemy.exc import DBAPIError, IntegrityError
 from storage.base import Storage
 from storage.records import TrialState
 from storage.sql.models import metadata
-from tests.storage.builders import a_measurement, a_summary, stored_trial
+from tests.storage.builders import a_measurement, stored_trial
 from tests.storage.raw import raw_connection, url_of
 
 WAITING, COMPLETE, FAIL = "state = 'WAITING'", "state = 'COMPLETE', finished_at = 1", "state = 'FAIL', finished_at = 1"
@@ -72,13 +72,6 @@ def test_measurements_in_sql(each_storage: Storage, change: str) -> None:
     each_storage.add_measurement(a_measurement(stored_trial(each_storage).id))
     with pytest.raises(IntegrityError):
         _update(each_storage, "measurements", change)
-
-
-@pytest.mark.parametrize("change", ['"count" = 0', "mean_ms = NULL", "p99_ms = -1", "max_ms = 1e308", "metric = 'other'"])
-def test_distributions_in_sql(each_storage: Storage, change: str) -> None:
-    each_storage.add_measurement(a_measurement(stored_trial(each_storage).id), [a_summary()])
-    with pytest.raises(IntegrityError):
-        _update(each_storage, "requests_summary", change)
 
 
 def test_every_foreign_key_starts_an_index() -> None:

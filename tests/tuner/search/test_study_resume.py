@@ -2,22 +2,24 @@
 
 from __future__ import annotations
 
+import os
 import random
+import socket
 import time
 from collections import Counter
 from collections.abc import Callable
 from typing import Any
 
+import psutil
 import pytest
 
 from storage.base import StorageUnavailable
-from storage.records import Measurement, Stage, StudyState, TrialState
+from storage.records import Lease, Measurement, Stage, StudyState, TrialState
 from tests.tuner.fake_engine import FakeLauncher
 from tests.tuner.workbench import Workbench, states
 from tuner.core.contract import EngineSettings, WindowResult
 from tuner.core.errors import BadInput, FailureClass, Interrupted, StorageError, StudyTaken, TrialFailed
 from tuner.report.evidence_report import evidence_markdown
-from tuner.search.lease import Lease
 from tuner.setup.space import Configuration
 from tuner.trials.optuna_record import LEASE_ATTRIBUTE
 from tuner.verdict.conclude import load_evidence
@@ -142,22 +144,15 @@ def test_a_database_that_goes_away_in_the_middle_is_a_failed_run_and_no_bad_inpu
 def test_a_study_that_another_machine_took_over_is_left_alone(bench: Workbench, monkeypatch: pytest.MonkeyPatch) -> None:
     """This machine slept; the other one's lease, its state and its trials stay as they are."""
     monkeypatch.setattr("tuner.search.lease.HEARTBEAT_S", 0.01)
-    leases: list[Lease] = []
-    claim = Lease.claim
-
-    def watched(lease: Lease) -> None:
-        leases.append(lease)
-        claim(lease)
-
-    monkeypatch.setattr(Lease, "claim", watched)
 
     def hook(configuration: Configuration, nth: int, result: WindowResult) -> WindowResult:
         if len(launcher.measured) == 5:
-            theirs = {"token": "theirs", "host": "elsewhere", "pid": 7, "process_started_at": 0.0, "heartbeat": time.time()}
-            deadline = time.monotonic() + 20
-            while time.monotonic() < deadline and leases[0]._taken_by is None:
-                leases[0]._store.set_attribute(LEASE_ATTRIBUTE, theirs)  # again: at this rate a heartbeat may just have been on its way
-                time.sleep(0.05)
+            study = bench.storage.get_study("s")
+            ours = bench.storage.get_lease(study.id)
+            assert ours is not None
+            theirs = Lease(study.id, "theirs", 7, "elsewhere", process_started_at=0.0, heartbeat=time.time())
+            assert bench.storage.swap_lease(study.id, ours.token, theirs)
+            time.sleep(0.5)  # heartbeats
         return result
 
     launcher = FakeLauncher(on_measure=hook)
@@ -167,6 +162,22 @@ def test_a_study_that_another_machine_took_over_is_left_alone(bench: Workbench, 
     assert bench.storage.get_study("s").state is StudyState.RUNNING
     with pytest.raises(BadInput, match="is being run by process 7 on elsewhere"):
         bench.run(resume=True)
+
+
+@pytest.mark.parametrize("lives", [True, False])
+def test_a_study_whose_lease_an_older_version_wrote_into_optunas_attributes(bench: Workbench, lives: bool) -> None:
+    with pytest.raises(Killed):
+        bench.run(stop_at(9, Killed))
+    assert bench.optuna_storage is not None
+    started = psutil.Process().create_time() - (0 if lives else 3600)
+    older = {"token": "x", "pid": os.getpid(), "host": socket.gethostname(), "process_started_at": started, "heartbeat": 1.0}
+    study_id = bench.optuna_storage.get_study_id_from_name("s")
+    bench.optuna_storage.set_study_user_attr(study_id, LEASE_ATTRIBUTE, older)
+    if lives:
+        with pytest.raises(BadInput, match=f"is being run by process {os.getpid()}"):
+            bench.run(resume=True)
+    else:
+        assert bench.run(resume=True).study.state is StudyState.COMPLETE
 
 
 def test_optuna_learns_what_storage_knew_when_the_process_was_killed(bench: Workbench, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -8,6 +8,7 @@ from service.pages.answer_view import headline
 from service.pages.facts import StudyFacts
 from service.pages.study_view import EffectRow, Effects
 from service.pages.trial_view import ConfigRow
+from tuner.setup.stored_study import StoredStudy
 
 _SETTINGS = (
     "chunk_budgets",
@@ -74,13 +75,13 @@ def differences(baseline: StudyFacts, candidate: StudyFacts) -> list[ConfigRow]:
 
 
 def _facts(facts: StudyFacts) -> dict[str, str]:
-    study, found = facts.study, {"model": facts.study.model, "objective": facts.study.objective}
+    given, found = StoredStudy.from_record(facts.study).given, {"model": facts.study.model, "objective": facts.study.objective}
     if facts.environment is not None:
         found |= {"accelerator": facts.environment.accelerator, "devices": str(facts.environment.device_count)}
         found |= {f"version of {name}": str(version) for name, version in sorted(facts.environment.versions.items())}
     if facts.workload is not None:
         found |= {"workload": facts.workload.name, "workload content": facts.workload.content_hash[:12]}
-    return found | {name.replace("_", " "): _text(study.config[name]) for name in _SETTINGS if name in study.config}
+    return found | {name.replace("_", " "): _text(given[name]) for name in _SETTINGS if name in given}
 
 
 def _text(value: object) -> str:

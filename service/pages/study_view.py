@@ -7,11 +7,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from storage.records import Comparison, Stage, Study, Trial, TrialState
-from tuner.core.contract import ARM_DEFAULT, ARM_PAGE_ALIGNED, SETTINGS
+from tuner.core.contract import ARM_DEFAULT, ARM_PAGE_ALIGNED
 from tuner.core.errors import BadInput
-from tuner.core.settings import Difference
 from tuner.metrics.catalog import Direction, metric_info
 from tuner.metrics.objective import Objective
+from tuner.serving.stored_settings import conditions_of
+from tuner.setup.stored_study import StoredStudy
 from tuner.stats.intervals import Sample
 from tuner.stats.pooling import PooledEffect, pool
 from tuner.stats.sequential import LookPlan
@@ -21,7 +22,6 @@ from tuner.verdict.conclude import study_objectives
 MOST_FOREST_ROWS = 30
 _COST_PARTS = ("measure", "start", "warm_up", "profile", "other")
 POOLED = "all cells pooled"
-_OF_THE_ARM = frozenset(name for name, setting in SETTINGS.items() if setting.difference is Difference.ARM)
 
 
 @dataclass(frozen=True)
@@ -98,8 +98,9 @@ class CostPart:
 
 
 def primary_objective(study: Study) -> Objective | None:
-    """The first objective; None where the study's text cannot be read."""
+    """The first objective; None where what is stored of the study cannot be read."""
     try:
+        StoredStudy.from_record(study)
         return study_objectives(study)[0]
     except BadInput:
         return None
@@ -170,16 +171,12 @@ def cost_parts(study: Study) -> list[CostPart]:
 
 def other_arm(trials: Sequence[Trial], trial: Trial) -> Trial | None:
     """The trial of the same stage, page size, chunk budget and settings in the other arm."""
-
-    def settings(item: Trial) -> dict[str, object]:
-        return {name: value for name, value in item.requested.items() if name not in _OF_THE_ARM}
-
     wanted = (trial.stage, trial.block_size, trial.max_num_batched_tokens)
     for item in trials:
         if (
             (item.stage, item.block_size, item.max_num_batched_tokens) == wanted
             and item.arm != trial.arm
-            and settings(item) == settings(trial)
+            and conditions_of(item) == conditions_of(trial)
         ):
             return item
     return None

@@ -12,6 +12,7 @@ from storage.records import Comparison, Stage, TrialState
 from tuner.metrics.catalog import metric_info
 from tuner.report.repeat import repeat_command
 from tuner.report.write_share import write_lines
+from tuner.setup.stored_study import StoredStudy
 from tuner.verdict.compare import StudyComparison
 from tuner.verdict.evidence import Evidence
 
@@ -60,22 +61,22 @@ _VERDICT = (
 
 
 def method_text(evidence: Evidence) -> str:
-    variant = f"Variant of the alignment rules: `{evidence.study.config.get('alignment_variant')}`."
+    variant = f"Variant of the alignment rules: `{StoredStudy.from_record(evidence.study).alignment_variant}`."
     return " ".join(filter(None, [_engines_text(evidence), _EFFECT, _looks_text(evidence), _VERDICT, variant]))
 
 
 def _engines_text(evidence: Evidence) -> str:
     """How the windows were made: whether two arms could share an engine depends on the launcher."""
-    config = evidence.study.config
-    rounds = config.get("rounds", {})
-    count = str(rounds.get("max")) if rounds.get("min") == rounds.get("max") else f"{rounds.get('min')} to {rounds.get('max')}"
-    many = f"{count} windows per configuration, order from seed {config.get('seed')}"
-    if config.get("launcher") == "serve":
+    stored = StoredStudy.from_record(evidence.study)
+    rounds = stored.rounds
+    count = "an unknown number of" if rounds is None else str(rounds.max) if rounds.min == rounds.max else f"{rounds.min} to {rounds.max}"
+    many = f"{count} windows per configuration, order from seed {stored.seed}"
+    if stored.launcher == "serve":
         return (
             f"Every configuration had a server of its own (`vllm serve`, loaded by `vllm bench serve`; {many}). A pair is the same round "
             "in both arms in the same running engine, so there is none here."
         )
-    source = f"No engine ran: values were drawn from the table {config.get('table')}. " if config.get("launcher") == "table" else ""
+    source = f"No engine ran: values were drawn from the table {stored.table}. " if stored.launcher == "table" else ""
     return (
         f"{source}One engine per page size; all chunk budgets and both arms are live settings of that engine, measured in randomised "
         f"interleaved rounds ({many}). A pair is the same round in both arms, one right after the other, in the same running engine."

@@ -11,12 +11,13 @@ from storage.base import Storage
 from storage.records import Measurement, Study, Trial, TrialState
 from tuner.core.contract import SETTINGS
 from tuner.metrics.objective import median_metrics
+from tuner.serving.stored_settings import COMPILED_MAX
 from tuner.trials.profiling import run_name
 from tuner.verdict.conclude import SIDE_METRICS
 
 MOST_STUDIES = 200
 ALWAYS_SHOWN = ("study", "model", "arm", "block_size", "max_num_batched_tokens", "stage", "state")
-_HIDDEN = frozenset({"compiled_max_num_batched_tokens", *(name for name, setting in SETTINGS.items() if not setting.shown)})
+_HIDDEN = frozenset({COMPILED_MAX, *(name for name, setting in SETTINGS.items() if not setting.shown)})
 
 
 class HParamsTab:

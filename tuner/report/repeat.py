@@ -7,7 +7,8 @@ import shlex
 from typing import Any
 
 from storage.records import Study
-from tuner.setup.config import STUDY_SETTINGS, StudyConfig
+from tuner.setup.config import STUDY_SETTINGS
+from tuner.setup.stored_study import StoredStudy, setting_default
 from tuner.verdict.evidence import Evidence
 
 _ALWAYS = ("model", "page_sizes", "chunk_budgets", "arms", "workload", "objective", "rounds", "seed")  # also where they are the default
@@ -17,7 +18,7 @@ _WORKLOAD_FILE = "workload.json"
 def repeat_command(evidence: Evidence) -> str:
     """`tuner search` with every setting that is not its default; a workload that was written in a file comes before it."""
     lines = []
-    workload = evidence.study.config.get("workload")
+    workload = StoredStudy.from_record(evidence.study).workload
     if isinstance(workload, dict):
         lines.append(f"cat > {_WORKLOAD_FILE} <<'END'\n{json.dumps(workload, indent=2)}\nEND")
     lines.append(" \\\n  ".join(["tuner search", "--study AGAIN", *_options(evidence.study)]))
@@ -25,13 +26,12 @@ def repeat_command(evidence: Evidence) -> str:
 
 
 def _options(study: Study) -> list[str]:
-    defaults = {name: _plain(field.get_default(call_default_factory=True)) for name, field in StudyConfig.model_fields.items()}
-    config = {**study.config, "model": study.model, "objective": study.objective}
+    config = StoredStudy.from_record(study).given
     chosen = [name for name in _ALWAYS if config.get(name) not in (None, {}, [])]
     chosen += [
         name
         for name, setting in STUDY_SETTINGS.items()
-        if name in config and name not in _ALWAYS and setting.repeated and _plain(config[name]) != defaults[name]
+        if name in config and name not in _ALWAYS and setting.repeated and config[name] != setting_default(name)
     ]
     return [option for name in chosen for option in _option(name, config[name])]
 
@@ -56,10 +56,3 @@ def _option(name: str, value: Any) -> list[str]:
 
 def _number(value: Any) -> str:
     return f"{value:g}" if isinstance(value, float) else str(value)
-
-
-def _plain(value: Any) -> Any:
-    """As JSON has it."""
-    if hasattr(value, "model_dump"):
-        return value.model_dump(mode="json")
-    return list(value) if isinstance(value, tuple) else value

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from storage.records import Stage, Study, Trial, TrialState
 from tuner.core.contract import EngineSettings, Launcher
 from tuner.core.errors import FailureClass
+from tuner.serving.stored_settings import measured_kv_write
 from tuner.setup.space import Configuration
 from tuner.trials.group import GroupRun, Workshop
 from tuner.trials.profiling import capture_profile
@@ -84,7 +85,7 @@ class Confirmation:
     def _engine_of(self, trial: Trial) -> EngineSettings:
         """Cold settings of a finalist. The KV write forms that the search's engine measured stay: a new measurement might choose others."""
         cold = self._shop.setup.cold_engine(Configuration(trial.block_size, trial.max_num_batched_tokens, trial.arm))
-        return cold.with_changes(kv_write=trial.effective.get("kv_write") or cold.kv_write)
+        return cold.with_changes(kv_write=measured_kv_write(trial) or cold.kv_write)
 
     def _confirm(self, finalist: Finalist, run: TrialRun) -> None:
         setup = self._shop.setup

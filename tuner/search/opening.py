@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-import json
 from contextlib import ExitStack
 from dataclasses import dataclass
 
 from storage.base import Conflict, NotFound, Storage
-from storage.records import Json, Lease, Study, StudyState
+from storage.records import Lease, Study, StudyState
 from tuner.core.errors import BadInput
 from tuner.search.lease import StudyLease
 from tuner.setup.config import STUDY_SETTINGS
+from tuner.setup.stored_study import Resolved, StoredStudy, stored_config
 from tuner.setup.study_setup import StudySetup
 from tuner.trials.optuna_record import LEASE_ATTRIBUTE, OptunaRecord
-
-RESOLVED = "resolved"  # key in Study.config: what was decided where the configuration left it open
 
 
 @dataclass
@@ -64,30 +62,26 @@ def check_resumable(setup: StudySetup, existing: Study | None, *, resume: bool) 
         return
     if not resume:
         raise BadInput(f"study {name!r} exists; add --resume to go on with it, or choose another --study")
-    ours, stored = stored_config(setup), existing.config
-    for key in ours:
-        if key != RESOLVED and not STUDY_SETTINGS[key].resumable and stored.get(key) != ours[key]:
+    stored, ours = StoredStudy.from_record(existing), stored_config(setup.config, resolved_of(setup))
+    for key, setting in STUDY_SETTINGS.items():
+        if not setting.resumable and stored.value(key) != ours[key]:
             raise BadInput(
-                f"study {name!r} was begun with {key} {_shown(stored.get(key))}, not {_shown(ours[key])}; "
+                f"study {name!r} was begun with {key} {_shown(stored.value(key))}, not {_shown(ours[key])}; "
                 "resume it with the same settings or choose another --study"
             )
-    for key, value in ours[RESOLVED].items():
-        if stored.get(RESOLVED, {}).get(key) != value:
+    for key, value in resolved_of(setup).model_dump().items():
+        if getattr(stored.resolved, key) != value:
             what = (
                 "workload: its requests are not those that the study was begun with" if key == "workload_hash" else f"{key} is now {value}"
             )
             raise BadInput(f"study {name!r}: {what}; restore them or choose another --study")
 
 
-def stored_config(setup: StudySetup) -> Json:
-    """What storage.records.Study.config holds."""
-    resolved = {
-        "max_model_len": setup.engine.max_model_len,
-        "max_num_seqs": setup.engine.max_num_seqs,
-        "workload_hash": setup.workload.content_hash,
-    }
-    config: Json = json.loads(json.dumps({**setup.config.to_json(), RESOLVED: resolved}))
-    return config
+def resolved_of(setup: StudySetup) -> Resolved:
+    """What the setup decided where the configuration left it open."""
+    return Resolved(
+        max_model_len=setup.engine.max_model_len, max_num_seqs=setup.engine.max_num_seqs, workload_hash=setup.workload.content_hash
+    )
 
 
 def find_study(storage: Storage, name: str) -> Study | None:
@@ -105,7 +99,7 @@ def _create(setup: StudySetup, storage: Storage) -> Study:
             Study(
                 name=setup.config.study,
                 model=setup.config.model,
-                config=stored_config(setup),
+                config=stored_config(setup.config, resolved_of(setup)),
                 objective=setup.config.objective,
                 model_features=setup.model.features,
             )

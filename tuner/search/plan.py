@@ -11,6 +11,7 @@ from storage.base import Storage
 from storage.records import Json, Study, StudyState
 from tuner.setup.config import ORDINAL, StudyConfig
 from tuner.setup.space import Configuration
+from tuner.setup.stored_study import was_launched_by
 from tuner.setup.study_setup import StudySetup
 
 # Assumed where no earlier study of the model tells better: measured on two CPU cores with the tiny model in November 2026 (an engine start
@@ -153,7 +154,7 @@ def known_costs(storage: Storage, setup: StudySetup) -> Costs | None:
     """What earlier studies of this model with this launcher took; None where there is none."""
     config = setup.config
     found = storage.list_studies(model=config.model, limit=20)
-    studies = [item for item in found if item.config.get("launcher") == config.launcher and item.name != config.study][:5]
+    studies = [item for item in found if was_launched_by(item, config.launcher) and item.name != config.study][:5]
     windows = {study.id: len(storage.list_measurements(study_id=study.id)) for study in studies}
     trials = {study.id: len(storage.list_trials(study.id)) for study in studies}
     return costs_from_studies(studies, windows, trials)

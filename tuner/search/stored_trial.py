@@ -6,9 +6,10 @@ from storage.base import Storage
 from storage.records import Trial
 from tuner.core.contract import EngineSession, EngineSettings, Launcher
 from tuner.core.errors import BadInput
-from tuner.search.opening import RESOLVED
-from tuner.setup.config import StudyConfig, check_config
+from tuner.serving.stored_settings import measured_kv_write
+from tuner.setup.config import check_config
 from tuner.setup.space import Configuration
+from tuner.setup.stored_study import StoredStudy
 from tuner.setup.study_setup import StudySetup, prepare_study
 from tuner.trials.engines import launcher_errors
 from tuner.trials.trial import TrialRun
@@ -17,8 +18,7 @@ from tuner.trials.trial import TrialRun
 def setup_of(storage: Storage, trial: Trial, storage_url: str, logdir: str | None) -> StudySetup:
     """The setup of the trial's study, from its stored configuration. Raises BadInput where it no longer fits what is here."""
     study = storage.get_study_by_id(trial.study_id)
-    stored = {key: value for key, value in study.config.items() if key != RESOLVED}
-    config = StudyConfig.model_validate({**stored, "storage": storage_url, **({"logdir": logdir} if logdir is not None else {})})
+    config = StoredStudy.from_record(study).config(storage=storage_url, **({"logdir": logdir} if logdir is not None else {}))
     check_config(config)
     if config.launcher == "table":
         raise BadInput(f"study {study.name!r} was measured from a table; there is no engine to profile")
@@ -35,7 +35,7 @@ def run_of(trial: Trial) -> TrialRun:
 def open_engine(setup: StudySetup, launcher: Launcher, run: TrialRun) -> EngineSession:
     """An engine with exactly the trial's flags and the KV write forms that it ran with, warmed up. Raises TrialFailed."""
     cold = setup.cold_engine(run.configuration)
-    engine: EngineSettings = cold.with_changes(kv_write=run.trial.effective.get("kv_write") or cold.kv_write)
+    engine: EngineSettings = cold.with_changes(kv_write=measured_kv_write(run.trial) or cold.kv_write)
     with launcher_errors("starting the engine"):
         setup.model.prepare()
         session = launcher.open(engine, setup.config.engine_start_timeout)

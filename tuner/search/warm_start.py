@@ -21,6 +21,7 @@ from tuner.metrics.objective import constraint_values, median_metrics, objective
 from tuner.search.proposer import Observation
 from tuner.setup.config import ORDINAL
 from tuner.setup.space import Configuration
+from tuner.setup.stored_study import StoredStudy, was_launched_by
 from tuner.setup.study_setup import StudySetup
 
 AUTO, NONE = "auto", "none"
@@ -75,7 +76,7 @@ def find_earlier(storage: Storage, setup: StudySetup, accelerator: str | None) -
         for study in storage.list_studies(model=setup.config.model, limit=_SEEN)
         if study.name != setup.config.study
         and study.state in (StudyState.COMPLETE, StudyState.INTERRUPTED)
-        and study.config.get("launcher") == setup.config.launcher
+        and was_launched_by(study, setup.config.launcher)
         and _accelerator(storage, storage.list_trials(study.id)) == accelerator
     ]
     found = [item for item in (_earlier(storage, setup, study) for study in candidates) if _teaches(item)]
@@ -121,7 +122,7 @@ def _observation(storage: Storage, setup: StudySetup, trial: Trial) -> Observati
 def _same_goodput(setup: StudySetup, study: Study) -> bool:
     """Goodput was counted under the earlier study's limits; other metrics mean the same everywhere."""
     asked = {objective.metric for objective in setup.objectives} | {slo.metric for slo in setup.slos}
-    return "goodput" not in asked or sorted(study.config.get("slos", ())) == sorted(setup.config.slos)
+    return "goodput" not in asked or sorted(StoredStudy.from_record(study).slo_texts) == sorted(setup.config.slos)
 
 
 def _teaches(item: EarlierStudy) -> bool:

@@ -7,29 +7,16 @@ measuring needed, so what is recommended is what was measured.
 from __future__ import annotations
 
 import json
-from dataclasses import fields
 
 from storage.records import Json, Trial
 from tuner.core.contract import ARM_PAGE_ALIGNED, SETTINGS, EngineSettings
-from tuner.core.errors import BadInput
 from tuner.core.settings import ALWAYS
 from tuner.engine.environment import WITHOUT_TPU
 from tuner.serving.engine_args import attention_backend_for, engine_args
+from tuner.serving.stored_settings import measured_kv_write, settings_of
 
 _ONLY_FOR_MEASURING = {"disable_log_stats"}
 _VLLM_DEFAULTS = {setting.vllm: setting.vllm_default for setting in SETTINGS.values() if setting.vllm_default is not ALWAYS}
-_FORMS_KNOWN = 2  # "<token form>,<page form>"
-
-
-def settings_of(trial: Trial) -> EngineSettings:
-    """The cold settings of an engine with exactly this trial's flags. Raises BadInput where `requested` lacks one."""
-    known = {item.name for item in fields(EngineSettings)}
-    values = {name: value for name, value in trial.requested.items() if name in known}
-    values |= {"block_size": trial.block_size, "max_num_batched_tokens": trial.max_num_batched_tokens}
-    try:
-        return EngineSettings(**values)
-    except TypeError as error:
-        raise BadInput(f"trial {trial.number} cannot be turned into flags, its stored settings are incomplete: {error}") from error
 
 
 def vllm_config(trial: Trial, platform: str) -> Json:
@@ -85,8 +72,8 @@ def _plugin_settings(trial: Trial, settings: EngineSettings, platform: str) -> J
     if trial.arm == ARM_PAGE_ALIGNED:
         tuner |= {"page_aligned": True, "variant": settings.alignment_variant}
     if attention_backend_for(settings, platform) == "tuner_xla":
-        measured = trial.effective.get("kv_write")
-        if isinstance(measured, str) and len(measured.split(",")) == _FORMS_KNOWN:
+        measured = measured_kv_write(trial)
+        if measured is not None:
             tuner["kv_write"] = measured
         elif settings.kv_write != "auto":
             tuner["kv_write"] = settings.kv_write

@@ -52,7 +52,8 @@ def parse_duration(value: Any) -> Any:
     return hours * 3600 + minutes * 60 + seconds
 
 
-def _parse_rounds(value: Any) -> Any:
+def parse_rounds(value: Any) -> Any:
+    """{"min", "max"} from 5, "5" or "3-12"; anything else comes back as it is, for pydantic to refuse."""
     if isinstance(value, str):
         match = re.fullmatch(r"\s*(\d+)(?:\s*-\s*(\d+))?\s*", value)
         if match is None:
@@ -136,7 +137,7 @@ class StudyConfig(StrictModel):
     objective: Annotated[str, _MEASURED] = DEFAULT_OBJECTIVE
     slos: Annotated[Words, _MEASURED] = ()
 
-    rounds: Annotated[Rounds, BeforeValidator(_parse_rounds), _MEASURED] = Rounds()
+    rounds: Annotated[Rounds, BeforeValidator(parse_rounds), _MEASURED] = Rounds()
     trials: Annotated[PositiveInt | None, _EXTENT] = None
     time_budget: Annotated[Duration | None, _EXTENT] = None
     sampler: Annotated[Literal["auto", "grid", "ordinal", "random", "tpe", "gp", "nsga2"], _MEASURED] = "auto"

@@ -11,6 +11,7 @@ from pydantic import ValidationError
 
 from tuner.core.errors import BadInput
 from tuner.core.spelling import did_you_mean
+from tuner.setup.complaints import first_complaint
 from tuner.setup.config import StudyConfig, check_config
 
 # What people write -> the key it is called here.
@@ -25,16 +26,6 @@ _SYNONYMS = {
     "n_trials": "trials",
     "timeout": "trial_timeout",
     "name": "study",
-}
-
-
-# pydantic's type of error -> what the value should have been.
-_WRONG_TYPES = {
-    "int_type": "a whole number",
-    "float_type": "a number",
-    "bool_type": "true or false",
-    "string_type": "text; put it in quotes",
-    "dict_type": "a mapping of settings to values",
 }
 
 
@@ -65,7 +56,10 @@ def load_config(path: Path | None, options: Mapping[str, Any]) -> StudyConfig:
     try:
         config = StudyConfig.model_validate(merged)
     except ValidationError as error:
-        raise BadInput(_first_problem(error, path, options)) from error
+        found = first_complaint(error)
+        on_command_line = path is None or found.setting in options
+        where = f"--{found.key.replace('_', '-')}" if on_command_line else f"{path}: {found.key}"
+        raise BadInput(f"{where}: {found.text}") from error
     try:
         check_config(config)
     except BadInput as error:
@@ -105,22 +99,3 @@ def _suggestion(key: str) -> str:
     if plain in _SYNONYMS:
         return f"did you mean {_SYNONYMS[plain]}?"
     return did_you_mean(key, StudyConfig.model_fields)
-
-
-def _first_problem(error: ValidationError, path: Path | None, options: Mapping[str, Any]) -> str:
-    """Key and mend of the first complaint; where the key came from decides how it is called."""
-    first = error.errors(include_url=False)[0]
-    names = [part for part in first["loc"] if isinstance(part, str)]  # without positions in a list
-    keys = [name for name in names if not name.startswith(("tuple[", "function-", "dict[")) and name != "str"]
-    key = ".".join(keys) or "settings"
-    on_command_line = path is None or (keys and keys[0] in options)
-    where = f"--{key.replace('_', '-')}" if on_command_line else f"{path}: {key}"
-    if first["type"] == "extra_forbidden":
-        return f"{where}: this key is unknown; remove it or mend its spelling"
-    if first["type"] == "too_short":
-        return f"{where}: must not be empty; name at least one"
-    if first["type"] in _WRONG_TYPES:
-        return f"{where}: {first['input']!r} is not {_WRONG_TYPES[first['type']]}"
-    message = first["msg"].removeprefix("Value error, ")
-    message = f"{message[:1].lower()}{message[1:]}"
-    return f"{where}: {message}" + ("" if first["type"] == "value_error" else f", got {first['input']!r}")

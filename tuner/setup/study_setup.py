@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from storage.records import Json
@@ -12,6 +12,7 @@ from tuner.core.contract import ARM_DEFAULT, EngineSettings, LoadPlan
 from tuner.core.errors import BadInput
 from tuner.metrics.objective import Objective, Slo, request_limits
 from tuner.metrics.window import RequestLimit
+from tuner.serving.stored_settings import requested_settings
 from tuner.setup.config import StudyConfig, untested_settings
 from tuner.setup.feasibility import Infeasible, Needs, check
 from tuner.setup.hardware import Limits
@@ -61,10 +62,8 @@ class StudySetup:
         return check(engine, self.model.features, self.limits, Needs(longest, self.config.arms))
 
     def requested(self, configuration: Configuration, engine: EngineSettings) -> Json:
-        """What storage.records.Trial.requested holds: the configuration and the engine's cold settings, vLLM's names."""
-        cold = asdict(engine)
-        cold["compiled_max_num_batched_tokens"] = cold.pop("max_num_batched_tokens")
-        return {**cold, **configuration.params}
+        """What storage.records.Trial.requested holds."""
+        return requested_settings(engine, configuration.params)
 
 
 def prepare_study(config: StudyConfig, limits: Limits | None = None) -> StudySetup:

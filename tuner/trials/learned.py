@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 
 from storage.records import Trial
 from tuner.core.contract import EngineSettings
 from tuner.core.errors import FailureClass
 from tuner.core.settings import Memory, declared_settings
+from tuner.serving.stored_settings import measured_engine_of
 
 _COLD = declared_settings(EngineSettings)
 _GROWING = tuple(name for name, setting in _COLD.items() if setting.memory is Memory.GROWS)
@@ -98,8 +99,5 @@ def known_out_of_memory(trials: Sequence[Trial]) -> list[OutOfMemory]:
 
 
 def attempt_of(trial: Trial) -> Attempt:
-    """From what storage.records.Trial.requested holds (tuner.setup.study_setup.StudySetup.requested)."""
-    names = {item.name for item in fields(EngineSettings)}
-    cold = {name: value for name, value in trial.requested.items() if name in names}
-    cold["max_num_batched_tokens"] = trial.requested["compiled_max_num_batched_tokens"]
-    return Attempt(EngineSettings(**cold), trial.arm, trial.max_num_batched_tokens)
+    """Raises BadInput where the trial's stored settings are damaged."""
+    return Attempt(measured_engine_of(trial), trial.arm, trial.max_num_batched_tokens)

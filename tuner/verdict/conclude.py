@@ -7,8 +7,9 @@ from collections.abc import Sequence
 
 from storage.base import Storage
 from storage.records import Environment, Json, Measurement, Recommendation, Stage, Study, Trial
-from tuner.metrics.objective import Objective, Slo, parse_objectives, parse_slo
+from tuner.metrics.objective import Objective, Slo, parse_objectives
 from tuner.setup.space import DEFAULT_BUDGET, default_block_size
+from tuner.setup.stored_study import StoredStudy
 from tuner.verdict.compare import StudyComparison, compare_study
 from tuner.verdict.evidence import Evidence, look_plan
 from tuner.verdict.recommend import recommend
@@ -22,7 +23,7 @@ def study_objectives(study: Study) -> tuple[Objective, ...]:
 
 
 def study_slos(study: Study) -> tuple[Slo, ...]:
-    return tuple(parse_slo(text) for text in study.config.get("slos", ()))
+    return StoredStudy.from_record(study).slos
 
 
 def load_evidence(storage: Storage, study: Study) -> Evidence:
@@ -45,7 +46,7 @@ def load_evidence(storage: Storage, study: Study) -> Evidence:
 
 def stock_settings(study: Study, environment: Environment | None) -> Json:
     """vLLM's own defaults, as far as they are known (see tuner.setup.space): the budget's depends on memory that big chips have."""
-    max_model_len = int(study.config.get("resolved", {}).get("max_model_len") or 0)
+    max_model_len = StoredStudy.from_record(study).resolved.max_model_len
     stock: Json = {"block_size": default_block_size(max_model_len)} if max_model_len else {}
     accelerator = environment.accelerator.lower() if environment is not None else ""
     if "v5p" not in accelerator and "7x" not in accelerator:

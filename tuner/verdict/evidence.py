@@ -9,8 +9,8 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 
 from storage.records import Comparison, Environment, Json, Measurement, Profile, Stage, Study, StudyState, Trial, TrialState, Workload
-from tuner.core.contract import SETTINGS
-from tuner.core.settings import Difference
+from tuner.serving.stored_settings import conditions_of
+from tuner.setup.stored_study import StoredStudy
 from tuner.stats.sequential import LookPlan
 
 FINISHED = frozenset({TrialState.COMPLETE})
@@ -18,10 +18,6 @@ UNFINISHED = frozenset({TrialState.WAITING, TrialState.RUNNING})
 COMPARABLE = frozenset(
     {TrialState.COMPLETE, TrialState.PRUNED, TrialState.RUNNING}
 )  # a pruned trial's valid windows are still measurements
-
-# What tells two cells apart beside page size and budget.
-_CONDITIONS = frozenset(name for name, setting in SETTINGS.items() if setting.difference is Difference.CONDITION)
-
 
 # Which engine a window was measured in: launcher and number of the engine start within the study (None: not recorded).
 type Origin = tuple[str | None, int | None]
@@ -60,9 +56,8 @@ class Evidence:
 
 def look_plan(study: Study) -> LookPlan | None:
     """The looks that the study's rounds were measured under; None: looked at once, at the end."""
-    rounds = study.config.get("rounds") or {}
-    first, last = int(rounds.get("min", 0)), int(rounds.get("max", 0))
-    return LookPlan(first, last) if 2 <= first < last else None
+    rounds = StoredStudy.from_record(study).rounds
+    return LookPlan(rounds.min, rounds.max) if rounds is not None and 2 <= rounds.min < rounds.max else None
 
 
 @dataclass(frozen=True, order=True)
@@ -84,8 +79,7 @@ def cells_of(trials: Sequence[Trial]) -> dict[int, Cell]:
 
 
 def _cell_of(trial: Trial, environment: str) -> Cell:
-    settings = {name: value for name, value in trial.requested.items() if name in _CONDITIONS}
-    canonical = json.dumps(settings, sort_keys=True, separators=(",", ":"))
+    canonical = json.dumps(conditions_of(trial), sort_keys=True, separators=(",", ":"))
     return Cell(trial.block_size, trial.max_num_batched_tokens, canonical, trial.workload_hash, environment)
 
 

@@ -6,8 +6,7 @@ from dataclasses import replace
 import pytest
 
 from tests.tuner.evidence_builder import StudyBuilder
-from tuner.core.errors import BadInput
-from tuner.serving.vllm_args import settings_of, vllm_config, vllm_environment, vllm_flags
+from tuner.serving.vllm_args import vllm_config, vllm_environment, vllm_flags
 
 
 def flags(arm: str, platform: str = "tpu", effective: dict[str, object] | None = None, **requested: object) -> list[str]:
@@ -75,12 +74,5 @@ def test_only_what_differs_from_vllms_defaults_gets_a_flag() -> None:
 
 def test_the_trials_own_page_size_and_budget_are_used() -> None:
     trial = StudyBuilder().trial("default", 64, 512, requested={"block_size": 16, "max_num_batched_tokens": 2048})
-    settings = settings_of(trial)
-    assert (settings.block_size, settings.max_num_batched_tokens) == (64, 512)
-    assert vllm_config(trial, "tpu")["model"] == "models/tiny-qwen3"
-
-
-def test_incomplete_settings_are_refused_in_one_line() -> None:
-    trial = replace(StudyBuilder().trial(), requested={"model": "m", "model_path": "m"})
-    with pytest.raises(BadInput, match=r"trial 0 .*max_num_seqs"):
-        settings_of(trial)
+    config = vllm_config(trial, "tpu")
+    assert (config["block_size"], config["max_num_batched_tokens"], config["model"]) == (64, 512, "models/tiny-qwen3")

@@ -1,0 +1,80 @@
+"""The settings of a stored trial, typed: the one place that writes and reads storage.records.Trial.requested and `.effective`. Pure.
+
+A trial of an earlier version lacks settings that came later and may have some that are gone: what is missing had the value that is now
+the default, what is unknown is left out. What no version can have written is damage, and is refused by name.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import MISSING, asdict, fields
+from functools import cache
+from typing import Any, get_type_hints
+
+from pydantic import ConfigDict, TypeAdapter, ValidationError
+
+from storage.records import Json, Trial
+from tuner.core.contract import SETTINGS, EngineSettings
+from tuner.core.errors import BadInput
+from tuner.core.settings import Difference
+
+COMPILED_MAX = "compiled_max_num_batched_tokens"
+"""How `requested` calls the budget that the engine was compiled for; the trial's own budget is `max_num_batched_tokens`."""
+
+_DEFAULTS = {item.name: item.default for item in fields(EngineSettings) if item.default is not MISSING}
+_DEFAULTS |= {item.name: item.default_factory() for item in fields(EngineSettings) if item.default_factory is not MISSING}
+_CONDITIONS = tuple(name for name, setting in SETTINGS.items() if setting.difference is Difference.CONDITION)
+_KV_WRITE_FORMS = 2  # "<token form>,<page form>"
+
+
+def requested_settings(engine: EngineSettings, params: Mapping[str, Any]) -> Json:
+    """What `requested` holds: the cold settings of the engine and the configuration measured in it, vLLM's names."""
+    cold = asdict(engine)
+    cold[COMPILED_MAX] = cold.pop("max_num_batched_tokens")
+    return {**cold, **params}
+
+
+def settings_of(trial: Trial) -> EngineSettings:
+    """The cold settings of an engine with exactly this trial's flags. Raises BadInput where `requested` is damaged."""
+    return _engine_settings(trial, trial.max_num_batched_tokens)
+
+
+def measured_engine_of(trial: Trial) -> EngineSettings:
+    """The engine that the trial was measured in: compiled for the largest budget of its group. Raises BadInput as settings_of does."""
+    compiled = trial.requested.get(COMPILED_MAX, trial.max_num_batched_tokens)
+    return _engine_settings(trial, compiled)
+
+
+def conditions_of(trial: Trial) -> Json:
+    """Every setting but the cell's own coordinates that two trials must share to be comparable; a missing one has its default."""
+    stored = {**_DEFAULTS, **trial.requested}
+    return {name: stored[name] for name in _CONDITIONS if name in stored}
+
+
+def measured_kv_write(trial: Trial) -> str | None:
+    """The forms of the KV write that the engine chose, "<token form>,<page form>"; None where it chose none (the stock kernel)."""
+    found = trial.effective.get("kv_write")
+    return found if isinstance(found, str) and len(found.split(",")) == _KV_WRITE_FORMS else None
+
+
+def _engine_settings(trial: Trial, budget: Any) -> EngineSettings:
+    stored = {**trial.requested, "block_size": trial.block_size, "max_num_batched_tokens": budget}
+    values = {}
+    for name, adapter in _types().items():
+        if name not in stored:
+            if name not in _DEFAULTS:
+                raise BadInput(f"trial {trial.number}: its stored settings are incomplete, {name} is missing; measure it again")
+            continue
+        try:
+            values[name] = adapter.validate_python(stored[name])
+        except ValidationError as error:
+            raise BadInput(
+                f"trial {trial.number}: its stored settings are damaged, {name} cannot be {stored[name]!r}; measure it again"
+            ) from error
+    return EngineSettings(**values)
+
+
+@cache
+def _types() -> dict[str, TypeAdapter[Any]]:
+    hints = get_type_hints(EngineSettings)
+    return {item.name: TypeAdapter(hints[item.name], config=ConfigDict(strict=True)) for item in fields(EngineSettings)}

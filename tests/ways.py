@@ -90,7 +90,7 @@ def _members(value: Any) -> Iterator[Any]:
 
 def _attributes(value: Any) -> Collection[Any]:
     """What an object of ours holds."""
-    ours = type(value).__module__.partition(".")[0] in PRODUCT and not isinstance(value, type | GenericAlias)
+    ours = str(type(value).__module__).partition(".")[0] in PRODUCT and not isinstance(value, type | GenericAlias)
     return list(getattr(value, "__dict__", {}).values()) if ours else ()
 
 
@@ -154,7 +154,36 @@ def _of_the_search() -> tuple[type, ...]:
     return StudyConfig, StudySetup, SearchPlan, Configuration, EngineSettings, LiveSettings, LoadPlan
 
 
-WAYS = (Way("config", _search_a_table, _of_the_search, ("TableSession.measure", "tuner/launchers/table.py"), most_files=23),)
+def _ask_the_service(folder: Path) -> None:
+    """A question over HTTP that a stored recommendation answers."""
+    from fastapi.testclient import TestClient
+
+    from service.app import create_app
+    from service.web.settings import ServiceSettings
+    from storage.upgrade import open_storage
+    from tests.service.builders import fill
+
+    url = f"sqlite:///{folder / 'tuner.db'}"
+    storage = open_storage(url)
+    stored = fill(storage).recommended
+    storage.close()
+    with TestClient(create_app(ServiceSettings(storage_url=url)), base_url="http://127.0.0.1:8000", client=("127.0.0.1", 50000)) as client:
+        question = {"model": stored.model, "accelerator": stored.accelerator, "workload": "chat", "slo": "ttft_p99_ms<=500"}
+        assert client.get("/v1/recommendations", params=question).json()["match"]["kind"] == "exact"
+
+
+def _of_an_answer() -> tuple[type, ...]:
+    from storage.records import Recommendation
+    from tuner.verdict.answer import Answer
+
+    return Recommendation, Answer
+
+
+WAYS = (
+    Way("config", _search_a_table, _of_the_search, ("TableSession.measure", "tuner/launchers/table.py"), most_files=23),
+    # Ends where the answer has become the bytes that are sent.
+    Way("answer", _ask_the_service, _of_an_answer, ("_kept", "service/routes/recommendations.py"), most_files=10),
+)
 
 
 def main() -> None:

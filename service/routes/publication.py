@@ -5,9 +5,10 @@ from __future__ import annotations
 from fastapi import APIRouter, Request, Security
 
 from service.answers.deps import StorageDep
+from service.answers.find import linked
 from service.answers.state import state_of
 from service.schemas.common import Id, problems
-from service.schemas.recommendations import Answer, History, Mark, linked
+from service.schemas.recommendations import Answer, History, Mark
 from service.web.auth import SCOPE_PUBLISH, bearer_scheme
 from service.web.caching import EtagRoute
 from service.web.errors import Problem

@@ -12,7 +12,7 @@ from starlette.concurrency import run_in_threadpool
 
 from service.answers.cache import Kept
 from service.answers.deps import SettingsDep, StorageDep
-from service.answers.kept import find_answer
+from service.answers.find import find_answer, linked, refused_because
 from service.answers.state import state_of
 from service.schemas.common import Id, problems
 from service.schemas.recommendations import (
@@ -22,8 +22,6 @@ from service.schemas.recommendations import (
     Form,
     RecommendationQuery,
     StoredQuery,
-    linked,
-    refused_because,
 )
 from service.web.caching import KEEP_BUT_ASK, EtagRoute, conditional, etag_of
 from service.web.errors import Problem

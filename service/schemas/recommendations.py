@@ -54,8 +54,6 @@ _MOST_SIZE = 10_000_000
 _Tokens = Annotated[float, Field(gt=0, le=1e9)]
 Form = Literal["yaml", "flags", "env", "kubernetes"]
 Accept = Literal["exact", "nearest", "default"]
-_STRENGTH = {"exact": 2, "nearest": 1, "none": 0}
-_LEAST = {"exact": 2, "nearest": 1, "default": 0}
 
 
 class Answer(answer.Answer):
@@ -153,25 +151,3 @@ class Mark(BaseModel):
     model_config = ConfigDict(extra="forbid", json_schema_extra={"examples": [{"reason": "confirmed on the staging slice"}]})
 
     reason: Annotated[str, Field(max_length=500, pattern=r"^[^\x00-\x1f\x7f]*$")] = ""
-
-
-def refused_because(found: Answer, accept: Accept) -> str | None:
-    """Why an answer is weaker than what is accepted, None where it is not. Nothing recommended is never accepted."""
-    kind = found.match["kind"]
-    if found.status == answer.STATUS_NONE:
-        return f"nothing is recommended: {found.reason}"
-    if _STRENGTH[kind] >= _LEAST[accept]:
-        return None
-    if kind == "nearest":
-        return f"nothing was measured for exactly this; the nearest is {found.match['distance']:.2f} away: take it with accept=nearest"
-    return f"{found.reason}; take them with accept=default"
-
-
-def linked(found: answer.Answer) -> Answer:
-    """With links to the stored recommendation that stands behind it, and to its settings where they are exactly what was asked for."""
-    links = {}
-    if found.id is not None:
-        links["self"] = f"/v1/recommendations/{found.id}"
-        if found.match["kind"] == "exact" and found.status != answer.STATUS_NONE:
-            links["config"] = f"{links['self']}/config"
-    return Answer.model_validate({**found.to_json(), "links": links})

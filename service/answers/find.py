@@ -1,24 +1,50 @@
-"""From a question over HTTP to the one answer (tuner.advice.advice)."""
+"""From a question over HTTP to the one answer (tuner.advice.advice), as the API sends it; whether it is as good as was asked for."""
 
 from __future__ import annotations
 
 import time
 from functools import cache
 
-from service.schemas.recommendations import Answer, RecommendationQuery, linked
+from service.schemas.recommendations import Accept, Answer, RecommendationQuery
 from service.web.settings import ServiceSettings
 from storage.base import Storage
 from tuner.advice.advice import advise
 from tuner.advice.lookup import Query
 from tuner.engine.environment import versions
 from tuner.metrics.objective import parse_objectives, parse_slo
+from tuner.verdict import answer
+from tuner.verdict.answer import STATUS_NONE
 
 _DAY_S = 24 * 3600.0
+_STRENGTH: dict[answer.MatchKind, int] = {"exact": 2, "nearest": 1, "none": 0}
+_LEAST: dict[Accept, int] = {"exact": 2, "nearest": 1, "default": 0}
 
 
 def find_answer(storage: Storage, asked: RecommendationQuery, settings: ServiceSettings) -> Answer:
     """With links to what stands behind it. Raises BadInput, StorageFault."""
     return linked(advise(storage, _query(asked, settings)))
+
+
+def refused_because(found: Answer, accept: Accept) -> str | None:
+    """Why an answer is weaker than what is accepted, None where it is not. Nothing recommended is never accepted."""
+    kind = found.match["kind"]
+    if found.status == STATUS_NONE:
+        return f"nothing is recommended: {found.reason}"
+    if _STRENGTH[kind] >= _LEAST[accept]:
+        return None
+    if kind == "nearest":
+        return f"nothing was measured for exactly this; the nearest is {found.match['distance']:.2f} away: take it with accept=nearest"
+    return f"{found.reason}; take them with accept=default"
+
+
+def linked(found: answer.Answer) -> Answer:
+    """With links to the stored recommendation that stands behind it, and to its settings where they are exactly what was asked for."""
+    links = {}
+    if found.id is not None:
+        links["self"] = f"/v1/recommendations/{found.id}"
+        if found.match["kind"] == "exact" and found.status != STATUS_NONE:
+            links["config"] = f"{links['self']}/config"
+    return Answer.model_validate({**found.to_json(), "links": links})
 
 
 def _query(asked: RecommendationQuery, settings: ServiceSettings) -> Query:

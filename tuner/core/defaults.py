@@ -2,5 +2,14 @@
 
 from __future__ import annotations
 
+import os
+from pathlib import Path
+
 DEFAULT_STORAGE = "sqlite:///tuner.db"
 DEFAULT_LOGDIR = "tuner-profiles"
+
+
+def cache_root() -> Path:
+    """Where files that can be made again are kept: TUNER_CACHE, else ~/.cache/vllm-tpu-tuner. Set but empty is not set: the current folder
+    is no cache."""
+    return Path(os.environ.get("TUNER_CACHE") or Path.home() / ".cache" / "vllm-tpu-tuner")

@@ -6,6 +6,7 @@ import contextlib
 import socket
 import time
 from collections.abc import Mapping
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any, override
 
@@ -39,19 +40,16 @@ class EngineHost(HostProcess):
         self._started += 1
         log_path = self._log_dir / f"engine-{self._started:03d}.log"
         ours, theirs = socket.socketpair()
-        with theirs:
-            try:
+        with ExitStack() as undo:
+            undo.callback(ours.close)
+            with theirs:
                 forked = self.ask("fork", Fork(str(log_path), dict(env)), Forked, fd=theirs.fileno())
-            except TrialFailed:
-                ours.close()
-                raise
-        engine = EngineProcess(self, forked.pid, Channel(ours), log_path)
-        self._engines.append(engine)
-        try:
-            return engine, engine.ask("start", Start(engine_args), StartReport, timeout_s, failure=FailureClass.STARTUP)
-        except BaseException:
-            engine.close()
-            raise
+            engine = EngineProcess(self, forked.pid, Channel(ours), log_path)
+            self._engines.append(engine)
+            undo.callback(engine.close)
+            report = engine.ask("start", Start(engine_args), StartReport, timeout_s, failure=FailureClass.STARTUP)
+            undo.pop_all()
+        return engine, report
 
     def wait_for_exit(self, pid: int) -> int | None:
         """The exit code of an engine process, or None if it still runs after two seconds or cannot be known."""
@@ -66,9 +64,10 @@ class EngineHost(HostProcess):
     @override
     def close(self) -> None:
         """End the engines and the host. Idempotent."""
-        for engine in self._engines:
-            engine.close()
-        super().close()
+        with ExitStack() as ends:
+            ends.callback(super().close)
+            for engine in self._engines:
+                ends.callback(engine.close)
 
 
 class EngineProcess:
@@ -131,6 +130,8 @@ class EngineProcess:
             return
         self._closed = True
         if self._lost is None:
-            with contextlib.suppress(*GONE):
-                self._channel.call("shutdown", Nothing(), GRACE_S)
-            self._end()
+            try:
+                with contextlib.suppress(*GONE):
+                    self._channel.call("shutdown", Nothing(), GRACE_S)
+            finally:
+                self._end()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import time
 from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
 from pathlib import Path
 from typing import override
 
@@ -38,9 +39,10 @@ class CommandHost(HostProcess):
     @override
     def close(self) -> None:
         """End every command and the host. Idempotent."""
-        for command in self._commands:
-            command.stop()
-        super().close()
+        with ExitStack() as ends:
+            ends.callback(super().close)
+            for command in self._commands:
+                ends.callback(command.stop)
 
 
 class Command:
@@ -74,7 +76,7 @@ class Command:
         """End the whole group: SIGTERM, then SIGKILL. Idempotent; collects the zombie."""
         if self._stopped:
             return
-        self._stopped = True
         kill_group(self.pid, grace_s)
+        self._stopped = True  # not before: an interrupt in between leaves it to be stopped again
         with contextlib.suppress(EngineLost):
             self._host.exit_code(self.pid)

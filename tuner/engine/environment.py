@@ -12,6 +12,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from tuner.core.defaults import cache_root
+
 Json = dict[str, Any]
 
 PACKAGES = ("vllm-tpu", "vllm", "tpu-inference", "jax", "jaxlib", "libtpu", "torch", "vllm-tpu-tuner")
@@ -54,9 +56,8 @@ def resolve_platform(asked: str) -> str:
 
 def xla_cache_path() -> Path:
     """The persistent XLA cache, keyed by the versions that compiled it."""
-    root = Path(os.environ.get("TUNER_CACHE", Path.home() / ".cache" / "vllm-tpu-tuner"))
     words = json.dumps({name: package_version(name) for name in ("jaxlib", "libtpu", "vllm-tpu", "tpu-inference")}, sort_keys=True)
-    return root / "xla" / hashlib.sha256(words.encode()).hexdigest()[:12]
+    return cache_root() / "xla" / hashlib.sha256(words.encode()).hexdigest()[:12]
 
 
 def use_xla_cache() -> None:

@@ -9,6 +9,7 @@ import socket
 import subprocess
 import sys
 from collections.abc import Mapping
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -72,20 +73,25 @@ class HostProcess:
         package_root = str(Path(next(iter(tuner.__path__))).parent)
         env = {**env, "PYTHONPATH": os.pathsep.join(filter(None, [package_root, env.get("PYTHONPATH")]))}
         command = [python or sys.executable, "-m", self.module, str(theirs.fileno()), str(os.getpid()), str(PROTOCOL_VERSION)]
-        with self.log_path.open("ab") as log, theirs:
-            try:
-                self._process = subprocess.Popen(
-                    command, env=env, stdin=subprocess.DEVNULL, stdout=log, stderr=log, pass_fds=[theirs.fileno()], start_new_session=True
-                )
-            except OSError as error:
-                ours.close()
-                raise EngineLost(FailureClass.STARTUP, f"--engine-python {python}: cannot be started: {error.strerror}") from error
         self._channel = Channel(ours)
-        try:
+        with ExitStack() as undo:
+            undo.callback(ours.close)
+            with theirs, self.log_path.open("ab") as log:
+                try:
+                    self._process = subprocess.Popen(
+                        command,
+                        env=env,
+                        stdin=subprocess.DEVNULL,
+                        stdout=log,
+                        stderr=log,
+                        pass_fds=[theirs.fileno()],
+                        start_new_session=True,
+                    )
+                except OSError as error:
+                    raise EngineLost(FailureClass.STARTUP, f"--engine-python {python}: cannot be started: {error.strerror}") from error
+            undo.callback(self.close)
             self._greet(import_timeout_s)
-        except BaseException:
-            self.close()
-            raise
+            undo.pop_all()
 
     def _greet(self, timeout_s: float) -> None:
         try:

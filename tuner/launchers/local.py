@@ -72,9 +72,9 @@ class LocalLauncher:
         return self._host.pid if self._host is not None else None
 
     def close(self) -> None:
-        host, self._host = self._host, None
-        if host is not None:
-            host.close()
+        if self._host is not None:
+            self._host.close()
+            self._host = None  # not before: an interrupt in between leaves it to be closed again
 
 
 class LocalSession:

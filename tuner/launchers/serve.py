@@ -72,7 +72,10 @@ class ServeLauncher:
         """Start a server: the page-aligned arm where `settings.alignable`, at the largest chunk budget. Raises TrialFailed."""
         session = ServeSession(self, settings, timeout_s)
         arm = ARM_PAGE_ALIGNED if settings.alignable else ARM_DEFAULT
-        session.use(LiveSettings(arm, settings.max_num_batched_tokens))
+        with ExitStack() as undo:
+            undo.callback(session.close)
+            session.use(LiveSettings(arm, settings.max_num_batched_tokens))
+            undo.pop_all()
         return session
 
     def house(self, settings: EngineSettings) -> _House:
@@ -120,9 +123,9 @@ class ServeLauncher:
         return self._house.host.pid if self._house is not None else None
 
     def close(self) -> None:
-        house, self._house = self._house, None
-        if house is not None:
-            house.host.close()
+        if self._house is not None:
+            self._house.host.close()
+            self._house = None  # not before: an interrupt in between leaves it to be closed again
 
 
 @dataclass(frozen=True)
@@ -337,9 +340,9 @@ class ServeSession:
             return compiled
 
     def _drop(self) -> None:
-        server, self._server = self._server, None
-        if server is not None:
-            server.stop()
+        if self._server is not None:
+            self._server.stop()
+            self._server = None  # not before: an interrupt in between leaves it to be stopped again
 
     def close(self) -> None:
         if self._ended is None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
-import os
 import re
 import tempfile
 from collections.abc import Mapping
@@ -13,6 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from tuner.core.defaults import cache_root
 from tuner.core.errors import BadInput
 
 TINY_QWEN3 = "tiny-qwen3"
@@ -73,11 +73,6 @@ class ResolvedModel:
                 Path(file.name).replace(target)
             except OSError as error:
                 raise BadInput(f"the cache folder {folder} cannot be written: {error.strerror}; set TUNER_CACHE to another") from error
-
-
-def cache_root() -> Path:
-    """Where files that can be made again are kept: TUNER_CACHE, else ~/.cache/vllm-tpu-tuner."""
-    return Path(os.environ.get("TUNER_CACHE") or Path.home() / ".cache" / "vllm-tpu-tuner")
 
 
 def local_features(name: str) -> dict[str, Any] | None:

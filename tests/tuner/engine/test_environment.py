@@ -6,7 +6,9 @@ from pathlib import Path
 
 import pytest
 
+from tuner.core.defaults import cache_root
 from tuner.engine.environment import engine_environment, use_xla_cache, xla_cache_path
+from tuner.setup.models import TINY_QWEN3, resolve_model
 
 
 def test_the_xla_cache_has_a_folder_for_each_version_of_what_compiles(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
@@ -20,6 +22,19 @@ def test_the_xla_cache_has_a_folder_for_each_version_of_what_compiles(monkeypatc
         assert xla_cache_path() != before
         monkeypatch.setitem(found, name, "1")
     assert xla_cache_path() == before
+
+
+@pytest.mark.parametrize("value", [None, ""])
+def test_an_empty_tuner_cache_is_none_for_whoever_asks(value: str | None, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """XLA's cache lay in the current folder then, models and locks below the home."""
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.delenv("TUNER_CACHE", raising=False)
+    if value is not None:
+        monkeypatch.setenv("TUNER_CACHE", value)
+    below_home = tmp_path / ".cache" / "vllm-tpu-tuner"
+    assert cache_root() == below_home
+    assert xla_cache_path().parent == below_home / "xla"
+    assert Path(resolve_model(TINY_QWEN3).path).parent == below_home / "models"
 
 
 def test_the_cache_is_named_where_the_versions_are_known(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -8,15 +8,18 @@ import socket
 import subprocess
 import sys
 import textwrap
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
 from tuner.core.errors import EngineLost, FailureClass, TrialFailed
+from tuner.engine import commands
+from tuner.engine.commands import CommandHost
 from tuner.engine.host_process import HostLost, HostProcess
 from tuner.engine.messages import Forked, Nothing, Run, Status
-from tuner.engine.processes import group_alive
+from tuner.engine.processes import group_alive, kill_group
 from tuner.engine.protocol import PROTOCOL_VERSION, receive
 
 HOST = """
@@ -33,7 +36,7 @@ HOST = """
             if request.op != "run":
                 raise ProtocolViolation(f"unknown operation {{request.op!r}}")
             message = read_message(Run, request.params, "run")
-            return self.fork(message.log_path, lambda: int(message.argv[0]))
+            return self.fork(message.log_path, lambda: time.sleep(600) if message.argv[0] == "sleep" else int(message.argv[0]))
 
     {main}
 """
@@ -48,10 +51,12 @@ def start(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Start]:
     """A host whose module has this import step and this main."""
     started: list[HostProcess] = []
 
-    def begin(main: str = "forking.run_host(Small)", imports: str = "pass", timeout_s: float = 60.0) -> HostProcess:
+    def begin(
+        main: str = "forking.run_host(Small)", imports: str = "pass", timeout_s: float = 60.0, kind: type[HostProcess] = HostProcess
+    ) -> HostProcess:
         (tmp_path / "small_host.py").write_text(textwrap.dedent(HOST).format(main=main, imports=imports))
 
-        class Client(HostProcess):
+        class Client(kind):  # type: ignore[valid-type,misc]
             what, module, log_name = "small host", "small_host", "small.log"
 
         env = {**os.environ, "PYTHONPATH": str(tmp_path)}
@@ -124,6 +129,40 @@ def test_an_operation_that_a_host_does_not_know_is_refused_and_it_goes_on(start:
             host.ask(op, message, Forked)
         assert caught.value.failure is FailureClass.INTERNAL and not isinstance(caught.value, EngineLost)
     assert wait(host, run(host, tmp_path, 0)) == 0
+
+
+def test_an_interrupt_while_a_command_is_stopped_leaves_nothing_behind(
+    start: Start, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The first command's end was cut short by Ctrl-C: the others and the host went on."""
+    host = start(kind=CommandHost)
+    assert isinstance(host, CommandHost)
+    running = [host.run("", ["sleep"], tmp_path / f"{number}.log") for number in range(2)]
+    interrupted: list[int] = []
+
+    def interrupt_once(pid: int, grace_s: float) -> None:
+        if not interrupted:
+            interrupted.append(pid)
+            raise KeyboardInterrupt
+        kill_group(pid, grace_s)
+
+    monkeypatch.setattr(commands, "kill_group", interrupt_once)
+    with pytest.raises(KeyboardInterrupt):
+        host.close()
+    assert not group_alive(host.pid)
+    deadline = time.monotonic() + 20
+    while any(group_alive(command.pid) for command in running) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    assert not any(group_alive(command.pid) for command in running)
+    host.close()
+
+
+def test_a_host_whose_log_cannot_be_written_leaves_no_process_and_no_socket(start: Start, tmp_path: Path) -> None:
+    (tmp_path / "logs" / "small.log").mkdir(parents=True)
+    before = set(Path("/proc/self/fd").iterdir())
+    with pytest.raises(IsADirectoryError):
+        start()
+    assert set(Path("/proc/self/fd").iterdir()) == before
 
 
 def test_a_host_that_was_killed_is_lost_with_everything_it_forked(start: Start, tmp_path: Path) -> None:

@@ -68,9 +68,9 @@ def _lists(given: Mapping[str, Any]) -> dict[str, Any]:
 
 def _with_study_name(config: Path | None, given: dict[str, Any], *, resume: bool) -> dict[str, Any]:
     """A name made from the date where none is given; resuming needs the old one."""
-    from tuner.setup.config_file import read_yaml
+    from tuner.setup.config_file import read_study_file
 
-    if "study" in given or (config is not None and "study" in read_yaml(config)):
+    if "study" in given or (config is not None and "study" in read_study_file(config)):
         return given
     if resume:
         raise BadInput("study is missing; --resume needs the name of the study to go on with: add --study NAME")

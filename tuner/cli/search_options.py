@@ -9,6 +9,7 @@ import yaml
 
 from tuner.cli.options import LOGDIR_HELP, STORAGE_HELP, STORAGE_VARIABLE, Decorator, storage_from_file
 from tuner.core.errors import BadInput
+from tuner.core.yaml_file import parse_yaml
 
 
 def _numbers(_context: click.Context, _parameter: click.Parameter, text: str | None) -> list[int | str] | None:
@@ -28,7 +29,7 @@ def _assignments(_context: click.Context, _parameter: click.Parameter, texts: tu
         if not equals or not key.strip():
             raise BadInput(f"--engine-arg {text!r}: write KEY=VALUE, for instance gpu_memory_utilization=0.8")
         try:
-            found[key.strip()] = yaml.safe_load(value)
+            found[key.strip()] = parse_yaml(value)
         except yaml.YAMLError as error:
             raise BadInput(f"--engine-arg {text!r}: the value is not valid YAML") from error
     return found or None

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import yaml
 from pydantic import ValidationError
 
 from tuner.core.errors import BadInput
 from tuner.core.spelling import did_you_mean
+from tuner.core.yaml_file import read_yaml
 from tuner.setup.complaints import first_complaint
 from tuner.setup.config import StudyConfig, check_config
 
@@ -29,23 +29,9 @@ _SYNONYMS = {
 }
 
 
-class _StrictLoader(yaml.SafeLoader):
-    """A safe loader that refuses a key written twice instead of keeping the last one."""
-
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Hashable, Any]:
-        seen: set[Any] = set()
-        for key_node, _value in node.value:
-            key = self.construct_object(key_node, deep=True)
-            if isinstance(key, Hashable) and key in seen:
-                raise yaml.constructor.ConstructorError(None, None, f"the key {key!r} is there twice", key_node.start_mark)
-            if isinstance(key, Hashable):
-                seen.add(key)
-        return super().construct_mapping(node, deep)
-
-
 def load_config(path: Path | None, options: Mapping[str, Any]) -> StudyConfig:
     """The file's settings with `options` (settings given on the command line, by their key) over them; checked. Raises BadInput."""
-    from_file = read_yaml(path) if path is not None else {}
+    from_file = read_study_file(path) if path is not None else {}
     for key in from_file:
         if key not in StudyConfig.model_fields:
             raise BadInput(f"{path}: the key {key!r} is unknown; {_suggestion(key)}")
@@ -69,29 +55,9 @@ def load_config(path: Path | None, options: Mapping[str, Any]) -> StudyConfig:
     return config
 
 
-def read_yaml(path: Path) -> dict[str, Any]:
+def read_study_file(path: Path) -> dict[str, Any]:
     """A mapping with text keys. Raises BadInput."""
-    try:
-        data = yaml.load(path.read_text(encoding="utf-8"), Loader=_StrictLoader)  # noqa: S506  # derives from SafeLoader
-    except OSError as error:
-        raise BadInput(f"{path} cannot be read: {error.strerror}") from error
-    except UnicodeDecodeError as error:
-        raise BadInput(f"{path} cannot be read: it is not UTF-8 text") from error
-    except yaml.constructor.ConstructorError as error:
-        line = f":{error.problem_mark.line + 1}" if error.problem_mark is not None else ""
-        raise BadInput(f"{path}{line}: {error.problem}; keep one") from error
-    except yaml.MarkedYAMLError as error:
-        line = f":{error.problem_mark.line + 1}" if error.problem_mark is not None else ""
-        raise BadInput(f"{path}{line}: not valid YAML ({error.problem}); mend that line") from error
-    except yaml.YAMLError as error:
-        raise BadInput(f"{path} is not valid YAML: {' '.join(str(error).split())}") from error
-    except RecursionError as error:
-        raise BadInput(f"{path} is nested too deeply") from error
-    if data is None:
-        return {}
-    if not isinstance(data, dict) or not all(isinstance(key, str) for key in data):
-        raise BadInput(f"{path} must hold settings such as model and page_sizes at its top, found {type(data).__name__}")
-    return data
+    return read_yaml(path, holds="settings such as model and page_sizes")
 
 
 def _suggestion(key: str) -> str:

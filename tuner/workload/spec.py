@@ -8,11 +8,11 @@ from pathlib import Path
 from typing import Annotated, Any, Self
 
 import numpy as np
-import yaml
 from pydantic import Field, ValidationError, model_validator
 
 from tuner.core.contract import LoadPlan, PlannedRequest
 from tuner.core.errors import BadInput
+from tuner.core.yaml_file import read_yaml
 from tuner.workload.arrivals import gamma_arrivals
 from tuner.workload.builtin import BUILTIN
 from tuner.workload.features import block_keys, infinite_cache_hit_rate, plan_features
@@ -52,7 +52,9 @@ class WorkloadSpec(StrictModel):
             return cls.from_mapping(inline_mapping(text), text)
         path = Path(text)
         if path.suffix in (".yaml", ".yml", ".json") or path.is_file():
-            return cls.from_mapping({"name": path.stem, **_read_mapping(path)}, text)
+            return cls.from_mapping(
+                {"name": path.stem, **read_yaml(path, what="workload file", holds="keys such as source and load")}, text
+            )
         raise BadInput(
             f"workload {text!r} is unknown; use one of {', '.join(BUILTIN)}, a .yaml or .json file, or {'|'.join(KINDS)}:key=value,..."
         )
@@ -159,20 +161,6 @@ def content_hash(requests: Sequence[PlannedRequest], max_concurrency: int | None
         digest.update(np.array([request.arrival_s], dtype="<f8").tobytes())
     digest.update(np.array([-1 if max_concurrency is None else max_concurrency], dtype="<i8").tobytes())
     return digest.hexdigest()
-
-
-def _read_mapping(path: Path) -> dict[str, Any]:
-    try:
-        data = yaml.safe_load(path.read_text(encoding="utf-8"))  # JSON is YAML
-    except OSError as error:
-        raise BadInput(f"workload file {path} cannot be read: {error.strerror}") from error
-    except UnicodeDecodeError as error:
-        raise BadInput(f"workload file {path} cannot be read: it is not UTF-8 text") from error
-    except yaml.YAMLError as error:
-        raise BadInput(f"workload file {path} is not valid YAML: {' '.join(str(error).split())}") from error
-    if not isinstance(data, dict) or not all(isinstance(key, str) for key in data):
-        raise BadInput(f"workload file {path} must hold keys such as source and load at its top, found {type(data).__name__}")
-    return data
 
 
 def _first_problem(error: ValidationError) -> str:

@@ -45,6 +45,7 @@ LAST_WINS = [
     (["--logdir", ""], "logdir is empty"),
     (["--pagesizes", "16"], "Did you mean '--page-sizes'?"),
     (["--engine-arg", "a={"], "the value is not valid YAML"),
+    (["--engine-arg", "a={b: 1, b: 2}"], "the value is not valid YAML"),
     (["--study", "a/b"], "study 'a/b'"),
     (["--resume"], "there is no database at"),
     (["--trials", "2", "--warm-start", "nowhere"], "warm_start 'nowhere': there is no such study"),

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from tuner.core.errors import BadInput
 from tuner.setup.config import StudyConfig
-from tuner.setup.config_file import load_config, read_yaml
+from tuner.setup.config_file import load_config, read_study_file
 
 
 def write(folder: Path, text: str) -> Path:
@@ -90,18 +90,18 @@ def test_files_that_hold_no_settings(tmp_path: Path, content: bytes, message: st
     path = tmp_path / "bad.yaml"
     path.write_bytes(content)
     with pytest.raises(BadInput, match=message):
-        read_yaml(path)
+        read_study_file(path)
 
 
 def test_a_file_that_is_not_there(tmp_path: Path) -> None:
     with pytest.raises(BadInput, match="cannot be read: No such file"):
-        read_yaml(tmp_path / "none.yaml")
+        read_study_file(tmp_path / "none.yaml")
 
 
 def test_yaml_cannot_make_objects(tmp_path: Path) -> None:
     path = write(tmp_path, "model: !!python/object/apply:os.getcwd []\n")
     with pytest.raises(BadInput):
-        read_yaml(path)
+        read_study_file(path)
 
 
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture])

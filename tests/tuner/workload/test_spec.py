@@ -120,6 +120,10 @@ def test_bad_workloads_are_refused_in_one_line(text: str, complaint: str) -> Non
     [
         ("source: {kind: synthetic\nload: 3", "not valid YAML"),
         ("- 1", "must hold keys such as source and load"),
+        ("", "the key 'source' is missing"),
+        ("seed: 1\nsource: {kind: lengths, path: x}\nseed: 2", "workload file .*bad.yaml:3: the key 'seed' is there twice; keep one"),
+        ("source:\n  kind: lengths\n  path: x\n  path: y", "bad.yaml:4: the key 'path' is there twice"),
+        ('{"seed": 1, "seed": 1}', "bad.yaml:1: the key 'seed' is there twice"),
         ("source: {kind: lengths, path: x}", "no arrival times: add load"),
         ("source: {kind: lengths, path: x}\nload: {max_concurrency: 2}\nsped: 1", "the key 'sped' is unknown; remove it"),
         ("source: {kind: prophecy}\n", "source: .*prophecy"),

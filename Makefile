@@ -13,7 +13,7 @@ LOGDIR ?= tuner-profiles
 COMPILE = pip compile --no-emit-index-url --python-version 3.12 --extra ui --extra postgres
 
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-runtime demo test test-fast fast-tuner fast-others lint type format requirements clean
+.PHONY: help setup setup-runtime demo test test-fast fast-tuner fast-others lint type format docs pictures requirements clean
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -51,6 +51,12 @@ type: setup ## mypy --strict
 format: setup ## mend what ruff can mend
 	$(PYTHON) -m ruff check --fix .
 	$(PYTHON) -m ruff format .
+
+docs: setup ## the documents as a site in build/site; fails on a link that leads nowhere
+	NO_MKDOCS_2_WARNING=1 $(PYTHON) -m mkdocs build --strict
+
+pictures: setup ## draw README's pictures anew, from the newest finished study (or STUDY=mine)
+	$(PYTHON) -m bench.readme_pictures --storage $(STORAGE) --logdir $(LOGDIR) $(if $(filter command,$(origin STUDY)),--study $(STUDY))
 
 requirements: ## pin the newest versions that pyproject.toml allows
 	uv=$$(.ci/setup uv) && \

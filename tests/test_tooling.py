@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import os
 import re
 import shutil
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 
 import pytest
+import yaml
+from hatchling.builders.wheel import WheelBuilder
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 COREUTILS = ("sh", "bash", "env", "dirname", "cat", "cksum", "awk", "rm", "mkdir", "ln", "chmod")
@@ -187,9 +191,75 @@ def test_shellcheck_finds_nothing_in_the_scripts() -> None:
 
 
 def test_every_make_target_is_declared_and_listed() -> None:
+    """All that the Makefile has; a target without a description is a part of another and is not listed."""
     makefile = (REPOSITORY / "Makefile").read_text()
+    targets = dict(re.findall(r"^([a-z-]+):[^=\n#]*(?:## (.*))?$", makefile, re.MULTILINE))
     phony = next(line for line in makefile.splitlines() if line.startswith(".PHONY:")).split()[1:]
+    assert sorted(phony) == sorted(targets)
     listed = subprocess.run(["make", "-s", "-C", REPOSITORY], capture_output=True, text=True, check=True).stdout
-    for target in ("help", "setup", "demo", "test", "test-fast", "lint", "type", "format", "requirements", "clean"):
-        assert target in phony
-        assert f"make {target} " in listed
+    shown = dict(line.removeprefix("make ").split(maxsplit=1) for line in listed.splitlines())
+    assert shown == {name: described for name, described in targets.items() if described}
+    assert {"setup", "demo", "test", "test-fast", "docs"} <= set(shown)
+
+
+@pytest.mark.slow
+def test_the_hooks_before_a_commit_find_what_is_wrong(tmp_path: Path) -> None:
+    """Run as pre-commit runs them, on a repository of its own with the hooks' configuration and this environment."""
+    shutil.copy(REPOSITORY / ".pre-commit-config.yaml", tmp_path)
+    shutil.copy(REPOSITORY / "pyproject.toml", tmp_path)
+    (tmp_path / ".venv").symlink_to(sys.prefix)
+    (tmp_path / "Makefile").write_text("type:\n\t@.venv/bin/python -m mypy --strict --config-file= *.py\n")
+    outcomes = {
+        "import os\n": {"ruff-check"},
+        "x = {'a':1}\n": {"ruff-format"},
+        "def f(x):\n    return x\n": {"mypy", "ruff-format"},
+        "x = 1\n": set(),
+    }
+    subprocess.run(["git", "init", "--quiet"], cwd=tmp_path, check=True, timeout=60)
+    for text, expected in outcomes.items():
+        (tmp_path / "a.py").write_text(text)
+        subprocess.run(["git", "add", "a.py", ".pre-commit-config.yaml"], cwd=tmp_path, check=True, timeout=60)
+        ran = subprocess.run(
+            [sys.executable, "-m", "pre_commit", "run", "--all-files", "--color=never"],
+            cwd=tmp_path,
+            env={"PATH": os.environ["PATH"], "HOME": str(tmp_path), "PRE_COMMIT_HOME": str(tmp_path / "cache")},
+            capture_output=True,
+            text=True,
+            timeout=100,
+            check=False,
+        )
+        failed = set(re.findall(r"^- hook id: (\S+)", ran.stdout, re.MULTILINE))
+        assert (failed, ran.returncode) == (expected, 1 if expected else 0), ran.stdout + ran.stderr
+
+
+def test_the_packages_say_that_they_are_typed_and_ship_it() -> None:
+    """The build backend's own list of what goes into the wheel."""
+    builder = WheelBuilder(str(REPOSITORY))
+    shipped = {file.distribution_path for file in builder.recurse_included_files()}
+    for package in ("tuner", "profiles", "service", "storage"):
+        assert f"{package}/py.typed" in shipped
+        assert f"{package}/__init__.py" in shipped
+    assert not {path for path in shipped if path.startswith(("tests/", "bench/", "docs/", "examples/"))}
+
+
+def test_the_hosted_ci_runs_the_same_command() -> None:
+    workflow = yaml.safe_load((REPOSITORY / ".github" / "workflows" / "ci.yml").read_text())
+    [job] = workflow["jobs"].values()
+    commands = [step["run"] for step in job["steps"] if "run" in step]
+    assert "bash .ci/run" in commands
+    makefile = (REPOSITORY / "Makefile").read_text()
+    for command in commands:
+        for target in re.findall(r"^make ([a-z-]+)", command, re.MULTILINE):
+            assert re.search(rf"^{target}:", makefile, re.MULTILINE)
+    assert workflow["permissions"] == {"contents": "read"}
+
+
+def test_one_version_everywhere() -> None:
+    """A release changes all of them."""
+    version = tomllib.loads((REPOSITORY / "pyproject.toml").read_text())["project"]["version"]
+    tag = re.compile(r"vllm-tpu-tuner-(?:service|worker):([\w.-]+)")
+    files = [path for folder in ("docker", "examples") for path in (REPOSITORY / folder).rglob("*") if path.is_file()]
+    named = {found for path in files for found in tag.findall(path.read_text(errors="replace"))}
+    named |= set(tag.findall((REPOSITORY / "RELEASE.md").read_text()))
+    assert named == {version}
+    assert re.search(rf"^## {re.escape(version)} ", (REPOSITORY / "CHANGELOG.md").read_text(), re.MULTILINE)

@@ -1,4 +1,4 @@
-"""What docs/service.md tells others to do, done against a real server: its shell commands and the init container of examples/pod.yaml."""
+"""What docs/service.md and examples/ tell others to do, done against a real server: shell commands, an init container, a gate, a client."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import json
 import re
 import shutil
 import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +22,8 @@ from tuner.setup.models import TINY_QWEN3_CONFIG, local_features
 
 __all__ = ["start"]
 DOCS = Path(__file__).parents[2] / "docs"
-POD: dict[str, Any] = yaml.safe_load((DOCS / "examples" / "pod.yaml").read_text())
+EXAMPLES = DOCS.parent / "examples"
+POD: dict[str, Any] = yaml.safe_load((EXAMPLES / "pod.yaml").read_text())
 pytestmark = [
     pytest.mark.slow,
     pytest.mark.skipif(not (shutil.which("curl") and shutil.which("jq")), reason="curl and jq are not installed"),
@@ -94,3 +96,47 @@ def test_a_pod_starts_without_an_answer_or_without_the_service(url: str, tmp_pat
     assert (tmp_path / "serve.yaml").read_text() == f"model: {model}\n"
     assert (tmp_path / "serve.env").read_text() == ""
     assert "curl: (" in done.stderr
+
+
+def _gate(url: str, folder: Path, workload: str = "chat") -> subprocess.CompletedProcess[str]:
+    question = {"MODEL": "Qwen/Qwen3-0.6B", "ACCELERATOR": "TPU v6e-1", "WORKLOAD": workload, "TUNER_API_TOKEN": TOKEN}
+    return _shell(f"exec {EXAMPLES}/ci_gate.sh serve.yaml", folder, TUNER_URL=url, **question)
+
+
+def test_the_gate_passes_what_was_measured_and_stops_what_differs(url: str, tmp_path: Path) -> None:
+    assert _shell(_snippets()[0].replace("http://127.0.0.1:8000", url).partition("vllm serve")[0], tmp_path).returncode == 0
+    passed = _gate(url, tmp_path)
+    assert (passed.returncode, passed.stdout) == (0, "serve.yaml is what the tuner recommends\n"), passed.stderr
+    settings = (tmp_path / "serve.yaml").read_text()
+    (tmp_path / "serve.yaml").write_text(settings.replace("64", "32"))
+    stopped = _gate(url, tmp_path)
+    assert stopped.returncode == 1 and "+block-size: 64" in stopped.stdout.replace("'", "")
+
+
+def test_the_gate_tells_no_answer_from_a_wrong_file(url: str, tmp_path: Path) -> None:
+    (tmp_path / "serve.yaml").write_text("model: Qwen/Qwen3-0.6B\n")
+    unknown = _gate(url, tmp_path, workload="never-measured")
+    assert unknown.returncode == 2 and "HTTP 409" in unknown.stderr, unknown.stderr
+    assert _gate("http://127.0.0.1:9", tmp_path).returncode == 2
+
+
+def _client(url: str, *question: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, str(EXAMPLES / "rest_client.py"), url, *question]
+    return subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+
+
+def test_the_python_client_prints_the_command_and_its_evidence(url: str) -> None:
+    done = _client(url, "Qwen/Qwen3-0.6B", "TPU v6e-1", "chat")
+    assert done.returncode == 0, done.stderr
+    lines = done.stdout.splitlines()
+    assert lines[0].startswith("vllm serve Qwen/Qwen3-0.6B --block-size")
+    assert lines[1].startswith("match: exact; stale: ")
+    assert "ttft_p99_ms: 12.5 ms" in lines
+    assert lines[-1].startswith("evidence: study first, ")
+
+
+def test_the_python_client_says_why_there_is_no_answer(url: str) -> None:
+    refused = _client(url, "Qwen/Qwen3-0.6B", "TPU v6e-1", "")
+    assert refused.returncode == 1 and "HTTP 422" in refused.stderr
+    nothing = _client(url, "never/measured", "TPU v6e-1", "chat")
+    assert nothing.returncode == 1 and nothing.stderr.startswith("nothing was measured for this: ")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import re
 import subprocess
 import sys
@@ -131,6 +132,9 @@ def test_make_targets_in_documents_exist() -> None:
                 assert target in targets, (document.name, target)
 
 
+needs_mkdocs = pytest.mark.skipif(importlib.util.find_spec("mkdocs") is None, reason="mkdocs is not installed: run .ci/setup dev")
+
+
 class _Addresses(HTMLParser):
     """What a page makes a browser fetch, and where its links lead."""
 
@@ -146,6 +150,7 @@ class _Addresses(HTMLParser):
             self.fetched.append(address)
 
 
+@needs_mkdocs
 @pytest.mark.slow
 def test_the_site_is_built_and_fetches_nothing_from_elsewhere(tmp_path: Path) -> None:
     """Strictly: a link or an anchor that leads nowhere fails. Nothing of the network is used, nor by the pages."""
@@ -163,6 +168,7 @@ def test_the_site_is_built_and_fetches_nothing_from_elsewhere(tmp_path: Path) ->
     assert not re.search(r"(?:url\(|@import )[\"']?https?:", styles)
 
 
+@needs_mkdocs
 @pytest.mark.slow
 def test_a_dead_link_fails_the_site(tmp_path: Path) -> None:
     """The hook turns paths in the repository into paths on the site; one that leads nowhere has to stay an error."""

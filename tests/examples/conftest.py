@@ -1,5 +1,5 @@
-"""The terminal of the command line's tests."""
+"""A finished search, as the tests of the command line have it."""
 
-from tests.tuner.cli.conftest import searched, terminal
+from tests.tuner.cli.conftest import searched
 
-__all__ = ["searched", "terminal"]
+__all__ = ["searched"]

@@ -91,7 +91,7 @@ def test_command_lines_in_comments_are_understood(name: str) -> None:
 def test_an_exported_study_is_analysed(searched: Terminal, grid: FinishedStudy) -> None:
     assert searched.run("export", "s", "--output", "study.csv").code == 0
     metric = "total_token_throughput"
-    command = [sys.executable, EXAMPLES / "analyse_csv.py", "study.csv", metric]
+    command = [sys.executable, str(EXAMPLES / "analyse_csv.py"), "study.csv", metric]
     done = subprocess.run(command, cwd=searched.folder, capture_output=True, text=True, timeout=60, check=True)
     rows = [line.split() for line in done.stdout.splitlines()[2:]]
     compared = {(item["block_size"], item["max_num_batched_tokens"]): item for item in _cells(searched, metric)}
@@ -110,7 +110,7 @@ def _cells(terminal: Terminal, metric: str) -> list[dict[str, Any]]:
 def test_a_csv_without_pairs_is_no_result(tmp_path: Path) -> None:
     (tmp_path / "study.csv").write_text("stage,arm,block_size,max_num_batched_tokens,round,valid,m\nsearch,default,16,128,0,1,5\n")
     done = subprocess.run(
-        [sys.executable, EXAMPLES / "analyse_csv.py", "study.csv", "m"],
+        [sys.executable, str(EXAMPLES / "analyse_csv.py"), "study.csv", "m"],
         cwd=tmp_path,
         capture_output=True,
         text=True,

@@ -38,7 +38,12 @@ from storage.records import (
 
 
 class StorageFault(Exception):
-    """Base of the storage errors; each message is one line."""
+    """Base of the storage errors; each message is one line, "REASON; FIX" where something can be done about it."""
+
+    def __init__(self, reason: str, fix: str | None = None) -> None:
+        super().__init__(reason if fix is None else f"{reason}; {fix}")
+        self.reason = reason
+        self.fix = fix
 
 
 class StorageUnavailable(StorageFault):

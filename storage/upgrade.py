@@ -54,7 +54,7 @@ def require_file(url: str, *, unless: str) -> None:
     path = parse_url(url).path
     if path is not None and path.parent.is_dir() and not path.exists() and path != parse_url(unless).path:
         raise StorageUnavailable(
-            f"{SETTING}: there is no database at {path}; name another, or begin an empty one with: tuner db upgrade --storage {url}"
+            f"{SETTING}: there is no database at {path}", f"name another, or begin an empty one with: tuner db upgrade --storage {url}"
         )
 
 
@@ -115,16 +115,16 @@ def _require_file(url: DatabaseUrl, *, create: bool, write: bool) -> None:
     if path is None:
         return
     if path.is_dir():
-        raise StorageUnavailable(f"{SETTING}: {path} is a folder; name a file in it")
+        raise StorageUnavailable(f"{SETTING}: {path} is a folder", "name a file in it")
     if not path.parent.is_dir():
-        raise StorageUnavailable(f"{SETTING}: the folder {path.parent} does not exist; create it or name another")
+        raise StorageUnavailable(f"{SETTING}: the folder {path.parent} does not exist", "create it or name another")
     if not create and not path.exists():
-        raise StorageUnavailable(f"{SETTING}: there is no database at {path}; run `tuner search` first or name another")
+        raise StorageUnavailable(f"{SETTING}: there is no database at {path}", "run `tuner search` first or name another")
     writable = os.access(path.parent, os.W_OK) and (not path.exists() or os.access(path, os.W_OK))
     if write and not writable:
-        raise StorageUnavailable(f"{SETTING}: {path} cannot be written; make it and its folder writable or name another")
+        raise StorageUnavailable(f"{SETTING}: {path} cannot be written", "make it and its folder writable or name another")
     if not writable and not path.with_name(path.name + "-shm").exists():
         # WAL needs two files beside the database; a reader cannot make them here and no writer has (https://www.sqlite.org/wal.html#readonly).
         raise StorageUnavailable(
-            f"{SETTING}: reading {path} needs a writable folder unless a search has it open; make it writable or use PostgreSQL"
+            f"{SETTING}: reading {path} needs a writable folder unless a search has it open", "make it writable or use PostgreSQL"
         )

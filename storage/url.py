@@ -54,34 +54,34 @@ def parse_url(text: str) -> DatabaseUrl:
     """
     text = text.strip()
     if not text.isprintable():
-        raise StorageUnavailable(f"{SETTING}: the URL holds a line break or another control character; {_EXAMPLES}")
+        raise StorageUnavailable(f"{SETTING}: the URL holds a line break or another control character", _EXAMPLES)
     try:
         url = make_url(text)
     except (ArgumentError, ValueError):
         hint = f"did you mean sqlite:///{text}?" if text and "://" not in text else _EXAMPLES
-        raise StorageUnavailable(f"{SETTING}: not a database URL; {hint}") from None
+        raise StorageUnavailable(f"{SETTING}: not a database URL", hint) from None
     if url.drivername in ("sqlite", "sqlite+pysqlite"):
         return _sqlite_url(url)
     if url.drivername in _POSTGRESQL_SPELLINGS:
         return _postgresql_url(url)
-    raise StorageUnavailable(f"{SETTING}: {url.drivername!r} is not supported; {_EXAMPLES}")
+    raise StorageUnavailable(f"{SETTING}: {url.drivername!r} is not supported", _EXAMPLES)
 
 
 def _sqlite_url(url: URL) -> DatabaseUrl:
     name = url.database
     if not name or name == ":memory:" or name.startswith("file:"):
-        raise StorageUnavailable(f"{SETTING}: SQLite needs a plain file that other processes can open; use sqlite:///tuner.db")
+        raise StorageUnavailable(f"{SETTING}: SQLite needs a plain file that other processes can open", "use sqlite:///tuner.db")
     if url.host or url.query:
-        raise StorageUnavailable(f"{SETTING}: a SQLite URL is sqlite:/// and a path, without options; use sqlite:///tuner.db")
+        raise StorageUnavailable(f"{SETTING}: a SQLite URL is sqlite:/// and a path, without options", "use sqlite:///tuner.db")
     path = Path(name).expanduser().absolute()
     return DatabaseUrl(URL.create("sqlite", database=str(path)), "sqlite", path)
 
 
 def _postgresql_url(url: URL) -> DatabaseUrl:
     if not url.database:
-        raise StorageUnavailable(f"{SETTING}: the PostgreSQL URL names no database; use postgresql://user@host/database")
+        raise StorageUnavailable(f"{SETTING}: the PostgreSQL URL names no database", "use postgresql://user@host/database")
     if importlib.util.find_spec("psycopg") is None:
-        raise StorageUnavailable(f"{SETTING}: PostgreSQL needs psycopg; install vllm-tpu-tuner[postgres]")
+        raise StorageUnavailable(f"{SETTING}: PostgreSQL needs psycopg", "install vllm-tpu-tuner[postgres]")
     password = url.query.get("password")
     if isinstance(password, str):  # libpq takes it as an option as well, where nothing would hide it
         url = url.set(password=password).difference_update_query(["password"])

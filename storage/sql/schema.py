@@ -64,17 +64,17 @@ def require_known(url: DatabaseUrl, revision: str | None) -> None:
     """Raises SchemaOutdated where a newer tuner made the database: its revision is not among ours."""
     if revision is not None and not is_known(revision):
         raise SchemaOutdated(
-            f"{SETTING}: {url.safe} was made by a newer tuner (schema {revision}, not {head_revision()}); upgrade vllm-tpu-tuner"
+            f"{SETTING}: {url.safe} was made by a newer tuner (schema {revision}, not {head_revision()})", "upgrade vllm-tpu-tuner"
         )
 
 
 def require_head(url: DatabaseUrl, revision: str | None) -> None:
     """Raises StorageUnavailable where there are no tables of ours, SchemaOutdated unless the revision is this code's."""
     if revision is None:
-        raise StorageUnavailable(f"{SETTING}: {url.safe} holds no tuner tables; run `tuner db upgrade` or name another database")
+        raise StorageUnavailable(f"{SETTING}: {url.safe} holds no tuner tables", "run `tuner db upgrade` or name another database")
     require_known(url, revision)
     if revision != head_revision():
-        raise SchemaOutdated(f"{SETTING}: {url.safe} has schema {revision}, this tuner needs {head_revision()}; run `tuner db upgrade`")
+        raise SchemaOutdated(f"{SETTING}: {url.safe} has schema {revision}, this tuner needs {head_revision()}", "run `tuner db upgrade`")
 
 
 def describe(engine: Engine, url: DatabaseUrl) -> dict[str, Any]:
@@ -97,7 +97,7 @@ def migration(engine: Engine, url: DatabaseUrl) -> Iterator[Connection]:
             connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": _POSTGRESQL_LOCK})
         yield connection
         if url.dialect == "sqlite" and connection.execute(text("PRAGMA foreign_key_check")).first() is not None:
-            raise StorageUnavailable(f"{SETTING}: {url.safe} holds rows whose parent is missing; restore it from a backup")
+            raise StorageUnavailable(f"{SETTING}: {url.safe} holds rows whose parent is missing", "restore it from a backup")
 
 
 def ensure_wal(engine: Engine, url: DatabaseUrl) -> None:

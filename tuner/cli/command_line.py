@@ -101,7 +101,7 @@ def run(arguments: Sequence[str] | None = None) -> int:
     except (BadInput, StorageFault) as error:
         return _report(str(error), EXIT_BAD_INPUT, given)
     except (Interrupted, KeyboardInterrupt, click.Abort) as error:
-        return _report(f"interrupted: {str(error) or 'stopped by the user'}", EXIT_INTERRUPTED, given)
+        return _report(str(error) or "stopped by the user", EXIT_INTERRUPTED, given)
     except TunerError as error:
         return _report(str(error), EXIT_FAILED, given)
     except BrokenPipeError:
@@ -123,6 +123,6 @@ def _report(message: str, code: int, arguments: Sequence[str]) -> int:
         traceback.print_exc()
     line = " ".join(message.split())
     if JSON_FLAG in arguments and not json_was_printed():
-        print_json({"error": {"message": line.removeprefix("interrupted: "), "exit_code": code}})
-    print(f"error: {line}" if code != EXIT_INTERRUPTED else line, file=sys.stderr)
+        print_json({"error": {"message": line, "exit_code": code}})
+    print(f"{'interrupted' if code == EXIT_INTERRUPTED else 'error'}: {line}", file=sys.stderr)
     return code

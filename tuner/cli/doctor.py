@@ -186,8 +186,7 @@ def _storage(url: str) -> Check:
             return Check("storage", True, f"{found['url']} holds no tuner tables yet; tuner search will create them", needed=True)
         open_storage(url, create=False, read_only=True).close()  # says what to do about another schema
     except StorageFault as error:
-        found_text, _, mend = str(error).rpartition("; ")
-        return Check("storage", False, found_text or mend, mend, needed=True)
+        return Check("storage", False, error.reason, error.fix or "", needed=True)
     return Check("storage", True, f"{found['url']}, schema {found['revision']}", needed=True)
 
 
@@ -198,8 +197,7 @@ def _logdir(logdir: str) -> Check:
     try:
         check_logdir(logdir)
     except BadInput as error:
-        found, _, mend = str(error).rpartition("; ")
-        return Check("logdir", False, found, mend, needed=True)
+        return Check("logdir", False, error.complaint, error.fix or "", needed=True)
     folder = Path(logdir).expanduser().absolute()
     return Check("logdir", True, str(folder) + ("" if folder.exists() else " does not exist yet; tuner search will create it"), needed=True)
 

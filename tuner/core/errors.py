@@ -1,4 +1,4 @@
-"""One tree of typed errors. Every message is one line that names the setting and the mend; there are no HTTP codes here."""
+"""One tree of typed errors. Every message is one line that names the setting and the fix; there are no HTTP codes here."""
 
 from __future__ import annotations
 
@@ -23,7 +23,32 @@ class TunerError(Exception):
 
 
 class BadInput(TunerError):
-    """The user asked for something impossible: one line, exit code 2, nothing written."""
+    """The user asked for something impossible: one line, exit code 2, nothing written.
+
+    The line is built from the parts, so that nobody has to take it apart again: "WHERE: SETTING: REASON; FIX", or, with a value,
+    "WHERE: SETTING VALUE REASON; FIX" (end the value with a colon where the reason is a sentence of its own). A `reason` alone is the line.
+    """
+
+    def __init__(
+        self, reason: str = "", *, setting: str | None = None, value: object = None, fix: str | None = None, where: object = None
+    ) -> None:
+        self.setting = setting
+        self.value = value
+        self.reason = reason
+        self.fix = fix
+        self.where = where
+        super().__init__(self.complaint if fix is None else f"{self.complaint}; {fix}" if reason else f"{self.complaint}: {fix}")
+
+    @property
+    def complaint(self) -> str:
+        """The line without the fix."""
+        head = () if self.where is None else (f"{self.where}:",)
+        setting = () if self.setting is None else (f"{self.setting}:",) if self.value is None else (self.setting, str(self.value))
+        return " ".join(part for part in (*head, *setting, self.reason) if part)
+
+    def found_in(self, where: object) -> BadInput:
+        """The same complaint about what stands in `where`, for instance a file."""
+        return BadInput(self.reason, setting=self.setting, value=self.value, fix=self.fix, where=where)
 
 
 class StorageError(TunerError):

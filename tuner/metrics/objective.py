@@ -89,15 +89,19 @@ def parse_objectives(text: str = DEFAULT_OBJECTIVE) -> tuple[Objective, ...]:
     """
     names = [part.strip() for part in text.split(",")]
     if not all(names):
-        raise BadInput(f"objective {text!r} holds an empty name; write for instance {DEFAULT_OBJECTIVE} or throughput,ttft_p99_ms")
+        raise _bad_objective(text, "holds an empty name", f"write for instance {DEFAULT_OBJECTIVE} or throughput,ttft_p99_ms")
     objectives = []
     for name in names:
         metric = _ALIASES.get(name, name)
         objectives.append(Objective(name, metric, metric_info(metric).direction))
     metrics = [objective.metric for objective in objectives]
     if len(set(metrics)) != len(metrics):
-        raise BadInput(f"objective {text!r} names the same metric twice; name each once")
+        raise _bad_objective(text, "names the same metric twice", "name each once")
     return tuple(objectives)
+
+
+def _bad_objective(text: str, reason: str, fix: str) -> BadInput:
+    return BadInput(reason, setting="objective", value=repr(text), fix=fix)
 
 
 def objective_names() -> tuple[str, ...]:
@@ -143,7 +147,12 @@ def request_limits(objectives: Sequence[Objective], slos: Sequence[Slo]) -> tupl
         else:
             limits.append(RequestLimit(name, slo.limit, float(percentile) if name == "itl" and percentile else 100.0))
     if not limits and any(objective.metric == "goodput" for objective in objectives):
-        raise BadInput("objective goodput needs a latency SLO that every request has to meet; add for instance --slo 'ttft_p99_ms<=500'")
+        raise BadInput(
+            "needs a latency SLO that every request has to meet",
+            setting="objective",
+            value="goodput",
+            fix="add for instance --slo 'ttft_p99_ms<=500'",
+        )
     return tuple(limits)
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from tuner.core.errors import BadInput
-from tuner.core.spelling import did_you_mean
+from tuner.core.spelling import closest
 
 _WHERE = "import importlib.util as u\ns = u.find_spec('vllm')\nprint(s.origin if s and s.origin else '')"
 _ASK_TIMEOUT_S = 30.0
@@ -21,8 +21,9 @@ def check_engine_arg_names(engine_args: Mapping[str, Any], python: str | None) -
     known = engine_arg_names(python) if engine_args else None
     for name in engine_args:
         if known is not None and name.replace("-", "_") not in known:
-            mend = did_you_mean(name, known)
-            raise BadInput(f"engine_args: vLLM has no {name}; " + (mend if mend.startswith("did") else "see vllm serve --help"))
+            similar = closest(name, known)
+            fix = "see vllm serve --help" if similar is None else f"did you mean {similar}?"
+            raise BadInput(f"vLLM has no {name}", setting="engine_args", fix=fix)
 
 
 def engine_arg_names(python: str | None) -> frozenset[str] | None:

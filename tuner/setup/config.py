@@ -16,6 +16,7 @@ from tuner.core.contract import ARM_PAGE_ALIGNED, ARMS, SETTINGS
 from tuner.core.defaults import DEFAULT_LOGDIR, DEFAULT_STORAGE
 from tuner.core.errors import BadInput
 from tuner.metrics.objective import DEFAULT_OBJECTIVE, Objective, Slo, parse_objectives, parse_slo, request_limits
+from tuner.setup.feasibility import starvation
 from tuner.stats.sequential import LookPlan
 
 ORDINAL = "ordinal"  # our own sampler, tuner.sampler
@@ -37,6 +38,7 @@ _DURATION = re.compile(r"(?:(\d+(?:\.\d+)?)h)?(?:(\d+(?:\.\d+)?)m)?(?:(\d+(?:\.\
 _KV_WRITE_FORMS = ("scatter", "loop")  # tuner.vllm_plugin.settings.FORMS, which only the engine's process may import
 LARGEST_SIZE = 1 << 20  # tokens: far above what any engine takes for a page or a step, and low enough that a typing error is told
 _STUDY_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,99}")
+_STUDY_NAME_RULE = "use 1 to 100 letters, digits and _ . - (it names a folder), not starting with . or -"
 
 
 def parse_duration(value: Any) -> Any:
@@ -197,19 +199,19 @@ STUDY_SETTINGS = study_settings(StudyConfig)
 def check_config(config: StudyConfig) -> None:
     """What types cannot say. Raises BadInput naming the setting and the mend."""
     if not _STUDY_NAME.fullmatch(config.study):
-        raise BadInput(f"study {config.study!r}: use 1 to 100 letters, digits and _ . - (it names a folder), not starting with . or -")
+        raise BadInput(setting="study", value=repr(config.study), fix=_STUDY_NAME_RULE)
     for name in ("page_sizes", "chunk_budgets", "arms", "slos"):
         _refuse_duplicates(name, getattr(config, name))
     for arm in config.arms:
         if arm not in ARMS:
-            raise BadInput(f"arms: {arm!r} is unknown; use {' or '.join(ARMS)}, or both separated by a comma")
+            raise BadInput(f"{arm!r} is unknown", setting="arms", fix=f"use {' or '.join(ARMS)}, or both separated by a comma")
     for page_size in config.page_sizes:
         if page_size & (page_size - 1):
-            raise BadInput(f"page_sizes: {page_size} is not a power of two; use {_nearest_power(page_size)}")
+            raise BadInput(f"{page_size} is not a power of two", setting="page_sizes", fix=f"use {_nearest_power(page_size)}")
     for page_size in config.page_sizes:
         for budget in config.chunk_budgets:
-            if reason := starvation(page_size, budget, config.arms, config.alignment_variant):
-                raise BadInput(reason)
+            if found := starvation(page_size, budget, config.arms, config.alignment_variant):
+                raise found.as_error()
     _refuse_two_limits(config.limits)
     _check_rounds(config.rounds)
     _check_finalists_via(config)
@@ -218,8 +220,10 @@ def check_config(config: StudyConfig) -> None:
     _check_engine_args(config.engine_args)
     if config.max_num_seqs is not None and config.max_num_seqs > min(config.chunk_budgets):
         raise BadInput(
-            f"max_num_seqs {config.max_num_seqs} is above the chunk budget {min(config.chunk_budgets)}, which vLLM refuses; "
-            "lower max_num_seqs or raise chunk_budgets"
+            f"is above the chunk budget {min(config.chunk_budgets)}, which vLLM refuses",
+            setting="max_num_seqs",
+            value=config.max_num_seqs,
+            fix="lower max_num_seqs or raise chunk_budgets",
         )
 
 
@@ -227,47 +231,40 @@ def _check_finalists_via(config: StudyConfig) -> None:
     if config.finalists_via == "launcher":
         return
     if config.launcher == "table":
-        raise BadInput("finalists_via serve: the launcher table has no engine that could be served; drop it or choose another launcher")
+        raise BadInput(
+            "the launcher table has no engine that could be served",
+            setting="finalists_via",
+            value="serve:",
+            fix="drop it or choose another launcher",
+        )
     for metric in [*(item.metric for item in config.objectives), *(slo.metric for slo in config.limits)]:
         if "step" in metric:
-            raise BadInput(f"finalists_via serve: vllm serve does not report {metric}; use another objective, or drop finalists_via")
+            raise BadInput(
+                f"vllm serve does not report {metric}",
+                setting="finalists_via",
+                value="serve:",
+                fix="use another objective, or drop finalists_via",
+            )
 
 
 def _check_kv_write(text: str) -> None:
     """The plugin refuses it too, but only in an engine that has been started for it."""
     forms = text.split(",")
     if text != "auto" and (len(forms) != 2 or any(form not in _KV_WRITE_FORMS for form in forms)):
-        raise BadInput(f"kv_write: {text!r} is unknown; use auto, or the token form and the page form, for instance scatter,loop")
+        raise BadInput(
+            f"{text!r} is unknown", setting="kv_write", fix="use auto, or the token form and the page form, for instance scatter,loop"
+        )
 
 
 def _check_rounds(rounds: Rounds) -> None:
     if rounds.max > MOST_ROUNDS:
-        raise BadInput(f"rounds: {rounds.max} is above {MOST_ROUNDS}; lower it, or make windows longer with a larger workload")
+        raise BadInput(
+            f"{rounds.max} is above {MOST_ROUNDS}", setting="rounds", fix="lower it, or make windows longer with a larger workload"
+        )
     if rounds.min > rounds.max:
-        raise BadInput(f"rounds: min {rounds.min} is above max {rounds.max}; swap them")
+        raise BadInput(f"min {rounds.min} is above max {rounds.max}", setting="rounds", fix="swap them")
     if rounds.min != rounds.max and rounds.min < 2:
-        raise BadInput("rounds: min 1 says nothing about the noise; use 2 or more, for instance 3-12")
-
-
-def starvation(page_size: int, budget: int, arms: tuple[str, ...], variant: str) -> str | None:
-    """Why a request could wait for ever under page-aligned scheduling, or None.
-
-    Below one page of budget no aligned chunk fits. `strict` charges the last segment in whole pages too, so unless the page size divides
-    the budget a tail can be charged more than the whole budget and is never scheduled; `demote` cuts such a tail into whole pages first.
-    """
-    if ARM_PAGE_ALIGNED not in arms:
-        return None
-    if page_size > budget:
-        return (
-            f"page_sizes: {page_size} is above the chunk budget {budget}, where page-aligned prefill would wait for ever; "
-            "raise chunk_budgets or drop that page size"
-        )
-    if variant == "strict" and budget % page_size:
-        return (
-            f"page_sizes: {page_size} does not divide the chunk budget {budget}, where alignment_variant strict would wait for ever; "
-            "use multiples of the page size, or alignment_variant demote"
-        )
-    return None
+        raise BadInput("min 1 says nothing about the noise", setting="rounds", fix="use 2 or more, for instance 3-12")
 
 
 def _check_engine_args(engine_args: dict[str, Any]) -> None:
@@ -275,17 +272,17 @@ def _check_engine_args(engine_args: dict[str, Any]) -> None:
     for key, value in engine_args.items():
         name = key.replace("-", "_")
         if name in MANAGED_ENGINE_ARGS:
-            raise BadInput(f"engine_args: {key} is set by the search; use the setting {MANAGED_ENGINE_ARGS[name]} instead")
+            raise _bad_engine_arg(f"{key} is set by the search", f"use the setting {MANAGED_ENGINE_ARGS[name]} instead")
         if name in _UNSUPPORTED_ENGINE_ARGS and value:
-            raise BadInput(
-                f"engine_args: {key} ({_UNSUPPORTED_ENGINE_ARGS[name]}) is not supported with page-aligned scheduling; remove it"
-            )
+            raise _bad_engine_arg(f"{key} ({_UNSUPPORTED_ENGINE_ARGS[name]}) is not supported with page-aligned scheduling", "remove it")
         if name.startswith("data_parallel_size") and value not in (None, 1):
-            raise BadInput(
-                f"engine_args: {key} {value} (data parallelism) is not supported with page-aligned scheduling; use 1 or remove it"
-            )
+            raise _bad_engine_arg(f"{key} {value} (data parallelism) is not supported with page-aligned scheduling", "use 1 or remove it")
     if _dp_attention(engine_args):
-        raise BadInput("engine_args: additional_config enable_dp_attention (data parallelism) is not supported; remove it")
+        raise _bad_engine_arg("additional_config enable_dp_attention (data parallelism) is not supported", "remove it")
+
+
+def _bad_engine_arg(reason: str, fix: str) -> BadInput:
+    return BadInput(reason, setting="engine_args", fix=fix)
 
 
 def _dp_attention(engine_args: dict[str, Any]) -> bool:
@@ -312,13 +309,15 @@ def _refuse_two_limits(slos: tuple[Slo, ...]) -> None:
     sides = [(slo.metric, slo.operator[0]) for slo in slos]
     for index, side in enumerate(sides):
         if side in sides[:index]:
-            raise BadInput(f"slos: {slos[sides.index(side)]} and {slos[index]} limit the same metric on the same side; keep one")
+            raise BadInput(
+                f"{slos[sides.index(side)]} and {slos[index]} limit the same metric on the same side", setting="slos", fix="keep one"
+            )
 
 
 def _refuse_duplicates(name: str, values: tuple[Any, ...]) -> None:
     for index, value in enumerate(values):
         if value in values[:index]:
-            raise BadInput(f"{name}: {value} is there twice; keep one")
+            raise BadInput(f"{value} is there twice", setting=name, fix="keep one")
 
 
 def _nearest_power(number: int) -> str:

@@ -49,9 +49,9 @@ def load_config(path: Path | None, options: Mapping[str, Any]) -> StudyConfig:
     try:
         check_config(config)
     except BadInput as error:
-        key = str(error).partition(":")[0].partition(" ")[0]
-        where = f"{path}: " if path is not None and key in from_file and key not in options else ""
-        raise BadInput(f"{where}{error}") from error
+        if path is not None and error.setting in from_file and error.setting not in options:
+            raise error.found_in(path) from error
+        raise
     return config
 
 

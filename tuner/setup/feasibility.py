@@ -11,8 +11,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from tuner.core.contract import ARMS, EngineSettings
-from tuner.setup.config import starvation
+from tuner.core.contract import ARM_PAGE_ALIGNED, ARMS, EngineSettings
+from tuner.core.errors import BadInput
 from tuner.setup.hardware import GIB, Limits
 from tuner.setup.model_memory import Features, kv_page_bytes, served_dtype, weight_bytes
 
@@ -26,14 +26,17 @@ _MEMORY_IS_OTHERWISE = ("quantization", "hf_overrides", "pipeline_parallel_size"
 
 @dataclass(frozen=True)
 class Infeasible:
-    """`setting` is the name that the user knows; `reason` and `mend` have numbers."""
+    """`setting` is the name that the user knows; `reason` and `fix` have numbers."""
 
     setting: str
     reason: str
-    mend: str
+    fix: str
 
     def __str__(self) -> str:
-        return f"{self.setting}: {self.reason}; {self.mend}"
+        return str(self.as_error())
+
+    def as_error(self) -> BadInput:
+        return BadInput(self.reason, setting=self.setting, fix=self.fix)
 
 
 @dataclass(frozen=True)
@@ -73,9 +76,25 @@ def _pages(settings: EngineSettings, needs: Needs) -> Iterator[Infeasible]:
             f"use at least {needs.longest_request}",
         )
     for budget in needs.chunk_budgets or (settings.max_num_batched_tokens,):
-        if reason := starvation(page, budget, needs.arms, settings.alignment_variant):
-            text, _, mend = reason.removeprefix("page_sizes: ").partition("; ")
-            yield Infeasible("page_sizes", text, mend)
+        if found := starvation(page, budget, needs.arms, settings.alignment_variant):
+            yield found
+
+
+def starvation(page_size: int, budget: int, arms: tuple[str, ...], variant: str) -> Infeasible | None:
+    """Why a request could wait for ever under page-aligned scheduling, or None.
+
+    Below one page of budget no aligned chunk fits. `strict` charges the last segment in whole pages too, so unless the page size divides
+    the budget a tail can be charged more than the whole budget and is never scheduled; `demote` cuts such a tail into whole pages first.
+    """
+    if ARM_PAGE_ALIGNED not in arms:
+        return None
+    if page_size > budget:
+        reason = f"{page_size} is above the chunk budget {budget}, where page-aligned prefill would wait for ever"
+        return Infeasible("page_sizes", reason, "raise chunk_budgets or drop that page size")
+    if variant == "strict" and budget % page_size:
+        reason = f"{page_size} does not divide the chunk budget {budget}, where alignment_variant strict would wait for ever"
+        return Infeasible("page_sizes", reason, "use multiples of the page size, or alignment_variant demote")
+    return None
 
 
 def _pool(settings: EngineSettings) -> Iterator[Infeasible]:

@@ -12,7 +12,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from tuner.core.contract import ARM_DEFAULT, ARM_PAGE_ALIGNED, LiveSettings
-from tuner.setup.config import StudyConfig, starvation
+from tuner.setup.config import StudyConfig
+from tuner.setup.feasibility import starvation
 
 if TYPE_CHECKING:
     from optuna.distributions import BaseDistribution

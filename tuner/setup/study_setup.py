@@ -117,7 +117,7 @@ def _skipped_page_sizes(setup: StudySetup) -> list[str]:
     """One line for each page size that cannot run here. Raises BadInput where that is all of them."""
     reasons = [found[0] for size in setup.space.page_sizes if (found := setup.infeasible(setup.group_engine(size)))]
     if len(reasons) == len(setup.space.page_sizes):
-        raise BadInput(str(reasons[0]))
+        raise reasons[0].as_error()
     return [f"{reason} (skipped)" for reason in reasons]
 
 
@@ -129,13 +129,17 @@ def check_places(config: StudyConfig) -> None:
 def check_logdir(logdir: str) -> None:
     """Whether the profile folder can be written, without writing. Raises BadInput."""
     if not logdir:
-        raise BadInput("logdir is empty; name a folder with --logdir, or drop it for the default")
+        raise BadInput("is empty", setting="logdir", value="", fix="name a folder with --logdir, or drop it for the default")
     folder = Path(logdir).expanduser().absolute()
     existing = next(parent for parent in (folder, *folder.parents) if parent.exists())
     if not existing.is_dir():
-        raise BadInput(f"logdir {logdir}: {existing} is not a folder; name another with --logdir")
+        raise _bad_logdir(logdir, f"{existing} is not a folder")
     if not _writable(existing):
-        raise BadInput(f"logdir {logdir}: {existing} cannot be written; name another with --logdir")
+        raise _bad_logdir(logdir, f"{existing} cannot be written")
+
+
+def _bad_logdir(logdir: str, reason: str) -> BadInput:
+    return BadInput(reason, setting="logdir", value=f"{logdir}:", fix="name another with --logdir")
 
 
 def _writable(folder: Path) -> bool:

@@ -8,14 +8,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tuner.core.contract import ARM_DEFAULT, ARMS
+from tuner.core.contract import ARMS
 from tuner.core.errors import BadInput
 from tuner.setup.config import (
     STUDY_SETTINGS,
     StudyConfig,
     check_config,
     parse_duration,
-    starvation,
     study_settings,
     untested_settings,
 )
@@ -93,15 +92,6 @@ def test_what_is_measured_stays_when_a_study_is_resumed() -> None:
 def test_harmless_values_of_refused_settings_pass() -> None:
     harmless = {"data_parallel_size": 1, "speculative_config": None, "gpu_memory_utilization": 0.5}
     assert config(engine_args=harmless).engine_args == harmless
-
-
-@given(st.sampled_from([16, 32, 64, 128, 256]), st.integers(1, 4096), st.sampled_from(["demote", "strict"]))
-def test_starvation_is_what_the_rules_say(page_size: int, budget: int, variant: str) -> None:
-    """Independent of the rule: a tail of t tokens (1 <= t <= budget) must be schedulable on an empty step, whole or in pages."""
-    rounded = [-(-tail // page_size) * page_size for tail in range(1, budget + 1)]
-    stuck = page_size > budget or (variant == "strict" and any(charge > budget for charge in rounded))
-    assert (starvation(page_size, budget, ARMS, variant) is not None) == stuck
-    assert starvation(page_size, budget, (ARM_DEFAULT,), variant) is None
 
 
 @pytest.mark.parametrize(

@@ -9,8 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.tuner.setup.test_model_memory import BASE, features_of
-from tuner.core.contract import ARM_DEFAULT, ARM_PAGE_ALIGNED, EngineSettings
-from tuner.setup.feasibility import Needs, check, smallest_page_size
+from tuner.core.contract import ARM_DEFAULT, ARM_PAGE_ALIGNED, ARMS, EngineSettings
+from tuner.setup.feasibility import Needs, check, smallest_page_size, starvation
 from tuner.setup.hardware import TPU_LIMITS
 
 V5E, V6E, V7X = TPU_LIMITS["TPU v5e"], TPU_LIMITS["TPU v6e"], TPU_LIMITS["TPU v7x"]
@@ -44,7 +44,7 @@ def test_the_usual_is_feasible() -> None:
 )
 def test_pages_on_any_device(changes: dict[str, Any], needs: Needs, text: str) -> None:
     (found,) = check(engine(**changes), BASE, None, needs)
-    assert text in str(found) and "\n" not in str(found) and str(found).count("; ") == 1 and found.mend
+    assert text in str(found) and "\n" not in str(found) and str(found).count("; ") == 1 and found.fix
 
 
 def test_without_the_aligned_arm_nothing_starves() -> None:
@@ -62,7 +62,7 @@ def test_block_tables_within_half_of_smem() -> None:
     wide = engine(block_size=16, max_model_len=40960)
     (found,) = check(wide, BASE, V6E)
     assert found.setting == "page_sizes" and "block tables of 1310720 bytes" in found.reason and "above 524288" in found.reason
-    assert found.mend == "use pages of at least 64 or lower max_num_seqs to 51 or lower max_model_len"
+    assert found.fix == "use pages of at least 64 or lower max_num_seqs to 51 or lower max_model_len"
     assert check(wide.with_changes(block_size=64), BASE, V6E) == []
     assert check(wide.with_changes(max_num_seqs=51), BASE, V6E) == []
     assert settings_of(wide.with_changes(max_num_seqs=52)) == ["page_sizes"]
@@ -93,7 +93,7 @@ def test_qwen3_32b_needs_more_than_one_v5e(tmp_path: Any) -> None:
     features = features_of("Qwen--Qwen3-32B", tmp_path)
     (found,) = check(engine(), features, V5E)
     assert found.setting == "tensor_parallel_size"
-    assert "weights of 61.0 GiB" in found.reason and "14.7 of 16 GiB" in found.reason and found.mend == "use tensor_parallel_size 8"
+    assert "weights of 61.0 GiB" in found.reason and "14.7 of 16 GiB" in found.reason and found.fix == "use tensor_parallel_size 8"
     assert settings_of(engine(tensor_parallel_size=4), features, V5E) == ["tensor_parallel_size"]
     assert settings_of(engine(tensor_parallel_size=8), features, V5E) == []
     assert settings_of(engine(), features, V7X) == [] and settings_of(engine(dtype="float32"), features, V7X) == ["tensor_parallel_size"]
@@ -118,7 +118,7 @@ def test_one_request_of_the_maximum_length_must_fit_beside_the_weights(tmp_path:
     assert settings_of(engine(), features, V5E) == ["tensor_parallel_size"]
     long = engine(tensor_parallel_size=2, max_num_seqs=8, max_model_len=120_000)
     (found,) = check(long, features, V5E)
-    assert "and a KV cache of 8.2 GiB" in found.reason and found.mend == "use tensor_parallel_size 4 or lower max_model_len"
+    assert "and a KV cache of 8.2 GiB" in found.reason and found.fix == "use tensor_parallel_size 4 or lower max_model_len"
     assert check(long.with_changes(max_model_len=90_000), features, V5E) == []
     assert check(long.with_changes(extra_engine_args={"kv_cache_dtype": "fp8"}), features, V5E) == []
 
@@ -134,3 +134,12 @@ def test_memory_utilization_counts(tmp_path: Any) -> None:
     features = features_of("Qwen--Qwen3-8B", tmp_path)  # 15.3 GiB
     assert settings_of(engine(), features, V6E) == []
     assert settings_of(engine(extra_engine_args={"gpu_memory_utilization": 0.45}), features, V6E) == ["tensor_parallel_size"]
+
+
+@given(st.sampled_from([16, 32, 64, 128, 256]), st.integers(1, 4096), st.sampled_from(["demote", "strict"]))
+def test_starvation_is_what_the_rules_say(page_size: int, budget: int, variant: str) -> None:
+    """Independent of the rule: a tail of t tokens (1 <= t <= budget) must be schedulable on an empty step, whole or in pages."""
+    rounded = [-(-tail // page_size) * page_size for tail in range(1, budget + 1)]
+    stuck = page_size > budget or (variant == "strict" and any(charge > budget for charge in rounded))
+    assert (starvation(page_size, budget, ARMS, variant) is not None) == stuck
+    assert starvation(page_size, budget, (ARM_DEFAULT,), variant) is None

@@ -69,7 +69,15 @@ def sweep_seconds(configurations: Sequence[tuple[int, LiveSettings]], workload: 
 
 def _trial(page: int, live: LiveSettings) -> Trial:
     requested = asdict(engine_settings(page, live.max_num_batched_tokens))
-    return Trial(0, 0, live.arm, page, live.max_num_batched_tokens, requested, "")
+    return Trial(
+        study_id=0,
+        number=0,
+        arm=live.arm,
+        block_size=page,
+        max_num_batched_tokens=live.max_num_batched_tokens,
+        requested=requested,
+        workload_hash="",
+    )
 
 
 def _parameters(page: int, live: LiveSettings, platform: str) -> Json:

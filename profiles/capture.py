@@ -72,13 +72,13 @@ class StepComposition:
 def composition(step: StepLike) -> StepComposition:
     """From a step record, whatever its class."""
     return StepComposition(
-        step.scheduled_tokens,
-        step.padded_tokens,
-        step.prefill_tokens,
-        step.prefill_requests,
-        step.decode_requests,
-        step.start_s,
-        step.duration_s,
+        scheduled_tokens=step.scheduled_tokens,
+        padded_tokens=step.padded_tokens,
+        prefill_tokens=step.prefill_tokens,
+        prefill_requests=step.prefill_requests,
+        decode_requests=step.decode_requests,
+        start_s=step.start_s,
+        duration_s=step.duration_s,
     )
 
 

@@ -9,6 +9,7 @@ which every summary carries. Rules for TPU kernels are derived from sources and 
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
@@ -53,57 +54,57 @@ class Rule:
         return all(pattern is None or pattern.search(value) is not None for pattern, value in pairs)
 
 
-def _re(*alternatives: str) -> re.Pattern[str]:
+def _re(alternatives: Sequence[str]) -> re.Pattern[str]:
     return re.compile("|".join(alternatives))
 
 
 _PART = r"(?:^|/)"  # the start of a component of the scope
 _MLP = _re(
-    r"MergedColumnParallelLinear", r"\bmlp\b", r"\bffn?w?\b", r"feed_forward", r"gate_(up_)?proj", r"\bup_proj", r"down_proj",
-    r"[Mm]o[Ee]\b", r"experts", r"aten::(silu|gelu)", r"SiluAndMul", r"\bwi_[01]\b", r"\b(up|down)_projection\b", r"\bgating\b",
+    [r"MergedColumnParallelLinear", r"\bmlp\b", r"\bffn?w?\b", r"feed_forward", r"gate_(up_)?proj", r"\bup_proj", r"down_proj",
+    r"[Mm]o[Ee]\b", r"experts", r"aten::(silu|gelu)", r"SiluAndMul", r"\bwi_[01]\b", r"\b(up|down)_projection\b", r"\bgating\b"],
 )  # fmt: skip
-_NORM = _re(r"[Nn]orm(?!al)", r"[Nn]ormaliz", r"aten::(rsqrt|pow|mean|var|rms_norm)\b")
-_EMBED = _re(r"embed", r"lm_?head", r"[Ll]ogits")
+_NORM = _re([r"[Nn]orm(?!al)", r"[Nn]ormaliz", r"aten::(rsqrt|pow|mean|var|rms_norm)\b"])
+_EMBED = _re([r"embed", r"lm_?head", r"[Ll]ogits"])
 _PROJECTION = _re(
-    r"Linear\b", _PART + r"linear\b", r"\b(q|k|v|qkv|o|kv|out|q_a|q_b|kv_a|kv_b)_proj\b", _EMBED.pattern, r"einsum_linear",
-    r"matmul_kernel",
+    [r"Linear\b", _PART + r"linear\b", r"\b(q|k|v|qkv|o|kv|out|q_a|q_b|kv_a|kv_b)_proj\b", _EMBED.pattern, r"einsum_linear",
+    r"matmul_kernel"],
 )  # fmt: skip
-_ROW_LINEAR = _re(r"RowParallelLinear\b")
-_ROTARY = _re(r"aten::index_select", r"rotary", r"\brope\b")
-_ATTENTION = _re(r"tuner_attention", r"[Aa]ttention", r"\b(self_)?attn(_op)?\b", r"_jax_attn_func", r"\bRPA\b", _ROTARY.pattern)
-_KV_WRITE = _re(r"tuner_kv_write", r"\b(kv_cache_update|update_kv_cache|write_kv|reshape_and_cache)")
-_SAMPLING = _re(r"\bsampl", r"argmax", r"top_?[kp]\b", r"categorical", r"gumbel", r"threefry", r"random_(bits|wrap|seed)", r"penalt")
-_GENERIC = _re(_PART + r"aten::")  # a torch op outside any layer that says its name: its producer tells what it is part of
-_COLLECTIVES = _re(r"^(async )?(all-reduce|all-gather|all-to-all|reduce-scatter|collective-\w+|ragged-all-to-all|send|recv)")
-_COPIES = _re(r"^(copy|copy-start|copy-done|async copy|async-copy|host transfer|infeed|outfeed)")
+_ROW_LINEAR = _re([r"RowParallelLinear\b"])
+_ROTARY = _re([r"aten::index_select", r"rotary", r"\brope\b"])
+_ATTENTION = _re([r"tuner_attention", r"[Aa]ttention", r"\b(self_)?attn(_op)?\b", r"_jax_attn_func", r"\bRPA\b", _ROTARY.pattern])
+_KV_WRITE = _re([r"tuner_kv_write", r"\b(kv_cache_update|update_kv_cache|write_kv|reshape_and_cache)"])
+_SAMPLING = _re([r"\bsampl", r"argmax", r"top_?[kp]\b", r"categorical", r"gumbel", r"threefry", r"random_(bits|wrap|seed)", r"penalt"])
+_GENERIC = _re([_PART + r"aten::"])  # a torch op outside any layer that says its name: its producer tells what it is part of
+_COLLECTIVES = _re([r"^(async )?(all-reduce|all-gather|all-to-all|reduce-scatter|collective-\w+|ragged-all-to-all|send|recv)"])
+_COPIES = _re([r"^(copy|copy-start|copy-done|async copy|async-copy|host transfer|infeed|outfeed)"])
 _MOVES = _re(
-    r"^(data formatting|transpose|reshape|broadcast|pad|slice|dynamic-slice|concatenate|iota|bitcast|convert|dynamic-update-slice)",
-    r"slice-(start|done)"
+    [r"^(data formatting|transpose|reshape|broadcast|pad|slice|dynamic-slice|concatenate|iota|bitcast|convert|dynamic-update-slice)",
+    r"slice-(start|done)"]
 )  # fmt: skip
-_RPA = _re(r"ragged_paged_attention", r"\bRPA", r"-p_\d+-bq_\d+")
+_RPA = _re([r"ragged_paged_attention", r"\bRPA", r"-p_\d+-bq_\d+"])
 
 RULES: tuple[Rule, ...] = (
     Rule("kv write scope", Category.KV_WRITE, scope=_KV_WRITE),
-    Rule("RPA kernel", Category.ATTENTION_FUSED_KV, scope=_RPA, hlo_category=_re(r"custom[- ]call", r"custom fusion")),
-    Rule("attention scope", Category.ATTENTION, scope=_re(r"tuner_attention")),
+    Rule("RPA kernel", Category.ATTENTION_FUSED_KV, scope=_RPA, hlo_category=_re([r"custom[- ]call", r"custom fusion"])),
+    Rule("attention scope", Category.ATTENTION, scope=_re([r"tuner_attention"])),
     Rule("collective op", Category.COLLECTIVE, hlo_category=_COLLECTIVES),
     Rule("copy op", Category.COPY, hlo_category=_COPIES),
-    Rule("sampling program", Category.SAMPLING, module=_re(r"sampl", r"jit_split$", r"threefry", r"jit__?(rejection|penalt)")),
+    Rule("sampling program", Category.SAMPLING, module=_re([r"sampl", r"jit_split$", r"threefry", r"jit__?(rejection|penalt)"])),
     Rule("down projection", Category.MLP, scope=_ROW_LINEAR, context=_MLP),
     Rule("mlp scope", Category.MLP, scope=_MLP),
     Rule("sampling scope", Category.SAMPLING, scope=_SAMPLING),
     Rule("norm scope", Category.NORM, scope=_NORM),
     Rule("projection scope", Category.PROJECTION, scope=_PROJECTION),
     Rule("attention layer", Category.ATTENTION, scope=_ATTENTION),
-    Rule("logits program", Category.PROJECTION, module=_re(r"logits")),
+    Rule("logits program", Category.PROJECTION, module=_re([r"logits"])),
     Rule("rotary op", Category.ATTENTION, scope=_GENERIC, context=_ROTARY),
     Rule("activation op", Category.MLP, scope=_GENERIC, context=_MLP),
     Rule("norm op", Category.NORM, scope=_GENERIC, context=_NORM),
-    Rule("residual op", Category.NORM, scope=_GENERIC, context=_re(_ROW_LINEAR.pattern, _EMBED.pattern)),
-    Rule("attention input op", Category.ATTENTION, scope=_GENERIC, context=_re(_PROJECTION.pattern, _ATTENTION.pattern)),
-    Rule("select program", Category.COPY, module=_re(r"select_from_array")),
+    Rule("residual op", Category.NORM, scope=_GENERIC, context=_re([_ROW_LINEAR.pattern, _EMBED.pattern])),
+    Rule("attention input op", Category.ATTENTION, scope=_GENERIC, context=_re([_PROJECTION.pattern, _ATTENTION.pattern])),
+    Rule("select program", Category.COPY, module=_re([r"select_from_array"])),
     Rule("data movement", Category.COPY, hlo_category=_MOVES),
-    Rule("collective of one device", Category.COPY, hlo_category=_re(r"^local ")),
+    Rule("collective of one device", Category.COPY, hlo_category=_re([r"^local "])),
 )  # fmt: skip
 
 

@@ -95,7 +95,7 @@ def read(plane: Plane, table: TypeTable, want_ops: bool) -> tuple[HostEvents, li
         start, end = span(line, events, base)
         found = _note(found, events, start, end, markers, compiles)
         if want_ops and "hlo_op" in ids:
-            lines.append(_op_line(events, ids, start, end, names, plane, decoder))
+            lines.append(_op_line(events, ids, (start, end), names, plane, decoder))
     ordered = HostEvents(tuple(sorted(found.markers, key=lambda marker: marker.start_ps)), found.compilations, found.compile_ps)
     return ordered, _devices(lines, names, table)
 
@@ -114,8 +114,10 @@ def _note(
 
 
 def _op_line(
-    events: EventColumns, ids: dict[str, int], start: Ints, end: Ints, names: _Names, plane: Plane, decoder: EventDecoder
+    events: EventColumns, ids: dict[str, int], times: tuple[Ints, Ints], names: _Names, plane: Plane, decoder: EventDecoder
 ) -> _Line:
+    """`times`: (start, end) of each event."""
+    start, end = times
     absent = StatColumn(np.zeros(len(start), np.uint8), np.zeros(len(start), np.int64))
     stats = {name: events.stats[ids[name]] if name in ids else absent for name in _OP_STATS}
     op = names.column(stats["hlo_op"], plane, decoder)
@@ -123,16 +125,16 @@ def _op_line(
     is_end = ~is_op & (stats["_c"].kind != KIND_ABSENT)
     module = names.column(stats["hlo_module"], plane, decoder)
     return _Line(
-        op[is_op],
-        module[is_op],
-        stats["program_id"].value[is_op].view(np.uint64),
-        stats["run_id"].value[is_op],
-        stats["device_ordinal"].value[is_op],
-        np.where(stats["_p"].kind == KIND_ABSENT, -1, stats["_p"].value)[is_op],
-        start[is_op],
-        end[is_op],
-        stats["_c"].value[is_end],
-        start[is_end],
+        op=op[is_op],
+        module=module[is_op],
+        program_id=stats["program_id"].value[is_op].view(np.uint64),
+        run_id=stats["run_id"].value[is_op],
+        device=stats["device_ordinal"].value[is_op],
+        flow=np.where(stats["_p"].kind == KIND_ABSENT, -1, stats["_p"].value)[is_op],
+        start=start[is_op],
+        end=end[is_op],
+        end_flow=stats["_c"].value[is_end],
+        end_at=start[is_end],
     )
 
 
@@ -151,7 +153,18 @@ def _devices(lines: list[_Line], names: _Names, table: TypeTable) -> list[Device
         keys, run = np.unique(np.stack([joined.program_id[mine].view(np.int64), joined.run_id[mine]]), axis=1, return_inverse=True)
         times = (joined.start[mine], end[mine])
         run_keys = (keys[0].view(np.uint64), keys[1])
-        made.append(timeline(f"cpu:{device}", "host", op[mine], run.astype(np.int32), lane[mine], times, times, run_keys))
+        made.append(
+            timeline(
+                f"cpu:{device}",
+                "host",
+                op=op[mine],
+                run=run.astype(np.int32),
+                lane=lane[mine],
+                times=times,
+                aligned=times,
+                run_keys=run_keys,
+            )
+        )
     return made
 
 

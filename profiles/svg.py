@@ -28,7 +28,7 @@ def rect(x: float, y: float, width: float, height: float, fill: str, tip: str = 
     return f"{shape}><title>{escape(tip)}</title></rect>" if tip else f"{shape}/>"
 
 
-def line(x1: float, y1: float, x2: float, y2: float, stroke: str = GRID, width: float = 1.0, dash: str = "") -> str:
+def line(x1: float, y1: float, x2: float, y2: float, stroke: str = GRID, *, width: float = 1.0, dash: str = "") -> str:
     dashes = f' stroke-dasharray="{dash}"' if dash else ""
     ends = f'x1="{number(x1)}" y1="{number(y1)}" x2="{number(x2)}" y2="{number(y2)}"'
     return f'<line {ends} stroke="{stroke}" stroke-width="{number(width)}"{dashes}/>'

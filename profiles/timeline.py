@@ -125,6 +125,7 @@ def runs_of(program_id: NDArray[np.uint64], run_id: Ints, run: NDArray[np.int32]
 def timeline(
     name: str,
     clock: str,
+    *,
     op: NDArray[np.int32],
     run: NDArray[np.int32],
     lane: NDArray[np.int32],
@@ -138,4 +139,15 @@ def timeline(
     order = order[np.argsort(runs.start_ps[order], kind="stable")]
     renumber = np.full(len(runs.ops) + 1, -1, np.int32)  # the last place answers for run -1
     renumber[order] = np.arange(len(order), dtype=np.int32)
-    return DeviceTimeline(name, clock, op, renumber[run], lane, *times, *aligned, runs.select(order))
+    return DeviceTimeline(
+        name=name,
+        clock=clock,
+        op=op,
+        run=renumber[run],
+        lane=lane,
+        start_ps=times[0],
+        end_ps=times[1],
+        aligned_start_ps=aligned[0],
+        aligned_end_ps=aligned[1],
+        runs=runs.select(order),
+    )

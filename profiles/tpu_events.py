@@ -56,7 +56,16 @@ def read(plane: Plane, table: TypeTable, base: int) -> DeviceTimeline | None:
     run = np.searchsorted(modules.start, aligned[0], side="right").astype(np.int32) - 1
     outside = (run < 0) | (aligned[0] >= np.append(modules.end, -1)[run])
     run[outside] = -1
-    return timeline(plane.name, clock, op, run, np.zeros(len(op), np.int32), times, aligned, (modules.program_id, modules.run_id))
+    return timeline(
+        plane.name,
+        clock,
+        op=op,
+        run=run,
+        lane=np.zeros(len(op), np.int32),
+        times=times,
+        aligned=aligned,
+        run_keys=(modules.program_id, modules.run_id),
+    )
 
 
 def _modules(plane: Plane, kinds: dict[int, EventType], base: int) -> _Modules:

@@ -53,7 +53,9 @@ def test_any_record_with_the_fields_will_do() -> None:
         prefill_requests: int = 1
         decode_requests: int = 1
 
-    assert composition(Record()) == StepComposition(10, 16, 9, 1, 1, 1.5, 0.2)
+    assert composition(Record()) == StepComposition(
+        scheduled_tokens=10, padded_tokens=16, prefill_tokens=9, prefill_requests=1, decode_requests=1, start_s=1.5, duration_s=0.2
+    )
 
 
 def test_progress_ends_when_every_phase_was_seen_or_the_trace_is_full() -> None:

@@ -17,7 +17,7 @@ from tuner.core.errors import BadInput
 if TYPE_CHECKING:
     from profiles.summary import Summary
     from storage.records import Profile
-    from tuner.launchers.remote_profile import RemoteLoad
+    from tuner.launchers.remote_profile import RemoteLoad, RunningServer
 
 _count = click.IntRange(1, 100_000)
 
@@ -63,7 +63,7 @@ def capture(
     as_json: bool,
 ) -> None:
     """Capture XLA profiles of STUDY:TRIAL in an engine started for it, or of a running server with --url."""
-    from tuner.launchers.remote_profile import RemoteLoad
+    from tuner.launchers.remote_profile import RemoteLoad, RunningServer
 
     if (trial is None) == (url is None):
         raise BadInput("name one thing to profile: STUDY:TRIAL, or --url of a running vllm serve")
@@ -77,7 +77,8 @@ def capture(
     assert url is not None
     load = RemoteLoad(requests, concurrency, prompt_tokens, output_tokens)
     with readable():
-        _server(url, timeout, load, profiler_dir, (Path(logdir or DEFAULT_LOGDIR).expanduser(), run), repeat, as_json)
+        logs = Path(logdir or DEFAULT_LOGDIR).expanduser()
+        _server(RunningServer(url, timeout), load, profiler_dir, (logs, run), repeat=repeat, as_json=as_json)
 
 
 def _trial(text: str, phases: Sequence[str], repeat: int, storage_url: str, logdir: str | None, as_json: bool) -> None:
@@ -130,22 +131,24 @@ def _print_profiles(text: str, profiles: Sequence[Profile]) -> None:
     print(f"see: tuner profile show {text}")
 
 
-def _server(url: str, timeout: float, load: RemoteLoad, profiler_dir: Path, place: tuple[Path, str], repeat: int, as_json: bool) -> None:
+def _server(server: RunningServer, load: RemoteLoad, profiler_dir: Path, place: tuple[Path, str], *, repeat: int, as_json: bool) -> None:
     """`place` is (logdir, run). Like a trial's, a bad capture is kept, said to be bad, and tried once more."""
     from profiles.links import deep_link, find_captures, new_session
     from tuner.cli.profile_view import print_summary
-    from tuner.launchers.remote_profile import RunningServer, capture_running
+    from tuner.core.contract import CaptureTarget
+    from tuner.launchers.remote_profile import capture_running
     from tuner.trials.profiling import ATTEMPTS
     from tuner.verdict.captures import TENSORBOARD
 
-    server = RunningServer(url, timeout)
+    def say(what: str) -> None:
+        print(f"{what} {server.url}", file=sys.stderr)
+
     found: list[tuple[Path, Summary]] = []
     sessions: list[str] = []
     for _ in range(repeat):
         for attempt in range(1, ATTEMPTS + 1):
             sessions.append(new_session(*place, "" if attempt == 1 else "-again"))
-            target = (*place, sessions[-1])
-            paths = capture_running(server, load, profiler_dir, target, lambda what: print(f"{what} {url}", file=sys.stderr), len(sessions))
+            paths = capture_running(server, load, profiler_dir, CaptureTarget(*place, sessions[-1]), say, len(sessions))
             fresh = [(path, _summary(path)) for path in paths]
             found += fresh
             if not any(summary.quality["retry"] for _, summary in fresh):

@@ -20,7 +20,8 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from profiles.capture import PhasePlan
-from profiles.links import CAPTURE_SUFFIX, session_folder
+from profiles.links import CAPTURE_SUFFIX
+from tuner.core.contract import CaptureTarget
 from tuner.core.errors import BadInput, FailureClass, TrialFailed
 
 STOP_TIMEOUT_S = 300.0  # the profiler writes about 5 MB a second
@@ -120,18 +121,18 @@ def capture_running(
     server: RunningServer,
     load: RemoteLoad,
     profiler_dir: Path,
-    target: tuple[Path, str, str],
+    target: CaptureTarget,
     doing: Callable[[str], None],
     number: int = 1,
 ) -> list[Path]:
-    """Warm up, capture, copy. `target` is (logdir, run, session). Returns the copies, one a host. Raises BadInput, TrialFailed.
+    """Warm up, capture, copy. Returns the copies, one a host. Raises BadInput, TrialFailed.
 
     `number` counts the captures of this server from 1: only the first one warms it up, and each sends other prompts.
     """
     load.check()
     if not profiler_dir.is_dir():
         raise BadInput(f"--profiler-dir {profiler_dir} does not exist here; name the server's torch_profiler_dir, on this machine")
-    folder = session_folder(*target)
+    folder = target.folder
     model = server.model()
     before = _captures(profiler_dir)
     if number == 1:

@@ -164,7 +164,16 @@ def _described(
     }
     max_position = _number(text, config, ("max_position_embeddings", "n_positions", "max_seq_len", "seq_length"), name)
     multimodal = any(config.get(key) is not None for key in _MULTIMODAL_KEYS)
-    return ResolvedModel(name, path, load_format, vocab_size, max_position, features, multimodal, files or {})
+    return ResolvedModel(
+        name=name,
+        path=path,
+        load_format=load_format,
+        vocab_size=vocab_size,
+        max_position=max_position,
+        features=features,
+        multimodal=multimodal,
+        files=files or {},
+    )
 
 
 def _memory_features(text: Mapping[str, Any], config: Mapping[str, Any], experts: int) -> dict[str, Any]:

@@ -56,7 +56,10 @@ class XlaAttentionBackend(AttentionBackend):
         mesh: Any,
         **options: Any,
     ) -> tuple[jax.Array, jax.Array]:
-        """q [T, H, D], k and v [T, K, D] -> (cache, [T, H, D]). Raises NotImplementedError naming the setting for what it cannot do."""
+        """q [T, H, D], k and v [T, K, D] -> (cache, [T, H, D]). Raises NotImplementedError naming the setting for what it cannot do.
+
+        tpu-inference's signature: it passes the first seven by position and all else by keyword (attention_interface.attention).
+        """
         _refuse_unsupported(mesh, md, options)
         max_requests = shared_md.seq_lens.shape[0]
         batch = Batch(

@@ -46,7 +46,7 @@ from tuner.setup.config import Rounds, StudyConfig
 from tuner.stats.intervals import LEVEL, Sample, Verdict, judge_family, sample_of
 from tuner.stats.pooling import pool
 from tuner.stats.sequential import LookPlan
-from tuner.verdict.compare import ANSWER_NO_EVIDENCE, ANSWER_OFF, ANSWER_ON
+from tuner.verdict.study_answer import ANSWER_NO_EVIDENCE, ANSWER_OFF, ANSWER_ON
 
 SEED = 19878
 DEFAULT = Rounds()

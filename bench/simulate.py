@@ -18,7 +18,7 @@ from tuner.stats.racing import race
 from tuner.stats.sequential import LookPlan
 from tuner.stats.student import two_sided_critical, two_sided_p
 from tuner.trials.round_order import round_order
-from tuner.verdict.compare import decide
+from tuner.verdict.study_answer import decide
 
 Array = NDArray[np.float64]
 Interval = tuple[Array, Array]

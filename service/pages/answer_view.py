@@ -9,7 +9,7 @@ from service.pages.format import number, percent
 from service.pages.study_view import EffectRow, Effects
 from tuner.stats.intervals import Verdict
 from tuner.verdict.answer import Answer
-from tuner.verdict.compare import ANSWER_OFF, ANSWER_ON
+from tuner.verdict.study_answer import ANSWER_OFF, ANSWER_ON
 
 _HOW_SURE = {
     Verdict.BETTER: "the whole interval is on the better side of no effect",
@@ -30,12 +30,15 @@ class Pattern:
 
 def headline(effects: Effects) -> str:
     """The answer to "is page-aligned scheduling better here?" in a few words."""
-    if effects.answer == ANSWER_ON:
+    found = effects.answer
+    if found is None:
+        return "Not decided"
+    if found.answer == ANSWER_ON:
         return "Yes: turn it on"
-    if effects.answer == ANSWER_OFF:
-        equivalent = effects.pooled is not None and effects.pooled.verdict == Verdict.EQUIVALENT
+    if found.answer == ANSWER_OFF:
+        equivalent = found.pooled is not None and found.pooled.verdict is Verdict.EQUIVALENT
         return "No practical difference: leave it off" if equivalent else "No: leave it off"
-    if effects.counts.get(Verdict.BETTER) and effects.counts.get(Verdict.WORSE):
+    if found.counts[Verdict.BETTER] and found.counts[Verdict.WORSE]:
         return "It depends on page size and chunk budget"
     return "Not decided"
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from storage.records import Comparison, Stage, Study, Trial, TrialState
 from tuner.core.contract import ARM_DEFAULT, ARM_PAGE_ALIGNED
@@ -13,11 +13,10 @@ from tuner.metrics.catalog import Direction, metric_info
 from tuner.metrics.objective import Objective
 from tuner.serving.stored_settings import conditions_of
 from tuner.setup.stored_study import StoredStudy
-from tuner.stats.intervals import Sample
-from tuner.stats.pooling import PooledEffect, pool
+from tuner.stats.pooling import PooledEffect
 from tuner.stats.sequential import LookPlan
-from tuner.verdict.compare import decide
 from tuner.verdict.conclude import study_objectives
+from tuner.verdict.study_answer import StudyAnswer, stored_answer
 
 MOST_FOREST_ROWS = 30
 _COST_PARTS = ("measure", "start", "warm_up", "profile", "other")
@@ -62,10 +61,12 @@ class Effects:
     unit: str
     less_is_better: bool
     rows: tuple[EffectRow, ...]
-    counts: dict[str, int] = field(default_factory=dict)
-    answer: str | None = None
-    sentence: str = ""
-    pooled: EffectRow | None = None
+    answer: StudyAnswer | None
+
+    @property
+    def pooled(self) -> EffectRow | None:
+        """All cells together."""
+        return _pooled_row(self.answer.pooled) if self.answer is not None and self.answer.pooled is not None else None
 
     @property
     def forest(self) -> list[EffectRow]:
@@ -135,21 +136,15 @@ def state_word(trial: Trial) -> str:
     return trial.state.value.lower()
 
 
-def effects_of(comparisons: Sequence[Comparison], metric: str, looks: LookPlan | None = None) -> Effects:
-    """`looks`: those of the study (tuner.verdict.evidence.look_plan). Raises BadInput for an unknown metric."""
+def effects_of(comparisons: Sequence[Comparison], metric: str, plan: LookPlan | None) -> Effects:
+    """`plan`: the study's (tuner.verdict.evidence.look_plan). Raises BadInput for an unknown metric."""
     info = metric_info(metric)
     chosen = sorted(
         (item for item in comparisons if item.metric == metric), key=lambda item: (item.block_size, item.max_num_batched_tokens)
     )
     rows = tuple(_effect_row(item) for item in chosen)
-    counts = {verdict: sum(row.verdict == verdict for row in rows) for verdict in ("better", "worse", "equivalent", "inconclusive")}
     less = info.direction is Direction.MINIMIZE
-    if not rows:
-        return Effects(metric, info.unit, less, rows, counts)
-    samples = [sample for item in chosen if (sample := _sample(item)) is not None]
-    pooled = pool(samples, info.direction, plan=looks)
-    answer, sentence = decide(pooled, counts)
-    return Effects(metric, info.unit, less, rows, counts, answer, sentence, _pooled_row(pooled))
+    return Effects(metric, info.unit, less, rows, stored_answer(comparisons, metric, plan))
 
 
 def history_of(trials: Sequence[Trial], objective: Objective) -> list[HistoryPoint]:
@@ -210,18 +205,17 @@ def _effect_row(item: Comparison) -> EffectRow:
     )
 
 
-def _pooled_row(pooled: PooledEffect | None) -> EffectRow | None:
-    if pooled is None:
-        return None
-    change, low, high = _percent(pooled.ratio), _percent(pooled.low), _percent(pooled.high)
-    return EffectRow(POOLED, 0, 0, change, low, high, pooled.verdict.value, pooled.pairs)
-
-
-def _sample(item: Comparison) -> Sample | None:
-    spread = item.details.get("log_ratio_sd")
-    if item.pairs < 2 or item.ratio is None or item.ratio <= 0 or not isinstance(spread, int | float):
-        return None
-    return Sample(item.pairs, math.log(item.ratio), float(spread))
+def _pooled_row(pooled: PooledEffect) -> EffectRow:
+    return EffectRow(
+        label=POOLED,
+        block_size=0,
+        max_num_batched_tokens=0,
+        change=_percent(pooled.ratio),
+        low=_percent(pooled.low),
+        high=_percent(pooled.high),
+        verdict=pooled.verdict.value,
+        pairs=pooled.pairs,
+    )
 
 
 def _percent(ratio: float | None) -> float | None:

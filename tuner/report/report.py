@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Sequence
-from dataclasses import asdict
 
 from storage.records import Comparison, Json, Study, Trial
 from tuner.verdict.answer import STATUS_NONE, Answer
-from tuner.verdict.compare import StudyAnswer, StudyComparison
+from tuner.verdict.compare import StudyComparison
+from tuner.verdict.study_answer import StudyAnswer
 
 
 def comparison_json(comparison: Comparison) -> Json:
@@ -27,7 +27,7 @@ def comparison_json(comparison: Comparison) -> Json:
 
 
 def answer_json(answer: StudyAnswer | None) -> Json | None:
-    return None if answer is None else asdict(answer)
+    return None if answer is None else answer.to_json()
 
 
 def study_json(study: Study) -> Json:

@@ -28,7 +28,7 @@ from tuner.trials.progress import Progress
 from tuner.trials.rounds import round_policy
 from tuner.trials.trial import TrialBook, TrialRun
 from tuner.verdict.compare import StudyComparison
-from tuner.verdict.conclude import compare_stored, recommend_stored
+from tuner.verdict.conclude import compare_measured, recommend_stored
 
 BATCH = 4  # configurations asked for at once: two cells in both arms
 
@@ -119,7 +119,7 @@ class StudyRun:
         search = _Search(shop, opened)
         search.run()
         Confirmation(shop, opened.study, self._finalists_launcher).run()
-        comparison = compare_stored(self._storage, opened.study)
+        comparison = compare_measured(self._storage, opened.study)
         self._storage.replace_comparisons(opened.study.id, comparison.comparisons)
         recommendation = self._store_recommendation(opened.study)
         self._save(opened.study, keeper, clock)

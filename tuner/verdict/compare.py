@@ -1,28 +1,24 @@
-"""Page-aligned against default, cell by cell, and the study's answer to "can we just turn this on by default?". Pure.
+"""Page-aligned against default, cell by cell, with the study's answer in each metric (tuner.verdict.study_answer). Pure.
 
 A pair is the same round of the same cell, measured in both arms in the same running engine, both valid. Failed, invalid, recompiled and
 drifted measurements never enter (tuner.verdict.evidence), and rounds that were disturbed from outside are left out by a rule that knows
-no arm
-(tuner.stats.drift.outlier_rounds).
+no arm (tuner.stats.drift.outlier_rounds).
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
 
 from storage.records import Comparison, Json, Measurement, Stage, Trial
 from tuner.core.contract import ARM_DEFAULT, ARM_PAGE_ALIGNED
-from tuner.metrics.catalog import Direction, metric_info
+from tuner.metrics.catalog import metric_info
 from tuner.stats.drift import DriftReport, detect_drift, outlier_rounds
-from tuner.stats.intervals import LEVEL, Effect, Verdict, judge_family, paired_log_ratios, sample_of
-from tuner.stats.pooling import MIN_CELLS_FOR_RANDOM_EFFECTS, PooledEffect, pool
+from tuner.stats.intervals import LEVEL, Effect, judge_family, paired_log_ratios, sample_of
+from tuner.stats.pooling import MIN_CELLS_FOR_RANDOM_EFFECTS, PooledEffect
 from tuner.stats.sequential import LookPlan
 from tuner.verdict.evidence import COMPARABLE, Cell, Origin, cells_of, metric_by_round, origin_by_round, usable_measurements
-
-ANSWER_ON = "on"
-ANSWER_OFF = "off"
-ANSWER_NO_EVIDENCE = "no_evidence"
+from tuner.verdict.study_answer import StudyAnswer, study_answer, with_answer
 
 
 @dataclass(frozen=True)
@@ -48,18 +44,6 @@ class _Series:
 
 
 @dataclass(frozen=True)
-class StudyAnswer:
-    """For one metric: `answer` is "on", "off" or "no_evidence"; `sentence` says it, `caveats` say what it does not mean."""
-
-    metric: str
-    answer: str
-    sentence: str
-    pooled: PooledEffect | None
-    counts: dict[str, int]  # verdict -> cells
-    caveats: tuple[str, ...]
-
-
-@dataclass(frozen=True)
 class StudyComparison:
     """All comparisons, and one answer per metric in the order asked. The first metric is the objective's: its answer is the study's."""
 
@@ -82,7 +66,7 @@ def compare_study(
     level: float = LEVEL,
     created_at: float = 0.0,
 ) -> StudyComparison:
-    """Judge every cell that has a trial in both arms. `plan` is the plan of looks that the rounds were measured under; None: looked at
+    """Judge every cell that has a trial in both arms. `plan`: the interim analyses that the rounds were measured under; None: looked at
     once.
 
     Each metric is a family of its own. Raises BadInput for an unknown metric.
@@ -94,8 +78,13 @@ def compare_study(
         direction = metric_info(metric).direction
         pairs, excluded = collect_pairs(chosen, measurements, metric)
         effects = judge_family({item.cell: item.log_ratios for item in pairs}, direction, level=level, plan=plan)
-        comparisons += [_comparison(study_id, metric, item, effects[item.cell], stage, created_at) for item in pairs]
-        answers[metric] = answer_of(metric, pairs, effects, excluded, plan=plan, level=level)
+        samples = [sample_of(item.log_ratios) for item in pairs if len(item.log_ratios) >= 2]
+        answer = study_answer(metric, samples, [effect.verdict for effect in effects.values()], plan=plan, level=level)
+        answers[metric] = replace(answer, caveats=_caveats(pairs, effects, excluded, answer.pooled))
+        judged = [
+            _comparison(item, effects[item.cell], study_id=study_id, metric=metric, stage=stage, created_at=created_at) for item in pairs
+        ]
+        comparisons += with_answer(judged, answers[metric])
     return StudyComparison(tuple(comparisons), answers)
 
 
@@ -117,39 +106,6 @@ def collect_pairs(trials: Sequence[Trial], measurements: Sequence[Measurement], 
         if arms.keys() >= {ARM_DEFAULT, ARM_PAGE_ALIGNED}:
             result.append(_cell_pairs(key, arms, series, disturbed.get(_engine_of(key), frozenset())))
     return result, excluded
-
-
-def answer_of(
-    metric: str,
-    pairs: Sequence[CellPairs],
-    effects: dict[Cell, Effect],
-    excluded: dict[str, int],
-    *,
-    plan: LookPlan | None = None,
-    level: float = LEVEL,
-) -> StudyAnswer:
-    """ "on": better on the whole and worse nowhere. "off": worse on the whole and better nowhere, or no practical difference anywhere."""
-    direction = metric_info(metric).direction
-    pooled = pool([sample_of(item.log_ratios) for item in pairs if len(item.log_ratios) >= 2], direction, level=level, plan=plan)
-    counts = {verdict.value: sum(effect.verdict is verdict for effect in effects.values()) for verdict in Verdict}
-    answer, sentence = decide(pooled, counts)
-    caveats = _caveats(pairs, effects, excluded, pooled)
-    return StudyAnswer(metric, answer, f"{sentence} ({_effect_text(metric, pooled)})", pooled, counts, caveats)
-
-
-def decide(pooled: PooledEffect | None, counts: Mapping[str, int]) -> tuple[str, str]:
-    """(answer, sentence) from the pooled effect and the number of cells of each verdict."""
-    some_better, some_worse = counts[Verdict.BETTER] > 0, counts[Verdict.WORSE] > 0
-    overall = pooled.verdict if pooled is not None else Verdict.INCONCLUSIVE
-    if overall is Verdict.BETTER and not some_worse:
-        return ANSWER_ON, "turn page-aligned scheduling on"
-    if overall is Verdict.WORSE and not some_better:
-        return ANSWER_OFF, "turn page-aligned scheduling off"
-    if overall is Verdict.EQUIVALENT and not (some_better or some_worse):
-        return ANSWER_OFF, "page-aligned scheduling makes no practical difference: leave it off"
-    if some_better and some_worse:
-        return ANSWER_NO_EVIDENCE, "no evidence for one default: page-aligned scheduling is better in some cells, worse in others"
-    return ANSWER_NO_EVIDENCE, "no evidence: the measurements decide neither for nor against page-aligned scheduling"
 
 
 def _cell_pairs(cell: Cell, arms: dict[str, list[Trial]], series: dict[int, _Series], disturbed: frozenset[int]) -> CellPairs:
@@ -183,7 +139,7 @@ def _disturbed_rounds(cells: dict[int, Cell], series: dict[int, _Series]) -> dic
     return {engine: outlier_rounds(values) for engine, values in engines.items()}
 
 
-def _comparison(study_id: int, metric: str, item: CellPairs, effect: Effect, stage: Stage, created_at: float) -> Comparison:
+def _comparison(item: CellPairs, effect: Effect, *, study_id: int, metric: str, stage: Stage, created_at: float) -> Comparison:
     details: Json = {
         "stage": stage.value,
         "direction": metric_info(metric).direction.value,
@@ -225,20 +181,6 @@ def _why_no_pair(item: CellPairs) -> str:
     if item.split_rounds:
         return f"the arms were measured in different engines in all {len(item.split_rounds)} rounds: no pair"
     return "no round has a valid measurement of the metric in both arms"
-
-
-def _effect_text(metric: str, pooled: PooledEffect | None) -> str:
-    if pooled is None:
-        return f"{metric}: no cell has enough valid pairs"
-    better_when = "more" if metric_info(metric).direction is Direction.MAXIMIZE else "less"
-    return (
-        f"{metric}, {better_when} is better: {_percent(pooled.ratio)}, {100 * (1 - pooled.level):.0f} % interval "
-        f"{_percent(pooled.low)} to {_percent(pooled.high)}, {pooled.cells} cells, {pooled.pairs} pairs"
-    )
-
-
-def _percent(ratio: float) -> str:
-    return f"{100 * (ratio - 1):+.2f} %"
 
 
 def _caveats(

@@ -6,13 +6,14 @@ from collections import Counter
 from collections.abc import Sequence
 
 from storage.base import Storage
-from storage.records import Environment, Json, Measurement, Recommendation, Stage, Study, Trial
+from storage.records import Environment, Json, Measurement, Recommendation, Stage, Study, StudyState, Trial
 from tuner.metrics.objective import Objective, Slo, parse_objectives
 from tuner.setup.space import DEFAULT_BUDGET, default_block_size
 from tuner.setup.stored_study import StoredStudy
 from tuner.verdict.compare import StudyComparison, compare_study
 from tuner.verdict.evidence import Evidence, look_plan
 from tuner.verdict.recommend import recommend
+from tuner.verdict.study_answer import carries_answer, stored_answer
 
 # Judged beside the objective where they were measured: what the feature was claimed to win (a step's time), and what it may cost.
 SIDE_METRICS = ("total_token_throughput", "mean_step_ms", "ttft_p99_ms", "tpot_p99_ms")
@@ -55,7 +56,23 @@ def stock_settings(study: Study, environment: Environment | None) -> Json:
 
 
 def compare_stored(storage: Storage, study: Study, metrics: Sequence[str] | None = None) -> StudyComparison:
-    """The comparison of the study's search stage in `metrics`, else in all of interest, the objective's first. Raises BadInput."""
+    """The study's comparison as its end stored it; of a study that has not ended, of one that an older version ended without an answer, and
+    in metrics that were not judged then, what `compare_measured` finds now."""
+    stored = storage.list_comparisons(study.id) if study.state is StudyState.COMPLETE else ()
+    judged = [item.metric for item in stored]
+    wanted = list(dict.fromkeys(judged if metrics is None else metrics))
+    plan = look_plan(study)
+    answers = {
+        metric: stored_answer(stored, metric, plan) for metric in wanted if carries_answer(item for item in stored if item.metric == metric)
+    }
+    found = {metric: answer for metric, answer in answers.items() if answer is not None}
+    if not wanted or len(found) < len(wanted):
+        return compare_measured(storage, study, metrics)
+    return StudyComparison(tuple(item for item in stored if item.metric in found), found)
+
+
+def compare_measured(storage: Storage, study: Study, metrics: Sequence[str] | None = None) -> StudyComparison:
+    """The measurements of the study's search stage judged in `metrics`, else in all of interest, the objective's first. Raises BadInput."""
     trials, measurements = storage.list_trials(study.id), storage.list_measurements(study_id=study.id)
     chosen = list(metrics) if metrics is not None else compared_metrics(study, measurements)
     return compare_study(study.id, trials, measurements, chosen, stage=Stage.SEARCH, plan=look_plan(study))

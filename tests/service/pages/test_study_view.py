@@ -1,30 +1,79 @@
-"""The study's page says what `tuner compare` and the API say."""
+"""The study's page says what the search concluded: out of storage, or of the stored comparisons where an older version left no answer."""
 
 from __future__ import annotations
 
+import json
+import math
+from dataclasses import replace
+
 import pytest
-from fastapi.testclient import TestClient
 
 from service.pages.answer_view import headline
-from service.pages.format import percent
 from service.pages.study_view import effects_of
-from tests.service.pages.gallery import FINISHED, Gallery
-from tuner.verdict.conclude import compare_stored
-from tuner.verdict.evidence import look_plan
+from storage.base import Storage
+from storage.records import Comparison, StudyState
+from tests.service.conftest import MakeClient
+from tests.storage.builders import a_comparison, a_study
+from tests.storage.raw import url_of
+from tuner.cli.command_line import run
+from tuner.stats.intervals import Verdict
+from tuner.stats.pooling import PooledEffect
+from tuner.verdict.study_answer import StudyAnswer, with_answer
+
+METRIC = "total_token_throughput"
+T_3 = 3.182446  # Student's t, two-sided 95 %, 3 degrees of freedom
+OF_ANOTHER_MIND = StudyAnswer(
+    metric=METRIC,
+    answer="on",
+    sentence=f"turn page-aligned scheduling on ({METRIC}, more is better: +12.34 %, 95 % interval +11.11 % to +13.57 %, 1 cells, 4 pairs)",
+    pooled=PooledEffect(1, 4, 1.1234, 1.1111, 1.1357, Verdict.BETTER, "mean_of_cells"),
+    counts={"better": 1, "worse": 0, "equivalent": 0, "inconclusive": 0},
+    caveats=("of this study alone",),
+)
 
 
-def test_the_effect_over_all_cells_is_the_answers_own(pages: TestClient, gallery: Gallery) -> None:
-    study = gallery.storage.get_study(FINISHED)
-    judged = compare_stored(gallery.storage, study)
-    stored = gallery.storage.list_comparisons(study.id)
-    shown = pages.get(f"/studies/{FINISHED}").text
-    for metric, answer in judged.answers.items():
-        effects = effects_of(stored, metric, look_plan(study))
-        assert answer.pooled is not None and effects.pooled is not None
-        ends = (answer.pooled.ratio, answer.pooled.low, answer.pooled.high)
-        assert (effects.pooled.change, effects.pooled.low, effects.pooled.high) == pytest.approx([100 * (end - 1) for end in ends])
-        assert (effects.answer, effects.pooled.verdict, effects.counts) == (answer.answer, answer.pooled.verdict, answer.counts)
-        assert answer.sentence.startswith(effects.sentence)
-        assert percent(effects.pooled.low) in shown and percent(effects.pooled.high) in shown
-    first = effects_of(stored, next(iter(judged.answers)), look_plan(study))
-    assert headline(first) in shown and headline(first) in pages.get("/studies").text
+def judged(study_id: int, **changes: object) -> Comparison:
+    """Four pairs with a mean log-ratio of 0.02 and a standard deviation of 0.01."""
+    half = T_3 * 0.01 / 2
+    ends = {"ratio": math.exp(0.02), "low": math.exp(0.02 - half), "high": math.exp(0.02 + half)}
+    details = {"log_ratio_sd": 0.01}
+    return replace(a_comparison(study_id, metric=METRIC, verdict="better", pairs=4, details=details, **ends), **changes)  # type: ignore[arg-type]
+
+
+def test_one_cell_is_all_cells_and_two_are_their_mean() -> None:
+    one = effects_of([judged(1)], METRIC, None)
+    assert one.answer is not None and one.pooled is not None
+    half = T_3 * 0.01 / math.sqrt(4)
+    expected = [100 * math.expm1(at) for at in (0.02, 0.02 - half, 0.02 + half)]
+    assert [one.pooled.change, one.pooled.low, one.pooled.high] == pytest.approx(expected, abs=1e-4)
+    assert (one.answer.answer, one.answer.in_short, headline(one)) == ("on", "turn page-aligned scheduling on", "Yes: turn it on")
+    two = effects_of([judged(1), judged(1, block_size=64, ratio=math.exp(-0.02), verdict="worse")], METRIC, None)
+    assert two.pooled is not None and two.pooled.change == pytest.approx(0.0, abs=1e-9)
+    assert two.answer is not None and two.answer.counts == {"better": 1, "worse": 1, "equivalent": 0, "inconclusive": 0}
+    assert headline(two) == "It depends on page size and chunk budget"
+
+
+def test_the_stored_answer_is_the_one_that_everybody_shows(
+    storage: Storage, make_client: MakeClient, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """An answer that the comparisons themselves do not give: +12.34 % where they say +2.02 %."""
+    study = storage.create_study(a_study(name="kept", objective="throughput"))
+    storage.replace_comparisons(study.id, with_answer([judged(study.id)], OF_ANOTHER_MIND))
+    storage.update_study(study.id, state=StudyState.COMPLETE)
+    client = make_client(storage)
+    page = client.get("/studies/kept").text
+    assert "+12.3 %" in page and "+11.1 % to +13.6 %" in page and "Turn page-aligned scheduling on." in page
+    assert "+12.3 %" in client.get("/studies").text
+    expected = json.loads(json.dumps(OF_ANOTHER_MIND.to_json()))
+    assert client.get("/v1/studies/kept/comparison").json()["answer"] == expected
+    assert f"**{OF_ANOTHER_MIND.sentence}**" in client.get("/studies/kept/report.md").text
+    assert run(["compare", "kept", "--json", "--storage", url_of(storage)]) == 0
+    assert json.loads(capsys.readouterr().out)["answer"] == expected
+
+
+def test_a_search_that_goes_on_is_judged_by_what_was_measured_since(storage: Storage, capsys: pytest.CaptureFixture[str]) -> None:
+    study = storage.create_study(a_study(name="resumed", objective="throughput"))
+    storage.replace_comparisons(study.id, with_answer([judged(study.id)], OF_ANOTHER_MIND))
+    storage.update_study(study.id, state=StudyState.RUNNING)
+    assert run(["compare", "resumed", "--json", "--storage", url_of(storage)]) == 0
+    assert json.loads(capsys.readouterr().out)["comparisons"] == []  # nothing is measured here

@@ -9,7 +9,8 @@ from storage.records import Stage, TrialState
 from tests.tuner.evidence_builder import METRIC, STUDY, StudyBuilder, poison
 from tuner.core.errors import BadInput
 from tuner.stats.sequential import LookPlan
-from tuner.verdict.compare import ANSWER_NO_EVIDENCE, ANSWER_OFF, ANSWER_ON, StudyAnswer, StudyComparison, compare_study
+from tuner.verdict.compare import StudyComparison, compare_study
+from tuner.verdict.study_answer import ANSWER_NO_EVIDENCE, ANSWER_OFF, ANSWER_ON, StudyAnswer
 
 BUDGETS = (128, 256, 512)
 

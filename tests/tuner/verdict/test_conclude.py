@@ -2,19 +2,47 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from storage.records import Environment, Stage, Study
 from tests.tuner.workbench import FinishedStudy, Workbench
 from tuner.core.errors import BadInput
-from tuner.verdict.conclude import compare_stored, compared_metrics, load_evidence, recommend_stored, stock_settings
+from tuner.verdict.conclude import compare_measured, compare_stored, compared_metrics, load_evidence, recommend_stored, stock_settings
 
 
-def test_what_is_stored_gives_the_same_answer_again(grid: FinishedStudy) -> None:
+def test_what_is_stored_gives_the_engines_own_answer(grid: FinishedStudy) -> None:
+    """The fake engine (tests.tuner.fake_engine.value_of): page alignment gains 10 % everywhere, and larger pages and budgets are better."""
     study = grid.bench.storage.get_study("s")
-    again = compare_stored(grid.bench.storage, study)
-    assert again.answers == grid.outcome.comparison.answers
-    assert recommend_stored(grid.bench.storage, study).body == grid.outcome.recommendation.body
+    for found in (compare_stored(grid.bench.storage, study), compare_measured(grid.bench.storage, study)):
+        answer = found.answer
+        assert answer is not None and answer.pooled is not None
+        assert (answer.metric, answer.answer, answer.counts["better"]) == ("total_token_throughput", "on", 4)
+        assert answer.pooled.ratio == pytest.approx(1.1) and answer.pooled.pairs == 12
+        assert [item.ratio for item in found.comparisons if item.metric == answer.metric] == [pytest.approx(1.1)] * 4
+    body = recommend_stored(grid.bench.storage, study).body
+    assert body["settings"] == {"arm": "page_aligned", "block_size": 32, "max_num_batched_tokens": 256, "page_aligned": True}
+    assert body["expected"]["total_token_throughput"]["value"] == pytest.approx(1.1 * (100 + 32 + 25.6))
+
+
+def test_an_answer_is_made_once_and_read_afterwards(grid: FinishedStudy, monkeypatch: pytest.MonkeyPatch) -> None:
+    study = grid.bench.storage.get_study("s")
+    stored = grid.bench.storage.list_comparisons(study.id)
+    monkeypatch.setattr(type(grid.bench.storage), "list_measurements", None)  # whoever judges again needs them
+    assert compare_stored(grid.bench.storage, study).answers == grid.outcome.comparison.answers
+    assert compare_stored(grid.bench.storage, study).comparisons == tuple(stored)
+
+
+def test_what_an_older_version_ended_without_an_answer_is_judged_again(bench: Workbench) -> None:
+    outcome = bench.run()
+    study = bench.storage.get_study("s")
+    older = [
+        replace(item, details={name: value for name, value in item.details.items() if name != "study_answer"})
+        for item in bench.storage.list_comparisons(study.id)
+    ]
+    bench.storage.replace_comparisons(study.id, older)
+    assert compare_stored(bench.storage, study).answers == outcome.comparison.answers
 
 
 def test_the_objectives_metric_comes_first_and_side_metrics_follow(grid: FinishedStudy) -> None:

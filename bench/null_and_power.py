@@ -45,12 +45,12 @@ from tuner.metrics.catalog import Direction
 from tuner.setup.config import Rounds, StudyConfig
 from tuner.stats.intervals import LEVEL, Sample, Verdict, judge_family, sample_of
 from tuner.stats.pooling import pool
-from tuner.stats.sequential import LookPlan
+from tuner.stats.sequential import InterimPlan
 from tuner.verdict.study_answer import ANSWER_NO_EVIDENCE, ANSWER_OFF, ANSWER_ON
 
 SEED = 19878
 DEFAULT = Rounds()
-PLAN = LookPlan(DEFAULT.min, DEFAULT.max)
+PLAN = InterimPlan(DEFAULT.min, DEFAULT.max)
 PLANTED = math.log(1.03)
 CELLS = 24
 ENGINES = len(StudyConfig.model_fields["page_sizes"].default)  # a default search: one engine for each page size
@@ -79,25 +79,25 @@ def looks_table(samples: int = 20_000) -> None:
     print(
         f"\nLooking after each of rounds {first}..{last}, one cell: A/A cells ever called different; +3 % with 2 % noise per window found"
     )
-    print("level per look           A/A false %   found %   mean rounds")
+    print("level each time          A/A false %   found %   mean rounds")
     rng = np.random.default_rng(SEED)
     null = p_by_look(log_ratios(rng, normal, (samples, last)), first)
     planted = p_by_look(PLANTED + 0.02 * log_ratios(rng, normal, (samples, last)), first)
-    looks = np.arange(first, last + 1)
+    analyses = np.arange(first, last + 1)
     calibration = p_by_look(log_ratios(rng, normal, (4 * samples, last)), first)
     for name, power in (("equal (Pocock)", 0), ("n / last (ours)", 1), ("(n / last)^3", 3)):
-        weights = (looks / last) ** power
+        weights = (analyses / last) ** power
         constant = float(np.quantile((calibration / weights).min(axis=1), LEVEL))
-        _print_looks(name, null <= constant * weights, planted <= constant * weights, looks)
-    _print_looks("uncorrected 5 %", null <= LEVEL, planted <= LEVEL, looks)
-    print("Intervals that cover the truth at every look together, in %:")
+        _print_interim(name, null <= constant * weights, planted <= constant * weights, analyses)
+    _print_interim("uncorrected 5 %", null <= LEVEL, planted <= LEVEL, analyses)
+    print("Intervals that cover the truth at every analysis together, in %:")
     for name, noise in NOISES.items():
         print(f"  {name:10} {100 * covered_at_every_look(log_ratios(rng, noise, (samples, last)), PLAN):5.1f}")
 
 
-def _print_looks(name: str, null: NDArray[np.bool_], planted: NDArray[np.bool_], looks: NDArray[np.int_]) -> None:
+def _print_interim(name: str, null: NDArray[np.bool_], planted: NDArray[np.bool_], analyses: NDArray[np.int_]) -> None:
     found = planted.any(axis=1)
-    rounds = np.where(found, looks[planted.argmax(axis=1)], looks[-1])
+    rounds = np.where(found, analyses[planted.argmax(axis=1)], analyses[-1])
     print(f"{name:24} {100 * null.any(axis=1).mean():10.1f} {100 * found.mean():9.1f} {rounds.mean():10.1f}")
 
 
@@ -131,7 +131,7 @@ class Planted:
     studies: int
     noise: str = "normal"
     sd: float = 0.02  # of a window
-    plan: LookPlan = PLAN
+    plan: InterimPlan = PLAN
     engines: int = 1
     give_up: bool = True
     bar: bool = False
@@ -151,11 +151,11 @@ def planted_rows(studies: int) -> list[Planted]:
         Planted(one, [PLANTED], 480, bar=True),
         Planted(all_of, everywhere, studies, bar=True),
         Planted(all_of, everywhere, studies, give_up=False),
-        Planted(f"{all_of}, ratio", everywhere, studies, sd=of_ratio, plan=LookPlan(3, 12)),
-        Planted(all_of, everywhere, studies, plan=LookPlan(3, 12)),
-        Planted(search, default, 4 * studies, plan=LookPlan(3, 18), engines=ENGINES),
+        Planted(f"{all_of}, ratio", everywhere, studies, sd=of_ratio, plan=InterimPlan(3, 12)),
+        Planted(all_of, everywhere, studies, plan=InterimPlan(3, 12)),
+        Planted(search, default, 4 * studies, plan=InterimPlan(3, 18), engines=ENGINES),
         Planted(f"6 of {CELLS} cells", mixed, 4 * studies),
-        Planted(all_of, everywhere, 4 * studies, plan=LookPlan.single(5)),
+        Planted(all_of, everywhere, 4 * studies, plan=InterimPlan.single(5)),
     ]
 
 

@@ -15,7 +15,7 @@ from tuner.stats.adaptive import decide_rounds
 from tuner.stats.intervals import LEVEL, Effect, Verdict, judge_family, sample_of
 from tuner.stats.pooling import PooledEffect, pool
 from tuner.stats.racing import race
-from tuner.stats.sequential import LookPlan
+from tuner.stats.sequential import InterimPlan
 from tuner.stats.student import two_sided_critical, two_sided_p
 from tuner.trials.round_order import round_order
 from tuner.verdict.study_answer import decide
@@ -109,14 +109,14 @@ def covered(interval: Interval) -> float:
 
 
 def p_by_look(rows: Array, first: int) -> Array:
-    """[N x looks] two-sided p of Student's t after each of the rounds first..last."""
-    looks = range(first, rows.shape[1] + 1)
-    columns = [two_sided_p(rows[:, :n].mean(axis=1) / (rows[:, :n].std(axis=1, ddof=1) / math.sqrt(n)), n - 1) for n in looks]
+    """[N x analyses] two-sided p of Student's t after each of the rounds first..last."""
+    analysed = range(first, rows.shape[1] + 1)
+    columns = [two_sided_p(rows[:, :n].mean(axis=1) / (rows[:, :n].std(axis=1, ddof=1) / math.sqrt(n)), n - 1) for n in analysed]
     return np.stack(columns, axis=1)
 
 
-def covered_at_every_look(rows: Array, plan: LookPlan, level: float = LEVEL) -> float:
-    """Share of rows whose intervals all cover 0, over all looks of the plan."""
+def covered_at_every_look(rows: Array, plan: InterimPlan, level: float = LEVEL) -> float:
+    """Share of rows whose intervals all cover 0, over all interim analyses of the plan."""
     levels = np.array([plan.level_at(n, level) for n in range(plan.first, plan.last + 1)])
     return float(np.mean((p_by_look(rows, plan.first) >= levels).all(axis=1)))
 
@@ -135,7 +135,7 @@ def simulate_study(
     rng: np.random.Generator,
     true_log: Sequence[float],
     sd: float,
-    plan: LookPlan,
+    plan: InterimPlan,
     noise: Noise = normal,
     *,
     give_up: bool = True,
@@ -143,7 +143,7 @@ def simulate_study(
 ) -> StudyOutcome:
     """One study by the product's own rules. `true_log`: [cells] effects; `sd`: noise of one window on the log scale.
 
-    `give_up` False goes on with hopeless cells, to see what giving up costs. The cells are dealt out to `engines`, each of which decides
+    `give_up` False goes on in spite of futility, to see what giving up costs. The cells are dealt out to `engines`, each of which decides
     by its own cells how many rounds it makes; the verdicts are those over all cells, as tuner.verdict.compare gives them.
     """
     values: dict[int, list[float]] = {cell: [] for cell in range(len(true_log))}
@@ -161,7 +161,7 @@ def _measure(
     values: dict[int, list[float]],
     true_log: Sequence[float],
     sd: float,
-    plan: LookPlan,
+    plan: InterimPlan,
     noise: Noise,
     *,
     give_up: bool,
@@ -218,7 +218,7 @@ def race_once(rng: np.random.Generator, true_log: Sequence[float], sds: Sequence
             setting = int(name)
             values[name][number] = math.exp(true_log[setting] + sds[setting] * float(noise(rng, ())))
         windows += len(active)
-        active = race(values, Direction.MAXIMIZE, active=active, plan=LookPlan(3, rounds)).active
+        active = race(values, Direction.MAXIMIZE, active=active, plan=InterimPlan(3, rounds)).active
     return "000" in active, windows / (rounds * len(true_log))
 
 

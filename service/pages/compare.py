@@ -19,7 +19,7 @@ from service.pages.templating import page
 from service.pages.trial_view import title_of
 from service.web.settings import ServiceSettings
 from storage.base import NotFound, Storage
-from tuner.verdict.evidence import look_plan
+from tuner.verdict.evidence import interim_plan
 
 router = APIRouter(route_class=PageRoute, include_in_schema=False)
 
@@ -40,7 +40,7 @@ def compare(
         trials=trials,
         studies=studies,
         titles=[title_of(trial) for trial in trials],
-        rows=ratio_rows(*trials, measurements, [objective.metric] if objective is not None else [], look_plan(studies[0])),
+        rows=ratio_rows(*trials, measurements, [objective.metric] if objective is not None else [], interim_plan(studies[0])),
         settings=differing_settings(*trials),
         caveats=caveats(*trials),
         profile=found,

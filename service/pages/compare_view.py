@@ -12,7 +12,7 @@ from service.pages.trial_view import KEY_METRICS, ConfigRow, config_rows
 from storage.records import Measurement, Stage, Trial
 from tuner.metrics.catalog import CATALOG
 from tuner.stats.intervals import judge, paired_log_ratios
-from tuner.stats.sequential import LookPlan
+from tuner.stats.sequential import InterimPlan
 from tuner.verdict.evidence import COMPARABLE, metric_by_round, origin_by_round, usable_measurements
 
 
@@ -60,16 +60,16 @@ def ratio_rows(
     candidate: Trial,
     measurements: Sequence[Measurement],
     first: Sequence[str] = (),
-    looks: LookPlan | None = None,
+    interim: InterimPlan | None = None,
 ) -> list[RatioRow]:
-    """Metrics of the catalogue that both have; key metrics first. `looks`: those of the study (tuner.verdict.evidence.look_plan)."""
+    """Metrics of the catalogue that both have; key metrics first. `interim`: of the study (tuner.verdict.evidence.interim_plan)."""
     usable, _ = usable_measurements([baseline, candidate], measurements, COMPARABLE)
     ours, theirs = usable.get(baseline.id, []), usable.get(candidate.id, [])
     shared = _names(ours) & _names(theirs) & CATALOG.keys()
     leading = list(dict.fromkeys([*first, *KEY_METRICS]))
     order = [*(name for name in leading if name in shared), *sorted(shared - set(leading))]
     pairs = paired(baseline, candidate)
-    return [_row(name, ours, theirs, _ratios(name, ours, theirs) if pairs else [], looks, name in leading) for name in order]
+    return [_row(name, ours, theirs, _ratios(name, ours, theirs) if pairs else [], interim, name in leading) for name in order]
 
 
 def differing_settings(baseline: Trial, candidate: Trial) -> list[ConfigRow]:
@@ -100,11 +100,11 @@ def _ratios(name: str, ours: Sequence[Measurement], theirs: Sequence[Measurement
 
 
 def _row(
-    name: str, ours: Sequence[Measurement], theirs: Sequence[Measurement], ratios: Sequence[float], looks: LookPlan | None, key: bool
+    name: str, ours: Sequence[Measurement], theirs: Sequence[Measurement], ratios: Sequence[float], interim: InterimPlan | None, key: bool
 ) -> RatioRow:
     info = CATALOG[name]
     baseline, candidate = (median([float(item.metrics[name]) for item in side if name in item.metrics]) for side in (ours, theirs))
-    effect = judge(ratios, info.direction, plan=looks)
+    effect = judge(ratios, info.direction, plan=interim)
     plain = 100 * (candidate / baseline - 1) if baseline > 0 else None
     return RatioRow(
         metric=name,

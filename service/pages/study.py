@@ -29,7 +29,7 @@ from storage.records import Trial, TrialState
 from tuner.core.contract import ARMS
 from tuner.metrics.catalog import CATALOG, metric_info
 from tuner.verdict.conclude import study_objectives
-from tuner.verdict.evidence import look_plan
+from tuner.verdict.evidence import interim_plan
 
 router = APIRouter(route_class=PageRoute, include_in_schema=False)
 _TRIALS_ON_A_PAGE = 50
@@ -123,8 +123,8 @@ def _effects(facts: StudyFacts) -> list[Effects]:
     """One a metric, the objective's first. None while the search runs: looking early finds differences that are not there."""
     if facts.running:
         return []
-    looks, metrics = look_plan(facts.study), dict.fromkeys(item.metric for item in facts.comparisons)
-    return [effects_of(facts.comparisons, metric, looks) for metric in metrics if metric in CATALOG]
+    interim, metrics = interim_plan(facts.study), dict.fromkeys(item.metric for item in facts.comparisons)
+    return [effects_of(facts.comparisons, metric, interim) for metric in metrics if metric in CATALOG]
 
 
 def _winner(facts: StudyFacts) -> Trial | None:

@@ -14,7 +14,7 @@ from tuner.metrics.objective import Objective
 from tuner.serving.stored_settings import conditions_of
 from tuner.setup.stored_study import StoredStudy
 from tuner.stats.pooling import PooledEffect
-from tuner.stats.sequential import LookPlan
+from tuner.stats.sequential import InterimPlan
 from tuner.verdict.conclude import study_objectives
 from tuner.verdict.study_answer import StudyAnswer, stored_answer
 
@@ -136,8 +136,8 @@ def state_word(trial: Trial) -> str:
     return trial.state.value.lower()
 
 
-def effects_of(comparisons: Sequence[Comparison], metric: str, plan: LookPlan | None) -> Effects:
-    """`plan`: the study's (tuner.verdict.evidence.look_plan). Raises BadInput for an unknown metric."""
+def effects_of(comparisons: Sequence[Comparison], metric: str, plan: InterimPlan | None) -> Effects:
+    """`plan`: the study's (tuner.verdict.evidence.interim_plan). Raises BadInput for an unknown metric."""
     info = metric_info(metric)
     chosen = sorted(
         (item for item in comparisons if item.metric == metric), key=lambda item: (item.block_size, item.max_num_batched_tokens)

@@ -27,7 +27,7 @@ from bench.simulate import (
 )
 from tuner.metrics.catalog import Direction
 from tuner.stats.intervals import Verdict, judge
-from tuner.stats.sequential import LookPlan
+from tuner.stats.sequential import InterimPlan
 
 
 def test_the_vectorised_interval_is_the_products() -> None:
@@ -54,7 +54,7 @@ def test_percentile_bootstrap_under_covers_where_student_does_not() -> None:
 
 def test_a_simulated_study_finds_what_is_there_and_tallies_it() -> None:
     truth = [math.log(1.10), 0.0]
-    outcomes = [simulate_study(np.random.default_rng(seed), truth, 0.005, LookPlan(3, 8)) for seed in range(20)]
+    outcomes = [simulate_study(np.random.default_rng(seed), truth, 0.005, InterimPlan(3, 8)) for seed in range(20)]
     planted, null = tally(outcomes, truth, lambda effect: effect > 0), tally(outcomes, truth, lambda effect: effect == 0)
     assert planted.cells == null.cells == 20 and planted.better > 0.9
     assert null.better + null.worse <= 0.1 and planted.covered > 0.8
@@ -73,7 +73,7 @@ def test_the_default_search_finds_three_percent_and_calls_nothing_where_nothing_
 
 @pytest.mark.parametrize("effect", [0.0, PLANTED])
 def test_the_answer_of_one_cell_is_the_cells_verdict(effect: float) -> None:
-    """However often the data were looked at: an answer from uncorrected looks would claim effects that the cell itself does not."""
+    """However often the data were analysed: an answer from uncorrected analyses would claim effects that the cell itself does not."""
     answers = {Verdict.BETTER: "on", Verdict.WORSE: "off", Verdict.EQUIVALENT: "off", Verdict.INCONCLUSIVE: "no_evidence"}
     for seed in range(60):
         outcome = simulate_study(np.random.default_rng(seed), [effect], 0.02, PLAN)

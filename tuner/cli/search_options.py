@@ -43,6 +43,9 @@ def _choice(*names: str) -> click.Choice[str]:
     return click.Choice(names)
 
 
+_SAMPLERS = ("auto", "ordinal", "tpe", "gp", "nsga2", "random", "grid")
+
+
 # A default in a help text is StudyConfig's; a test holds the two together. None is given to click: an option that was not named leaves
 # the file's setting alone.
 SECTIONS: dict[str, list[Decorator]] = {
@@ -81,7 +84,7 @@ SECTIONS: dict[str, list[Decorator]] = {
         click.option("--time-budget", metavar="TIME", help="Begin nothing new after this long: 90s, 10m, 1h30m."),
         click.option(
             "--sampler",
-            type=_choice("auto", "ordinal", "tpe", "gp", "nsga2", "random", "grid"),
+            type=_choice(*_SAMPLERS),
             help="auto: the grid where trials and time allow it, else ordinal, our own; the others are Optuna's.  [default: auto]",
         ),
         click.option(

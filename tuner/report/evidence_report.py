@@ -62,7 +62,7 @@ _VERDICT = (
 
 def method_text(evidence: Evidence) -> str:
     variant = f"Variant of the alignment rules: `{StoredStudy.from_record(evidence.study).alignment_variant}`."
-    return " ".join(filter(None, [_engines_text(evidence), _EFFECT, _looks_text(evidence), _VERDICT, variant]))
+    return " ".join(filter(None, [_engines_text(evidence), _EFFECT, _interim_text(evidence), _VERDICT, variant]))
 
 
 def _engines_text(evidence: Evidence) -> str:
@@ -83,13 +83,13 @@ def _engines_text(evidence: Evidence) -> str:
     )
 
 
-def _looks_text(evidence: Evidence) -> str:
-    looks = evidence.looks
-    if looks is None:
+def _interim_text(evidence: Evidence) -> str:
+    interim = evidence.interim
+    if interim is None:
         return ""
     return (
-        f"The data were looked at after each of the rounds {looks.first} to {looks.last}, and a cell that was decided or could hardly be "
-        "decided any more got no further round; the intervals are corrected for that, so that all looks together keep their confidence."
+        f"The data were analysed after each of the rounds {interim.first} to {interim.last}, and a cell that was decided or could hardly "
+        "be decided any more got no further round; the intervals are corrected for that: all analyses together keep their confidence."
     )
 
 

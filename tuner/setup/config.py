@@ -17,7 +17,7 @@ from tuner.core.defaults import DEFAULT_LOGDIR, DEFAULT_STORAGE
 from tuner.core.errors import BadInput
 from tuner.metrics.objective import DEFAULT_OBJECTIVE, Objective, Slo, parse_objectives, parse_slo, request_limits
 from tuner.setup.feasibility import starvation
-from tuner.stats.sequential import LookPlan
+from tuner.stats.sequential import InterimPlan
 
 ORDINAL = "ordinal"  # our own sampler, tuner.sampler
 MOST_ROUNDS = 500  # more would ask for minutes of statistics
@@ -84,8 +84,8 @@ class Rounds(StrictModel):
     The default finds a 3 % effect in 2 % noise in more than 90 % of cells, five fixed rounds in 15 % (bench/null_and_power.py).
     """
 
-    min: Annotated[int, Field(ge=1)] = LookPlan.first
-    max: Annotated[int, Field(ge=1)] = LookPlan.last
+    min: Annotated[int, Field(ge=1)] = InterimPlan.first
+    max: Annotated[int, Field(ge=1)] = InterimPlan.last
 
     @property
     def typical(self) -> float:

@@ -146,8 +146,8 @@ def _device_memory(settings: EngineSettings, features: Features, limits: Limits)
     dtype = served_dtype(settings.dtype, features)
     kv_dtype = str(extra.get("kv_cache_dtype") or "auto")
     kv_dtype = dtype if kv_dtype == "auto" else kv_dtype
-    share = float(extra.get("gpu_memory_utilization") or DEFAULT_MEMORY_UTILIZATION)
-    room = int(limits.hbm_bytes * (share if settings.num_gpu_blocks is None else 1))  # a given pool is allocated whatever the share
+    utilization = float(extra.get("gpu_memory_utilization") or DEFAULT_MEMORY_UTILIZATION)
+    room = int(limits.hbm_bytes * (utilization if settings.num_gpu_blocks is None else 1))  # a given pool is allocated in any case
 
     def needed(parallel: int) -> tuple[int, int] | None:
         weights = weight_bytes(features, dtype, parallel)

@@ -1,8 +1,7 @@
 """How many rounds: stop a cell when it is decided or can hardly be decided any more, and all of them when the budget is spent. Pure.
 
-Deciding early is paid for by `LookPlan` (tuner.stats.sequential). Giving up early claims nothing, so it needs no correction; what it
-costs in
-power is printed by bench/null_and_power.py.
+Deciding early is paid for by `InterimPlan` (tuner.stats.sequential). Stopping for futility claims nothing, so it needs no correction; the
+power it costs is printed by bench/null_and_power.py.
 """
 
 from __future__ import annotations
@@ -14,28 +13,28 @@ from statistics import NormalDist
 
 from tuner.metrics.catalog import Direction
 from tuner.stats.intervals import EQUIVALENCE_RATIO, LEVEL, Effect, judge_family, sample_of
-from tuner.stats.sequential import LookPlan
+from tuner.stats.sequential import InterimPlan
 
-HOPELESS_BELOW = 0.05  # give a cell up when its chance of a verdict by the last look is smaller
+FUTILITY_BELOW = 0.05  # give a cell up when its chance of a verdict by the last analysis is smaller
 MIN_ROUNDS_TO_GIVE_UP = 6  # below that the noise itself is hardly known
 
 
 @dataclass(frozen=True)
 class RoundDecision[Key: Hashable]:
-    """`open_cells` are worth another round; measuring stops when there is none. `reason`: "continue", "decided", "hopeless" or "budget"."""
+    """`open_cells` are worth another round; measuring stops when there is none. `reason`: "continue", "decided", "futility" or "budget"."""
 
     stop: bool
     reason: str
     effects: dict[Key, Effect]
     open_cells: tuple[Key, ...]
     decided: tuple[Key, ...]
-    hopeless: tuple[Key, ...]
+    futile: tuple[Key, ...]
 
 
 def decide_rounds[Key: Hashable](
     log_ratios: Mapping[Key, Sequence[float]],
     direction: Direction,
-    plan: LookPlan,
+    plan: InterimPlan,
     *,
     level: float = LEVEL,
     rounds_done: int | None = None,
@@ -50,22 +49,22 @@ def decide_rounds[Key: Hashable](
     effects = judge_family(log_ratios, direction, level=level, plan=plan)
     done = rounds_done if rounds_done is not None else max((effect.pairs for effect in effects.values()), default=0)
     decided = tuple(key for key, effect in effects.items() if effect.verdict.decided)
-    hopeless = tuple(
-        key for key, values in log_ratios.items() if key not in decided and chance_of_verdict(values, plan, level=level) < HOPELESS_BELOW
+    futile = tuple(
+        key for key, values in log_ratios.items() if key not in decided and chance_of_verdict(values, plan, level=level) < FUTILITY_BELOW
     )
-    open_cells = tuple(key for key in log_ratios if key not in decided and key not in hopeless)
+    open_cells = tuple(key for key in log_ratios if key not in decided and key not in futile)
     out_of_time = budget_left_s is not None and budget_left_s < (round_s or 0.0)
     if not open_cells:
-        reason = "hopeless" if hopeless else "decided"
+        reason = "futility" if futile else "decided"
     elif done >= plan.last or out_of_time:
         reason = "budget"
     else:
         reason = "continue"
-    return RoundDecision(reason != "continue", reason, effects, open_cells, decided, hopeless)
+    return RoundDecision(reason != "continue", reason, effects, open_cells, decided, futile)
 
 
-def chance_of_verdict(log_ratios: Sequence[float], plan: LookPlan, *, level: float = LEVEL) -> float:
-    """The chance that a cell is decided at the last look, if mean and noise stay what they are: predictive, normal, and kind to the cell.
+def chance_of_verdict(log_ratios: Sequence[float], plan: InterimPlan, *, level: float = LEVEL) -> float:
+    """The chance that a cell is decided at the last analysis, if mean and noise stay what they are: predictive, normal, kind to the cell.
 
     Kind: it takes the level of a cell whose whole family is decided. 1.0 while there are too few pairs to say.
     """

@@ -33,7 +33,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Hashable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 
 import numpy as np
@@ -41,7 +41,7 @@ from numpy.typing import NDArray
 
 from tuner.core.errors import BadInput
 from tuner.metrics.catalog import Direction
-from tuner.stats.sequential import LookPlan
+from tuner.stats.sequential import InterimPlan
 from tuner.stats.student import two_sided_critical
 
 EQUIVALENCE_RATIO = 1.01  # "equivalent": the whole interval lies in [1/1.01, 1.01], symmetric under a swap of the arms
@@ -62,10 +62,10 @@ class Verdict(StrEnum):
 
 @dataclass(frozen=True)
 class Effect:
-    """One paired comparison. `ratio` is None below two pairs; `low` and `high` are None before the first look, and where the interval is
-    so wide that it says nothing (UNBOUNDED).
+    """One paired comparison. `ratio` is None below two pairs; `low` and `high` are None before the first interim analysis, and where the
+    interval is so wide that it says nothing (UNBOUNDED).
 
-    `level` is 1 - confidence of this very interval, after the corrections for repeated looks and for the family; `family_level` is what
+    `level` is 1 - confidence of this very interval, after the corrections for repeated analyses and for the family; `family_level` is what
     they keep together. `sd` is the standard deviation of the log-ratios, None below two pairs.
     """
 
@@ -126,8 +126,8 @@ def verdict_of(low: float, high: float, direction: Direction, equivalence_ratio:
     return Verdict.INCONCLUSIVE
 
 
-def judge(log_ratios: Sequence[float], direction: Direction, *, level: float = LEVEL, plan: LookPlan | None = None) -> Effect:
-    """One comparison on its own. `plan` None: the data are looked at once, now."""
+def judge(log_ratios: Sequence[float], direction: Direction, *, level: float = LEVEL, plan: InterimPlan | None = None) -> Effect:
+    """One comparison on its own. `plan` None: the data are analysed once, now."""
     return judge_family({"": log_ratios}, direction, level=level, plan=plan)[""]
 
 
@@ -136,7 +136,7 @@ def judge_family[Key: Hashable](
     direction: Direction,
     *,
     level: float = LEVEL,
-    plan: LookPlan | None = None,
+    plan: InterimPlan | None = None,
     equivalence_ratio: float = EQUIVALENCE_RATIO,
 ) -> dict[Key, Effect]:
     """All cells of one question together; see the module's text for the correction. Raises BadInput for a level outside (0, 1).
@@ -148,35 +148,37 @@ def judge_family[Key: Hashable](
     samples = {key: sample_of(values) if len(values) >= 2 else None for key, values in log_ratios.items()}
     asked = sum(sample is not None for sample in samples.values())
     for decided in range(asked, -1, -1):
-        share = level * max(1, decided) / max(1, asked)
-        effects = {
-            key: _effect(sample, len(log_ratios[key]), direction, share, level, plan, equivalence_ratio) for key, sample in samples.items()
-        }
+        judged = _Judge(direction, level * max(1, decided) / max(1, asked), level, plan, equivalence_ratio)
+        effects = {key: judged.effect(sample, len(log_ratios[key])) for key, sample in samples.items()}
         if sum(effect.verdict.decided for effect in effects.values()) >= decided:
             return effects
     raise AssertionError("zero decided cells always satisfy the loop")
 
 
-def _effect(
-    sample: Sample | None,
-    pairs: int,
-    direction: Direction,
-    share: float,
-    family_level: float,
-    plan: LookPlan | None,
-    equivalence_ratio: float,
-) -> Effect:
-    if sample is None:
-        return Effect(pairs, None, None, None, Verdict.INCONCLUSIVE, family_level=family_level)
-    ratio = math.exp(sample.mean)
-    if plan is not None and pairs < plan.first:
-        return Effect(pairs, ratio, None, None, Verdict.INCONCLUSIVE, None, family_level, sample.sd)
-    own_level = plan.level_at(pairs, share) if plan is not None else share
-    half = sample.half_width(own_level)
-    if half > UNBOUNDED:
-        return Effect(pairs, ratio, None, None, Verdict.INCONCLUSIVE, own_level, family_level, sample.sd)
-    low, high = math.exp(sample.mean - half), math.exp(sample.mean + half)
-    return Effect(pairs, ratio, low, high, verdict_of(low, high, direction, equivalence_ratio), own_level, family_level, sample.sd)
+@dataclass(frozen=True)
+class _Judge:
+    """How every cell of a family is judged. `cell_level`: of one cell over all its analyses; `family_level`: of the family."""
+
+    direction: Direction
+    cell_level: float
+    family_level: float
+    plan: InterimPlan | None
+    equivalence_ratio: float
+
+    def effect(self, sample: Sample | None, pairs: int) -> Effect:
+        """`sample` None: fewer than two pairs."""
+        if sample is None:
+            return Effect(pairs, None, None, None, Verdict.INCONCLUSIVE, family_level=self.family_level)
+        open_ended = Effect(pairs, math.exp(sample.mean), None, None, Verdict.INCONCLUSIVE, family_level=self.family_level, sd=sample.sd)
+        if self.plan is not None and pairs < self.plan.first:
+            return open_ended
+        own_level = self.plan.level_at(pairs, self.cell_level) if self.plan is not None else self.cell_level
+        half = sample.half_width(own_level)
+        if half > UNBOUNDED:
+            return replace(open_ended, level=own_level)
+        low, high = math.exp(sample.mean - half), math.exp(sample.mean + half)
+        verdict = verdict_of(low, high, self.direction, self.equivalence_ratio)
+        return replace(open_ended, low=low, high=high, verdict=verdict, level=own_level)
 
 
 def log_mean_interval(values: Sequence[float], level: float = LEVEL) -> tuple[float, float] | None:

@@ -3,8 +3,8 @@
 With three cells or more: random effects, tau^2 by Paule and Mandel (1982), interval by Hartung-Knapp-Sidik-Jonkman with the scale factor
 held at 1 or more (Jackson et al. 2017, "The Hartung-Knapp modification for random-effects meta-analysis"). It speaks of cells like the
 measured ones. With one or two cells nothing can be said about others: the interval is then that of the mean of just these cells.
-Those measure until they are decided, so their mean needs the same correction for repeated looks as a cell (one cell pooled is that cell);
-between several cells that stopped at times of their own, the spread covers it (`python -m bench.null_and_power`).
+Those measure until they are decided, so their mean needs the same correction for repeated analyses as a cell (one cell pooled is that
+cell); between several cells that stopped at times of their own, the spread covers it (`python -m bench.null_and_power`).
 A cell's noise is estimated from a handful of rounds, so all cells share the pooled estimate; weights from own estimates would be mostly
 noise.
 """
@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 
 from tuner.metrics.catalog import Direction
 from tuner.stats.intervals import EQUIVALENCE_RATIO, LEVEL, UNBOUNDED, Sample, Verdict, verdict_of
-from tuner.stats.sequential import LookPlan
+from tuner.stats.sequential import InterimPlan
 from tuner.stats.student import two_sided_critical
 
 MIN_CELLS_FOR_RANDOM_EFFECTS = 3
@@ -28,7 +28,7 @@ MIN_CELLS_FOR_RANDOM_EFFECTS = 3
 
 @dataclass(frozen=True)
 class PooledEffect:
-    """`ratio`, candidate / baseline, with an interval of 1 - `level` over all looks. `between_sd`: standard deviation of the cells' true
+    """`ratio`, candidate / baseline, with an interval of 1 - `level` over all analyses. `between_sd`: standard deviation of the cells' true
     log-ratios."""
 
     cells: int
@@ -48,11 +48,11 @@ def pool(
     *,
     level: float = LEVEL,
     equivalence_ratio: float = EQUIVALENCE_RATIO,
-    plan: LookPlan | None = None,
+    plan: InterimPlan | None = None,
 ) -> PooledEffect | None:
     """Pool the cells' samples (two pairs or more each). None without a cell, and where the interval is UNBOUNDED.
 
-    `plan`: the looks that the rounds were measured under; cells before the first look are left out. None: looked at once.
+    `plan`: the interim analyses of the rounds; cells before the first one are left out. None: analysed once.
     """
     if plan is not None:
         samples = [sample for sample in samples if sample.pairs >= plan.first]
@@ -76,7 +76,17 @@ def pool(
         return None
     low, high = math.exp(centre - half), math.exp(centre + half)
     verdict = verdict_of(low, high, direction, equivalence_ratio)
-    return PooledEffect(len(samples), int(counts.sum()), math.exp(centre), low, high, verdict, method, between_sd, level)
+    return PooledEffect(
+        cells=len(samples),
+        pairs=int(counts.sum()),
+        ratio=math.exp(centre),
+        low=low,
+        high=high,
+        verdict=verdict,
+        method=method,
+        between_sd=between_sd,
+        level=level,
+    )
 
 
 def _random_effects(means: NDArray[np.float64], variances: NDArray[np.float64]) -> tuple[float, float, float]:

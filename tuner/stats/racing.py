@@ -3,7 +3,7 @@
 A setting is dropped when the interval of its ratio to the leader, paired by round, lies wholly outside the tie band: it is worse by more
 than `tie_band` (2 %) with confidence. The leader is whoever looks best, so the best setting could be dropped by any of the others; the
 level is therefore divided by their number, which keeps the chance that the true best (or a setting tied with it) is ever dropped at
-`level`, over all rounds (LookPlan).
+`level`, over all rounds (InterimPlan).
 
 Noise: after three rounds a setting's own noise is barely known, so it is blended with that of all settings, as if the pooled estimate
 were worth _PRIOR_DF rounds more (the moderation of Smyth 2004, "Linear models and empirical Bayes methods", with a fixed prior). Wrong
@@ -20,7 +20,7 @@ import numpy as np
 
 from tuner.metrics.catalog import Direction
 from tuner.stats.intervals import LEVEL, paired_log_ratios, sample_of
-from tuner.stats.sequential import LookPlan
+from tuner.stats.sequential import InterimPlan
 from tuner.stats.student import two_sided_critical
 
 TIE_BAND = 0.02
@@ -57,7 +57,7 @@ def race(
     active: Collection[str] | None = None,
     keep: Collection[str] = (),
     may_lead: Collection[str] | None = None,
-    plan: LookPlan | None = None,
+    plan: InterimPlan | None = None,
     level: float = LEVEL,
     tie_band: float = TIE_BAND,
 ) -> Race:
@@ -65,31 +65,41 @@ def race(
 
     `keep` are never dropped (the baseline, which every round needs); only `may_lead` (None: all) can drop others: what breaks an SLO is no
     rival. Only valid measurements may be given. The plan is the default
-    LookPlan unless given. With fewer pairs than the plan's first look a setting stays.
+    InterimPlan unless given. With fewer pairs than the plan's first analysis a setting stays.
     """
-    plan = plan or LookPlan()
+    plan = plan or InterimPlan()
     running = [name for name in values if active is None or name in active]
     leader = _leader({name: values[name] for name in running if may_lead is None or name in may_lead}, direction)
     dropped: dict[str, Drop] = {}
     if leader is not None and len(running) > 1:
         pooled = _pooled_variance([values[name] for name in running])
-        share = level / max(1, len(values) - 1)
+        contest = _Contest(
+            leader=leader,
+            leader_values=values[leader],
+            direction=direction,
+            plan=plan,
+            level=level / max(1, len(values) - 1),
+            tie_band=tie_band,
+            pooled_variance=pooled[0],
+            pooled_df=pooled[1],
+        )
         for name in running:
             if name != leader and name not in keep:
-                drop = _drop(values[leader], values[name], leader, direction, plan, share, tie_band, pooled)
+                drop = contest.drop(values[name])
                 if drop is not None:
                     dropped[name] = drop
     return Race(leader, tuple(name for name in running if name not in dropped), dropped)
 
 
 def cannot_win(
-    incumbent: Sequence[float], candidate: Sequence[float], direction: Direction, *, rivals: int, plan: LookPlan, level: float = LEVEL
+    incumbent: Sequence[float], candidate: Sequence[float], direction: Direction, *, rivals: int, plan: InterimPlan, level: float = LEVEL
 ) -> bool:
     """Whether `candidate` is worse by more than the tie band than the best of another engine, whatever the noise and the engines.
 
     Values of windows (positive) that share no rounds: Welch's interval on the logs, with the larger of the candidate's own variance and
-    the pooled one, at the level of this look divided by `rivals`, the number of configurations that could be compared so in a study. Beyond
-    the tie band ENGINE_BAND is allowed for the difference between two engines. False with fewer windows than the first look, or one rival.
+    the pooled one, at the level of this interim analysis divided by `rivals`, the number of configurations that could be compared so in a
+    study. Beyond the tie band ENGINE_BAND is allowed for the difference between two engines. False with fewer windows than the first
+    analysis needs, or one rival.
     """
     ours, theirs = (direction.sign * np.log(np.asarray(values, dtype=float)) for values in (candidate, incumbent))
     if len(ours) < plan.first or len(theirs) < 2:
@@ -127,26 +137,29 @@ def _pooled_variance(values: Sequence[Series]) -> tuple[float, int]:
     return float(np.sum(residual**2)) / df, df
 
 
-def _drop(
-    leader: Series,
-    candidate: Series,
-    leader_name: str,
-    direction: Direction,
-    plan: LookPlan,
-    share: float,
-    tie_band: float,
-    pooled: tuple[float, int],
-) -> Drop | None:
-    oriented = [direction.sign * value for value in paired_log_ratios(leader, candidate).values()]
-    if len(oriented) < plan.first:
-        return None
-    sample = sample_of(oriented)
-    variance, pooled_df = pooled
-    prior = min(_PRIOR_DF, pooled_df)
-    own_df = sample.pairs - 1
-    moderated = (prior * 2 * variance + own_df * sample.sd**2) / (prior + own_df)
-    own_level = plan.level_at(sample.pairs, share)
-    best_case = sample.mean + two_sided_critical(own_level, prior + own_df) * math.sqrt(moderated / sample.pairs)
-    if best_case >= math.log(1 - tie_band):
-        return None
-    return Drop(leader_name, sample.pairs, math.exp(sample.mean), math.exp(best_case), own_level)
+@dataclass(frozen=True)
+class _Contest:
+    """What every setting is held against: the leader, and the noise of all. `level`: of one setting over all its analyses."""
+
+    leader: str
+    leader_values: Series
+    direction: Direction
+    plan: InterimPlan
+    level: float
+    tie_band: float
+    pooled_variance: float
+    pooled_df: int
+
+    def drop(self, candidate: Series) -> Drop | None:
+        """Why the candidate is out, or None where it may still be among the best."""
+        oriented = [self.direction.sign * value for value in paired_log_ratios(self.leader_values, candidate).values()]
+        if len(oriented) < self.plan.first:
+            return None
+        sample = sample_of(oriented)
+        prior, own_df = min(_PRIOR_DF, self.pooled_df), sample.pairs - 1
+        moderated = (prior * 2 * self.pooled_variance + own_df * sample.sd**2) / (prior + own_df)
+        own_level = self.plan.level_at(sample.pairs, self.level)
+        best_case = sample.mean + two_sided_critical(own_level, prior + own_df) * math.sqrt(moderated / sample.pairs)
+        if best_case >= math.log(1 - self.tie_band):
+            return None
+        return Drop(self.leader, sample.pairs, math.exp(sample.mean), math.exp(best_case), own_level)

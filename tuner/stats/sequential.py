@@ -1,18 +1,18 @@
-"""Looking after every round without paying for it in false findings. Pure.
+"""Interim analyses: judging after every round without paying for it in false findings. Pure.
 
-A rule that looks at the data after each round and stops as soon as an interval excludes "no difference" would be wrong far more often
-than its confidence says. `LookPlan` therefore shrinks the level of each single look so that the whole sequence of intervals, over all
-planned looks, covers the truth together with the stated confidence. The intervals then stay honest at any stopping time that the plan
-contains, whatever made the run stop there (a verdict, the clock, a lost engine, racing).
+A rule that analyses the data after each round and stops as soon as an interval excludes "no difference" would be wrong far more often
+than its confidence says. `InterimPlan` therefore shrinks the level of each single analysis so that the whole sequence of intervals, over
+all planned analyses, covers the truth together with the stated confidence. The intervals then stay honest at any stopping time that the
+plan contains, whatever made the run stop there (a verdict, the clock, a lost engine, racing).
 
-How: at the look after n rounds an interval has the level c * n / last. The constant c is the quantile of min over looks of
+How: at the analysis after n rounds an interval has the level c * n / last. The constant c is the quantile of min over analyses of
 p(n) * last / n, where p(n) is the two-sided p-value of Student's t of the first n of independent normal differences; it is found by
 simulation with a fixed seed, so it is exact for normal differences up to Monte Carlo error and knows the tiny degrees of freedom of early
-looks, which the textbook boundaries (Pocock; O'Brien and Fleming; Lan and DeMets, Biometrika 1983), made for known variance, do not.
+analyses, which the textbook boundaries (Pocock; O'Brien and Fleming; Lan and DeMets, Biometrika 1983), made for known variance, do not.
 
-Why weights n / last: an equal level at each look (Pocock) stops earliest, weights that favour the end (O'Brien-Fleming) have the most
-power. Simulated for looks after each of rounds 3..24, a 3 % effect and 2 % noise per window, power and mean rounds: equal 98.5 % and 10.6;
-n / last 99.2 % and 11.0; (n / last)^3 99.6 % and 12.5. Uncorrected looks call 24.7 % of A/A cells different, corrected ones 5.0 %
+Why weights n / last: an equal level each time (Pocock) stops earliest, weights that favour the end (O'Brien-Fleming) have the most power.
+Simulated for analyses after each of rounds 3..24, a 3 % effect and 2 % noise per window, power and mean rounds: equal 98.5 % and 10.6;
+n / last 99.2 % and 11.0; (n / last)^3 99.6 % and 12.5. Uncorrected analyses call 24.7 % of A/A cells different, corrected ones 5.0 %
 (`python -m bench.null_and_power`). An anytime-valid confidence sequence would allow any number of rounds; here the number is bounded
 beforehand, and nothing is spent on rounds that never come.
 """
@@ -37,33 +37,33 @@ _TABLE_POINTS = 20_001
 
 
 @dataclass(frozen=True)
-class LookPlan:
-    """Looks after each round from `first` to `last`. `LookPlan.single(n)` is the plan of one look at the end: no correction."""
+class InterimPlan:
+    """Interim analyses after each round from `first` to `last`. `InterimPlan.single(n)` is one analysis at the end: no correction."""
 
     first: int = 3
     last: int = 24
 
     def __post_init__(self) -> None:
         if not 2 <= self.first <= self.last:
-            raise BadInput(f"rounds: the first look ({self.first}) must be after 2 rounds or more and not after the last ({self.last})")
+            raise BadInput(f"rounds: the first analysis ({self.first}) must be after 2 rounds or more and not after the last ({self.last})")
 
     @classmethod
-    def single(cls, rounds: int) -> LookPlan:
-        """One look, after `rounds` rounds. Raises BadInput below 2."""
+    def single(cls, rounds: int) -> InterimPlan:
+        """One analysis, after `rounds` rounds. Raises BadInput below 2."""
         return cls(rounds, rounds)
 
     @classmethod
-    def between(cls, first: int, last: int) -> LookPlan | None:
-        """The plan of a study of `first` to `last` rounds: None, no correction, where they are equal and nobody looks before the end."""
+    def between(cls, first: int, last: int) -> InterimPlan | None:
+        """The plan of a study of `first` to `last` rounds: None, no correction, where they are equal: one analysis, at the end."""
         return None if first >= last else cls(first, last)
 
     def level_at(self, rounds: int, level: float) -> float:
-        """The level (1 - confidence) of the interval after `rounds` rounds so that all planned looks together keep `level`.
+        """The level (1 - confidence) of the interval after `rounds` rounds so that all planned analyses together keep `level`.
 
-        Rounds beyond the plan use the last look's level. Raises ValueError before the first look: there is no interval yet.
+        Rounds beyond the plan use the last analysis's level. Raises ValueError before the first analysis: there is no interval yet.
         """
         if rounds < self.first:
-            raise ValueError(f"{rounds} rounds are before the first look at {self.first}")
+            raise ValueError(f"{rounds} rounds are before the first analysis at {self.first}")
         if self.first == self.last:
             return level
         return _constant(self.first, self.last, level) * min(rounds, self.last) / self.last
@@ -74,13 +74,13 @@ def _constant(first: int, last: int, level: float) -> float:
     """c for an overall `level`. Where the simulation runs out of tail, Bonferroni's bound, which always holds, takes over."""
     below = int(level * _SIMULATIONS)
     simulated = float(_null_minima(first, last)[below]) if below >= _MIN_TAIL else 0.0
-    looks = np.arange(first, last + 1)
-    return max(simulated, level / float(np.sum(looks / last)))
+    analyses = np.arange(first, last + 1)
+    return max(simulated, level / float(np.sum(analyses / last)))
 
 
 @lru_cache(maxsize=32)
 def _null_minima(first: int, last: int) -> NDArray[np.float64]:
-    """[_SIMULATIONS] sorted minima of p(n) * last / n over the looks, under no difference."""
+    """[_SIMULATIONS] sorted minima of p(n) * last / n over the analyses, under no difference."""
     rng = np.random.default_rng(_SEED)
     parts = [_minima(rng.standard_normal((_CHUNK, last)), first, last) for _ in range(_SIMULATIONS // _CHUNK)]
     return np.sort(np.concatenate(parts))

@@ -12,7 +12,7 @@ from tuner.setup.space import Configuration
 from tuner.stats.adaptive import decide_rounds
 from tuner.stats.intervals import paired_log_ratios
 from tuner.stats.racing import cannot_win, race
-from tuner.stats.sequential import LookPlan
+from tuner.stats.sequential import InterimPlan
 
 type Cell = tuple[int, int]
 
@@ -56,7 +56,7 @@ class RoundPolicy(Protocol):
 
 @dataclass(frozen=True)
 class FixedRounds:
-    """Every candidate, the same number of times: one look at the data, at the end."""
+    """Every candidate, the same number of times: analysed once, at the end."""
 
     rounds: int
 
@@ -73,7 +73,7 @@ class AdaptiveRounds:
     than the leader here or the best elsewhere. `keep`, the baseline's cell, is measured to its verdict in any case.
     """
 
-    plan: LookPlan
+    plan: InterimPlan
     witness: Configuration | None = None
     seek_best: bool = False
     keep: Cell | None = None
@@ -85,14 +85,14 @@ class AdaptiveRounds:
             return ()
         wanted = self._undecided(history) | self._in_the_race(history)
         if self.seek_best:
-            wanted -= self.hopeless(history)
+            wanted -= self.futile(history)
         if not wanted:
             return ()
         if self.witness is not None:
             wanted.add(self.witness)
         return [candidate for candidate in history.candidates if candidate in wanted]
 
-    def hopeless(self, history: RoundHistory) -> set[Configuration]:
+    def futile(self, history: RoundHistory) -> set[Configuration]:
         """Those whose whole cell cannot win any more; never of the cell to keep."""
         named = {str(item): history.values.get(item, {}) for item in history.candidates}
         leaders = None if history.may_lead is None else {str(item) for item in history.may_lead}
@@ -139,4 +139,4 @@ def round_policy(
     first: int, last: int, witness: Configuration | None = None, *, seek_best: bool = False, keep: Cell | None = None
 ) -> RoundPolicy:
     """Fixed where the two numbers are equal."""
-    return FixedRounds(last) if first == last else AdaptiveRounds(LookPlan(first, last), witness, seek_best, keep)
+    return FixedRounds(last) if first == last else AdaptiveRounds(InterimPlan(first, last), witness, seek_best, keep)

@@ -16,7 +16,7 @@ from tuner.metrics.catalog import metric_info
 from tuner.stats.drift import DriftReport, detect_drift, outlier_rounds
 from tuner.stats.intervals import LEVEL, Effect, judge_family, paired_log_ratios, sample_of
 from tuner.stats.pooling import MIN_CELLS_FOR_RANDOM_EFFECTS, PooledEffect
-from tuner.stats.sequential import LookPlan
+from tuner.stats.sequential import InterimPlan
 from tuner.verdict.evidence import COMPARABLE, Cell, Origin, cells_of, metric_by_round, origin_by_round, usable_measurements
 from tuner.verdict.study_answer import StudyAnswer, study_answer, with_answer
 
@@ -62,11 +62,11 @@ def compare_study(
     metrics: Sequence[str],
     *,
     stage: Stage = Stage.SEARCH,
-    plan: LookPlan | None = None,
+    plan: InterimPlan | None = None,
     level: float = LEVEL,
     created_at: float = 0.0,
 ) -> StudyComparison:
-    """Judge every cell that has a trial in both arms. `plan`: the interim analyses that the rounds were measured under; None: looked at
+    """Judge every cell that has a trial in both arms. `plan`: the interim analyses of the rounds; None: analysed
     once.
 
     Each metric is a family of its own. Raises BadInput for an unknown metric.

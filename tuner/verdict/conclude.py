@@ -11,7 +11,7 @@ from tuner.metrics.objective import Objective, Slo, parse_objectives
 from tuner.setup.space import DEFAULT_BUDGET, default_block_size
 from tuner.setup.stored_study import StoredStudy
 from tuner.verdict.compare import StudyComparison, compare_study
-from tuner.verdict.evidence import Evidence, look_plan
+from tuner.verdict.evidence import Evidence, interim_plan
 from tuner.verdict.recommend import recommend
 from tuner.verdict.study_answer import carries_answer, stored_answer
 
@@ -61,7 +61,7 @@ def compare_stored(storage: Storage, study: Study, metrics: Sequence[str] | None
     stored = storage.list_comparisons(study.id) if study.state is StudyState.COMPLETE else ()
     judged = [item.metric for item in stored]
     wanted = list(dict.fromkeys(judged if metrics is None else metrics))
-    plan = look_plan(study)
+    plan = interim_plan(study)
     answers = {
         metric: stored_answer(stored, metric, plan) for metric in wanted if carries_answer(item for item in stored if item.metric == metric)
     }
@@ -75,7 +75,7 @@ def compare_measured(storage: Storage, study: Study, metrics: Sequence[str] | No
     """The measurements of the study's search stage judged in `metrics`, else in all of interest, the objective's first. Raises BadInput."""
     trials, measurements = storage.list_trials(study.id), storage.list_measurements(study_id=study.id)
     chosen = list(metrics) if metrics is not None else compared_metrics(study, measurements)
-    return compare_study(study.id, trials, measurements, chosen, stage=Stage.SEARCH, plan=look_plan(study))
+    return compare_study(study.id, trials, measurements, chosen, stage=Stage.SEARCH, plan=interim_plan(study))
 
 
 def compared_metrics(study: Study, measurements: Sequence[Measurement]) -> list[str]:

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from storage.records import Comparison, Environment, Json, Measurement, Profile, Stage, Study, StudyState, Trial, TrialState, Workload
 from tuner.serving.stored_settings import conditions_of
 from tuner.setup.stored_study import StoredStudy
-from tuner.stats.sequential import LookPlan
+from tuner.stats.sequential import InterimPlan
 
 FINISHED = frozenset({TrialState.COMPLETE})
 UNFINISHED = frozenset({TrialState.WAITING, TrialState.RUNNING})
@@ -37,9 +37,9 @@ class Evidence:
     stock: Json = field(default_factory=dict)
 
     @property
-    def looks(self) -> LookPlan | None:
-        """See look_plan."""
-        return look_plan(self.study)
+    def interim(self) -> InterimPlan | None:
+        """See interim_plan."""
+        return interim_plan(self.study)
 
     @property
     def unconfirmed(self) -> str | None:
@@ -54,10 +54,10 @@ class Evidence:
         )
 
 
-def look_plan(study: Study) -> LookPlan | None:
-    """The looks that the study's rounds were measured under; None: looked at once, at the end."""
+def interim_plan(study: Study) -> InterimPlan | None:
+    """The interim analyses of the study's rounds; None: analysed once, at the end."""
     rounds = StoredStudy.from_record(study).rounds
-    return LookPlan(rounds.min, rounds.max) if rounds is not None and 2 <= rounds.min < rounds.max else None
+    return InterimPlan(rounds.min, rounds.max) if rounds is not None and 2 <= rounds.min < rounds.max else None
 
 
 @dataclass(frozen=True, order=True)

@@ -255,10 +255,10 @@ def _overestimate(evidence: Evidence, winner: Candidate, objective: Objective) -
 def _arm_effect(evidence: Evidence, choice: _Choice, objective: Objective) -> ArmEffect | None:
     """Page-aligned / default in the winner's cell, out of pairs: at the search stage, where both arms share an engine. None without.
 
-    As the study's comparison has it, corrected for all cells and looks: the cell was chosen for its values.
+    As the study's comparison has it, corrected for all cells and interim analyses: the cell was chosen for its values.
     """
     study, winner = evidence.study.id, choice.winner.trial
-    found = compare_study(study, evidence.trials, evidence.measurements, [objective.metric], stage=Stage.SEARCH, plan=evidence.looks)
+    found = compare_study(study, evidence.trials, evidence.measurements, [objective.metric], stage=Stage.SEARCH, plan=evidence.interim)
     for item in found.comparisons:
         same_cell = (item.block_size, item.max_num_batched_tokens) == _names(winner)[:2]
         if same_cell and item.pairs and winner.environment in (None, item.details["environment"]):

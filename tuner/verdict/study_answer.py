@@ -16,7 +16,7 @@ from storage.records import Comparison, Json
 from tuner.metrics.catalog import Direction, metric_info
 from tuner.stats.intervals import LEVEL, Sample, Verdict
 from tuner.stats.pooling import PooledEffect, pool
-from tuner.stats.sequential import LookPlan
+from tuner.stats.sequential import InterimPlan
 
 ANSWER_ON = "on"
 ANSWER_OFF = "off"
@@ -54,7 +54,7 @@ class StudyAnswer:
 
 
 def study_answer(
-    metric: str, samples: Sequence[Sample], verdicts: Iterable[str], *, plan: LookPlan | None = None, level: float = LEVEL
+    metric: str, samples: Sequence[Sample], verdicts: Iterable[str], *, plan: InterimPlan | None = None, level: float = LEVEL
 ) -> StudyAnswer:
     """`samples`: log-ratios of the cells with two pairs or more; `verdicts`: of all cells. `plan`: the interim analyses that the rounds
     were measured under; None: looked at once. Raises BadInput for an unknown metric."""
@@ -91,10 +91,10 @@ def carries_answer(comparisons: Iterable[Comparison]) -> bool:
     return any(_DETAIL in item.details for item in comparisons)
 
 
-def stored_answer(comparisons: Sequence[Comparison], metric: str, plan: LookPlan | None) -> StudyAnswer | None:
+def stored_answer(comparisons: Sequence[Comparison], metric: str, plan: InterimPlan | None) -> StudyAnswer | None:
     """The answer that is stored with a study's comparisons, else made of them; None where no cell of the metric was judged.
 
-    `plan`: the study's (tuner.verdict.evidence.look_plan). Raises BadInput for an unknown metric.
+    `plan`: the study's (tuner.verdict.evidence.interim_plan). Raises BadInput for an unknown metric.
     """
     chosen = [item for item in comparisons if item.metric == metric]
     stored = next((item.details[_DETAIL] for item in chosen if _DETAIL in item.details), None)

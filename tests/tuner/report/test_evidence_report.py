@@ -64,7 +64,7 @@ def test_what_was_skipped_is_told_with_its_reason(bench: Workbench) -> None:
 
 
 def test_the_method_is_the_one_that_was_used(bench: Workbench) -> None:
-    """Repeated looks are told where there were any; servers of their own give no pairs; a table is no engine."""
+    """Interim analyses are told where there were any; servers of their own give no pairs; a table is no engine."""
 
     def method(**config: Any) -> str:
         study = Study("s", "m", {"rounds": {"min": 3, "max": 24}, "seed": 0, **config}, "throughput")

@@ -344,7 +344,7 @@ def test_a_time_budget_ends_a_group_after_whole_rounds(bench: Workbench) -> None
 
 
 def test_adaptive_rounds_stop_where_the_answer_is_clear(bench: Workbench) -> None:
-    """Ten per cent without noise is clear at the first look."""
+    """Ten per cent without noise is clear at the first analysis."""
     bench.run(rounds="3-12", profile="none")
     assert {len(bench.windows(trial)) for trial in bench.trials()} == {3}
 

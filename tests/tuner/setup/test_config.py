@@ -19,7 +19,7 @@ from tuner.setup.config import (
     untested_settings,
 )
 from tuner.setup.config_file import load_config
-from tuner.stats.sequential import LookPlan
+from tuner.stats.sequential import InterimPlan
 
 BASE: dict[str, Any] = {"model": "tiny-qwen3", "study": "s"}
 
@@ -119,7 +119,7 @@ def test_rounds(value: Any, expected: tuple[int, int]) -> None:
 
 def test_rounds_are_adaptive_by_default_and_a_finalist_gets_a_few() -> None:
     default = config().rounds
-    assert default.min < default.max and (default.min, default.max) == (LookPlan().first, LookPlan().last)
+    assert default.min < default.max and (default.min, default.max) == (InterimPlan().first, InterimPlan().last)
     assert [config(rounds=value).rounds.of_a_finalist for value in ("3-24", "3-4", 2, 9)] == [6, 4, 2, 9]
 
 

@@ -8,13 +8,13 @@ from hypothesis import strategies as st
 from tuner.metrics.catalog import Direction
 from tuner.stats.adaptive import MIN_ROUNDS_TO_GIVE_UP, chance_of_verdict, decide_rounds
 from tuner.stats.intervals import judge_family
-from tuner.stats.sequential import LookPlan
+from tuner.stats.sequential import InterimPlan
 
 UP = Direction.MAXIMIZE
-PLAN = LookPlan(3, 12)
+PLAN = InterimPlan(3, 12)
 CLEAR = [0.10, 0.101, 0.099, 0.1]
 OPEN = [0.03, -0.005, 0.04]
-HOPELESS = [0.05, -0.05, 0.06, -0.06, 0.055, -0.055, 0.05, -0.052]
+FUTILE = [0.05, -0.05, 0.06, -0.06, 0.055, -0.055, 0.05, -0.052]
 
 
 def test_stops_when_every_cell_is_decided() -> None:
@@ -23,14 +23,14 @@ def test_stops_when_every_cell_is_decided() -> None:
 
 
 def test_goes_on_with_the_open_cells_only() -> None:
-    decision = decide_rounds({"a": CLEAR, "b": OPEN, "c": HOPELESS, "new": []}, UP, PLAN)
+    decision = decide_rounds({"a": CLEAR, "b": OPEN, "c": FUTILE, "new": []}, UP, PLAN)
     assert not decision.stop and decision.reason == "continue"
-    assert decision.open_cells == ("b", "new") and decision.hopeless == ("c",) and decision.decided == ("a",)
+    assert decision.open_cells == ("b", "new") and decision.futile == ("c",) and decision.decided == ("a",)
 
 
 def test_gives_up_what_cannot_be_decided_any_more() -> None:
-    decision = decide_rounds({"c": HOPELESS}, UP, PLAN)
-    assert (decision.stop, decision.reason) == (True, "hopeless")
+    decision = decide_rounds({"c": FUTILE}, UP, PLAN)
+    assert (decision.stop, decision.reason) == (True, "futility")
 
 
 @pytest.mark.parametrize(
@@ -54,11 +54,11 @@ def test_effects_are_those_of_the_family() -> None:
 
 
 def test_chance_of_verdict() -> None:
-    assert chance_of_verdict(HOPELESS[: MIN_ROUNDS_TO_GIVE_UP - 1], PLAN) == 1.0
-    assert chance_of_verdict(HOPELESS, PLAN) < 0.05
+    assert chance_of_verdict(FUTILE[: MIN_ROUNDS_TO_GIVE_UP - 1], PLAN) == 1.0
+    assert chance_of_verdict(FUTILE, PLAN) < 0.05
     assert chance_of_verdict([0.03, 0.02, 0.04, 0.01, 0.05, 0.03], PLAN) > 0.9
     assert chance_of_verdict([0.001, -0.001, 0.002, -0.002, 0.001, -0.001], PLAN) > 0.9  # on its way to "equivalent"
-    assert chance_of_verdict(HOPELESS + HOPELESS[:4], PLAN) == 0.0  # nothing left to measure
+    assert chance_of_verdict(FUTILE + FUTILE[:4], PLAN) == 0.0  # nothing left to measure
     assert chance_of_verdict([0.02] * 6, PLAN) == 1.0
 
 

@@ -23,7 +23,7 @@ from tuner.stats.intervals import (
     verdict_of,
     welch_interval,
 )
-from tuner.stats.sequential import LookPlan
+from tuner.stats.sequential import InterimPlan
 
 UP, DOWN = Direction.MAXIMIZE, Direction.MINIMIZE
 ratios = st.lists(st.floats(-0.5, 0.5), min_size=2, max_size=14)
@@ -60,13 +60,13 @@ def test_verdicts_of_intervals(low: float, high: float, up: Verdict) -> None:
 def test_too_few_pairs_are_inconclusive_without_an_interval() -> None:
     assert judge([], UP) == Effect(0, None, None, None, Verdict.INCONCLUSIVE)
     assert judge([0.3], UP).verdict is Verdict.INCONCLUSIVE
-    early = judge([0.3, 0.3001], UP, plan=LookPlan(3, 5))
+    early = judge([0.3, 0.3001], UP, plan=InterimPlan(3, 5))
     assert early.ratio is not None and early.low is None and early.verdict is Verdict.INCONCLUSIVE
 
 
 def test_an_interval_without_bounds_is_no_interval() -> None:
     """Two rounds of a noisy tail latency in a family of twelve: the interval would not even fit into a float."""
-    effects = judge_family({cell: [0.0, 1.2] for cell in range(12)}, DOWN, plan=LookPlan(2, 24))
+    effects = judge_family({cell: [0.0, 1.2] for cell in range(12)}, DOWN, plan=InterimPlan(2, 24))
     assert {(effect.low, effect.high, effect.verdict) for effect in effects.values()} == {(None, None, Verdict.INCONCLUSIVE)}
     assert effects[0].ratio == pytest.approx(math.exp(0.6))
     assert log_mean_interval([1.0, 1e9]) is None
@@ -132,8 +132,8 @@ families = st.dictionaries(st.integers(0, 30), st.lists(st.floats(-0.1, 0.1), ma
 
 
 @settings(max_examples=80, deadline=None)
-@given(families, directions, st.sampled_from([None, LookPlan(3, 8)]))
-def test_a_verdict_never_contradicts_its_interval(cells: dict[int, list[float]], direction: Direction, plan: LookPlan | None) -> None:
+@given(families, directions, st.sampled_from([None, InterimPlan(3, 8)]))
+def test_a_verdict_never_contradicts_its_interval(cells: dict[int, list[float]], direction: Direction, plan: InterimPlan | None) -> None:
     effects = judge_family(cells, direction, plan=plan)
     assert effects.keys() == cells.keys()
     assert not any(contradicts(effect, direction) for effect in effects.values())

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from tuner.metrics.catalog import Direction
 from tuner.stats.intervals import Sample, Verdict, judge, sample_of
 from tuner.stats.pooling import pool
-from tuner.stats.sequential import LookPlan
+from tuner.stats.sequential import InterimPlan
 
 UP, DOWN = Direction.MAXIMIZE, Direction.MINIMIZE
 samples = st.lists(st.builds(Sample, st.integers(2, 12), st.floats(-0.2, 0.2), st.floats(0.001, 0.1)), min_size=1, max_size=10)
@@ -30,7 +30,7 @@ def test_one_cell_is_its_own_interval() -> None:
 @pytest.mark.parametrize("rounds", [3, 7])
 def test_one_cell_that_was_looked_at_again_and_again_is_its_own_corrected_interval(rounds: int) -> None:
     """Otherwise the study would say "turn it on" of one cell whose verdict is inconclusive."""
-    values, plan = [0.02, 0.05, 0.03, 0.01, 0.04, 0.02, 0.03][:rounds], LookPlan(3, 24)
+    values, plan = [0.02, 0.05, 0.03, 0.01, 0.04, 0.02, 0.03][:rounds], InterimPlan(3, 24)
     pooled, alone, once = pool([sample_of(values)], UP, plan=plan), judge(values, UP, plan=plan), judge(values, UP)
     assert pooled is not None and once.low is not None
     assert (pooled.low, pooled.high) == pytest.approx((alone.low, alone.high)) and pooled.verdict is alone.verdict
@@ -39,13 +39,13 @@ def test_one_cell_that_was_looked_at_again_and_again_is_its_own_corrected_interv
 
 def test_cells_before_the_first_look_are_left_out() -> None:
     early, enough = Sample(2, 0.5, 0.01), Sample(5, 0.0, 0.01)
-    assert pool([early], UP, plan=LookPlan(3, 24)) is None
-    both = pool([early, enough], UP, plan=LookPlan(3, 24))
-    assert both is not None and both == pool([enough], UP, plan=LookPlan(3, 24)) and both.cells == 1
+    assert pool([early], UP, plan=InterimPlan(3, 24)) is None
+    both = pool([early, enough], UP, plan=InterimPlan(3, 24))
+    assert both is not None and both == pool([enough], UP, plan=InterimPlan(3, 24)) and both.cells == 1
 
 
 def test_an_interval_without_bounds_is_no_interval() -> None:
-    assert pool([Sample(2, 0.3, 1.0)], UP, plan=LookPlan(2, 48)) is None
+    assert pool([Sample(2, 0.3, 1.0)], UP, plan=InterimPlan(2, 48)) is None
 
 
 def test_cells_that_agree_have_no_spread_and_a_known_error() -> None:

@@ -9,10 +9,10 @@ from hypothesis import strategies as st
 
 from tuner.metrics.catalog import Direction
 from tuner.stats.racing import cannot_win, race
-from tuner.stats.sequential import LookPlan
+from tuner.stats.sequential import InterimPlan
 
 UP, DOWN = Direction.MAXIMIZE, Direction.MINIMIZE
-PLAN = LookPlan(3, 12)
+PLAN = InterimPlan(3, 12)
 
 
 def values(levels: dict[str, float], rounds: int, sd: float = 0.005, seed: int = 1) -> dict[str, dict[int, float]]:
@@ -90,13 +90,13 @@ def test_neither_the_unit_nor_the_sense_matters(levels: list[float], rounds: int
 
 
 def wrongly_ended(engine_sd: float, studies: int = 300) -> float:
-    """Share of studies that end the true best, tied with 23 others on other engines, at any look after their best was measured."""
+    """Share of studies that end the true best, tied with 23 others on other engines, at any analysis after their best was measured."""
     rng, wrong = np.random.default_rng(7), 0
     for _ in range(studies):
         others = np.exp(engine_sd * rng.standard_normal((23, 1)) + 0.02 * rng.standard_normal((23, 24)))
         incumbent = others[others.mean(axis=1).argmax()].tolist()
         own = np.exp(engine_sd * rng.standard_normal() + 0.02 * rng.standard_normal(24)).tolist()
-        wrong += any(cannot_win(incumbent, own[:count], Direction.MAXIMIZE, rivals=24, plan=LookPlan()) for count in range(3, 25))
+        wrong += any(cannot_win(incumbent, own[:count], Direction.MAXIMIZE, rivals=24, plan=InterimPlan()) for count in range(3, 25))
     return wrong / studies
 
 
@@ -107,10 +107,10 @@ def test_the_best_is_hardly_ever_ended_by_the_best_of_another_engine(engine_sd: 
 
 def test_what_is_far_behind_the_best_of_another_engine_ends_at_the_first_look() -> None:
     best, slow = [100.0, 101.0, 99.0, 100.5], [70.0, 70.5, 69.5]
-    assert cannot_win(best, slow, Direction.MAXIMIZE, rivals=24, plan=LookPlan())
-    assert cannot_win(slow, best, Direction.MINIMIZE, rivals=24, plan=LookPlan())
-    assert not cannot_win(best, slow[:2], Direction.MAXIMIZE, rivals=24, plan=LookPlan())
-    assert not cannot_win(slow, best, Direction.MAXIMIZE, rivals=24, plan=LookPlan())
+    assert cannot_win(best, slow, Direction.MAXIMIZE, rivals=24, plan=InterimPlan())
+    assert cannot_win(slow, best, Direction.MINIMIZE, rivals=24, plan=InterimPlan())
+    assert not cannot_win(best, slow[:2], Direction.MAXIMIZE, rivals=24, plan=InterimPlan())
+    assert not cannot_win(slow, best, Direction.MAXIMIZE, rivals=24, plan=InterimPlan())
 
 
 def test_who_may_not_lead_drops_nobody() -> None:

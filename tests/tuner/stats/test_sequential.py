@@ -6,14 +6,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tuner.core.errors import BadInput
-from tuner.stats.sequential import LookPlan, _fast_p
+from tuner.stats.sequential import InterimPlan, _fast_p
 from tuner.stats.student import two_sided_p
 
-PLAN = LookPlan(3, 12)
+PLAN = InterimPlan(3, 12)
 
 
-def ever_rejected(rows: np.ndarray, plan: LookPlan, level: float) -> float:
-    """Share of rows of [N x rounds] in which any look's interval misses 0."""
+def ever_rejected(rows: np.ndarray, plan: InterimPlan, level: float) -> float:
+    """Share of rows of [N x rounds] in which any analysis's interval misses 0."""
     missed = np.zeros(len(rows), dtype=bool)
     for n in range(plan.first, plan.last + 1):
         t = rows[:, :n].mean(axis=1) / (rows[:, :n].std(axis=1, ddof=1) / np.sqrt(n))
@@ -35,9 +35,9 @@ def test_tiny_levels_fall_back_to_bonferroni_which_is_below_the_level() -> None:
 
 
 def test_one_look_costs_nothing() -> None:
-    assert LookPlan.single(5).level_at(5, 0.05) == 0.05
-    assert LookPlan.between(5, 5) is None
-    assert LookPlan.between(3, 5) == LookPlan(3, 5)
+    assert InterimPlan.single(5).level_at(5, 0.05) == 0.05
+    assert InterimPlan.between(5, 5) is None
+    assert InterimPlan.between(3, 5) == InterimPlan(3, 5)
 
 
 @settings(max_examples=30, deadline=None)
@@ -49,14 +49,14 @@ def test_levels_grow_with_rounds_and_with_the_overall_level_and_stay_below_it(ro
 
 
 def test_before_the_first_look_there_is_no_interval() -> None:
-    with pytest.raises(ValueError, match="before the first look"):
+    with pytest.raises(ValueError, match="before the first analysis"):
         PLAN.level_at(2, 0.05)
 
 
 @pytest.mark.parametrize(("first", "last"), [(1, 5), (5, 4), (0, 0)])
 def test_impossible_plans_are_refused(first: int, last: int) -> None:
     with pytest.raises(BadInput, match="rounds"):
-        LookPlan(first, last)
+        InterimPlan(first, last)
 
 
 @pytest.mark.parametrize("df", [2, 3, 10, 23, 99])

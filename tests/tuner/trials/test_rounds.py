@@ -13,12 +13,12 @@ from hypothesis import strategies as st
 from tuner.core.contract import ARM_DEFAULT, ARM_PAGE_ALIGNED
 from tuner.metrics.catalog import Direction
 from tuner.setup.space import Configuration
-from tuner.stats.sequential import LookPlan
+from tuner.stats.sequential import InterimPlan
 from tuner.trials.rounds import AdaptiveRounds, FixedRounds, RoundHistory, round_policy
 
 A, B = Configuration(16, 128, ARM_DEFAULT), Configuration(16, 128, ARM_PAGE_ALIGNED)
 C, D = Configuration(16, 256, ARM_DEFAULT), Configuration(16, 256, ARM_PAGE_ALIGNED)
-PLAN = LookPlan(3, 12)
+PLAN = InterimPlan(3, 12)
 
 
 def history(values: Mapping[Configuration, Mapping[int, float]], done: int, seconds_left: float | None = None) -> RoundHistory:

@@ -8,7 +8,7 @@ import pytest
 from storage.records import Stage, TrialState
 from tests.tuner.evidence_builder import METRIC, STUDY, StudyBuilder, poison
 from tuner.core.errors import BadInput
-from tuner.stats.sequential import LookPlan
+from tuner.stats.sequential import InterimPlan
 from tuner.verdict.compare import StudyComparison, compare_study
 from tuner.verdict.study_answer import ANSWER_NO_EVIDENCE, ANSWER_OFF, ANSWER_ON, StudyAnswer
 
@@ -174,7 +174,7 @@ def test_drift_of_the_baseline_cancels_and_is_named() -> None:
 
 def test_looks_widen_the_intervals() -> None:
     builder = grid(dict.fromkeys(BUDGETS, 1.05))
-    once, often = compare(builder).comparisons[0], compare(builder, plan=LookPlan(3, 12)).comparisons[0]
+    once, often = compare(builder).comparisons[0], compare(builder, plan=InterimPlan(3, 12)).comparisons[0]
     assert once.low is not None and often.low is not None and once.high is not None and often.high is not None
     assert often.low < once.low < once.high < often.high
     assert often.details["confidence"] > once.details["confidence"] == pytest.approx(0.95)

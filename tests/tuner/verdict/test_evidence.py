@@ -6,8 +6,8 @@ import pytest
 
 from storage.records import Study, TrialState
 from tests.tuner.evidence_builder import METRIC, StudyBuilder, poison
-from tuner.stats.sequential import LookPlan
-from tuner.verdict.evidence import COMPARABLE, FINISHED, cells_of, exclusion, look_plan, metric_by_round, usable_measurements
+from tuner.stats.sequential import InterimPlan
+from tuner.verdict.evidence import COMPARABLE, FINISHED, cells_of, exclusion, interim_plan, metric_by_round, usable_measurements
 
 
 def test_every_kind_of_bad_measurement_is_excluded_with_its_reason() -> None:
@@ -80,7 +80,7 @@ def test_the_first_measurement_of_a_round_counts() -> None:
 
 @pytest.mark.parametrize(
     ("rounds", "expected"),
-    [({"min": 5, "max": 5}, None), ({"min": 3, "max": 12}, LookPlan(3, 12)), ({"min": 1, "max": 1}, None), ({}, None)],
+    [({"min": 5, "max": 5}, None), ({"min": 3, "max": 12}, InterimPlan(3, 12)), ({"min": 1, "max": 1}, None), ({}, None)],
 )
-def test_the_looks_follow_the_rounds(rounds: dict[str, int], expected: LookPlan | None) -> None:
-    assert look_plan(Study("s", "m", {"rounds": rounds}, "throughput")) == expected
+def test_the_looks_follow_the_rounds(rounds: dict[str, int], expected: InterimPlan | None) -> None:
+    assert interim_plan(Study("s", "m", {"rounds": rounds}, "throughput")) == expected

@@ -8,7 +8,7 @@ import pytest
 from storage.records import Recommendation, Stage
 from tests.tuner.evidence_builder import CONFIRM, ENVIRONMENT, METRIC, STUDY, StudyBuilder, comparison, poison, profile
 from tuner.metrics.objective import parse_objectives, parse_slo
-from tuner.stats.sequential import LookPlan
+from tuner.stats.sequential import InterimPlan
 from tuner.verdict.compare import compare_study
 from tuner.verdict.evidence import Evidence
 from tuner.verdict.recommend import recommend
@@ -180,7 +180,7 @@ def test_an_aligned_winner_without_an_established_advantage_says_so() -> None:
 
 
 def test_the_effect_beside_the_recommendation_is_the_comparison_s_own() -> None:
-    """Corrected for repeated looks and for all cells: three pairs of up to 24 that look fine alone do not establish anything."""
+    """Corrected for repeated analyses and for all cells: three pairs of up to 24 that look fine alone do not establish anything."""
     builder = StudyBuilder()
     for block_size, levels in ((32, (1.02, 1.03, 1.04)), (64, (0.99, 1.0, 1.01))):
         builder.trial("default", block_size, values=[100.0] * 3)
@@ -191,7 +191,7 @@ def test_the_effect_beside_the_recommendation_is_the_comparison_s_own() -> None:
     arms = body["evidence"]["arms"]
     (cell,) = [
         item
-        for item in compare_study(STUDY.id, looked.trials, looked.measurements, [METRIC], plan=LookPlan(3, 24)).comparisons
+        for item in compare_study(STUDY.id, looked.trials, looked.measurements, [METRIC], plan=InterimPlan(3, 24)).comparisons
         if item.block_size == 32
     ]
     assert (arms["low"], arms["high"], arms["verdict"]) == (cell.low, cell.high, "inconclusive") and arms["low"] < once["low"]

@@ -18,9 +18,9 @@ import tempfile
 import time
 from pathlib import Path
 
-from bench.page_alignment import numbers
-from bench.real_engine import START_TIMEOUT_S, WINDOW_TIMEOUT_S, device_line, engine_settings, launcher, load_plan, say
-from bench.vllm_sweep import sample, sweep_seconds
+from bench.lib.options import numbers
+from bench.lib.real_engine import START_TIMEOUT_S, WINDOW_TIMEOUT_S, device_line, engine_settings, launcher, load_plan, say
+from bench.lib.vllm_sweep import sample, sweep_seconds
 from tuner.core.contract import ARMS, Launcher, LiveSettings
 from tuner.launchers.serve import ServeLauncher
 

@@ -4,7 +4,7 @@
     [--planted-rounds 80] [--parts both|null|planted]
 
 A/A: both arms run the same schedule in randomised interleaved rounds; a verdict "better" or "worse" is wrong. Planted: one arm waits 3 %
-of the previous step's time in every step (bench/planted.py); the interval of the mean step time should exclude 1 and cover 1.03. Exit
+of the previous step's time in every step (bench/lib/planted.py); the interval of the mean step time should exclude 1 and cover 1.03. Exit
 status 1 if more than 5 % of the A/A cells get a wrong verdict or the planted slowdown is not found.
 """
 
@@ -14,8 +14,8 @@ import argparse
 import sys
 from collections import Counter
 
-from bench.page_alignment import numbers
-from bench.real_engine import START_TIMEOUT_S, device_line, engine_settings, interleaved, launcher, load_plan, mean_step_ms, say
+from bench.lib.options import numbers
+from bench.lib.real_engine import START_TIMEOUT_S, device_line, engine_settings, interleaved, launcher, load_plan, mean_step_ms, say
 from tuner.core.contract import ARM_DEFAULT, ARM_PAGE_ALIGNED, LiveSettings
 from tuner.launchers.local import LocalLauncher
 from tuner.metrics.catalog import Direction
@@ -34,7 +34,7 @@ def measure(opened: LocalLauncher, scheduler: str, pages: list[int], budgets: li
     found: dict[Cell, list[float]] = {}
     for page in pages:
         say(f"{scheduler}, page size {page}")
-        settings = engine_settings(page, max(budgets), extra_engine_args={"scheduler_cls": f"bench.planted.{scheduler}"})
+        settings = engine_settings(page, max(budgets), extra_engine_args={"scheduler_cls": f"bench.lib.planted.{scheduler}"})
         session = opened.open(settings, START_TIMEOUT_S)
         live = [LiveSettings(arm, budget) for budget in budgets for arm in (ARM_DEFAULT, ARM_PAGE_ALIGNED)]
         windows = interleaved(session, live, load_plan(WORKLOAD, settings), rounds, seed=page)

@@ -24,7 +24,7 @@ os.environ.setdefault("XLA_FLAGS", "--xla_cpu_max_isa=AVX2")
 import jax
 import jax.numpy as jnp
 
-from bench.page_alignment import numbers
+from bench.lib.options import numbers
 from tuner.stats.intervals import log_mean_interval
 from tuner.vllm_plugin.calibrate import WRITERS, measure_forms, prefill_batch
 from tuner.vllm_plugin.kv_write import Batch, interleave_kv

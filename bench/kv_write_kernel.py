@@ -21,7 +21,7 @@ os.environ.setdefault("XLA_FLAGS", "--xla_cpu_max_isa=AVX2")
 import jax
 import jax.numpy as jnp
 
-from bench.page_alignment import numbers
+from bench.lib.options import numbers
 from tuner.stats.intervals import log_mean_interval
 from tuner.vllm_plugin.calibrate import WRITERS, time_forms
 from tuner.vllm_plugin.settings import FORMS

@@ -19,8 +19,8 @@ import random
 import sys
 from collections.abc import Mapping
 
-from bench.page_alignment import numbers
-from bench.real_engine import (
+from bench.lib.options import numbers
+from bench.lib.real_engine import (
     START_TIMEOUT_S,
     clean_window,
     device_line,

@@ -19,7 +19,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from bench.simulate import (
+from bench.lib.simulate import (
     NOISES,
     SERIAL_NOISES,
     Array,

@@ -7,7 +7,7 @@ In each engine three arms run in randomised interleaved rounds: `default` (vLLM'
 (aligned schedule, token-wise write) and `page_aligned`. Scheduling effect = second / first; KV-write effect = third / second (the same
 schedule, step by step); total = third / first. Ratios with 95 % intervals over rounds, of total token throughput (above 1 is better) and
 of mean step time (below 1 is better); what has no verdict is inconclusive. The row "all" pools the cells of a dtype. The last table
-(bench.profiled_write) reads from XLA profiles which part of a prefill step the KV write is, and what of it page-wise writing saves.
+(bench.lib.profiled_write) reads from XLA profiles which part of a prefill step the KV write is, and what of it page-wise writing saves.
 """
 
 from __future__ import annotations
@@ -17,8 +17,9 @@ import tempfile
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
-from bench.profiled_write import ProfiledWrite, profiled_write
-from bench.real_engine import (
+from bench.lib.options import numbers
+from bench.lib.profiled_write import ProfiledWrite, profiled_write
+from bench.lib.real_engine import (
     START_TIMEOUT_S,
     Windows,
     device_line,
@@ -45,10 +46,6 @@ METRICS: dict[str, tuple[Callable[[Mapping[int, WindowResult]], dict[int, float]
     "step ms": (mean_step_ms, Direction.MINIMIZE),
 }
 type Key = tuple[str, int, int, str, str]  # dtype, page size, budget, metric, part
-
-
-def numbers(text: str) -> list[int]:
-    return [int(word) for word in text.split(",")]
 
 
 def log_ratios(windows: Windows, dtype: str, page: int, budgets: list[int]) -> dict[Key, list[float]]:

@@ -22,7 +22,7 @@ from typing import Any
 
 import numpy as np
 
-from bench.repeat_capture import repeat_capture
+from bench.lib.repeat_capture import repeat_capture
 
 ROOT = Path(__file__).resolve().parents[1]
 DEFAULT_CAPTURE = ROOT.parent / "shared" / "data" / "profiles" / "tpu_v6e_host_offload.xplane.pb"

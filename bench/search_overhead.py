@@ -18,8 +18,8 @@ import time
 from pathlib import Path
 
 from bench.engine_null import BUDGETS
-from bench.page_alignment import numbers
-from bench.real_engine import device_line, say
+from bench.lib.options import numbers
+from bench.lib.real_engine import device_line, say
 
 MAX_OVERHEAD = 0.25
 WORK = ("warm_up", "measure")

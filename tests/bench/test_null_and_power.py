@@ -9,8 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from bench.null_and_power import DEFAULT_CELLS, ENGINES, PLAN, PLANTED, main
-from bench.simulate import (
+from bench.lib.simulate import (
     NOISES,
     autoregressive,
     coverage_of_methods,
@@ -25,6 +24,7 @@ from bench.simulate import (
     student_interval,
     tally,
 )
+from bench.null_and_power import DEFAULT_CELLS, ENGINES, PLAN, PLANTED, main
 from tuner.metrics.catalog import Direction
 from tuner.stats.intervals import Verdict, judge
 from tuner.stats.sequential import InterimPlan

@@ -7,8 +7,8 @@ import math
 import numpy as np
 import pytest
 
+from bench.lib.profiled_write import ProfiledWrite
 from bench.page_alignment import PARTS, Key, print_effects, print_writes
-from bench.profiled_write import ProfiledWrite
 from tuner.core.contract import ABLATION_ARM, ARM_PAGE_ALIGNED
 
 STEP_MS, WRITE_MS = 20.0, {ABLATION_ARM: 1.0, ARM_PAGE_ALIGNED: 0.4}

@@ -15,7 +15,7 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 
-from bench.real_engine import engine_settings, load_plan
+from bench.lib.real_engine import engine_settings, load_plan
 from storage.records import Json, Trial
 from tuner.core.contract import ARM_DEFAULT, ARM_PAGE_ALIGNED, LiveSettings
 from tuner.engine.environment import engine_environment

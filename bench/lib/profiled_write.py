@@ -11,7 +11,7 @@ import random
 from dataclasses import dataclass
 from pathlib import Path
 
-from bench.real_engine import WINDOW_TIMEOUT_S
+from bench.lib.real_engine import WINDOW_TIMEOUT_S
 from profiles.capture import PREFILL
 from profiles.classify import Category
 from profiles.summary import Json, summarise

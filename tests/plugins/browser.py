@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 from urllib.parse import urlsplit
@@ -67,17 +68,32 @@ class OpenPage(Protocol):
     ) -> WatchedPage: ...
 
 
-@pytest.fixture(scope="module")
-def chromium() -> Iterator[Browser]:
-    """The system's Chromium; skips where there is none."""
-    path = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+def chromium_path() -> str | None:
+    return shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+
+
+@contextmanager
+def launch_chromium() -> Iterator[Browser]:
+    """The system's Chromium, headless. Raises FileNotFoundError where there is none."""
+    from playwright.sync_api import sync_playwright
+
+    path = chromium_path()
     if path is None:
-        pytest.skip("headless Chromium is not installed")
-    sync_api = pytest.importorskip("playwright.sync_api", reason="browser tests need playwright (extra: dev)")
-    with sync_api.sync_playwright() as playwright:
+        raise FileNotFoundError("headless Chromium is not installed")
+    with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=path, args=list(_ARGUMENTS), timeout=_PATIENCE_MS)
         yield browser
         browser.close()
+
+
+@pytest.fixture(scope="module")
+def chromium() -> Iterator[Browser]:
+    """The system's Chromium; skips where there is none."""
+    if chromium_path() is None:
+        pytest.skip("headless Chromium is not installed")
+    pytest.importorskip("playwright.sync_api", reason="browser tests need playwright (extra: dev)")
+    with launch_chromium() as browser:
+        yield browser
 
 
 @pytest.fixture

@@ -180,7 +180,7 @@ def _of_an_answer() -> tuple[type, ...]:
 
 
 WAYS = (
-    Way("config", _search_a_table, _of_the_search, ("TableSession.measure", "tuner/launchers/table.py"), most_files=23),
+    Way("config", _search_a_table, _of_the_search, ("TableSession.measure", "tuner/launchers/table.py"), most_files=20),
     # Ends where the answer has become the bytes that are sent.
     Way("answer", _ask_the_service, _of_an_answer, ("_kept", "service/routes/recommendations.py"), most_files=10),
 )

@@ -87,9 +87,8 @@ def _trial(text: str, phases: Sequence[str], repeat: int, storage_url: str, logd
     from tuner.launchers.choice import check_launcher, make_launcher
     from tuner.search.stored_trial import open_engine, run_of, setup_of
     from tuner.setup.study_setup import check_places
-    from tuner.trials.budget import CostClock
+    from tuner.trials.context import RunContext
     from tuner.trials.profiling import Profiler
-    from tuner.trials.progress import Progress
     from tuner.verdict.captures import MISSING, profile_json
 
     storage = open_storage(storage_url, create=False)
@@ -106,7 +105,7 @@ def _trial(text: str, phases: Sequence[str], repeat: int, storage_url: str, logd
                 unknown = [phase for phase in phases if phase not in session.profile_phases]
                 if unknown:
                     raise BadInput(f"--phase {unknown[0]}: this engine can be profiled in {', '.join(session.profile_phases)}")
-                profiler = Profiler(storage, setup, session, Progress(), CostClock({}))
+                profiler = Profiler(RunContext(storage, setup), session)
                 profiles = [profile for _ in range(repeat) for profile in profiler.capture(run, phases or None)]
             finally:
                 launcher.close()

@@ -1,18 +1,17 @@
-"""`tuner search`: options -> StudyConfig -> StudyRun -> verdicts, recommendation, where to look further."""
+"""`tuner search`: options -> StudyConfig -> SearchPlan -> StudyRun -> verdicts, recommendation, where to look further."""
 
 from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Mapping
+from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from tuner.cli.options import examples, json_option, print_json
+from tuner.cli.options import examples, json_option, print_json, reading
 from tuner.cli.search_options import SectionedCommand, with_settings
-from tuner.core.errors import BadInput
 
 if TYPE_CHECKING:
     from tuner.search.plan import SearchPlan
@@ -36,7 +35,7 @@ EXAMPLES = examples(
 @click.option("--dry-run", is_flag=True, help="Print the plan and its estimated time; write nothing.")
 @json_option
 @click.pass_context
-def search(context: click.Context, /, config: Path | None, resume: bool, dry_run: bool, as_json: bool, **options: Any) -> None:
+def search(context: click.Context, /, *, config: Path | None, resume: bool, dry_run: bool, as_json: bool, **options: Any) -> None:
     """Measure page size, chunk budget and page alignment on a real engine; end with verdicts and recommended settings.
 
     Settings come from CONFIG.yaml and from the options; an option wins. The keys of the file are the options' names with underscores (slos
@@ -46,71 +45,38 @@ def search(context: click.Context, /, config: Path | None, resume: bool, dry_run
     from tuner.setup.config_file import load_config
     from tuner.setup.study_setup import check_places, prepare_study
 
-    given = {key: value for key, value in options.items() if value is not None and value != ()}
-    settings = load_config(config, _with_study_name(config, _lists(given), resume=resume))
+    given = {key: list(value) if isinstance(value, tuple) else value for key, value in options.items() if value not in (None, ())}
+    settings = load_config(config, given, unnamed=None if resume else time.strftime("study-%Y%m%d-%H%M%S"))
     check_launcher(settings)
     check_places(settings)
     setup = prepare_study(settings, device_limits(settings))
     for warning in setup.warnings:
         print(f"warning: {warning}", file=sys.stderr)
-    plan, measured = _plan(setup, resume)
+    plan = _plan(setup, resume=resume)
     if dry_run:
-        _print_plan(plan, measured, as_json)
+        _print_plan(plan, as_json)
         return
-    outcome = _run(setup, resume)
+    outcome = _run(plan)
     _print_outcome(settings, outcome, as_json)
     context.exit(0 if outcome.completed_trials else 1)
 
 
-def _lists(given: Mapping[str, Any]) -> dict[str, Any]:
-    return {key: list(value) if isinstance(value, tuple) else value for key, value in given.items()}
-
-
-def _with_study_name(config: Path | None, given: dict[str, Any], *, resume: bool) -> dict[str, Any]:
-    """A name made from the date where none is given; resuming needs the old one."""
-    from tuner.setup.config_file import read_study_file
-
-    if "study" in given or (config is not None and "study" in read_study_file(config)):
-        return given
-    if resume:
-        raise BadInput("study is missing; --resume needs the name of the study to go on with: add --study NAME")
-    return {**given, "study": time.strftime("study-%Y%m%d-%H%M%S")}
-
-
-def _plan(setup: StudySetup, resume: bool) -> tuple[SearchPlan, int]:
-    """The plan, with the costs of an earlier study of this model in this database, and how many windows this study has already.
-
-    Before anything is written it refuses a name that is taken, nothing to resume, an unknown study to begin with, a database that cannot
-    be used.
-    """
-    from storage.upgrade import check, open_storage
+def _plan(setup: StudySetup, *, resume: bool) -> SearchPlan:
+    """The one plan of this search; writes nothing, also no empty database. Raises BadInput and storage errors for what cannot be begun."""
+    from storage.upgrade import check
     from storage.url import parse_url
-    from tuner.search.opening import check_resumable, find_study
-    from tuner.search.plan import known_costs, plan_search
-    from tuner.search.warm_start import check_warm_start
+    from tuner.search.plan import plan_search
 
     url = setup.config.storage
     path = parse_url(url).path
     new_file = not resume and path is not None and path.parent.is_dir() and not path.exists()
     if new_file or check(url)["revision"] is None:  # the search will create the tables
-        check_resumable(setup, None, resume=resume)
-        plan = plan_search(setup)
-        check_warm_start(setup, None, plan.sampler)
-        return plan, 0
-    storage = open_storage(url, create=False, read_only=True)
-    try:
-        existing = find_study(storage, setup.config.study)
-        check_resumable(setup, existing, resume=resume)
-        measured = 0 if existing is None else len(storage.list_measurements(study_id=existing.id))
-        plan = plan_search(setup, known_costs(storage, setup))
-        if not resume:
-            check_warm_start(setup, storage, plan.sampler)
-        return plan, measured
-    finally:
-        storage.close()
+        return plan_search(setup, resume=resume)
+    with reading(url) as storage:
+        return plan_search(setup, storage, resume=resume)
 
 
-def _run(setup: StudySetup, resume: bool) -> StudyOutcome:
+def _run(plan: SearchPlan) -> StudyOutcome:
     from storage.upgrade import open_storage
     from tuner.cli.interrupts import interruptible
     from tuner.cli.progress_view import ProgressView
@@ -118,33 +84,33 @@ def _run(setup: StudySetup, resume: bool) -> StudyOutcome:
     from tuner.search.study import StudyRun
     from tuner.trials.progress import Progress
 
-    config = setup.config
-    launcher = make_launcher(config)
-    storage = open_storage(config.storage, create=not resume)
-    try:
-        with interruptible(), ProgressView(setup.objectives[0].name) as view:
-            finalists = make_finalists_launcher(config)
-            progress = Progress(listener=view)
-            return StudyRun(setup, storage, config.storage, launcher, progress, finalists_launcher=finalists, resume=resume).run()
-    finally:
-        storage.close()
+    config = plan.setup.config
+    with ExitStack() as ending:
+        launcher = make_launcher(config)
+        ending.callback(launcher.close)
+        finalists = make_finalists_launcher(config)
+        storage = open_storage(config.storage, create=plan.existing is None)
+        ending.callback(storage.close)
+        with interruptible(), ProgressView(plan.setup.objectives[0].name) as view:
+            return StudyRun(plan, storage, launcher, Progress(listener=view), finalists_launcher=finalists).run()
 
 
-def _print_plan(plan: SearchPlan, measured: int, as_json: bool) -> None:
+def _print_plan(plan: SearchPlan, as_json: bool) -> None:
     from tuner.cli.tables import duration
 
     if as_json:
-        print_json({**plan.to_json(), "measured_windows": measured})
+        print_json(plan.to_json())
         return
+    config, space = plan.setup.config, plan.setup.space
     for group in plan.groups:
         print(f"engine: page size {group.block_size}, budget up to {group.compiled_max}, {group.configurations} configurations inside")
-    rounds = str(plan.rounds[0]) if plan.rounds[0] == plan.rounds[1] else f"{plan.rounds[0]} to {plan.rounds[1]}"
-    print(f"sampler {plan.sampler}: {plan.trials} trials in {plan.cells} cells, {rounds} rounds each, baseline {plan.baseline}")
+    rounds = str(config.rounds.min) if config.rounds.min == config.rounds.max else f"{config.rounds.min} to {config.rounds.max}"
+    print(f"sampler {plan.sampler}: {plan.trials} trials in {len(space.cells)} cells, {rounds} rounds each, baseline {space.baseline}")
     print(f"then {plan.finalists} finalists, each started cold")
     print(f"engine starts at most {plan.engine_starts}, measured windows at most {plan.windows}")
-    if measured:
-        print(f"of these {measured} windows are measured already and do not run again")
-    limit = "" if plan.time_budget_s is None else f" (time budget {duration(plan.time_budget_s)})"
+    if plan.measured:
+        print(f"of these {plan.measured} windows are measured already and do not run again")
+    limit = "" if config.time_budget is None else f" (time budget {duration(config.time_budget)})"
     print(f"estimated time {duration(plan.estimate_s)}{limit}")
     costs = plan.costs
     print(f"  from {costs.start_s:.3g} s a start, {costs.warm_up_s:.3g} s a warm-up, {costs.window_s:.3g} s a window: {costs.source}")

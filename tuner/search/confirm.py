@@ -9,10 +9,13 @@ from tuner.core.contract import EngineSettings, Launcher
 from tuner.core.errors import FailureClass
 from tuner.serving.stored_settings import measured_kv_write
 from tuner.setup.space import Configuration
-from tuner.trials.group import GroupRun, Workshop
+from tuner.trials.budget import TimeBudget
+from tuner.trials.context import RunContext
+from tuner.trials.engines import EnginePool
+from tuner.trials.group import GroupRun
 from tuner.trials.profiling import capture_profile
 from tuner.trials.rounds import FixedRounds
-from tuner.trials.trial import TrialRun
+from tuner.trials.trial import TrialBook, TrialRun
 from tuner.verdict.candidates import Finalist, next_best, pick_finalists
 from tuner.verdict.conclude import load_evidence
 from tuner.verdict.evidence import Evidence
@@ -27,9 +30,21 @@ class Confirmation:
     """`launcher`: where the finalists run; None: where the search ran. One finalist after the other, because one accelerator holds one
     engine: their windows are not pairs, and nothing here compares arms (that is the search's, tuner.verdict.compare)."""
 
-    def __init__(self, shop: Workshop, study: Study, launcher: Launcher | None = None) -> None:
-        self._shop = shop
+    def __init__(
+        self,
+        context: RunContext,
+        study: Study,
+        book: TrialBook,
+        pool: EnginePool,
+        budget: TimeBudget,
+        *,
+        launcher: Launcher | None = None,
+    ) -> None:
+        self._context = context
         self._study = study
+        self._book = book
+        self._pool = pool
+        self._budget = budget
         self._launcher = launcher
 
     def run(self) -> None:
@@ -37,7 +52,7 @@ class Confirmation:
 
         A finalist that the time budget leaves no time to begin stays WAITING: the recommendation says so, and --resume measures it.
         """
-        objectives, slos = self._shop.setup.objectives, self._shop.setup.slos
+        objectives, slos = self._context.setup.objectives, self._context.setup.slos
         finalists = pick_finalists(self._evidence(), objectives, slos)
         if not self._confirm_missing(finalists):
             return
@@ -46,51 +61,60 @@ class Confirmation:
             following = next_best(self._evidence(), objectives, slos)
             if following is None or (number > 0 and self._nothing_starts()):
                 return
-            self._shop.progress.note("none of the finalists holds when started cold: the next best of the search is tried")
+            self._context.progress.note("none of the finalists holds when started cold: the next best of the search is tried")
             if not self._confirm_missing([following]):
                 return
 
     def _finished(self) -> list[TrialRun]:
-        return [run for run in self._shop.book.staged(Stage.CONFIRM) if run.finished]
+        return [run for run in self._book.staged(Stage.CONFIRM) if run.finished]
 
     def _nothing_starts(self) -> bool:
         """Whether it is hardly the settings' fault that no finalist was measured."""
         return all(run.trial.error_class in NOT_ABOUT_SETTINGS for run in self._finished())
 
     def _evidence(self) -> Evidence:
-        return load_evidence(self._shop.storage, self._study)
+        return load_evidence(self._context.storage, self._study)
 
     def _confirm_missing(self, finalists: Sequence[Finalist]) -> bool:
         """False where the time budget was over before the last of them began."""
         runs = [(finalist, self._run_of(finalist.trial)) for finalist in finalists]
         missing = [(finalist, run) for finalist, run in runs if not run.finished]
-        rounds = self._shop.setup.config.rounds.of_a_finalist
-        self._shop.progress.only(len(missing), sum(max(0, rounds - len(run.measurements)) for _, run in missing))
+        rounds = self._context.setup.config.rounds.of_a_finalist
+        self._context.progress.only(len(missing), sum(max(0, rounds - len(run.measurements)) for _, run in missing))
         if missing and self._launcher is not None:
-            self._shop.keeper.switch(self._launcher)
+            self._pool.switch(self._launcher)
         for finalist, run in missing:
-            if self._shop.budget.over:
-                self._shop.progress.note(f"the time budget is over: {run.configuration} is not started cold any more")
+            if self._budget.over:
+                self._context.progress.note(f"the time budget is over: {run.configuration} is not started cold any more")
                 return False
             self._confirm(finalist, run)
         return True
 
     def _run_of(self, trial: Trial) -> TrialRun:
         configuration = Configuration(trial.block_size, trial.max_num_batched_tokens, trial.arm)
-        known = self._shop.book.find(configuration, Stage.CONFIRM)
+        known = self._book.find(configuration, Stage.CONFIRM)
         if known is not None:
             return known
-        return self._shop.book.create(configuration, self._engine_of(trial), Stage.CONFIRM, 0)
+        return self._book.create(configuration, self._engine_of(trial), Stage.CONFIRM, 0)
 
     def _engine_of(self, trial: Trial) -> EngineSettings:
         """Cold settings of a finalist. The KV write forms that the search's engine measured stay: a new measurement might choose others."""
-        cold = self._shop.setup.cold_engine(Configuration(trial.block_size, trial.max_num_batched_tokens, trial.arm))
+        cold = self._context.setup.cold_engine(Configuration(trial.block_size, trial.max_num_batched_tokens, trial.arm))
         return cold.with_changes(kv_write=measured_kv_write(trial) or cold.kv_write)
 
     def _confirm(self, finalist: Finalist, run: TrialRun) -> None:
-        setup = self._shop.setup
-        self._shop.keeper.drop()  # cold, also where the search's last engine has the same settings
+        setup = self._context.setup
+        self._pool.drop()  # cold, also where the search's last engine has the same settings
         policy = FixedRounds(setup.config.rounds.of_a_finalist)
-        GroupRun(self._shop, self._engine_of(finalist.trial), [run], policy, stage=Stage.CONFIRM).execute()
+        GroupRun(
+            self._context,
+            self._book,
+            self._pool,
+            self._budget,
+            engine=self._engine_of(finalist.trial),
+            runs=[run],
+            policy=policy,
+            stage=Stage.CONFIRM,
+        ).execute()
         if setup.config.profile != "none" and finalist.role in PROFILED_ROLES and run.trial.state is TrialState.COMPLETE:
-            capture_profile(self._shop, run, CAPTURES if self._shop.keeper.all_live else 1)
+            capture_profile(self._context, self._pool, run, CAPTURES if self._pool.all_live else 1)

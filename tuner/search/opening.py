@@ -30,19 +30,23 @@ class OpenStudy:
         self.to_undo.close()
 
 
-def open_study(setup: StudySetup, storage: Storage, url: str, *, resume: bool) -> OpenStudy:
-    """Raises BadInput: the name is taken and `resume` is off, there is nothing to resume, another setting, another process runs it."""
-    existing = find_study(storage, setup.config.study)
-    check_resumable(setup, existing, resume=resume)
+def open_study(setup: StudySetup, storage: Storage, existing: Study | None) -> OpenStudy:
+    """Hold the study that `check_resumable` let through, or make it where `existing` is None. What was begun is undone on every way out.
+
+    Raises BadInput where another process runs it or has just begun it.
+    """
     study = _create(setup, storage) if existing is None else existing
     with ExitStack() as to_undo:
-        record = OptunaRecord(url, study.name, [objective.direction for objective in setup.objectives], setup.space.distributions())
+        record = OptunaRecord(
+            setup.config.storage, study.name, [objective.direction for objective in setup.objectives], setup.space.distributions()
+        )
         to_undo.callback(record.close)
         lease = StudyLease(storage, study)
         lease.claim(_older_lease(record, study))
         to_undo.callback(lease.release)
+        found = storage.get_study_by_id(study.id)  # as it is now that nobody else runs it
         running = storage.update_study(study.id, state=StudyState.RUNNING)
-        return OpenStudy(running, record, lease, existing.state if existing else None, to_undo.pop_all())
+        return OpenStudy(running, record, lease, None if existing is None else found.state, to_undo.pop_all())
 
 
 def _older_lease(record: OptunaRecord, study: Study) -> Lease | None:

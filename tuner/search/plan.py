@@ -1,4 +1,4 @@
-"""What a search will do and about how long it will take, before anything is started. Pure but for reading earlier studies' costs."""
+"""What a search will do and about how long it will take. Everything that can be refused is refused here, before anything is started."""
 
 from __future__ import annotations
 
@@ -9,6 +9,9 @@ from dataclasses import dataclass
 
 from storage.base import Storage
 from storage.records import Json, Study, StudyState
+from tuner.search.opening import check_resumable, find_study
+from tuner.search.proposer import check_sampler
+from tuner.search.warm_start import AUTO, NONE, check_warm_start
 from tuner.setup.config import ORDINAL, StudyConfig
 from tuner.setup.space import Configuration
 from tuner.setup.stored_study import was_launched_by
@@ -44,42 +47,85 @@ class ColdGroup:
 
 @dataclass(frozen=True)
 class SearchPlan:
-    """`trials` counts search trials; finalists come on top. `engine_starts` and `windows` include the finalists'."""
+    """What the whole search goes by, made once. `existing` is the study of that name in the database, None where it is to be begun, and
+    `measured` how many windows it has. `trials` counts search trials; finalists come on top. `engine_starts` and `windows` include the
+    finalists'. A sampler may choose fewer page sizes than there are; the plan counts all that it could need.
+    """
 
-    study: str
+    setup: StudySetup
+    existing: Study | None
+    measured: int
     sampler: str
     groups: tuple[ColdGroup, ...]
-    cells: int
-    arms: tuple[str, ...]
     trials: int
-    rounds: tuple[int, int]
     finalists: int
     engine_starts: int
     windows: int
     estimate_s: float
-    time_budget_s: float | None
     costs: Costs
-    baseline: str
-    workload: Json
 
     def to_json(self) -> Json:
+        config, space = self.setup.config, self.setup.space
         return {
-            "study": self.study,
+            "study": config.study,
             "sampler": self.sampler,
             "cold_groups": [vars(group) for group in self.groups],
-            "cells": self.cells,
-            "arms": list(self.arms),
+            "cells": len(space.cells),
+            "arms": list(space.arms),
             "trials": self.trials,
-            "rounds": {"min": self.rounds[0], "max": self.rounds[1]},
+            "rounds": {"min": config.rounds.min, "max": config.rounds.max},
             "finalists": self.finalists,
             "engine_starts": self.engine_starts,
             "windows": self.windows,
             "estimate_s": round(self.estimate_s, 1),
-            "time_budget_s": self.time_budget_s,
+            "time_budget_s": config.time_budget,
             "costs": vars(self.costs),
-            "baseline": self.baseline,
-            "workload": self.workload,
+            "baseline": str(space.baseline),
+            "workload": self.setup.workload.summary,
+            "measured_windows": self.measured,
         }
+
+
+def plan_search(setup: StudySetup, storage: Storage | None = None, *, resume: bool = False) -> SearchPlan:
+    """The plan, with the costs of earlier studies of this model in this database. `storage` None: the search will make the database.
+
+    Raises BadInput, before anything is written or started, for a name that is taken, nothing to resume, a setting that differs from the
+    study's, a sampler whose packages are missing, and an earlier study to begin with that cannot teach anything.
+    """
+    config = setup.config
+    existing = None if storage is None else find_study(storage, config.study)
+    check_resumable(setup, existing, resume=resume)
+    measured = 0 if storage is None or existing is None else storage.count_measurements_of([existing.id])[existing.id]
+    costs = (None if storage is None else known_costs(storage, config)) or assumed_costs(config)
+    plan = plan_at(setup, costs, existing=existing, measured=measured)
+    check_sampler(plan.sampler)
+    if not resume and config.warm_start not in (AUTO, NONE):
+        check_warm_start(setup, storage, plan.sampler)
+    return plan
+
+
+def plan_at(setup: StudySetup, costs: Costs, *, existing: Study | None = None, measured: int = 0) -> SearchPlan:
+    """The plan where things cost so much."""
+    space, config = setup.space, setup.config
+    sampler = choose_sampler(setup, costs)
+    trials = len(space.configurations) if config.trials is None else min(config.trials, len(space.configurations))
+    chosen = space.configurations[:trials] if sampler == "grid" else space.configurations
+    groups = _groups(setup, chosen)[:trials]
+    finalists = min(finalists_of(setup), trials)
+    seconds = _seconds(setup, len(groups), trials, costs)
+    return SearchPlan(
+        setup=setup,
+        existing=existing,
+        measured=measured,
+        sampler=sampler,
+        groups=groups,
+        trials=trials,
+        finalists=finalists,
+        engine_starts=len(groups) + finalists,
+        windows=trials * config.rounds.max + finalists * config.rounds.of_a_finalist,
+        estimate_s=seconds if config.time_budget is None else min(seconds, config.time_budget),
+        costs=costs,
+    )
 
 
 def finalists_of(setup: StudySetup) -> int:
@@ -92,7 +138,7 @@ def assumed_costs(config: StudyConfig) -> Costs:
     return Costs(0.0, 0.0, 0.0, "a table answers at once") if config.launcher == "table" else Costs()
 
 
-def choose_sampler(setup: StudySetup, costs: Costs | None = None) -> str:
+def choose_sampler(setup: StudySetup, costs: Costs) -> str:
     """`auto`: the whole grid where it can be measured within the number of trials and the time budget, else our own sampler."""
     config = setup.config
     if config.sampler != "auto":
@@ -100,7 +146,7 @@ def choose_sampler(setup: StudySetup, costs: Costs | None = None) -> str:
     everything = setup.space.configurations
     if config.trials is not None and config.trials < len(everything):
         return ORDINAL
-    seconds = _seconds(setup, len(_groups(setup, everything)), len(everything), costs or assumed_costs(config))
+    seconds = _seconds(setup, len(_groups(setup, everything)), len(everything), costs)
     return "grid" if config.time_budget is None or seconds <= config.time_budget else ORDINAL
 
 
@@ -111,37 +157,6 @@ def _seconds(setup: StudySetup, starts: int, trials: int, costs: Costs) -> float
     return (starts + finalists) * costs.start_s + (trials + finalists) * costs.warm_up_s + windows * costs.window_s
 
 
-def plan_search(setup: StudySetup, costs: Costs | None = None) -> SearchPlan:
-    """The plan of a new study. A sampler may choose fewer page sizes than there are; the plan counts all that it could need."""
-    space, config = setup.space, setup.config
-    costs = costs or assumed_costs(config)
-    sampler = choose_sampler(setup, costs)
-    trials = len(space.configurations) if config.trials is None else min(config.trials, len(space.configurations))
-    chosen = space.configurations[:trials] if sampler == "grid" else space.configurations
-    groups = _groups(setup, chosen)[:trials]
-    finalists = min(finalists_of(setup), trials)
-    starts = len(groups) + finalists
-    windows = trials * config.rounds.max + finalists * config.rounds.of_a_finalist
-    seconds = _seconds(setup, len(groups), trials, costs)
-    return SearchPlan(
-        study=config.study,
-        sampler=sampler,
-        groups=groups,
-        cells=len(space.cells),
-        arms=space.arms,
-        trials=trials,
-        rounds=(config.rounds.min, config.rounds.max),
-        finalists=finalists,
-        engine_starts=starts,
-        windows=windows,
-        estimate_s=seconds if config.time_budget is None else min(seconds, config.time_budget),
-        time_budget_s=config.time_budget,
-        costs=costs,
-        baseline=str(space.baseline),
-        workload=setup.workload.summary,
-    )
-
-
 def _groups(setup: StudySetup, chosen: Sequence[Configuration]) -> tuple[ColdGroup, ...]:
     """One engine for each page size, or for each configuration where the launcher has no live settings."""
     if setup.config.launcher in LAUNCHERS_WITHOUT_LIVE_SETTINGS:
@@ -150,14 +165,13 @@ def _groups(setup: StudySetup, chosen: Sequence[Configuration]) -> tuple[ColdGro
     return tuple(ColdGroup(size, setup.space.compiled_max, count) for size, count in sizes.items())
 
 
-def known_costs(storage: Storage, setup: StudySetup) -> Costs | None:
+def known_costs(storage: Storage, config: StudyConfig) -> Costs | None:
     """What earlier studies of this model with this launcher took; None where there is none."""
-    config = setup.config
     found = storage.list_studies(model=config.model, limit=20)
     studies = [item for item in found if was_launched_by(item, config.launcher) and item.name != config.study][:5]
-    windows = {study.id: len(storage.list_measurements(study_id=study.id)) for study in studies}
-    trials = {study.id: len(storage.list_trials(study.id)) for study in studies}
-    return costs_from_studies(studies, windows, trials)
+    ids = [study.id for study in studies]
+    trials = {study_id: sum(counts.values()) for study_id, counts in storage.count_trials_of(ids).items()}
+    return costs_from_studies(studies, storage.count_measurements_of(ids), trials)
 
 
 def costs_from_studies(studies: Sequence[Study], windows: Mapping[int, int], trials: Mapping[int, int]) -> Costs | None:

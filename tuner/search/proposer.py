@@ -6,6 +6,7 @@ never becomes a second trial. Results of earlier studies are priors of our sampl
 
 from __future__ import annotations
 
+import importlib.util
 import random
 import warnings
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -16,6 +17,7 @@ from optuna.samplers import BaseSampler
 from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, Trial, TrialState, create_trial
 
+from tuner.core.errors import BadInput
 from tuner.metrics.catalog import Direction
 from tuner.sampler.ordinal_gp import OrdinalGpSampler, Params
 from tuner.setup.config import ORDINAL
@@ -23,6 +25,21 @@ from tuner.setup.space import Configuration, SearchSpace
 
 SAMPLERS = ("random", "tpe", "gp", "nsga2", ORDINAL)
 _MAX_REPEATS = 24  # proposals of known configurations in a row before one is drawn at random
+
+
+_GP_NEEDS = ("scipy", "torch")  # what optuna.samplers.GPSampler imports when it proposes; Optuna itself installs neither
+
+
+def check_sampler(name: str) -> None:
+    """Raises BadInput where the sampler's packages are not installed, as in the service's and the worker's image. Imports none of them."""
+    missing = [package for package in _GP_NEEDS if name == "gp" and importlib.util.find_spec(package) is None]
+    if missing:
+        raise BadInput(
+            f"needs {' and '.join(missing)}, not installed here",
+            setting="sampler",
+            value=name,
+            fix=f"pip install {' '.join(missing)}, or use --sampler ordinal",
+        )
 
 
 @dataclass(frozen=True)

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import contextlib
 import time
 from collections.abc import Callable, Iterable, Sequence
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass, replace
 from itertools import groupby
 
@@ -15,13 +15,12 @@ from tuner.core.errors import Interrupted, StorageError, StudyTaken
 from tuner.search.asking import Asking, sampler_of
 from tuner.search.confirm import Confirmation
 from tuner.search.opening import OpenStudy, open_study
-from tuner.search.plan import choose_sampler, finalists_of, known_costs, plan_search
-from tuner.search.warm_start import check_warm_start
+from tuner.search.plan import SearchPlan, finalists_of
 from tuner.setup.space import Configuration
-from tuner.setup.study_setup import StudySetup
-from tuner.trials.budget import CostClock, TimeBudget
-from tuner.trials.engines import EngineKeeper
-from tuner.trials.group import GroupRun, Workshop
+from tuner.trials.budget import CostClock, CostModel, TimeBudget
+from tuner.trials.context import RunContext
+from tuner.trials.engines import EnginePool
+from tuner.trials.group import GroupRun
 from tuner.trials.optuna_record import GOAL_ATTRIBUTE
 from tuner.trials.profiling import capture_profile
 from tuner.trials.progress import Progress
@@ -52,84 +51,93 @@ class StudyRun:
 
     def __init__(
         self,
-        setup: StudySetup,
+        plan: SearchPlan,
         storage: Storage,
-        url: str,
         launcher: Launcher,
         progress: Progress | None = None,
         *,
         finalists_launcher: Launcher | None = None,
-        resume: bool = False,
         now: Callable[[], float] = time.monotonic,
     ) -> None:
-        self._setup = setup
+        self._plan = plan
         self._storage = storage
-        self._url = url
         self._launcher = launcher
         self._finalists_launcher = finalists_launcher
         self._progress = progress or Progress()
-        self._resume = resume
         self._now = now
 
     def run(self) -> StudyOutcome:
-        """Raises BadInput and storage errors before anything is written; then Interrupted (study INTERRUPTED, finished measurements kept),
+        """Raises BadInput and storage errors before anything is measured; then Interrupted (study INTERRUPTED, finished measurements kept),
         StorageError, and StudyTaken (nothing more is written)."""
-        try:
-            if not self._resume:
-                check_warm_start(self._setup, self._storage, choose_sampler(self._setup, known_costs(self._storage, self._setup)))
-            opened = open_study(self._setup, self._storage, self._url, resume=self._resume)
-        except BaseException:
-            self._launcher.close()
-            raise
-        clock = CostClock(opened.study.cost, self._now)
-        keeper = EngineKeeper(
-            self._launcher, clock, self._setup.config.engine_start_timeout, self._progress, lambda: self._save(opened.study, keeper, clock)
+        with ExitStack() as ending:  # the last one here is the first to be done
+            for launcher in (self._launcher, self._finalists_launcher):
+                if launcher is not None:
+                    ending.callback(launcher.close)
+            opened = open_study(self._plan.setup, self._storage, self._plan.existing)
+            ending.callback(opened.close)
+            return self._run_opened(opened)
+
+    def _run_opened(self, opened: OpenStudy) -> StudyOutcome:
+        """Leaves no engine running and the study in the state that says how the run ended."""
+        context = self._context(opened)
+        pool = EnginePool(
+            context, self._launcher, lambda: self._save(opened.study, pool, context.clock), earlier_starts=opened.study.engine_starts
         )
-        keeper.earlier_starts = opened.study.engine_starts
         state: StudyState | None = StudyState.FAIL
-        try:
-            outcome = self._run(opened, keeper, clock)
-            state = StudyState.COMPLETE
-        except StudyTaken:
-            state = None
-            raise
-        except StorageFault as error:
-            raise StorageError(f"study {opened.study.name!r}: {error}; mend it and go on with --resume") from error
-        except (Interrupted, KeyboardInterrupt) as error:
-            state = StudyState.INTERRUPTED
-            raise Interrupted(
-                f"study {opened.study.name!r} keeps what was measured; run the same command with --resume to go on"
-            ) from error
-        finally:
-            keeper.close()
-            if self._finalists_launcher is not None:
-                self._finalists_launcher.close()
+
+        def save_state() -> None:
             if state is not None:
-                with contextlib.suppress(StorageFault):
-                    self._save(opened.study, keeper, clock, state)
-            opened.close()
+                with suppress(StorageFault):
+                    self._save(opened.study, pool, context.clock, state)
+
+        with ExitStack() as ending:
+            ending.callback(save_state)
+            ending.callback(pool.close)
+            try:
+                outcome = self._search_and_confirm(context, opened, pool)
+                state = StudyState.COMPLETE
+            except StudyTaken:
+                state = None
+                raise
+            except StorageFault as error:
+                raise StorageError(f"study {opened.study.name!r}: {error}; mend it and go on with --resume") from error
+            except (Interrupted, KeyboardInterrupt) as error:
+                state = StudyState.INTERRUPTED
+                raise Interrupted(
+                    f"study {opened.study.name!r} keeps what was measured; run the same command with --resume to go on"
+                ) from error
         return outcome
 
-    def _run(self, opened: OpenStudy, keeper: EngineKeeper, clock: CostClock) -> StudyOutcome:
-        book = TrialBook(self._storage, opened.study, self._setup, opened.record, self._progress)
+    def _context(self, opened: OpenStudy) -> RunContext:
+        costs = CostModel(self._plan.costs.start_s, self._plan.costs.window_s)
+        self._progress.costs = costs
+        return RunContext(
+            storage=self._storage,
+            setup=self._plan.setup,
+            clock=CostClock(opened.study.cost, self._now),
+            costs=costs,
+            progress=self._progress,
+            still_ours=opened.lease.check,
+        )
+
+    def _search_and_confirm(self, context: RunContext, opened: OpenStudy, pool: EnginePool) -> StudyOutcome:
+        book = TrialBook(context, opened.study, opened.record)
         book.settle_with_optuna()
-        budget = TimeBudget(clock, self._setup.config.time_budget)
-        shop = Workshop(self._storage, self._setup, book, keeper, clock, budget, self._progress, opened.lease.check)
-        self._setup.model.prepare()
-        search = _Search(shop, opened)
-        search.run()
-        Confirmation(shop, opened.study, self._finalists_launcher).run()
+        budget = TimeBudget(context.clock, context.setup.config.time_budget)
+        context.setup.model.prepare()
+        _Search(self._plan, context, opened, book, pool, budget=budget).run()
+        Confirmation(context, opened.study, book, pool, budget, launcher=self._finalists_launcher).run()
         comparison = compare_measured(self._storage, opened.study)
         self._storage.replace_comparisons(opened.study.id, comparison.comparisons)
         recommendation = self._store_recommendation(opened.study)
-        self._save(opened.study, keeper, clock)
+        self._save(opened.study, pool, context.clock)
         return StudyOutcome(
             study=self._storage.update_study(opened.study.id, state=StudyState.COMPLETE),
             comparison=comparison,
             recommendation=recommendation,
-            wall_s=clock.elapsed_s,
-            engine_starts=keeper.starts,
-            windows=self._progress.windows,
+            wall_s=context.clock.elapsed_s,
+            engine_starts=pool.starts,
+            windows=context.progress.windows,
             completed_trials=sum(run.trial.state is TrialState.COMPLETE for run in book.runs),
         )
 
@@ -139,23 +147,29 @@ class StudyRun:
         latest = next(iter(self._storage.list_recommendations(study_id=study.id, include_withdrawn=True, limit=1)), None)
         return latest if latest is not None and latest.body == found.body else self._storage.add_recommendation(found)
 
-    def _save(self, study: Study, keeper: EngineKeeper, clock: CostClock, state: StudyState | None = None) -> None:
-        self._storage.update_study(study.id, state=state, engine_starts=keeper.total_starts, cost=clock.totals())
+    def _save(self, study: Study, pool: EnginePool, clock: CostClock, state: StudyState | None = None) -> None:
+        self._storage.update_study(study.id, state=state, engine_starts=pool.total_starts, cost=clock.totals())
 
 
 class _Search:
     """The search stage: what an earlier run left unfinished, then new configurations, until the goal or the time is reached."""
 
-    def __init__(self, shop: Workshop, opened: OpenStudy) -> None:
-        self._shop = shop
-        self._setup = shop.setup
-        self._space = shop.setup.space
+    def __init__(
+        self, plan: SearchPlan, context: RunContext, opened: OpenStudy, book: TrialBook, pool: EnginePool, *, budget: TimeBudget
+    ) -> None:
+        self._plan = plan
+        self._context = context
+        self._setup = context.setup
+        self._space = context.setup.space
         self._opened = opened
-        self._sampler = sampler_of(shop, opened.record)
+        self._book = book
+        self._pool = pool
+        self._budget = budget
+        self._sampler = sampler_of(opened.record, plan.sampler)
 
     def run(self) -> None:
         allowed = self._allowed()
-        unfinished = [run for run in self._shop.book.staged(Stage.SEARCH) if not run.finished]
+        unfinished = [run for run in self._book.staged(Stage.SEARCH) if not run.finished]
         unfinished.sort(key=lambda run: (not run.measurements, run.trial.number))
         pending = unfinished if allowed is None else unfinished[:allowed]
         left = None if allowed is None else allowed - len(pending)
@@ -178,7 +192,7 @@ class _Search:
         count = self._setup.config.trials
         if count is None:
             return None
-        finished = sum(run.finished for run in self._shop.book.staged(Stage.SEARCH))
+        finished = sum(run.finished for run in self._book.staged(Stage.SEARCH))
         goal = self._opened.record.attribute(GOAL_ATTRIBUTE)
         interrupted = self._opened.resumed_from not in (None, StudyState.COMPLETE)
         if interrupted and goal and goal["trials"] == count:
@@ -187,14 +201,14 @@ class _Search:
         return count
 
     def _run_grid(self, left: int | None) -> None:
-        todo = [item for item in self._space.configurations if self._shop.book.find(item) is None][:left]
+        todo = [item for item in self._space.configurations if self._book.find(item) is None][:left]
         for _, configurations in groupby(todo, key=lambda item: item.block_size):
             if self._out_of_time():
                 return
             self._measure(self._create(list(configurations)))
 
     def _run_sampled(self, left: int | None) -> None:
-        asking = Asking(self._shop, self._opened.record, self._sampler)
+        asking = Asking(self._context, self._book, self._pool, self._opened.record, self._sampler)
         while (left is None or left > 0) and not asking.exhausted and not self._out_of_time():
             chosen = asking.choose(BATCH if left is None else min(BATCH, left))
             if left is not None:
@@ -204,39 +218,41 @@ class _Search:
 
     def _create(self, configurations: Sequence[Configuration]) -> list[TrialRun]:
         """Trials of one page size, sharing their rounds."""
-        first_round = self._shop.book.next_round(configurations[0].block_size)
-        return [self._shop.book.create(item, self._engine(item), Stage.SEARCH, first_round) for item in configurations]
+        first_round = self._book.next_round(configurations[0].block_size)
+        return [self._book.create(item, self._engine(item), Stage.SEARCH, first_round) for item in configurations]
 
     def _engine(self, configuration: Configuration) -> EngineSettings:
         """The engine that measures this configuration in the search."""
-        return self._setup.group_engine(configuration.block_size) if self._shop.keeper.all_live else self._setup.cold_engine(configuration)
+        return self._setup.group_engine(configuration.block_size) if self._pool.all_live else self._setup.cold_engine(configuration)
 
     def _measure(self, runs: Sequence[TrialRun]) -> None:
         """All of them in one engine; one after the other where the launcher needs an engine for each."""
-        if not self._shop.keeper.all_live and len(runs) > 1:
+        if not self._pool.all_live and len(runs) > 1:
             for run in runs:
                 self._measure([run])
             return
         engine = self._engine(runs[0].configuration)
         baselines = self._baselines(runs)
-        witness = next((run.configuration for run in (*baselines, *runs) if run.configuration.arm == ARM_DEFAULT), None)
+        control = next((run.configuration for run in (*baselines, *runs) if run.configuration.arm == ARM_DEFAULT), None)
         rounds = self._setup.config.rounds
-        policy = round_policy(rounds.min, rounds.max, witness, seek_best=self._sampler != "grid", keep=self._space.baseline.cell)
-        GroupRun(self._shop, engine, runs, policy, baselines=baselines).execute()
+        policy = round_policy(rounds.min, rounds.max, control, seek_best=self._sampler != "grid", keep=self._space.baseline.cell)
+        GroupRun(
+            self._context, self._book, self._pool, self._budget, engine=engine, runs=runs, policy=policy, baselines=baselines
+        ).execute()
         if self._setup.config.profile == "all":
             for run in runs:
                 if run.trial.state is TrialState.COMPLETE:
-                    capture_profile(self._shop, run)
+                    capture_profile(self._context, self._pool, run)
         self._reserve()
 
     def _baselines(self, runs: Iterable[TrialRun]) -> list[TrialRun]:
         """Finished default arms whose other arm is measured only now: they run along, so that the two have rounds in common."""
         configurations = {run.configuration: run for run in runs}
         found: list[TrialRun] = []
-        if not self._shop.keeper.all_live:
+        if not self._pool.all_live:
             return found
         for configuration, run in configurations.items():
-            twin = self._shop.book.find(configuration.twin)
+            twin = self._book.find(configuration.twin)
             alone = configuration.twin not in configurations and not any(item.valid for item in run.measurements)
             if alone and twin is not None and twin.trial.state is TrialState.COMPLETE:
                 found.append(twin)
@@ -244,24 +260,22 @@ class _Search:
 
     def _reserve(self) -> None:
         """Keep back what the finalists will cost, by the mean of what was seen."""
-        progress = self._shop.progress
-        each = progress.start_s + self._setup.config.rounds.of_a_finalist * progress.window_s
-        self._shop.budget.reserve_s = finalists_of(self._setup) * each
+        count, rounds = finalists_of(self._setup), self._setup.config.rounds
+        self._budget.reserve_s = self._context.costs.seconds(starts=count, windows=count * rounds.of_a_finalist)
 
     def _out_of_time(self) -> bool:
         """Never before anything was measured: a study without a result helps nobody."""
-        return self._shop.budget.spent and any(run.trial.state is TrialState.COMPLETE for run in self._shop.book.runs)
+        return self._budget.spent and any(run.trial.state is TrialState.COMPLETE for run in self._book.runs)
 
     def _batch(self, run: TrialRun) -> tuple[int, int]:
         return run.configuration.block_size, run.first_round
 
     def _engine_order(self, configuration: Configuration) -> tuple[bool, int]:
         """The page size whose engine runs now comes first."""
-        return configuration.block_size != self._shop.keeper.running_block_size, configuration.block_size
+        return configuration.block_size != self._pool.running_block_size, configuration.block_size
 
     def _announce(self, pending: Sequence[TrialRun], left: int | None) -> None:
-        book, progress = self._shop.book, self._shop.progress
-        plan = plan_search(self._setup, known_costs(self._shop.storage, self._setup))
+        book, progress, plan = self._book, self._context.progress, self._plan
         unseen = len(self._space.configurations) - len(book.staged(Stage.SEARCH))
         new = unseen if left is None else min(left, unseen)
         rounds = self._setup.config.rounds
@@ -269,7 +283,6 @@ class _Search:
         progress.planned_trials = len(pending) + new + plan.finalists
         progress.planned_windows = missing + new * rounds.max + plan.finalists * rounds.of_a_finalist
         progress.planned_starts = min(len(plan.groups), len(pending) + new) + plan.finalists
-        progress.start_s, progress.window_s = plan.costs.start_s, plan.costs.window_s
         objective = self._setup.objectives[0]
         for run in book.staged(Stage.SEARCH):
             value = (run.trial.values or {}).get(objective.name)

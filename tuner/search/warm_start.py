@@ -42,10 +42,9 @@ class EarlierStudy:
 
 
 def check_warm_start(setup: StudySetup, storage: Storage | None, sampler: str) -> None:
-    """Raises BadInput for a study to begin with that does not exist, is this one, or can teach nothing. `storage` None: it will be made."""
+    """Raises BadInput where the study that `warm_start` names does not exist, is this one, or can teach nothing. `storage` None: it will be
+    made."""
     name = setup.config.warm_start
-    if name in (AUTO, NONE):
-        return
     if sampler != ORDINAL:
         raise BadInput(
             f"warm_start {name!r}: sampler {sampler} has no use for earlier results; add --sampler ordinal, or drop --warm-start"

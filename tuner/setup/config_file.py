@@ -29,13 +29,15 @@ _SYNONYMS = {
 }
 
 
-def load_config(path: Path | None, options: Mapping[str, Any]) -> StudyConfig:
-    """The file's settings with `options` (settings given on the command line, by their key) over them; checked. Raises BadInput."""
+def load_config(path: Path | None, options: Mapping[str, Any], *, unnamed: str | None = None) -> StudyConfig:
+    """The file's settings with `options` (settings given on the command line, by their key) over them; checked. `unnamed`: what the study
+    is called where neither names it. Raises BadInput.
+    """
     from_file = read_study_file(path) if path is not None else {}
     for key in from_file:
         if key not in StudyConfig.model_fields:
             raise BadInput(f"{path}: the key {key!r} is unknown; {_suggestion(key)}")
-    merged = {**from_file, **options}
+    merged = {**({} if unnamed is None else {"study": unnamed}), **from_file, **options}
     for name in ("model", "study"):
         if name not in merged:
             raise BadInput(f"{name} is missing; give --{name}" + (f" or add it to {path}" if path is not None else " or a YAML file"))

@@ -1,4 +1,4 @@
-"""What a run may spend and what it has spent: seconds by phase, and when to stop asking."""
+"""What a run may spend, what it has spent and what the next things will cost, all in seconds."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from statistics import fmean
 
 PHASES = ("start", "warm_up", "measure", "profile")
 
@@ -46,6 +47,28 @@ class CostClock:
         spent = {name: self._spent.get(name, 0.0) for name in PHASES}
         now = {**spent, "other": max(0.0, wall - sum(spent.values())), "wall": wall}
         return {name: round(seconds + float(self.earlier.get(name, 0.0)), 6) for name, seconds in now.items()}
+
+
+@dataclass
+class CostModel:
+    """Seconds that an engine start and a window take: an estimate at first, then the mean of what this run has seen."""
+
+    start_s: float = 30.0
+    window_s: float = 1.0
+    _starts: list[float] = field(default_factory=list)
+    _windows: list[float] = field(default_factory=list)
+
+    def engine_started(self, seconds: float) -> None:
+        self._starts.append(seconds)
+        self.start_s = fmean(self._starts)
+
+    def window_measured(self, seconds: float) -> None:
+        self._windows.append(seconds)
+        self.window_s = fmean(self._windows)
+
+    def seconds(self, *, starts: int, windows: int) -> float:
+        """What so many engine starts and windows will take; negative counts cost nothing."""
+        return max(0, starts) * self.start_s + max(0, windows) * self.window_s
 
 
 @dataclass

@@ -11,28 +11,26 @@ from storage.records import Environment
 from tuner.core.contract import EngineSession, EngineSettings, Launcher
 from tuner.core.errors import BadInput, EngineLost, FailureClass, Interrupted, TrialFailed
 from tuner.core.settings import Difference, declared_settings
-from tuner.trials.budget import CostClock
-from tuner.trials.progress import Progress
+from tuner.trials.context import RunContext
 from tuner.verdict.evidence import Origin
 
 _COORDINATES = tuple(name for name, setting in declared_settings(EngineSettings).items() if setting.difference is Difference.CELL)
 
 
-class EngineKeeper:
-    """Owns the launcher. `on_start` is called after every start that was tried, also a failed one."""
+class EnginePool:
+    """A pool of one engine: an accelerator holds no second. It owns the launcher.
 
-    def __init__(
-        self, launcher: Launcher, clock: CostClock, start_timeout_s: float, progress: Progress, on_start: Callable[[], None]
-    ) -> None:
+    `on_start` is called after every start that was tried, also a failed one. `earlier_starts` are those of former runs of the study.
+    """
+
+    def __init__(self, context: RunContext, launcher: Launcher, on_start: Callable[[], None], *, earlier_starts: int = 0) -> None:
+        self._context = context
         self._launcher = launcher
-        self._clock = clock
-        self._start_timeout_s = start_timeout_s
-        self._progress = progress
         self._on_start = on_start
+        self._earlier_starts = earlier_starts
         self._settings: EngineSettings | None = None
         self._session: EngineSession | None = None
         self.starts = 0  # of this run
-        self.earlier_starts = 0  # of former runs of the study
 
     @property
     def all_live(self) -> bool:
@@ -41,7 +39,7 @@ class EngineKeeper:
 
     @property
     def total_starts(self) -> int:
-        return self.earlier_starts + self.starts
+        return self._earlier_starts + self.starts
 
     @property
     def origin(self) -> Origin:
@@ -63,16 +61,17 @@ class EngineKeeper:
             return self._session, False
         self.drop()
         self.starts += 1
-        self._progress.engine_starts += 1
-        self._progress.doing(f"starting engine: page size {settings.block_size}, budget up to {settings.max_num_batched_tokens}")
-        begun = self._clock.now()
+        clock, progress = self._context.clock, self._context.progress
+        progress.engine_starts += 1
+        progress.doing(f"starting engine: page size {settings.block_size}, budget up to {settings.max_num_batched_tokens}")
+        begun = clock.now()
         try:
-            with self._clock.phase("start"), launcher_errors("starting the engine"):
-                session = self._launcher.open(settings, self._start_timeout_s)
+            with clock.phase("start"), launcher_errors("starting the engine"):
+                session = self._launcher.open(settings, self._context.setup.config.engine_start_timeout)
         finally:
             self._on_start()
         self._session, self._settings = session, settings
-        self._progress.engine_started(self._clock.now() - begun)
+        self._context.costs.engine_started(clock.now() - begun)
         with launcher_errors("starting the engine"):
             check_effective(settings, session)
         return session, True

@@ -8,22 +8,19 @@ from __future__ import annotations
 
 import contextlib
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
 
-from storage.base import Storage
 from storage.records import Stage, TrialState
 from tuner.core.contract import ARM_DEFAULT, EngineSession, EngineSettings
 from tuner.core.errors import EngineLost, FailureClass, TrialFailed
 from tuner.metrics.objective import is_feasible, median_metrics
 from tuner.setup.space import Configuration
-from tuner.setup.study_setup import StudySetup
 from tuner.stats.drift import detect_drift
-from tuner.trials.budget import CostClock, TimeBudget
-from tuner.trials.engines import EngineKeeper, environment_of, launcher_errors
+from tuner.trials.budget import TimeBudget
+from tuner.trials.context import RunContext
+from tuner.trials.engines import EnginePool, environment_of, launcher_errors
 from tuner.trials.idle import wait_until_idle
 from tuner.trials.learned import attempt_of, dominated_by_oom, known_out_of_memory
-from tuner.trials.progress import Progress
 from tuner.trials.round_order import round_order
 from tuner.trials.rounds import RoundHistory, RoundPolicy
 from tuner.trials.trial import BUSY, REPEATED, TrialBook, TrialRun
@@ -32,20 +29,6 @@ from tuner.verdict.evidence import Origin
 MAX_REPEATS = 2  # of a window in which something was compiled, or that others disturbed
 LOSSES_IN_A_ROW = 3  # engines lost without a window in between: then it is not one configuration's fault any more
 SATURATED_AT_MOST = 2  # windows that the engine cannot keep up with: one may be a wrong alarm, a third tells nothing new
-
-
-@dataclass
-class Workshop:
-    """What every part of a run needs."""
-
-    storage: Storage
-    setup: StudySetup
-    book: TrialBook
-    keeper: EngineKeeper
-    clock: CostClock
-    budget: TimeBudget
-    progress: Progress
-    still_ours: Callable[[], None]  # raises StudyTaken where another process runs the study by now
 
 
 class _GroupOver(Exception):  # not an error: the way out of the rounds
@@ -57,15 +40,22 @@ class GroupRun:
 
     def __init__(
         self,
-        workshop: Workshop,
+        context: RunContext,
+        book: TrialBook,
+        pool: EnginePool,
+        budget: TimeBudget,
+        *,
         engine: EngineSettings,
         runs: Sequence[TrialRun],
         policy: RoundPolicy,
-        *,
         baselines: Sequence[TrialRun] = (),
         stage: Stage = Stage.SEARCH,
     ) -> None:
-        self._shop = workshop
+        self._context = context
+        self._setup = context.setup
+        self._book = book
+        self._pool = pool
+        self._budget = budget
         self._engine = engine
         self._runs = {run.configuration: run for run in (*baselines, *runs)}
         self._policy = policy
@@ -84,22 +74,22 @@ class GroupRun:
             self._rounds()
         unfinished = [run for run in self._runs.values() if not run.finished and run.measurements]
         if unfinished:
-            mark_drift(self._shop.book, list(self._runs.values()), self._first_round, self._shop.setup.objectives[0].metric)
+            mark_drift(self._book, list(self._runs.values()), self._first_round, self._setup.objectives[0].metric)
         for run in unfinished:
-            self._shop.book.complete(run)
+            self._book.complete(run)
 
     def _skip_impossible(self) -> None:
         """Record, and do not try, what the limits of the accelerator or an earlier out-of-memory rule out.
 
         What was warmed up has shown that it fits, whatever happened to another configuration.
         """
-        ruled_out = next(iter(map(str, self._shop.setup.infeasible(self._engine))), None)
-        known = known_out_of_memory([run.trial for run in self._shop.book.runs])
+        ruled_out = next(iter(map(str, self._setup.infeasible(self._engine))), None)
+        known = known_out_of_memory([run.trial for run in self._book.runs])
         for configuration in sorted(self._alive - self._warm):
             run = self._runs[configuration]
-            reason = ruled_out or dominated_by_oom(attempt_of(run.trial), known)
+            reason = ruled_out or (dominated_by_oom(attempt_of(run.trial), known) if known else None)
             if reason is not None and not run.finished and not run.valid:
-                self._shop.book.skip(run, reason)
+                self._book.skip(run, reason)
                 self._alive.discard(configuration)
 
     def _rounds(self) -> None:
@@ -107,11 +97,11 @@ class GroupRun:
         while True:
             wanted = list(self._policy.next_round(self._history(done)))
             nothing_new = all(self._runs[configuration].finished for configuration in self._alive)
-            if not wanted or nothing_new or (self._shop.budget.spent and self._stage is Stage.SEARCH and self._has_values()):
+            if not wanted or nothing_new or (self._budget.spent and self._stage is Stage.SEARCH and self._has_values()):
                 return
-            begun = self._shop.clock.now()
+            begun = self._context.clock.now()
             if self._round(self._first_round + done, wanted):
-                self._round_s = self._shop.clock.now() - begun
+                self._round_s = self._context.clock.now() - begun
             done += 1
 
     def _round(self, number: int, wanted: Sequence[Configuration]) -> bool:
@@ -136,32 +126,33 @@ class GroupRun:
         return False
 
     def _window(self, configuration: Configuration, number: int, position: int, session: EngineSession) -> None:
-        shop, run = self._shop, self._runs[configuration]
-        shop.still_ours()
-        shop.progress.doing(f"round {number - self._first_round + 1}: {configuration}")
+        context, run = self._context, self._runs[configuration]
+        context.still_ours()
+        context.progress.doing(f"round {number - self._first_round + 1}: {configuration}")
         for repeat in range(1 + MAX_REPEATS):
-            begun = shop.clock.now()
-            with shop.clock.phase("measure"), launcher_errors(f"measuring {configuration}"):
-                result = session.measure(configuration.live, shop.setup.plan, shop.setup.config.trial_timeout)
+            begun = context.clock.now()
+            with context.clock.phase("measure"), launcher_errors(f"measuring {configuration}"):
+                result = session.measure(configuration.live, self._setup.plan, self._setup.config.trial_timeout)
             last = repeat == MAX_REPEATS  # a load that stays, although it was waited for, is how this machine is
-            measurement = shop.book.add_window(run, result, number, position, shop.keeper.origin, accept_busy=last)
+            measurement = self._book.add_window(run, result, number, position, self._pool.origin, accept_busy=last)
             self._losses = 0
             if measurement.invalid_reason not in REPEATED:
                 break
             if measurement.invalid_reason == BUSY:
-                wait_until_idle(shop.book.contentions)
-        shop.progress.window_measured(shop.clock.now() - begun)
+                wait_until_idle(self._book.contentions)
+        context.costs.window_measured(context.clock.now() - begun)
+        context.progress.window_measured()
         if not run.finished and run.saturated_windows >= SATURATED_AT_MOST and run.saturated_windows > len(run.valid):
-            shop.book.give_up_saturated(run)
+            self._book.give_up_saturated(run)
             self._alive.discard(configuration)
 
     def _session(self, wanted: Sequence[Configuration]) -> EngineSession:
         """A running engine in which all configurations of the round are warm. Raises _GroupOver where it cannot be had."""
         while True:
             try:
-                session, fresh = self._shop.keeper.session(self._engine)
+                session, fresh = self._pool.session(self._engine)
             except TrialFailed as error:
-                self._shop.keeper.drop()
+                self._pool.drop()
                 self._fail_rest(error)
                 raise _GroupOver from error
             if fresh:
@@ -172,15 +163,14 @@ class GroupRun:
 
     def _warm_up(self, configuration: Configuration, session: EngineSession) -> bool:
         """False where the engine was lost and the caller has to begin again with a new one."""
-        shop = self._shop
-        shop.progress.doing(f"warming up: {configuration}")
+        self._context.progress.doing(f"warming up: {configuration}")
         try:
-            with shop.clock.phase("warm_up"), launcher_errors(f"warming up {configuration}"):
-                session.warm_up(configuration.live, shop.setup.plan, shop.setup.config.trial_timeout)
+            with self._context.clock.phase("warm_up"), launcher_errors(f"warming up {configuration}"):
+                session.warm_up(configuration.live, self._setup.plan, self._setup.config.trial_timeout)
         except TrialFailed as error:
             return not self._failed(configuration, error)
         self._warm.add(configuration)
-        shop.book.start(self._runs[configuration], environment_of(session), session.report.effective)
+        self._book.start(self._runs[configuration], environment_of(session), session.report.effective)
         return True
 
     def _failed(self, configuration: Configuration, error: TrialFailed) -> bool:
@@ -188,12 +178,12 @@ class GroupRun:
         run = self._runs[configuration]
         self._alive.discard(configuration)
         if not run.finished:
-            self._shop.book.fail(run, error)
+            self._book.fail(run, error)
         if error.failure is FailureClass.OUT_OF_MEMORY:
             self._skip_impossible()
         if not isinstance(error, EngineLost):
             return False
-        self._shop.keeper.drop()
+        self._pool.drop()
         self._losses += 1
         if self._losses == LOSSES_IN_A_ROW:
             # Not with the class of the loss: nobody knows that these would have run out of memory too, and it would be learned from.
@@ -207,12 +197,12 @@ class GroupRun:
         for configuration in list(self._alive):
             run = self._runs[configuration]
             if not run.finished and not run.valid:
-                self._shop.book.fail(run, error)
+                self._book.fail(run, error)
         self._alive.clear()
 
     def _history(self, done: int) -> RoundHistory:
         """As it was after `done` rounds; of a round in which the engine was lost, the windows of one engine."""
-        objective = self._shop.setup.objectives[0]
+        objective = self._setup.objectives[0]
         rounds = range(self._first_round, self._first_round + done)
         engine = {number: self._engine_of_round(number) for number in rounds}
         values = {
@@ -225,20 +215,20 @@ class GroupRun:
         }
         alive = tuple(configuration for configuration in self._runs if configuration in self._alive)
         return RoundHistory(
-            alive,
-            values,
-            done,
-            objective.direction,
-            self._shop.budget.search_left_s(),
-            self._round_s,
-            self._leaders(values),
-            self._incumbent(),
-            len(self._shop.setup.space.configurations),
+            candidates=alive,
+            values=values,
+            rounds_done=done,
+            direction=objective.direction,
+            seconds_left=self._budget.search_left_s(),
+            round_s=self._round_s,
+            may_lead=self._leaders(values),
+            incumbent=self._incumbent(),
+            rivals=len(self._setup.space.configurations),
         )
 
     def _leaders(self, values: Mapping[Configuration, Mapping[int, float]]) -> frozenset[Configuration] | None:
         """Who may outrun others: with several objectives nobody, with SLOs those that meet them in the rounds of `values`."""
-        setup = self._shop.setup
+        setup = self._setup
         if len(setup.objectives) > 1:
             return frozenset()
         if not setup.slos:
@@ -252,13 +242,13 @@ class GroupRun:
 
     def _incumbent(self) -> tuple[float, ...]:
         """The windows of the best finished trial outside this group that meets every SLO; empty where there is none, or no single best."""
-        setup = self._shop.setup
+        setup = self._setup
         if len(setup.objectives) > 1:
             return ()
         (objective,) = setup.objectives
         done = [
             run
-            for run in self._shop.book.staged(Stage.SEARCH)
+            for run in self._book.staged(Stage.SEARCH)
             if run.trial.state is TrialState.COMPLETE
             and run.configuration not in self._runs
             and is_feasible(setup.slos, median_metrics(run.measurements))
@@ -281,7 +271,7 @@ class GroupRun:
         cells: dict[str, list[Configuration]] = {}
         for configuration in sorted(wanted):
             cells.setdefault(str(configuration.cell), []).append(configuration)
-        return round_order(cells, f"{self._shop.setup.config.seed}/{self._stage}/{self._engine.block_size}", number)
+        return round_order(cells, f"{self._setup.config.seed}/{self._stage}/{self._engine.block_size}", number)
 
 
 def mark_drift(book: TrialBook, runs: Sequence[TrialRun], first_round: int, metric: str) -> None:
@@ -289,10 +279,10 @@ def mark_drift(book: TrialBook, runs: Sequence[TrialRun], first_round: int, metr
 
     Seen in the values of the group's first default-arm trial, which is in every round. Pairs would survive drift, medians would not.
     """
-    witness = next((run for run in sorted(runs, key=lambda run: run.configuration.arm != ARM_DEFAULT) if run.valid), None)
-    if witness is None:
+    control = next((run for run in sorted(runs, key=lambda run: run.configuration.arm != ARM_DEFAULT) if run.valid), None)
+    if control is None:
         return
-    series = {number: value for number, value in witness.values_by_round(metric).items() if number >= first_round}
+    series = {number: value for number, value in control.values_by_round(metric).items() if number >= first_round}
     drifted = frozenset(detect_drift(series).drifted_rounds)
     for run in runs:
         if not run.finished and any(item.round not in drifted for item in run.valid):

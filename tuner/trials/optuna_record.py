@@ -22,7 +22,6 @@ from sqlalchemy.exc import SQLAlchemyError
 from storage.base import StorageUnavailable
 from storage.url import optuna_storage_arguments, parse_url
 from tuner.metrics.catalog import Direction
-from tuner.setup.space import Configuration
 
 LEASE_ATTRIBUTE = "tuner_lease"
 GOAL_ATTRIBUTE = "tuner_goal"
@@ -47,9 +46,9 @@ class OptunaRecord:
                 load_if_exists=True,
             )
 
-    def begin(self, configuration: Configuration) -> int:
+    def begin(self, params: Mapping[str, Any]) -> int:
         """Create a RUNNING trial with these parameters, in one transaction; returns its id."""
-        trial = optuna.trial.create_trial(state=TrialState.RUNNING, params=dict(configuration.params), distributions=self._distributions)
+        trial = optuna.trial.create_trial(state=TrialState.RUNNING, params=dict(params), distributions=self._distributions)
         with self._translated():
             return self._storage.create_new_trial(self._study._study_id, trial)
 
@@ -72,17 +71,11 @@ class OptunaRecord:
         with self._translated():
             self._study.tell(optuna.trial.Trial(self._study, trial_id), state=TrialState.PRUNED, skip_if_finished=True)
 
-    def running(self) -> dict[int, Configuration | None]:
-        """Unfinished trials by id; None where a crash left a trial without its parameters."""
-        found: dict[int, Configuration | None] = {}
+    def running(self) -> list[int]:
+        """The ids of unfinished trials."""
         with self._translated():
             trials = self._study.get_trials(deepcopy=False, states=(TrialState.RUNNING, TrialState.WAITING))
-        for trial in trials:
-            try:
-                found[trial._trial_id] = Configuration.from_params(trial.params)
-            except KeyError:
-                found[trial._trial_id] = None
-        return found
+        return [trial._trial_id for trial in trials]
 
     def attribute(self, name: str) -> Any:
         """A study attribute, None where it was never set. Not cached: other processes write them too."""

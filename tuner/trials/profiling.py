@@ -15,15 +15,11 @@ from profiles.capture import ALL
 from profiles.errors import ProfileError
 from profiles.links import new_session, plain_name
 from profiles.summary import summarise, write_summary
-from storage.base import Storage
 from storage.records import Json, Profile, Trial
 from tuner.core.contract import CaptureResult, CaptureTarget, EngineSession
 from tuner.core.errors import EngineLost, TrialFailed
-from tuner.setup.study_setup import StudySetup
-from tuner.trials.budget import CostClock
-from tuner.trials.engines import launcher_errors
-from tuner.trials.group import Workshop
-from tuner.trials.progress import Progress
+from tuner.trials.context import RunContext
+from tuner.trials.engines import EnginePool, launcher_errors
 from tuner.trials.trial import TrialRun
 from tuner.verdict.captures import BAD, MISSING, OK
 
@@ -58,33 +54,30 @@ def explain(capture: CaptureResult, trial: Trial) -> Explained:
     return Explained(OK if summary.quality["ok"] else BAD, {**summary.quality, "capture": details}, summary.brief())
 
 
-def capture_profile(shop: Workshop, run: TrialRun, captures: int = 1) -> None:
+def capture_profile(context: RunContext, pool: EnginePool, run: TrialRun, captures: int = 1) -> None:
     """Profile a finished trial in the engine that runs now; does nothing without an engine or where the trial has a profile already.
 
     `captures`: of each phase; of one that could not be captured well there is no second.
     """
-    session = shop.keeper.running
-    if session is None or any(profile.status != MISSING for profile in shop.storage.list_profiles(trial_id=run.trial.id)):
+    session = pool.running
+    if session is None or any(profile.status != MISSING for profile in context.storage.list_profiles(trial_id=run.trial.id)):
         return
     with contextlib.suppress(EngineLost):  # recorded as missing
-        profiler = Profiler(shop.storage, shop.setup, session, shop.progress, shop.clock)
+        profiler = Profiler(context, session)
         good = list(session.profile_phases)
         for _ in range(captures):
             found = {profile.phase for profile in profiler.capture(run, good) if profile.status == OK}
             good = [phase for phase in good if phase in found]
         return
-    shop.keeper.drop()
+    pool.drop()
 
 
 @dataclass(frozen=True)
 class Profiler:
     """Captures trials in a running engine and stores what came of it."""
 
-    storage: Storage
-    setup: StudySetup
+    context: RunContext
     session: EngineSession
-    progress: Progress
-    clock: CostClock
 
     def capture(self, run: TrialRun, phases: Sequence[str] | None = None) -> list[Profile]:
         """All phases, or those asked for; returns the stored rows, the missing among them. Raises EngineLost, with that recorded, too."""
@@ -98,28 +91,28 @@ class Profiler:
         return stored
 
     def _capture(self, run: TrialRun, phase: str, attempt: int) -> list[Profile]:
-        config = self.setup.config
+        config = self.context.setup.config
         logdir, name = Path(config.logdir).expanduser().absolute(), run_name(config.study, run.trial)
         moment = new_session(logdir, name, f"-{phase}{'' if attempt == 1 else '-again'}")
-        self.progress.doing(f"profiling ({phase}): {run.configuration}")
+        self.context.progress.doing(f"profiling ({phase}): {run.configuration}")
         try:
-            with self.clock.phase("profile"), launcher_errors(f"profiling {run.configuration}"):
+            with self.context.clock.phase("profile"), launcher_errors(f"profiling {run.configuration}"):
                 captures = self.session.profile(
                     run.configuration.live,
-                    self.setup.plan,
+                    self.context.setup.plan,
                     CaptureTarget(logdir, name, moment),
                     phase=phase,
                     timeout_s=config.trial_timeout,
                 )
         except TrialFailed as error:
-            self.progress.note(f"no {phase} profile of trial {run.trial.number} ({run.configuration}): {error}")
-            missing = self.storage.add_profile(_missing(run, logdir, name, moment, phase, error))
+            self.context.progress.note(f"no {phase} profile of trial {run.trial.number} ({run.configuration}): {error}")
+            missing = self.context.storage.add_profile(_missing(run, logdir, name, moment, phase, error))
             if isinstance(error, EngineLost):
                 raise
             return [missing]
-        with self.clock.phase("profile"):
+        with self.context.clock.phase("profile"):
             records = [_record(run, logdir, capture, explain(capture, run.trial), attempt) for capture in captures]
-        return [self.storage.add_profile(record) for record in records]
+        return [self.context.storage.add_profile(record) for record in records]
 
 
 def _record(run: TrialRun, logdir: Path, capture: CaptureResult, found: Explained, attempt: int) -> Profile:

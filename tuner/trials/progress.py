@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
+from tuner.trials.budget import CostModel
+
 
 @dataclass
 class Progress:
-    """`listener` gets this object and a line worth keeping ("" for a mere tick). Estimates follow what was seen."""
+    """`listener` gets this object and a line worth keeping ("" for a mere tick). `costs` says what is left in seconds."""
 
     planned_trials: int = 0
     planned_windows: int = 0
@@ -19,11 +21,8 @@ class Progress:
     engine_starts: int = 0
     best: tuple[str, float] | None = None  # configuration, value of the first objective
     now_doing: str = ""
-    window_s: float = 1.0
-    start_s: float = 30.0
+    costs: CostModel = field(default_factory=CostModel)
     listener: Callable[[Progress, str], None] | None = None
-    _window_seconds: list[float] = field(default_factory=list)
-    _start_seconds: list[float] = field(default_factory=list)
 
     def note(self, line: str = "") -> None:
         if self.listener is not None:
@@ -33,14 +32,8 @@ class Progress:
         self.now_doing = what
         self.note()
 
-    def engine_started(self, seconds: float) -> None:
-        self._start_seconds.append(seconds)
-        self.start_s = sum(self._start_seconds) / len(self._start_seconds)
-
-    def window_measured(self, seconds: float) -> None:
+    def window_measured(self) -> None:
         self.windows += 1
-        self._window_seconds.append(seconds)
-        self.window_s = sum(self._window_seconds) / len(self._window_seconds)
         self.note()
 
     def only(self, trials: int, windows: int) -> None:
@@ -51,7 +44,5 @@ class Progress:
 
     @property
     def seconds_left(self) -> float:
-        """By the mean cost of what was done so far."""
-        windows = max(0, self.planned_windows - self.windows)
-        starts = max(0, self.planned_starts - self.engine_starts)
-        return windows * self.window_s + starts * self.start_s
+        """What is planned and not done yet, by the mean cost of what was done so far."""
+        return self.costs.seconds(starts=self.planned_starts - self.engine_starts, windows=self.planned_windows - self.windows)

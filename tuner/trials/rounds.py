@@ -67,14 +67,14 @@ class FixedRounds:
 @dataclass(frozen=True)
 class AdaptiveRounds:
     """Between `plan.first` and `plan.last` rounds: cells until they are decided (tuner.stats.adaptive), single arms until they have lost
-    (tuner.stats.racing). `witness` stays in every round as long as there is one, so that drift can be seen.
+    (tuner.stats.racing). `control`, a default arm, stays in every round as long as there is one, so that drift can be seen.
 
     `seek_best`: a cell that is not decided is given up as well when neither arm can win any more: it is worse by more than the tie band
     than the leader here or the best elsewhere. `keep`, the baseline's cell, is measured to its verdict in any case.
     """
 
     plan: InterimPlan
-    witness: Configuration | None = None
+    control: Configuration | None = None
     seek_best: bool = False
     keep: Cell | None = None
 
@@ -88,8 +88,8 @@ class AdaptiveRounds:
             wanted -= self.futile(history)
         if not wanted:
             return ()
-        if self.witness is not None:
-            wanted.add(self.witness)
+        if self.control is not None:
+            wanted.add(self.control)
         return [candidate for candidate in history.candidates if candidate in wanted]
 
     def futile(self, history: RoundHistory) -> set[Configuration]:
@@ -136,7 +136,7 @@ class AdaptiveRounds:
 
 
 def round_policy(
-    first: int, last: int, witness: Configuration | None = None, *, seek_best: bool = False, keep: Cell | None = None
+    first: int, last: int, control: Configuration | None = None, *, seek_best: bool = False, keep: Cell | None = None
 ) -> RoundPolicy:
     """Fixed where the two numbers are equal."""
-    return FixedRounds(last) if first == last else AdaptiveRounds(InterimPlan(first, last), witness, seek_best, keep)
+    return FixedRounds(last) if first == last else AdaptiveRounds(InterimPlan(first, last), control, seek_best, keep)

@@ -8,21 +8,18 @@ from dataclasses import dataclass, field
 from typing import Protocol
 
 from profiles.capture import composition
-from storage.base import Storage
-from storage.records import Environment, Json, Measurement, Stage, Study, Trial, TrialState
+from storage.records import FINISHED, Environment, Json, Measurement, Stage, Study, Trial, TrialState
 from tuner.core.contract import EngineSettings, LoadPlan, WindowResult
 from tuner.core.errors import FailureClass, TrialFailed
 from tuner.engine.cpu_contention import CONTENTION
 from tuner.metrics.objective import constraint_values, is_feasible, median_metrics, objective_values
 from tuner.metrics.window import SATURATED, window_fault, window_metrics
 from tuner.setup.space import Configuration
-from tuner.setup.study_setup import StudySetup
+from tuner.trials.context import RunContext
 from tuner.trials.idle import is_busy
 from tuner.trials.optuna_record import OptunaRecord
-from tuner.trials.progress import Progress
 from tuner.verdict.evidence import Origin, origin_of
 
-FINISHED = frozenset({TrialState.COMPLETE, TrialState.PRUNED, TrialState.FAIL})
 FIRST_ROUND = "first_round"
 BUSY = "busy"  # Measurement.invalid_reason of a window during which other processes used the machine (tuner.trials.idle)
 REPEATED = frozenset({"recompiled", BUSY})  # what another window of the same round may mend
@@ -74,21 +71,21 @@ class TrialRun:
 class TrialBook:
     """All trials of a study. The only place that creates, starts and finishes them."""
 
-    def __init__(self, storage: Storage, study: Study, setup: StudySetup, record: OptunaRecord, progress: Progress) -> None:
-        self._storage = storage
+    def __init__(self, context: RunContext, study: Study, record: OptunaRecord) -> None:
+        self._storage = context.storage
+        self._setup = context.setup
+        self._progress = context.progress
         self._study = study
-        self._setup = setup
         self._record = record
-        self._progress = progress
         self._environments: set[str] = set()
         self.listener: ResultListener | None = None
         self.contentions: list[float] = []  # of this run's windows, in order
         self.runs: list[TrialRun] = [
             TrialRun(trial, Configuration(trial.block_size, trial.max_num_batched_tokens, trial.arm))
-            for trial in storage.list_trials(study.id)
+            for trial in self._storage.list_trials(study.id)
         ]
         by_id = {run.trial.id: run for run in self.runs}
-        for measurement in sorted(storage.list_measurements(study_id=study.id), key=lambda item: item.id):
+        for measurement in sorted(self._storage.list_measurements(study_id=study.id), key=lambda item: item.id):
             by_id[measurement.trial_id].measurements.append(measurement)
 
     def find(self, configuration: Configuration, stage: Stage = Stage.SEARCH) -> TrialRun | None:
@@ -106,12 +103,11 @@ class TrialBook:
         planned = [run.first_round for run in self.staged(Stage.SEARCH) if run.configuration.block_size == block_size and not run.finished]
         return max([-1, *rounds, *(first - 1 for first in planned)]) + 1
 
-    def create(
-        self, configuration: Configuration, engine: EngineSettings, stage: Stage, first_round: int, optuna_id: int | None = None
-    ) -> TrialRun:
-        """A WAITING trial. Search trials are Optuna trials as well; `optuna_id` names one that a crash left without ours."""
-        if stage is Stage.SEARCH and optuna_id is None:
-            optuna_id = self._record.begin(configuration)
+    def create(self, configuration: Configuration, engine: EngineSettings, stage: Stage, first_round: int) -> TrialRun:
+        """A WAITING trial. Search trials are Optuna trials as well."""
+        optuna_id: int | None = None
+        if stage is Stage.SEARCH:
+            optuna_id = self._record.begin(configuration.params)
         trial = self._storage.create_trial(
             Trial(
                 study_id=self._study.id,
@@ -122,7 +118,7 @@ class TrialBook:
                 requested=self._setup.requested(configuration, engine),
                 workload_hash=self._setup.workload.content_hash,
                 stage=stage,
-                optuna_trial_id=optuna_id if stage is Stage.SEARCH else None,
+                optuna_trial_id=optuna_id,
                 notes={FIRST_ROUND: first_round},
             )
         )

@@ -134,7 +134,7 @@ def test_the_name_is_taken(searched: Terminal) -> None:
 
 def test_resuming_needs_the_name(terminal: Terminal) -> None:
     result = terminal.search("--resume")
-    assert result.code == 2 and is_one_line_error(result) and "--resume needs the name" in result.err
+    assert result.code == 2 and is_one_line_error(result) and "study is missing; give --study" in result.err
 
 
 @pytest.mark.parametrize(

@@ -13,10 +13,10 @@ from tuner.core.contract import WindowResult
 from tuner.core.errors import BadInput
 from tuner.launchers.choice import make_finalists_launcher
 from tuner.launchers.serve import ServeLauncher
+from tuner.search.plan import plan_search
 from tuner.search.study import StudyOutcome, StudyRun
 from tuner.setup.space import Configuration
 from tuner.setup.study_setup import prepare_study
-from tuner.trials.progress import Progress
 
 
 def slower(configuration: Configuration, nth: int, result: WindowResult) -> WindowResult:
@@ -26,8 +26,8 @@ def slower(configuration: Configuration, nth: int, result: WindowResult) -> Wind
 
 
 def run(bench: Workbench, launcher: FakeLauncher, finalists: FakeLauncher) -> StudyOutcome:
-    setup = prepare_study(config_of(logdir=str(bench.folder / "profiles"), profile="none"))
-    return StudyRun(setup, bench.storage, bench.url, launcher, Progress(), finalists_launcher=finalists).run()
+    setup = prepare_study(config_of(logdir=str(bench.folder / "profiles"), storage=bench.url, profile="none"))
+    return StudyRun(plan_search(setup, bench.storage), bench.storage, launcher, finalists_launcher=finalists).run()
 
 
 def test_finalists_are_measured_by_the_other_launcher_alone(bench: Workbench) -> None:

@@ -10,9 +10,9 @@ import pytest
 from storage.records import Stage, TrialState
 from tests.tuner.workbench import Workbench, config_of
 from tuner.launchers.choice import make_finalists_launcher, make_launcher
+from tuner.search.plan import plan_search
 from tuner.search.study import StudyRun
 from tuner.setup.study_setup import prepare_study
-from tuner.trials.progress import Progress
 from tuner.trials.trial import REPEATED
 
 pytestmark = [
@@ -24,9 +24,10 @@ pytestmark = [
 
 def test_a_finalist_is_served_with_exactly_the_recommended_flags(bench: Workbench) -> None:
     changes: dict[str, Any] = {"page_sizes": [32], "chunk_budgets": [128], "arms": ["page_aligned"], "rounds": 2, "profile": "none"}
-    config = config_of(finalists_via="serve", logdir=str(bench.folder / "profiles"), **changes)
+    config = config_of(finalists_via="serve", logdir=str(bench.folder / "profiles"), storage=bench.url, **changes)
     launcher, finalists = make_launcher(config), make_finalists_launcher(config)
-    outcome = StudyRun(prepare_study(config), bench.storage, bench.url, launcher, Progress(), finalists_launcher=finalists).run()
+    plan = plan_search(prepare_study(config), bench.storage)
+    outcome = StudyRun(plan, bench.storage, launcher, finalists_launcher=finalists).run()
     (searched,), (confirmed,) = bench.trials(), bench.trials(Stage.CONFIRM)
     assert (searched.state, confirmed.state) == (TrialState.COMPLETE, TrialState.COMPLETE)
     body = outcome.recommendation.body

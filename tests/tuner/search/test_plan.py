@@ -13,7 +13,7 @@ from tests.tuner.workbench import Workbench, config_of
 from tuner.launchers.local import LocalLauncher
 from tuner.launchers.serve import ServeLauncher
 from tuner.launchers.table import TableLauncher
-from tuner.search.plan import LAUNCHERS_WITHOUT_LIVE_SETTINGS, Costs, choose_sampler, costs_from_studies, plan_search
+from tuner.search.plan import LAUNCHERS_WITHOUT_LIVE_SETTINGS, Costs, costs_from_studies, plan_at, plan_search
 from tuner.setup.space import Configuration
 from tuner.setup.study_setup import prepare_study
 
@@ -31,7 +31,7 @@ from tuner.setup.study_setup import prepare_study
     ],
 )
 def test_auto_takes_the_grid_where_it_fits(changes: dict[str, Any], expected: str) -> None:
-    assert choose_sampler(prepare_study(config_of(**changes))) == expected
+    assert plan_search(prepare_study(config_of(**changes))).sampler == expected
 
 
 def best_is_no_baseline(configuration: Configuration) -> float:
@@ -42,7 +42,7 @@ def best_is_no_baseline(configuration: Configuration) -> float:
 def test_the_plan_is_what_a_run_does(bench: Workbench) -> None:
     outcome = bench.run(FakeLauncher(value=best_is_no_baseline), profile="none")
     plan = plan_search(prepare_study(config_of()))
-    assert (plan.trials, plan.cells, plan.engine_starts, plan.windows) == (8, 4, outcome.engine_starts, outcome.windows)
+    assert (plan.trials, plan.to_json()["cells"], plan.engine_starts, plan.windows) == (8, 4, outcome.engine_starts, outcome.windows)
     assert [(group.block_size, group.compiled_max, group.configurations) for group in plan.groups] == [(32, 256, 4), (16, 256, 4)]
 
 
@@ -65,9 +65,9 @@ def test_the_word_for_it_is_what_the_launchers_say() -> None:
 
 
 def test_the_estimate_is_the_sum_of_its_costs() -> None:
-    plan = plan_search(prepare_study(config_of()), Costs(10, 2, 1, "test"))
+    plan = plan_at(prepare_study(config_of()), Costs(10, 2, 1, "test"))
     assert plan.estimate_s == 5 * 10 + 11 * 2 + 33 * 1
-    assert plan_search(prepare_study(config_of(time_budget=50)), Costs(10, 2, 1, "test")).estimate_s == 50
+    assert plan_at(prepare_study(config_of(time_budget=50)), Costs(10, 2, 1, "test")).estimate_s == 50
 
 
 def test_the_plan_is_json() -> None:

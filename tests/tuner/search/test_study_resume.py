@@ -220,7 +220,7 @@ def test_without_resume_an_existing_study_is_refused(bench: Workbench) -> None:
     launcher = FakeLauncher()
     with pytest.raises(BadInput, match="study 's' exists; add --resume"):
         bench.run(launcher)
-    assert launcher.opened == [] and launcher.closed
+    assert launcher.opened == []
 
 
 def test_resume_needs_a_study(bench: Workbench) -> None:

@@ -13,6 +13,7 @@ from tests.tuner.fake_engine import FakeLauncher
 from tests.tuner.workbench import Workbench, config_of, configuration_of
 from tuner.core.contract import EngineSettings, WindowResult
 from tuner.core.errors import BadInput, EngineLost, FailureClass, TrialFailed
+from tuner.search.plan import plan_search
 from tuner.search.study import StudyRun
 from tuner.setup.hardware import TPU_LIMITS
 from tuner.setup.space import Configuration
@@ -112,11 +113,11 @@ def smem_study(**changes: Any) -> Any:
 
 
 def test_a_page_size_beyond_the_limits_is_said_before_and_skipped(bench: Workbench) -> None:
-    setup = prepare_study(smem_study(logdir=str(bench.folder / "profiles")), TPU_LIMITS["TPU v6e"])
+    setup = prepare_study(smem_study(logdir=str(bench.folder / "profiles"), storage=bench.url), TPU_LIMITS["TPU v6e"])
     assert [warning for warning in setup.warnings if "page_sizes: 16 makes block tables of 614400 bytes" in warning]
     launcher = FakeLauncher()
     progress = Progress(listener=lambda _progress, line: bench.lines.append(line))
-    StudyRun(setup, bench.storage, bench.url, launcher, progress).run()
+    StudyRun(plan_search(setup, bench.storage), bench.storage, launcher, progress).run()
     assert 16 not in {settings.block_size for settings in launcher.opened}
     skipped = by_state(bench)[TrialState.PRUNED]
     assert {trial.block_size for trial in skipped} == {16} and len(skipped) == 2

@@ -11,7 +11,8 @@ from tests.storage.builders import ANNA
 from tests.tuner.fake_engine import FakeLauncher
 from tests.tuner.workbench import Workbench, config_of, configuration_of
 from tuner.core.errors import BadInput
-from tuner.search.warm_start import check_warm_start, find_earlier, load_earlier
+from tuner.search.plan import plan_search
+from tuner.search.warm_start import find_earlier, load_earlier
 from tuner.setup.space import Configuration
 from tuner.setup.study_setup import prepare_study
 
@@ -105,4 +106,4 @@ def test_what_cannot_teach_is_refused_before_anything_is_written(taught: Workben
 
 def test_none_and_auto_are_always_allowed(bench: Workbench) -> None:
     for choice in ("auto", "none"):
-        check_warm_start(prepare_study(config_of("new", warm_start=choice)), bench.storage, "grid")
+        assert plan_search(prepare_study(config_of("new", warm_start=choice)), bench.storage).sampler == "grid"

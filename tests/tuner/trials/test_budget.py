@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tuner.trials.budget import PHASES, CostClock, TimeBudget
+from tuner.trials.budget import PHASES, CostClock, CostModel, TimeBudget
 
 
 class Time:
@@ -64,3 +64,13 @@ def test_earlier_runs_do_not_spend_this_runs_budget() -> None:
 def test_without_a_limit_nothing_is_ever_spent() -> None:
     budget = TimeBudget(CostClock(), None)
     assert budget.search_left_s() is None and not budget.spent
+
+
+def test_costs_begin_with_the_estimate_and_follow_the_mean_of_what_was_seen() -> None:
+    costs = CostModel(start_s=20.0, window_s=2.0)
+    assert costs.seconds(starts=2, windows=10) == 2 * 20 + 10 * 2
+    costs.engine_started(8.0)
+    for seconds in (1.0, 3.0, 5.0):
+        costs.window_measured(seconds)
+    assert (costs.start_s, costs.window_s) == (8.0, 3.0)
+    assert costs.seconds(starts=-1, windows=-3) == 0

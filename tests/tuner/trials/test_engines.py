@@ -1,73 +1,76 @@
-"""The engine keeper: one engine at a time, reused while the cold settings stay, closed whatever happens."""
+"""The engine pool: one engine at a time, reused while the cold settings stay, closed whatever happens."""
 
 from __future__ import annotations
 
 import pytest
 
-from storage.base import StorageUnavailable
+from storage.base import Storage, StorageUnavailable
 from tests.tuner.fake_engine import FakeLauncher
 from tests.tuner.workbench import config_of
 from tuner.core.contract import EngineSettings
 from tuner.core.errors import BadInput, EngineLost, FailureClass, Interrupted, TrialFailed
 from tuner.setup.study_setup import prepare_study
-from tuner.trials.budget import CostClock
-from tuner.trials.engines import EngineKeeper, environment_of, launcher_errors
-from tuner.trials.progress import Progress
+from tuner.trials.context import RunContext
+from tuner.trials.engines import EnginePool, environment_of, launcher_errors
 
 SETUP = prepare_study(config_of())
 
 
-def keeper_of(launcher: FakeLauncher) -> tuple[EngineKeeper, list[int]]:
+@pytest.fixture
+def context(storage: Storage) -> RunContext:
+    return RunContext(storage, SETUP)
+
+
+def pool_of(context: RunContext, launcher: FakeLauncher, earlier_starts: int = 0) -> tuple[EnginePool, list[int]]:
     starts: list[int] = []
-    keeper = EngineKeeper(launcher, CostClock(), 60.0, Progress(), lambda: starts.append(keeper.starts))
-    return keeper, starts
+    pool = EnginePool(context, launcher, lambda: starts.append(pool.starts), earlier_starts=earlier_starts)
+    return pool, starts
 
 
-def test_an_engine_is_reused_for_the_same_settings_only() -> None:
+def test_an_engine_is_reused_for_the_same_settings_only(context: RunContext) -> None:
     launcher = FakeLauncher()
-    keeper, starts = keeper_of(launcher)
-    first, fresh = keeper.session(SETUP.group_engine(16))
-    again, fresh_again = keeper.session(SETUP.group_engine(16))
+    pool, starts = pool_of(context, launcher)
+    first, fresh = pool.session(SETUP.group_engine(16))
+    again, fresh_again = pool.session(SETUP.group_engine(16))
     assert (first is again, fresh, fresh_again, launcher.running) == (True, True, False, 1)
-    assert keeper.running_block_size == 16
-    keeper.session(SETUP.group_engine(32))
-    assert (launcher.running, keeper.running_block_size, starts) == (1, 32, [1, 2])
-    keeper.close()
-    keeper.close()
-    assert launcher.running == 0 and launcher.closed and keeper.running is None
+    assert pool.running_block_size == 16
+    pool.session(SETUP.group_engine(32))
+    assert (launcher.running, pool.running_block_size, starts) == (1, 32, [1, 2])
+    pool.close()
+    pool.close()
+    assert launcher.running == 0 and launcher.closed and pool.running is None
 
 
-def test_a_start_that_fails_is_counted_and_leaves_nothing() -> None:
+def test_a_start_that_fails_is_counted_and_leaves_nothing(context: RunContext) -> None:
     def refuse(settings: EngineSettings, nth: int) -> None:
         raise TrialFailed(FailureClass.STARTUP, "no")
 
-    keeper, starts = keeper_of(FakeLauncher(on_open=refuse))
+    pool, starts = pool_of(context, FakeLauncher(on_open=refuse))
     with pytest.raises(TrialFailed, match="no"):
-        keeper.session(SETUP.group_engine(16))
-    assert starts == [1] and keeper.running is None and keeper.running_block_size is None
+        pool.session(SETUP.group_engine(16))
+    assert starts == [1] and pool.running is None and pool.running_block_size is None
 
 
-def test_total_starts_count_earlier_runs() -> None:
-    keeper, _ = keeper_of(FakeLauncher())
-    keeper.earlier_starts = 3
-    keeper.session(SETUP.group_engine(16))
-    assert (keeper.starts, keeper.total_starts) == (1, 4)
+def test_total_starts_count_earlier_runs(context: RunContext) -> None:
+    pool, _ = pool_of(context, FakeLauncher(), earlier_starts=3)
+    pool.session(SETUP.group_engine(16))
+    assert (pool.starts, pool.total_starts) == (1, 4)
 
 
 @pytest.mark.parametrize(("name", "value"), [("block_size", 64), ("max_num_batched_tokens", 2048)])
-def test_an_engine_that_runs_something_else_is_refused(name: str, value: int) -> None:
+def test_an_engine_that_runs_something_else_is_refused(context: RunContext, name: str, value: int) -> None:
     launcher = FakeLauncher(effective=lambda _settings: {name: value})
-    keeper, _ = keeper_of(launcher)
+    pool, _ = pool_of(context, launcher)
     with pytest.raises(TrialFailed, match=f"asked for {name} .* but the engine runs {value}") as caught:
-        keeper.session(SETUP.group_engine(16))
+        pool.session(SETUP.group_engine(16))
     assert caught.value.failure is FailureClass.INVALID_CONFIG
-    keeper.close()
+    pool.close()
     assert launcher.running == 0
 
 
-def test_the_environment_is_what_the_engine_reports() -> None:
-    keeper, _ = keeper_of(FakeLauncher())
-    session, _ = keeper.session(SETUP.group_engine(16))
+def test_the_environment_is_what_the_engine_reports(context: RunContext) -> None:
+    pool, _ = pool_of(context, FakeLauncher())
+    session, _ = pool.session(SETUP.group_engine(16))
     assert environment_of(session).accelerator == "fake engine"
 
 

@@ -31,17 +31,17 @@ def read(url: str, name: str = "s") -> list[optuna.trial.FrozenTrial]:
 
 
 def test_a_trial_goes_from_running_to_complete(record: OptunaRecord, study_url: str) -> None:
-    trial_id = record.begin(POINT)
-    assert record.running() == {trial_id: POINT}
+    trial_id = record.begin(POINT.params)
+    assert record.running() == [trial_id]
     record.complete(trial_id, [3.5], {"ttft_p99_ms<=500": -20.0})
     (trial,) = read(study_url)
     assert (trial.state, trial.value, trial.params) == (TrialState.COMPLETE, 3.5, POINT.params)
     assert trial.constraints == {"ttft_p99_ms<=500": -20.0}
-    assert record.running() == {}
+    assert record.running() == []
 
 
 def test_telling_twice_changes_nothing(record: OptunaRecord, study_url: str) -> None:
-    trial_id = record.begin(POINT)
+    trial_id = record.begin(POINT.params)
     record.complete(trial_id, [3.5], {"slo": 1.0})
     record.complete(trial_id, [9.9], {"slo": 2.0})
     record.fail(trial_id)
@@ -50,7 +50,7 @@ def test_telling_twice_changes_nothing(record: OptunaRecord, study_url: str) -> 
 
 
 def test_a_failed_trial_has_no_value(record: OptunaRecord, study_url: str) -> None:
-    record.fail(record.begin(POINT))
+    record.fail(record.begin(POINT.params))
     (trial,) = read(study_url)
     assert trial.state is TrialState.FAIL and trial.values is None
 

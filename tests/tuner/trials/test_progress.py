@@ -4,26 +4,24 @@ from __future__ import annotations
 
 from itertools import pairwise
 
-import pytest
-
 from tests.tuner.workbench import Workbench
+from tuner.trials.budget import CostModel
 from tuner.trials.progress import Progress
 
 
-def test_the_time_left_begins_with_the_plan_and_follows_the_means() -> None:
-    progress = Progress(planned_windows=10, planned_starts=2, window_s=2.0, start_s=20.0)
+def test_the_time_left_is_what_is_planned_and_not_done_at_what_it_costs() -> None:
+    progress = Progress(planned_windows=10, planned_starts=2, costs=CostModel(start_s=20.0, window_s=2.0))
     assert progress.seconds_left == 10 * 2 + 2 * 20
     progress.engine_starts += 1
-    progress.engine_started(8.0)
-    for seconds in (1.0, 3.0, 5.0):
-        progress.window_measured(seconds)
-    assert progress.seconds_left == pytest.approx(7 * 3 + 1 * 8)
+    for _ in range(3):
+        progress.window_measured()
+    assert progress.seconds_left == 7 * 2 + 1 * 20
 
 
 def test_more_than_planned_leaves_nothing() -> None:
     progress = Progress(planned_windows=1)
     for _ in range(3):
-        progress.window_measured(1.0)
+        progress.window_measured()
     assert progress.seconds_left == 0
 
 

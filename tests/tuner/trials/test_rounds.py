@@ -55,7 +55,7 @@ def test_a_clear_cell_stops_and_an_open_one_goes_on() -> None:
 
 def test_the_baseline_stays_in_every_round() -> None:
     values = {A: rounds(100, 0.001, 4, 1), B: rounds(130, 0.001, 4, 2), C: rounds(100, 0.05, 4, 3), D: rounds(101, 0.05, 4, 4)}
-    assert list(AdaptiveRounds(PLAN, witness=A).next_round(history(values, 4))) == [A, C, D]
+    assert list(AdaptiveRounds(PLAN, control=A).next_round(history(values, 4))) == [A, C, D]
 
 
 def test_the_last_round_is_the_last() -> None:
@@ -102,9 +102,9 @@ def test_a_cell_that_cannot_win_any_more_stops_where_the_best_is_sought() -> Non
     assert set(AdaptiveRounds(PLAN, seek_best=True).next_round(history(UNDECIDED, 4))) == {C, D}
 
 
-def test_the_baselines_cell_is_measured_to_its_verdict_and_the_witness_stays() -> None:
+def test_the_baselines_cell_is_measured_to_its_verdict_and_the_control_stays() -> None:
     assert set(AdaptiveRounds(PLAN, seek_best=True, keep=E.cell).next_round(history(UNDECIDED, 4))) == {C, D, E, F}
-    assert set(AdaptiveRounds(PLAN, witness=E, seek_best=True).next_round(history(UNDECIDED, 4))) == {C, D, E}
+    assert set(AdaptiveRounds(PLAN, control=E, seek_best=True).next_round(history(UNDECIDED, 4))) == {C, D, E}
 
 
 def test_a_cell_with_one_arm_that_can_win_goes_on() -> None:

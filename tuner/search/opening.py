@@ -66,7 +66,7 @@ def check_resumable(setup: StudySetup, existing: Study | None, *, resume: bool) 
         return
     if not resume:
         raise BadInput(f"study {name!r} exists; add --resume to go on with it, or choose another --study")
-    stored, ours = StoredStudy.from_record(existing), stored_config(setup.config, resolved_of(setup))
+    stored, ours = StoredStudy.from_record(existing), stored_config(setup.config.to_json(), resolved_of(setup))
     for key, setting in STUDY_SETTINGS.items():
         if not setting.resumable and stored.value(key) != ours[key]:
             raise BadInput(
@@ -103,7 +103,7 @@ def _create(setup: StudySetup, storage: Storage) -> Study:
             Study(
                 name=setup.config.study,
                 model=setup.config.model,
-                config=stored_config(setup.config, resolved_of(setup)),
+                config=stored_config(setup.config.to_json(), resolved_of(setup)),
                 objective=setup.config.objective,
                 model_features=setup.model.features,
             )

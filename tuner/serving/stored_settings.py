@@ -7,7 +7,7 @@ the default, what is unknown is left out. What no version can have written is da
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import MISSING, asdict, fields
+from dataclasses import MISSING, fields
 from functools import cache
 from typing import Any, get_type_hints
 
@@ -27,9 +27,9 @@ _CONDITIONS = tuple(name for name, setting in SETTINGS.items() if setting.differ
 _KV_WRITE_FORMS = 2  # "<token form>,<page form>"
 
 
-def requested_settings(engine: EngineSettings, params: Mapping[str, Any]) -> Json:
-    """What `requested` holds: the cold settings of the engine and the configuration measured in it, vLLM's names."""
-    cold = asdict(engine)
+def requested_settings(engine: Mapping[str, Any], params: Mapping[str, Any]) -> Json:
+    """What `requested` holds: an engine's cold settings (an EngineSettings as a mapping) and what was measured in it; vLLM's names."""
+    cold = dict(engine)
     cold[COMPILED_MAX] = cold.pop("max_num_batched_tokens")
     return {**cold, **params}
 

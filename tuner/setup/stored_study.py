@@ -121,9 +121,9 @@ def was_launched_by(study: Study, launcher: str) -> bool:
         return False
 
 
-def stored_config(config: StudyConfig, resolved: Resolved) -> Json:
-    """What storage.records.Study.config holds."""
-    return {**config.to_json(), _RESOLVED: resolved.model_dump(mode="json")}
+def stored_config(settings: Json, resolved: Resolved) -> Json:
+    """What storage.records.Study.config holds, of StudyConfig.to_json()."""
+    return {**settings, _RESOLVED: resolved.model_dump(mode="json")}
 
 
 def setting_default(name: str) -> Any:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 from storage.records import Json
@@ -63,7 +63,7 @@ class StudySetup:
 
     def requested(self, configuration: Configuration, engine: EngineSettings) -> Json:
         """What storage.records.Trial.requested holds."""
-        return requested_settings(engine, configuration.params)
+        return requested_settings(asdict(engine), configuration.params)
 
 
 def prepare_study(config: StudyConfig, limits: Limits | None = None) -> StudySetup:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import asdict, replace
 from typing import Any
 
 import pytest
@@ -24,7 +24,7 @@ def trial(requested: dict[str, Any]) -> Trial:
 
 
 def test_what_a_trial_was_measured_under_comes_back_as_it_was() -> None:
-    stored = trial(requested_settings(ENGINE, PARAMS))
+    stored = trial(requested_settings(asdict(ENGINE), PARAMS))
     assert measured_engine_of(stored) == ENGINE
     assert settings_of(stored) == ENGINE.with_changes(max_num_batched_tokens=512)
 

@@ -21,7 +21,7 @@ def study(config: dict[str, Any]) -> Study:
 
 
 def test_what_a_study_was_begun_with_comes_back_as_it_was() -> None:
-    stored = StoredStudy.from_record(study(json.loads(json.dumps(stored_config(CONFIG, RESOLVED)))))
+    stored = StoredStudy.from_record(study(json.loads(json.dumps(stored_config(CONFIG.to_json(), RESOLVED)))))
     assert stored.config(storage=CONFIG.storage) == CONFIG
     assert (stored.rounds, stored.resolved, stored.launcher, stored.seed) == (CONFIG.rounds, RESOLVED, "serve", 4)
     assert [str(slo) for slo in stored.slos] == ["ttft_p99_ms<=500"]

@@ -6,17 +6,12 @@ import math
 from dataclasses import dataclass
 
 from service.pages.format import number, percent
-from service.pages.study_view import EffectRow, Effects
+from tuner.report.effects import EffectRow, Effects
+from tuner.report.legend import MARKS
 from tuner.stats.intervals import Verdict
 from tuner.verdict.answer import Answer
 from tuner.verdict.study_answer import ANSWER_OFF, ANSWER_ON
 
-_HOW_SURE = {
-    Verdict.BETTER: "the whole interval is on the better side of no effect",
-    Verdict.WORSE: "the whole interval is on the worse side of no effect",
-    Verdict.EQUIVALENT: "the whole interval lies within ±1 %",
-    Verdict.INCONCLUSIVE: "the interval holds no effect as well as effects beyond ±1 %: more rounds would narrow it",
-}
 _MOST_SIZES = 8
 
 
@@ -45,7 +40,7 @@ def headline(effects: Effects) -> str:
 
 def how_sure(effects: Effects) -> str:
     """Why the verdict on all cells is what it is; "" without one."""
-    return _HOW_SURE[Verdict(effects.pooled.verdict)] if effects.pooled is not None else ""
+    return MARKS[Verdict(effects.pooled.verdict)].meaning.replace("+-", "±") if effects.pooled is not None else ""
 
 
 def patterns(effects: Effects) -> list[Pattern]:

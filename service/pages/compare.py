@@ -9,7 +9,6 @@ from profiles.charts import waterfall
 from profiles.diff import ProfileDiff, diff
 from profiles.errors import ProfileError
 from service.answers.deps import SettingsDep, StorageDep
-from service.pages.charts.theme import Scheme
 from service.pages.compare_view import caveats, differing_settings, ratio_rows, searched_pair, why_in_words
 from service.pages.parts import FactsDep, PageRoute, QueryId, svg_response
 from service.pages.profile_files import comparison_link, profile_entries, summaries
@@ -19,6 +18,7 @@ from service.pages.templating import page
 from service.pages.trial_view import title_of
 from service.web.settings import ServiceSettings
 from storage.base import NotFound, Storage
+from tuner.report.charts.theme import Scheme
 from tuner.verdict.evidence import interim_plan
 
 router = APIRouter(route_class=PageRoute, include_in_schema=False)

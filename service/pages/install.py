@@ -7,11 +7,11 @@ from fastapi import FastAPI
 from starlette.staticfiles import StaticFiles
 
 from service.pages import compare, downloads, recommendation, studies, studies_compare, study, study_charts, tensorboard, trial
-from service.pages.charts.render import Renderer
 from service.pages.facts import FactsReader
 from service.pages.templating import STATIC
 from service.pages.tensorboard_child import TensorBoardChild
 from service.web.settings import ServiceSettings
+from tuner.report.charts.render import Renderer
 
 _SLOW_S = 300.0  # XProf converts a large capture that long
 _PAGES = (studies, studies_compare, study_charts, downloads, study, trial, compare, recommendation, tensorboard)

@@ -10,13 +10,13 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.routing import APIRoute
 from starlette.responses import Response
 
-from service.pages.charts.render import Renderer
-from service.pages.charts.theme import Look, Scheme, Size
 from service.pages.facts import FactsReader
 from service.pages.templating import page
 from service.web.caching import conditional
 from storage.base import NotFound
 from tuner.core.errors import BadInput
+from tuner.report.charts.render import Renderer
+from tuner.report.charts.theme import Look, Scheme, Size
 
 _LARGEST_ID = 2**31 - 1  # PostgreSQL's integer
 RecordId = Annotated[int, Path(ge=1, le=_LARGEST_ID)]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from profiles import svg
-from service.pages.charts.theme import Look, Scheme
+from tuner.report.charts.theme import Look, Scheme
 
 
 def picture_of(drawn: str, scheme: Scheme) -> str:

@@ -12,10 +12,11 @@ from service.pages.answer_view import headline
 from service.pages.facts import FactsReader
 from service.pages.parts import FactsDep, PageNumber, PageRoute
 from service.pages.recommendation_view import ExpectedRow, first_expected
-from service.pages.study_view import Effects, effects_of, primary_objective
+from service.pages.study_view import primary_objective
 from service.pages.templating import page
 from storage.base import Storage
 from storage.records import Study, StudyState, TrialState
+from tuner.report.effects import Effects, effects_of
 from tuner.verdict.answer import Answer, answer_of
 from tuner.verdict.evidence import interim_plan
 

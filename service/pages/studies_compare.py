@@ -12,10 +12,11 @@ from service.pages.facts import StudyFacts
 from service.pages.parts import FactsDep, PageRoute
 from service.pages.recommendation_view import first_expected
 from service.pages.studies_compare_view import cell_pairs, differences, in_words
-from service.pages.study_view import Effects, effects_of, primary_objective
+from service.pages.study_view import primary_objective
 from service.pages.templating import page
 from tuner.core.errors import BadInput
 from tuner.metrics.catalog import metric_info
+from tuner.report.effects import Effects, effects_of
 from tuner.verdict.evidence import interim_plan
 
 router = APIRouter(route_class=PageRoute, include_in_schema=False)

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 
 from service.pages.answer_view import headline
 from service.pages.facts import StudyFacts
-from service.pages.study_view import EffectRow, Effects
 from service.pages.trial_view import ConfigRow
+from tuner.report.effects import EffectRow, Effects
 from tuner.setup.stored_study import StoredStudy
 
 _SETTINGS = (

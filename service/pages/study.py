@@ -13,21 +13,14 @@ from service.pages.answer_view import headline, how_sure, patterns, winning_cell
 from service.pages.facts import StudyFacts
 from service.pages.parts import FactsDep, PageNumber, PageRoute
 from service.pages.recommendation_view import can_be_served, command_text
-from service.pages.study_view import (
-    Effects,
-    cost_parts,
-    effects_of,
-    heat_cells,
-    history_of,
-    other_arm,
-    primary_objective,
-)
+from service.pages.study_view import cost_parts, heat_cells, history_of, other_arm, primary_objective
 from service.pages.templating import page
 from service.pages.tradeoff_view import trade_off
 from service.pages.trials_view import TrialOrder, failure_groups, in_order
 from storage.records import Trial, TrialState
 from tuner.core.contract import ARMS
 from tuner.metrics.catalog import CATALOG, metric_info
+from tuner.report.effects import Effects, effects_of
 from tuner.verdict.conclude import study_objectives
 from tuner.verdict.evidence import interim_plan
 

@@ -11,20 +11,21 @@ from starlette.responses import Response
 from profiles import svg
 from service.answers.deps import StorageDep
 from service.pages.charts.cost import cost
-from service.pages.charts.forest import forest
-from service.pages.charts.heat_map import heat_map
 from service.pages.charts.history import history
-from service.pages.charts.render import described
-from service.pages.charts.theme import Look
 from service.pages.charts.tradeoff import tradeoff
 from service.pages.facts import StudyFacts
 from service.pages.parts import FactsDep, LookDep, PageRoute, RendererDep, svg_response
 from service.pages.profile_pictures import picture_of
-from service.pages.study_view import cost_parts, effects_of, heat_cells, history_of
+from service.pages.study_view import cost_parts, heat_cells, history_of
 from service.pages.tradeoff_view import trade_off
 from storage.base import NotFound, Storage
 from tuner.metrics.catalog import Direction, metric_info
 from tuner.metrics.objective import Objective
+from tuner.report.charts.forest import forest
+from tuner.report.charts.heat_map import heat_map
+from tuner.report.charts.render import described
+from tuner.report.charts.theme import Look
+from tuner.report.effects import effects_of
 from tuner.verdict.conclude import study_objectives
 from tuner.verdict.evidence import interim_plan
 

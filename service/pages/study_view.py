@@ -2,84 +2,20 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from storage.records import Comparison, Stage, Study, Trial, TrialState
+from service.pages.format import number
+from storage.records import Stage, Study, Trial, TrialState
 from tuner.core.contract import ARM_DEFAULT, ARM_PAGE_ALIGNED
 from tuner.core.errors import BadInput
-from tuner.metrics.catalog import Direction, metric_info
 from tuner.metrics.objective import Objective
+from tuner.report.effects import HeatCell
 from tuner.serving.stored_settings import conditions_of
 from tuner.setup.stored_study import StoredStudy
-from tuner.stats.pooling import PooledEffect
-from tuner.stats.sequential import InterimPlan
 from tuner.verdict.conclude import study_objectives
-from tuner.verdict.study_answer import StudyAnswer, stored_answer
 
-MOST_FOREST_ROWS = 30
 _COST_PARTS = ("measure", "start", "warm_up", "profile", "other")
-POOLED = "all cells pooled"
-
-
-@dataclass(frozen=True)
-class HeatCell:
-    """`word` says why there is no value."""
-
-    arm: str
-    block_size: int
-    max_num_batched_tokens: int
-    value: float | None
-    word: str
-    trial_id: int
-    winner: bool = False
-
-
-@dataclass(frozen=True)
-class EffectRow:
-    """page_aligned / default as changes in percent. Page size and chunk budget are 0 for all cells together."""
-
-    label: str
-    block_size: int
-    max_num_batched_tokens: int
-    change: float | None
-    low: float | None
-    high: float | None
-    verdict: str
-    pairs: int
-    reason: str = ""
-    baseline_id: int | None = None
-    candidate_id: int | None = None
-
-
-@dataclass(frozen=True)
-class Effects:
-    """The cells of one metric and what they say together. `answer` is None where no cell has both arms."""
-
-    metric: str
-    unit: str
-    less_is_better: bool
-    rows: tuple[EffectRow, ...]
-    answer: StudyAnswer | None
-
-    @property
-    def pooled(self) -> EffectRow | None:
-        """All cells together."""
-        return _pooled_row(self.answer.pooled) if self.answer is not None and self.answer.pooled is not None else None
-
-    @property
-    def forest(self) -> list[EffectRow]:
-        """What the picture shows: the largest effects first where there are too many, and all cells pooled as the last line."""
-        drawn = [row for row in self.rows if row.change is not None]
-        if len(drawn) > MOST_FOREST_ROWS:
-            largest = sorted(drawn, key=lambda row: -abs(row.change or 0.0))[:MOST_FOREST_ROWS]
-            drawn = [row for row in drawn if row in largest]
-        return [*drawn, *([self.pooled] if self.pooled is not None else [])]
-
-    @property
-    def left_out(self) -> int:
-        return sum(row.change is not None for row in self.rows) - len(self.forest) + (self.pooled is not None)
 
 
 @dataclass(frozen=True)
@@ -115,10 +51,20 @@ def heat_cells(trials: Sequence[Trial], objective: Objective, winner: tuple[str,
             key = (trial.arm, trial.block_size, trial.max_num_batched_tokens)
             if key not in best or _beats(trial, best[key], objective):
                 best[key] = trial
-    return [
-        HeatCell(*key, value_of(trial, objective), "" if trial.values else state_word(trial), trial.id, key == winner)
-        for key, trial in sorted(best.items())
-    ]
+    return [_heat_cell(trial, objective, winner=key == winner) for key, trial in sorted(best.items())]
+
+
+def _heat_cell(trial: Trial, objective: Objective, *, winner: bool) -> HeatCell:
+    value = value_of(trial, objective)
+    return HeatCell(
+        arm=trial.arm,
+        block_size=trial.block_size,
+        max_num_batched_tokens=trial.max_num_batched_tokens,
+        value=value,
+        label=state_word(trial) if value is None else number(value),
+        trial_id=trial.id,
+        winner=winner,
+    )
 
 
 def value_of(trial: Trial, objective: Objective) -> float | None:
@@ -134,17 +80,6 @@ def state_word(trial: Trial) -> str:
     if trial.state is TrialState.PRUNED:
         return next((word for word in ("skipped", "infeasible") if word in trial.notes), "pruned")
     return trial.state.value.lower()
-
-
-def effects_of(comparisons: Sequence[Comparison], metric: str, plan: InterimPlan | None) -> Effects:
-    """`plan`: the study's (tuner.verdict.evidence.interim_plan). Raises BadInput for an unknown metric."""
-    info = metric_info(metric)
-    chosen = sorted(
-        (item for item in comparisons if item.metric == metric), key=lambda item: (item.block_size, item.max_num_batched_tokens)
-    )
-    rows = tuple(_effect_row(item) for item in chosen)
-    less = info.direction is Direction.MINIMIZE
-    return Effects(metric, info.unit, less, rows, stored_answer(comparisons, metric, plan))
 
 
 def history_of(trials: Sequence[Trial], objective: Objective) -> list[HistoryPoint]:
@@ -187,36 +122,3 @@ def _beats(trial: Trial, other: Trial, objective: Objective) -> bool:
     if ours is None or theirs is None:
         return ours is not None
     return objective.is_better(ours, theirs)
-
-
-def _effect_row(item: Comparison) -> EffectRow:
-    return EffectRow(
-        label=f"{item.block_size} \N{MULTIPLICATION SIGN} {item.max_num_batched_tokens}",
-        block_size=item.block_size,
-        max_num_batched_tokens=item.max_num_batched_tokens,
-        change=_percent(item.ratio),
-        low=_percent(item.low),
-        high=_percent(item.high),
-        verdict=item.verdict,
-        pairs=item.pairs,
-        reason=str(item.details.get("reason") or ""),
-        baseline_id=item.baseline_trial_id,
-        candidate_id=item.candidate_trial_id,
-    )
-
-
-def _pooled_row(pooled: PooledEffect) -> EffectRow:
-    return EffectRow(
-        label=POOLED,
-        block_size=0,
-        max_num_batched_tokens=0,
-        change=_percent(pooled.ratio),
-        low=_percent(pooled.low),
-        high=_percent(pooled.high),
-        verdict=pooled.verdict.value,
-        pairs=pooled.pairs,
-    )
-
-
-def _percent(ratio: float | None) -> float | None:
-    return None if ratio is None or not math.isfinite(ratio) else 100 * (ratio - 1)

@@ -15,6 +15,7 @@ from starlette.responses import HTMLResponse, Response
 
 from service.pages import format as as_text
 from service.web.caching import conditional
+from tuner.report.legend import MARKS
 
 FOLDER = Path(__file__).resolve().parents[1]
 STATIC = FOLDER / "static"
@@ -29,6 +30,7 @@ def environment() -> Environment:
         made.filters[name] = getattr(as_text, name)
     made.filters["code"] = code
     made.globals["asset"] = asset
+    made.globals["marks"] = MARKS
     return made
 
 

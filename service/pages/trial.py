@@ -8,7 +8,6 @@ from starlette.responses import Response
 from profiles.capture import ALL
 from profiles.charts import breakdown
 from service.answers.deps import SettingsDep, StorageDep
-from service.pages.charts.theme import Scheme
 from service.pages.parts import FactsDep, PageRoute, RecordId, svg_response
 from service.pages.profile_files import labelled, profile_entries
 from service.pages.profile_pictures import picture_of
@@ -16,6 +15,7 @@ from service.pages.study_view import arms_in_order, other_arm, primary_objective
 from service.pages.templating import page
 from service.pages.trial_view import config_rows, environment_rows, metric_rows, title_of
 from storage.base import NotFound
+from tuner.report.charts.theme import Scheme
 
 router = APIRouter(route_class=PageRoute, include_in_schema=False)
 _PHASES = (ALL, "prefill", "decode", "mixed")

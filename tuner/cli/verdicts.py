@@ -7,17 +7,12 @@ from collections.abc import Sequence
 from storage.records import Comparison
 from tuner.cli.tables import interval, number, percent, text_table
 from tuner.metrics.catalog import Direction, metric_info
+from tuner.report.legend import MARKS
 from tuner.report.report import first_metric, serve_command
-from tuner.stats.intervals import EQUIVALENCE_RATIO, Verdict
+from tuner.stats.intervals import Verdict
 from tuner.verdict.answer import STATUS_NONE, Answer
 from tuner.verdict.compare import StudyComparison
 
-MEANINGS: dict[str, str] = {
-    Verdict.BETTER: "the whole interval is a gain",
-    Verdict.WORSE: "the whole interval is a loss",
-    Verdict.EQUIVALENT: f"the whole interval is within +-{100 * (EQUIVALENCE_RATIO - 1):.0f} %, too small to matter",
-    Verdict.INCONCLUSIVE: "no change is possible, and so is one that matters; more rounds or a quieter machine may tell",
-}
 HEADERS = ("page size", "chunk budget", "aligned/default", "95 % interval", "pairs", "verdict")
 
 
@@ -47,7 +42,7 @@ def print_verdicts(comparison: StudyComparison) -> None:
     )
     print(text_table(HEADERS, verdict_rows(rows)))
     for verdict in dict.fromkeys(row.verdict for row in rows):
-        print(f"  {verdict}: {MEANINGS[verdict]}")
+        print(f"  {verdict}: {MARKS[Verdict(verdict)].meaning}")
     answer = comparison.answer
     if answer is not None:
         print(f"\nanswer: {answer.sentence}")

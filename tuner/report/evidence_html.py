@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from html import escape
+from typing import TYPE_CHECKING
 
-from storage.records import Comparison
+from storage.records import Json
+from tuner.core.errors import BadInput
 from tuner.metrics.catalog import metric_info
+from tuner.report.effects import Effects, effect_cells, effects_of, in_words
 from tuner.report.evidence_report import (
     CELL_HEADERS,
     QUESTION,
@@ -19,11 +22,15 @@ from tuner.report.evidence_report import (
     failure_lines,
     method_text,
 )
-from tuner.report.figures import forest_plot, heat_map
+from tuner.report.legend import legend_text
 from tuner.report.repeat import repeat_command
 from tuner.report.write_share import write_lines
+from tuner.stats.sequential import InterimPlan
 from tuner.verdict.compare import StudyComparison
 from tuner.verdict.evidence import Evidence
+
+if TYPE_CHECKING:
+    from tuner.report.charts.theme import Look
 
 # Nothing may be loaded or run, whatever a name in the study says.
 POLICY = "default-src 'none'; style-src 'unsafe-inline'"
@@ -36,6 +43,7 @@ h1, h2 { line-height: 1.25; } h2 { margin-top: 2.2rem; }
 .answer { border-left: .35rem solid var(--line); background: var(--soft); padding: .8rem 1rem; font-size: 1.1rem; font-weight: 600; }
 .wide, figure { overflow-x: auto; position: relative; } figure { margin: 1rem 0; } svg { max-width: 100%; height: auto; }
 @media (max-width: 640px) { svg { max-width: none; } }
+.dark { display: none; } @media screen and (prefers-color-scheme: dark) { .dark { display: block; } .light { display: none; } }
 table { border-collapse: collapse; font-variant-numeric: tabular-nums; }
 th, td { border-bottom: 1px solid var(--line); padding: .3rem .8rem .3rem 0; text-align: left; overflow-wrap: anywhere; }
 table.cells th, table.cells td { white-space: nowrap; }
@@ -58,7 +66,7 @@ def evidence_html(evidence: Evidence, comparison: StudyComparison) -> str:
     parts += ["<h2>Method</h2>", f"<p>{_with_code(method_text(evidence))}</p>"]
     parts += ["<h2>Environment</h2>", _table("Environment", ("what", "value"), environment_rows(evidence))]
     for metric in dict.fromkeys(item.metric for item in comparison.comparisons):
-        parts += _metric(metric, [item for item in comparison.comparisons if item.metric == metric], comparison)
+        parts += _metric(metric, comparison, evidence.interim)
     written = write_lines(evidence)
     if written:
         parts += [f"<h2>{escape(WRITE_HEADING)}</h2>", _list(written)]
@@ -71,18 +79,46 @@ def evidence_html(evidence: Evidence, comparison: StudyComparison) -> str:
     return f'<!doctype html>\n<html lang="en"><head>{head}</head>\n<body><main>\n' + "\n".join(parts) + "\n</main></body></html>\n"
 
 
-def _metric(metric: str, rows: Sequence[Comparison], comparison: StudyComparison) -> list[str]:
+_FOREST_CAPTION = f"Mark: geometric mean over rounds. Line: its interval. Band: no practical difference. {legend_text()}"
+
+
+def _metric(metric: str, comparison: StudyComparison, plan: InterimPlan | None) -> list[str]:
     info = metric_info(metric)
+    rows = [item for item in comparison.comparisons if item.metric == metric]
     better = "more is better" if info.direction.sign > 0 else "less is better"
     parts = [f"<h2>{escape(metric)} ({escape(info.unit)}, {better})</h2>"]
     answer = comparison.answers.get(metric)
     if answer is not None:
         parts.append(f"<p>{escape(answer.sentence)}</p>")
-    legend = "Dot: geometric mean over rounds. Line: its interval. Grey band: no practical difference."
-    forest = forest_plot(rows, answer.pooled if answer is not None else None)
-    parts.append(_figure(f"Forest plot of {metric}", forest, legend))
-    parts.append(_figure(f"Heat map of {metric}", heat_map(rows), "Blue: page-aligned is better. Orange: it is worse."))
+    effects = effects_of(comparison.comparisons, metric, plan)
+    if effects.forest:
+        parts.append(_figure(f"Forest plot of {metric}", _pictures(effects, _forest), _FOREST_CAPTION))
+        parts.append(_figure(f"Heat map of {metric}", _pictures(effects, _heat_map), "The change in percent; stronger colour is better."))
     return [*parts, _table(f"Cells of {metric}", CELL_HEADERS, cell_rows(rows), "cells")]
+
+
+def _forest(effects: Effects, look: Look) -> Json:
+    from tuner.report.charts.forest import forest
+
+    return forest(effects.forest, effects.metric, effects.less_is_better, look)
+
+
+def _heat_map(effects: Effects, look: Look) -> Json:
+    from tuner.report.charts.heat_map import heat_map
+
+    return heat_map(effect_cells(effects), "%", effects.less_is_better, look)
+
+
+def _pictures(effects: Effects, draw: Callable[[Effects, Look], Json]) -> str:
+    """In light and in dark colours, of which the reader's settings show one. Raises BadInput where the extra `ui` is missing."""
+    try:
+        from tuner.report.charts.render import Renderer
+        from tuner.report.charts.theme import Look, Scheme
+    except ImportError as error:
+        raise BadInput(f"charts need the extra ui, {error.name} is not installed", fix="pip install 'vllm-tpu-tuner[ui]'") from error
+    renderer, title = Renderer(), f"page_aligned against default: {effects.metric}"
+    drawn = {scheme: renderer.picture(draw(effects, Look(scheme)), title, in_words(effects)) for scheme in Scheme}
+    return "".join(f'<div class="{scheme}">{svg}</div>' for scheme, svg in drawn.items())
 
 
 def _figure(name: str, svg: str, caption: str) -> str:

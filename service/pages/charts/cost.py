@@ -7,8 +7,8 @@ from typing import Any
 
 import altair as alt
 
-from service.pages.charts.theme import Look, chart_of, finished
 from service.pages.study_view import CostPart
+from tuner.report.charts.theme import Look, chart_of, finished
 
 
 def cost(parts: Sequence[CostPart], look: Look) -> dict[str, Any]:

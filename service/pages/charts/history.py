@@ -7,9 +7,9 @@ from typing import Any
 
 import altair as alt
 
-from service.pages.charts.theme import Look, chart_of, finished
 from service.pages.study_view import HistoryPoint
 from tuner.core.contract import ARM_DEFAULT, ARM_PAGE_ALIGNED
+from tuner.report.charts.theme import Look, chart_of, finished
 
 
 def history(points: Sequence[HistoryPoint], unit: str, look: Look) -> dict[str, Any]:

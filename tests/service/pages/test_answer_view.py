@@ -9,9 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from service.pages.answer_view import confirmations, headline, how_sure, patterns, winning_cell
-from service.pages.study_view import Effects, effects_of
 from storage.records import Comparison
 from tests.storage.builders import a_comparison, a_recommendation
+from tuner.report.effects import Effects, effects_of
 from tuner.verdict.answer import answer_of
 
 METRIC = "total_token_throughput"
@@ -35,8 +35,8 @@ SAME = [cell(page, 256, 0.999, 1.001, "equivalent") for page in (16, 32, 64)]
 @pytest.mark.parametrize(
     ("cells", "words", "sure"),
     [
-        (BETTER, "Yes: turn it on", "better side"),
-        (WORSE, "No: leave it off", "worse side"),
+        (BETTER, "Yes: turn it on", "a gain"),
+        (WORSE, "No: leave it off", "a loss"),
         (SAME, "No practical difference: leave it off", "within ±1 %"),
         ([BETTER[0], WORSE[1], SAME[2]], "It depends on page size and chunk budget", "beyond ±1 %"),
         ([a_comparison(1, metric=METRIC, ratio=None, low=None, high=None, pairs=0, verdict="inconclusive", details={})], "Not decided", ""),

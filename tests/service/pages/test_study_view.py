@@ -9,13 +9,13 @@ from dataclasses import replace
 import pytest
 
 from service.pages.answer_view import headline
-from service.pages.study_view import effects_of
 from storage.base import Storage
 from storage.records import Comparison, StudyState
 from tests.service.conftest import MakeClient
 from tests.storage.builders import a_comparison, a_study
 from tests.storage.raw import url_of
 from tuner.cli.command_line import run
+from tuner.report.effects import effects_of
 from tuner.stats.intervals import Verdict
 from tuner.stats.pooling import PooledEffect
 from tuner.verdict.study_answer import StudyAnswer, with_answer

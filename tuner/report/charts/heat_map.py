@@ -1,4 +1,4 @@
-"""The objective over page size x chunk budget, one map an arm, the winner framed."""
+"""Values over page size x chunk budget, one map an arm (or one map of the effects), the winner framed."""
 
 from __future__ import annotations
 
@@ -8,9 +8,8 @@ from typing import Any
 
 import altair as alt
 
-from service.pages.charts.theme import Look, chart_of, finished
-from service.pages.format import number
-from service.pages.study_view import HeatCell
+from tuner.report.charts.theme import Look, chart_of, finished
+from tuner.report.effects import HeatCell
 
 _LABEL_PX = 56  # what the longest label takes
 _LEAST_MAP_PX = 130  # the title of the axis below it ...
@@ -80,8 +79,8 @@ def _values(cells: Sequence[HeatCell], less_is_better: bool) -> list[dict[str, A
     def strong(value: float | None) -> bool:
         if value is None:
             return False
-        share = (value - low) / extent
-        return (1 - share if less_is_better else share) > 0.55
+        fraction = (value - low) / extent
+        return (1 - fraction if less_is_better else fraction) > 0.55
 
     return [
         {
@@ -89,7 +88,7 @@ def _values(cells: Sequence[HeatCell], less_is_better: bool) -> list[dict[str, A
             "page": cell.block_size,
             "arm": cell.arm,
             "value": cell.value,
-            "label": ("★ " if cell.winner else "") + (number(cell.value) if cell.value is not None else cell.word),
+            "label": ("★ " if cell.winner else "") + cell.label,
             "strong": strong(cell.value),
             "winner": cell.winner,
         }

@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from typing import Any
 
 import altair as alt
 
-from service.pages.charts.theme import Colours, Look, chart_of, finished
-from service.pages.study_view import POOLED, EffectRow
+from tuner.report.charts.theme import Colours, Look, chart_of, finished
+from tuner.report.effects import POOLED, EffectRow
+from tuner.report.legend import MARKS
 from tuner.stats.intervals import EQUIVALENCE_RATIO, Verdict
 
 _ROW = 24
-_SHAPES = {Verdict.BETTER: "triangle-up", Verdict.WORSE: "triangle-down", Verdict.EQUIVALENT: "square", Verdict.INCONCLUSIVE: "circle"}
-
-
 _BOLD = alt.condition(f"datum.value == '{POOLED}'", alt.value("bold"), alt.value("normal"))
 
 
@@ -27,7 +26,7 @@ def forest(
     """
     colours = look.colours
     drawn = [row for row in rows if row.change is not None]
-    values = [_value(row, recommended) for row in drawn]
+    values = _named([_value(row, recommended) for row in drawn])
     order = [value["cell"] for value in values]
     y = alt.Y(
         "cell:N",
@@ -43,7 +42,7 @@ def forest(
     base = chart_of(values)
     band = chart_of([{"from": -width, "to": width}])
     scale = alt.Scale(domain=[str(verdict) for verdict in Verdict], range=[_colour(colours, verdict) for verdict in Verdict])
-    shapes = alt.Scale(domain=[str(verdict) for verdict in Verdict], range=[_SHAPES[verdict] for verdict in Verdict])
+    shapes = alt.Scale(domain=[str(verdict) for verdict in Verdict], range=[MARKS[verdict].shape for verdict in Verdict])
     colour = alt.Color("verdict:N", scale=scale, legend=alt.Legend(columns=2 if look.narrow else 4))
     chart = alt.layer(
         band.mark_rect(color=colours.band).encode(x="from:Q", x2="to:Q"),
@@ -55,6 +54,16 @@ def forest(
         base.mark_point(filled=True, size=95, opacity=1).encode(y=y, x=x, color=colour, shape=alt.Shape("verdict:N", scale=shapes)),
     )
     return finished(chart.properties(width=look.plot_width, height=_ROW * max(1, len(values))), look)
+
+
+def _named(values: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """A cell that was judged twice (another environment) gets rows of its own."""
+    seen: Counter[str] = Counter()
+    for value in values:
+        seen[value["cell"]] += 1
+        if seen[value["cell"]] > 1:
+            value["cell"] += f" ({seen[value['cell']]})"
+    return values
 
 
 def _value(row: EffectRow, recommended: tuple[int, int] | None) -> dict[str, Any]:

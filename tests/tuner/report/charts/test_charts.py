@@ -1,0 +1,125 @@
+"""Forest plot and heat map: every cell in the right place, one legend, nothing fetched from elsewhere."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+from xml.etree import ElementTree
+
+import pytest
+
+from service.pages.templating import environment
+from storage.records import Comparison
+from tuner.report.charts.forest import forest
+from tuner.report.charts.heat_map import heat_map
+from tuner.report.charts.render import Renderer
+from tuner.report.charts.theme import Look, Scheme
+from tuner.report.effects import POOLED, Effects, effect_cells, effects_of, in_words
+from tuner.report.legend import MARKS, legend_text
+from tuner.stats.intervals import Verdict
+
+TIMES = "\N{MULTIPLICATION SIGN}"
+METRIC = "total_token_throughput"
+
+
+def row(
+    page: int, budget: int, verdict: str, ratio: float | None, *, half: float = 0.01, metric: str = METRIC, pairs: int = 6
+) -> Comparison:
+    ends = {"ratio": ratio} if ratio is None else {"ratio": ratio, "low": ratio - half, "high": ratio + half}
+    return Comparison(1, metric, page, budget, verdict, pairs, details={"log_ratio_sd": 0.01}, **ends)
+
+
+CELLS = [
+    row(16, 128, "better", 1.05),
+    row(16, 256, "inconclusive", 1.02, half=0.04),
+    row(32, 128, "worse", 0.96),
+    row(32, 256, "equivalent", 1.0, half=0.005),
+    row(64, 256, "inconclusive", None),
+]
+
+
+def effects(cells: list[Comparison]) -> Effects:
+    return effects_of(cells, cells[0].metric, None)
+
+
+def drawn(cells: list[Comparison], chart: str = "forest", scheme: Scheme = Scheme.LIGHT) -> str:
+    found, look = effects(cells), Look(scheme)
+    spec: dict[str, Any]
+    if chart == "forest":
+        spec = forest(found.forest, found.metric, found.less_is_better, look)
+    else:
+        spec = heat_map(effect_cells(found), "%", found.less_is_better, look)
+    return Renderer().picture(spec, "title", in_words(found))
+
+
+def label(page: int, budget: int) -> str:
+    return f"{page} {TIMES} {budget}"
+
+
+def texts(svg: str) -> list[str]:
+    return ["".join(node.itertext()) for node in ElementTree.fromstring(svg).iter("{http://www.w3.org/2000/svg}text")]
+
+
+def points(svg: str) -> list[tuple[float, float]]:
+    """(x, y) of the plotted marks, from their own group, from the top down."""
+    group = re.search(r'<g class="mark-symbol role-mark[^>]*>(.*?)</g>', svg)
+    assert group is not None
+    found = re.findall(r'transform="translate\(([-\d.]+),([-\d.]+)\)"', group[1])
+    return sorted(((float(x), float(y)) for x, y in found), key=lambda point: point[1])
+
+
+def test_the_forest_plot_has_a_mark_for_each_judged_cell_and_all_of_them_last() -> None:
+    svg = drawn(list(reversed(CELLS)))
+    labels = [text for text in texts(svg) if TIMES in text or text == POOLED]
+    assert labels == [label(16, 128), label(16, 256), label(32, 128), label(32, 256), POOLED]
+    middle = Look().plot_width / 2
+    better, small, worse, none, pooled = (x - middle for x, _ in points(svg))
+    assert none == pytest.approx(0.0, abs=1e-6) and better / small == pytest.approx(5 / 2) and worse / small == pytest.approx(-4 / 2)
+    assert pooled / small == pytest.approx(0.6967 / 2, rel=0.001)  # exp of the mean log of 1.05, 1.02, 0.96 and 1
+
+
+def test_the_heat_map_says_each_effect() -> None:
+    found = texts(drawn(CELLS, "heat map"))
+    for words in ("+5.00 %", "+2.00 %", "-4.00 %", "+0.00 %", "no pair", "page_aligned against default"):
+        assert words in found
+
+
+def test_a_cell_measured_in_two_environments_has_two_rows_and_one_square() -> None:
+    twice = [row(16, 128, "better", 1.05, pairs=3), row(16, 128, "worse", 0.95, pairs=6)]
+    assert f"{label(16, 128)} (2)" in texts(drawn(twice))
+    assert "-5.00 %" in texts(drawn(twice, "heat map")) and "+5.00 %" not in texts(drawn(twice, "heat map"))
+
+
+def test_where_less_is_better_a_drop_has_the_strong_colour() -> None:
+    slower = [row(16, 128, "worse", 1.05, metric="ttft_p99_ms"), row(32, 128, "better", 0.95, metric="ttft_p99_ms")]
+    faster = [row(16, 128, "worse", 0.95), row(32, 128, "better", 1.05)]
+    assert any("left is better" in text for text in texts(drawn(slower)))
+    square = r'aria-label="[^"]*" role="graphics-symbol"[^>]*fill="(rgb[^"]*)"|fill="(rgb[^"]*)"'
+    assert re.findall(square, drawn(slower, "heat map")) == re.findall(square, drawn(faster, "heat map")) != []
+
+
+@pytest.mark.parametrize("chart", ["forest", "heat map"])
+@pytest.mark.parametrize("scheme", Scheme)
+def test_a_chart_reads_aloud_and_fetches_nothing(chart: str, scheme: Scheme) -> None:
+    svg = drawn(CELLS, chart, scheme)
+    root = ElementTree.fromstring(svg)
+    assert root.get("role") == "img"
+    said = str(root[1].text)
+    assert f"{label(32, 128)}: -4.00 %, worse" in said and f"{label(64, 256)}: no pair, inconclusive" in said
+    assert not re.search(r"<(script|style|image|foreignObject)\b|href=", svg)
+
+
+def test_every_verdict_has_one_mark_in_charts_pages_and_captions() -> None:
+    """A circle once meant "better" in the report and "inconclusive" on the pages."""
+    assert MARKS.keys() == set(Verdict)
+    found = effects(CELLS)
+    chart = forest(found.forest, found.metric, found.less_is_better, Look())
+    scales = re.findall(r"'shape': \{.*?'domain': (\[.*?\]), 'range': (\[.*?\])", str(chart))
+    assert scales == [(str([str(verdict) for verdict in MARKS]), str([mark.shape for mark in MARKS.values()]))]
+    macro = environment().get_template("macros.html").module
+    for verdict, mark in MARKS.items():
+        assert mark.sign in str(macro.verdict(verdict.value)) and f"{mark.sign} {verdict}: {mark.meaning}." in legend_text()
+    for what in ("shape", "sign", "meaning"):
+        assert len({getattr(mark, what) for mark in MARKS.values()}) == len(Verdict)
+    for scheme in Scheme:
+        assert len({getattr(Look(scheme).colours, verdict.value) for verdict in MARKS}) == len(Verdict)

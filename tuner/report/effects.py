@@ -1,0 +1,134 @@
+"""The effects of page alignment as charts and tables show them. Pure."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from storage.records import Comparison
+from tuner.metrics.catalog import Direction, metric_info
+from tuner.stats.pooling import PooledEffect
+from tuner.stats.sequential import InterimPlan
+from tuner.verdict.study_answer import StudyAnswer, stored_answer
+
+MOST_FOREST_ROWS = 30
+POOLED = "all cells pooled"
+
+
+@dataclass(frozen=True)
+class HeatCell:
+    """`label` is what the map says in the cell: its value, or why there is none. `arm` is the map's own title."""
+
+    arm: str
+    block_size: int
+    max_num_batched_tokens: int
+    value: float | None
+    label: str
+    trial_id: int = 0
+    winner: bool = False
+
+
+@dataclass(frozen=True)
+class EffectRow:
+    """page_aligned / default as changes in percent. Page size and chunk budget are 0 for all cells together."""
+
+    label: str
+    block_size: int
+    max_num_batched_tokens: int
+    change: float | None
+    low: float | None
+    high: float | None
+    verdict: str
+    pairs: int
+    reason: str = ""
+    baseline_id: int | None = None
+    candidate_id: int | None = None
+
+
+@dataclass(frozen=True)
+class Effects:
+    """The cells of one metric and what they say together. `answer` is None where no cell has both arms."""
+
+    metric: str
+    unit: str
+    less_is_better: bool
+    rows: tuple[EffectRow, ...]
+    answer: StudyAnswer | None
+
+    @property
+    def pooled(self) -> EffectRow | None:
+        """All cells together."""
+        return _pooled_row(self.answer.pooled) if self.answer is not None and self.answer.pooled is not None else None
+
+    @property
+    def forest(self) -> list[EffectRow]:
+        """What the picture shows: the largest effects first where there are too many, and all cells pooled as the last line."""
+        drawn = [row for row in self.rows if row.change is not None]
+        if len(drawn) > MOST_FOREST_ROWS:
+            largest = sorted(drawn, key=lambda row: -abs(row.change or 0.0))[:MOST_FOREST_ROWS]
+            drawn = [row for row in drawn if row in largest]
+        return [*drawn, *([self.pooled] if self.pooled is not None else [])]
+
+    @property
+    def left_out(self) -> int:
+        return sum(row.change is not None for row in self.rows) - len(self.forest) + (self.pooled is not None)
+
+
+def effects_of(comparisons: Sequence[Comparison], metric: str, plan: InterimPlan | None) -> Effects:
+    """`plan`: the study's (tuner.verdict.evidence.interim_plan). Raises BadInput for an unknown metric."""
+    info = metric_info(metric)
+    chosen = sorted(
+        (item for item in comparisons if item.metric == metric), key=lambda item: (item.block_size, item.max_num_batched_tokens)
+    )
+    rows = tuple(_effect_row(item) for item in chosen)
+    less = info.direction is Direction.MINIMIZE
+    return Effects(metric, info.unit, less, rows, stored_answer(comparisons, metric, plan))
+
+
+def effect_cells(effects: Effects) -> list[HeatCell]:
+    """A map of the effects in percent; where a cell was judged twice (another environment), the one with more pairs."""
+    most = {(row.block_size, row.max_num_batched_tokens): row for row in sorted(effects.rows, key=lambda row: row.pairs)}
+    return [
+        HeatCell("page_aligned against default", *place, row.change, "no pair" if row.change is None else f"{row.change:+.2f} %")
+        for place, row in sorted(most.items())
+    ]
+
+
+def in_words(effects: Effects) -> str:
+    """Every cell's effect, for those who do not see the chart."""
+    rows = [*effects.rows, *([effects.pooled] if effects.pooled is not None else [])]
+    return "; ".join(f"{row.label}: {'no pair' if row.change is None else f'{row.change:+.2f} %'}, {row.verdict}" for row in rows)
+
+
+def _effect_row(item: Comparison) -> EffectRow:
+    return EffectRow(
+        label=f"{item.block_size} \N{MULTIPLICATION SIGN} {item.max_num_batched_tokens}",
+        block_size=item.block_size,
+        max_num_batched_tokens=item.max_num_batched_tokens,
+        change=_percent(item.ratio),
+        low=_percent(item.low),
+        high=_percent(item.high),
+        verdict=item.verdict,
+        pairs=item.pairs,
+        reason=str(item.details.get("reason") or ""),
+        baseline_id=item.baseline_trial_id,
+        candidate_id=item.candidate_trial_id,
+    )
+
+
+def _pooled_row(pooled: PooledEffect) -> EffectRow:
+    return EffectRow(
+        label=POOLED,
+        block_size=0,
+        max_num_batched_tokens=0,
+        change=_percent(pooled.ratio),
+        low=_percent(pooled.low),
+        high=_percent(pooled.high),
+        verdict=pooled.verdict.value,
+        pairs=pooled.pairs,
+    )
+
+
+def _percent(ratio: float | None) -> float | None:
+    return None if ratio is None or not math.isfinite(ratio) else 100 * (ratio - 1)

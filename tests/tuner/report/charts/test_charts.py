@@ -116,7 +116,7 @@ def test_every_verdict_has_one_mark_in_charts_pages_and_captions() -> None:
     chart = forest(found.forest, found.metric, found.less_is_better, Look())
     scales = re.findall(r"'shape': \{.*?'domain': (\[.*?\]), 'range': (\[.*?\])", str(chart))
     assert scales == [(str([str(verdict) for verdict in MARKS]), str([mark.shape for mark in MARKS.values()]))]
-    macro = environment().get_template("macros.html").module
+    macro: Any = environment().get_template("macros.html").module
     for verdict, mark in MARKS.items():
         assert mark.sign in str(macro.verdict(verdict.value)) and f"{mark.sign} {verdict}: {mark.meaning}." in legend_text()
     for what in ("shape", "sign", "meaning"):

@@ -28,12 +28,12 @@ EXIT_INTERRUPTED = 130
 VERBS = {
     "search": ("tuner.cli.search", "search", "Measure page size, chunk budget and page alignment; recommend settings."),
     "show": ("tuner.cli.show", "show", "List the studies, or one study's trials."),
-    "compare": ("tuner.cli.compare", "compare", "Page-aligned against default scheduling, cell by cell."),
-    "recommend": ("tuner.cli.recommend", "recommend", "The recommended `vllm serve` settings."),
-    "export": ("tuner.cli.export", "export", "A study's trials and measurements as CSV or JSON."),
-    "profile": ("tuner.cli.profile", "profile", "Read XLA profiles: where step time goes, what differs."),
-    "doctor": ("tuner.cli.doctor", "doctor", "What was found: engine, versions, devices, storage."),
-    "serve": ("tuner.cli.serve", "serve", "The REST API and the pages."),
+    "compare": ("tuner.cli.compare", "compare", "Compare page-aligned with default scheduling, per page size and chunk budget."),
+    "recommend": ("tuner.cli.recommend", "recommend", "Print the recommended `vllm serve` settings."),
+    "export": ("tuner.cli.export", "export", "Write a study's trials and measurements as CSV or JSON."),
+    "profile": ("tuner.cli.profile", "profile", "Capture and read XLA profiles: where the time of a step goes."),
+    "doctor": ("tuner.cli.doctor", "doctor", "Check this machine: engine, versions, devices, storage."),
+    "serve": ("tuner.cli.serve", "serve", "Start the REST API and the web pages."),
     "tensorboard": ("tuner.cli.tensorboard", "tensorboard", "Open the XLA profiles in TensorBoard."),
     "token": ("tuner.cli.token", "token", "Create, list, rotate or revoke tokens of the REST API."),
     "db": ("tuner.cli.db", "db", "Upgrade, check or back up the database."),
@@ -41,7 +41,7 @@ VERBS = {
 
 
 class LazyGroup(click.Group):
-    """Loads a verb's module when the verb is used."""
+    """Imports the module of a verb only when that verb is called."""
 
     @override
     def list_commands(self, ctx: click.Context) -> list[str]:
@@ -58,7 +58,7 @@ class LazyGroup(click.Group):
 
     @override
     def resolve_command(self, ctx: click.Context, args: list[str]) -> tuple[str | None, click.Command | None, list[str]]:
-        """click looks for similar names among commands that are loaded; here none is."""
+        """Suggests a similar verb; click's own suggestion needs all verbs to be imported."""
         if args[0] not in VERBS and not args[0].startswith("-"):
             similar = closest(args[0], VERBS)
             mend = f"Did you mean '{similar}'?" if similar is not None else "See tuner --help."
@@ -82,7 +82,7 @@ class LazyGroup(click.Group):
 )
 @click.version_option(package_name="vllm-tpu-tuner", prog_name="tuner")
 def cli() -> None:
-    """Auto-tuning and profiling of vLLM on TPU: settings settled by measurement, each verdict with its interval."""
+    """Find the best vLLM settings for a model, a workload and a TPU by measuring them on the real engine."""
 
 
 def run(arguments: Sequence[str] | None = None) -> int:

@@ -43,12 +43,17 @@ class Check:
 @click.command(epilog=examples("tuner doctor", "tuner doctor --json", "tuner doctor --engine-python /opt/vllm/bin/python"))
 @storage_option
 @logdir_option
-@click.option("--engine-python", envvar="TUNER_ENGINE_PYTHON", metavar="PATH", help="The Python that has vLLM.  [default: this one]")
+@click.option(
+    "--engine-python",
+    envvar="TUNER_ENGINE_PYTHON",
+    metavar="PATH",
+    help="Path of the Python in which vLLM is installed.  [default: this one]",
+)
 @click.option("--timeout", type=click.FloatRange(1, 600), default=90.0, show_default=True, help="Seconds for JAX to find its devices.")
 @json_option
 @click.pass_context
 def doctor(context: click.Context, storage: str, logdir: str, engine_python: str | None, timeout: float, as_json: bool) -> None:
-    """What a search and the service need, what is there, and how to mend what is missing; exit code 1 where a search could not run."""
+    """Check what a search and the service need and say how to install what is missing. Exit code 1: a search could not run here."""
     from tuner.engine.devices import find_devices
     from tuner.launchers.choice import check_python
 
@@ -159,7 +164,7 @@ def _plugin(python: str) -> Check:
 
 
 def _tpu(devices: Devices) -> Check:
-    """Not needed: without a TPU the same engine runs on the host, and what is measured holds for the host."""
+    """No TPU is no failure: the same engine then runs on XLA:CPU, and its results hold for this host."""
     from tuner.engine.environment import tpu_present
 
     if devices.platform == "tpu":

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 type Decorator = Callable[[Callable[..., Any]], Callable[..., Any]]
 
 STORAGE_HELP = f"Database: sqlite:///FILE or postgresql://...  [env TUNER_STORAGE or TUNER_STORAGE_FILE; default {DEFAULT_STORAGE}]"
-LOGDIR_HELP = f"Folder of the XLA profiles.  [env TUNER_LOGDIR; default {DEFAULT_LOGDIR}]"
+LOGDIR_HELP = f"Folder for XLA profiles and engine logs.  [env TUNER_LOGDIR; default {DEFAULT_LOGDIR}]"
 
 STORAGE_VARIABLE = "TUNER_STORAGE"
 

@@ -50,16 +50,30 @@ _SAMPLERS = ("auto", "ordinal", "tpe", "gp", "nsga2", "random", "grid")
 # the file's setting alone.
 SECTIONS: dict[str, list[Decorator]] = {
     "What is measured": [
-        click.option("--model", metavar="MODEL", help="tiny-qwen3 (built in), a folder, or a Hugging Face id."),
-        click.option("--page-sizes", callback=_numbers, metavar="N,N", help="Tokens per KV block (block_size).  [default: 16,32,64,128]"),
+        click.option("--model", metavar="MODEL", help="tiny-qwen3 (built in, dummy weights), a folder, or a Hugging Face id."),
         click.option(
-            "--chunk-budgets", callback=_numbers, metavar="N,N", help="Tokens per step (max_num_batched_tokens).  [default: 512,1024,2048]"
+            "--page-sizes",
+            callback=_numbers,
+            metavar="N,N",
+            help="Page sizes to try: tokens per KV block, vLLM's block_size.  [default: 16,32,64,128]",
         ),
-        click.option("--arms", callback=_words, metavar="ARM,ARM", help="default, page_aligned, or both.  [default: both]"),
+        click.option(
+            "--chunk-budgets",
+            callback=_numbers,
+            metavar="N,N",
+            help="Chunk budgets to try: tokens per engine step, vLLM's max_num_batched_tokens.  [default: 512,1024,2048]",
+        ),
+        click.option(
+            "--arms",
+            callback=_words,
+            metavar="ARM,ARM",
+            help="Schedulers to compare: default, page_aligned, or both.  [default: both]",
+        ),
         click.option(
             "--alignment-variant",
             type=_choice("demote", "strict"),
-            help="demote is safe; strict is vLLM PR 19878 to the letter.  [default: demote]",
+            help="Rules of page-aligned scheduling: demote (safe) or strict (exactly as in vLLM PR 19878, with its "
+            "flaws).  [default: demote]",
         ),
         click.option(
             "--workload",
@@ -68,50 +82,83 @@ SECTIONS: dict[str, list[Decorator]] = {
             "synthetic|azure|mooncake|lengths:key=value,...  [default: mixed-small]",
         ),
         click.option(
-            "--objective", metavar="O", help="throughput, or any metric of docs/metrics.md; several with a comma.  [default: throughput]"
+            "--objective",
+            metavar="O",
+            help="What to optimise: throughput, or any metric of docs/metrics.md; several separated by commas.  [default: throughput]",
         ),
         click.option(
-            "--slo", "slos", multiple=True, metavar="LIMIT", help="A limit on a metric, e.g. 'ttft_p99_ms<=500'; may be given again."
+            "--slo",
+            "slos",
+            multiple=True,
+            metavar="LIMIT",
+            help="A limit that the settings must keep, e.g. 'ttft_p99_ms<=500'. Repeat the option for several.",
         ),
-        click.option("--seed", type=int, metavar="N", help="Of the engine, the order of windows and the sampler.  [default: 0]"),
+        click.option(
+            "--seed", type=int, metavar="N", help="Random seed of the engine, the order of measurements and the sampler.  [default: 0]"
+        ),
     ],
     "How it is searched": [
-        click.option("--study", metavar="NAME", help="Name of the study.  [default: made from the date]"),
+        click.option("--study", metavar="NAME", help="Name under which everything is stored.  [default: made from the date]"),
         click.option(
-            "--rounds", metavar="N|MIN-MAX", help="Measured windows of each configuration; MIN-MAX: until decided.  [default: 3-24]"
+            "--rounds",
+            metavar="N|MIN-MAX",
+            help="How often each configuration is measured: N times, or MIN to MAX times, until its verdict is clear.  [default: 3-24]",
         ),
-        click.option("--trials", type=int, metavar="N", help="Exactly N trials in this run."),
-        click.option("--time-budget", metavar="TIME", help="Begin nothing new after this long: 90s, 10m, 1h30m."),
+        click.option("--trials", type=int, metavar="N", help="Measure N configurations in this run, not all of them."),
+        click.option("--time-budget", metavar="TIME", help="After this long, start no further measurement: 90s, 10m, 1h30m."),
         click.option(
             "--sampler",
             type=_choice(*_SAMPLERS),
-            help="auto: the grid where trials and time allow it, else ordinal, our own; the others are Optuna's.  [default: auto]",
+            help="How configurations are chosen. auto: all of them (grid) if --trials and --time-budget allow it, "
+            "else ordinal, the sampler of this "
+            "project. tpe, gp, nsga2 and random are Optuna's.  [default: auto]",
         ),
         click.option(
             "--warm-start",
             metavar="auto|none|STUDY",
-            help="Earlier results as priors; auto: of this model and accelerator.  [default: auto]",
+            help="Earlier study whose results tell the sampler where to begin. auto: studies of the same model and "
+            "accelerator.  [default: auto]",
         ),
-        click.option("--profile", type=_choice("finalists", "all", "none"), help="What gets an XLA profile.  [default: finalists]"),
+        click.option(
+            "--profile",
+            type=_choice("finalists", "all", "none"),
+            help="Which configurations are profiled with the XLA profiler.  [default: finalists]",
+        ),
         click.option(
             "--finalists-via",
             type=_choice("launcher", "serve"),
-            help="serve: confirm them by vllm serve and vllm bench serve.  [default: launcher]",
+            help="How the best configurations are measured again at the end: by --launcher, or by vllm serve and vllm "
+            "bench serve.  [default: launcher]",
         ),
-        click.option("--trial-timeout", metavar="TIME", help="For one window.  [default: 10m]"),
-        click.option("--engine-start-timeout", metavar="TIME", help="For one engine start.  [default: 20m]"),
+        click.option("--trial-timeout", metavar="TIME", help="Give up one measurement after this long.  [default: 10m]"),
+        click.option("--engine-start-timeout", metavar="TIME", help="Give up one engine start after this long.  [default: 20m]"),
     ],
     "The engine": [
-        click.option("--launcher", metavar="NAME", help="local (our engine host), serve (vllm serve) or table (a CSV).  [default: local]"),
         click.option(
-            "--engine-python", envvar="TUNER_ENGINE_PYTHON", metavar="PATH", help="The Python that has vLLM.  [default: this one]"
+            "--launcher",
+            metavar="NAME",
+            help="What runs the model: local (vLLM inside a process of this tuner), serve (vllm serve), or table (no "
+            "engine: measured values from "
+            "a CSV).  [default: local]",
         ),
-        click.option("--platform", type=_choice("auto", "tpu", "cpu"), help="tpu: refuse to run on anything else.  [default: auto]"),
-        click.option("--dtype", metavar="TYPE", help="auto, float32, bfloat16 or float16.  [default: auto]"),
-        click.option("--max-num-seqs", type=int, metavar="N", help="Running requests at most.  [default: from the workload]"),
-        click.option("--max-model-len", type=int, metavar="N", help="Tokens per request at most.  [default: from the workload]"),
-        click.option("--num-gpu-blocks", type=int, metavar="N", help="Pages in the KV pool.  [default: the engine decides]"),
-        click.option("--tensor-parallel-size", type=int, metavar="N", help="Devices that share the model.  [default: 1]"),
+        click.option(
+            "--engine-python",
+            envvar="TUNER_ENGINE_PYTHON",
+            metavar="PATH",
+            help="Path of the Python in which vLLM is installed.  [default: this one]",
+        ),
+        click.option(
+            "--platform", type=_choice("auto", "tpu", "cpu"), help="Hardware to run on; auto: a TPU if there is one.  [default: auto]"
+        ),
+        click.option(
+            "--dtype", metavar="TYPE", help="Type of weights and activations: auto, float32, bfloat16 or float16.  [default: auto]"
+        ),
+        click.option("--max-num-seqs", type=int, metavar="N", help="Most requests that run at once.  [default: from the workload]"),
+        click.option(
+            "--max-model-len", type=int, metavar="N", help="Most tokens of one request, input and output.  [default: from the workload]"
+        ),
+        click.option("--num-gpu-blocks", type=int, metavar="N", help="Pages in the KV cache.  [default: the engine decides]"),
+        click.option("--tensor-parallel-size", type=int, metavar="N", help="Devices that one model is split over.  [default: 1]"),
         click.option(
             "--enable-prefix-caching/--no-enable-prefix-caching",
             default=None,
@@ -121,18 +168,32 @@ SECTIONS: dict[str, list[Decorator]] = {
         click.option(
             "--attention-backend",
             metavar="NAME",
-            help="rpa (TPU only), tuner_xla (ours), or auto: rpa on a TPU, else ours.  [default: auto]",
+            help="rpa (the Pallas kernel of tpu-inference, TPU only), tuner_xla (XLA operations, runs anywhere), or "
+            "auto: rpa on a TPU, else "
+            "tuner_xla.  [default: auto]",
         ),
         click.option(
             "--kv-write",
             metavar="FORMS",
-            help='Of our backend: "<token form>,<page form>", each scatter or loop; auto: the fastest here.  [default: auto]',
+            help="How tuner_xla writes keys and values into the cache: an operation for single tokens and one for "
+            "whole pages, each scatter or "
+            "loop, e.g. scatter,loop. auto: whichever is fastest here.  [default: auto]",
         ),
         click.option(
-            "--engine-arg", "engine_args", multiple=True, callback=_assignments, metavar="KEY=VALUE", help="Any other vLLM engine argument."
+            "--engine-arg",
+            "engine_args",
+            multiple=True,
+            callback=_assignments,
+            metavar="KEY=VALUE",
+            help="Any other vLLM engine argument; the value is YAML. Repeat the option for several.",
         ),
-        click.option("--table", metavar="FILE", help="The CSV for --launcher table."),
-        click.option("--table-noise", type=float, metavar="SIGMA", help="Relative noise added to it, 0.02 = 2 %.  [default: 0]"),
+        click.option("--table", metavar="FILE", help="The CSV of measured configurations for --launcher table."),
+        click.option(
+            "--table-noise",
+            type=float,
+            metavar="SIGMA",
+            help="Noise added to the values of --table, as a fraction: 0.02 = 2 %.  [default: 0]",
+        ),
     ],
     "Where it is kept": [
         click.option("--storage", envvar=STORAGE_VARIABLE, default=storage_from_file, metavar="URL", help=STORAGE_HELP),

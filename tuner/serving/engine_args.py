@@ -22,7 +22,7 @@ def scheduler_for(settings: EngineSettings) -> str:
 
 
 def attention_backend_for(settings: EngineSettings, platform: str) -> str:
-    """ "auto" is the stock kernel (rpa) on a TPU and our XLA backend elsewhere. Raises BadInput for rpa without a TPU."""
+    """ "auto" is the Pallas kernel of tpu-inference (rpa) on a TPU and our XLA backend elsewhere. Raises BadInput for rpa without a TPU."""
     if settings.attention_backend == "rpa" and platform != "tpu":
         raise BadInput(f"attention_backend rpa needs a TPU, the platform here is {platform}: use attention_backend tuner_xla or auto")
     if settings.attention_backend != "auto":
@@ -31,8 +31,8 @@ def attention_backend_for(settings: EngineSettings, platform: str) -> str:
 
 
 def pool_pages(settings: EngineSettings) -> int:
-    """KV pool for hosts, where the engine would take half of the memory: every request at its maximum length, twice over, and the null
-    page."""
+    """Size of the KV cache without a TPU, in pages: room for every running request at its maximum length, twice over, and the null page.
+    (By itself the engine would take half of the host's memory.)"""
     per_request = -(-settings.max_model_len // settings.block_size)
     return int(CPU_POOL_HEADROOM * settings.max_num_seqs * per_request) + 1
 

@@ -52,7 +52,7 @@ def conditions_of(trial: Trial) -> Json:
 
 
 def measured_kv_write(trial: Trial) -> str | None:
-    """The forms of the KV write that the engine chose, "<token form>,<page form>"; None where it chose none (the stock kernel)."""
+    """The forms of the KV write that the engine chose, "<token form>,<page form>"; None where another kernel writes them."""
     found = trial.effective.get("kv_write")
     return found if isinstance(found, str) and len(found.split(",")) == _KV_WRITE_FORMS else None
 

@@ -13,6 +13,7 @@ from tuner.core.errors import BadInput
 from tuner.engine.devices import Devices
 from tuner.launchers import choice
 from tuner.launchers.choice import check_launcher, make_launcher
+from tuner.setup.hardware import TPU_LIMITS
 
 
 @pytest.mark.parametrize(
@@ -48,10 +49,20 @@ def test_a_device_file_that_jax_makes_nothing_of(monkeypatch: pytest.MonkeyPatch
         check_launcher(config_of(platform="tpu"))
 
 
-def test_a_tpu(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_tpu_that_jax_finds_is_accepted_and_its_limits_are_known(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[str] = []
+
+    def find(_python: str, platform: str) -> Devices:
+        asked.append(platform)
+        return Devices("tpu", "TPU v6 lite", 4)
+
     monkeypatch.setattr(choice, "tpu_present", lambda: True)
-    monkeypatch.setattr(choice, "find_devices", lambda *_arguments, **_named: Devices("tpu", "TPU v6 lite", 4))
-    check_launcher(config_of(platform="tpu"))
+    monkeypatch.setattr(choice, "find_devices", find)
+    config = config_of(platform="tpu")
+    check_launcher(config)
+    assert asked == ["tpu"]
+    monkeypatch.setattr(choice, "resolve_platform", lambda _asked: "tpu")
+    assert choice.device_limits(config) == TPU_LIMITS["TPU v6e"]
 
 
 def test_a_table(tmp_path: Path) -> None:

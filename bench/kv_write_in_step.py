@@ -1,11 +1,11 @@
-"""What the form of the KV write is worth inside a step: a step-like program (layers of projections, KV write and attention), not traced.
+"""What the implementation of the KV write is worth inside a step: a step-like program (projections, KV write and attention), not traced.
 
     python -m bench.kv_write_in_step [--page-sizes 16,64,128] [--tokens 512] [--dtypes float32,bfloat16] [--kv-heads 2] [--head-dim 64]
     [--layers 2] [--rounds 150]
 
-Every form of both writes runs in each round, in random order; the table has the program's time over that with the token-wise scatter,
-geometric means with 95 % intervals (Student's t on paired log-ratios), and what the engine would choose (tuner.vllm_plugin.calibrate times
-the write alone). Below 1 is better. A profile cannot say this on XLA:CPU: the tracer's own work on a loop is more than the loop's.
+Every implementation of both writes runs in each round, in random order; the table has the program's time over that with the token-wise
+scatter, geometric means with 95 % intervals (Student's t on paired log-ratios), and what the engine would choose
+(tuner.vllm_plugin.calibrate times the write alone). Below 1 is better. A profile cannot say this on XLA:CPU: the tracer's own work on a loop is more than the loop's.
 XLA:CPU compiles as in the engine, that is without AVX-512.
 """
 
@@ -26,10 +26,10 @@ import jax.numpy as jnp
 
 from bench.lib.options import numbers
 from tuner.stats.intervals import log_mean_interval
-from tuner.vllm_plugin.calibrate import WRITERS, measure_forms, prefill_batch
+from tuner.vllm_plugin.calibrate import WRITERS, measure_implementations, prefill_batch
 from tuner.vllm_plugin.kv_write import Batch, interleave_kv
 from tuner.vllm_plugin.ragged import ragged_attention
-from tuner.vllm_plugin.settings import FORMS
+from tuner.vllm_plugin.settings import IMPLEMENTATIONS
 
 REQUESTS = 8
 GROUP = 2  # query heads for each KV head
@@ -37,7 +37,7 @@ BASELINE = "token_scatter"
 WARM_UP_ROUNDS = 3
 
 
-def step_program(write: Any, form: str, kv_heads: int, head_dim: int) -> Any:
+def step_program(write: Any, implementation: str, kv_heads: int, head_dim: int) -> Any:
     """(caches, x [T, W], batch, weights) -> (caches, x), caches in place."""
     sizes = [GROUP * kv_heads * head_dim, kv_heads * head_dim]
 
@@ -45,7 +45,7 @@ def step_program(write: Any, form: str, kv_heads: int, head_dim: int) -> Any:
         written = []
         for cache, (qkv, out) in zip(caches, weights, strict=True):
             q, k, v = (part.reshape(len(x), -1, head_dim) for part in jnp.split(x @ qkv, [sizes[0], sum(sizes)], axis=-1))
-            cache = write(cache, interleave_kv(k, v), batch, form)
+            cache = write(cache, interleave_kv(k, v), batch, implementation)
             x = jnp.tanh(x + ragged_attention(cache, q, batch, head_dim**-0.5).reshape(len(x), -1) @ out)
             written.append(cache)
         return written, x
@@ -54,7 +54,7 @@ def step_program(write: Any, form: str, kv_heads: int, head_dim: int) -> Any:
 
 
 def step_times(shape: tuple[int, ...], dtype: Any, tokens: int, layers: int, rounds: int) -> dict[str, list[float]]:
-    """Milliseconds of the program by form and round."""
+    """Milliseconds of the program by implementation and round."""
     kv_heads, head_dim = shape[2] // 2, shape[3]
     width = GROUP * kv_heads * head_dim
     keys = jax.random.split(jax.random.key(0), 2 * layers + 1)
@@ -67,7 +67,11 @@ def step_times(shape: tuple[int, ...], dtype: Any, tokens: int, layers: int, rou
     ]
     x = jax.random.normal(keys[-1], (tokens, width)).astype(dtype)
     batch = prefill_batch(tokens, tokens // shape[1], REQUESTS)
-    programs = {f"{mode}_{form}": step_program(write, form, kv_heads, head_dim) for mode, write in WRITERS.items() for form in FORMS}
+    programs = {
+        f"{mode}_{implementation}": step_program(write, implementation, kv_heads, head_dim)
+        for mode, write in WRITERS.items()
+        for implementation in IMPLEMENTATIONS
+    }
     caches = [jnp.zeros(shape, dtype) for _ in range(layers)]
     times: dict[str, list[float]] = {name: [] for name in programs}
     order = random.Random(0)
@@ -109,8 +113,10 @@ def main() -> None:
         for page in args.page_sizes:
             shape = (2 * (args.tokens // page) + 2, page, 2 * args.kv_heads, args.head_dim)
             times = step_times(shape, jnp.dtype(dtype), args.tokens, args.layers, args.rounds)
-            alone = measure_forms(shape, jnp.dtype(dtype), args.tokens, REQUESTS)
-            chosen = ", ".join(f"{mode} {min(FORMS, key=lambda form: alone[f'{mode}_{form}'])}" for mode in WRITERS)
+            alone = measure_implementations(shape, jnp.dtype(dtype), args.tokens, REQUESTS)
+            chosen = ", ".join(
+                f"{mode} {min(IMPLEMENTATIONS, key=lambda implementation: alone[f'{mode}_{implementation}'])}" for mode in WRITERS
+            )
             middle = sorted(times[BASELINE])[args.rounds // 2]
             cells = " | ".join(cell(times, name) for name in ("token_loop", "page_scatter", "page_loop"))
             print(f"| {dtype} | {page} | {middle:.2f} | {cells} | {chosen} |", flush=True)

@@ -3,8 +3,8 @@
     python -m bench.kv_write_kernel [--page-sizes 16,32,64,128,256] [--tokens 512,2048] [--dtypes float32,bfloat16] [--kv-heads 8]
     [--head-dim 128] [--rounds 30]
 
-Each mode takes the form (scatter or loop) that is faster on this device, as the engine does; the choice is made on even rounds, the times
-are those of odd rounds, so that choosing does not flatter. Above 1 page-wise is faster. Intervals of 95 %, Student's t on paired
+Each mode takes the implementation (scatter or loop) that is faster on this device, as the engine does; the choice is made on even rounds,
+the times are those of odd rounds, so that choosing does not flatter. Above 1 page-wise is faster. Intervals of 95 %, Student's t on paired
 log-ratios. What that is worth in a step is bench/page_alignment.py's question.
 """
 
@@ -23,16 +23,18 @@ import jax.numpy as jnp
 
 from bench.lib.options import numbers
 from tuner.stats.intervals import log_mean_interval
-from tuner.vllm_plugin.calibrate import WRITERS, time_forms
-from tuner.vllm_plugin.settings import FORMS
+from tuner.vllm_plugin.calibrate import WRITERS, time_implementations
+from tuner.vllm_plugin.settings import IMPLEMENTATIONS
 
 REQUESTS = 8
 
 
 def row(times: dict[str, list[float]]) -> str:
-    """Table cells: the best form of each mode with its time, and the ratio token-wise / page-wise."""
-    best = {mode: _fastest({form: times[f"{mode}_{form}"][::2] for form in FORMS}) for mode in WRITERS}
-    judged = {mode: times[f"{mode}_{form}"][1::2] for mode, form in best.items()}
+    """Table cells: the best implementation of each mode with its time, and the ratio token-wise / page-wise."""
+    best = {
+        mode: _fastest({implementation: times[f"{mode}_{implementation}"][::2] for implementation in IMPLEMENTATIONS}) for mode in WRITERS
+    }
+    judged = {mode: times[f"{mode}_{implementation}"][1::2] for mode, implementation in best.items()}
     ratios = [token / page for token, page in zip(judged["token"], judged["page"], strict=True)]
     interval = log_mean_interval(ratios)
     assert interval is not None
@@ -42,7 +44,7 @@ def row(times: dict[str, list[float]]) -> str:
 
 
 def _fastest(times: dict[str, list[float]]) -> str:
-    return min(times, key=lambda form: median(times[form]))
+    return min(times, key=lambda implementation: median(times[implementation]))
 
 
 def main() -> None:
@@ -61,7 +63,7 @@ def main() -> None:
         for tokens in args.tokens:
             for page in args.page_sizes:
                 shape = (2 * (tokens // page) + 2, page, 2 * args.kv_heads, args.head_dim)
-                times = time_forms(shape, jnp.dtype(dtype), tokens, REQUESTS, args.rounds)
+                times = time_implementations(shape, jnp.dtype(dtype), tokens, REQUESTS, args.rounds)
                 print(f"| {dtype} | {tokens} | {page} {row(times)}", flush=True)
 
 

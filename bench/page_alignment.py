@@ -87,15 +87,15 @@ def print_effects(metric: str, ratios: dict[Key, list[float]], steps: dict[tuple
         print(f"| {dtype} | all | all | | {' | '.join(map(cell_text, pooled))} |")
 
 
-def print_writes(writes: dict[tuple[str, int], ProfiledWrite], forms: dict[tuple[str, int], str]) -> None:
+def print_writes(writes: dict[tuple[str, int], ProfiledWrite], implementations: dict[tuple[str, int], str]) -> None:
     """One row for each engine, at its largest budget."""
     print("\nThe KV write in a prefill step, from XLA profiles:\n")
-    print("| dtype | page | forms | tokens a step | token-wise, share of the step | page-wise / token-wise | saved of the step |")
+    print("| dtype | page | implementations | tokens a step | token-wise, share of the step | page-wise / token-wise | saved of the step |")
     print("|" + "---|" * 7)
     for (dtype, page), found in writes.items():
         ceiling, saved = (f"{100 * a:.2f} % [{100 * b:.2f}, {100 * c:.2f}]" for a, b, c in (found.ceiling, found.saved))
         ratio = "{:.2f} [{:.2f}, {:.2f}]".format(*found.speedup)
-        print(f"| {dtype} | {page} | {forms[dtype, page]} | {found.tokens:.0f} | {ceiling} | {ratio} | {saved} |")
+        print(f"| {dtype} | {page} | {implementations[dtype, page]} | {found.tokens:.0f} | {ceiling} | {ratio} | {saved} |")
     print(f"\ndoubtful captures: {sum(found.doubtful for found in writes.values())}")
 
 
@@ -108,11 +108,11 @@ def main() -> None:
     parser.add_argument("--workload", default="demo")
     parser.add_argument("--captures", type=int, default=6, help="pairs of profiles an engine, 2 or more")
     parser.add_argument(
-        "--kv-write", default="auto", help="forms of the two writes instead of those that the engine measured: scatter,loop"
+        "--kv-write", default="auto", help="implementations of the two writes instead of those that the engine measured: scatter,loop"
     )
     args = parser.parse_args()
     ratios: dict[Key, list[float]] = {}
-    forms: dict[tuple[str, int], str] = {}
+    implementations: dict[tuple[str, int], str] = {}
     steps: dict[tuple[str, int, int], str] = {}
     writes: dict[tuple[str, int], ProfiledWrite] = {}
     with launcher() as opened, tempfile.TemporaryDirectory(prefix="tuner-bench-") as folder:
@@ -125,7 +125,7 @@ def main() -> None:
                 plan = load_plan(args.workload, settings)
                 windows = interleaved(session, live, plan, args.rounds)
                 writes[dtype, page] = profiled_write(session, plan, max(args.budgets), args.captures, Path(folder, f"{dtype}-{page}"))
-                forms[dtype, page] = session.report.effective["kv_write"]
+                implementations[dtype, page] = session.report.effective["kv_write"]
                 session.close()
                 ratios |= log_ratios(windows, dtype, page, args.budgets)
                 for budget in args.budgets:
@@ -134,7 +134,7 @@ def main() -> None:
     print(f"\nDevice: {device_line()}; workload {args.workload}, {args.rounds} rounds")
     for metric in METRICS:
         print_effects(metric, ratios, steps)
-    print_writes(writes, forms)
+    print_writes(writes, implementations)
 
 
 if __name__ == "__main__":

@@ -174,7 +174,7 @@ SECTIONS: dict[str, list[Decorator]] = {
         ),
         click.option(
             "--kv-write",
-            metavar="FORMS",
+            metavar="TOKEN,PAGE",
             help="How tuner_xla writes keys and values into the cache: an operation for single tokens and one for "
             "whole pages, each scatter or "
             "loop, e.g. scatter,loop. auto: whichever is fastest here.  [default: auto]",

@@ -18,7 +18,8 @@ from tuner.verdict.evidence import Evidence
 
 CLAIM = "the pull request claimed about 5 % per step"
 TRACED_LOOPS = (
-    "on XLA:CPU the tracer lengthens the ops of a loop: a write that is one shows too large a share, and forms do not compare by it"
+    "on XLA:CPU the tracer lengthens the ops of a loop: a write that is one shows too large a share, "
+    "and implementations do not compare by it"
 )
 
 

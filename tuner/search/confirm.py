@@ -98,7 +98,7 @@ class Confirmation:
         return self._book.create(configuration, self._engine_of(trial), Stage.CONFIRM, 0)
 
     def _engine_of(self, trial: Trial) -> EngineSettings:
-        """Cold settings of a finalist. The KV write forms that the search's engine measured stay: a new measurement might choose others."""
+        """Cold settings of a finalist. The KV write implementations that the search's engine chose stay: a new one might choose others."""
         cold = self._context.setup.cold_engine(Configuration(trial.block_size, trial.max_num_batched_tokens, trial.arm))
         return cold.with_changes(kv_write=measured_kv_write(trial) or cold.kv_write)
 

@@ -33,7 +33,7 @@ def run_of(trial: Trial) -> TrialRun:
 
 
 def open_engine(setup: StudySetup, launcher: Launcher, run: TrialRun) -> EngineSession:
-    """An engine with exactly the trial's flags and the KV write forms that it ran with, warmed up. Raises TrialFailed."""
+    """An engine with exactly the trial's flags and the KV write implementations that it ran with, warmed up. Raises TrialFailed."""
     cold = setup.cold_engine(run.configuration)
     engine: EngineSettings = cold.with_changes(kv_write=measured_kv_write(run.trial) or cold.kv_write)
     with launcher_errors("starting the engine"):

@@ -24,7 +24,7 @@ COMPILED_MAX = "compiled_max_num_batched_tokens"
 _DEFAULTS = {item.name: item.default for item in fields(EngineSettings) if item.default is not MISSING}
 _DEFAULTS |= {item.name: item.default_factory() for item in fields(EngineSettings) if item.default_factory is not MISSING}
 _CONDITIONS = tuple(name for name, setting in SETTINGS.items() if setting.difference is Difference.CONDITION)
-_KV_WRITE_FORMS = 2  # "<token form>,<page form>"
+_KV_WRITES = 2  # "<token-wise>,<page-wise>"
 
 
 def requested_settings(engine: Mapping[str, Any], params: Mapping[str, Any]) -> Json:
@@ -52,9 +52,9 @@ def conditions_of(trial: Trial) -> Json:
 
 
 def measured_kv_write(trial: Trial) -> str | None:
-    """The forms of the KV write that the engine chose, "<token form>,<page form>"; None where another kernel writes them."""
+    """The implementations of the KV write that the engine chose, "<token-wise>,<page-wise>"; None where another kernel writes them."""
     found = trial.effective.get("kv_write")
-    return found if isinstance(found, str) and len(found.split(",")) == _KV_WRITE_FORMS else None
+    return found if isinstance(found, str) and len(found.split(",")) == _KV_WRITES else None
 
 
 def _engine_settings(trial: Trial, budget: Any) -> EngineSettings:

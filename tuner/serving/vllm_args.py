@@ -66,7 +66,7 @@ def vllm_environment(trial: Trial, platform: str) -> dict[str, str]:
 
 
 def _plugin_settings(trial: Trial, settings: EngineSettings, platform: str) -> Json:
-    """The "tuner" part of --additional-config: the aligned arm's switch and variant, and the measured forms of the KV write (XLA
+    """The "tuner" part of --additional-config: the aligned arm's switch and variant, and the measured implementations of the KV write (XLA
     backend)."""
     tuner: Json = {}
     if trial.arm == ARM_PAGE_ALIGNED:

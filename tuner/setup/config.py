@@ -35,7 +35,7 @@ _UNSUPPORTED_ENGINE_ARGS = {
 }
 
 _DURATION = re.compile(r"(?:(\d+(?:\.\d+)?)h)?(?:(\d+(?:\.\d+)?)m)?(?:(\d+(?:\.\d+)?)s?)?")
-_KV_WRITE_FORMS = ("scatter", "loop")  # tuner.vllm_plugin.settings.FORMS, which only the engine's process may import
+_KV_WRITES = ("scatter", "loop")  # tuner.vllm_plugin.settings.IMPLEMENTATIONS, which only the engine's process may import
 LARGEST_SIZE = 1 << 20  # tokens: far above what any engine takes for a page or a step, and low enough that a typing error is told
 _STUDY_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,99}")
 _STUDY_NAME_RULE = "use 1 to 100 letters, digits and _ . - (it names a folder), not starting with . or -"
@@ -249,10 +249,12 @@ def _check_finalists_via(config: StudyConfig) -> None:
 
 def _check_kv_write(text: str) -> None:
     """The plugin refuses it too, but only in an engine that has been started for it."""
-    forms = text.split(",")
-    if text != "auto" and (len(forms) != 2 or any(form not in _KV_WRITE_FORMS for form in forms)):
+    parts = text.split(",")
+    if text != "auto" and (len(parts) != 2 or any(part not in _KV_WRITES for part in parts)):
         raise BadInput(
-            f"{text!r} is unknown", setting="kv_write", fix="use auto, or the token form and the page form, for instance scatter,loop"
+            f"{text!r} is unknown",
+            setting="kv_write",
+            fix="use auto, or the implementations by token and by page, for instance scatter,loop",
         )
 
 

@@ -222,8 +222,8 @@ def _grounds(evidence: Evidence, choice: _Choice, objectives: Sequence[Objective
 
 
 def _search_twin(evidence: Evidence, winner: Candidate, objectives: Sequence[Objective]) -> Candidate | None:
-    """The search-stage trial of the confirmed configuration. The forms of the KV write that it measured are pinned in the confirmation, so
-    the two differ in that setting."""
+    """The search-stage trial of the confirmed configuration. The implementations of the KV write that it measured are pinned in
+    the confirmation, so the two differ in that setting."""
     found = candidates_of(evidence, Stage.SEARCH, objectives)
     return next((item for item in found if _names(item.trial) == _names(winner.trial)), None)
 

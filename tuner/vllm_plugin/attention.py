@@ -74,7 +74,7 @@ class XlaAttentionBackend(AttentionBackend):
         if options["update_kv_cache"]:
             choice = kv_write_choice.value
             write = write_pages if choice.page_wise else write_tokens
-            kv_cache = write(kv_cache, interleave_kv(k, v), batch, choice.form)
+            kv_cache = write(kv_cache, interleave_kv(k, v), batch, choice.implementation)
         output = ragged_attention(
             kv_cache, q, batch, options["sm_scale"], window=options["attention_chunk_size"], soft_cap=options["attn_logits_soft_cap"]
         )

@@ -40,10 +40,10 @@ def _check(name: str, value: int, compiled_maximum: int) -> None:
 
 
 def tuner_describe(self: Any) -> dict[str, Any]:
-    """What the engine really runs: scheduler class, alignment, KV write forms (None until the first step chose them) and token buckets."""
+    """What the engine really runs: scheduler class, alignment, token buckets, KV write implementations (None before the first step)."""
     scheduler = self.scheduler
     runner = self.model_executor.driver_worker.worker.model_runner
-    forms = getattr(runner, "_tuner_kv_forms", None)
+    implementations = getattr(runner, "_tuner_kv_implementations", None)
     ledger = getattr(scheduler, "_ledger", None)
     return {
         "scheduler_cls": f"{type(scheduler).__module__}.{type(scheduler).__qualname__}",
@@ -52,8 +52,10 @@ def tuner_describe(self: Any) -> dict[str, Any]:
         "unaligned_steps": getattr(scheduler, "unaligned_steps", 0),
         "max_num_scheduled_tokens": scheduler.max_num_scheduled_tokens,
         "max_num_running_reqs": scheduler.max_num_running_reqs,
-        "kv_write": f"{forms.token_form},{forms.page_form}" if forms is not None else None,
-        "kv_write_us": forms.measured_us if forms is not None else {},
+        "kv_write": f"{implementations.token_implementation},{implementations.page_implementation}"
+        if implementations is not None
+        else None,
+        "kv_write_us": implementations.measured_us if implementations is not None else {},
         "token_buckets": list(runner.num_tokens_paddings),
     }
 

@@ -3,9 +3,9 @@
 Shapes: cache [N pages, P tokens, 2K heads, D] with keys at even and values at odd head indices; new_kv [T tokens, 2K, D]; block_tables [R
 requests, B pages]. A batch is described by `Batch`: requests in order, decodes (one token each) first, tokens of one request contiguous.
 
-Page-wise forms need every segment of more than one token to start on a page boundary; the scheduler stamps the steps for which that
-holds. All forms leave the same bytes for every token. Page-wise forms write partial last pages whole, as the pull request does: the rest of
-such a page is the same request's, holds nothing yet, is never attended to, and is overwritten by the tokens that come next.
+Page-wise implementations need every segment of more than one token to start on a page boundary; the scheduler stamps the steps for which
+that holds. All implementations leave the same bytes for every token. Page-wise ones write partial last pages whole, as the pull request
+does: the rest of such a page is the same request's, holds nothing yet, is never attended to, and is overwritten by the tokens to come.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ import jax.numpy as jnp
 from jax import lax
 
 INT32_MAX = 2**31 - 1
-WRITES_VERSION = 7  # of the forms below and of how calibrate.py times them: what was remembered of another version does not count
+WRITES_VERSION = 7  # of the implementations below and of how calibrate.py times them: what was remembered of another version does not count
 
 
 @jax.tree_util.register_dataclass
@@ -61,14 +61,14 @@ def token_slots(batch: Batch, num_rows: int, page_size: int, num_pages: int) -> 
     return jnp.where(row < batch.num_tokens, page * page_size + position % page_size, num_pages * page_size)
 
 
-def write_tokens(cache: jax.Array, new_kv: jax.Array, batch: Batch, form: str) -> jax.Array:
+def write_tokens(cache: jax.Array, new_kv: jax.Array, batch: Batch, implementation: str) -> jax.Array:
     """Token-wise write: a page index and an offset for every token."""
     with jax.named_scope("tuner_kv_write_token"):
         slots = token_slots(batch, new_kv.shape[0], cache.shape[1], cache.shape[0])
-        return _put_rows(cache, new_kv, slots, batch.num_tokens, form)
+        return _put_rows(cache, new_kv, slots, batch.num_tokens, implementation)
 
 
-def write_pages(cache: jax.Array, new_kv: jax.Array, batch: Batch, form: str) -> jax.Array:
+def write_pages(cache: jax.Array, new_kv: jax.Array, batch: Batch, implementation: str) -> jax.Array:
     """Page-wise write: one index per page of every prefill segment; the decodes' single tokens stay token-wise."""
     with jax.named_scope("tuner_kv_write_page"):
         barrier: Callable[[jax.Array], jax.Array] = lax.optimization_barrier
@@ -77,14 +77,14 @@ def write_pages(cache: jax.Array, new_kv: jax.Array, batch: Batch, form: str) ->
         slots = token_slots(batch, rows, cache.shape[1], cache.shape[0])
         past_end = cache.shape[0] * cache.shape[1]
         slots = jnp.where(jnp.arange(rows) < batch.num_decodes, slots, past_end)
-        cache = _put_rows(cache, new_kv[:rows], slots, batch.num_decodes, form)
-        return _put_pages(cache, new_kv, batch, form)
+        cache = _put_rows(cache, new_kv[:rows], slots, batch.num_decodes, implementation)
+        return _put_pages(cache, new_kv, batch, implementation)
 
 
-def _put_rows(cache: jax.Array, rows: jax.Array, slots: jax.Array, count: jax.Array, form: str) -> jax.Array:
+def _put_rows(cache: jax.Array, rows: jax.Array, slots: jax.Array, count: jax.Array, implementation: str) -> jax.Array:
     flat = cache.reshape(-1, *cache.shape[2:])
     rows = rows.astype(cache.dtype)
-    if form == "scatter":
+    if implementation == "scatter":
         flat = flat.at[slots].set(rows, mode="drop", unique_indices=False)
     else:
 
@@ -96,12 +96,12 @@ def _put_rows(cache: jax.Array, rows: jax.Array, slots: jax.Array, count: jax.Ar
     return flat.reshape(cache.shape)
 
 
-def _put_pages(cache: jax.Array, new_kv: jax.Array, batch: Batch, form: str) -> jax.Array:
+def _put_pages(cache: jax.Array, new_kv: jax.Array, batch: Batch, implementation: str) -> jax.Array:
     """A slice that reaches behind the rows would be clamped back onto earlier tokens: such pages are read from a padded copy of the end."""
     page_size = cache.shape[1]
     index = _page_index(batch, new_kv.shape[0], page_size)
     rows = new_kv.astype(cache.dtype)
-    if form == "scatter":
+    if implementation == "scatter":
         padded = _padded(rows, page_size)
         pages = jax.vmap(lambda row: lax.dynamic_slice_in_dim(padded, row, page_size, axis=0))(index.first_row)
         return cache.at[index.page].set(pages, mode="drop")

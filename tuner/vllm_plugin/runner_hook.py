@@ -13,7 +13,7 @@ from typing import Any
 
 import jax
 
-from tuner.vllm_plugin.calibrate import fastest_forms
+from tuner.vllm_plugin.calibrate import fastest_implementations
 from tuner.vllm_plugin.guards import uses_our_scheduler
 from tuner.vllm_plugin.scheduler import PAGE_WISE_ATTRIBUTE
 from tuner.vllm_plugin.settings import parse_settings
@@ -22,37 +22,39 @@ from tuner.vllm_plugin.settings import parse_settings
 @dataclass(frozen=True)
 class KvWriteChoice:
     page_wise: bool
-    form: str
+    implementation: str
 
 
 _make_context: Any = jax.make_user_context
-kv_write_choice = _make_context(default_value=KvWriteChoice(page_wise=False, form="scatter"))
+kv_write_choice = _make_context(default_value=KvWriteChoice(page_wise=False, implementation="scatter"))
 
 
 @dataclass(frozen=True)
-class KvWriteForms:
-    """The forms this engine uses, and the times that decided (microseconds per write, by form name; empty when they were given)."""
+class KvWriteImplementations:
+    """The implementations this engine uses, and the times that decided: microseconds per write, by name; empty when they were given."""
 
-    token_form: str
-    page_form: str
+    token_implementation: str
+    page_implementation: str
     measured_us: dict[str, float]
 
     def choice(self, page_wise: bool) -> KvWriteChoice:
-        return KvWriteChoice(page_wise, self.page_form if page_wise else self.token_form)
+        return KvWriteChoice(page_wise, self.page_implementation if page_wise else self.token_implementation)
 
 
-def forms_of(runner: Any) -> KvWriteForms:
-    """The runner's forms: as configured, else measured once on its device for its cache's shape."""
-    forms: KvWriteForms | None = getattr(runner, "_tuner_kv_forms", None)
-    if forms is None:
+def implementations_of(runner: Any) -> KvWriteImplementations:
+    """The runner's implementations: as configured, else measured once on its device for its cache's shape."""
+    implementations: KvWriteImplementations | None = getattr(runner, "_tuner_kv_implementations", None)
+    if implementations is None:
         settings = parse_settings(runner.vllm_config.additional_config)
-        if settings.token_form is not None and settings.page_form is not None:
-            forms = KvWriteForms(settings.token_form, settings.page_form, {})
+        if settings.token_implementation is not None and settings.page_implementation is not None:
+            implementations = KvWriteImplementations(settings.token_implementation, settings.page_implementation, {})
         else:
             cache = runner.kv_caches[0]
-            forms = KvWriteForms(*fastest_forms(cache.shape, cache.dtype, runner.max_num_tokens, runner.max_num_reqs))
-        runner._tuner_kv_forms = forms
-    return forms
+            implementations = KvWriteImplementations(
+                *fastest_implementations(cache.shape, cache.dtype, runner.max_num_tokens, runner.max_num_reqs)
+            )
+        runner._tuner_kv_implementations = implementations
+    return implementations
 
 
 def install_runner_hook() -> None:
@@ -67,13 +69,13 @@ def install_runner_hook() -> None:
     @functools.wraps(execute)
     def execute_model(self: Any, scheduler_output: Any, *args: Any, **kwargs: Any) -> Any:
         page_wise = bool(getattr(scheduler_output, PAGE_WISE_ATTRIBUTE, False))
-        with kv_write_choice(forms_of(self).choice(page_wise)):
+        with kv_write_choice(implementations_of(self).choice(page_wise)):
             return execute(self, scheduler_output, *args, **kwargs)
 
     @functools.wraps(capture)
     def capture_model(self: Any) -> None:
         aligned = uses_our_scheduler(self.vllm_config) and parse_settings(self.vllm_config.additional_config).page_aligned
-        with kv_write_choice(forms_of(self).choice(aligned)):
+        with kv_write_choice(implementations_of(self).choice(aligned)):
             capture(self)
 
     TPUModelRunner.execute_model = execute_model

@@ -8,18 +8,18 @@ from typing import Any
 
 from tuner.vllm_plugin.alignment import Variant
 
-FORMS = ("scatter", "loop")
+IMPLEMENTATIONS = ("scatter", "loop")
 
 
 @dataclass(frozen=True)
 class PluginSettings:
-    """`page_aligned`: align prefill (only under PageAlignedScheduler). `token_form`/`page_form`: how the XLA backend writes the KV cache;
-    None = measured on the device (calibrate.py)."""
+    """`page_aligned`: align prefill (only under PageAlignedScheduler). `token_implementation` and `page_implementation`: how the XLA
+    backend writes the KV cache by token and by page; None = measured on the device (calibrate.py)."""
 
     page_aligned: bool = True
     variant: Variant = Variant.DEMOTE
-    token_form: str | None = None
-    page_form: str | None = None
+    token_implementation: str | None = None
+    page_implementation: str | None = None
 
 
 def parse_settings(additional_config: Mapping[str, Any] | None) -> PluginSettings:
@@ -31,16 +31,16 @@ def parse_settings(additional_config: Mapping[str, Any] | None) -> PluginSetting
     variant = raw.pop("variant", Variant.DEMOTE.value)
     if variant not in set(Variant):
         raise ValueError(f"additional_config tuner.variant must be one of {', '.join(Variant)}, got {variant!r}")
-    token_form, page_form = _forms(raw.pop("kv_write", "auto"))
+    token_implementation, page_implementation = _implementations(raw.pop("kv_write", "auto"))
     if raw:
         raise ValueError(f"additional_config tuner has no key {min(raw)!r}; known: page_aligned, variant, kv_write")
-    return PluginSettings(page_aligned, Variant(variant), token_form, page_form)
+    return PluginSettings(page_aligned, Variant(variant), token_implementation, page_implementation)
 
 
-def _forms(text: Any) -> tuple[str | None, str | None]:
+def _implementations(text: Any) -> tuple[str | None, str | None]:
     if text == "auto":
         return None, None
     parts = text.split(",") if isinstance(text, str) else []
-    if len(parts) != 2 or any(part not in FORMS for part in parts):
-        raise ValueError(f'additional_config tuner.kv_write must be auto or "<token form>,<page form>", each scatter or loop, got {text!r}')
+    if len(parts) != 2 or any(part not in IMPLEMENTATIONS for part in parts):
+        raise ValueError(f'additional_config tuner.kv_write must be auto or "<by token>,<by page>", each scatter or loop, got {text!r}')
     return parts[0], parts[1]

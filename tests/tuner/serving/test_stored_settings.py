@@ -61,7 +61,7 @@ def test_incomplete_settings_are_refused_in_one_line() -> None:
         settings_of(trial({"model": "m", "model_path": "m"}))
 
 
-@pytest.mark.parametrize(("stored", "forms"), [("loop,scatter", "loop,scatter"), (None, None), ("loop", None), (3, None)])
-def test_only_a_pair_of_forms_was_measured(stored: object, forms: str | None) -> None:
-    assert measured_kv_write(replace(StudyBuilder().trial(), effective={"kv_write": stored})) == forms
+@pytest.mark.parametrize(("stored", "pair"), [("loop,scatter", "loop,scatter"), (None, None), ("loop", None), (3, None)])
+def test_only_a_pair_of_implementations_was_measured(stored: object, pair: str | None) -> None:
+    assert measured_kv_write(replace(StudyBuilder().trial(), effective={"kv_write": stored})) == pair
     assert measured_kv_write(StudyBuilder().trial()) is None

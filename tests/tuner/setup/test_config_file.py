@@ -49,7 +49,7 @@ def test_the_command_line_wins_over_the_file(tmp_path: Path) -> None:
         ("study_: 1\nstudy: 2024", "is there twice"),
         ("logdir: 2024", "logdir: 2024 is not text; put it in quotes"),
         ("page_sizes: [2097152]", "page_sizes: input should be less than or equal to 1048576"),
-        ("kv_write: fast", "kv_write: 'fast' is unknown; use auto, or the token form and the page form, for instance scatter,loop"),
+        ("kv_write: fast", "kv_write: 'fast' is unknown; use auto, or the implementations by token and by page, for instance scatter,loop"),
         (
             "slos: [ttft_p99_ms<=5, ttft_p99_ms<4]",
             "slos: ttft_p99_ms<=5 and ttft_p99_ms<4 limit the same metric on the same side",

@@ -1,4 +1,4 @@
-"""Which form of the KV write is fastest: timed once for a device, cache and batch, then remembered."""
+"""Which implementation of the KV write is fastest: timed once for a device, cache and batch, then remembered."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from tuner.vllm_plugin.calibrate import fastest_forms, prefill_batch, time_forms
+from tuner.vllm_plugin.calibrate import fastest_implementations, prefill_batch, time_implementations
 
 SHAPE = (9, 16, 4, 8)  # pages, page size, 2 x KV heads, head size
 NAMES = {"token_scatter", "token_loop", "page_scatter", "page_loop"}
@@ -26,42 +26,42 @@ def memo(folder: Path) -> Path:
     return found
 
 
-def test_every_form_is_timed_in_every_round() -> None:
-    times = time_forms(SHAPE, jnp.float32, 64, 4, rounds=2)
+def test_every_implementation_is_timed_in_every_round() -> None:
+    times = time_implementations(SHAPE, jnp.float32, 64, 4, rounds=2)
     assert set(times) == NAMES
     assert all(len(values) == 2 and min(values) > 0 for values in times.values())
 
 
 def test_what_was_timed_once_is_remembered_and_decides(folder: Path) -> None:
-    token, page, times = fastest_forms(SHAPE, jnp.float32, 64, 4)
+    token, page, times = fastest_implementations(SHAPE, jnp.float32, 64, 4)
     assert json.loads(memo(folder).read_text()) == times and set(times) == NAMES
     assert times[f"token_{token}"] == min(times["token_scatter"], times["token_loop"])
     assert times[f"page_{page}"] == min(times["page_scatter"], times["page_loop"])
     told = {"token_scatter": 2.0, "token_loop": 1.0, "page_scatter": 1.0, "page_loop": 2.0}
     memo(folder).write_text(json.dumps(told))
-    assert fastest_forms(SHAPE, jnp.float32, 64, 4) == ("loop", "scatter", told)
+    assert fastest_implementations(SHAPE, jnp.float32, 64, 4) == ("loop", "scatter", told)
 
 
 def test_another_version_dtype_or_shape_is_timed_anew(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    fastest_forms(SHAPE, jnp.float32, 64, 4)
-    fastest_forms(SHAPE, jnp.bfloat16, 64, 4)
-    fastest_forms((9, 16, 4, 16), jnp.float32, 64, 4)
+    fastest_implementations(SHAPE, jnp.float32, 64, 4)
+    fastest_implementations(SHAPE, jnp.bfloat16, 64, 4)
+    fastest_implementations((9, 16, 4, 16), jnp.float32, 64, 4)
     assert len(list(folder.glob("*.json"))) == 3
     monkeypatch.setattr("tuner.vllm_plugin.calibrate.WRITES_VERSION", -1)
-    fastest_forms(SHAPE, jnp.float32, 64, 4)
+    fastest_implementations(SHAPE, jnp.float32, 64, 4)
     assert len(list(folder.glob("*.json"))) == 4
 
 
 def test_a_damaged_memo_is_timed_anew(folder: Path) -> None:
-    fastest_forms(SHAPE, jnp.float32, 64, 4)
+    fastest_implementations(SHAPE, jnp.float32, 64, 4)
     memo(folder).write_text("{")
-    assert set(fastest_forms(SHAPE, jnp.float32, 64, 4)[2]) == NAMES
+    assert set(fastest_implementations(SHAPE, jnp.float32, 64, 4)[2]) == NAMES
 
 
 def test_without_a_cache_folder_nothing_is_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("VLLM_XLA_CACHE_PATH", raising=False)
     monkeypatch.chdir(tmp_path)
-    assert set(fastest_forms(SHAPE, jnp.float32, 64, 4)[2]) == NAMES
+    assert set(fastest_implementations(SHAPE, jnp.float32, 64, 4)[2]) == NAMES
     assert list(tmp_path.iterdir()) == []
 
 

@@ -18,8 +18,8 @@ from tuner.vllm_plugin.ragged import ragged_attention
 
 KV_HEADS, GROUP, DIM = 2, 2, 8
 MAX_REQUESTS, TABLE_WIDTH, BUCKET = 6, 8, 64
-WRITE_TOKENS = jax.jit(write_tokens, static_argnames="form")
-WRITE_PAGES = jax.jit(write_pages, static_argnames="form")
+WRITE_TOKENS = jax.jit(write_tokens, static_argnames="implementation")
+WRITE_PAGES = jax.jit(write_pages, static_argnames="implementation")
 ATTEND = jax.jit(ragged_attention, static_argnames=("scale", "window", "soft_cap"))
 
 
@@ -86,11 +86,11 @@ def bits(array: jax.Array) -> bytes:
 @pytest.mark.slow
 @settings(max_examples=40, deadline=None)
 @given(ragged(), st.sampled_from(["float32", "bfloat16"]))
-def test_all_forms_leave_the_same_bytes_for_every_token_and_touch_no_other_page(case: Ragged, dtype: str) -> None:
+def test_all_implementations_leave_the_same_bytes_for_every_token_and_touch_no_other_page(case: Ragged, dtype: str) -> None:
     batch, (cache, _, k, v) = case.batch(), case.arrays(dtype)
     new_kv = interleave_kv(k, v)
     expected = np.array(cache)
-    behind = np.zeros(cache.shape[:2], bool)  # the rest of partial last pages: page-wise forms may put anything there
+    behind = np.zeros(cache.shape[:2], bool)  # the rest of partial last pages: page-wise implementations may put anything there
     for request, (start, length) in enumerate(zip(case.starts, case.query_lens, strict=True)):
         for offset in range(length):
             page = int(batch.block_tables[request, (start + offset) // case.page_size])
@@ -99,26 +99,26 @@ def test_all_forms_leave_the_same_bytes_for_every_token_and_touch_no_other_page(
         if length > 1:
             behind[page, (start + length - 1) % case.page_size + 1 :] = True
     assert expected.tobytes() != bits(cache)
-    for form in ("scatter", "loop"):
-        assert bits(WRITE_TOKENS(cache, new_kv, batch, form=form)) == expected.tobytes(), form
-        paged = np.asarray(WRITE_PAGES(cache, new_kv, batch, form=form))
-        assert paged[~behind].tobytes() == expected[~behind].tobytes(), form
+    for implementation in ("scatter", "loop"):
+        assert bits(WRITE_TOKENS(cache, new_kv, batch, implementation=implementation)) == expected.tobytes(), implementation
+        paged = np.asarray(WRITE_PAGES(cache, new_kv, batch, implementation=implementation))
+        assert paged[~behind].tobytes() == expected[~behind].tobytes(), implementation
 
 
 def test_what_a_page_wise_write_leaves_behind_a_segment_is_overwritten_by_the_next_tokens() -> None:
     """A prefill of 12 tokens with page size 8, then three decode steps: the cache is what token-wise writes leave."""
     case = Ragged(8, [], [(0, 12)], seed=4)
     batch, (cache, _, k, v) = case.batch(), case.arrays("float32")
-    caches = {"page": WRITE_PAGES(cache, interleave_kv(k, v), batch, form="loop")}
-    caches["token"] = WRITE_TOKENS(cache, interleave_kv(k, v), batch, form="scatter")
+    caches = {"page": WRITE_PAGES(cache, interleave_kv(k, v), batch, implementation="loop")}
+    caches["token"] = WRITE_TOKENS(cache, interleave_kv(k, v), batch, implementation="scatter")
     for position in range(12, 16):
         k, v = k + 1, v + 1
         starts = jnp.minimum(jnp.arange(MAX_REQUESTS + 1, dtype=jnp.int32), 1)
         lens = jnp.zeros(MAX_REQUESTS, jnp.int32).at[0].set(position + 1)
         step = Batch(batch.block_tables, lens, starts, jnp.int32(1), jnp.int32(1))
         caches = {
-            "page": WRITE_PAGES(caches["page"], interleave_kv(k, v), step, form="loop"),
-            "token": WRITE_TOKENS(caches["token"], interleave_kv(k, v), step, form="scatter"),
+            "page": WRITE_PAGES(caches["page"], interleave_kv(k, v), step, implementation="loop"),
+            "token": WRITE_TOKENS(caches["token"], interleave_kv(k, v), step, implementation="scatter"),
         }
     assert bits(caches["page"]) == bits(caches["token"])
 
@@ -129,7 +129,9 @@ def test_page_wise_writes_of_an_unaligned_segment_are_wrong() -> None:
     batch, (cache, _, k, v) = case.batch(), case.arrays("float32")
     shifted = Batch(batch.block_tables, batch.seq_lens + 3, batch.query_start_loc, batch.num_decodes, batch.num_requests)
     new_kv = interleave_kv(k, v)
-    assert bits(WRITE_TOKENS(cache, new_kv, shifted, form="scatter")) != bits(WRITE_PAGES(cache, new_kv, shifted, form="loop"))
+    assert bits(WRITE_TOKENS(cache, new_kv, shifted, implementation="scatter")) != bits(
+        WRITE_PAGES(cache, new_kv, shifted, implementation="loop")
+    )
 
 
 def dense_reference(cache: np.ndarray, q: np.ndarray, batch: Batch, window: int | None, soft_cap: float | None) -> dict[int, np.ndarray]:
@@ -164,7 +166,7 @@ def test_attention_equals_a_dense_reference_and_unused_pages_may_hold_nan(case: 
         for position in range(start + length):
             used[int(batch.block_tables[request, position // case.page_size]), position % case.page_size] = True
     poisoned = jnp.where(jnp.asarray(used)[:, :, None, None], cache, jnp.nan)
-    written = WRITE_PAGES(poisoned, interleave_kv(k, v), batch, form="loop")
+    written = WRITE_PAGES(poisoned, interleave_kv(k, v), batch, implementation="loop")
     got = np.asarray(ATTEND(written, q, batch, scale=0.3, window=window, soft_cap=soft_cap))
     for row, expected in dense_reference(np.asarray(written), np.asarray(q), batch, window, soft_cap).items():
         np.testing.assert_allclose(got[row], expected, rtol=2e-5, atol=2e-5)

@@ -13,6 +13,7 @@ from service.schemas import examples
 from service.schemas.common import MOST_ID, Text
 from service.web.paging import PageInfo, PageQuery, Query
 from storage.records import Json
+from storage.renamed import RENAMED_METRICS
 from tuner.advice.distance import MODEL_FEATURES
 from tuner.core.errors import BadInput
 from tuner.metrics.catalog import CATALOG, Direction
@@ -20,7 +21,7 @@ from tuner.metrics.objective import objective_names, parse_objectives, parse_slo
 from tuner.verdict import answer
 
 _MOST = 8
-_NAMES = sorted({*CATALOG, *objective_names()})
+_NAMES = sorted({*CATALOG, *objective_names(), *RENAMED_METRICS})  # names of before are still understood
 _METRIC = f"({'|'.join(_NAMES)})"
 _MORE_IS_BETTER = f"({'|'.join(name for name in _NAMES if parse_objectives(name)[0].direction is Direction.MAXIMIZE)})"
 _OBJECTIVE = f"^{_METRIC}(,{_METRIC}){{0,3}}$"

@@ -26,6 +26,7 @@ from storage.records import (
     Trial,
     Workload,
 )
+from storage.renamed import with_current_names
 from storage.sql import models
 from storage.sql.engine import transaction
 from storage.url import DatabaseUrl
@@ -68,9 +69,10 @@ def plain_columns(values: Mapping[str, Any], what: str) -> dict[str, Any]:
 
 
 def record_of[R: Record](kind: type[R], row: Row[Any]) -> R:
-    """The record that a row of its table holds."""
+    """The record that a row of its table holds, under today's names."""
     columns = TABLE_OF[kind].columns
-    return kind(**{field.name: row._mapping[columns[field.name]] for field in fields(kind)})
+    values = {field.name: row._mapping[columns[field.name]] for field in fields(kind)}
+    return kind(**with_current_names(kind, values))
 
 
 class SqlCore(Storage):

@@ -22,6 +22,7 @@ EPILOG = examples(
 @json_option
 def compare(study: str, form: str, metric: str | None, storage: str, as_json: bool) -> None:
     """Page-aligned against default scheduling in every cell of STUDY, each with its interval and verdict."""
+    from storage.renamed import current_metric
     from tuner.cli.verdicts import print_verdicts
     from tuner.core.errors import BadInput
     from tuner.metrics.catalog import metric_info
@@ -31,6 +32,7 @@ def compare(study: str, form: str, metric: str | None, storage: str, as_json: bo
 
     with reading(storage) as opened:
         found = required_study(opened, study)
+        metric = None if metric is None else current_metric(metric)
         comparison = compare_stored(opened, found, (metric,) if metric is not None else None)
         if metric is not None:
             metric_info(metric)

@@ -377,7 +377,7 @@ def _server_metrics(before: dict[str, float], after: dict[str, float], plan: Loa
     if "preemptions" in grown:
         metrics["preemptions"] = grown["preemptions"]
     if "cached_tokens" in grown:
-        metrics["cached_token_share"] = grown["cached_tokens"] / sum(len(request.prompt_token_ids) for request in plan.requests)
+        metrics["prefix_cache_hit_rate"] = grown["cached_tokens"] / sum(len(request.prompt_token_ids) for request in plan.requests)
     return metrics
 
 

@@ -12,9 +12,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from storage.renamed import current_metric
 from tuner.core.errors import BadInput, FailureClass
 from tuner.launchers.measured_table import Configuration, MeasuredTable, Value, describe
-from tuner.metrics.catalog import CATALOG, Direction
+from tuner.metrics.catalog import CATALOG, Direction, metric_info
 
 COST_COLUMNS = ("start_s", "measure_s")
 ERROR_CLASS = "error_class"
@@ -63,7 +64,7 @@ def read_csv(path: Path) -> MeasuredTable:
     directions = _metric_columns(header)
     reserved = {*COST_COLUMNS, ERROR_CLASS, ERROR_MESSAGE}
     parameters = tuple(name for name in header if name not in reserved and name not in directions)
-    names = {column: column.rstrip("+-") for column in directions}
+    names = {column: current_metric(column.rstrip("+-")) for column in directions}
     every_name = [*parameters, *names.values(), *(name for name in header if name in reserved)]
     if len(set(every_name)) < len(header) or "" in every_name or not parameters or not directions:
         raise BadInput(
@@ -109,8 +110,8 @@ def _metric_columns(header: list[str]) -> dict[str, Direction]:
             directions[column] = Direction.MAXIMIZE
         elif column.endswith("-"):
             directions[column] = Direction.MINIMIZE
-        elif column in CATALOG:
-            directions[column] = CATALOG[column].direction
+        elif current_metric(column) in CATALOG:
+            directions[column] = metric_info(column).direction
     return directions
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import StrEnum
 
+from storage.renamed import current_metric
 from tuner.core.errors import BadInput
 from tuner.core.spelling import did_you_mean
 
@@ -54,7 +55,7 @@ def _build() -> dict[str, MetricInfo]:
         MetricInfo("goodput", "requests/s", up, "completed requests that meet every per-request limit / window duration"),
         MetricInfo("completed", "requests", up, "requests that finished without an error"),
         MetricInfo("failed", "requests", down, "requests that did not"),
-        MetricInfo("cached_token_share", "share", up, "prompt tokens found in the prefix cache / prompt tokens, completed requests"),
+        MetricInfo("prefix_cache_hit_rate", "share", up, "prompt tokens found in the prefix cache / prompt tokens, completed requests"),
         MetricInfo("preemptions", "count", down, "sum over all requests"),
         MetricInfo("sender_lag_p99_ms", "ms", down, "p99 of: sent - planned, open loop only"),
         MetricInfo("steps", "steps", down, "engine steps that scheduled at least one token"),
@@ -74,8 +75,8 @@ CATALOG: dict[str, MetricInfo] = _build()
 
 
 def metric_info(name: str) -> MetricInfo:
-    """Look a metric up. Raises BadInput with the name that was probably meant, else all names."""
+    """Look a metric up, also by a name that it had once. Raises BadInput with the name that was probably meant, else all names."""
     try:
-        return CATALOG[name]
+        return CATALOG[current_metric(name)]
     except KeyError:
         raise BadInput(f"metric {name!r} is unknown; {did_you_mean(name, sorted(CATALOG))}") from None

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from storage.records import Measurement
+from storage.renamed import current_metric
 from tuner.core.errors import BadInput, FailureClass, TrialFailed
 from tuner.metrics.catalog import Direction, metric_info
 from tuner.metrics.window import RequestLimit, metric_value
@@ -92,7 +93,7 @@ def parse_objectives(text: str = DEFAULT_OBJECTIVE) -> tuple[Objective, ...]:
         raise _bad_objective(text, "holds an empty name", f"write for instance {DEFAULT_OBJECTIVE} or throughput,ttft_p99_ms")
     objectives = []
     for name in names:
-        metric = _ALIASES.get(name, name)
+        metric = _metric_named(name)
         objectives.append(Objective(name, metric, metric_info(metric).direction))
     metrics = [objective.metric for objective in objectives]
     if len(set(metrics)) != len(metrics):
@@ -102,6 +103,11 @@ def parse_objectives(text: str = DEFAULT_OBJECTIVE) -> tuple[Objective, ...]:
 
 def _bad_objective(text: str, reason: str, fix: str) -> BadInput:
     return BadInput(reason, setting="objective", value=repr(text), fix=fix)
+
+
+def _metric_named(name: str) -> str:
+    """The catalogue's name of what the user wrote: a short name, a metric, or a name that a metric had once."""
+    return current_metric(_ALIASES.get(name, name))
 
 
 def objective_names() -> tuple[str, ...]:
@@ -115,7 +121,7 @@ def parse_slo(text: str) -> Slo:
     if match is None:
         raise BadInput(f"SLO {text!r} cannot be read; write METRIC<=NUMBER, for instance ttft_p99_ms<=500 (operators <=, <, >=, >)")
     metric, operator, number = match.groups()
-    metric = _ALIASES.get(metric, metric)
+    metric = _metric_named(metric)
     info = metric_info(metric)
     try:
         limit = float(number)

@@ -15,6 +15,7 @@ from itertools import pairwise
 
 import numpy as np
 
+from storage.renamed import current_metric
 from tuner.core.contract import RequestRecord, StepRecord, WindowResult
 from tuner.core.errors import BadInput, FailureClass, TrialFailed
 from tuner.metrics.catalog import PERCENTILES, REQUEST_METRICS, metric_info
@@ -180,7 +181,7 @@ def _count_metrics(result: WindowResult, completed: Sequence[RequestRecord]) -> 
         "preemptions": float(sum(record.preemptions for record in result.requests)),
     }
     if prompt > 0:
-        metrics["cached_token_share"] = sum(record.cached_tokens for record in completed) / prompt
+        metrics["prefix_cache_hit_rate"] = sum(record.cached_tokens for record in completed) / prompt
     return metrics
 
 
@@ -215,7 +216,7 @@ def _reported(reported: Mapping[str, object]) -> dict[str, float]:
         metric_info(name)
         if isinstance(value, bool) or not isinstance(value, int | float):
             raise _invalid(f"the launcher reports {name} = {value!r}, which is not a number")
-        metrics[name] = float(value)
+        metrics[current_metric(name)] = float(value)
     return metrics
 
 

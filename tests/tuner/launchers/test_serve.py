@@ -123,7 +123,7 @@ class TestServer:
             assert window.details["prefix_cache_reset"] is True
             assert window.details[OWN_CPU] > 0.02, "server, engine core and benchmark are our own"
             assert 0 <= window.details[CONTENTION] <= 1
-        shares = [window.reported_metrics["cached_token_share"] for window in windows]
+        shares = [window.reported_metrics["prefix_cache_hit_rate"] for window in windows]
         possible = _shared_share(plan, tiny.block_size)
         assert all(0 < share <= possible + 1e-9 for share in shares), (shares, possible)  # a kept cache would give nearly 1
 

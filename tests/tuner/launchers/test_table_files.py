@@ -25,6 +25,12 @@ def test_columns_are_sorted_into_parameters_metrics_costs_and_failures(tmp_path:
     assert (crashed.start_s, crashed.measure_s) == (9.0, 0.5)
 
 
+def test_a_column_may_have_the_name_that_its_metric_had_before(tmp_path: Path) -> None:
+    table = load_table(write_table(tmp_path, "a,cached_token_share\n1,0.5\n"))
+    assert table.directions == {"prefix_cache_hit_rate": Direction.MAXIMIZE}
+    assert table.configurations[0].samples == {"prefix_cache_hit_rate": (0.5,)}
+
+
 def test_signs_give_the_direction_and_repeated_lines_are_samples(tmp_path: Path) -> None:
     table = load_table(write_table(tmp_path, "Size,Mode,Speed+,Lag-\n1e3,fast,3,9\n 1000 ,fast,5,7\n2,7,1,1\n"))
     assert table.directions == {"Speed": Direction.MAXIMIZE, "Lag": Direction.MINIMIZE}

@@ -45,6 +45,14 @@ def test_any_metric_is_an_objective_in_its_natural_direction(name: str) -> None:
     assert objective == Objective(name, name, CATALOG[name].direction)
 
 
+def test_the_name_that_a_metric_had_before_is_still_understood() -> None:
+    (objective,) = parse_objectives("cached_token_share")
+    assert (objective.name, objective.metric) == ("cached_token_share", "prefix_cache_hit_rate")
+    assert parse_slo("cached_token_share>=0.5") == parse_slo("prefix_cache_hit_rate>=0.5")
+    with pytest.raises(BadInput, match="names the same metric twice"):
+        parse_objectives("cached_token_share,prefix_cache_hit_rate")
+
+
 def test_a_comma_list_is_several_objectives() -> None:
     names = [objective.name for objective in parse_objectives(" throughput, ttft_p99_ms ")]
     assert names == ["throughput", "ttft_p99_ms"]

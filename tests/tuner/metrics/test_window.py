@@ -47,7 +47,7 @@ def test_known_answers_of_two_requests() -> None:
         "output_token_throughput": 2.0,
         "total_token_throughput": 22.0,
         "preemptions": 1,
-        "cached_token_share": 5 / 40,
+        "prefix_cache_hit_rate": 5 / 40,
         "ttft_mean_ms": 200,
         "ttft_std_ms": 100,
         "ttft_p50_ms": 200,
@@ -205,6 +205,11 @@ def test_every_metric_that_can_be_produced_is_in_the_catalogue_and_documented() 
     documented = {name: (unit, direction, formula) for name, unit, direction, formula in rows}
     assert len(rows) == len(documented)
     assert documented == {info.name: (info.unit, info.direction.value, info.formula) for info in CATALOG.values()}
+
+
+def test_what_a_launcher_reports_under_a_name_of_before_counts_under_the_new_one() -> None:
+    found = window_metrics(window(duration_s=1.0, reported_metrics={"cached_token_share": 0.25, "completed": 3.0}))
+    assert found.metrics == {"prefix_cache_hit_rate": 0.25, "completed": 3.0}
 
 
 def test_directions_are_natural() -> None:

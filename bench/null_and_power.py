@@ -43,7 +43,7 @@ from bench.lib.simulate import (
 )
 from tuner.metrics.catalog import Direction
 from tuner.setup.config import Rounds, StudyConfig
-from tuner.stats.intervals import LEVEL, Sample, Verdict, judge_family, sample_of
+from tuner.stats.intervals import ERROR_RATE, Sample, Verdict, judge_family, sample_of
 from tuner.stats.pooling import pool
 from tuner.stats.sequential import InterimPlan
 from tuner.verdict.study_answer import ANSWER_NO_EVIDENCE, ANSWER_OFF, ANSWER_ON
@@ -64,7 +64,7 @@ def coverage_table(samples: int = 1500, resamples: int = 300) -> None:
     for name in (*NOISES, "skewed, one arm"):
         for rounds in (3, 4, 5, 6, 8, 10, 12):
             shares, width = coverage_of_methods(rng, _draw(rng, name, (samples, rounds)), resamples)
-            student = covered(student_interval(_draw(rng, name, (20_000, rounds)), LEVEL))
+            student = covered(student_interval(_draw(rng, name, (20_000, rounds)), ERROR_RATE))
             wide = f"{width:9.2f}" if width < 100 else "unbounded"
             others = f"{100 * shares['percentile']:10.1f} {100 * shares['BCa']:6.1f} {100 * shares['bootstrap-t']:11.1f}"
             print(f"{name:18} {rounds:6}  {100 * student:9.1f}  {others}  {wide}")
@@ -87,9 +87,9 @@ def looks_table(samples: int = 20_000) -> None:
     calibration = p_by_look(log_ratios(rng, normal, (4 * samples, last)), first)
     for name, power in (("equal (Pocock)", 0), ("n / last (ours)", 1), ("(n / last)^3", 3)):
         weights = (analyses / last) ** power
-        constant = float(np.quantile((calibration / weights).min(axis=1), LEVEL))
+        constant = float(np.quantile((calibration / weights).min(axis=1), ERROR_RATE))
         _print_interim(name, null <= constant * weights, planted <= constant * weights, analyses)
-    _print_interim("uncorrected 5 %", null <= LEVEL, planted <= LEVEL, analyses)
+    _print_interim("uncorrected 5 %", null <= ERROR_RATE, planted <= ERROR_RATE, analyses)
     print("Intervals that cover the truth at every analysis together, in %:")
     for name, noise in NOISES.items():
         print(f"  {name:10} {100 * covered_at_every_look(log_ratios(rng, noise, (samples, last)), PLAN):5.1f}")
@@ -115,7 +115,7 @@ def null_table(studies: int = 20) -> bool:
         repeats = studies * CELLS // cells
         row = tally([simulate_study(rng, truth, sd, PLAN, NOISES[name], engines=engines) for _ in range(repeats)], truth, lambda _: True)
         wrong = row.better + row.worse
-        fine = fine and wrong <= LEVEL
+        fine = fine and wrong <= ERROR_RATE
         shares = f"{100 * row.better:8.1f} {100 * row.worse:6.1f} {100 * wrong:6.1f} {100 * row.equivalent:11.1f}"
         spent = f"{100 * row.inconclusive:13.1f} {100 * row.covered:8.1f} {row.rounds:12.1f}"
         print(f"{name:8} {100 * sd:9.1f} % {engines:8} {shares} {spent}")
@@ -203,7 +203,7 @@ def answers_table(studies: int = 200) -> bool:
     print(f"\nThe study's answer, {studies} studies a row, rounds {PLAN.first}..{PLAN.last} until decided, 2 % noise of a window")
     print("true effect   cells  engines   on %  off: worse %  off: no difference %  no evidence %  covers %")
     rng = np.random.default_rng(SEED)
-    most = LEVEL + 2 * math.sqrt(LEVEL * (1 - LEVEL) / studies)
+    most = ERROR_RATE + 2 * math.sqrt(ERROR_RATE * (1 - ERROR_RATE) / studies)
     fine = True
     for effect in (0.0, PLANTED):
         for cells, engines in ((1, 1), (2, 1), (4, 4), (DEFAULT_CELLS, ENGINES)):
@@ -267,7 +267,7 @@ def order_table(studies: int = 1500, rounds: int = 6) -> None:
             windows = SERIAL_NOISES[name](rng, (studies, rounds * 2 * cells))
             logs = measured_at(windows, positions_of(rng, studies, rounds, cells), second)
             arms, others = logs[..., 1::2] - logs[..., ::2], logs[..., 2] - logs[..., 0]
-            covers = covered(student_interval(arms.transpose(0, 2, 1).reshape(-1, rounds), LEVEL))
+            covers = covered(student_interval(arms.transpose(0, 2, 1).reshape(-1, rounds), ERROR_RATE))
             spread = f"{float(arms.std()):14.2f} {float(others.std()):13.2f}"
             print(f"{name:17} {second:12.1f}  {order:17} {spread} {100 * covers:9.1f}")
 
@@ -280,7 +280,7 @@ def judge_measured(log_ratios_by_cell: Mapping[str, Sequence[float]]) -> bool:
         print(f"{cell:30} {effect.pairs:4} pairs  {interval}  {effect.verdict}")
     wrong = sum(effect.verdict in (Verdict.BETTER, Verdict.WORSE) for effect in effects.values())
     print(f"{wrong} of {len(effects)} A/A cells called better or worse")
-    return wrong <= LEVEL * len(effects)
+    return wrong <= ERROR_RATE * len(effects)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

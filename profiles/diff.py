@@ -25,7 +25,7 @@ Json = dict[str, Any]
 Floats = NDArray[np.float64]
 
 RESAMPLES = 4000
-LEVEL = 0.95
+CONFIDENCE = 0.95
 COMPOSITION_WITHIN = 0.10  # batches are alike where tokens, requests and prefill share differ by no more
 _SCOPES = 60
 _FEW_STEPS = 5
@@ -166,7 +166,7 @@ def _rows(keys: Sequence[tuple[str, str | None]], values: Sequence[Floats], weig
     """`values` are [rows, steps] of the baseline and the candidate."""
     means = [value.mean(axis=1) for value in values]
     spread = weights[1] @ values[1].T - weights[0] @ values[0].T
-    tail = (1 - LEVEL) / 2
+    tail = (1 - CONFIDENCE) / 2
     low, high = np.quantile(spread, [tail, 1 - tail], axis=0)
     tail /= max(len(keys), 1)
     low_all, high_all = np.quantile(spread, [tail, 1 - tail], axis=0)

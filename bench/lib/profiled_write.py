@@ -19,7 +19,7 @@ from tuner.core.contract import ABLATION_ARM, ARM_PAGE_ALIGNED, CaptureTarget, L
 from tuner.launchers.local import LocalSession
 from tuner.stats.intervals import Sample, paired_log_ratios, sample_of
 
-LEVEL = 0.05
+ERROR_RATE = 0.05
 
 
 @dataclass(frozen=True)
@@ -35,7 +35,7 @@ class ProfiledWrite:
     def speedup(self) -> tuple[float, float, float]:
         """Page-wise / token-wise time of the write, with its interval."""
         sample = sample_of([*paired_log_ratios(self.write_ms[ABLATION_ARM], self.write_ms[ARM_PAGE_ALIGNED]).values()])
-        half = sample.half_width(LEVEL)
+        half = sample.half_width(ERROR_RATE)
         return math.exp(sample.mean), math.exp(sample.mean - half), math.exp(sample.mean + half)
 
     @property
@@ -78,5 +78,5 @@ def profiled_write(session: LocalSession, plan: LoadPlan, budget: int, rounds: i
 
 
 def _interval(sample: Sample) -> tuple[float, float, float]:
-    half = sample.half_width(LEVEL)
+    half = sample.half_width(ERROR_RATE)
     return sample.mean, sample.mean - half, sample.mean + half

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from tuner.metrics.catalog import Direction
 from tuner.stats.adaptive import decide_rounds
-from tuner.stats.intervals import LEVEL, Effect, Verdict, judge_family, sample_of
+from tuner.stats.intervals import ERROR_RATE, Effect, Verdict, judge_family, sample_of
 from tuner.stats.pooling import PooledEffect, pool
 from tuner.stats.racing import race
 from tuner.stats.sequential import InterimPlan
@@ -90,7 +90,7 @@ def bca_interval(rows: Array, resampled: Array, level: float) -> Interval:
     return ends[0], ends[1]
 
 
-def coverage_of_methods(rng: np.random.Generator, rows: Array, resamples: int, level: float = LEVEL) -> tuple[dict[str, float], float]:
+def coverage_of_methods(rng: np.random.Generator, rows: Array, resamples: int, level: float = ERROR_RATE) -> tuple[dict[str, float], float]:
     """(method -> share of rows whose interval covers the true mean 0, median width of bootstrap-t over Student's t)."""
     resampled = rows[:, rng.integers(0, rows.shape[1], (resamples, rows.shape[1]))]
     intervals = {
@@ -115,7 +115,7 @@ def p_by_look(rows: Array, first: int) -> Array:
     return np.stack(columns, axis=1)
 
 
-def covered_at_every_look(rows: Array, plan: InterimPlan, level: float = LEVEL) -> float:
+def covered_at_every_look(rows: Array, plan: InterimPlan, level: float = ERROR_RATE) -> float:
     """Share of rows whose intervals all cover 0, over all interim analyses of the plan."""
     levels = np.array([plan.level_at(n, level) for n in range(plan.first, plan.last + 1)])
     return float(np.mean((p_by_look(rows, plan.first) >= levels).all(axis=1)))

@@ -32,6 +32,7 @@ _MOST_ROWS = 200  # of a table that repeats a picture; the CSV has them all
 
 @router.get("/studies/{name}")
 def study(
+    *,
     request: Request,
     storage: StorageDep,
     facts: FactsDep,

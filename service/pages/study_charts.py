@@ -42,6 +42,7 @@ class Chart(StrEnum):
 
 @router.get("/studies/{name}/charts/{chart}.svg")
 def chart(
+    *,
     request: Request,
     storage: StorageDep,
     facts: FactsDep,

@@ -68,7 +68,16 @@ def metric_rows(measurements: Sequence[Measurement], first: Sequence[str] = ()) 
 def _metric_row(name: str, values: Sequence[float], key: bool) -> MetricRow:
     info, middle, interval = CATALOG.get(name), median(values), log_mean_interval(values)
     low, high = (min(interval[0], middle), max(interval[1], middle)) if interval is not None else (None, None)
-    return MetricRow(name, info.unit if info else "", info.formula if info else "", middle, low, high, len(values), key)
+    return MetricRow(
+        name=name,
+        unit=info.unit if info else "",
+        formula=info.formula if info else "",
+        value=middle,
+        low=low,
+        high=high,
+        windows=len(values),
+        key=key,
+    )
 
 
 def config_rows(requested: Json, effective: Json) -> list[ConfigRow]:

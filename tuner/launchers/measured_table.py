@@ -42,8 +42,8 @@ NO_NOISE = Noise()
 
 
 @dataclass(frozen=True)
-class Configuration:
-    """`samples`: metric -> its measurements [repeats], the same number for every metric; empty exactly where `failure` is set."""
+class TablePoint:
+    """A measured configuration. `samples`: metric -> its measurements [repeats], of every metric as many; empty where `failure` is set."""
 
     params: dict[str, Value]
     samples: dict[str, tuple[float, ...]]
@@ -70,7 +70,7 @@ class MeasuredTable:
     name: str
     parameters: tuple[str, ...]
     directions: dict[str, Direction]
-    configurations: tuple[Configuration, ...]
+    configurations: tuple[TablePoint, ...]
     _index: dict[tuple[Value, ...], int] = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
@@ -94,11 +94,11 @@ class MeasuredTable:
     def contains(self, params: Params) -> bool:
         return tuple(params.get(name) for name in self.parameters) in self._index
 
-    def find(self, params: Params) -> Configuration:
+    def find(self, params: Params) -> TablePoint:
         """Exact look-up. Raises BadInput naming the nearest configuration that exists."""
         return self.configurations[self._position(params)]
 
-    def nearest(self, params: Params) -> Configuration:
+    def nearest(self, params: Params) -> TablePoint:
         """The configuration with the least distance: per given parameter the difference over the table's range, 0 or 1 for words."""
         spans = {name: _span(self.values_of(name)) for name in self.parameters if name in params}
         return min(self.configurations, key=lambda configuration: _distance(configuration.params, params, spans))
@@ -156,11 +156,11 @@ def describe(params: Params) -> str:
     return " ".join(f"{name}={value}" for name, value in params.items())
 
 
-def _mean(configuration: Configuration, metric: str) -> float | None:
+def _mean(configuration: TablePoint, metric: str) -> float | None:
     return None if configuration.failure else fmean(configuration.samples[metric])
 
 
-def _sample(configuration: Configuration, noise: Noise, rng: np.random.Generator) -> dict[str, float]:
+def _sample(configuration: TablePoint, noise: Noise, rng: np.random.Generator) -> dict[str, float]:
     samples = configuration.samples
     if noise.kind == "resample":
         chosen = int(rng.integers(len(next(iter(samples.values())))))

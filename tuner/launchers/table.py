@@ -29,7 +29,7 @@ from tuner.core.contract import (
 )
 from tuner.core.errors import BadInput, EngineLost, FailureClass, TrialFailed
 from tuner.engine.environment import fingerprint
-from tuner.launchers.measured_table import NO_NOISE, Configuration, MeasuredTable, Noise, Value, describe
+from tuner.launchers.measured_table import NO_NOISE, MeasuredTable, Noise, TablePoint, Value, describe
 from tuner.launchers.table_files import read_csv
 from tuner.metrics.catalog import metric_info
 
@@ -148,7 +148,7 @@ class TableSession(EngineSession):
     def close(self) -> None:
         self._lost = self._lost or "the session was closed"
 
-    def _configuration(self, live: LiveSettings) -> Configuration:
+    def _configuration(self, live: LiveSettings) -> TablePoint:
         if self._lost is not None:
             raise EngineLost(FailureClass.ENGINE_CRASH, f"this engine is gone: {self._lost}")
         if live.arm not in ARMS:
@@ -175,7 +175,7 @@ def _check_columns(table: MeasuredTable) -> None:
         metric_info(metric)
 
 
-def _failed(configuration: Configuration) -> TrialFailed:
+def _failed(configuration: TablePoint) -> TrialFailed:
     failure = configuration.failure or FailureClass.INTERNAL
     message = f"{describe(configuration.params)}: {configuration.message or f'fails with {failure} by the table'}"
     kind = EngineLost if failure is FailureClass.ENGINE_CRASH else TrialFailed

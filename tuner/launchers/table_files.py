@@ -14,7 +14,7 @@ from typing import Any
 
 from storage.renamed import current_metric
 from tuner.core.errors import BadInput, FailureClass
-from tuner.launchers.measured_table import Configuration, MeasuredTable, Value, describe
+from tuner.launchers.measured_table import MeasuredTable, TablePoint, Value, describe
 from tuner.metrics.catalog import CATALOG, Direction, metric_info
 
 COST_COLUMNS = ("start_s", "measure_s")
@@ -136,15 +136,15 @@ def _add_line(
             row.samples.setdefault(column, []).append(_number(cells[column], column, where))
 
 
-def _configuration(row: _Row, names: Mapping[str, str]) -> Configuration:
+def _configuration(row: _Row, names: Mapping[str, str]) -> TablePoint:
     samples = {names[column]: tuple(values) for column, values in row.samples.items()}
-    return Configuration(row.params, samples, row.costs.get("start_s", 0.0), row.costs.get("measure_s", 1.0), row.failure, row.message)
+    return TablePoint(row.params, samples, row.costs.get("start_s", 0.0), row.costs.get("measure_s", 1.0), row.failure, row.message)
 
 
-def _hub_configuration(entry: Mapping[str, Any], parameters: tuple[str, ...], metric: str) -> Configuration:
+def _hub_configuration(entry: Mapping[str, Any], parameters: tuple[str, ...], metric: str) -> TablePoint:
     outcome = entry[metric]
     failure = _KERNEL_TUNER_FAILURES.get(outcome, FailureClass.INTERNAL) if isinstance(outcome, str) else None
-    return Configuration(
+    return TablePoint(
         params={name: entry[name] for name in parameters},
         samples={} if failure else {metric: tuple(float(time) for time in entry.get("times", [outcome]))},
         start_s=entry["compile_time"] / 1000,

@@ -84,7 +84,15 @@ def end_to_end(baseline: Sequence[Measurement], candidate: Sequence[Measurement]
     low, high = _ratio_interval(sides, engine_ms) or (None, None)
     names = sorted({name for side in sides for item in side for name in item.details["phases"]}, key=_in_order)
     phases = tuple(_phase_share(name, sides, diffs) for name in names)
-    found = EndToEnd((len(sides[0]), len(sides[1])), engine, engine[1] / engine[0], low, high, phases, None)
+    found = EndToEnd(
+        windows=(len(sides[0]), len(sides[1])),
+        engine_ms=engine,
+        ratio=engine[1] / engine[0],
+        low=low,
+        high=high,
+        phases=phases,
+        explained=None,
+    )
     accounted = sum(item.by_number_ms + (item.profiled_ms or 0.0) for item in phases)
     return replace(found, explained=accounted / (engine[1] - engine[0])) if found.decided else found
 

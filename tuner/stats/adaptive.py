@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from statistics import NormalDist
 
 from tuner.metrics.catalog import Direction
-from tuner.stats.intervals import EQUIVALENCE_RATIO, LEVEL, Effect, judge_family, sample_of
+from tuner.stats.intervals import EQUIVALENCE_RATIO, ERROR_RATE, Effect, judge_family, sample_of
 from tuner.stats.sequential import InterimPlan
 
 FUTILITY_BELOW = 0.05  # give a cell up when its chance of a verdict by the last analysis is smaller
@@ -36,7 +36,7 @@ def decide_rounds[Key: Hashable](
     direction: Direction,
     plan: InterimPlan,
     *,
-    level: float = LEVEL,
+    level: float = ERROR_RATE,
     rounds_done: int | None = None,
     budget_left_s: float | None = None,
     round_s: float | None = None,
@@ -63,7 +63,7 @@ def decide_rounds[Key: Hashable](
     return RoundDecision(reason != "continue", reason, effects, open_cells, decided, futile)
 
 
-def chance_of_verdict(log_ratios: Sequence[float], plan: InterimPlan, *, level: float = LEVEL) -> float:
+def chance_of_verdict(log_ratios: Sequence[float], plan: InterimPlan, *, level: float = ERROR_RATE) -> float:
     """The chance that a cell is decided at the last analysis, if mean and noise stay what they are: predictive, normal, kind to the cell.
 
     Kind: it takes the level of a cell whose whole family is decided. 1.0 while there are too few pairs to say.

@@ -45,7 +45,7 @@ from tuner.stats.sequential import InterimPlan
 from tuner.stats.student import two_sided_critical
 
 EQUIVALENCE_RATIO = 1.01  # "equivalent": the whole interval lies in [1/1.01, 1.01], symmetric under a swap of the arms
-LEVEL = 0.05  # 1 - confidence
+ERROR_RATE = 0.05  # of an interval, 1 - confidence: a "level" is always this, never the confidence
 UNBOUNDED = math.log(1e6)  # an interval that reaches further from its middle says nothing: two rounds of much noise give such ones
 
 
@@ -75,7 +75,7 @@ class Effect:
     high: float | None
     verdict: Verdict
     level: float | None = None
-    family_level: float = LEVEL
+    family_level: float = ERROR_RATE
     sd: float | None = None
 
 
@@ -126,7 +126,7 @@ def verdict_of(low: float, high: float, direction: Direction, equivalence_ratio:
     return Verdict.INCONCLUSIVE
 
 
-def judge(log_ratios: Sequence[float], direction: Direction, *, level: float = LEVEL, plan: InterimPlan | None = None) -> Effect:
+def judge(log_ratios: Sequence[float], direction: Direction, *, level: float = ERROR_RATE, plan: InterimPlan | None = None) -> Effect:
     """One comparison on its own. `plan` None: the data are analysed once, now."""
     return judge_family({"": log_ratios}, direction, level=level, plan=plan)[""]
 
@@ -135,7 +135,7 @@ def judge_family[Key: Hashable](
     log_ratios: Mapping[Key, Sequence[float]],
     direction: Direction,
     *,
-    level: float = LEVEL,
+    level: float = ERROR_RATE,
     plan: InterimPlan | None = None,
     equivalence_ratio: float = EQUIVALENCE_RATIO,
 ) -> dict[Key, Effect]:
@@ -181,7 +181,7 @@ class _Judge:
         return replace(open_ended, low=low, high=high, verdict=verdict, level=own_level)
 
 
-def log_mean_interval(values: Sequence[float], level: float = LEVEL) -> tuple[float, float] | None:
+def log_mean_interval(values: Sequence[float], level: float = ERROR_RATE) -> tuple[float, float] | None:
     """Interval for the geometric mean of positive measurements (Student's t on the logs). None below two, where one is not positive, and
     where the interval is UNBOUNDED."""
     if len(values) < 2 or not all(math.isfinite(value) and value > 0 for value in values):
@@ -191,7 +191,7 @@ def log_mean_interval(values: Sequence[float], level: float = LEVEL) -> tuple[fl
     return None if half > UNBOUNDED else (math.exp(sample.mean - half), math.exp(sample.mean + half))
 
 
-def welch_interval(candidate: Sequence[float], baseline: Sequence[float], level: float = LEVEL) -> tuple[float, float] | None:
+def welch_interval(candidate: Sequence[float], baseline: Sequence[float], level: float = ERROR_RATE) -> tuple[float, float] | None:
     """Interval of the ratio of two geometric means whose windows are no pairs (Welch 1947, degrees of freedom rounded down).
 
     None below two values on a side, where one is not positive and finite, and where the interval is UNBOUNDED.

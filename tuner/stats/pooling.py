@@ -19,7 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tuner.metrics.catalog import Direction
-from tuner.stats.intervals import EQUIVALENCE_RATIO, LEVEL, UNBOUNDED, Sample, Verdict, verdict_of
+from tuner.stats.intervals import EQUIVALENCE_RATIO, ERROR_RATE, UNBOUNDED, Sample, Verdict, verdict_of
 from tuner.stats.sequential import InterimPlan
 from tuner.stats.student import two_sided_critical
 
@@ -39,14 +39,14 @@ class PooledEffect:
     verdict: Verdict
     method: str  # "random_effects" or "mean_of_cells"
     between_sd: float | None = None
-    level: float = LEVEL
+    level: float = ERROR_RATE
 
 
 def pool(
     samples: Sequence[Sample],
     direction: Direction,
     *,
-    level: float = LEVEL,
+    level: float = ERROR_RATE,
     equivalence_ratio: float = EQUIVALENCE_RATIO,
     plan: InterimPlan | None = None,
 ) -> PooledEffect | None:

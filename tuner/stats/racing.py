@@ -19,7 +19,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from tuner.metrics.catalog import Direction
-from tuner.stats.intervals import LEVEL, paired_log_ratios, sample_of
+from tuner.stats.intervals import ERROR_RATE, paired_log_ratios, sample_of
 from tuner.stats.sequential import InterimPlan
 from tuner.stats.student import two_sided_critical
 
@@ -58,7 +58,7 @@ def race(
     keep: Collection[str] = (),
     may_lead: Collection[str] | None = None,
     plan: InterimPlan | None = None,
-    level: float = LEVEL,
+    level: float = ERROR_RATE,
     tie_band: float = TIE_BAND,
 ) -> Race:
     """One decision after one round. `values` holds every setting that ever ran (their number sets the level), `active` those still in.
@@ -92,7 +92,13 @@ def race(
 
 
 def cannot_win(
-    incumbent: Sequence[float], candidate: Sequence[float], direction: Direction, *, rivals: int, plan: InterimPlan, level: float = LEVEL
+    incumbent: Sequence[float],
+    candidate: Sequence[float],
+    direction: Direction,
+    *,
+    rivals: int,
+    plan: InterimPlan,
+    level: float = ERROR_RATE,
 ) -> bool:
     """Whether `candidate` is worse by more than the tie band than the best of another engine, whatever the noise and the engines.
 

@@ -22,7 +22,7 @@ from tuner.core.contract import ARM_DEFAULT
 from tuner.metrics.catalog import Direction
 from tuner.metrics.objective import Objective, Slo, is_feasible, median_metrics
 from tuner.stats.racing import TIE_BAND
-from tuner.verdict.evidence import FINISHED, UNFINISHED, Cell, Evidence, cells_of, usable_measurements
+from tuner.verdict.evidence import FINISHED, UNFINISHED, ComparedCell, Evidence, cells_of, usable_measurements
 
 
 @dataclass(frozen=True)
@@ -30,7 +30,7 @@ class Candidate:
     """One configuration. `metrics`: medians over `measurements`, which are all usable."""
 
     trial: Trial
-    cell: Cell
+    cell: ComparedCell
     measurements: tuple[Measurement, ...]
     metrics: dict[str, float]
 

@@ -14,10 +14,10 @@ from storage.records import Comparison, Json, Measurement, Stage, Trial
 from tuner.core.contract import ARM_DEFAULT, ARM_PAGE_ALIGNED
 from tuner.metrics.catalog import metric_info
 from tuner.stats.drift import DriftReport, detect_drift, outlier_rounds
-from tuner.stats.intervals import LEVEL, Effect, judge_family, paired_log_ratios, sample_of
+from tuner.stats.intervals import ERROR_RATE, Effect, judge_family, paired_log_ratios, sample_of
 from tuner.stats.pooling import MIN_CELLS_FOR_RANDOM_EFFECTS, PooledEffect
 from tuner.stats.sequential import InterimPlan
-from tuner.verdict.evidence import COMPARABLE, Cell, Origin, cells_of, metric_by_round, origin_by_round, usable_measurements
+from tuner.verdict.evidence import COMPARABLE, ComparedCell, Origin, cells_of, metric_by_round, origin_by_round, usable_measurements
 from tuner.verdict.study_answer import StudyAnswer, study_answer, with_answer
 
 
@@ -25,7 +25,7 @@ from tuner.verdict.study_answer import StudyAnswer, study_answer, with_answer
 class CellPairs:
     """The pairs of one cell in one metric. `log_ratios` is [pairs], in order of rounds."""
 
-    cell: Cell
+    cell: ComparedCell
     log_ratios: tuple[float, ...]
     rounds: tuple[int, ...]
     baseline: Trial
@@ -63,7 +63,7 @@ def compare_study(
     *,
     stage: Stage = Stage.SEARCH,
     plan: InterimPlan | None = None,
-    level: float = LEVEL,
+    level: float = ERROR_RATE,
     created_at: float = 0.0,
 ) -> StudyComparison:
     """Judge every cell that has a trial in both arms. `plan`: the interim analyses of the rounds; None: analysed
@@ -98,7 +98,7 @@ def collect_pairs(trials: Sequence[Trial], measurements: Sequence[Measurement], 
     }
     cell = cells_of(trials)
     disturbed = _disturbed_rounds(cell, series)
-    cells: dict[Cell, dict[str, list[Trial]]] = {}
+    cells: dict[ComparedCell, dict[str, list[Trial]]] = {}
     for trial in sorted(trials, key=lambda item: item.number):
         cells.setdefault(cell[trial.id], {}).setdefault(trial.arm, []).append(trial)
     result: list[CellPairs] = []
@@ -108,7 +108,7 @@ def collect_pairs(trials: Sequence[Trial], measurements: Sequence[Measurement], 
     return result, excluded
 
 
-def _cell_pairs(cell: Cell, arms: dict[str, list[Trial]], series: dict[int, _Series], disturbed: frozenset[int]) -> CellPairs:
+def _cell_pairs(cell: ComparedCell, arms: dict[str, list[Trial]], series: dict[int, _Series], disturbed: frozenset[int]) -> CellPairs:
     """Trials of the two arms are matched in order of their numbers, those without a usable value last."""
     ordered = {arm: sorted(found, key=lambda trial: (not series[trial.id].values, trial.number)) for arm, found in arms.items()}
     log_ratios: list[float] = []
@@ -124,16 +124,25 @@ def _cell_pairs(cell: Cell, arms: dict[str, list[Trial]], series: dict[int, _Ser
         split += sorted(apart)
     baseline, candidate = ordered[ARM_DEFAULT][0], ordered[ARM_PAGE_ALIGNED][0]
     drift = detect_drift(series[baseline.id].values)
-    return CellPairs(cell, tuple(log_ratios), tuple(rounds), baseline, candidate, drift, tuple(sorted(disturbed)), tuple(split))
+    return CellPairs(
+        cell=cell,
+        log_ratios=tuple(log_ratios),
+        rounds=tuple(rounds),
+        baseline=baseline,
+        candidate=candidate,
+        drift=drift,
+        outlier_rounds=tuple(sorted(disturbed)),
+        split_rounds=tuple(split),
+    )
 
 
-def _engine_of(cell: Cell) -> Cell:
+def _engine_of(cell: ComparedCell) -> ComparedCell:
     """Rounds are numbered within an engine, and chunk budgets are live settings of one engine."""
-    return Cell(cell.block_size, 0, cell.settings, cell.workload_hash, cell.environment)
+    return ComparedCell(cell.block_size, 0, cell.settings, cell.workload_hash, cell.environment)
 
 
-def _disturbed_rounds(cells: dict[int, Cell], series: dict[int, _Series]) -> dict[Cell, frozenset[int]]:
-    engines: dict[Cell, dict[str, dict[int, float]]] = {}
+def _disturbed_rounds(cells: dict[int, ComparedCell], series: dict[int, _Series]) -> dict[ComparedCell, frozenset[int]]:
+    engines: dict[ComparedCell, dict[str, dict[int, float]]] = {}
     for trial_id, cell in cells.items():
         engines.setdefault(_engine_of(cell), {})[str(trial_id)] = series[trial_id].values
     return {engine: outlier_rounds(values) for engine, values in engines.items()}
@@ -184,7 +193,7 @@ def _why_no_pair(item: CellPairs) -> str:
 
 
 def _caveats(
-    pairs: Sequence[CellPairs], effects: dict[Cell, Effect], excluded: dict[str, int], pooled: PooledEffect | None
+    pairs: Sequence[CellPairs], effects: dict[ComparedCell, Effect], excluded: dict[str, int], pooled: PooledEffect | None
 ) -> tuple[str, ...]:
     caveats = ["holds for the model, workload, versions and machine of this study and says nothing about others"]
     if pooled is not None and pooled.cells < MIN_CELLS_FOR_RANDOM_EFFECTS:

@@ -61,7 +61,7 @@ def interim_plan(study: Study) -> InterimPlan | None:
 
 
 @dataclass(frozen=True, order=True)
-class Cell:
+class ComparedCell:
     """Page size x chunk budget x all other settings, workload and environment: two trials of one cell differ in their arm alone."""
 
     block_size: int
@@ -71,16 +71,16 @@ class Cell:
     environment: str
 
 
-def cells_of(trials: Sequence[Trial]) -> dict[int, Cell]:
+def cells_of(trials: Sequence[Trial]) -> dict[int, ComparedCell]:
     """Trial id -> cell. A trial that failed before its environment was known takes the commonest one, so that it stands in its own cell."""
     known = Counter(trial.environment for trial in trials if trial.environment)
     commonest = min(known, key=lambda name: (-known[name], name), default="")
     return {trial.id: _cell_of(trial, trial.environment or commonest) for trial in trials}
 
 
-def _cell_of(trial: Trial, environment: str) -> Cell:
+def _cell_of(trial: Trial, environment: str) -> ComparedCell:
     canonical = json.dumps(conditions_of(trial), sort_keys=True, separators=(",", ":"))
-    return Cell(trial.block_size, trial.max_num_batched_tokens, canonical, trial.workload_hash, environment)
+    return ComparedCell(trial.block_size, trial.max_num_batched_tokens, canonical, trial.workload_hash, environment)
 
 
 def exclusion(trial: Trial | None, measurement: Measurement, states: Collection[TrialState]) -> str | None:

@@ -16,7 +16,7 @@ from tuner.core.contract import ARM_PAGE_ALIGNED
 from tuner.metrics.catalog import metric_info
 from tuner.metrics.objective import Objective, Slo, is_feasible
 from tuner.serving.vllm_args import vllm_config, vllm_environment, vllm_flags
-from tuner.stats.intervals import LEVEL, log_mean_interval
+from tuner.stats.intervals import ERROR_RATE, log_mean_interval
 from tuner.stats.racing import TIE_BAND
 from tuner.verdict.answer import (
     STATUS_DEFAULT,
@@ -126,7 +126,7 @@ def _expected(candidate: Candidate, first: Sequence[str]) -> dict[str, Expected]
                 "value": median,
                 "low": None if interval is None else min(interval[0], median),
                 "high": None if interval is None else max(interval[1], median),
-                "confidence": 1 - LEVEL,
+                "confidence": 1 - ERROR_RATE,
                 "unit": metric_info(metric).unit,
                 "measurements": len(values),
             }

@@ -14,7 +14,7 @@ from dataclasses import asdict, dataclass, replace
 
 from storage.records import Comparison, Json
 from tuner.metrics.catalog import Direction, metric_info
-from tuner.stats.intervals import LEVEL, Sample, Verdict
+from tuner.stats.intervals import ERROR_RATE, Sample, Verdict
 from tuner.stats.pooling import PooledEffect, pool
 from tuner.stats.sequential import InterimPlan
 
@@ -54,7 +54,7 @@ class StudyAnswer:
 
 
 def study_answer(
-    metric: str, samples: Sequence[Sample], verdicts: Iterable[str], *, plan: InterimPlan | None = None, level: float = LEVEL
+    metric: str, samples: Sequence[Sample], verdicts: Iterable[str], *, plan: InterimPlan | None = None, level: float = ERROR_RATE
 ) -> StudyAnswer:
     """`samples`: log-ratios of the cells with two pairs or more; `verdicts`: of all cells. `plan`: the interim analyses that the rounds
     were measured under; None: looked at once. Raises BadInput for an unknown metric."""

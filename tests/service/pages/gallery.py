@@ -95,7 +95,17 @@ def build_gallery(bench: Workbench) -> Gallery:
     storage.create_study(a_study(name=LONG, model="an-organisation/" + "A-Model-" * 12, objective="throughput", state=StudyState.COMPLETE))
     found = storage.list_recommendations(study_id=winner.study_id)[0]
     failed = next(trial for trial in trials if trial.state is TrialState.FAIL)
-    return Gallery(storage, bench.url, logdir, winner, twin, failed, hostile, found, hostile_recommendation)
+    return Gallery(
+        storage=storage,
+        url=bench.url,
+        logdir=logdir,
+        winner=winner,
+        twin=twin,
+        failed=failed,
+        hostile=hostile,
+        recommendation=found,
+        hostile_recommendation=hostile_recommendation,
+    )
 
 
 def _run(bench: Workbench) -> None:

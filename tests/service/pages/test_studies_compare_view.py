@@ -16,7 +16,7 @@ ENDS = st.tuples(st.floats(-50, 50), st.floats(-50, 50)).map(sorted)
 
 
 def row(low: float | None, high: float | None) -> EffectRow:
-    return EffectRow("cell", 32, 256, 0.0, low, high, "better", 5)
+    return EffectRow(label="cell", block_size=32, max_num_batched_tokens=256, change=0.0, low=low, high=high, verdict="better", pairs=5)
 
 
 @given(ENDS, ENDS)

@@ -26,7 +26,7 @@ OF_ANOTHER_MIND = StudyAnswer(
     metric=METRIC,
     answer="on",
     sentence=f"turn page-aligned scheduling on ({METRIC}, more is better: +12.34 %, 95 % interval +11.11 % to +13.57 %, 1 cells, 4 pairs)",
-    pooled=PooledEffect(1, 4, 1.1234, 1.1111, 1.1357, Verdict.BETTER, "mean_of_cells"),
+    pooled=PooledEffect(cells=1, pairs=4, ratio=1.1234, low=1.1111, high=1.1357, verdict=Verdict.BETTER, method="mean_of_cells"),
     counts={"better": 1, "worse": 0, "equivalent": 0, "inconclusive": 0},
     caveats=("of this study alone",),
 )

@@ -11,15 +11,15 @@ from optuna.distributions import CategoricalDistribution, IntDistribution
 
 from tests.shared_data import shared_data
 from tuner.core.errors import BadInput, FailureClass
-from tuner.launchers.measured_table import Configuration, MeasuredTable, Noise, Value
+from tuner.launchers.measured_table import MeasuredTable, Noise, TablePoint, Value
 from tuner.launchers.table_files import load_table
 from tuner.metrics.catalog import Direction
 
 
 def _table() -> MeasuredTable:
     samples = {("a", 1): (10.0, 12.0), ("a", 2): (20.0, 22.0), ("a", 4): (15.0, 15.0), ("b", 1): (5.0, 7.0), ("b", 2): (30.0, 10.0)}
-    working = [Configuration({"kind": kind, "size": size}, {"speed": values}) for (kind, size), values in samples.items()]
-    failing = Configuration({"kind": "b", "size": 4}, {}, start_s=2.0, measure_s=0.0, failure=FailureClass.OUT_OF_MEMORY, message="full")
+    working = [TablePoint({"kind": kind, "size": size}, {"speed": values}) for (kind, size), values in samples.items()]
+    failing = TablePoint({"kind": "b", "size": 4}, {}, start_s=2.0, measure_s=0.0, failure=FailureClass.OUT_OF_MEMORY, message="full")
     return MeasuredTable("toy", ("kind", "size"), {"speed": Direction.MAXIMIZE}, (*working, failing))
 
 
@@ -39,7 +39,7 @@ def test_a_failure_has_a_class_and_a_cost_and_no_value() -> None:
 
 def test_distributions() -> None:
     assert _table().distributions() == {"kind": CategoricalDistribution(("a", "b")), "size": CategoricalDistribution((1, 2, 4))}
-    even = MeasuredTable("even", ("n",), {"v": Direction.MINIMIZE}, tuple(Configuration({"n": n}, {"v": (1.0,)}) for n in (16, 48, 32)))
+    even = MeasuredTable("even", ("n",), {"v": Direction.MINIMIZE}, tuple(TablePoint({"n": n}, {"v": (1.0,)}) for n in (16, 48, 32)))
     assert even.distributions() == {"n": IntDistribution(16, 48, step=16)}
 
 
@@ -59,7 +59,7 @@ def test_exact_look_up_or_the_nearest_by_name() -> None:
 
 
 def test_a_table_without_a_success_has_no_best() -> None:
-    failing = Configuration({"n": 1}, {}, failure=FailureClass.TIMEOUT)
+    failing = TablePoint({"n": 1}, {}, failure=FailureClass.TIMEOUT)
     with pytest.raises(BadInput, match="every configuration fails"):
         MeasuredTable("bad", ("n",), {"v": Direction.MINIMIZE}, (failing,)).best("v")
 
@@ -97,7 +97,7 @@ def test_nonsense_noise_is_refused(sigma: float) -> None:
 
 
 def test_two_rows_for_one_configuration_are_refused() -> None:
-    row = Configuration({"n": 1}, {"v": (1.0,)})
+    row = TablePoint({"n": 1}, {"v": (1.0,)})
     with pytest.raises(ValueError, match="there twice"):
         MeasuredTable("bad", ("n",), {"v": Direction.MINIMIZE}, (row, row))
 

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from storage.records import Profile, TrialState
+from tests.storage.builders import a_profile
 from tests.tuner.evidence_builder import StudyBuilder
 from tuner.report.evidence_report import evidence_markdown
 from tuner.report.write_share import CLAIM, TRACED_LOOPS, write_lines, write_shares
@@ -17,7 +18,7 @@ from tuner.verdict.evidence import Evidence
 
 def a_capture(trial_id: int, *, phase: str = "prefill", status: str = OK, host: str = "h", **shares: float) -> Profile:
     share = {"kv_write": 0.0, "attention_fused_kv": 0.0, **shares}
-    return Profile(trial_id, "", "run", phase, host, phase, 1, status=status, summary={"phases": {phase: {"share": share}}})
+    return a_profile(trial_id, session=phase, host=host, phase=phase, status=status, summary={"phases": {phase: {"share": share}}})
 
 
 def evidence_of(arms: dict[str, list[dict[str, Any]]], **changes: Any) -> Evidence:

@@ -7,11 +7,13 @@ from dataclasses import replace
 import pytest
 
 from storage.records import Measurement, Profile
+from tests.storage.builders import a_profile
 from tuner.verdict.captures import capture_file, comparable, link, measured_step_ms, profile_json, usable
 
 
 def profile(profile_id: int, phase: str, status: str = "ok", host: str = "h") -> Profile:
-    return Profile(7, "/logs", "s/trial-1", f"t{profile_id}", host, phase, 1, id=profile_id, status=status, quality={"problems": ("x",)})
+    place = {"logdir": "/logs", "run": "s/trial-1", "session": f"t{profile_id}", "host": host, "phase": phase}
+    return replace(a_profile(7, **place, status=status, quality={"problems": ("x",)}), id=profile_id)
 
 
 def test_a_good_capture_goes_before_a_bad_one_and_the_latest_before_earlier_ones() -> None:

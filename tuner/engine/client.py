@@ -12,7 +12,7 @@ from typing import Any, override
 
 from tuner.core.contract import StartReport
 from tuner.core.errors import EngineLost, FailureClass, TrialFailed
-from tuner.engine.host_process import GONE, IMPORT_TIMEOUT_S, Channel, HostLost, HostProcess
+from tuner.engine.host_process import GONE, Channel, HostLost, HostProcess
 from tuner.engine.messages import Fork, Forked, Nothing, Start
 from tuner.engine.processes import GRACE_S, OomWatch, how_it_ended, kill_group, log_excerpt
 from tuner.engine.protocol import ConnectionLost, ProtocolViolation, read_message
@@ -28,12 +28,12 @@ class EngineHost(HostProcess):
     module = "tuner.engine.host"
     log_name = "host.log"
 
-    def __init__(self, python: str | None, env: Mapping[str, str], log_dir: Path, import_timeout_s: float = IMPORT_TIMEOUT_S) -> None:
+    def __init__(self, python: str | None, env: Mapping[str, str], log_dir: Path) -> None:
         """Raises EngineLost (STARTUP), HostLost."""
         self._log_dir = log_dir
         self._engines: list[EngineProcess] = []
         self._started = 0
-        super().__init__(python, env, log_dir, import_timeout_s)
+        super().__init__(python, env, log_dir)
 
     def start_engine(self, engine_args: Json, env: Mapping[str, str], timeout_s: float) -> tuple[EngineProcess, StartReport]:
         """Fork an engine process and start vLLM in it. Returns it with its start report. Raises TrialFailed, EngineLost or HostLost."""

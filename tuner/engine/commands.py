@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import override
 
 from tuner.core.errors import EngineLost
-from tuner.engine.host_process import IMPORT_TIMEOUT_S, HostProcess
+from tuner.engine.host_process import HostProcess
 from tuner.engine.messages import Forked, Run
 from tuner.engine.processes import OomWatch, kill_group
 
@@ -24,10 +24,10 @@ class CommandHost(HostProcess):
     module = "tuner.engine.command_host"
     log_name = "commands.log"
 
-    def __init__(self, python: str | None, env: Mapping[str, str], log_dir: Path, import_timeout_s: float = IMPORT_TIMEOUT_S) -> None:
+    def __init__(self, python: str | None, env: Mapping[str, str], log_dir: Path) -> None:
         """Raises EngineLost (STARTUP), HostLost."""
         self._commands: list[Command] = []
-        super().__init__(python, env, log_dir, import_timeout_s)
+        super().__init__(python, env, log_dir)
 
     def run(self, module: str, argv: Sequence[str], log_path: Path) -> Command:
         """Start `main()` of `module`. Raises HostLost (STARTUP)."""

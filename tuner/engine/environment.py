@@ -18,7 +18,6 @@ Json = dict[str, Any]
 
 PACKAGES = ("vllm-tpu", "vllm", "tpu-inference", "jax", "jaxlib", "libtpu", "torch", "vllm-tpu-tuner")
 PLATFORMS = ("auto", "tpu", "cpu")
-HOST_PLATFORMS = ("cpu",)
 
 # What vLLM on TPU needs where JAX has no TPU; see the plugin's cpu.py for the code side.
 WITHOUT_TPU: Mapping[str, str] = {
@@ -65,9 +64,9 @@ def use_xla_cache() -> None:
     os.environ.setdefault("VLLM_XLA_CACHE_PATH", str(xla_cache_path()))
 
 
-def engine_environment(platform_name: str, offline: bool, base: Mapping[str, str] | None = None) -> dict[str, str]:
+def engine_environment(platform_name: str, offline: bool) -> dict[str, str]:
     """The environment for an engine process. What the user set explicitly wins, except for the settings the host depends on."""
-    env = dict(os.environ if base is None else base)
+    env = dict(os.environ)
     env.update(ALWAYS)
     env.pop("PYTHONDONTWRITEBYTECODE", None)  # importing vLLM without byte code takes two to three times as long, every time
     if offline:

@@ -20,7 +20,6 @@ from tuner.engine.processes import kill_group, log_excerpt
 from tuner.engine.protocol import PROTOCOL_VERSION, ConnectionLost, ProtocolViolation, check_version, read_message, receive, send
 from tuner.engine.wire_fields import to_fields
 
-IMPORT_TIMEOUT_S = 300.0
 ANSWER_TIMEOUT_S = 30.0
 GONE = (OSError, ConnectionLost, ProtocolViolation)  # TimeoutError is an OSError
 
@@ -63,8 +62,9 @@ class HostProcess:
     what: ClassVar[str]  # what messages call it
     module: ClassVar[str]  # the program: a subclass of tuner.engine.forking.Host
     log_name: ClassVar[str]
+    import_timeout_s: ClassVar[float] = 300.0
 
-    def __init__(self, python: str | None, env: Mapping[str, str], log_dir: Path, import_timeout_s: float = IMPORT_TIMEOUT_S) -> None:
+    def __init__(self, python: str | None, env: Mapping[str, str], log_dir: Path) -> None:
         """Start it and wait until it has imported vLLM. Raises EngineLost (STARTUP) where Python cannot be started, vLLM cannot be imported
         or the other Python holds another release of this package; HostLost where the host dies or takes too long over it."""
         log_dir.mkdir(parents=True, exist_ok=True)
@@ -90,7 +90,7 @@ class HostProcess:
                 except OSError as error:
                     raise EngineLost(FailureClass.STARTUP, f"--engine-python {python}: cannot be started: {error.strerror}") from error
             undo.callback(self.close)
-            self._greet(import_timeout_s)
+            self._greet(self.import_timeout_s)
             undo.pop_all()
 
     def _greet(self, timeout_s: float) -> None:

@@ -117,12 +117,6 @@ class MeasuredTable:
         configuration, value = max(known, key=lambda pair: sign * pair[1])
         return dict(configuration.params), value
 
-    def gap(self, params: Params, metric: str) -> float:
-        """How far the truth is from the best, as a share of the best: 0 is the best, infinity a failure. For metrics above 0."""
-        value = self.truth(params, metric)
-        best = self.best(metric)[1]
-        return math.inf if value is None else abs(value - best) / abs(best)
-
     def evaluate(self, params: Params, seed: int, noise: Noise = NO_NOISE) -> Evaluation:
         """Measure once. The same configuration, `seed` and `noise` give the same answer, whatever was asked before.
 

@@ -23,6 +23,7 @@ HOST = "127.0.0.1"
 POLL_S = 0.1
 REQUEST_TIMEOUT_S = 60.0
 STOP_TRACE_TIMEOUT_S = 240.0  # the profiler writes about 5 MB a second
+RESET_PATIENCE_S = 5.0  # blocks of a request that just ended are still held
 STARTS = 2  # a free port may be taken between our looking and the server's binding
 PORT_TAKEN = "Address already in use"
 COMPILED = b"Finished XLA compilation of"  # logged under JAX_LOG_COMPILES=1, also for programs out of the persistent cache
@@ -97,9 +98,9 @@ class VllmServer:
         tail = log_excerpt(self.log_path)
         return self.command.ended_by_oom_killer(code) or any(sign in tail for sign in OUT_OF_MEMORY_SIGNS)
 
-    def reset_prefix_cache(self, patience_s: float = 5.0) -> bool:
+    def reset_prefix_cache(self) -> bool:
         """Whether the cache is empty now; while blocks are held (a request just ended) it is tried again. Raises EngineLost."""
-        deadline = time.monotonic() + patience_s
+        deadline = time.monotonic() + RESET_PATIENCE_S
         while True:
             status, body = self._ask("POST", "/reset_prefix_cache")
             if status == http.client.OK and json.loads(body).get("success") is True:

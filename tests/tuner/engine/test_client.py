@@ -174,5 +174,5 @@ def test_a_python_without_vllm_is_reported(tmp_path: Path) -> None:
     fake.write_text(f'#!/bin/sh\nexec {sys.executable} -S "$@"\n')  # -S: no site-packages
     fake.chmod(0o755)
     with pytest.raises(EngineLost, match=r"vLLM cannot be imported|died while importing") as caught:
-        EngineHost(str(fake), dict(os.environ), tmp_path / "logs", import_timeout_s=60)
+        EngineHost(str(fake), dict(os.environ), tmp_path / "logs")
     assert caught.value.failure is FailureClass.STARTUP

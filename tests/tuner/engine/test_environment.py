@@ -39,12 +39,12 @@ def test_an_empty_tuner_cache_is_none_for_whoever_asks(value: str | None, monkey
 
 def test_the_cache_is_named_where_the_versions_are_known(monkeypatch: pytest.MonkeyPatch) -> None:
     """The client's Python may have no engine at all (--engine-python): it must not name the folder."""
-    assert "VLLM_XLA_CACHE_PATH" not in engine_environment("cpu", offline=True, base={})
     monkeypatch.setenv("VLLM_XLA_CACHE_PATH", "to be put back")
     monkeypatch.delenv("VLLM_XLA_CACHE_PATH")
+    assert "VLLM_XLA_CACHE_PATH" not in engine_environment("cpu", offline=True)
     use_xla_cache()
     assert os.environ["VLLM_XLA_CACHE_PATH"] == str(xla_cache_path())
     monkeypatch.setenv("VLLM_XLA_CACHE_PATH", "/mine")
     use_xla_cache()
     assert os.environ["VLLM_XLA_CACHE_PATH"] == "/mine"
-    assert engine_environment("cpu", offline=True, base={"VLLM_XLA_CACHE_PATH": "/mine"})["VLLM_XLA_CACHE_PATH"] == "/mine"
+    assert engine_environment("cpu", offline=True)["VLLM_XLA_CACHE_PATH"] == "/mine"

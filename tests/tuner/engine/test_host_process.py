@@ -58,9 +58,10 @@ def start(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Start]:
 
         class Client(kind):  # type: ignore[valid-type,misc]
             what, module, log_name = "small host", "small_host", "small.log"
+            import_timeout_s = timeout_s
 
         env = {**os.environ, "PYTHONPATH": str(tmp_path)}
-        started.append(Client(None, env, tmp_path / "logs", timeout_s))
+        started.append(Client(None, env, tmp_path / "logs"))
         return started[-1]
 
     yield begin

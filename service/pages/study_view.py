@@ -31,7 +31,7 @@ class HistoryPoint:
 class CostPart:
     name: str
     seconds: float
-    share: float
+    fraction: float
 
 
 def primary_objective(study: Study) -> Objective | None:

@@ -96,7 +96,7 @@ def workload_parts(asked: Features, measured: Features) -> dict[str, Part]:
 
 
 def workload_features(summary: Features) -> dict[str, Any]:
-    """From a stored workload's summary (tuner.workload.features): lengths in tokens, rate in requests/s, share of prompt tokens."""
+    """From a stored workload's summary (tuner.workload.features): lengths in tokens, rate in requests/s, fraction of prompt tokens."""
     inputs, outputs = summary.get("input_quantiles") or {}, summary.get("output_quantiles") or {}
     found = {
         "input_p50": inputs.get("p50"),

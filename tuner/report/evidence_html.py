@@ -24,7 +24,7 @@ from tuner.report.evidence_report import (
 )
 from tuner.report.legend import legend_text
 from tuner.report.repeat import repeat_command
-from tuner.report.write_share import write_lines
+from tuner.report.write_fraction import write_lines
 from tuner.stats.sequential import InterimPlan
 from tuner.verdict.compare import StudyComparison
 from tuner.verdict.evidence import Evidence

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from storage.records import Comparison, Stage, TrialState
 from tuner.metrics.catalog import metric_info
 from tuner.report.repeat import repeat_command
-from tuner.report.write_share import write_lines
+from tuner.report.write_fraction import write_lines
 from tuner.setup.stored_study import StoredStudy
 from tuner.verdict.compare import StudyComparison
 from tuner.verdict.evidence import Evidence

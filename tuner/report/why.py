@@ -31,7 +31,7 @@ Sides = tuple[Sequence[Measurement], Sequence[Measurement]]  # windows of the ba
 
 
 @dataclass(frozen=True)
-class PhaseShare:
+class PhasePart:
     """One phase's part of the difference, milliseconds a window. Pairs are (baseline, candidate).
 
     `profiled_ms` is what the profiles show of `by_time_ms`; None where the phase was not profiled on both sides.
@@ -48,7 +48,7 @@ class PhaseShare:
 @dataclass(frozen=True)
 class EndToEnd:
     """Engine time of a mean window, candidate against baseline. `low` and `high` are the 95 % interval of the ratio, None where there are
-    too few windows; `explained` is the share of the difference that step counts and profiles account for, None where the difference may
+    too few windows; `explained` is the fraction of the difference that step counts and profiles account for, None where the difference may
     be chance."""
 
     windows: tuple[int, int]
@@ -56,7 +56,7 @@ class EndToEnd:
     ratio: float
     low: float | None
     high: float | None
-    phases: tuple[PhaseShare, ...]
+    phases: tuple[PhasePart, ...]
     explained: float | None
 
     @property
@@ -83,7 +83,7 @@ def end_to_end(baseline: Sequence[Measurement], candidate: Sequence[Measurement]
     engine = _mean_over(sides, engine_ms)
     low, high = _ratio_interval(sides, engine_ms) or (None, None)
     names = sorted({name for side in sides for item in side for name in item.details["phases"]}, key=_in_order)
-    phases = tuple(_phase_share(name, sides, diffs) for name in names)
+    phases = tuple(_phase_part(name, sides, diffs) for name in names)
     found = EndToEnd(
         windows=(len(sides[0]), len(sides[1])),
         engine_ms=engine,
@@ -143,7 +143,7 @@ def in_words(found: EndToEnd, diffs: Sequence[ProfileDiff], labels: tuple[str, s
     return lines
 
 
-def _phase_lines(item: PhaseShare, difference: ProfileDiff | None) -> list[str]:
+def _phase_lines(item: PhasePart, difference: ProfileDiff | None) -> list[str]:
     numbers, times = item.steps, item.step_ms
     number = f"{item.phase}: {numbers[1]:.1f} steps against {numbers[0]:.1f} ({item.by_number_ms:+.1f} ms)"
     lines = [f"{number}, each {times[1]:.3f} ms against {times[0]:.3f} ({item.by_time_ms:+.1f} ms)"]
@@ -157,14 +157,14 @@ def _phase_lines(item: PhaseShare, difference: ProfileDiff | None) -> list[str]:
     return [*lines, f"  in the profile of a step: {', '.join(parts)}"] if parts else lines
 
 
-def _phase_share(phase: str, sides: Sides, diffs: Sequence[ProfileDiff]) -> PhaseShare:
+def _phase_part(phase: str, sides: Sides, diffs: Sequence[ProfileDiff]) -> PhasePart:
     steps = _mean_over(sides, lambda item: item.details["phases"].get(phase, (0, 0.0))[0])
     total = _mean_over(sides, lambda item: item.details["phases"].get(phase, (0, 0.0))[1])
     step_ms = [milliseconds / count if count else 0.0 for count, milliseconds in zip(steps, total, strict=True)]
     if not all(steps):  # a phase of one side only: all of it is its number of steps
-        return PhaseShare(phase, steps, (step_ms[0], step_ms[1]), total[1] - total[0], 0.0, None)
+        return PhasePart(phase, steps, (step_ms[0], step_ms[1]), total[1] - total[0], 0.0, None)
     mean_steps, difference = sum(steps) / 2, _of_phase(diffs, phase)
-    return PhaseShare(
+    return PhasePart(
         phase=phase,
         steps=steps,
         step_ms=(step_ms[0], step_ms[1]),

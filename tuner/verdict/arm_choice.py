@@ -22,10 +22,10 @@ from tuner.verdict.candidates import Candidate
 
 def settle_arm(winner: Candidate, field: Sequence[Candidate], arms: ArmEffect | None, objective: Objective) -> Candidate:
     """`winner`, or its other arm out of `field`. `arms`: the comparison in its cell (ratio is page_aligned / default), None without one."""
-    twin = _twin(winner, field)
-    if twin is None or arms is None or arms["ratio"] is None:
+    other = _other_arm(winner, field)
+    if other is None or arms is None or arms["ratio"] is None:
         return winner
-    default, aligned = (winner, twin) if winner.is_default_arm else (twin, winner)
+    default, aligned = (winner, other) if winner.is_default_arm else (other, winner)
     if arms["verdict"] in (Verdict.WORSE, Verdict.EQUIVALENT):
         return default
     if arms["verdict"] == Verdict.BETTER and _agree(aligned, default, arms["ratio"], objective):
@@ -37,7 +37,7 @@ def why_not_aligned(winner: Candidate, field: Sequence[Candidate], arms: ArmEffe
     """Why the default arm is recommended although the pairs say that page_aligned is better; None where that is not so."""
     if arms is None or arms["ratio"] is None or arms["verdict"] != Verdict.BETTER or not winner.is_default_arm:
         return None
-    aligned = _twin(winner, field)
+    aligned = _other_arm(winner, field)
     if aligned is None:
         return "it has no valid confirmation, or misses an SLO"
     if not _beyond_a_tie(arms["ratio"], objective):
@@ -45,8 +45,8 @@ def why_not_aligned(winner: Candidate, field: Sequence[Candidate], arms: ArmEffe
     return f"when both were started cold their values did not agree with it within {ENGINE_BAND:.0%}"
 
 
-def _twin(winner: Candidate, field: Sequence[Candidate]) -> Candidate | None:
-    return next((item for item in field if item.is_twin_of(winner)), None)
+def _other_arm(winner: Candidate, field: Sequence[Candidate]) -> Candidate | None:
+    return next((item for item in field if item.is_other_arm_of(winner)), None)
 
 
 def _beyond_a_tie(ratio: float, objective: Objective) -> bool:

@@ -46,7 +46,7 @@ class Candidate:
         names = ("block_size", "max_num_batched_tokens", "arm")
         return all(getattr(self.trial, name) == getattr(trial, name) for name in names)
 
-    def is_twin_of(self, other: Candidate) -> bool:
+    def is_other_arm_of(self, other: Candidate) -> bool:
         """The opposite arm in the same cell."""
         return self.cell == other.cell and self.trial.arm != other.trial.arm
 
@@ -83,12 +83,12 @@ def feasible(candidates: Sequence[Candidate], slos: Sequence[Slo]) -> list[Candi
     return [item for item in candidates if is_feasible(slos, item.metrics)]
 
 
-def choose(candidates: Sequence[Candidate], objectives: Sequence[Objective], stock: Json, *, tie_band: float = TIE_BAND) -> Candidate:
+def choose(candidates: Sequence[Candidate], objectives: Sequence[Objective], defaults: Json, *, tie_band: float = TIE_BAND) -> Candidate:
     """The preferred one by the order of the module's text. Raises ValueError without candidates."""
     tied = list(candidates)
     for objective in objectives:
         tied = tied_with_best(tied, objective, tie_band)
-    return min(tied, key=lambda item: _simplicity(item, stock))
+    return min(tied, key=lambda item: _simplicity(item, defaults))
 
 
 def best_by_value(candidates: Sequence[Candidate], objective: Objective) -> Candidate:
@@ -104,10 +104,10 @@ def tied_with_best(candidates: Sequence[Candidate], objective: Objective, tie_ba
     return [item for item in candidates if item.metrics[objective.metric] * (1 - tie_band) <= best]
 
 
-def differs_from_stock(trial: Trial, stock: Json) -> int:
+def settings_changed(trial: Trial, defaults: Json) -> int:
     """How many of vLLM's known defaults this trial changes."""
     settings = trial.requested | {"block_size": trial.block_size, "max_num_batched_tokens": trial.max_num_batched_tokens}
-    return sum(settings.get(name) != value for name, value in stock.items())
+    return sum(settings.get(name) != value for name, value in defaults.items())
 
 
 def pareto_front(candidates: Sequence[Candidate], objectives: Sequence[Objective]) -> list[Candidate]:
@@ -123,14 +123,14 @@ def pareto_front(candidates: Sequence[Candidate], objectives: Sequence[Objective
     return [item for item in candidates if not any(dominates(other, item) for other in candidates)]
 
 
-def nearest_to_stock(candidates: Sequence[Candidate], stock: Json) -> Candidate | None:
+def nearest_to_defaults(candidates: Sequence[Candidate], defaults: Json) -> Candidate | None:
     """The default arm's candidate with the fewest settings changed, then the nearest on a log scale; None without a default arm."""
     usable = [item for item in candidates if item.is_default_arm]
 
     def distance(item: Candidate) -> tuple[int, float, int]:
         settings = {"block_size": item.trial.block_size, "max_num_batched_tokens": item.trial.max_num_batched_tokens}
-        apart = sum(abs(math.log2(value / float(stock[name]))) for name, value in settings.items() if stock.get(name))
-        return differs_from_stock(item.trial, stock), apart, item.trial.number
+        apart = sum(abs(math.log2(value / float(defaults[name]))) for name, value in settings.items() if defaults.get(name))
+        return settings_changed(item.trial, defaults), apart, item.trial.number
 
     return min(usable, key=distance, default=None)
 
@@ -150,14 +150,14 @@ def pick_finalists(
         return ()
     best = best_by_value(fit, objectives[0])
     finalists = [Finalist(best.trial, "best")]
-    finalists += [Finalist(item.trial, "opposite_arm") for item in candidates if item.is_twin_of(best)][:1]
+    finalists += [Finalist(item.trial, "opposite_arm") for item in candidates if item.is_other_arm_of(best)][:1]
     taken = {finalist.trial.id for finalist in finalists}
     rest = [
         item for item in tied_with_best(fit, objectives[0], tie_band) if item.trial.id not in taken and not item.same_configuration(best)
     ]
     if rest:
-        finalists.append(Finalist(choose(rest, objectives, evidence.stock, tie_band=tie_band).trial, "runner_up"))
-    baseline = nearest_to_stock(candidates, evidence.stock) if evidence.stock else None
+        finalists.append(Finalist(choose(rest, objectives, evidence.defaults, tie_band=tie_band).trial, "runner_up"))
+    baseline = nearest_to_defaults(candidates, evidence.defaults) if evidence.defaults else None
     further = [] if baseline is None else [(baseline, "baseline")]
     further += [(best_by_value(fit, objective), "other_objective") for objective in objectives[1:]]
     for other, role in further:
@@ -171,7 +171,7 @@ def next_best(evidence: Evidence, objectives: Sequence[Objective], slos: Sequenc
     that were holds: it was measured and meets every SLO. The baseline, which is started cold for comparison, ends nothing: only what
     promised more than it is tried."""
     searched = candidates_of(evidence, Stage.SEARCH, objectives)
-    baseline = nearest_to_stock(searched, evidence.stock) if evidence.stock else None
+    baseline = nearest_to_defaults(searched, evidence.defaults) if evidence.defaults else None
     holding = feasible(candidates_of(evidence, Stage.CONFIRM, objectives), slos)
     if any(baseline is None or not item.is_configuration_of(baseline.trial) for item in holding):
         return None
@@ -183,6 +183,6 @@ def next_best(evidence: Evidence, objectives: Sequence[Objective], slos: Sequenc
     return Finalist(best.trial, "next_best") if best is not None and best not in rivals else None
 
 
-def _simplicity(item: Candidate, stock: Json) -> tuple[bool, int, int, int, int]:
+def _simplicity(item: Candidate, defaults: Json) -> tuple[bool, int, int, int, int]:
     trial = item.trial
-    return (not item.is_default_arm, differs_from_stock(trial, stock), -trial.block_size, trial.max_num_batched_tokens, trial.number)
+    return (not item.is_default_arm, settings_changed(trial, defaults), -trial.block_size, trial.max_num_batched_tokens, trial.number)

@@ -41,18 +41,18 @@ def load_evidence(storage: Storage, study: Study) -> Evidence:
         workload=workload,
         comparisons=storage.list_comparisons(study.id),
         profiles=storage.list_profiles(study_id=study.id),
-        stock=stock_settings(study, environment),
+        defaults=default_settings(study, environment),
     )
 
 
-def stock_settings(study: Study, environment: Environment | None) -> Json:
+def default_settings(study: Study, environment: Environment | None) -> Json:
     """vLLM's own defaults, as far as they are known (see tuner.setup.space): the budget's depends on memory that big chips have."""
     max_model_len = StoredStudy.from_record(study).resolved.max_model_len
-    stock: Json = {"block_size": default_block_size(max_model_len)} if max_model_len else {}
+    defaults: Json = {"block_size": default_block_size(max_model_len)} if max_model_len else {}
     accelerator = environment.accelerator.lower() if environment is not None else ""
     if "v5p" not in accelerator and "7x" not in accelerator:
-        stock["max_num_batched_tokens"] = DEFAULT_BUDGET
-    return stock
+        defaults["max_num_batched_tokens"] = DEFAULT_BUDGET
+    return defaults
 
 
 def compare_stored(storage: Storage, study: Study, metrics: Sequence[str] | None = None) -> StudyComparison:

@@ -25,7 +25,7 @@ type Origin = tuple[str | None, int | None]
 
 @dataclass(frozen=True)
 class Evidence:
-    """Everything that is stored about one study. `stock`: vLLM's own defaults on this platform (setting -> value), as far as known."""
+    """Everything that is stored about one study. `defaults`: vLLM's own defaults on this platform (setting -> value), as far as known."""
 
     study: Study
     trials: Sequence[Trial]
@@ -34,7 +34,7 @@ class Evidence:
     workload: Workload | None = None
     comparisons: Sequence[Comparison] = ()
     profiles: Sequence[Profile] = ()
-    stock: Json = field(default_factory=dict)
+    defaults: Json = field(default_factory=dict)
 
     @property
     def interim(self) -> InterimPlan | None:

@@ -13,10 +13,10 @@ from storage.records import Json
 from tuner.metrics.objective import Objective, Slo, is_feasible
 from tuner.stats.intervals import welch_interval
 from tuner.verdict.answer import Gain
-from tuner.verdict.candidates import Candidate, differs_from_stock
+from tuner.verdict.candidates import Candidate, settings_changed
 
 
-def gain_over(baseline: Candidate, winner: Candidate, objective: Objective, slos: Sequence[Slo], stock: Json) -> Gain | None:
+def gain_over(baseline: Candidate, winner: Candidate, objective: Objective, slos: Sequence[Slo], defaults: Json) -> Gain | None:
     """None where there is nothing to compare. `low` and `high`: 95 % interval of the geometric means, widened to hold the ratio; None below
     two windows on a side."""
     values = winner.metrics[objective.metric], baseline.metrics.get(objective.metric)
@@ -37,7 +37,7 @@ def gain_over(baseline: Candidate, winner: Candidate, objective: Objective, slos
             "arm": trial.arm,
             "block_size": trial.block_size,
             "max_num_batched_tokens": trial.max_num_batched_tokens,
-            "is_stock": bool(stock) and differs_from_stock(trial, stock) == 0,
+            "is_stock": bool(defaults) and settings_changed(trial, defaults) == 0,
             "misses": [str(slo) for slo in slos if not is_feasible((slo,), baseline.metrics)],
         },
         "stages": [winner.trial.stage.value, trial.stage.value],

@@ -36,10 +36,10 @@ from tuner.verdict.candidates import (
     best_by_value,
     candidates_of,
     choose,
-    differs_from_stock,
     feasible,
-    nearest_to_stock,
+    nearest_to_defaults,
     pareto_front,
+    settings_changed,
 )
 from tuner.verdict.captures import profile_json
 from tuner.verdict.compare import compare_study
@@ -79,14 +79,14 @@ def recommend(
     if not fit:
         reason = "; ".join(filter(None, [_why_none(evidence, stage, candidates, slos), evidence.unconfirmed]))
         return _record(evidence, _answer(evidence, objectives, slos, status=STATUS_NONE, reason=reason), created_at)
-    choice = _Choice(stage, choose(fit, objectives, evidence.stock, tie_band=tie_band), fit)
+    choice = _Choice(stage, choose(fit, objectives, evidence.defaults, tie_band=tie_band), fit)
     arms = _arm_effect(evidence, choice, objectives[0])
     if len(objectives) == 1:
         choice = replace(choice, winner=settle_arm(choice.winner, fit, arms, objectives[0]), by_value=choice.winner)
         if arms is not None:
             arms["set_aside"] = why_not_aligned(choice.winner, fit, arms, objectives[0])
     trial = choice.winner.trial
-    is_default = choice.winner.is_default_arm and bool(evidence.stock) and differs_from_stock(trial, evidence.stock) == 0
+    is_default = choice.winner.is_default_arm and bool(evidence.defaults) and settings_changed(trial, evidence.defaults) == 0
     status = STATUS_DEFAULT if is_default else STATUS_RECOMMENDED
     platform = _flag_platform(evidence.environment)
     gain = _gain(evidence, choice, objectives[0], slos)
@@ -96,7 +96,7 @@ def recommend(
         objectives,
         slos,
         status=status,
-        reason=_why(choice, objectives, evidence.stock, arms) + ("" if gain is None else f"; {gain_text(gain)}"),
+        reason=_why(choice, objectives, evidence.defaults, arms) + ("" if gain is None else f"; {gain_text(gain)}"),
         config=config,
         vllm_args=vllm_flags(config),
         env=vllm_environment(trial, platform),
@@ -173,7 +173,7 @@ def _why_none(evidence: Evidence, stage: Stage, candidates: Sequence[Candidate],
     return f"{completed} {word}s completed, none with a valid measurement of the objective"
 
 
-def _why(choice: _Choice, objectives: Sequence[Objective], stock: Json, arms: ArmEffect | None) -> str:
+def _why(choice: _Choice, objectives: Sequence[Objective], defaults: Json, arms: ArmEffect | None) -> str:
     objective = objectives[0]
     best = best_by_value(choice.field, objective)
     value, top = choice.winner.metrics[objective.metric], best.metrics[objective.metric]
@@ -186,8 +186,8 @@ def _why(choice: _Choice, objectives: Sequence[Objective], stock: Json, arms: Ar
     if choice.by_value is not None and choice.by_value is not choice.winner and arms is not None and arms["ratio"] is not None:
         change = f"{100 * (arms['ratio'] - 1):+.1f} %"
         return text + f"{behind}: between the arms of its cell the pairs decide (page_aligned {change}, {arms['verdict']})"
-    stocks = stock and differs_from_stock(choice.winner.trial, stock) == 0
-    return text + f"{behind}: a tie, which {"vLLM's own defaults win" if stocks else 'the simpler configuration wins'}"
+    are_defaults = defaults and settings_changed(choice.winner.trial, defaults) == 0
+    return text + f"{behind}: a tie, which {"vLLM's own defaults win" if are_defaults else 'the simpler configuration wins'}"
 
 
 def _flag_platform(environment: Environment | None) -> str:
@@ -197,8 +197,8 @@ def _flag_platform(environment: Environment | None) -> str:
 
 def _grounds(evidence: Evidence, choice: _Choice, objectives: Sequence[Objective]) -> Grounds:
     winner = choice.winner
-    twins = [item for item in choice.field if item.is_twin_of(winner)]
-    used = {winner.trial.id, *(item.trial.id for item in twins)}
+    other_arms = [item for item in choice.field if item.is_other_arm_of(winner)]
+    used = {winner.trial.id, *(item.trial.id for item in other_arms)}
     profiled = used | _search_ids(evidence, winner)
     profiles = sorted((item for item in evidence.profiles if item.trial_id in profiled), key=lambda item: item.id)
     found: Grounds = {
@@ -221,7 +221,7 @@ def _grounds(evidence: Evidence, choice: _Choice, objectives: Sequence[Objective
     return found
 
 
-def _search_twin(evidence: Evidence, winner: Candidate, objectives: Sequence[Objective]) -> Candidate | None:
+def _in_the_search(evidence: Evidence, winner: Candidate, objectives: Sequence[Objective]) -> Candidate | None:
     """The search-stage trial of the confirmed configuration. The implementations of the KV write that it measured are pinned in
     the confirmation, so the two differ in that setting."""
     found = candidates_of(evidence, Stage.SEARCH, objectives)
@@ -234,20 +234,20 @@ def _names(trial: Trial) -> tuple[int, int, str]:
 
 def _same_path(evidence: Evidence, winner: Candidate) -> bool:
     """Whether search and confirmation measured through the same launcher, so that their values can be laid side by side."""
-    twin = _search_twin(evidence, winner, ())
-    return twin is None or origin_of(twin.measurements[0])[0] == origin_of(winner.measurements[0])[0]
+    searched_trial = _in_the_search(evidence, winner, ())
+    return searched_trial is None or origin_of(searched_trial.measurements[0])[0] == origin_of(winner.measurements[0])[0]
 
 
 def _search_ids(evidence: Evidence, winner: Candidate) -> set[int]:
-    twin = _search_twin(evidence, winner, ())
-    return set() if twin is None else {twin.trial.id}
+    searched_trial = _in_the_search(evidence, winner, ())
+    return set() if searched_trial is None else {searched_trial.trial.id}
 
 
 def _overestimate(evidence: Evidence, winner: Candidate, objective: Objective) -> Overestimate:
     """By how much the search promised more than the confirmation held; positive = too optimistic, as a fraction of the confirmed value."""
-    twin = _search_twin(evidence, winner, (objective,)) if _same_path(evidence, winner) else None
+    searched_trial = _in_the_search(evidence, winner, (objective,)) if _same_path(evidence, winner) else None
     confirmed = winner.metrics[objective.metric]
-    searched = None if twin is None else twin.metrics[objective.metric]
+    searched = None if searched_trial is None else searched_trial.metrics[objective.metric]
     fraction = None if searched is None or confirmed == 0 else objective.direction.sign * (searched / confirmed - 1)
     return {"metric": objective.metric, "search_value": searched, "confirmed_value": confirmed, "overestimate": fraction}
 
@@ -269,14 +269,14 @@ def _arm_effect(evidence: Evidence, choice: _Choice, objective: Objective) -> Ar
 def _gain(evidence: Evidence, choice: _Choice, objective: Objective, slos: Sequence[Slo]) -> Gain | None:
     """Over vLLM's defaults: both confirmed, else the confirmed winner over the searched default, on two paths both of the search."""
     winner: Candidate | None = choice.winner
-    searched = nearest_to_stock(candidates_of(evidence, Stage.SEARCH, (objective,)), evidence.stock)
+    searched = nearest_to_defaults(candidates_of(evidence, Stage.SEARCH, (objective,)), evidence.defaults)
     if searched is None:
         return None
     confirmed = candidates_of(evidence, Stage.CONFIRM, (objective,))
     baseline = next((item for item in confirmed if item.is_configuration_of(searched.trial)), searched)
     if baseline is searched and choice.stage is Stage.CONFIRM and not _same_path(evidence, choice.winner):
-        winner = _search_twin(evidence, choice.winner, (objective,))
-    return None if winner is None else gain_over(baseline, winner, objective, slos, evidence.stock)
+        winner = _in_the_search(evidence, choice.winner, (objective,))
+    return None if winner is None else gain_over(baseline, winner, objective, slos, evidence.defaults)
 
 
 def _caveats(evidence: Evidence, choice: _Choice, arms: ArmEffect | None) -> list[str]:

@@ -11,21 +11,21 @@ from tuner.verdict.candidates import (
     best_by_value,
     candidates_of,
     choose,
-    differs_from_stock,
     feasible,
     next_best,
     pareto_front,
     pick_finalists,
+    settings_changed,
     tied_with_best,
 )
 
 THROUGHPUT = parse_objectives("throughput")
-STOCK = {"block_size": 32, "max_num_batched_tokens": 256}
+DEFAULTS = {"block_size": 32, "max_num_batched_tokens": 256}
 
 
-def chosen(builder: StudyBuilder, stock: dict[str, int] | None = None) -> int:
+def chosen(builder: StudyBuilder, defaults: dict[str, int] | None = None) -> int:
     """The trial id that is preferred."""
-    return choose(candidates_of(builder.evidence(), Stage.SEARCH, THROUGHPUT), THROUGHPUT, stock or {}).trial.id
+    return choose(candidates_of(builder.evidence(), Stage.SEARCH, THROUGHPUT), THROUGHPUT, defaults or {}).trial.id
 
 
 def test_values_are_medians_over_usable_measurements() -> None:
@@ -54,23 +54,23 @@ def test_outside_the_tie_band_the_best_value_wins() -> None:
     builder = StudyBuilder()
     builder.trial("default", values=[97.9])
     best = builder.trial("page_aligned", values=[100.0])
-    assert chosen(builder, STOCK) == best.id
+    assert chosen(builder, DEFAULTS) == best.id
 
 
 def test_inside_the_tie_band_the_default_arm_comes_first() -> None:
     builder = StudyBuilder()
     builder.trial("page_aligned", values=[100.0])
     default = builder.trial("default", 64, 512, values=[98.1])
-    assert chosen(builder, STOCK) == default.id
+    assert chosen(builder, DEFAULTS) == default.id
 
 
 def test_then_fewer_changes_to_vllms_defaults() -> None:
     builder = StudyBuilder()
     builder.trial("default", 64, 512, values=[100.0])
     builder.trial("default", 64, 256, values=[100.0])
-    stock = builder.trial("default", 32, 256, values=[98.5])
-    assert chosen(builder, STOCK) == stock.id
-    assert [differs_from_stock(trial, STOCK) for trial in builder.trials] == [2, 1, 0]
+    defaults = builder.trial("default", 32, 256, values=[98.5])
+    assert chosen(builder, DEFAULTS) == defaults.id
+    assert [settings_changed(trial, DEFAULTS) for trial in builder.trials] == [2, 1, 0]
 
 
 def test_then_the_larger_page_the_smaller_budget_and_the_lower_number() -> None:
@@ -124,7 +124,7 @@ def test_slos_decide_who_is_feasible_and_the_unmeasured_is_not() -> None:
 
 def roles(builder: StudyBuilder, slo: str | None = None) -> list[tuple[int, str]]:
     slos = [parse_slo(slo)] if slo else []
-    return [(item.trial.id, item.role) for item in pick_finalists(builder.evidence(stock=STOCK), THROUGHPUT, slos)]
+    return [(item.trial.id, item.role) for item in pick_finalists(builder.evidence(defaults=DEFAULTS), THROUGHPUT, slos)]
 
 
 def test_finalists_are_the_best_its_opposite_arm_and_a_tied_rival() -> None:
@@ -161,7 +161,7 @@ def test_the_nearest_to_vllms_defaults_is_a_finalist_whatever_it_is_worth() -> N
     builder.trial("default", 32, 128, values=[60.0])
     builder.trial("default", 32, 256, values=[50.0])  # 3: nearest to the defaults
     assert roles(builder) == [(1, "best"), (3, "baseline")]
-    assert [item.role for item in pick_finalists(builder.evidence(stock={}), THROUGHPUT, ())] == ["best"], "the defaults are unknown"
+    assert [item.role for item in pick_finalists(builder.evidence(defaults={}), THROUGHPUT, ())] == ["best"], "the defaults are unknown"
 
 
 def test_choosing_among_nothing_is_an_error() -> None:
@@ -200,8 +200,8 @@ def test_a_baseline_that_holds_does_not_end_the_search_for_something_better() ->
     builder.trial("default", 32, 128, [40.0] * 2)
     builder.failed("default", 64, 512, stage=Stage.CONFIRM)
     builder.trial("default", 32, 256, [49.0] * 2, stage=Stage.CONFIRM)
-    evidence = builder.evidence(stock=STOCK)
+    evidence = builder.evidence(defaults=DEFAULTS)
     found = next_best(evidence, THROUGHPUT, ())
     assert found is not None and (found.trial.block_size, found.role) == (16, "next_best")
     builder.failed("default", 16, 256, stage=Stage.CONFIRM)
-    assert next_best(builder.evidence(stock=STOCK), THROUGHPUT, ()) is None, "what is left is worse than the baseline"
+    assert next_best(builder.evidence(defaults=DEFAULTS), THROUGHPUT, ()) is None, "what is left is worse than the baseline"

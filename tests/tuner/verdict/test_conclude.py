@@ -9,7 +9,7 @@ import pytest
 from storage.records import Environment, Stage, Study
 from tests.tuner.workbench import FinishedStudy, Workbench
 from tuner.core.errors import BadInput
-from tuner.verdict.conclude import compare_measured, compare_stored, compared_metrics, load_evidence, recommend_stored, stock_settings
+from tuner.verdict.conclude import compare_measured, compare_stored, compared_metrics, default_settings, load_evidence, recommend_stored
 
 
 def test_what_is_stored_gives_the_engines_own_answer(grid: FinishedStudy) -> None:
@@ -63,7 +63,7 @@ def test_evidence_holds_everything(grid: FinishedStudy) -> None:
     assert len(evidence.trials) == 10 and len(evidence.measurements) == 30 and len(evidence.profiles) == 4
     assert evidence.environment is not None and evidence.environment.platform == "fake"
     assert evidence.workload is not None and evidence.workload.name == "demo"
-    assert evidence.stock == {"block_size": 32, "max_num_batched_tokens": 2048}
+    assert evidence.defaults == {"block_size": 32, "max_num_batched_tokens": 2048}
 
 
 def test_confirmation_does_not_enter_the_comparison(grid: FinishedStudy) -> None:
@@ -75,7 +75,7 @@ def test_confirmation_does_not_enter_the_comparison(grid: FinishedStudy) -> None
 def test_the_budget_of_chips_with_much_memory_is_not_known() -> None:
     study = Study("s", "m", {"resolved": {"max_model_len": 512}}, "throughput")
     chip = Environment("f", "tpu", "TPU v5p-4", 4, {})
-    assert stock_settings(study, chip) == {"block_size": 32}
+    assert default_settings(study, chip) == {"block_size": 32}
 
 
 def test_a_study_that_has_not_begun_recommends_nothing(bench: Workbench) -> None:

@@ -10,17 +10,17 @@ from tests.tuner.evidence_builder import METRIC, StudyBuilder
 from tuner.metrics.objective import parse_objectives, parse_slo
 from tuner.verdict.recommend import recommend
 
-STOCK = {"block_size": 16, "max_num_batched_tokens": 2048}
-DEFAULTS, WINNER = [100.0, 101.0, 99.0], [120.0, 121.0, 119.0]
+DEFAULTS = {"block_size": 16, "max_num_batched_tokens": 2048}
+OF_THE_DEFAULTS, WINNER = [100.0, 101.0, 99.0], [120.0, 121.0, 119.0]
 
 
-def body_of(builder: StudyBuilder, objective: str = "throughput", stock: dict[str, int] | None = None) -> dict[str, Any]:
-    return recommend(builder.evidence(stock=STOCK if stock is None else stock), parse_objectives(objective), ()).body
+def body_of(builder: StudyBuilder, objective: str = "throughput", defaults: dict[str, int] | None = None) -> dict[str, Any]:
+    return recommend(builder.evidence(defaults=DEFAULTS if defaults is None else defaults), parse_objectives(objective), ()).body
 
 
 def searched(baseline: tuple[int, int] = (16, 2048)) -> StudyBuilder:
     builder = StudyBuilder()
-    builder.trial("default", *baseline, DEFAULTS)
+    builder.trial("default", *baseline, OF_THE_DEFAULTS)
     builder.trial("default", 64, 512, [105.0, 104.0, 106.0])
     builder.trial("page_aligned", 64, 512, WINNER)
     return builder
@@ -47,7 +47,7 @@ def test_where_the_defaults_were_not_measured_the_nearest_is_named_as_such() -> 
     gain = body_of(searched((16, 1024)))
     assert gain["evidence"]["over_default"]["baseline"]["is_stock"] is False
     assert "the nearest to vLLM's own defaults that was measured (page size 16, chunk budget 1024)" in gain["reason"]
-    unknown = body_of(searched(), stock={})
+    unknown = body_of(searched(), defaults={})
     assert unknown["evidence"]["over_default"]["baseline"]["is_stock"] is False
 
 
@@ -75,10 +75,10 @@ def test_values_of_two_paths_are_not_divided_by_each_other() -> None:
 
 def test_nothing_is_said_where_there_is_nothing_to_compare() -> None:
     alone = StudyBuilder()
-    alone.trial("default", 16, 2048, DEFAULTS)
+    alone.trial("default", 16, 2048, OF_THE_DEFAULTS)
     assert body_of(alone)["evidence"]["over_default"] is None, "the winner is the default"
     aligned = StudyBuilder()
-    aligned.trial("page_aligned", 16, 2048, DEFAULTS)
+    aligned.trial("page_aligned", 16, 2048, OF_THE_DEFAULTS)
     assert body_of(aligned)["evidence"]["over_default"] is None, "no default arm"
     assert "against" not in body_of(aligned)["reason"]
 
@@ -91,7 +91,7 @@ def test_defaults_that_miss_an_slo_are_said_to() -> None:
         for number in range(2):
             builder.measure(trial, number, {METRIC: throughput, "ttft_p99_ms": ttft_ms})
     slos = [parse_slo("ttft_p99_ms<=500")]
-    body = recommend(builder.evidence(stock=STOCK), parse_objectives("throughput"), slos).body
+    body = recommend(builder.evidence(defaults=DEFAULTS), parse_objectives("throughput"), slos).body
     assert body["evidence"]["over_default"]["baseline"]["misses"] == ["ttft_p99_ms<=500"]
     assert body["reason"].endswith("against vLLM's own defaults (page size 16, chunk budget 2048), which miss ttft_p99_ms<=500")
 

@@ -13,7 +13,7 @@ from tuner.verdict.compare import compare_study
 from tuner.verdict.evidence import Evidence
 from tuner.verdict.recommend import recommend
 
-STOCK = {"block_size": 32, "max_num_batched_tokens": 256}
+DEFAULTS = {"block_size": 32, "max_num_batched_tokens": 256}
 
 
 def result(evidence: Evidence, objective: str = "throughput", *slos: str) -> Recommendation:
@@ -31,7 +31,7 @@ def searched() -> StudyBuilder:
 def test_the_whole_answer() -> None:
     builder = searched()
     evidence = builder.evidence(
-        stock=STOCK, comparisons=[comparison(64, 256), comparison(32, 256, "equivalent")], profiles=[profile(4, 77), profile(1, 78)]
+        defaults=DEFAULTS, comparisons=[comparison(64, 256), comparison(32, 256, "equivalent")], profiles=[profile(4, 77), profile(1, 78)]
     )
     found = result(evidence)
     body = found.body
@@ -62,9 +62,9 @@ def test_vllms_own_defaults_within_the_tie_band_are_status_default() -> None:
     builder = StudyBuilder()
     builder.trial("default", 32, 256, values=[985.0, 986.0])
     builder.trial("page_aligned", 64, 512, values=[1000.0, 1001.0])
-    assert result(builder.evidence(stock=STOCK)).status == "default"
-    assert "behind the best (1000): a tie, which vLLM's own defaults win" in result(builder.evidence(stock=STOCK)).body["reason"]
-    assert result(builder.evidence(stock={"block_size": 16})).status == "recommended"
+    assert result(builder.evidence(defaults=DEFAULTS)).status == "default"
+    assert "behind the best (1000): a tie, which vLLM's own defaults win" in result(builder.evidence(defaults=DEFAULTS)).body["reason"]
+    assert result(builder.evidence(defaults={"block_size": 16})).status == "recommended"
     assert result(builder.evidence()).status == "recommended"  # without known defaults nothing is called one
 
 
@@ -131,7 +131,7 @@ def confirmed(search_best: float, confirm_best: float, confirm_other: float) -> 
 
 
 def test_the_confirmation_decides_and_says_how_much_the_search_overestimated() -> None:
-    body = result(confirmed(1200.0, 1100.0, 1000.0).evidence(stock=STOCK)).body
+    body = result(confirmed(1200.0, 1100.0, 1000.0).evidence(defaults=DEFAULTS)).body
     assert body["settings"]["arm"] == "page_aligned" and body["evidence"]["stage"] == "confirm"
     assert body["evidence"]["trial_ids"] == [3, 4]
     (over,) = body["evidence"]["search_overestimate"]
@@ -142,7 +142,7 @@ def test_the_confirmation_decides_and_says_how_much_the_search_overestimated() -
 
 
 def test_a_winner_of_the_search_that_does_not_hold_is_not_recommended() -> None:
-    body = result(confirmed(1200.0, 1001.0, 1000.0).evidence(stock=STOCK)).body
+    body = result(confirmed(1200.0, 1001.0, 1000.0).evidence(defaults=DEFAULTS)).body
     assert body["settings"]["arm"] == "default" and body["status"] == "default"
 
 

@@ -18,14 +18,14 @@ from tuner.verdict.evidence import Evidence
 
 CLAIM = "the pull request claimed about 5 % per step"
 TRACED_LOOPS = (
-    "on XLA:CPU the tracer lengthens the ops of a loop: a write that is one shows too large a share, "
+    "on XLA:CPU the tracer lengthens the ops of a loop: a write that is one shows too large a fraction, "
     "and implementations do not compare by it"
 )
 
 
 @dataclass(frozen=True)
-class WriteShare:
-    """Shares of the mean prefill step of one trial's good captures, mean over hosts. `fused`: of the kernel that writes and attends."""
+class WriteFraction:
+    """Fractions of the mean prefill step of one trial's good captures, mean over hosts. `fused`: of the kernel that writes and attends."""
 
     trial: Trial
     write: float
@@ -33,37 +33,37 @@ class WriteShare:
     loops: bool = False  # traced loops of XLA:CPU were in the step
 
 
-def write_shares(evidence: Evidence) -> list[WriteShare]:
+def write_fractions(evidence: Evidence) -> list[WriteFraction]:
     """In order of trials; only completed ones with a good capture of the prefill phase."""
     found = []
     for trial in sorted(evidence.trials, key=lambda item: item.number):
         profiles = [item for item in evidence.profiles if item.trial_id == trial.id] if trial.state is TrialState.COMPLETE else []
         captures = [item.summary.get("phases", {}).get(PREFILL) for item in usable(profiles) if item.status == OK]
-        shares = [phase["share"] for phase in captures if phase]
-        if shares:
-            write, fused = _mean_share(shares, Category.KV_WRITE), _mean_share(shares, Category.ATTENTION_FUSED_KV)
-            found.append(WriteShare(trial, write, fused, any(share.get(Category.LOOP_CONTROL, 0.0) > 0 for share in shares)))
+        fractions = [phase["share"] for phase in captures if phase]
+        if fractions:
+            write, fused = _mean_fraction(fractions, Category.KV_WRITE), _mean_fraction(fractions, Category.ATTENTION_FUSED_KV)
+            found.append(WriteFraction(trial, write, fused, any(fraction.get(Category.LOOP_CONTROL, 0.0) > 0 for fraction in fractions)))
     return found
 
 
-def _mean_share(shares: Sequence[Mapping[str, float]], category: Category) -> float:
+def _mean_fraction(fractions: Sequence[Mapping[str, float]], category: Category) -> float:
     """Of the step without loop control, most of which an untraced step does not have."""
-    return sum(share.get(category, 0.0) / (1 - share.get(Category.LOOP_CONTROL, 0.0)) for share in shares) / len(shares)
+    return sum(fraction.get(category, 0.0) / (1 - fraction.get(Category.LOOP_CONTROL, 0.0)) for fraction in fractions) / len(fractions)
 
 
 def write_lines(evidence: Evidence) -> list[str]:
     """A line for each profiled trial, and what follows from the default arm's; [] where no prefill was profiled."""
-    shares = write_shares(evidence)
-    lines = [_line(item) for item in shares]
-    apart = [item.write for item in shares if item.trial.arm == ARM_DEFAULT and item.write > 0 and item.fused == 0]
+    found = write_fractions(evidence)
+    lines = [_line(item) for item in found]
+    apart = [item.write for item in found if item.trial.arm == ARM_DEFAULT and item.write > 0 and item.fused == 0]
     if apart:
         lines.append(f"so writing the cache faster can gain at most {_percent(max(apart))} of such a step here ({CLAIM})")
-    if any(item.loops and item.write > 0 for item in shares):
+    if any(item.loops and item.write > 0 for item in found):
         lines.append(TRACED_LOOPS)
     return lines
 
 
-def _line(item: WriteShare) -> str:
+def _line(item: WriteFraction) -> str:
     trial = item.trial
     who = f"trial {trial.number} ({trial.stage}, {trial.arm}, page size {trial.block_size}, budget {trial.max_num_batched_tokens})"
     if item.fused > 0:
@@ -71,5 +71,5 @@ def _line(item: WriteShare) -> str:
     return f"{who}: {_percent(item.write)} of a prefill step"
 
 
-def _percent(share: float) -> str:
-    return f"{100 * share:.2g} %"
+def _percent(fraction: float) -> str:
+    return f"{100 * fraction:.2g} %"

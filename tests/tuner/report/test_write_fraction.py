@@ -10,7 +10,7 @@ from storage.records import Profile, TrialState
 from tests.storage.builders import a_profile
 from tests.tuner.evidence_builder import StudyBuilder
 from tuner.report.evidence_report import evidence_markdown
-from tuner.report.write_share import CLAIM, TRACED_LOOPS, write_lines, write_shares
+from tuner.report.write_fraction import CLAIM, TRACED_LOOPS, write_fractions, write_lines
 from tuner.verdict.captures import BAD, OK
 from tuner.verdict.compare import StudyComparison
 from tuner.verdict.evidence import Evidence
@@ -58,16 +58,16 @@ def test_a_kernel_that_does_both_is_told() -> None:
 
 
 def test_hosts_are_averaged_and_bad_captures_other_phases_and_failed_trials_left_out() -> None:
-    (found,) = write_shares(evidence_of({"default": [{"kv_write": 0.02}, {"kv_write": 0.04, "host": "i"}]}))
+    (found,) = write_fractions(evidence_of({"default": [{"kv_write": 0.02}, {"kv_write": 0.04, "host": "i"}]}))
     assert found.write == pytest.approx(0.03)
-    assert write_shares(evidence_of({"default": [{"kv_write": 0.02, "status": BAD}]})) == []
+    assert write_fractions(evidence_of({"default": [{"kv_write": 0.02, "status": BAD}]})) == []
     assert write_lines(evidence_of({"default": [{"kv_write": 0.02, "phase": "decode"}]})) == []
-    assert write_shares(evidence_of({"default": [{"kv_write": 0.02}]}, state=TrialState.FAIL, error_class="timeout")) == []
+    assert write_fractions(evidence_of({"default": [{"kv_write": 0.02}]}, state=TrialState.FAIL, error_class="timeout")) == []
 
 
 def test_loop_control_is_no_part_of_the_step() -> None:
     """A fifth of the traced step is the tracer's: 4 % of the traced step are 5 % of one that is not traced."""
-    (found,) = write_shares(evidence_of({"default": [{"kv_write": 0.04, "loop_control": 0.2}]}))
+    (found,) = write_fractions(evidence_of({"default": [{"kv_write": 0.04, "loop_control": 0.2}]}))
     assert found.write == pytest.approx(0.05)
 
 

@@ -1,4 +1,4 @@
-"""Addresses to listen on: which are this machine's alone, and how to take one or say plainly why not."""
+"""Addresses to listen on: which of them only this machine can reach, and how to open one."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ _BACKLOG = 2048
 
 
 def is_loopback(host: str) -> bool:
+    """Whether only this machine can reach `host`; names other than localhost are not resolved."""
     if host == "localhost":
         return True
     try:

@@ -1,7 +1,7 @@
 """API tokens: made here, shown once, kept as a hash.
 
-A token is KEY.SECRET: 8 random bytes to look it up by, 32 random bytes to know it by. It is kept as a plain SHA-256: a slow hash or a salt
-protects secrets that can be guessed or are shared between people, and nobody guesses 256 random bits.
+A token is KEY.SECRET: KEY (8 random bytes) finds it in the database, SECRET (32 random bytes) proves it. A plain SHA-256 of it is stored:
+slow hashes and salts protect secrets that can be guessed, and 256 random bits cannot.
 """
 
 from __future__ import annotations

@@ -10,6 +10,6 @@ DEFAULT_LOGDIR = "tuner-profiles"
 
 
 def cache_root() -> Path:
-    """Where files that can be made again are kept: TUNER_CACHE, else ~/.cache/vllm-tpu-tuner. Set but empty is not set: the current folder
-    is no cache."""
+    """Where files that can be made again are kept: TUNER_CACHE, else ~/.cache/vllm-tpu-tuner. An empty TUNER_CACHE counts
+    as not set, or the cache would be the current folder."""
     return Path(os.environ.get("TUNER_CACHE") or Path.home() / ".cache" / "vllm-tpu-tuner")

@@ -22,7 +22,7 @@ class Difference(StrEnum):
 
 
 class Memory(StrEnum):
-    """What a setting says about the memory that an engine needs, once another engine has run out of memory."""
+    """How memory depends on a setting. Asked when one engine has run out of memory, to tell which others would."""
 
     GROWS = "grows"  # more of it never needs less memory
     PAGES = "pages"  # page size and pool: rules of their own (tuner.trials.learned)
@@ -39,11 +39,11 @@ ALWAYS = _Always()
 
 @dataclass(frozen=True)
 class Setting:
-    """`study`: the setting of a study (tuner.setup.config) by which a person asks for it, None where nobody can.
+    """`study`: the setting of StudyConfig (tuner.setup.config) that a user gives for it; None where it cannot be given.
 
-    `vllm`: vLLM's engine argument, None where there is none. `as_is`: the argument's value is the setting's own; otherwise
-    tuner.serving.engine_args decides the value. `vllm_default`: where the setting has this value, a recommendation leaves the argument out.
-    `shown`: worth a column in a table of all trials; False for what the launcher or the model fixes.
+    `vllm`: vLLM's engine argument; None where there is none. `as_is`: vLLM gets the setting's value unchanged; if False,
+    tuner.serving.engine_args computes the argument. `vllm_default`: vLLM's own default; a recommendation does not write the argument when
+    the setting has this value. `shown`: whether tables of trials have a column for it; False for what the launcher or the model fixes.
     """
 
     difference: Difference

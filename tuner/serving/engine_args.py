@@ -17,7 +17,7 @@ _TAKEN_AS_THEY_ARE = {
 
 
 def scheduler_for(settings: EngineSettings) -> str:
-    """The --scheduler-cls that can align prefill under these settings."""
+    """The --scheduler-cls of page-aligned scheduling: vLLM needs another class for asynchronous scheduling."""
     return ASYNC_SCHEDULER if settings.async_scheduling else SYNC_SCHEDULER
 
 
@@ -38,7 +38,7 @@ def pool_pages(settings: EngineSettings) -> int:
 
 
 def engine_args(settings: EngineSettings, platform: str) -> Json:
-    """vLLM's EngineArgs; for an alignable engine those in which both arms can be measured."""
+    """vLLM's EngineArgs. With `settings.alignable` the engine gets our scheduler class, which can run both arms; else vLLM's own."""
     additional: Json = {"tuner": {"variant": settings.alignment_variant, "kv_write": settings.kv_write}}
     args: Json = {name: getattr(settings, field) for field, name in _TAKEN_AS_THEY_ARE.items()}
     args |= {"skip_tokenizer_init": True, "disable_log_stats": True}

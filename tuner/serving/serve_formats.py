@@ -1,4 +1,4 @@
-"""A recommendation's answer in the forms that are used as they are: for `vllm serve`, a shell, a container. Pure.
+"""Recommended settings in ready-to-use formats: YAML and flags for `vllm serve`, environment for a shell, Kubernetes. Pure.
 
 All take the answer's body with `config`, `vllm_args` and `env`, of a status other than "none".
 """

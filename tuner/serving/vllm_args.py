@@ -57,7 +57,7 @@ def vllm_flags(config: Json) -> list[str]:
 
 
 def vllm_environment(trial: Trial, platform: str) -> dict[str, str]:
-    """Environment variables without which the flags do not work. Empty on a TPU with tpu-inference's own kernel."""
+    """Environment variables that the flags need to work. Empty on a TPU with tpu-inference's own kernel."""
     if platform != "tpu":
         return {"JAX_PLATFORMS": platform, **WITHOUT_TPU}
     if attention_backend_for(settings_of(trial), platform) == "tuner_xla":

@@ -79,7 +79,8 @@ class StrictModel(BaseModel):
 
 
 class Rounds(StrictModel):
-    """Measured windows of each configuration: at least `min`, at most `max`, as the data decide; equal numbers mean exactly that many.
+    """How often each configuration is measured: at least `min` and at most `max` times, until its verdict is clear; equal numbers: exactly
+    that often.
 
     The default finds a 3 % effect in 2 % noise in more than 90 % of cells, five fixed rounds in 15 % (bench/null_and_power.py).
     """
@@ -89,7 +90,7 @@ class Rounds(StrictModel):
 
     @property
     def typical(self) -> float:
-        """Rounds that a cell takes on average: half of the way, by bench/null_and_power.py."""
+        """Rounds that a cell takes on average: midway between min and max (measured by bench/null_and_power.py)."""
         return (self.min + self.max) / 2
 
     @property
@@ -106,8 +107,11 @@ Duration = Annotated[float, Field(gt=0, allow_inf_nan=False), BeforeValidator(pa
 
 @dataclass(frozen=True)
 class StudySetting:
-    """What a setting of a study means later. `resumable`: it may differ when the study is resumed, because it says how long and where the
-    search runs, not what is measured. `repeated`: it belongs to the command with which somebody else repeats the study elsewhere."""
+    """How a setting is treated after the study has begun.
+
+    `resumable`: it may have another value when the study is resumed, because it says how long and where the search runs, not what is
+    measured. `repeated`: it is part of the command that the report prints for repeating the study elsewhere.
+    """
 
     resumable: bool
     repeated: bool
@@ -197,7 +201,7 @@ STUDY_SETTINGS = study_settings(StudyConfig)
 
 
 def check_config(config: StudyConfig) -> None:
-    """What types cannot say. Raises BadInput naming the setting and the mend."""
+    """Checks that need more than one value or more than its type. Raises BadInput naming the setting and the fix."""
     if not _STUDY_NAME.fullmatch(config.study):
         raise BadInput(setting="study", value=repr(config.study), fix=_STUDY_NAME_RULE)
     for name in ("page_sizes", "chunk_budgets", "arms", "slos"):
@@ -248,7 +252,7 @@ def _check_finalists_via(config: StudyConfig) -> None:
 
 
 def _check_kv_write(text: str) -> None:
-    """The plugin refuses it too, but only in an engine that has been started for it."""
+    """Checked here as well as in the plugin, which would refuse it only after an engine start."""
     parts = text.split(",")
     if text != "auto" and (len(parts) != 2 or any(part not in _KV_WRITES for part in parts)):
         raise BadInput(
@@ -270,7 +274,7 @@ def _check_rounds(rounds: Rounds) -> None:
 
 
 def _check_engine_args(engine_args: dict[str, Any]) -> None:
-    """Refuse what the search sets itself and what page-aligned scheduling does not support. Raises BadInput."""
+    """Refuses arguments that the search sets itself or that page-aligned scheduling does not support. Raises BadInput."""
     for key, value in engine_args.items():
         name = key.replace("-", "_")
         if name in MANAGED_ENGINE_ARGS:
@@ -295,7 +299,7 @@ def _dp_attention(engine_args: dict[str, Any]) -> bool:
 
 
 def untested_settings(config: StudyConfig, multimodal: bool) -> list[str]:
-    """One line for each setting that page-aligned scheduling was never tested with."""
+    """Warnings: one line for each setting that was never tested together with page-aligned scheduling."""
     if ARM_PAGE_ALIGNED not in config.arms:
         return []
     warnings = []
@@ -307,7 +311,7 @@ def untested_settings(config: StudyConfig, multimodal: bool) -> list[str]:
 
 
 def _refuse_two_limits(slos: tuple[Slo, ...]) -> None:
-    """The looser of two would never count."""
+    """Refuses two upper (or two lower) limits on one metric: the looser one would have no effect."""
     sides = [(slo.metric, slo.operator[0]) for slo in slos]
     for index, side in enumerate(sides):
         if side in sides[:index]:

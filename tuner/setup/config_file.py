@@ -1,4 +1,4 @@
-"""YAML files and command-line values -> StudyConfig. Every mistake is BadInput in one line: where, which key, and the mend."""
+"""YAML files and command-line values -> StudyConfig. Every mistake is BadInput in one line: where, which key, and the fix."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
-"""What cannot run, told before an engine is started. Pure. docs/feasibility.md has the rules in words.
+"""Which settings cannot run, found before an engine is started. Pure. docs/feasibility.md explains the rules.
 
-Every rule is one that vLLM or tpu-inference applies itself, later and at the price of an engine start, or a waste that nobody can want.
+Most rules are those of vLLM and tpu-inference, which apply them only after an engine start; the others refuse what can only waste time.
 There is no VMEM rule: the ragged paged attention kernel asks for all of VMEM whatever the page size (tpu_inference 0.32.0,
 kernels/ragged_paged_attention/v3/kernel.py; its `get_vmem_estimate_bytes` is called by nobody), so no sourced limit depends on our
 settings.
@@ -26,7 +26,7 @@ _MEMORY_IS_OTHERWISE = ("quantization", "hf_overrides", "pipeline_parallel_size"
 
 @dataclass(frozen=True)
 class Infeasible:
-    """`setting` is the name that the user knows; `reason` and `fix` have numbers."""
+    """`setting` is its name in a study file; `reason` and `fix` name the values, in words for the user."""
 
     setting: str
     reason: str
@@ -41,7 +41,7 @@ class Infeasible:
 
 @dataclass(frozen=True)
 class Needs:
-    """What the workload and the search ask of an engine. `chunk_budgets` are those measured inside it; empty: its own."""
+    """What the workload and the search need of an engine. `chunk_budgets`: those measured in it; empty: only the one it is compiled for."""
 
     longest_request: int = 1  # tokens, input and output
     arms: tuple[str, ...] = ARMS
@@ -49,9 +49,9 @@ class Needs:
 
 
 def check(settings: EngineSettings, features: Features, limits: Limits | None, needs: Needs | None = None) -> list[Infeasible]:
-    """All reasons why an engine with these settings cannot run, the cheapest to understand first; empty where none is known.
+    """All known reasons why an engine with these settings cannot run, the simplest first; empty if none is known.
 
-    `limits` None: no TPU, so only what holds everywhere is judged.
+    `limits` None: no TPU, so only the rules that hold on every platform are applied.
     """
     found = list(_pages(settings, needs or Needs()))
     if found:
@@ -81,10 +81,11 @@ def _pages(settings: EngineSettings, needs: Needs) -> Iterator[Infeasible]:
 
 
 def starvation(page_size: int, budget: int, arms: tuple[str, ...], variant: str) -> Infeasible | None:
-    """Why a request could wait for ever under page-aligned scheduling, or None.
+    """Why a request could wait for ever under page-aligned scheduling; None if it cannot.
 
-    Below one page of budget no aligned chunk fits. `strict` charges the last segment in whole pages too, so unless the page size divides
-    the budget a tail can be charged more than the whole budget and is never scheduled; `demote` cuts such a tail into whole pages first.
+    If the budget is smaller than a page, no aligned chunk fits into a step. `strict` counts the last part of a prompt in whole pages, too:
+    unless the page size divides the budget, that part can cost more than the whole budget, and then it is never scheduled. `demote` avoids
+    this: it first schedules the whole pages of such a part.
     """
     if ARM_PAGE_ALIGNED not in arms:
         return None

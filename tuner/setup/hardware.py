@@ -83,14 +83,15 @@ def accelerator_limits(name: str) -> Limits | None:
 
 @dataclass(frozen=True)
 class Hardware:
-    """An accelerator for look-ups: TPUs by generation, others by their full name. `device_count` counts JAX devices; None: not said."""
+    """An accelerator by which stored results are found: a TPU's generation, or the full name of anything else. `device_count`: JAX devices;
+    None: not known."""
 
     name: str
     device_count: int | None
 
     @property
     def is_one_machine(self) -> bool:
-        """Whether the devices are counted; the full name of a host says it all."""
+        """Whether the number of devices is known; for anything but a TPU the full name is enough."""
         return self.device_count is not None or self.name not in TPU_LIMITS
 
 
@@ -99,7 +100,7 @@ _COUNTS = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512)
 
 @lru_cache
 def hardware_of(name: str, device_count: int | None = None) -> Hardware:
-    """From any spelling; a count given beside the name goes before one in it. An unknown chip stands for itself alone.
+    """Hardware from any spelling of its name. `device_count` goes before a count in the name; a chip that is not known keeps its name.
 
     "TPU v6e-4" and "v5litepod-8" hold JAX devices, a topology ("-2x4") chips. Cloud's "v4-8" and "v5p-8" count TensorCores: such a count is
     not taken, since ours ("TPU v5p-8") look alike.
@@ -122,7 +123,7 @@ def hardware_of(name: str, device_count: int | None = None) -> Hardware:
 
 
 def spellings(hardware: Hardware) -> tuple[str, ...]:
-    """Every name under which results of this hardware may be stored: device kinds as JAX writes them, with and without the count."""
+    """All names under which results of this hardware may be stored: JAX's device kinds, with and without the count."""
     if hardware.name not in TPU_LIMITS:
         return (hardware.name,)
     kinds = [f"{prefix}{alias}" for alias, name in _ALIASES.items() if name == hardware.name for prefix in ("TPU ", "TPU")]

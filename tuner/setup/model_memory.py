@@ -1,8 +1,8 @@
 """How much memory a model needs on one device, as a lower bound: weights, and one KV page. Pure.
 
-A lower bound, because it decides what is never tried: norms beyond the two of a layer, biases, vision towers, shared experts, padding and
-every activation are left out. Where the features do not say enough (multi-head latent attention, state-space layers, quantised weights, a
-configuration without `intermediate_size`) there is no number rather than a guess.
+A lower bound, because settings that need more than the device has are never tried: norms beyond the two of a layer, biases, vision
+towers, shared experts, padding and every activation are left out. Where the features do not say enough (multi-head latent attention,
+state-space layers, quantised weights, a configuration without `intermediate_size`) there is no number rather than a guess.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Resolves `--model`: the built-in tiny model, a local folder, or a Hugging Face id. Looking writes nothing; `prepare` may."""
+"""Resolves `--model`: the built-in tiny model, a local folder, or a Hugging Face id. Only `prepare` writes anything."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ _MULTIMODAL_KEYS = ("vision_config", "audio_config", "image_token_id", "image_to
 
 @dataclass(frozen=True)
 class ResolvedModel:
-    """`path` is what vLLM gets; `features` describe the model for look-ups of similar ones."""
+    """`path` is what vLLM gets; `features` describe the architecture, to find results of similar models."""
 
     name: str
     path: str
@@ -76,7 +76,7 @@ class ResolvedModel:
 
 
 def local_features(name: str) -> dict[str, Any] | None:
-    """The features of a model whose config.json is on this machine already; None for others. Asks nobody and writes nothing."""
+    """The features of a model whose config.json is already on this machine; None otherwise. Downloads and writes nothing."""
     try:
         if name == TINY_QWEN3 or Path(name).expanduser().is_dir():
             return resolve_model(name).features
@@ -141,7 +141,7 @@ def _read_config(path: Path, name: str) -> dict[str, Any]:
 def _described(
     name: str, path: str, config: Mapping[str, Any], load_format: str = "auto", files: Mapping[str, str] | None = None
 ) -> ResolvedModel:
-    """Multimodal models keep their language model's numbers in `text_config`."""
+    """The model that a config.json describes. (Multimodal models have the sizes of their language model in `text_config`.)"""
     text = config.get("text_config") if isinstance(config.get("text_config"), dict) else config
     assert isinstance(text, Mapping)
     vocab_size = _number(text, config, ("vocab_size",), name)
@@ -177,7 +177,7 @@ def _described(
 
 
 def _memory_features(text: Mapping[str, Any], config: Mapping[str, Any], experts: int) -> dict[str, Any]:
-    """What tuner.setup.model_memory counts with. `attention` is "full", "sliding", "mla" (latent) or "hybrid" (state-space layers)."""
+    """What tuner.setup.model_memory needs. `attention` is "full", "sliding", "mla" (latent) or "hybrid" (state-space layers)."""
     layers = range(int(text.get("num_hidden_layers") or text.get("n_layer") or 0))
     kinds = set(text.get("layer_types") or ["full_attention"])
     if text.get("kv_lora_rank"):

@@ -26,7 +26,7 @@ DEFAULT_BUDGET = 2048
 
 @dataclass(frozen=True, order=True)
 class Configuration:
-    """One point of the space; names are those of storage.records.Trial."""
+    """One configuration to measure; the names are those of storage.records.Trial."""
 
     block_size: int
     max_num_batched_tokens: int
@@ -47,7 +47,7 @@ class Configuration:
 
     @property
     def params(self) -> dict[str, int | str]:
-        """As Optuna keeps them."""
+        """The parameters of the Optuna trial."""
         return {"block_size": self.block_size, "max_num_batched_tokens": self.max_num_batched_tokens, "arm": self.arm}
 
     @classmethod
@@ -61,7 +61,8 @@ class Configuration:
 
 @dataclass(frozen=True)
 class SearchSpace:
-    """`configurations` in the order in which a grid runs them: the baseline's group first, vLLM's default arm first in each cell."""
+    """All configurations that may be measured, in the order of a grid search: the baseline's page size first, in each cell the default arm
+    first. `baseline`: the configuration nearest to vLLM's defaults."""
 
     page_sizes: tuple[int, ...]
     chunk_budgets: tuple[int, ...]
@@ -85,7 +86,7 @@ class SearchSpace:
         return tuple(configuration for configuration in self.configurations if configuration.block_size == block_size)
 
     def distributions(self) -> dict[str, BaseDistribution]:
-        """Categorical, in ascending order: the values are few, and a search must not land between them."""
+        """Optuna's distributions: categorical, in ascending order, because only these few values can be measured."""
         from optuna.distributions import CategoricalDistribution
 
         return {
@@ -95,7 +96,7 @@ class SearchSpace:
         }
 
     def with_twins(self, configurations: Iterable[Configuration]) -> tuple[Configuration, ...]:
-        """Each configuration with the other arm of its cell where that is in the space, so that every cell can be compared."""
+        """`configurations` and the other arm of each, if it is in the space, so that the two arms can be compared in every cell."""
         chosen: dict[Configuration, None] = {}
         for configuration in configurations:
             pair = sorted((configuration, configuration.twin), key=lambda item: item.arm != ARM_DEFAULT)

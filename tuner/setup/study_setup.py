@@ -26,7 +26,8 @@ MAX_DEFAULT_SEQS = 128
 
 @dataclass(frozen=True)
 class StudySetup:
-    """All that a search needs to know before it starts anything. `engine` holds the cold settings but for the page size (0) and budget."""
+    """All that a search knows before it starts an engine. `engine`: the settings that all its engines share; its page size is 0 until
+    group_engine or cold_engine sets it."""
 
     config: StudyConfig
     model: ResolvedModel
@@ -45,7 +46,7 @@ class StudySetup:
         return self.plan.max_concurrency is None
 
     def group_engine(self, block_size: int) -> EngineSettings:
-        """The engine that measures all live settings of a page size."""
+        """The engine in which all chunk budgets and arms of a page size are measured."""
         return self.engine.with_changes(block_size=block_size, max_num_batched_tokens=self.space.compiled_max)
 
     def cold_engine(self, configuration: Configuration) -> EngineSettings:
@@ -57,7 +58,7 @@ class StudySetup:
         )
 
     def infeasible(self, engine: EngineSettings) -> list[Infeasible]:
-        """Why this engine cannot run; empty where no reason is known."""
+        """All known reasons why this engine cannot run."""
         longest = max(len(request.prompt_token_ids) + request.max_tokens for request in self.plan.requests)
         return check(engine, self.model.features, self.limits, Needs(longest, self.config.arms))
 
@@ -122,12 +123,12 @@ def _skipped_page_sizes(setup: StudySetup) -> list[str]:
 
 
 def check_places(config: StudyConfig) -> None:
-    """Whether what is no database can be written, too, without writing. Raises BadInput."""
+    """Checks that the folders beside the database can be written, without writing. Raises BadInput."""
     check_logdir(config.logdir)
 
 
 def check_logdir(logdir: str) -> None:
-    """Whether the profile folder can be written, without writing. Raises BadInput."""
+    """Checks that the profile folder can be written, without writing. Raises BadInput."""
     if not logdir:
         raise BadInput("is empty", setting="logdir", value="", fix="name a folder with --logdir, or drop it for the default")
     folder = Path(logdir).expanduser().absolute()
@@ -153,7 +154,7 @@ def _parse_workload(config: StudyConfig) -> WorkloadSpec:
 
 
 def _max_model_len(config: StudyConfig, model: ResolvedModel, spec: WorkloadSpec) -> int:
-    """The given one, else the next power of two that holds the workload's longest request, within 512 and the model's own maximum."""
+    """The given one; else the next power of two that holds the workload's longest request, at least 512, at most the model's maximum."""
     if config.max_model_len is not None:
         if config.max_model_len > model.max_position:
             raise BadInput(f"max_model_len {config.max_model_len} is above the model's maximum of {model.max_position} tokens; lower it")
@@ -164,7 +165,7 @@ def _max_model_len(config: StudyConfig, model: ResolvedModel, spec: WorkloadSpec
 
 
 def _max_num_seqs(config: StudyConfig, plan: LoadPlan) -> int:
-    """The given one, else the next power of two at the workload's concurrency (open loop: 128), within 8 and the smallest budget."""
+    """The given one; else the workload's concurrency (open loop: 128) as the next power of two, at least 8, at most the smallest budget."""
     if config.max_num_seqs is not None:
         return config.max_num_seqs
     wanted = MAX_DEFAULT_SEQS if plan.max_concurrency is None else max(8, 1 << (plan.max_concurrency - 1).bit_length())

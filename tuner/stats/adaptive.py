@@ -64,9 +64,10 @@ def decide_rounds[Key: Hashable](
 
 
 def chance_of_verdict(log_ratios: Sequence[float], plan: InterimPlan, *, level: float = ERROR_RATE) -> float:
-    """The chance that a cell is decided at the last analysis, if mean and noise stay what they are: predictive, normal, kind to the cell.
+    """The chance that a cell gets a verdict at the last analysis if mean and noise stay as they are (predictive power, normal noise).
 
-    Kind: it takes the level of a cell whose whole family is decided. 1.0 while there are too few pairs to say.
+    Rather too high than too low: it assumes that all other cells are decided, which gives this one the narrowest interval. 1.0 while
+    there are too few pairs to estimate it.
     """
     if len(log_ratios) < max(MIN_ROUNDS_TO_GIVE_UP, plan.first):
         return 1.0

@@ -1,4 +1,4 @@
-"""Is the machine still the machine it was? Drift of the baseline, and disturbed rounds. Pure.
+"""Did the machine change during a study? Drift of the baseline, and rounds disturbed from outside. Pure.
 
 None of the rules looks at which arm a value belongs to, and each treats high and low alike, so none can prefer an arm: on the log scale
 a rule sees settings only through their common level in a round.

@@ -92,7 +92,7 @@ class Sample:
         return self.sd / math.sqrt(self.pairs)
 
     def half_width(self, level: float) -> float:
-        """Of Student's interval on the log scale, at `level` = 1 - confidence."""
+        """Half the width of Student's interval on the log scale; `level` = 1 - confidence."""
         return two_sided_critical(level, self.pairs - 1) * self.standard_error
 
 
@@ -115,9 +115,9 @@ def sample_of(log_ratios: Sequence[float]) -> Sample:
     return Sample(count, mean, math.sqrt(math.fsum((value - mean) ** 2 for value in log_ratios) / (count - 1)))
 
 
-def verdict_of(low: float, high: float, direction: Direction, equivalence_ratio: float = EQUIVALENCE_RATIO) -> Verdict:
+def verdict_of(low: float, high: float, direction: Direction) -> Verdict:
     """The verdict of an interval of candidate / baseline. Equivalent comes first: a difference too small to matter is not a gain."""
-    if 1 / equivalence_ratio <= low and high <= equivalence_ratio:
+    if low >= 1 / EQUIVALENCE_RATIO and high <= EQUIVALENCE_RATIO:
         return Verdict.EQUIVALENT
     if low > 1:
         return Verdict.BETTER if direction is Direction.MAXIMIZE else Verdict.WORSE
@@ -127,7 +127,7 @@ def verdict_of(low: float, high: float, direction: Direction, equivalence_ratio:
 
 
 def judge(log_ratios: Sequence[float], direction: Direction, *, level: float = ERROR_RATE, plan: InterimPlan | None = None) -> Effect:
-    """One comparison on its own. `plan` None: the data are analysed once, now."""
+    """A single comparison. `plan` None: the data are analysed only once."""
     return judge_family({"": log_ratios}, direction, level=level, plan=plan)[""]
 
 
@@ -137,7 +137,6 @@ def judge_family[Key: Hashable](
     *,
     level: float = ERROR_RATE,
     plan: InterimPlan | None = None,
-    equivalence_ratio: float = EQUIVALENCE_RATIO,
 ) -> dict[Key, Effect]:
     """All cells of one question together; see the module's text for the correction. Raises BadInput for a level outside (0, 1).
 
@@ -148,7 +147,7 @@ def judge_family[Key: Hashable](
     samples = {key: sample_of(values) if len(values) >= 2 else None for key, values in log_ratios.items()}
     asked = sum(sample is not None for sample in samples.values())
     for decided in range(asked, -1, -1):
-        judged = _Judge(direction, level * max(1, decided) / max(1, asked), level, plan, equivalence_ratio)
+        judged = _Judge(direction, level * max(1, decided) / max(1, asked), level, plan)
         effects = {key: judged.effect(sample, len(log_ratios[key])) for key, sample in samples.items()}
         if sum(effect.verdict.decided for effect in effects.values()) >= decided:
             return effects
@@ -157,13 +156,12 @@ def judge_family[Key: Hashable](
 
 @dataclass(frozen=True)
 class _Judge:
-    """How every cell of a family is judged. `cell_level`: of one cell over all its analyses; `family_level`: of the family."""
+    """How each cell is judged. `cell_level`: 1 - confidence of a cell, all its analyses together; `family_level`: of all cells."""
 
     direction: Direction
     cell_level: float
     family_level: float
     plan: InterimPlan | None
-    equivalence_ratio: float
 
     def effect(self, sample: Sample | None, pairs: int) -> Effect:
         """`sample` None: fewer than two pairs."""
@@ -177,7 +175,7 @@ class _Judge:
         if half > UNBOUNDED:
             return replace(open_ended, level=own_level)
         low, high = math.exp(sample.mean - half), math.exp(sample.mean + half)
-        verdict = verdict_of(low, high, self.direction, self.equivalence_ratio)
+        verdict = verdict_of(low, high, self.direction)
         return replace(open_ended, low=low, high=high, verdict=verdict, level=own_level)
 
 

@@ -1,4 +1,4 @@
-"""One effect over several cells. Pure.
+"""The effect over all cells of a study: a meta-analysis of the cells' effects. Pure.
 
 With three cells or more: random effects, tau^2 by Paule and Mandel (1982), interval by Hartung-Knapp-Sidik-Jonkman with the scale factor
 held at 1 or more (Jackson et al. 2017, "The Hartung-Knapp modification for random-effects meta-analysis"). It speaks of cells like the
@@ -19,7 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tuner.metrics.catalog import Direction
-from tuner.stats.intervals import EQUIVALENCE_RATIO, ERROR_RATE, UNBOUNDED, Sample, Verdict, verdict_of
+from tuner.stats.intervals import ERROR_RATE, UNBOUNDED, Sample, Verdict, verdict_of
 from tuner.stats.sequential import InterimPlan
 from tuner.stats.student import two_sided_critical
 
@@ -47,7 +47,6 @@ def pool(
     direction: Direction,
     *,
     level: float = ERROR_RATE,
-    equivalence_ratio: float = EQUIVALENCE_RATIO,
     plan: InterimPlan | None = None,
 ) -> PooledEffect | None:
     """Pool the cells' samples (two pairs or more each). None without a cell, and where the interval is UNBOUNDED.
@@ -75,7 +74,7 @@ def pool(
     if half > UNBOUNDED:
         return None
     low, high = math.exp(centre - half), math.exp(centre + half)
-    verdict = verdict_of(low, high, direction, equivalence_ratio)
+    verdict = verdict_of(low, high, direction)
     return PooledEffect(
         cells=len(samples),
         pairs=int(counts.sum()),

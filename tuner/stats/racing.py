@@ -32,7 +32,8 @@ Series = Mapping[int, float]  # round -> positive value of the objective's metri
 
 @dataclass(frozen=True)
 class Drop:
-    """Why a setting left the race: at best `optimistic_ratio` of the leader's value, on the scale where above 1 means better."""
+    """Why a setting was dropped: its value is `ratio` of the leader's, at best `optimistic_ratio`. Above 1 means better than the leader,
+    whatever the metric's direction."""
 
     leader: str
     pairs: int
@@ -145,7 +146,8 @@ def _pooled_variance(values: Sequence[Series]) -> tuple[float, int]:
 
 @dataclass(frozen=True)
 class _Contest:
-    """What every setting is held against: the leader, and the noise of all. `level`: of one setting over all its analyses."""
+    """What each setting is compared with: the leader, and the noise of all settings. `level`: 1 - confidence of one setting over all its
+    analyses."""
 
     leader: str
     leader_values: Series

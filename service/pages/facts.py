@@ -42,9 +42,6 @@ class StudyFacts:
         """(arm, page size, chunk budget) that is recommended."""
         return self.answer.place if self.answer is not None else None
 
-    def trial_of(self, trial_id: int | None) -> Trial | None:
-        return next((trial for trial in self.trials if trial.id == trial_id), None)
-
 
 class FactsReader:
     """One for a process; safe to use from several threads."""

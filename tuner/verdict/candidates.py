@@ -83,11 +83,11 @@ def feasible(candidates: Sequence[Candidate], slos: Sequence[Slo]) -> list[Candi
     return [item for item in candidates if is_feasible(slos, item.metrics)]
 
 
-def choose(candidates: Sequence[Candidate], objectives: Sequence[Objective], defaults: Json, *, tie_band: float = TIE_BAND) -> Candidate:
+def choose(candidates: Sequence[Candidate], objectives: Sequence[Objective], defaults: Json) -> Candidate:
     """The preferred one by the order of the module's text. Raises ValueError without candidates."""
     tied = list(candidates)
     for objective in objectives:
-        tied = tied_with_best(tied, objective, tie_band)
+        tied = tied_with_best(tied, objective)
     return min(tied, key=lambda item: _simplicity(item, defaults))
 
 
@@ -96,12 +96,12 @@ def best_by_value(candidates: Sequence[Candidate], objective: Objective) -> Cand
     return min(candidates, key=lambda item: (-objective.direction.sign * item.metrics[objective.metric], item.trial.number))
 
 
-def tied_with_best(candidates: Sequence[Candidate], objective: Objective, tie_band: float = TIE_BAND) -> list[Candidate]:
-    """Those whose value is within `tie_band` of the best (`1 - tie_band` of it, or better)."""
+def tied_with_best(candidates: Sequence[Candidate], objective: Objective) -> list[Candidate]:
+    """Those whose value is within TIE_BAND of the best (`1 - TIE_BAND` of it, or better)."""
     best = best_by_value(candidates, objective).metrics[objective.metric]
     if objective.direction is Direction.MAXIMIZE:
-        return [item for item in candidates if item.metrics[objective.metric] >= (1 - tie_band) * best]
-    return [item for item in candidates if item.metrics[objective.metric] * (1 - tie_band) <= best]
+        return [item for item in candidates if item.metrics[objective.metric] >= (1 - TIE_BAND) * best]
+    return [item for item in candidates if item.metrics[objective.metric] * (1 - TIE_BAND) <= best]
 
 
 def settings_changed(trial: Trial, defaults: Json) -> int:
@@ -135,9 +135,7 @@ def nearest_to_defaults(candidates: Sequence[Candidate], defaults: Json) -> Cand
     return min(usable, key=distance, default=None)
 
 
-def pick_finalists(
-    evidence: Evidence, objectives: Sequence[Objective], slos: Sequence[Slo], *, tie_band: float = TIE_BAND
-) -> tuple[Finalist, ...]:
+def pick_finalists(evidence: Evidence, objectives: Sequence[Objective], slos: Sequence[Slo]) -> tuple[Finalist, ...]:
     """Who is measured again, cold: the best number, its opposite arm in the same cell, the best of the rest if within the tie band, the
     nearest to vLLM's own defaults (what the recommendation gains is told against it), and the best in each further objective.
 
@@ -152,11 +150,9 @@ def pick_finalists(
     finalists = [Finalist(best.trial, "best")]
     finalists += [Finalist(item.trial, "opposite_arm") for item in candidates if item.is_other_arm_of(best)][:1]
     taken = {finalist.trial.id for finalist in finalists}
-    rest = [
-        item for item in tied_with_best(fit, objectives[0], tie_band) if item.trial.id not in taken and not item.same_configuration(best)
-    ]
+    rest = [item for item in tied_with_best(fit, objectives[0]) if item.trial.id not in taken and not item.same_configuration(best)]
     if rest:
-        finalists.append(Finalist(choose(rest, objectives, evidence.defaults, tie_band=tie_band).trial, "runner_up"))
+        finalists.append(Finalist(choose(rest, objectives, evidence.defaults).trial, "runner_up"))
     baseline = nearest_to_defaults(candidates, evidence.defaults) if evidence.defaults else None
     further = [] if baseline is None else [(baseline, "baseline")]
     further += [(best_by_value(fit, objective), "other_objective") for objective in objectives[1:]]

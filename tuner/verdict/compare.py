@@ -14,7 +14,7 @@ from storage.records import Comparison, Json, Measurement, Stage, Trial
 from tuner.core.contract import ARM_DEFAULT, ARM_PAGE_ALIGNED
 from tuner.metrics.catalog import metric_info
 from tuner.stats.drift import DriftReport, detect_drift, outlier_rounds
-from tuner.stats.intervals import ERROR_RATE, Effect, judge_family, paired_log_ratios, sample_of
+from tuner.stats.intervals import Effect, judge_family, paired_log_ratios, sample_of
 from tuner.stats.pooling import MIN_CELLS_FOR_RANDOM_EFFECTS, PooledEffect
 from tuner.stats.sequential import InterimPlan
 from tuner.verdict.evidence import COMPARABLE, ComparedCell, Origin, cells_of, metric_by_round, origin_by_round, usable_measurements
@@ -63,8 +63,6 @@ def compare_study(
     *,
     stage: Stage = Stage.SEARCH,
     plan: InterimPlan | None = None,
-    level: float = ERROR_RATE,
-    created_at: float = 0.0,
 ) -> StudyComparison:
     """Judge every cell that has a trial in both arms. `plan`: the interim analyses of the rounds; None: analysed
     once.
@@ -77,13 +75,11 @@ def compare_study(
     for metric in metrics:
         direction = metric_info(metric).direction
         pairs, excluded = collect_pairs(chosen, measurements, metric)
-        effects = judge_family({item.cell: item.log_ratios for item in pairs}, direction, level=level, plan=plan)
+        effects = judge_family({item.cell: item.log_ratios for item in pairs}, direction, plan=plan)
         samples = [sample_of(item.log_ratios) for item in pairs if len(item.log_ratios) >= 2]
-        answer = study_answer(metric, samples, [effect.verdict for effect in effects.values()], plan=plan, level=level)
+        answer = study_answer(metric, samples, [effect.verdict for effect in effects.values()], plan=plan)
         answers[metric] = replace(answer, caveats=_caveats(pairs, effects, excluded, answer.pooled))
-        judged = [
-            _comparison(item, effects[item.cell], study_id=study_id, metric=metric, stage=stage, created_at=created_at) for item in pairs
-        ]
+        judged = [_comparison(item, effects[item.cell], study_id=study_id, metric=metric, stage=stage) for item in pairs]
         comparisons += with_answer(judged, answers[metric])
     return StudyComparison(tuple(comparisons), answers)
 
@@ -148,7 +144,7 @@ def _disturbed_rounds(cells: dict[int, ComparedCell], series: dict[int, _Series]
     return {engine: outlier_rounds(values) for engine, values in engines.items()}
 
 
-def _comparison(item: CellPairs, effect: Effect, *, study_id: int, metric: str, stage: Stage, created_at: float) -> Comparison:
+def _comparison(item: CellPairs, effect: Effect, *, study_id: int, metric: str, stage: Stage) -> Comparison:
     details: Json = {
         "stage": stage.value,
         "direction": metric_info(metric).direction.value,
@@ -179,7 +175,6 @@ def _comparison(item: CellPairs, effect: Effect, *, study_id: int, metric: str, 
         baseline_trial_id=item.baseline.id or None,
         candidate_trial_id=item.candidate.id or None,
         details=details,
-        created_at=created_at,
     )
 
 

@@ -17,7 +17,6 @@ from tuner.metrics.catalog import metric_info
 from tuner.metrics.objective import Objective, Slo, is_feasible
 from tuner.serving.vllm_args import vllm_config, vllm_environment, vllm_flags
 from tuner.stats.intervals import ERROR_RATE, log_mean_interval
-from tuner.stats.racing import TIE_BAND
 from tuner.verdict.answer import (
     STATUS_DEFAULT,
     STATUS_NONE,
@@ -68,9 +67,7 @@ class _Choice:
     by_value: Candidate | None = None  # what would be preferred by the values alone (tuner.verdict.arm_choice)
 
 
-def recommend(
-    evidence: Evidence, objectives: Sequence[Objective], slos: Sequence[Slo], *, created_at: float = 0.0, tie_band: float = TIE_BAND
-) -> Recommendation:
+def recommend(evidence: Evidence, objectives: Sequence[Objective], slos: Sequence[Slo]) -> Recommendation:
     """The study's recommendation as a record; its `body` is an Answer's. Never raises for lack of evidence: status "none" says why."""
     begun = any(trial.stage is Stage.CONFIRM and trial.state not in UNFINISHED for trial in evidence.trials)
     stage = Stage.CONFIRM if begun else Stage.SEARCH
@@ -78,8 +75,8 @@ def recommend(
     fit = feasible(candidates, slos)
     if not fit:
         reason = "; ".join(filter(None, [_why_none(evidence, stage, candidates, slos), evidence.unconfirmed]))
-        return _record(evidence, _answer(evidence, objectives, slos, status=STATUS_NONE, reason=reason), created_at)
-    choice = _Choice(stage, choose(fit, objectives, evidence.defaults, tie_band=tie_band), fit)
+        return _record(evidence, _answer(evidence, objectives, slos, status=STATUS_NONE, reason=reason))
+    choice = _Choice(stage, choose(fit, objectives, evidence.defaults), fit)
     arms = _arm_effect(evidence, choice, objectives[0])
     if len(objectives) == 1:
         choice = replace(choice, winner=settle_arm(choice.winner, fit, arms, objectives[0]), by_value=choice.winner)
@@ -111,7 +108,7 @@ def recommend(
         caveats=_caveats(evidence, choice, arms),
         **({"pareto_front": _front(evidence, objectives, slos)} if len(objectives) > 1 else {}),
     )
-    return _record(evidence, answer, created_at)
+    return _record(evidence, answer)
 
 
 def _expected(candidate: Candidate, first: Sequence[str]) -> dict[str, Expected]:
@@ -334,7 +331,7 @@ def _values(item: Candidate, objectives: Sequence[Objective]) -> dict[str, float
     return {objective.name: item.metrics[objective.metric] for objective in objectives}
 
 
-def _record(evidence: Evidence, answer: Answer, created_at: float) -> Recommendation:
+def _record(evidence: Evidence, answer: Answer) -> Recommendation:
     environment = evidence.environment
     workload_hash = evidence.workload.content_hash if evidence.workload else next((t.workload_hash for t in evidence.trials), "")
     return Recommendation(
@@ -346,5 +343,4 @@ def _record(evidence: Evidence, answer: Answer, created_at: float) -> Recommenda
         workload_hash=workload_hash,
         objective=evidence.study.objective,
         body=answer.body(),
-        created_at=created_at,
     )

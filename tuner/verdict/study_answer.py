@@ -14,7 +14,7 @@ from dataclasses import asdict, dataclass, replace
 
 from storage.records import Comparison, Json
 from tuner.metrics.catalog import Direction, metric_info
-from tuner.stats.intervals import ERROR_RATE, Sample, Verdict
+from tuner.stats.intervals import Sample, Verdict
 from tuner.stats.pooling import PooledEffect, pool
 from tuner.stats.sequential import InterimPlan
 
@@ -53,14 +53,12 @@ class StudyAnswer:
         return cls(**{**stored, "pooled": effect, "caveats": tuple(stored["caveats"])})
 
 
-def study_answer(
-    metric: str, samples: Sequence[Sample], verdicts: Iterable[str], *, plan: InterimPlan | None = None, level: float = ERROR_RATE
-) -> StudyAnswer:
+def study_answer(metric: str, samples: Sequence[Sample], verdicts: Iterable[str], *, plan: InterimPlan | None = None) -> StudyAnswer:
     """`samples`: log-ratios of the cells with two pairs or more; `verdicts`: of all cells. `plan`: the interim analyses that the rounds
     were measured under; None: looked at once. Raises BadInput for an unknown metric."""
     found = Counter(verdicts)
     counts = {verdict.value: found[verdict.value] for verdict in Verdict}
-    pooled = pool(samples, metric_info(metric).direction, level=level, plan=plan)
+    pooled = pool(samples, metric_info(metric).direction, plan=plan)
     answer, words = decide(pooled, counts)
     return StudyAnswer(metric, answer, f"{words} ({_effect_text(metric, pooled)})", pooled, counts)
 

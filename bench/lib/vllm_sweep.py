@@ -12,16 +12,15 @@ import sys
 import tempfile
 import time
 from collections.abc import Sequence
-from dataclasses import asdict
 from pathlib import Path
 
 from bench.lib.real_engine import engine_settings, load_plan
-from storage.records import Json, Trial
+from storage.records import Json
 from tuner.core.contract import ARM_DEFAULT, ARM_PAGE_ALIGNED, LiveSettings
 from tuner.engine.environment import engine_environment
 from tuner.launchers.bench_client import bench_argv
 from tuner.launchers.serve import SERVER_ENVIRONMENT, ServeLauncher
-from tuner.serving.vllm_args import vllm_config, vllm_environment
+from tuner.serving.vllm_args import served_config, vllm_environment
 
 SWEEP_TIMEOUT_S = 550.0
 VLLM = str(Path(sys.executable).with_name("vllm"))
@@ -56,7 +55,7 @@ def sweep_seconds(configurations: Sequence[tuple[int, LiveSettings]], workload: 
         command = [VLLM, "bench", "sweep", "serve", "--num-runs", "1", "--warmup-num-prompts", str(len(plan.requests))]
         command += ["--serve-cmd", shlex.join([VLLM, "serve", settings.model_path, "--host", "127.0.0.1", "--port", str(port)])]
         command += ["--bench-cmd", shlex.join(bench), "--serve-params", str(folder / "serve.json"), "--output-dir", str(folder / "out")]
-        env = engine_environment(launcher.platform, offline=True) | vllm_environment(_trial(page, live), launcher.platform)
+        env = engine_environment(launcher.platform, offline=True) | vllm_environment(settings, launcher.platform)
         env |= SERVER_ENVIRONMENT | {"PATH": os.pathsep.join([str(Path(VLLM).parent), os.environ["PATH"]])}
         del env["VLLM_ENABLE_V1_MULTIPROCESSING"]
         start = time.perf_counter()
@@ -67,20 +66,7 @@ def sweep_seconds(configurations: Sequence[tuple[int, LiveSettings]], workload: 
         return seconds
 
 
-def _trial(page: int, live: LiveSettings) -> Trial:
-    requested = asdict(engine_settings(page, live.max_num_batched_tokens))
-    return Trial(
-        study_id=0,
-        number=0,
-        arm=live.arm,
-        block_size=page,
-        max_num_batched_tokens=live.max_num_batched_tokens,
-        requested=requested,
-        workload_hash="",
-    )
-
-
 def _parameters(page: int, live: LiveSettings, platform: str) -> Json:
     """The flags that our recommendation would give, as the sweep takes them."""
-    config = vllm_config(_trial(page, live), platform)
+    config = served_config(engine_settings(page, live.max_num_batched_tokens), live.arm, platform)
     return {name: json.dumps(value) if isinstance(value, dict) else value for name, value in config.items() if name != "model"}

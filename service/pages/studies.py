@@ -15,14 +15,13 @@ from service.pages.recommendation_view import ExpectedRow, first_expected
 from service.pages.study_view import primary_objective
 from service.pages.templating import page
 from storage.base import Storage
-from storage.records import Study, StudyState, TrialState
+from storage.records import FINISHED, Study, StudyState, TrialState
 from tuner.report.effects import Effects, effects_of
 from tuner.verdict.answer import Answer, answer_of
 from tuner.verdict.evidence import interim_plan
 
 router = APIRouter(route_class=PageRoute, include_in_schema=False)
 _ON_A_PAGE = 25
-_FINISHED = (TrialState.COMPLETE, TrialState.PRUNED, TrialState.FAIL)
 
 
 @dataclass(frozen=True)
@@ -43,7 +42,7 @@ class StudyRow:
 
     @property
     def finished(self) -> int:
-        return sum(self.counts[state] for state in _FINISHED)
+        return sum(self.counts[state] for state in FINISHED)
 
     @property
     def best(self) -> ExpectedRow | None:

@@ -10,7 +10,7 @@ from statistics import median
 from storage.records import Measurement, Stage, Trial
 from tuner.metrics.catalog import Direction, metric_info
 from tuner.metrics.objective import Objective
-from tuner.verdict.evidence import FINISHED, usable_measurements
+from tuner.verdict.evidence import MEASURED, usable_measurements
 
 _THROUGHPUT = ("total_token_throughput", "output_token_throughput", "request_throughput")
 _LATENCY = ("ttft_p99_ms", "tpot_p99_ms", "e2el_p99_ms", "mean_step_ms")
@@ -54,7 +54,7 @@ def trade_off(
     `place`: arm, page size and chunk budget that are recommended.
     """
     searched = [trial for trial in trials if trial.stage is Stage.SEARCH]
-    usable, _ = usable_measurements(searched, measurements, FINISHED)
+    usable, _ = usable_measurements(searched, measurements, MEASURED)
     metrics = _metrics(objectives, usable)
     if metrics is None:
         return None

@@ -55,6 +55,7 @@ profile.add_command(capture)
 @moved_logdir_option
 @json_option
 def show(
+    *,
     targets: tuple[str, ...],
     chart: str,
     phase: str,
@@ -118,6 +119,7 @@ def _label(target: Target, file: str) -> str:
 @moved_logdir_option
 @json_option
 def diff(
+    *,
     baseline: str,
     candidate: str,
     phase: str | None,

@@ -47,6 +47,7 @@ _count = click.IntRange(1, 100_000)
 @click.option("--logdir", envvar="TUNER_LOGDIR", metavar="DIR", help=LOGDIR_HELP)
 @json_option
 def capture(
+    *,
     trial: str | None,
     phases: tuple[str, ...],
     repeat: int,

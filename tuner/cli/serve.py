@@ -47,6 +47,7 @@ EPILOG = examples(
 @logdir_option
 @json_option
 def serve(
+    *,
     host: str,
     port: int,
     public_url: str | None,

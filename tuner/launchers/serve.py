@@ -8,13 +8,11 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 from profiles.capture import ALL
 from profiles.links import CAPTURE_SUFFIX
-from storage.records import Trial
 from tuner.core.contract import (
     ARM_DEFAULT,
     ARM_PAGE_ALIGNED,
@@ -39,7 +37,7 @@ from tuner.launchers.process_tree import tree_cpu_s
 from tuner.launchers.scratch import publish, scratch_logdir
 from tuner.launchers.vllm_server import VllmServer, start_failure
 from tuner.launchers.warm_up_plan import warm_up_plan
-from tuner.serving.vllm_args import vllm_config, vllm_environment, vllm_flags
+from tuner.serving.vllm_args import served_config, vllm_environment, vllm_flags
 
 DESCRIBE_TIMEOUT_S = 120.0
 MAX_WARM_UPS = 4  # a window under HTTP is not the same twice: another one may need a shape that the last did not
@@ -81,7 +79,7 @@ class ServeLauncher:
     def house(self, settings: EngineSettings) -> _House:
         """The command host for these settings and its benchmark client; one that died or has another environment is replaced."""
         offline = Path(settings.model_path).is_dir()
-        recommended = vllm_environment(_trial(settings, LiveSettings(ARM_DEFAULT, settings.max_num_batched_tokens)), self.platform)
+        recommended = vllm_environment(settings, self.platform)
         if self._house is not None and not (self._house.host.alive and (self._house.offline, self._house.env) == (offline, recommended)):
             self.close()
         if self._house is None:
@@ -352,22 +350,9 @@ class ServeSession:
 
 def serve_flags(settings: EngineSettings, live: LiveSettings, platform: str) -> list[str]:
     """Flags of `vllm serve MODEL` for these settings: made by the very function that makes the recommended ones."""
-    return vllm_flags(vllm_config(_trial(settings, live), platform))
-
-
-def _trial(settings: EngineSettings, live: LiveSettings) -> Trial:
-    requested: dict[str, Any] = asdict(settings)
-    if live.max_num_seqs is not None:
-        requested["max_num_seqs"] = live.max_num_seqs
-    return Trial(
-        study_id=0,
-        number=0,
-        arm=live.arm,
-        block_size=settings.block_size,
-        max_num_batched_tokens=live.max_num_batched_tokens,
-        requested=requested,
-        workload_hash="",
-    )
+    given = {"max_num_batched_tokens": live.max_num_batched_tokens, "max_num_seqs": live.max_num_seqs}
+    settings = settings.with_changes(**{name: value for name, value in given.items() if value is not None})
+    return vllm_flags(served_config(settings, live.arm, platform))
 
 
 def _server_metrics(before: dict[str, float], after: dict[str, float], plan: LoadPlan) -> dict[str, float]:

@@ -21,17 +21,21 @@ _VLLM_DEFAULTS = {setting.vllm: setting.vllm_default for setting in SETTINGS.val
 
 def vllm_config(trial: Trial, platform: str) -> Json:
     """The trial's configuration under vLLM's argument names, as `vllm serve --config` takes it. `platform`: "tpu", "cpu" or "cuda"."""
-    settings = settings_of(trial)
+    return served_config(settings_of(trial), trial.arm, platform, measured_kv_write(trial))
+
+
+def served_config(settings: EngineSettings, arm: str, platform: str, chosen_kv_write: str | None = None) -> Json:
+    """`vllm_config` of an engine with exactly these settings; `chosen_kv_write`: the forms that it chose where it was left to choose."""
     args = {name: value for name, value in engine_args(settings, platform).items() if name not in _ONLY_FOR_MEASURING}
     if settings.load_format != "dummy":  # a model with real weights has its tokenizer
         args.pop("skip_tokenizer_init", None)
     args = {name: value for name, value in args.items() if _VLLM_DEFAULTS.get(name) != value}
     additional = dict(args.pop("additional_config", {}))
     additional.pop("tuner", None)
-    tuner = _plugin_settings(trial, settings, platform)
+    tuner = _plugin_settings(settings, arm, platform, chosen_kv_write)
     if tuner:
         additional["tuner"] = tuner
-    if trial.arm != ARM_PAGE_ALIGNED:
+    if arm != ARM_PAGE_ALIGNED:
         args.pop("scheduler_cls", None)
     if additional:
         args["additional_config"] = additional
@@ -56,25 +60,24 @@ def vllm_flags(config: Json) -> list[str]:
     return flags
 
 
-def vllm_environment(trial: Trial, platform: str) -> dict[str, str]:
+def vllm_environment(settings: EngineSettings, platform: str) -> dict[str, str]:
     """Environment variables that the flags need to work. Empty on a TPU with tpu-inference's own kernel."""
     if platform != "tpu":
         return {"JAX_PLATFORMS": platform, **WITHOUT_TPU}
-    if attention_backend_for(settings_of(trial), platform) == "tuner_xla":
+    if attention_backend_for(settings, platform) == "tuner_xla":
         return {"MODEL_IMPL_TYPE": WITHOUT_TPU["MODEL_IMPL_TYPE"]}
     return {}
 
 
-def _plugin_settings(trial: Trial, settings: EngineSettings, platform: str) -> Json:
+def _plugin_settings(settings: EngineSettings, arm: str, platform: str, chosen_kv_write: str | None) -> Json:
     """The "tuner" part of --additional-config: the aligned arm's switch and variant, and the measured implementations of the KV write (XLA
     backend)."""
     tuner: Json = {}
-    if trial.arm == ARM_PAGE_ALIGNED:
+    if arm == ARM_PAGE_ALIGNED:
         tuner |= {"page_aligned": True, "variant": settings.alignment_variant}
     if attention_backend_for(settings, platform) == "tuner_xla":
-        measured = measured_kv_write(trial)
-        if measured is not None:
-            tuner["kv_write"] = measured
+        if chosen_kv_write is not None:
+            tuner["kv_write"] = chosen_kv_write
         elif settings.kv_write != "auto":
             tuner["kv_write"] = settings.kv_write
     return tuner

@@ -22,7 +22,7 @@ from tuner.core.contract import ARM_DEFAULT
 from tuner.metrics.catalog import Direction
 from tuner.metrics.objective import Objective, Slo, is_feasible, median_metrics
 from tuner.stats.racing import TIE_BAND
-from tuner.verdict.evidence import FINISHED, UNFINISHED, ComparedCell, Evidence, cells_of, usable_measurements
+from tuner.verdict.evidence import MEASURED, UNFINISHED, ComparedCell, Evidence, cells_of, usable_measurements
 
 
 @dataclass(frozen=True)
@@ -67,7 +67,7 @@ def candidates_of(evidence: Evidence, stage: Stage, objectives: Sequence[Objecti
         and trial.study_id == evidence.study.id
         and (fingerprint is None or trial.environment in (None, fingerprint))
     ]
-    usable, _ = usable_measurements(trials, evidence.measurements, FINISHED)
+    usable, _ = usable_measurements(trials, evidence.measurements, MEASURED)
     cells = cells_of(trials)
     found = []
     for trial in sorted(trials, key=lambda item: item.number):

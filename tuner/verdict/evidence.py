@@ -13,7 +13,7 @@ from tuner.serving.stored_settings import conditions_of
 from tuner.setup.stored_study import StoredStudy
 from tuner.stats.sequential import InterimPlan
 
-FINISHED = frozenset({TrialState.COMPLETE})
+MEASURED = frozenset({TrialState.COMPLETE})  # states of trials whose value counts
 UNFINISHED = frozenset({TrialState.WAITING, TrialState.RUNNING})
 COMPARABLE = frozenset(
     {TrialState.COMPLETE, TrialState.PRUNED, TrialState.RUNNING}

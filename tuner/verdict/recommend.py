@@ -15,6 +15,7 @@ from storage.records import Environment, Json, Recommendation, Stage, Trial, Tri
 from tuner.core.contract import ARM_PAGE_ALIGNED
 from tuner.metrics.catalog import metric_info
 from tuner.metrics.objective import Objective, Slo, is_feasible
+from tuner.serving.stored_settings import settings_of
 from tuner.serving.vllm_args import vllm_config, vllm_environment, vllm_flags
 from tuner.stats.intervals import ERROR_RATE, log_mean_interval
 from tuner.verdict.answer import (
@@ -96,7 +97,7 @@ def recommend(evidence: Evidence, objectives: Sequence[Objective], slos: Sequenc
         reason=_why(choice, objectives, evidence.defaults, arms) + ("" if gain is None else f"; {gain_text(gain)}"),
         config=config,
         vllm_args=vllm_flags(config),
-        env=vllm_environment(trial, platform),
+        env=vllm_environment(settings_of(trial), platform),
         settings=Settings(
             arm=trial.arm,
             block_size=trial.block_size,

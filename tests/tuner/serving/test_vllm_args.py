@@ -6,6 +6,7 @@ from dataclasses import replace
 import pytest
 
 from tests.tuner.evidence_builder import StudyBuilder
+from tuner.serving.stored_settings import settings_of
 from tuner.serving.vllm_args import vllm_config, vllm_environment, vllm_flags
 
 
@@ -50,11 +51,9 @@ def test_off_a_tpu_the_backend_the_pool_and_the_environment_come_along() -> None
     assert int(value_of(options, "--num-gpu-blocks-override")) > 0
     assert "sharding" in json.loads(value_of(options, "--additional-config"))
     trial = StudyBuilder().trial()
-    assert vllm_environment(trial, "cpu")["JAX_PLATFORMS"] == "cpu"
-    assert vllm_environment(trial, "tpu") == {}
-    assert vllm_environment(replace(trial, requested={**trial.requested, "attention_backend": "tuner_xla"}), "tpu") == {
-        "MODEL_IMPL_TYPE": "vllm"
-    }
+    assert vllm_environment(settings_of(trial), "cpu")["JAX_PLATFORMS"] == "cpu"
+    assert vllm_environment(settings_of(trial), "tpu") == {}
+    assert vllm_environment(settings_of(trial).with_changes(attention_backend="tuner_xla"), "tpu") == {"MODEL_IMPL_TYPE": "vllm"}
 
 
 def test_the_users_own_engine_arguments_are_kept() -> None:

@@ -7,14 +7,14 @@ import pytest
 from storage.records import Study, TrialState
 from tests.tuner.evidence_builder import METRIC, StudyBuilder, poison
 from tuner.stats.sequential import InterimPlan
-from tuner.verdict.evidence import COMPARABLE, FINISHED, cells_of, exclusion, interim_plan, metric_by_round, usable_measurements
+from tuner.verdict.evidence import COMPARABLE, MEASURED, cells_of, exclusion, interim_plan, metric_by_round, usable_measurements
 
 
 def test_every_kind_of_bad_measurement_is_excluded_with_its_reason() -> None:
     builder = StudyBuilder()
     trial = builder.trial(values=[1.0, 2.0])
     poison(builder, trial, 1e9)
-    usable, excluded = usable_measurements(builder.trials, builder.measurements, FINISHED)
+    usable, excluded = usable_measurements(builder.trials, builder.measurements, MEASURED)
     assert [item.metrics[METRIC] for item in usable[trial.id]] == [1.0, 2.0]
     assert excluded == {"busy": 1, "drifted": 2, "invalid": 1, "recompiled": 2, "request_failed": 2}
 
@@ -29,7 +29,7 @@ def test_every_kind_of_bad_measurement_is_excluded_with_its_reason() -> None:
 def test_states(state: TrialState, finished: bool, comparable: bool) -> None:
     builder = StudyBuilder()
     trial = builder.trial(values=[1.0], state=state)
-    assert (exclusion(trial, builder.measurements[0], FINISHED) is None) is finished
+    assert (exclusion(trial, builder.measurements[0], MEASURED) is None) is finished
     assert (exclusion(trial, builder.measurements[0], COMPARABLE) is None) is comparable
 
 
@@ -37,9 +37,9 @@ def test_measurements_of_other_trials_are_ignored() -> None:
     builder = StudyBuilder()
     builder.trial(values=[1.0])
     stranger = replace(builder.measurements[0], trial_id=99)
-    usable, excluded = usable_measurements(builder.trials, [stranger], FINISHED)
+    usable, excluded = usable_measurements(builder.trials, [stranger], MEASURED)
     assert usable == {} and excluded == {}
-    assert exclusion(None, stranger, FINISHED) == "unknown_trial"
+    assert exclusion(None, stranger, MEASURED) == "unknown_trial"
 
 
 def test_a_cell_is_everything_but_the_arm() -> None:

@@ -10,6 +10,9 @@ SYNC_SCHEDULER = "tuner.vllm_plugin.scheduler.PageAlignedScheduler"
 ASYNC_SCHEDULER = "tuner.vllm_plugin.scheduler.AsyncPageAlignedScheduler"
 CPU_POOL_HEADROOM = 2.0
 
+# The flags of a recommendation come in the order of the arguments, which stays from version to version.
+_FIRST = ("model", "skip_tokenizer_init", "dtype", "load_format")
+
 # Field of EngineSettings -> vLLM's argument of the same value.
 _TAKEN_AS_THEY_ARE = {
     name: setting.vllm for name, setting in declared_settings(EngineSettings).items() if setting.vllm is not None and setting.as_is
@@ -42,6 +45,7 @@ def engine_args(settings: EngineSettings, platform: str) -> Json:
     additional: Json = {"tuner": {"variant": settings.alignment_variant, "kv_write": settings.kv_write}}
     args: Json = {name: getattr(settings, field) for field, name in _TAKEN_AS_THEY_ARE.items()}
     args |= {"skip_tokenizer_init": True, "disable_log_stats": True}
+    args = {**{name: args[name] for name in _FIRST}, **args}
     if settings.alignable:
         args["scheduler_cls"] = scheduler_for(settings)
     if attention_backend_for(settings, platform) == "tuner_xla":

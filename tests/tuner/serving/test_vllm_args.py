@@ -75,3 +75,11 @@ def test_the_trials_own_page_size_and_budget_are_used() -> None:
     trial = StudyBuilder().trial("default", 64, 512, requested={"block_size": 16, "max_num_batched_tokens": 2048})
     config = vllm_config(trial, "tpu")
     assert (config["block_size"], config["max_num_batched_tokens"], config["model"]) == (64, 512, "models/tiny-qwen3")
+
+
+def test_the_flags_keep_their_order_from_version_to_version() -> None:
+    config = vllm_config(StudyBuilder().trial(requested={"dtype": "bfloat16", "load_format": "dummy", "seed": 3}), "tpu")
+    assert list(config) == [
+        *("model", "skip_tokenizer_init", "dtype", "load_format", "block_size", "max_num_batched_tokens", "max_num_seqs"),
+        *("max_model_len", "enable_prefix_caching", "async_scheduling", "seed"),
+    ]

@@ -14,6 +14,8 @@ import pytest
 import yaml
 from hatchling.builders.wheel import WheelBuilder
 
+from tests.waiting import PATIENCE_S
+
 REPOSITORY = Path(__file__).resolve().parents[1]
 COREUTILS = ("sh", "bash", "env", "dirname", "cat", "cksum", "awk", "rm", "mkdir", "ln", "chmod")
 FAKE_UV = f"""#!/bin/sh
@@ -47,7 +49,7 @@ class Sandbox:
         """`environment`: variables beside PATH and HOME; None takes one away."""
         asked = {"PATH": str(self.bin), "HOME": str(self.root.parent), **environment}
         given = {name: value for name, value in asked.items() if value is not None}
-        return subprocess.run(command, cwd=self.root, env=given, capture_output=True, text=True, timeout=60)
+        return subprocess.run(command, cwd=self.root, env=given, capture_output=True, text=True, timeout=PATIENCE_S)
 
     def uv_calls(self) -> list[str]:
         log = self.root / "uv.log"
@@ -167,7 +169,7 @@ def test_no_file_names_a_package_registry_or_a_path_of_one_machine() -> None:
     """Public images have their short names; the package index is the user's own setting."""
     hosts = "(ghcr|quay|gcr)[.]io|pkg[.]dev|registry[.](npmjs|k8s)|pythonhosted|pypi[.]org/simple|--(extra-)?index-url"
     forbidden = re.compile(f"({hosts}|/work/(wt|main|shared)|/root/[a-z.])")
-    listed = subprocess.run(["git", "ls-files", "-z"], cwd=REPOSITORY, capture_output=True, text=True, timeout=60)
+    listed = subprocess.run(["git", "ls-files", "-z"], cwd=REPOSITORY, capture_output=True, text=True, timeout=PATIENCE_S)
     if listed.returncode:
         pytest.skip("not a git checkout")
     own = Path(__file__).relative_to(REPOSITORY)
@@ -186,7 +188,7 @@ def test_shellcheck_finds_nothing_in_the_scripts() -> None:
     if shutil.which("shellcheck") is None:
         pytest.skip("shellcheck is not installed")
     scripts = [".ci/run", ".ci/setup", "docker/make-secrets"]
-    checked = subprocess.run(["shellcheck", *scripts], cwd=REPOSITORY, capture_output=True, text=True, timeout=60)
+    checked = subprocess.run(["shellcheck", *scripts], cwd=REPOSITORY, capture_output=True, text=True, timeout=PATIENCE_S)
     assert (checked.returncode, checked.stdout) == (0, "")
 
 

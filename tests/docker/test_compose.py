@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from tests.docker.files import DOCKER, ROOT, compose, stages, words
+from tests.waiting import PATIENCE_S
 from tuner.setup.config_file import load_config
 
 SERVICES: dict[str, dict[str, Any]] = compose()["services"]
@@ -77,17 +78,19 @@ def test_the_study_of_the_worker_is_one_that_tuner_takes() -> None:
 def test_docker_compose_takes_the_file(tmp_path: Path) -> None:
     shutil.copytree(DOCKER, tmp_path / "docker")
     command = ["docker-compose"] if shutil.which("docker-compose") else ["docker", "compose"]
-    if shutil.which(command[0]) is None or subprocess.run([*command, "version"], capture_output=True, timeout=60).returncode:
+    if shutil.which(command[0]) is None or subprocess.run([*command, "version"], capture_output=True, timeout=PATIENCE_S).returncode:
         pytest.skip("docker compose is not installed")
     file = str(tmp_path / "docker" / "compose.yaml")
-    checked = subprocess.run([*command, "-f", file, "--profile", "tpu", "config", "--quiet"], capture_output=True, text=True, timeout=60)
+    checked = subprocess.run(
+        [*command, "-f", file, "--profile", "tpu", "config", "--quiet"], capture_output=True, text=True, timeout=PATIENCE_S
+    )
     assert (checked.returncode, checked.stderr) == (0, "")
 
 
 def test_secrets_are_made_once_and_belong_together(tmp_path: Path) -> None:
     folder = tmp_path / "secrets"
     for _ in range(2):
-        subprocess.run([DOCKER / "make-secrets", folder], check=True, timeout=60)
+        subprocess.run([DOCKER / "make-secrets", folder], check=True, timeout=PATIENCE_S)
         made = {path.name: path.read_text() for path in folder.iterdir()}
         first = locals().get("first", made)
     assert made == first

@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from tests.docker.files import DOCKER, DOCKERFILES, ROOT, instructions, pins, stages, variables, words
+from tests.waiting import PATIENCE_S
 
 ENGINE = ("torch", "jax", "jaxlib", "libtpu", "vllm", "vllm-tpu", "tpu-inference", "tensorflow", "ray")
 PINNED = re.compile(r"[\w./-]+:v?\d+\.\d+\.\d+[\w.-]*(@sha256:[0-9a-f]{64})?( AS \w+)?")
@@ -20,7 +21,7 @@ each_dockerfile = pytest.mark.parametrize("path", DOCKERFILES, ids=[path.name fo
 
 def _hadolint(path: Path) -> subprocess.CompletedProcess[str]:
     command = [str(Path(sys.executable).parent / "hadolint"), "--no-color", "--failure-threshold", "style", str(path)]
-    return subprocess.run(command, capture_output=True, text=True, timeout=60)
+    return subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE_S)
 
 
 @each_dockerfile
@@ -86,7 +87,9 @@ def test_the_worker_is_built_on_the_engine_that_is_pinned() -> None:
 
 def test_the_check_of_the_engine_passes_here_and_fails_on_another_version(tmp_path: Path) -> None:
     def check(pyproject: Path) -> subprocess.CompletedProcess[str]:
-        return subprocess.run([sys.executable, str(DOCKER / "check_engine.py"), str(pyproject)], capture_output=True, text=True, timeout=60)
+        return subprocess.run(
+            [sys.executable, str(DOCKER / "check_engine.py"), str(pyproject)], capture_output=True, text=True, timeout=PATIENCE_S
+        )
 
     good = check(ROOT / "pyproject.toml")
     assert (good.returncode, good.stderr) == (0, "")

@@ -10,6 +10,7 @@ import pytest
 import yaml
 
 from tests.docker.files import DOCKER, compose, manifests, stages, words
+from tests.waiting import PATIENCE_S
 
 KINDS = manifests()
 
@@ -78,7 +79,7 @@ def test_a_tpu_is_asked_for_and_limited_alike() -> None:
 def test_kustomize_takes_the_folder() -> None:
     if shutil.which("kubectl") is None:
         pytest.skip("kubectl is not installed")
-    built = subprocess.run(["kubectl", "kustomize", str(DOCKER / "k8s")], capture_output=True, text=True, timeout=60)
+    built = subprocess.run(["kubectl", "kustomize", str(DOCKER / "k8s")], capture_output=True, text=True, timeout=PATIENCE_S)
     assert built.returncode == 0, built.stderr
     kinds = {item["kind"] for item in yaml.safe_load_all(built.stdout)}
     assert kinds == set(KINDS) - {"Job", "Kustomization"}

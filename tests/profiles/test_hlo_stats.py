@@ -16,6 +16,7 @@ import pytest
 from profiles.reader import read_capture
 from tests.profiles.test_reader import TPU_FILE, self_times
 from tests.shared_data import shared_data
+from tests.waiting import PATIENCE_S
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -30,7 +31,7 @@ def xprofs_rows(tmp_path_factory: pytest.TempPathFactory) -> list[dict[str, Any]
     folder.mkdir(parents=True)
     copy = Path(shutil.copyfile(path, folder / "host.xplane.pb"))  # xprof writes its caches beside the file
     done = subprocess.run(
-        [sys.executable, "-m", "bench.hlo_stats", "xprof", str(copy)], cwd=ROOT, capture_output=True, text=True, timeout=100
+        [sys.executable, "-m", "bench.hlo_stats", "xprof", str(copy)], cwd=ROOT, capture_output=True, text=True, timeout=PATIENCE_S
     )
     assert done.returncode == 0, done.stderr[-2000:]
     rows: list[dict[str, Any]] = json.loads(done.stdout)["rows"]

@@ -19,13 +19,14 @@ from tests.profiles.builder import PlaneBuilder, cpu_capture, model_runs, tpu_ca
 from tests.profiles.test_quality import MARKERS
 from tests.profiles.test_reader import TPU_FILE
 from tests.shared_data import shared_data
+from tests.waiting import PATIENCE_S
 
 ROOT = Path(__file__).resolve().parents[2]
 
 
 def fuzz(seed: int, count: int, *sources: Path) -> dict[str, Any]:
     command = [sys.executable, "-m", "tests.profiles.fuzz_worker", str(seed), str(count), *map(str, sources)]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=110)
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=PATIENCE_S)
     assert done.returncode == 0, done.stderr[-3000:]
     result: dict[str, Any] = json.loads(done.stdout)
     assert result["refused"] + result["accepted"] == count

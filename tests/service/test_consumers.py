@@ -17,6 +17,7 @@ from storage.base import Storage
 from tests.service.builders import BODY
 from tests.service.test_server import TOKEN, StartServer, start
 from tests.storage.builders import a_recommendation, a_workload, stored_study
+from tests.waiting import PATIENCE_S
 from tuner.advice.distance import MODEL_FEATURES
 from tuner.setup.models import TINY_QWEN3_CONFIG, local_features
 
@@ -36,7 +37,7 @@ def _snippets() -> list[str]:
 
 def _shell(script: str, folder: Path, **environment: str) -> subprocess.CompletedProcess[str]:
     variables = {"PATH": "/usr/local/bin:/usr/bin:/bin", **environment}
-    return subprocess.run(["sh", "-ec", script], cwd=folder, env=variables, capture_output=True, text=True, timeout=60, check=False)
+    return subprocess.run(["sh", "-ec", script], cwd=folder, env=variables, capture_output=True, text=True, timeout=PATIENCE_S, check=False)
 
 
 @pytest.fixture

@@ -21,6 +21,7 @@ from storage.base import Storage
 from tests.service.builders import fill
 from tests.storage.builders import a_recommendation
 from tests.storage.raw import url_of
+from tests.waiting import PATIENCE_S
 
 pytestmark = pytest.mark.slow
 
@@ -108,7 +109,7 @@ def test_sigterm_finishes_the_request_in_flight(start: StartServer, storage: Sto
     """A request whose last byte is still missing when the signal comes is answered; the process ends with 0."""
     filled = fill(storage)
     process, url = start(storage)
-    connection = http.client.HTTPConnection(url.removeprefix("http://"), timeout=30)
+    connection = http.client.HTTPConnection(url.removeprefix("http://"), timeout=PATIENCE_S)
     connection.putrequest("POST", f"/v1/recommendations/{filled.recommended.id}/publish")
     connection.putheader("Authorization", f"Bearer {TOKEN}")
     connection.putheader("Content-Type", "application/json")
@@ -119,7 +120,7 @@ def test_sigterm_finishes_the_request_in_flight(start: StartServer, storage: Sto
     time.sleep(0.5)
     connection.send(b"}")
     assert connection.getresponse().status == 200
-    assert process.wait(30) == 0
+    assert process.wait(PATIENCE_S) == 0
     logged = [json.loads(line) for line in (tmp_path / "server-0.log").read_text().splitlines()]
     assert [(line["event"], line["method"], line["status"]) for line in logged] == [("request", "POST", 200)]
     assert storage.get_recommendation(filled.recommended.id).published_at is not None
@@ -141,7 +142,9 @@ def test_a_trusted_proxy_says_who_the_client_is(start: StartServer, storage: Sto
 def _refused(*arguments: str, **environment: str) -> str:
     """The one line that the server says instead of starting."""
     kept = {name: value for name, value in os.environ.items() if name != "TUNER_API_TOKEN"}
-    done = subprocess.run(_command(*arguments), capture_output=True, text=True, timeout=60, env={**kept, **environment}, check=False)
+    done = subprocess.run(
+        _command(*arguments), capture_output=True, text=True, timeout=PATIENCE_S, env={**kept, **environment}, check=False
+    )
     assert (done.returncode, done.stdout) == (2, ""), done
     [line] = done.stderr.splitlines()
     return line

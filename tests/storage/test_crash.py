@@ -40,7 +40,7 @@ def test_a_killed_writer_loses_nothing_that_was_returned(each_storage: Storage) 
     # At most the one trial that was under way is unfinished; the next run fails it and goes on.
     assert len(after.fail_abandoned(study.id, "the process is gone")) <= 1
     write_trial(after, study.id, 200_000)
-    assert time.monotonic() - began < 10.0  # no lock of the dead is left
+    assert time.monotonic() - began < 25.0  # no lock of the dead is left: it would be waited for for 30
     after.close()
     if "sqlite" in url_of(each_storage):
         with raw_connection(url_of(each_storage)) as connection:

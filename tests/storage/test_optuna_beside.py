@@ -12,6 +12,7 @@ from storage.upgrade import check, open_storage
 from storage.url import optuna_storage_arguments
 from tests.storage.builders import ANNA, stored_study
 from tests.storage.writer import write_trial
+from tests.waiting import PATIENCE_S
 
 
 def _optuna_storage(url: str) -> optuna.storages.RDBStorage:
@@ -50,8 +51,8 @@ def test_both_write_at_once(each_url: str) -> None:
     with ThreadPoolExecutor(3) as pool:
         searches = [pool.submit(study.optimize, _objective, n_trials=5) for _ in range(2)]
         stored = pool.submit(lambda: [write_trial(ours, study_id, number) for number in range(25)])
-        assert len(stored.result(timeout=60)) == 25
+        assert len(stored.result(timeout=PATIENCE_S)) == 25
         for search in searches:
-            search.result(timeout=60)
+            search.result(timeout=PATIENCE_S)
     assert [trial.state.name for trial in study.trials] == ["COMPLETE"] * 10
     ours.close()

@@ -18,6 +18,7 @@ from storage.sql import schema
 from storage.upgrade import check, open_storage, require_file, upgrade
 from tests.storage.builders import ANNA, a_study, stored_trial
 from tests.storage.raw import raw_connection
+from tests.waiting import PATIENCE_S
 
 HEAD = schema.head_revision()
 NEXT = f"{int(HEAD) + 1:04}"
@@ -166,7 +167,7 @@ def _as_somebody_else(call: Callable[[], object]) -> str:
         pytest.skip("needs root, to become another user")
     process = multiprocessing.get_context("fork").Process(target=run)
     process.start()
-    process.join(timeout=30)
+    process.join(timeout=PATIENCE_S)
     assert process.exitcode == 0
     return str(receiver.recv())
 

@@ -102,7 +102,7 @@ def test_it_comes_back_after_it_has_died(client: TestClient) -> None:
     before = child_of(client).pid
     assert before is not None
     os.kill(before, signal.SIGKILL)
-    psutil.Process(before).wait(10)
+    psutil.Process(before).wait(PATIENCE_S)
     until_it_answers(client)
     assert child_of(client).pid not in {None, before}
 

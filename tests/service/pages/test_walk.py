@@ -12,6 +12,7 @@ from storage.records import StudyState, TrialState
 from tests.plugins.browser import PHONE, OpenPage
 from tests.service.pages.gallery import FINISHED, Gallery
 from tests.storage.builders import FINGERPRINT, a_study, a_trial, stored_study
+from tests.waiting import PATIENCE_S
 
 ROOT = Path(__file__).resolve().parents[3]
 pytestmark = [pytest.mark.browser, pytest.mark.timeout(300)]
@@ -62,7 +63,7 @@ def test_what_another_process_measures_appears_without_a_reload(open_page: OpenP
 
     def write(first: int, count: int) -> None:
         command = [sys.executable, "-m", "tests.storage.writer", gallery.url, str(first), str(count), "written"]
-        subprocess.run(command, cwd=ROOT, check=True, capture_output=True, timeout=120)
+        subprocess.run(command, cwd=ROOT, check=True, capture_output=True, timeout=PATIENCE_S)
 
     page = open_page(f"{site}/studies/written").page
     page.evaluate("window.sameDocument = true")

@@ -19,6 +19,7 @@ from storage.base import StorageFault
 from storage.records import Measurement, StudyState
 from storage.upgrade import open_storage
 from tests.tuner.cli.terminal import Terminal, start_process
+from tests.waiting import PATIENCE_S, wait_until
 
 pytestmark = pytest.mark.slow
 
@@ -60,18 +61,18 @@ def running(terminal: Terminal, *more: str, window_s: float = 0.1) -> Iterator[s
 
 
 def wait_for_windows(terminal: Terminal, process: subprocess.Popen[str], count: int) -> None:
-    deadline = time.monotonic() + 60
-    while len(windows_of(terminal)) < count:
+    def came() -> bool:
         assert process.poll() is None, process.communicate()
-        assert time.monotonic() < deadline, "no measurement came"
-        time.sleep(0.02)
+        return len(windows_of(terminal)) >= count
+
+    wait_until(came, "measurements", every_s=0.02)
 
 
 def engines_alive(terminal: Terminal) -> list[int]:
     """Engine processes that are left, after a moment in which the kernel may deliver their parent's death."""
     pids = [int(line) for line in (terminal.folder / "engines.txt").read_text().split()]
     assert pids, "an engine did run"
-    deadline = time.monotonic() + 10
+    deadline = time.monotonic() + PATIENCE_S
     while alive := [pid for pid in pids if psutil.pid_exists(pid) and psutil.Process(pid).status() != psutil.STATUS_ZOMBIE]:
         if time.monotonic() > deadline:
             return alive
@@ -82,7 +83,7 @@ def engines_alive(terminal: Terminal) -> list[int]:
 def resume_and_check(terminal: Terminal, before: list[Measurement]) -> None:
     """Exactly the missing windows run; what was there stays as it was."""
     with running(terminal, "--resume", "--json", window_s=0) as process:
-        out, err = process.communicate(timeout=60)
+        out, err = process.communicate(timeout=PATIENCE_S)
     assert process.returncode == 0, err
     after = windows_of(terminal)
     assert json.loads(out)["run"]["measured_windows"] == WINDOWS - len(before)
@@ -96,7 +97,7 @@ def test_killed_and_resumed(terminal: Terminal) -> None:
     with running(terminal) as process:
         wait_for_windows(terminal, process, 6)
         process.kill()
-        process.communicate(timeout=60)
+        process.communicate(timeout=PATIENCE_S)
     assert engines_alive(terminal) == []
     before = windows_of(terminal)
     assert 6 <= len(before) < 24 and study_state(terminal) is StudyState.RUNNING
@@ -108,13 +109,13 @@ def test_stopped_by_signals_while_a_second_process_is_refused(terminal: Terminal
     with running(terminal, window_s=0.3) as process:
         wait_for_windows(terminal, process, 1)
         with running(terminal, "--resume", window_s=0) as second:
-            out, err = second.communicate(timeout=60)
+            out, err = second.communicate(timeout=PATIENCE_S)
         assert second.returncode == 2 and out == ""
         assert err.startswith(f"error: study 's' is being run by process {process.pid} on ") and err.count("\n") == 1
         assert process.poll() is None, "the first goes on"
         process.send_signal(signal.SIGTERM)
         process.send_signal(signal.SIGINT)
-        out, err = process.communicate(timeout=60)
+        out, err = process.communicate(timeout=PATIENCE_S)
     assert process.returncode == 130 and out == "" and "Traceback" not in err
     assert err.splitlines()[-1].startswith("interrupted: study 's' keeps what was measured; run the same command with --resume")
     assert study_state(terminal) is StudyState.INTERRUPTED

@@ -8,7 +8,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +16,7 @@ import pytest
 from storage.base import StorageUnavailable
 from storage.records import Stage, TrialState
 from storage.upgrade import open_storage
+from tests.waiting import PATIENCE_S, wait_until
 from tuner.engine.processes import group_alive
 from tuner.trials.trial import REPEATED
 from tuner.verdict.captures import usable
@@ -69,15 +69,19 @@ def stored_windows(folder: Path) -> dict[int, tuple[int, int]]:
         storage.close()
 
 
+def wait_for_windows(folder: Path, search: subprocess.Popen[str], count: int) -> None:
+    def came() -> bool:
+        assert search.poll() is None, search.communicate()[1]
+        return len(stored_windows(folder)) >= count
+
+    wait_until(came, "measured windows", patience_s=600, every_s=0.2)
+
+
 def kill_after_windows(folder: Path, count: int) -> tuple[int, list[int], dict[int, tuple[int, int]]]:
     """Start a search and kill -9 it once `count` windows are stored. Returns its pid, its engine processes and the windows."""
     search = tuner(folder)
     try:
-        deadline = time.monotonic() + 600
-        while len(stored_windows(folder)) < count:
-            assert search.poll() is None, search.communicate()[1]
-            assert time.monotonic() < deadline, "no window was stored"
-            time.sleep(0.2)
+        wait_for_windows(folder, search, count)
         processes = engine_processes_of(search.pid)
     finally:
         search.kill()
@@ -91,10 +95,7 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, 
     folder = tmp_path_factory.mktemp("search")
     _, processes, before = kill_after_windows(folder, 2)
     assert len(processes) == 2
-    deadline = time.monotonic() + 20
-    while time.monotonic() < deadline and any(map(group_alive, processes)):
-        time.sleep(0.1)
-    assert not any(map(group_alive, processes))
+    wait_until(lambda: not any(map(group_alive, processes)), "the engine ends with its parent")
     resumed = tuner(folder, "--resume")
     out, err = resumed.communicate(timeout=900)
     assert resumed.returncode == 0, err
@@ -138,7 +139,11 @@ def test_the_finalists_ran_with_their_own_flags_and_were_profiled(
     for trial in finalists:
         assert trial.effective["max_num_batched_tokens"] == trial.max_num_batched_tokens
         assert trial.effective["scheduler_cls"].endswith("PageAlignedScheduler") == (trial.arm == "page_aligned")
-    for trial in finalists:
+    best, twin, *_ = sorted(finalists, key=lambda trial: trial.number)
+    assert (best.block_size, best.max_num_batched_tokens) == (twin.block_size, twin.max_num_batched_tokens)
+    profiled = {profile.trial_id for profile in profiles}
+    assert {best.id, twin.id} <= profiled, "another that is tied with the best is confirmed and not profiled"
+    for trial in [finalist for finalist in finalists if finalist.id in profiled]:
         mine = [profile for profile in profiles if profile.trial_id == trial.id]
         assert {profile.phase for profile in mine} == set(possible_phases(trial.effective["max_num_seqs"]))
         assert all(profile.quality["attempt"] <= 2 and profile.summary["phases"] for profile in usable(mine))
@@ -150,13 +155,10 @@ def test_the_finalists_ran_with_their_own_flags_and_were_profiled(
 
 def test_ctrl_c_ends_the_engine_and_says_how_to_go_on(tmp_path: Path) -> None:
     search = tuner(tmp_path)
-    deadline = time.monotonic() + 600
-    while not stored_windows(tmp_path):
-        assert search.poll() is None and time.monotonic() < deadline
-        time.sleep(0.2)
+    wait_for_windows(tmp_path, search, 1)
     processes = engine_processes_of(search.pid)
     os.kill(search.pid, signal.SIGINT)
-    out, err = search.communicate(timeout=60)
+    out, err = search.communicate(timeout=PATIENCE_S)
     assert search.returncode == 130
     assert "--resume" in err
     assert "Traceback" not in err

@@ -21,6 +21,7 @@ import yaml
 
 from tests.tuner.cli.terminal import Terminal, start_process
 from tests.tuner.fake_engine import FakeLauncher, recompiled
+from tests.waiting import PATIENCE_S
 from tuner.core.contract import WindowResult
 from tuner.setup.models import TINY_QWEN3_CONFIG
 from tuner.setup.space import Configuration
@@ -204,7 +205,7 @@ def test_tensorboard_really_answers(terminal: Terminal, monkeypatch: pytest.Monk
         ["tensorboard", "--logdir", str(terminal.folder), "--port", str(port)], {"PATH": "/usr/bin:/bin", "HOME": str(terminal.folder)}
     )
     try:
-        deadline = time.monotonic() + 60
+        deadline = time.monotonic() + PATIENCE_S
         while time.monotonic() < deadline:
             try:
                 assert b"TensorBoard" in urllib.request.urlopen(f"http://127.0.0.1:{port}/", timeout=5).read()

@@ -8,7 +8,6 @@ import subprocess
 import sys
 import textwrap
 import threading
-import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -16,6 +15,7 @@ import pytest
 
 from profiles.capture import PHASES, STEPS_PER_PHASE, PhasePlan, phase_of
 from tests.plugins.engine import RUN_TIMEOUT_S, START_TIMEOUT_S, Reference
+from tests.waiting import wait_until
 from tuner.core.contract import CaptureTarget, LiveSettings
 from tuner.core.errors import EngineLost, FailureClass, TrialFailed
 from tuner.engine.client import EngineHost
@@ -161,11 +161,7 @@ def test_killing_the_client_leaves_no_process_behind(engines: Engines, reference
         host, engine = (int(word) for word in client.stdout.readline().split())
         assert group_alive(host) and group_alive(engine)
         client.kill()
-    deadline = time.monotonic() + 20
-    while time.monotonic() < deadline and (group_alive(host) or group_alive(engine)):
-        time.sleep(0.1)
-    assert not group_alive(host)
-    assert not group_alive(engine)
+    wait_until(lambda: not group_alive(host) and not group_alive(engine), "host and engine end")
 
 
 def test_a_python_without_vllm_is_reported(tmp_path: Path) -> None:

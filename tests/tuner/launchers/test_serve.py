@@ -12,7 +12,6 @@ import signal
 import subprocess
 import sys
 import textwrap
-import time
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -21,6 +20,7 @@ import pytest
 
 from tests.conformance.launcher_contract import LauncherContract
 from tests.plugins.engine import VOCABULARY, Reference, mixed_plan
+from tests.waiting import wait_until
 from tuner.core.contract import CaptureTarget, EngineSession, EngineSettings, Launcher, LiveSettings, LoadPlan, PlannedRequest
 from tuner.core.errors import BadInput, EngineLost, FailureClass, TrialFailed
 from tuner.engine.bench_trace import tokenizer_files
@@ -226,10 +226,7 @@ def test_killing_the_client_or_the_command_host_leaves_no_process_behind(victim:
         family = [host, server, *_descendants(server)]
         assert len(family) >= 3, "the engine core is a process of its own"
         os.kill(client.pid if victim == "client" else host, signal.SIGKILL)
-        deadline = time.monotonic() + 20
-        while (left := [pid for pid in family if _running(pid)]) and time.monotonic() < deadline:
-            time.sleep(0.1)
-        assert not left
+        wait_until(lambda: not any(map(_running, family)), "the server's processes end")
     finally:
         client.kill()
         client.wait()

@@ -3,7 +3,11 @@ SHELL := /bin/sh
 PYTHON := .venv/bin/python
 TUNER := .venv/bin/tuner
 SLOW := engine or postgres or browser or ray or slow
-FAST = $(PYTHON) -m pytest -q -m "not ($(SLOW))"
+# Files are shared out among the workers; engines, clusters and browsers stay on one of them (tests/plugins/workers.py).
+PYTEST = $(PYTHON) -m pytest --numprocesses logical --maxprocesses 8 --dist loadgroup
+
+# Without compiled files every process that a test starts compiles the whole tree again.
+unexport PYTHONDONTWRITEBYTECODE
 
 # A study's name is unique, so every demo gets its own; `make demo STUDY=mine` chooses one.
 STUDY ?= demo-$(shell date -u +%Y%m%d-%H%M%S)
@@ -13,7 +17,7 @@ LOGDIR ?= tuner-profiles
 COMPILE = pip compile --no-emit-index-url --python-version 3.12 --extra ui --extra postgres
 
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-runtime demo test test-fast fast-tuner fast-others lint type format docs pictures requirements clean
+.PHONY: help setup setup-runtime demo test test-fast durations lint type format docs pictures requirements clean
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -29,17 +33,14 @@ demo: setup-runtime ## search the built-in tiny model's page sizes x chunk budge
 		--arms default,page_aligned --workload demo --sampler grid --rounds 3-6 --profile finalists --storage $(STORAGE) --logdir $(LOGDIR)
 
 test: lint type ## everything: lint, types, and all tests
-	$(PYTHON) -m pytest
+	$(PYTEST)
 
-test-fast: setup ## the quick tests: no engine, database server, browser or cluster; in two halves side by side
-	@echo "two halves side by side, each is printed when it is done"
-	@$(MAKE) --no-print-directory --jobs=2 --output-sync=target fast-tuner fast-others
+test-fast: setup ## the quick tests: no engine, database server, browser or cluster; one worker for each core
+	$(PYTEST) -q -m "not ($(SLOW))"
 
-fast-tuner:
-	$(FAST) tests/tuner
-
-fast-others:
-	$(FAST) --ignore=tests/tuner
+durations: setup ## all tests with the slowest 30 and the wall time of each tier, for docs/testing.md
+	$(PYTEST) -q --durations 30 -m "not ($(SLOW))"
+	$(PYTEST) -q --durations 30 -m "$(SLOW)"
 
 lint: setup ## ruff: rules and format
 	$(PYTHON) -m ruff check .

@@ -61,6 +61,7 @@ def test_a_simulated_study_finds_what_is_there_and_tallies_it() -> None:
     assert 3 <= planted.rounds <= 8
 
 
+@pytest.mark.slow
 def test_the_default_search_finds_three_percent_and_calls_nothing_where_nothing_is() -> None:
     """The bars of bench/null_and_power.py, for the default page sizes, budgets and rounds: fewer cells than there, the same rules."""
     truth = [PLANTED] * DEFAULT_CELLS

@@ -6,9 +6,9 @@ at a time, and the engines of the plugin `engine` are shared among all of them. 
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
-from xdist.remote import Producer
-from xdist.scheduler import LoadScopeScheduling
 
 GROUP = "heavy"
 HEAVY = ("engine", "ray", "browser")
@@ -29,14 +29,14 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     items.sort(key=lambda item: not is_heavy(item))  # stable: the group takes longest, so it begins at once
 
 
-class FilesAndOneGroup(LoadScopeScheduling):
-    """A unit of work is a file, or the whole group."""
-
-    def _split_scope(self, nodeid: str) -> str:
-        return GROUP if nodeid.endswith(f"@{GROUP}") else nodeid.partition("::")[0]
-
-
 @pytest.hookimpl(optionalhook=True)
-def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> FilesAndOneGroup:
-    config.option.loadscopereorder = False  # begin in the order above, not with the file of most tests
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
+    """A unit of work is a file, or the whole group. In the order above, not with the file of most tests first."""
+    from xdist.scheduler import LoadScopeScheduling  # here: tests run without xdist, too
+
+    class FilesAndOneGroup(LoadScopeScheduling):
+        def _split_scope(self, nodeid: str) -> str:
+            return GROUP if nodeid.endswith(f"@{GROUP}") else nodeid.partition("::")[0]
+
+    config.option.loadscopereorder = False
     return FilesAndOneGroup(config, log)

@@ -206,6 +206,7 @@ def test_self_times_of_the_real_tpu_file_equal_the_oracle() -> None:
     assert (capture.device_type, len(capture.devices), capture.host.compilations) == ("TPU v6 Lite", 4, 4)
 
 
+@pytest.mark.slow
 def test_self_times_of_a_jax_capture_equal_the_oracle(jax_capture: Path) -> None:
     found, expected = self_times(read_capture(jax_capture)), raw_self_time(cpu_ops(jax_capture))
     # Nested late ops are the one case in which the two definitions part: the oracle takes the whole child off its parent.
@@ -213,6 +214,7 @@ def test_self_times_of_a_jax_capture_equal_the_oracle(jax_capture: Path) -> None
     assert len(found) > 20
 
 
+@pytest.mark.slow
 def test_a_capture_of_jax_0_12_is_read_like_one_of_the_installed_jax(tmp_path: Path, jax_capture: Path) -> None:
     """The file was made by tests/profiles/jax_model.py under JAX 0.12.0.1 (6 steps); only the host's name was taken out."""
     packed = Path(__file__).parent / "data" / "jax_0_12_cpu.xplane.pb.gz"

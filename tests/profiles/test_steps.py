@@ -132,6 +132,7 @@ def test_the_real_tpu_file_adds_up() -> None:
     assert (steps.program, steps.clock, steps.devices, len(steps.period_ms)) == ("jit_f", "device", 4, 100)
 
 
+@pytest.mark.slow
 def test_a_jax_capture_adds_up_and_equals_the_oracle(jax_capture: Path) -> None:
     capture = read_capture(jax_capture)
     steps = find_steps(capture)

@@ -6,6 +6,7 @@ import threading
 import time
 from collections.abc import Callable
 
+import pytest
 from fastapi.testclient import TestClient
 
 from storage.base import Storage
@@ -18,6 +19,7 @@ SECONDS = 3.0
 READS = ("/v1/studies", "/v1/studies/first", "/v1/studies/first/trials", "/v1/recommendations?model=tiny-qwen3")
 
 
+@pytest.mark.slow
 def test_readers_and_a_writing_search_do_not_lock_each_other(each_client: TestClient, each_storage: Storage, filled: Filled) -> None:
     end = time.monotonic() + SECONDS
     failed: list[object] = []

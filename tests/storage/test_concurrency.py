@@ -66,6 +66,7 @@ def test_threads_write_and_read(each_storage: Storage) -> None:
     assert len(each_storage.list_measurements(study_id=study.id)) == writers * each
 
 
+@pytest.mark.slow
 def test_processes_write_while_we_read(each_storage: Storage) -> None:
     study, each = stored_study(each_storage), 20
     command = [sys.executable, "-m", "tests.storage.writer", url_of(each_storage)]

@@ -8,6 +8,7 @@ import sys
 import time
 from pathlib import Path
 
+import pytest
 from sqlalchemy import text
 
 from storage.base import Storage
@@ -20,6 +21,7 @@ from tests.storage.writer import write_trial
 ROOT = Path(__file__).parents[2]
 
 
+@pytest.mark.slow
 def test_a_killed_writer_loses_nothing_that_was_returned(each_storage: Storage) -> None:
     study = stored_study(each_storage)
     command = [sys.executable, "-m", "tests.storage.writer", url_of(each_storage), "0", "100000"]

@@ -44,6 +44,7 @@ def test_both_work_in_either_order(each_url: str, *, optuna_first: bool) -> None
     ours.close()
 
 
+@pytest.mark.slow
 def test_both_write_at_once(each_url: str) -> None:
     ours = open_storage(each_url)
     study = optuna.create_study(storage=_optuna_storage(each_url), sampler=optuna.samplers.RandomSampler(seed=0))

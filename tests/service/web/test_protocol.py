@@ -67,6 +67,7 @@ def test_what_is_no_http_gets_a_problem_document(port: int, request_bytes: bytes
     assert json.loads(body)["status"] == 400
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("sent", [b"", HELLO, HELLO + b"\r\n" + HELLO], ids=["nothing", "half a head", "half a second head"])
 def test_a_head_that_does_not_end_is_not_waited_for(port: int, sent: bytes) -> None:
     with _connect(port) as connection:

@@ -137,6 +137,7 @@ def test_debug_shows_the_traceback(terminal: Terminal, monkeypatch: pytest.Monke
     assert result.code == 2 and "Traceback" in result.err and result.err.splitlines()[-1].startswith("error: ")
 
 
+@pytest.mark.slow
 def test_a_reader_that_leaves_is_no_error(searched: Terminal) -> None:
     pipeline = f"{sys.executable} -c 'from tuner.cli.main import main; main()' export s | head -1"
     done = subprocess.run(
@@ -150,6 +151,7 @@ def test_a_reader_that_leaves_is_no_error(searched: Terminal) -> None:
     assert done.stdout.startswith("trial,stage") and "Traceback" not in done.stderr
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("redirect", "environment", "words"),
     [
@@ -188,6 +190,7 @@ def test_run_takes_the_command_line_of_the_process(monkeypatch: pytest.MonkeyPat
     assert run() == 0
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("typed", "offered"),
     [
@@ -208,6 +211,7 @@ def test_a_shell_completes(searched: Terminal, typed: str, offered: list[str]) -
     assert [line.removeprefix("plain,") for line in done.stdout.split()] == offered and done.stderr == ""
 
 
+@pytest.mark.slow
 def test_completion_is_silent_where_there_is_no_database(terminal: Terminal) -> None:
     asked = {"_TUNER_COMPLETE": "bash_complete", "COMP_WORDS": "tuner show ", "COMP_CWORD": "2", "TUNER_STORAGE": terminal.url}
     code = "from tuner.cli.main import main; main()"

@@ -50,6 +50,7 @@ def test_the_platform_is_asked_for(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     assert find_devices(python, platform="tpu").platform == "tpu"
 
 
+@pytest.mark.slow
 def test_our_own_python_has_jax() -> None:
     pytest.importorskip("jax", reason="needs JAX")
     assert find_devices(sys.executable, platform="cpu").platform == "cpu"

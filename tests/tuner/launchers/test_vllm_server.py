@@ -53,7 +53,10 @@ vllm:prompt_tokens_cached_created{engine="0"} 1.7e+09
 
 def test_a_free_port_can_be_bound() -> None:
     with socket.socket() as server:
-        server.bind(("127.0.0.1", free_port()))
+        port = free_port()
+        server.bind(("127.0.0.1", port))
+        assert server.getsockname()[1] == port
+        assert free_port() != port, "that one is taken now"
 
 
 def test_the_excerpt_ends_at_the_cause_and_begins_with_its_traceback() -> None:

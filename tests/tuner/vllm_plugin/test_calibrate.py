@@ -32,6 +32,7 @@ def test_every_implementation_is_timed_in_every_round() -> None:
     assert all(len(values) == 2 and min(values) > 0 for values in times.values())
 
 
+@pytest.mark.slow
 def test_what_was_timed_once_is_remembered_and_decides(folder: Path) -> None:
     token, page, times = fastest_implementations(SHAPE, jnp.float32, 64, 4)
     assert json.loads(memo(folder).read_text()) == times and set(times) == NAMES
@@ -42,6 +43,7 @@ def test_what_was_timed_once_is_remembered_and_decides(folder: Path) -> None:
     assert fastest_implementations(SHAPE, jnp.float32, 64, 4) == ("loop", "scatter", told)
 
 
+@pytest.mark.slow
 def test_another_version_dtype_or_shape_is_timed_anew(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     fastest_implementations(SHAPE, jnp.float32, 64, 4)
     fastest_implementations(SHAPE, jnp.bfloat16, 64, 4)
@@ -52,12 +54,14 @@ def test_another_version_dtype_or_shape_is_timed_anew(folder: Path, monkeypatch:
     assert len(list(folder.glob("*.json"))) == 4
 
 
+@pytest.mark.slow
 def test_a_damaged_memo_is_timed_anew(folder: Path) -> None:
     fastest_implementations(SHAPE, jnp.float32, 64, 4)
     memo(folder).write_text("{")
     assert set(fastest_implementations(SHAPE, jnp.float32, 64, 4)[2]) == NAMES
 
 
+@pytest.mark.slow
 def test_without_a_cache_folder_nothing_is_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("VLLM_XLA_CACHE_PATH", raising=False)
     monkeypatch.chdir(tmp_path)

@@ -105,6 +105,7 @@ def test_all_implementations_leave_the_same_bytes_for_every_token_and_touch_no_o
         assert paged[~behind].tobytes() == expected[~behind].tobytes(), implementation
 
 
+@pytest.mark.slow
 def test_what_a_page_wise_write_leaves_behind_a_segment_is_overwritten_by_the_next_tokens() -> None:
     """A prefill of 12 tokens with page size 8, then three decode steps: the cache is what token-wise writes leave."""
     case = Ragged(8, [], [(0, 12)], seed=4)

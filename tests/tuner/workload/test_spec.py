@@ -147,6 +147,7 @@ def test_any_text_is_parsed_or_refused(tail: str, kind: str) -> None:
     assert WorkloadSpec.from_mapping(spec.to_json()) == spec
 
 
+@pytest.mark.slow
 def test_the_same_plan_in_another_process() -> None:
     code = f"from tuner.workload.spec import WorkloadSpec; print(WorkloadSpec.parse({INLINE!r}).plan(777, 512).content_hash)"
     environment = os.environ | {"PYTHONHASHSEED": "12345", "PYTHONPATH": str(Path(__file__).resolve().parents[3])}
@@ -226,6 +227,7 @@ def test_a_plan_too_large_to_hold_is_refused_before_it_is_made() -> None:
         spec.plan(1000, 100_000)
 
 
+@pytest.mark.slow
 def test_real_traces_replay_with_their_own_times() -> None:
     azure = WorkloadSpec.parse(f"azure:{shared_data('traces/azure_llm_2023/AzureLLMInferenceTrace_code.csv')},requests=200,time_scale=0.1")
     plan = azure.plan(1000, 4096)

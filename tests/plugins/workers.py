@@ -6,6 +6,7 @@ at a time, and the engines of the plugin `engine` are shared among all of them. 
 
 from __future__ import annotations
 
+import importlib
 from typing import Any
 
 import pytest
@@ -32,9 +33,9 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
     """A unit of work is a file, or the whole group. In the order above, not with the file of most tests first."""
-    from xdist.scheduler import LoadScopeScheduling  # here: tests run without xdist, too
+    scheduler = importlib.import_module("xdist.scheduler")  # here: tests run without xdist, too
 
-    class FilesAndOneGroup(LoadScopeScheduling):
+    class FilesAndOneGroup(scheduler.LoadScopeScheduling):  # type: ignore[misc,name-defined]  # untyped
         def _split_scope(self, nodeid: str) -> str:
             return GROUP if nodeid.endswith(f"@{GROUP}") else nodeid.partition("::")[0]
 

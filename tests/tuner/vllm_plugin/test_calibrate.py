@@ -26,6 +26,7 @@ def memo(folder: Path) -> Path:
     return found
 
 
+@pytest.mark.slow
 def test_every_implementation_is_timed_in_every_round() -> None:
     times = time_implementations(SHAPE, jnp.float32, 64, 4, rounds=2)
     assert set(times) == NAMES

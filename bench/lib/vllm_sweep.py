@@ -42,7 +42,7 @@ def sweep_seconds(configurations: Sequence[tuple[int, LiveSettings]], workload: 
         plan = load_plan(workload, settings)
         launcher = ServeLauncher(log_dir=folder)
         try:
-            trace = launcher.house(settings).bench.trace(plan)
+            trace = launcher.commands(settings).bench.trace(plan)
         finally:
             launcher.close()
         parameters = {f"c{number}": _parameters(*item, launcher.platform) for number, item in enumerate(configurations)}

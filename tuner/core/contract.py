@@ -220,7 +220,7 @@ class EngineSession(Protocol):
 
 class Launcher(Protocol):
     name: str
-    live_fields: frozenset[str]  # fields of LiveSettings that really are live here; the others need a new engine
+    live_fields: frozenset[str]  # those fields of LiveSettings that this launcher changes without a new engine
 
     def open(self, settings: EngineSettings, timeout_s: float) -> EngineSession:
         """Start an engine. Raises TrialFailed (class STARTUP, OUT_OF_MEMORY, INVALID_CONFIG or TIMEOUT) with a log excerpt."""

@@ -45,7 +45,7 @@ def read_yaml(path: Path, *, what: str = "", holds: str) -> dict[str, Any]:
     except yaml.constructor.ConstructorError as error:
         raise BadInput(f"{where}{_line(error)}: {error.problem}; keep one") from error
     except yaml.MarkedYAMLError as error:
-        raise BadInput(f"{where}{_line(error)}: not valid YAML ({error.problem}); mend that line") from error
+        raise BadInput(f"{where}{_line(error)}: not valid YAML ({error.problem}); fix that line") from error
     except yaml.YAMLError as error:
         raise BadInput(f"{where} is not valid YAML: {' '.join(str(error).split())}") from error
     except RecursionError as error:

@@ -2,11 +2,16 @@
 
     main() with sys.argv = [_, PLAN.json, FOLDER]      (a command of tuner.engine.command_host)
 
-Of vLLM's datasets only `timed_trace` sends token ids, a length of output and an arrival for every request. It has no field for the ids:
-each "hash id" of a chunk seeds a draw from the tokenizer's vocabulary. So the chunk is one token long, the vocabulary is that of a
-tokenizer made for this plan (only the client sees it: the server gets ids), and for each token we look for a hash id whose draw is that
-token. The draw uses Python's string hash, hence PYTHONHASHSEED=0 for this process and for the benchmark. Whether the trace gives back the
-plan is checked with vLLM's own class before anything is sent.
+Only one of vLLM's datasets sends token ids, an output length and an arrival for every request: `timed_trace`. But its files have no field
+for token ids. They have "hash ids": one for each chunk of a prompt, which seeds a random draw of the chunk's tokens from the tokenizer's
+vocabulary. To get exactly the plan's tokens we
+
+- make chunks of one token, so that each hash id stands for one token;
+- write a tokenizer whose vocabulary is the plan's tokens (the client alone sees it: the server gets ids);
+- search, for each token, a hash id whose draw is that token.
+
+The draw uses Python's string hash, hence PYTHONHASHSEED=0 for this process and for the benchmark. Before anything is sent, vLLM's own
+class reads the trace back, and what it gives must equal the plan.
 Source: vllm/benchmarks/datasets/datasets.py, class TimedTrace, vLLM 0.32.0.
 """
 

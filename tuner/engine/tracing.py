@@ -1,4 +1,7 @@
-"""Captures one phase of an engine: brings it there, traces N steps, lets go. Runs inside the engine process, never during a window."""
+"""Captures a profile of one phase: sends a load until the engine's steps are all of that phase, traces N of them, then ends the load.
+
+Runs inside the engine process, never during a measured window.
+"""
 
 from __future__ import annotations
 
@@ -14,9 +17,9 @@ from tuner.engine.messages import Profile, Profiled
 from tuner.workload.client import TokenBatch, WindowTimeout
 from tuner.workload.phases import PhaseLoad, nth
 
-SETTLED_STEPS = 6  # in a row, of the phase, without a compilation: then the trace starts
+SETTLED_STEPS = 6  # the trace starts after so many steps of the phase in a row, none of which compiled anything
 _MOST_SETTLING_STEPS = 2000
-_WAITING_AT_MOST = 2  # arrived and not finished: what cannot be scheduled at once must not pile up
+_WAITING_AT_MOST = 2  # arriving requests that are unfinished: where the engine cannot schedule them at once, they must not pile up
 
 
 class RecordedEngine(Protocol):

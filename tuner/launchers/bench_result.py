@@ -1,7 +1,7 @@
 """The result JSON of `vllm bench serve --save-detailed` as request records and as metrics under our names. Pure.
 
-Unlike there, what does not exist is absent and never 0: its `np.mean(values or 0)` reports 0 ms for a run in which every request failed
-(vllm/benchmarks/serve.py, calculate_metrics), which a minimiser would choose.
+A metric that does not exist is left out, never 0. The benchmark itself uses `np.mean(values or 0)` (vllm/benchmarks/serve.py,
+calculate_metrics), so a run in which every request failed has a TTFT of 0 ms there, and a search for low latency would choose it.
 """
 
 from __future__ import annotations

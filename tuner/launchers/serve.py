@@ -62,7 +62,7 @@ class ServeLauncher:
             raise BadInput(str(error)) from error
         self._python = python
         self._log_dir = log_dir
-        self._house: _House | None = None
+        self._commands: _Commands | None = None
         self._servers = 0
         self._descriptions: dict[tuple[str, ...], Json] = {}
 
@@ -76,25 +76,26 @@ class ServeLauncher:
             undo.pop_all()
         return session
 
-    def house(self, settings: EngineSettings) -> _House:
+    def commands(self, settings: EngineSettings) -> _Commands:
         """The command host for these settings and its benchmark client; one that died or has another environment is replaced."""
         offline = Path(settings.model_path).is_dir()
         recommended = vllm_environment(settings, self.platform)
-        if self._house is not None and not (self._house.host.alive and (self._house.offline, self._house.env) == (offline, recommended)):
+        running = self._commands
+        if running is not None and not (running.host.alive and (running.offline, running.env) == (offline, recommended)):
             self.close()
-        if self._house is None:
+        if self._commands is None:
             env = engine_environment(self.platform, offline) | recommended | SERVER_ENVIRONMENT
             del env["VLLM_ENABLE_V1_MULTIPROCESSING"]  # the engine core in its own process, as a deployment has it
             host = CommandHost(self._python, env, self._log_dir)
-            self._house = _House(host, BenchClient(host, self._log_dir), offline, recommended)
-        return self._house
+            self._commands = _Commands(host, BenchClient(host, self._log_dir), offline, recommended)
+        return self._commands
 
     def start_server(self, settings: EngineSettings, flags: Sequence[str], timeout_s: float) -> VllmServer:
         """Raises TrialFailed."""
         self._servers += 1
         log = self._log_dir / f"server-{self._servers:03d}.log"
         log.unlink(missing_ok=True)  # of an earlier run of the study
-        return VllmServer(self.house(settings).host, settings.model_path, flags, log, timeout_s)
+        return VllmServer(self.commands(settings).host, settings.model_path, flags, log, timeout_s)
 
     def describe(self, settings: EngineSettings, flags: Sequence[str]) -> Json:
         """{"effective", "environment"} of a server with these flags. Raises TrialFailed where vLLM refuses the flags."""
@@ -103,7 +104,7 @@ class ServeLauncher:
             number = len(self._descriptions) + 1
             out, log = self._log_dir / f"describe-{number:03d}.json", self._log_dir / f"describe-{number:03d}.log"
             log.unlink(missing_ok=True)
-            command = self.house(settings).host.run("tuner.engine.describe", ["describe", str(out), *key], log)
+            command = self.commands(settings).host.run("tuner.engine.describe", ["describe", str(out), *key], log)
             try:
                 code = command.wait(DESCRIBE_TIMEOUT_S)
             except TimeoutError as error:
@@ -118,16 +119,18 @@ class ServeLauncher:
     @property
     def host_pid(self) -> int | None:
         """The command host's process id, None while none runs."""
-        return self._house.host.pid if self._house is not None else None
+        return self._commands.host.pid if self._commands is not None else None
 
     def close(self) -> None:
-        if self._house is not None:
-            self._house.host.close()
-            self._house = None  # not before: an interrupt in between leaves it to be closed again
+        if self._commands is not None:
+            self._commands.host.close()
+            self._commands = None  # not before: an interrupt in between leaves it to be closed again
 
 
 @dataclass(frozen=True)
-class _House:
+class _Commands:
+    """A command host and the benchmark client that runs in it, for one process environment."""
+
     host: CommandHost
     bench: BenchClient
     offline: bool
@@ -262,7 +265,7 @@ class ServeSession:
         )
 
     def _send(self, server: VllmServer, plan: LoadPlan, timeout_s: float) -> BenchRun:
-        bench = self._launcher.house(self._settings).bench
+        bench = self._launcher.commands(self._settings).bench
         tokenizer_less = "--skip-tokenizer-init" in self._flags
         try:
             run = bench.run(server.base_url, self._settings.model_path, plan, timeout_s, tokenizer_less=tokenizer_less)

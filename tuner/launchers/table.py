@@ -170,7 +170,7 @@ def _check_columns(table: MeasuredTable) -> None:
         raise BadInput(f"table {table.name} has no column {missing[0]}; the table launcher needs {', '.join(REQUIRED_COLUMNS)}")
     known = SETTINGS
     if unknown := [name for name in table.parameters if name not in known]:
-        raise BadInput(f"table {table.name}: column {unknown[0]!r} is neither a setting nor a metric; remove it or mend its name")
+        raise BadInput(f"table {table.name}: column {unknown[0]!r} is neither a setting nor a metric; remove it or fix its name")
     for metric in table.directions:
         metric_info(metric)
 

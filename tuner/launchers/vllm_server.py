@@ -25,7 +25,7 @@ REQUEST_TIMEOUT_S = 60.0
 STOP_TRACE_TIMEOUT_S = 240.0  # the profiler writes about 5 MB a second
 RESET_PATIENCE_S = 5.0  # blocks of a request that just ended are still held
 STARTS = 2  # a free port may be taken between our looking and the server's binding
-PORT_TAKEN = "Address already in use"
+PORT_TAKEN = "Address already in use"  # in the log: vLLM ends with the same exit code whatever was wrong
 COMPILED = b"Finished XLA compilation of"  # logged under JAX_LOG_COMPILES=1, also for programs out of the persistent cache
 
 _COUNTERS = {

@@ -12,7 +12,7 @@ Variant `strict` is that to the letter. It has two flaws, both shown by tests: r
 exceeds the whole budget is never scheduled (P 128, budget 200, tail 150: a stall for ever); and rule 1 takes a *prefill* of which one token
 fits (left == 1) for a decode, after which the request's later chunks start off the page boundary.
 
-Variant `demote` (the default) mends both: a last segment that does not fit is first demoted to the whole pages that do fit, a segment is a
+Variant `demote` (the default) fixes both: a last segment that does not fit is first demoted to the whole pages that do fit, a segment is a
 decode only when one token is all that the request needs, and a request that gets nothing is skipped without stopping the loop. Every
 request then finishes for every P <= budget.
 """

@@ -39,7 +39,7 @@ def _drop_tpu_compiler_options() -> None:
 
 
 def _report_host_memory() -> None:
-    """`memory_stats()` is None on CPU devices: report a share of the host's free memory as the device's."""
+    """`memory_stats()` is None on CPU devices: report a fraction of the host's free memory as the device's."""
     from tpu_inference import utils
 
     utils.get_device_hbm_limit = host_memory_limit_bytes

@@ -1,4 +1,4 @@
-"""What a plan looks like, measured on what is really sent. Pure."""
+"""Features of a plan, counted on the very requests that are sent. Pure."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def quantiles(lengths: Sequence[int]) -> dict[str, float]:
 
 
 def shared_prefix_share(prompts: Sequence[Sequence[int]]) -> float:
-    """Share of all prompt tokens that lie in a prefix which another prompt has as well.
+    """The fraction of all prompt tokens that lie in a prefix which another prompt has as well.
 
     Sorted, a prompt's longest common prefix with any other is the one with a neighbour, so one pass is enough.
     """
@@ -58,7 +58,7 @@ def _common_length(left: NDArray[np.int64], right: NDArray[np.int64]) -> int:
 
 
 def infinite_cache_hit_rate(requests_blocks: Iterable[Iterable[Hashable]]) -> float:
-    """Share of blocks that an earlier request had already brought, for a cache that never forgets.
+    """The prefix-cache hit rate, in blocks, of a cache that never evicts: the fraction of blocks that an earlier request had already.
 
     A key stands for a block and all before it.
     """

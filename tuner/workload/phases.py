@@ -1,8 +1,8 @@
 """Loads that hold an engine in one phase: prefill-heavy, decode-heavy or mixed (`profiles.capture` says what the words mean).
 
-They are made of the trial's own prompts, so prompt lengths, chunks and page boundaries are the workload's; only the order and the number of
-output tokens are chosen so that N steps of one phase come one after the other. A real window holds the phases in some other proportion, and
-a mixed step in this narrow sense rarely.
+The prompts are the trial's own, so their lengths, chunks and page boundaries are those of the workload. Only the order and the number of
+output tokens are chosen, such that N steps of one phase follow one another. So a capture says what a step of a phase costs, and not how
+often it occurs: a real window has the phases in other proportions, and rarely a step that is mixed in this narrow sense.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ class PhaseLoad:
 
 
 def possible_phases(max_num_seqs: int) -> tuple[str, ...]:
-    """A mixed step needs two requests that decode beside one that prefills at least two tokens."""
+    """The phases that can be held with so many running requests: the mixed load has two that decode beside one that prefills."""
     return tuple(phase for phase in PHASES if phase != MIXED or max_num_seqs >= 3)
 
 

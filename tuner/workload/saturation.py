@@ -1,16 +1,18 @@
-"""Over-saturation: whether an open-loop window asks for more than the engine can serve, so that it measures its own length only. Pure.
+"""Over-saturation: does an open-loop window send more than the engine can serve? Then the queue grows for as long as the window lasts,
+and latencies measure the window's length, not the engine. Pure.
 
 Standard library only: it runs inside the engine process, between two steps. The idea, a slope test on concurrency and on time to first
-token (TTFT), is guidellm's (vllm-project/guidellm, docs/guides/over_saturation_stopping.md). The statistics are ours, because a queue
-remembers: neighbouring requests wait together, and a regression over requests takes one busy spell for hundreds of witnesses.
+token (TTFT), is guidellm's (vllm-project/guidellm, docs/guides/over_saturation_stopping.md). The statistics are ours. Requests that are
+in the queue at the same time wait for the same reason, so they are not independent, and a regression over single requests would count
+one busy spell as hundreds of observations.
 
-- Backlog (unfinished requests): at exactly the engine's capacity it is a random walk, below capacity it wanders less. So what must be
-  independent is not the level but the increments: their mean over their standard error is Student's t of a walk with drift, whatever the
-  burstiness of arrivals and service. Its size is read as the *deficit*, the share of what arrives that is not served: at rho times the
-  capacity the backlog grows by 1 - 1/rho requests for each one that arrives.
-- TTFT must grow as well, by regression over slices of the window: a backlog that grows while requests still start at once is a batch
+- Backlog (unfinished requests): at exactly the engine's capacity it is a random walk; below capacity it wanders less. Its increments over
+  equal slices of time are nearly independent, its levels are not. So the test is Student's t on the mean increment, whatever the
+  burstiness of arrivals and service. The size of the effect is the *deficit*, the fraction of what arrives that is not served: at rho
+  times the capacity the backlog grows by 1 - 1/rho requests for each one that arrives.
+- TTFT must grow as well, by regression over slices of the window. A backlog that grows while requests still start at once is a batch
   that fills up, not a queue.
-- The ramp-up is left out: concurrency rises from zero to (arrival rate x time in system) in any stable system (guidellm issue 606).
+- The ramp-up is left out: in any stable system concurrency first rises from zero to arrival rate x time in system (guidellm issue 606).
 
 Wrong alarms and detections by simulation: tests/tuner/workload/test_saturation.py, numbers in docs/feasibility.md.
 """
@@ -27,14 +29,14 @@ from statistics import fmean, median, stdev
 from tuner.core.contract import RequestRecord
 
 INCREMENTS = 24  # of the backlog; enough that the t-statistic is nearly normal, few enough that each holds several arrivals
-BACKLOG_T = 2.5  # one-sided 1 % of Student's t with INCREMENTS - 1 degrees of freedom; at most a handful of looks are independent
+BACKLOG_T = 2.5  # one-sided 1 % of Student's t with INCREMENTS - 1 degrees of freedom; at most a handful of tests a window are independent
 SLICES = 8  # of the window, for TTFT
-TTFT_T = 1.94  # one-sided 5 % with SLICES - 2 degrees of freedom; the second witness, not the first
+TTFT_T = 1.94  # one-sided 5 % with SLICES - 2 degrees of freedom; it only confirms the backlog's test
 MIN_DEFICIT = 0.08  # 1.09 times the capacity: what is closer to capacity may still settle, and its SLOs are better judged by measuring
-MIN_FINISHED = 80  # finished requests before the first look: three arrivals an increment
+MIN_FINISHED = 80  # finished requests before the first test: three arrivals an increment
 EARLY = 16  # requests whose median time in the system, before a queue builds up, says how long the ramp-up takes
 RAMP_UP = 2.0  # times that
-CHECK_EVERY = 16  # finished requests between two looks
+CHECK_EVERY = 16  # finished requests between two tests
 
 
 @dataclass(frozen=True)

@@ -164,7 +164,7 @@ def content_hash(requests: Sequence[PlannedRequest], max_concurrency: int | None
 
 
 def _first_problem(error: ValidationError) -> str:
-    """Key and mend of the first complaint, on one line. Names of union members (the `kind`) are not keys of the user's file."""
+    """Key and fix of the first complaint, on one line. Names of union members (the `kind`) are not keys of the user's file."""
     first = error.errors(include_url=False)[0]
     tags = {*KINDS, "fixed", "uniform", "lognormal"}
     key = (
@@ -172,7 +172,7 @@ def _first_problem(error: ValidationError) -> str:
         or "workload"
     )
     if first["type"] == "extra_forbidden":
-        return f"the key {key!r} is unknown; remove it or mend its spelling"
+        return f"the key {key!r} is unknown; remove it or fix its spelling"
     if first["type"] == "missing":
         return f"the key {key!r} is missing; add it"
     message = first["msg"].removeprefix("Value error, ")

@@ -44,16 +44,16 @@ def by_xprof(path: Path) -> list[dict[str, Any]]:
 def by_us(path: Path) -> list[dict[str, Any]]:
     import numpy as np
 
-    from profiles.reader import read_capture
+    from profiles.reader import read_profile
     from profiles.selftime import self_time
 
-    capture = read_capture(path)
-    total = np.zeros(len(capture.op_types))
-    for device in capture.devices:
+    profile = read_profile(path)
+    total = np.zeros(len(profile.op_types))
+    for device in profile.devices:
         total += np.bincount(device.op, self_time(device.start_ps, device.end_ps), minlength=len(total))
     return [
         {"program_id": kind.program_id, "op": kind.name, "self_us": picoseconds / 1e6}
-        for kind, picoseconds in zip(capture.op_types, total.tolist(), strict=True)
+        for kind, picoseconds in zip(profile.op_types, total.tolist(), strict=True)
     ]
 
 

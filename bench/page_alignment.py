@@ -1,7 +1,7 @@
 """The headline: what page alignment does per step and end to end, split into the effect of scheduling and that of the KV write.
 
     python -m bench.page_alignment [--dtypes float32,bfloat16] [--page-sizes 16,64,128] [--budgets 128,256,512] [--rounds 20]
-    [--workload demo] [--captures 6] [--kv-write auto]
+    [--workload demo] [--sessions 6] [--kv-write auto]
 
 In each engine three arms run in randomised interleaved rounds: `default` (vLLM's schedule, token-wise write), `page_aligned_token_write`
 (aligned schedule, token-wise write) and `page_aligned`. Scheduling effect = second / first; KV-write effect = third / second (the same
@@ -96,7 +96,7 @@ def print_writes(writes: dict[tuple[str, int], ProfiledWrite], implementations: 
         ceiling, saved = (f"{100 * a:.2f} % [{100 * b:.2f}, {100 * c:.2f}]" for a, b, c in (found.ceiling, found.saved))
         ratio = "{:.2f} [{:.2f}, {:.2f}]".format(*found.speedup)
         print(f"| {dtype} | {page} | {implementations[dtype, page]} | {found.tokens:.0f} | {ceiling} | {ratio} | {saved} |")
-    print(f"\ndoubtful captures: {sum(found.doubtful for found in writes.values())}")
+    print(f"\ndoubtful profiles: {sum(found.doubtful for found in writes.values())}")
 
 
 def main() -> None:
@@ -106,7 +106,7 @@ def main() -> None:
     parser.add_argument("--budgets", type=numbers, default=[128, 256, 512])
     parser.add_argument("--rounds", type=int, default=20)
     parser.add_argument("--workload", default="demo")
-    parser.add_argument("--captures", type=int, default=6, help="pairs of profiles an engine, 2 or more")
+    parser.add_argument("--sessions", "--captures", type=int, default=6, help="pairs of profile sessions an engine, 2 or more")
     parser.add_argument(
         "--kv-write", default="auto", help="implementations of the two writes instead of those that the engine measured: scatter,loop"
     )
@@ -124,7 +124,7 @@ def main() -> None:
                 live = [LiveSettings(arm, budget) for budget in args.budgets for arm in (ARM_DEFAULT, ABLATION_ARM, ARM_PAGE_ALIGNED)]
                 plan = load_plan(args.workload, settings)
                 windows = interleaved(session, live, plan, args.rounds)
-                writes[dtype, page] = profiled_write(session, plan, max(args.budgets), args.captures, Path(folder, f"{dtype}-{page}"))
+                writes[dtype, page] = profiled_write(session, plan, max(args.budgets), args.sessions, Path(folder, f"{dtype}-{page}"))
                 implementations[dtype, page] = session.report.effective["kv_write"]
                 session.close()
                 ratios |= log_ratios(windows, dtype, page, args.budgets)

@@ -1,7 +1,7 @@
-"""Reading a large TPU capture: our reader against xprof's hlo_stats, in turns, each in its own process.
+"""Reading a large TPU profile: our reader against xprof's hlo_stats, in turns, each in its own process.
 
     python -m bench.profile_reader                              the real file beside the repository, repeated to more than 100 MB
-    python -m bench.profile_reader --capture FILE --megabytes 120 --rounds 7
+    python -m bench.profile_reader --profile FILE --megabytes 120 --rounds 7
 
 Bars: at most half of xprof's time and a quarter of its peak memory, and the same self times to 0.001 us. Times are those of reading and
 adding up, without start-up; memory is the process's peak. Ratios are medians over the rounds with 95 % bootstrap intervals. Exit status 1
@@ -22,21 +22,21 @@ from typing import Any
 
 import numpy as np
 
-from bench.lib.repeat_capture import repeat_capture
+from bench.lib.repeat_events import repeat_events
 
 ROOT = Path(__file__).resolve().parents[1]
-DEFAULT_CAPTURE = ROOT.parent / "shared" / "data" / "profiles" / "tpu_v6e_host_offload.xplane.pb"
+DEFAULT_PROFILE = ROOT.parent / "shared" / "data" / "profiles" / "tpu_v6e_host_offload.xplane.pb"
 TIME_BAR, MEMORY_BAR, SELF_TIME_BAR_US = 0.5, 0.25, 0.001
 RESAMPLES = 10_000
 
 
-def measure(reader: str, capture: Path) -> dict[str, Any]:
+def measure(reader: str, profile: Path) -> dict[str, Any]:
     """One run in a fresh process on a fresh copy: xprof leaves caches beside the file."""
-    with tempfile.TemporaryDirectory(dir=capture.parent) as folder:
+    with tempfile.TemporaryDirectory(dir=profile.parent) as folder:
         session = Path(folder) / "plugins" / "profile" / "session"
         session.mkdir(parents=True)
         copy = session / "host.xplane.pb"
-        shutil.copyfile(capture, copy)
+        shutil.copyfile(profile, copy)
         command = [sys.executable, "-m", "bench.hlo_stats", reader, str(copy)]
         done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False, timeout=600)
     if done.returncode:
@@ -64,18 +64,18 @@ def worst_self_time_us(ours: dict[str, Any], theirs: dict[str, Any]) -> float:
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--capture", type=Path, default=DEFAULT_CAPTURE)
+    parser.add_argument("--profile", "--capture", type=Path, default=DEFAULT_PROFILE)
     parser.add_argument("--megabytes", type=float, default=110.0)
     parser.add_argument("--rounds", type=int, default=5)
     options = parser.parse_args()
-    if not options.capture.exists():
-        print(f"{options.capture}: no such file; name a TPU capture with --capture", file=sys.stderr)
+    if not options.profile.exists():
+        print(f"{options.profile}: no such file; name a TPU profile with --profile", file=sys.stderr)
         return 2
     with tempfile.TemporaryDirectory() as folder:
         large = Path(folder) / "large.xplane.pb"
-        times = int(options.megabytes * 1e6 / options.capture.stat().st_size) + 1
-        size = repeat_capture(options.capture, large, times)
-        print(f"{options.capture.name} x {times}: {size / 1e6:.1f} MB, {options.rounds} rounds")
+        times = int(options.megabytes * 1e6 / options.profile.stat().st_size) + 1
+        size = repeat_events(options.profile, large, times)
+        print(f"{options.profile.name} x {times}: {size / 1e6:.1f} MB, {options.rounds} rounds")
         rounds = []
         for index in range(options.rounds):
             order = ("ours", "xprof") if index % 2 else ("xprof", "ours")

@@ -9,10 +9,10 @@ from typing import NamedTuple
 import numpy as np
 
 from profiles import svg
-from profiles.capture import ALL
 from profiles.classify import CATEGORIES, Category
 from profiles.diff import ProfileDiff, Row
 from profiles.errors import ProfileError
+from profiles.session_plan import ALL
 from profiles.summary import Summary
 
 WIDTH = 860.0

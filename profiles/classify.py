@@ -3,7 +3,7 @@
 Rules look at the scope (JAX named scopes and, for vLLM's torch models, layer classes and aten ops), at the scope of the nearest producer
 (`context`: a RowParallelLinear fed by the gate is the MLP's, one fed by attention is the output projection) and at XLA's category, never at
 an HLO name alone: those change with every compilation. The first rule that matches decides. Any change of a rule is a new RULES_VERSION,
-which every summary carries. Rules for TPU kernels are derived from sources and are untested on captures of vLLM on a TPU, for want of one.
+which every summary carries. Rules for TPU kernels are derived from sources and are untested on profiles of vLLM on a TPU, for want of one.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
-"""Why is one arm faster: the difference of two sets of captures per category and per scope, with intervals over steps.
+"""Why is one arm faster: the difference of two sets of profile sessions per category and per scope, with intervals over steps.
 
 Rows are keyed on category and folded scope (`profiles.scopes`), so renamed fusions, other program ids and other layer counts do not
 appear as something gone beside something new. Steps are resampled with replacement (percentile bootstrap, Efron 1979) within each side,
-captures before them where an arm has several (`profiles.sides`).
+sessions before them where an arm has several (`profiles.sides`).
 Because the rows and the two gaps of a step add up to its time, the differences of the rows add up to the difference of the steps.
 """
 
@@ -15,9 +15,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from profiles.capture import ALL
 from profiles.classify import CATEGORIES, GAPS, Category
 from profiles.errors import ProfileError
+from profiles.session_plan import ALL
 from profiles.sides import Key, Side
 from profiles.summary import Summary
 
@@ -91,7 +91,8 @@ class Explained:
 class ProfileDiff:
     """Candidate minus baseline. `caveats` say where the two sides are not the same experiment; empty means comparable.
 
-    `captures` are the captures of each side: with one alone, intervals hold only the spread of its steps, not that from capture to capture.
+    `captures` (the JSON key keeps this name) is the number of profile sessions of each side. With one session, the intervals hold only the
+    spread of its steps, not that from session to session.
     `batches` are the mean batch compositions a step (tokens, requests, prefill share, padding tokens), None where unknown.
     """
 
@@ -157,7 +158,7 @@ def diff(
         explained=_explained(step, categories, measured),
         caveats=(*caveats, *_soft_differences(baseline, candidate, sides, phase), *_contradiction(step, measured)),
         rules_version=baseline[0].rules_version,
-        captures=(sides[0].captures, sides[1].captures),
+        captures=(sides[0].sessions, sides[1].sessions),
         batches=(sides[0].composition(), sides[1].composition()),
     )
 
@@ -214,20 +215,20 @@ def _explained(step: Row, categories: Sequence[Row], measured: Measured | None) 
 
 
 def _contradiction(step: Row, measured: Measured | None) -> list[str]:
-    """Where the captures show another difference than the windows did: the machine, or the profiler, was then stronger than the setting."""
+    """Where the profiles show another difference than the windows did: the machine, or the profiler, was then stronger than the setting."""
     if measured is None or measured.low_ms is None or measured.high_ms is None:
         return []
     if step.low_ms <= measured.high_ms and measured.low_ms <= step.high_ms:
         return []
     profiled = f"{step.difference_ms:+.3g} ms a step [{step.low_ms:+.3g}, {step.high_ms:+.3g}]"
     windows = f"{measured.difference_ms:+.3g} [{measured.low_ms:+.3g}, {measured.high_ms:+.3g}]"
-    return [f"the captures differ by {profiled}, the windows by {windows}"]
+    return [f"the profiles differ by {profiled}, the windows by {windows}"]
 
 
 def _hard_differences(baseline: Sequence[Summary], candidate: Sequence[Summary]) -> list[str]:
-    """What makes two captures different experiments. Raises ProfileError where a side has no capture at all."""
+    """What makes two profiles different experiments. Raises ProfileError where a side has no profile at all."""
     if not baseline or not candidate:
-        raise ProfileError("two captures are needed to compare: one of the sides has none")
+        raise ProfileError("two profiles are needed to compare: one of the sides has none")
     pairs = (
         ("page size", [each.block_size for each in baseline], [each.block_size for each in candidate]),
         ("platform", [each.capture.get("device_type") for each in baseline], [each.capture.get("device_type") for each in candidate]),
@@ -254,11 +255,11 @@ def _soft_differences(baseline: Sequence[Summary], candidate: Sequence[Summary],
             if abs(after - before) > COMPOSITION_WITHIN * scale:
                 found.append(f"batch composition differs: {name} {before:.3g} against {after:.3g} a step")
     left_out = sum(side.hosts_left_out for side in sides)
-    found += [f"hosts that captured another number of steps were left out: {left_out}"] if left_out else []
+    found += [f"hosts that profiled another number of steps were left out: {left_out}"] if left_out else []
     few = [name for name, side in zip(("baseline", "candidate"), sides, strict=True) if len(side.period) < _FEW_STEPS]
     found += [f"{name}: fewer than {_FEW_STEPS} steps of phase {phase}" for name in few]
     for name, summaries in (("baseline", baseline), ("candidate", candidate)):
         problems = sorted({problem for summary in summaries for problem in summary.quality.get("problems", [])})
         if problems:
-            found.append(f"{name}: doubtful capture ({', '.join(problems)})")
+            found.append(f"{name}: doubtful profile ({', '.join(problems)})")
     return found

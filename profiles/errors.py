@@ -4,7 +4,7 @@ from __future__ import annotations
 
 
 class ProfileError(Exception):
-    """A capture, summary or logdir that cannot be used. The message is one line that names the file and the mend; what a hostile file put
+    """A profile, summary or logdir that cannot be used. The message is one line that names the file and the fix; what a hostile file put
     into it (line breaks, control characters) becomes spaces."""
 
     def __init__(self, message: str) -> None:

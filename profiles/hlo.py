@@ -1,4 +1,4 @@
-"""What the HLO modules inside a capture say about each instruction: its scope, its category and what it computes from.
+"""What the HLO modules inside a profile say about each instruction: its scope, its category and what it computes from.
 
 A scope is `metadata.op_name`, the path of jitted functions, named scopes and the JAX primitive, e.g.
 `jit(step_fun)/jit(main)/layers.0/mlp/dot_general`. Compilers drop it on some instructions; it is then taken from, in this order,
@@ -46,7 +46,7 @@ class HloOp:
 
 @dataclass(frozen=True)
 class Program:
-    """One compiled module; `exact` is False where it was found by its name because the capture lists it under another id."""
+    """One compiled module; `exact` is False where it was found by its name because the profile lists it under another id."""
 
     program_id: int
     module: str

@@ -1,4 +1,4 @@
-"""Where captures lie and how to open them: TensorBoard's folder layout and the deep links of the XProf plugin.
+"""Where profiles lie and how to open them: TensorBoard's folder layout and the deep links of the XProf plugin.
 
 Layout: `<logdir>/<run>/plugins/profile/<session>/<host>.xplane.pb`; the plugin shows it as session `<run>/<session>`, or as `<session>`
 where the run is the logdir itself. In a link the query stands before `#profile`; after it, it is ignored (measured with xprof 2.24.2).
@@ -15,7 +15,7 @@ from urllib.parse import quote, urlencode
 
 from profiles.errors import ProfileError
 
-CAPTURE_SUFFIX = ".xplane.pb"
+XPLANE_SUFFIX = ".xplane.pb"
 PLUGIN_FOLDER = ("plugins", "profile")
 _LONGEST_NAME = 120  # characters; file systems take 255 bytes
 TRACE_VIEWER = "trace_viewer"
@@ -32,8 +32,8 @@ def plain_name(name: str) -> str:
 
 
 @dataclass(frozen=True)
-class CaptureFile:
-    """One host's capture in a logdir. `run` is a path below the logdir with "/" between its parts, "" for the logdir itself."""
+class ProfileFile:
+    """One host's `.xplane.pb` in a logdir. `run` is a path below the logdir with "/" between its parts, "" for the logdir itself."""
 
     logdir: Path
     run: str
@@ -42,7 +42,7 @@ class CaptureFile:
 
     @property
     def path(self) -> Path:
-        return session_folder(self.logdir, self.run, self.session) / (self.host + CAPTURE_SUFFIX)
+        return session_folder(self.logdir, self.run, self.session) / (self.host + XPLANE_SUFFIX)
 
     @property
     def session_name(self) -> str:
@@ -51,7 +51,7 @@ class CaptureFile:
 
 
 def session_folder(logdir: Path, run: str, session: str) -> Path:
-    """Where a session's captures go. Raises ProfileError for names that would leave the logdir."""
+    """Where a session's profiles go. Raises ProfileError for names that would leave the logdir."""
     parts = [*run.split("/"), session] if run else [session]
     if any(part in {"", ".", ".."} or "\\" in part or "\0" in part for part in parts) or "/" in session:
         raise ProfileError(f"run {run!r}, session {session!r}: use plain folder names")
@@ -59,58 +59,58 @@ def session_folder(logdir: Path, run: str, session: str) -> Path:
 
 
 def new_session(logdir: Path, run: str, suffix: str = "") -> str:
-    """A session's name as JAX makes them, the time, and a suffix; numbered where a capture of the same second has it."""
+    """A session's name as JAX makes them, the time, and a suffix; numbered where a profile of the same second has it."""
     wanted = time.strftime("%Y_%m_%d_%H_%M_%S") + suffix
     names = itertools.chain([wanted], (f"{wanted}-{count}" for count in itertools.count(2)))
     return next(name for name in names if not session_folder(logdir, run, name).exists())
 
 
 def session_of(path: Path) -> str | None:
-    """The session whose folder a capture lies in; None for a file elsewhere."""
+    """The session whose folder a profile lies in; None for a file elsewhere."""
     parts = path.absolute().parts
     return parts[-2] if len(parts) >= 4 and parts[-4:-2] == PLUGIN_FOLDER else None
 
 
-def find_captures(logdir: Path) -> list[CaptureFile]:
-    """All captures below a logdir, sorted by run, session and host."""
+def find_profile_files(logdir: Path) -> list[ProfileFile]:
+    """All profiles below a logdir, sorted by run, session and host."""
     found = []
-    for path in logdir.rglob(f"*{CAPTURE_SUFFIX}"):
+    for path in logdir.rglob(f"*{XPLANE_SUFFIX}"):
         parts = path.relative_to(logdir).parts
         if len(parts) >= 4 and parts[-4:-2] == PLUGIN_FOLDER:
-            found.append(CaptureFile(logdir, "/".join(parts[:-4]), parts[-2], parts[-1].removesuffix(CAPTURE_SUFFIX)))
+            found.append(ProfileFile(logdir, "/".join(parts[:-4]), parts[-2], parts[-1].removesuffix(XPLANE_SUFFIX)))
     return sorted(found, key=lambda each: (each.run, each.session, each.host))
 
 
-def captures_at(path: Path) -> list[Path]:
-    """The capture files that a path means: a file, a session's folder, or the only session below a folder. Raises ProfileError."""
+def profile_files_at(path: Path) -> list[Path]:
+    """The profile files that a path means: a file, a session's folder, or the only session below a folder. Raises ProfileError."""
     if path.is_file():
         return [path]
     if not path.is_dir():
-        raise ProfileError(f"{path}: no such file or folder; give an {CAPTURE_SUFFIX} file or a session's folder")
-    here = sorted(path.glob(f"*{CAPTURE_SUFFIX}"))
+        raise ProfileError(f"{path}: no such file or folder; give an {XPLANE_SUFFIX} file or a session's folder")
+    here = sorted(path.glob(f"*{XPLANE_SUFFIX}"))
     if here:
         return here
-    found = find_captures(path)
+    found = find_profile_files(path)
     sessions = sorted({each.session_name for each in found})
     if len(sessions) != 1:
         what = (
             f"{len(sessions)} sessions below ({', '.join(sessions[:4])}{', ...' if len(sessions) > 4 else ''})"
             if sessions
-            else "no capture below"
+            else "no profile below"
         )
         raise ProfileError(f"{path}: {what}; give one session's folder")
     return [each.path for each in found]
 
 
-def deep_link(base_url: str, capture: CaptureFile, tool: str = TRACE_VIEWER, baseline: CaptureFile | None = None) -> str:
-    """A link that opens one tool on one capture in TensorBoard; with `baseline`, XProf's own comparison of two sessions.
+def deep_link(base_url: str, profile: ProfileFile, tool: str = TRACE_VIEWER, baseline: ProfileFile | None = None) -> str:
+    """A link that opens one tool on one profile in TensorBoard; with `baseline`, XProf's own comparison of two sessions.
 
     Raises ProfileError for an unknown tool, or one that cannot compare.
     """
     if tool not in TOOLS or (baseline is not None and tool not in DIFF_TOOLS):
         allowed = TOOLS if baseline is None else DIFF_TOOLS
         raise ProfileError(f"tool {tool!r}: use one of {', '.join(allowed)}")
-    query = {"run": capture.session_name, "tool": tool, "host": capture.host}
+    query = {"run": profile.session_name, "tool": tool, "host": profile.host}
     if baseline is not None:
         query["base_session_id"] = baseline.session_name
     return f"{base_url.rstrip('/')}/?{urlencode(query)}#profile"

@@ -1,4 +1,4 @@
-"""Whether a capture can be believed: each doubt is a named problem, stored with the numbers behind it."""
+"""Whether a profile can be believed: each doubt is a named problem, stored with the numbers behind it."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from profiles.capture import Join, StepComposition, count_phases
 from profiles.classify import GAPS, Category
-from profiles.reader import Capture
+from profiles.reader import HostProfile
+from profiles.session_plan import Join, StepComposition, count_phases
 from profiles.steps import Steps
 from profiles.timeline import DeviceTimeline
 
@@ -26,7 +26,7 @@ _RETRY = frozenset({"dropped_events", "compiled", "incomplete_steps", "phases_mi
 
 @dataclass(frozen=True)
 class Quality:
-    """`problems` is empty for a good capture. Ratios are plain numbers (1.0 = no change)."""
+    """`problems` is empty for a good profile. Ratios are plain numbers (1.0 = no change)."""
 
     problems: tuple[str, ...]
     steps: int  # closed steps, the ones that count
@@ -51,29 +51,31 @@ class Quality:
 
     @property
     def retry(self) -> bool:
-        """Whether capturing again may mend it."""
+        """Whether another session may be better."""
         return any(problem in _RETRY for problem in self.problems)
 
     def to_json(self) -> dict[str, Any]:
         return {"ok": self.ok, "retry": self.retry, **asdict(self)}
 
 
-def assess(capture: Capture, steps: Steps, batch: Sequence[StepComposition | None], join: Join, planned_phases: Sequence[str]) -> Quality:
-    """Judge a capture. `batch` [steps] is what each step computed, `planned_phases` what the capture was meant to hold, [] if nothing."""
+def assess(
+    profile: HostProfile, steps: Steps, batch: Sequence[StepComposition | None], join: Join, planned_phases: Sequence[str]
+) -> Quality:
+    """Judge a profile. `batch` [steps] is what each step computed, `planned_phases` what the profile was meant to hold, [] if nothing."""
     tokens = [each.scheduled_tokens if each is not None else None for each in batch]
     phase_steps = count_phases(each for each, closed in zip(batch, steps.closed.tolist(), strict=True) if closed)
-    skew, long_skewed = _clock_skew(capture.devices)
+    skew, long_skewed = _clock_skew(profile.devices)
     missing = tuple(phase for phase in planned_phases if not phase_steps.get(phase, 0))
     drift = _drift(steps, tokens)
-    in_loop = np.array([kind.in_loop or kind.container for kind in capture.op_types], np.bool_)
-    incomplete = sum(_incomplete_runs(device, in_loop) for device in capture.devices)
+    in_loop = np.array([kind.in_loop or kind.container for kind in profile.op_types], np.bool_)
+    incomplete = sum(_incomplete_runs(device, in_loop) for device in profile.devices)
     attributed = _attributed(steps)
     closed = int(steps.closed.sum()) if len(steps.closed) > 1 else 0
     doubtful = join.residual_ms is not None and join.residual_ms > float(np.median(steps.period_ms))
     checks = {
-        "dropped_events": capture.dropped > 0 or any("drop" in note.lower() for note in capture.notes),
+        "dropped_events": profile.dropped > 0 or any("drop" in note.lower() for note in profile.notes),
         "incomplete_steps": incomplete > 0,
-        "compiled": capture.host.compilations > 0,
+        "compiled": profile.host.compilations > 0,
         "phases_missing": bool(missing),
         "few_steps": closed < 3,
         "unsteady": drift is not None and not 1 / STEADY_WITHIN <= drift <= STEADY_WITHIN,
@@ -85,10 +87,10 @@ def assess(capture: Capture, steps: Steps, batch: Sequence[StepComposition | Non
     return Quality(
         problems=tuple(name for name, found in checks.items() if found),
         steps=closed,
-        dropped_events=capture.dropped,
+        dropped_events=profile.dropped,
         incomplete_runs=incomplete,
-        compilations=capture.host.compilations,
-        compile_ms=capture.host.compile_ps / 1e9,
+        compilations=profile.host.compilations,
+        compile_ms=profile.host.compile_ps / 1e9,
         missing_phases=missing,
         phase_steps=dict(phase_steps),
         drift=drift,
@@ -97,7 +99,7 @@ def assess(capture: Capture, steps: Steps, batch: Sequence[StepComposition | Non
         attributed=attributed,
         join=join.how,
         join_residual_ms=join.residual_ms,
-        programs_without_hlo=len(capture.programs_without_hlo),
+        programs_without_hlo=len(profile.programs_without_hlo),
         unequal_devices=steps.unequal_devices,
     )
 

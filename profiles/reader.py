@@ -1,4 +1,4 @@
-"""Read a capture: which ops ran on which device, when, and what they are. Events that answer neither stay on disk.
+"""Read a profile: which ops ran on which device, when, and what they are. Events that answer neither stay on disk.
 
 The file is walked, not parsed (`profiles.planes`), and only these lines are decoded: on a TPU `XLA Modules` and `XLA Ops` of the device
 planes and the step markers of the host; on XLA:CPU the HLO events among the host's threads. Works with files of JAX 0.11 and 0.12.
@@ -24,8 +24,8 @@ _MAX_NOTE = 500
 
 
 @dataclass(frozen=True)
-class Capture:
-    """One host's capture."""
+class HostProfile:
+    """One host's part of a profile session: what its `.xplane.pb` says."""
 
     path: Path
     size_bytes: int
@@ -39,10 +39,10 @@ class Capture:
     dropped: int  # events that the profiler says it dropped
     versions: dict[str, str]  # package -> version, as far as the file says
     programs_without_hlo: tuple[str, ...]
-    programs_by_name: tuple[str, ...]  # found by name, because the capture lists them under another id
+    programs_by_name: tuple[str, ...]  # found by name, because the profile lists them under another id
 
 
-def read_capture(path: Path) -> Capture:
+def read_profile(path: Path) -> HostProfile:
     """Read an `.xplane.pb`. Raises ProfileError with one line for whatever is wrong with the file."""
     try:
         with ByteSource(path) as source:
@@ -51,7 +51,7 @@ def read_capture(path: Path) -> Capture:
         raise ProfileError(f"{path}: not a complete XPlane file ({error}); profile again or copy the file again, in binary mode") from None
 
 
-def _read(path: Path, source: ByteSource) -> Capture:
+def _read(path: Path, source: ByteSource) -> HostProfile:
     found = contents(source)
     table = TypeTable()
     cores = [plane for plane in found.planes if tpu_events.DEVICE_PLANE.match(plane.name)]
@@ -65,11 +65,11 @@ def _read(path: Path, source: ByteSource) -> Capture:
     if not devices:
         planes = ", ".join(plane.name[:40] for plane in found.planes[:8]) or "none"
         raise ProfileError(
-            f"{path}: no XLA ops among its planes ({planes}); capture while the engine runs, with host_tracer_level >= 1 on CPU"
+            f"{path}: no XLA ops among its planes ({planes}); profile while the engine runs, with host_tracer_level >= 1 on CPU"
         )
     programs = load(found.plane(METADATA_PLANE), _wanted(table.types), is_anchor)
     names = {kind.program_id: kind.module or str(kind.program_id) for kind in table.types}
-    return Capture(
+    return HostProfile(
         path=path,
         size_bytes=source.size,
         platform="tpu" if cores else "cpu",

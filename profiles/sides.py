@@ -1,8 +1,8 @@
-"""One side of a comparison: the steps of an arm's captures, and how they are drawn again for an interval.
+"""One side of a comparison: the steps of an arm's profile sessions, and how they are drawn again for an interval.
 
 Hosts of one session ran the same steps: their times are averaged step by step, as those of devices are, because counting a step once for
-each host would make intervals narrower than they are. Several captures of an arm are drawn as wholes first and their steps then (two-stage
-bootstrap, Davison and Hinkley 1997, 3.8), so that the spread from one capture to the next is in the interval. One capture alone cannot
+each host would make intervals narrower than they are. Several sessions of an arm are drawn as wholes first and their steps then (two-stage
+bootstrap, Davison and Hinkley 1997, 3.8), so that the spread from one session to the next is in the interval. One session alone cannot
 know it.
 """
 
@@ -23,13 +23,13 @@ _COMPOSITION = ("scheduled_tokens", "padded_tokens", "prefill_tokens", "prefill_
 
 
 class Side:
-    """All steps of a phase: period [steps], categories [categories, steps]. `captures` counts sessions that have any."""
+    """All steps of a phase: period [steps], categories [categories, steps]. `sessions` counts those that have any."""
 
     def __init__(self, summaries: Sequence[Summary], phase: str) -> None:
         sessions = [_Session(group, phase) for group in _by_session(summaries)]
         self._sessions = [session for session in sessions if session.steps]
         self.hosts_left_out = sum(session.left_out for session in sessions)
-        self.captures = len(self._sessions)
+        self.sessions = len(self._sessions)
         self.period = np.concatenate([np.empty(0), *(session.period() for session in self._sessions)])
         self.categories = np.concatenate([np.empty((len(CATEGORIES), 0)), *(session.categories() for session in self._sessions)], axis=1)
 
@@ -54,7 +54,7 @@ class Side:
         return {key: value / max(len(self.period), 1) for key, value in total.items()}
 
     def scope_rows(self, keys: Sequence[Key]) -> Floats:
-        """[keys, steps]; zero where a capture has no such scope."""
+        """[keys, steps]; zero where a profile has no such scope."""
         parts = [np.zeros((len(keys), 0))]
         for session in self._sessions:
             scopes, part = session.scopes(), np.zeros((len(keys), session.steps))
@@ -79,7 +79,7 @@ class Side:
 
 
 class _Session:
-    """The captures of one session, one a host."""
+    """The profiles of one session, one for each host."""
 
     def __init__(self, summaries: Sequence[Summary], phase: str) -> None:
         counts = [len(summary.steps["period_ms"]) for summary in summaries]
@@ -121,7 +121,7 @@ class _Session:
 
 
 def _by_session(summaries: Sequence[Summary]) -> list[list[Summary]]:
-    """Hosts of one session together; a capture that lies in no session's folder stands for itself."""
+    """Hosts of one session together; a profile that lies in no session's folder stands for itself."""
     groups: dict[object, list[Summary]] = {}
     for index, summary in enumerate(summaries):
         session = summary.capture.get("session")

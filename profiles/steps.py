@@ -1,4 +1,4 @@
-"""Cut a capture into engine steps and say where each step's time went.
+"""Cut a profile into engine steps and say where each step's time went.
 
 A step starts where the step program starts and lasts until it starts again, so everything in between (sampling, logits, gaps) is part of
 it: the categories and the two gaps add up to the step's time exactly. The step program is the module (all its compiled shapes) that takes
@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from profiles.classify import CATEGORIES, Category, classify
 from profiles.errors import ProfileError
-from profiles.reader import Capture
+from profiles.reader import HostProfile
 from profiles.scopes import fold, group
 from profiles.selftime import Floats, Ints, Segments, cut_at, segments, share
 from profiles.timeline import DeviceTimeline, OpType
@@ -35,7 +35,7 @@ class ScopeKey:
 
 @dataclass(frozen=True)
 class Steps:
-    """Steps of a capture in order; times in milliseconds. `closed` steps have a successor and no pause: only they enter statistics."""
+    """Steps of a profile in order; times in milliseconds. `closed` steps have a successor and no pause: only they enter statistics."""
 
     program: str
     clock: str
@@ -70,25 +70,25 @@ class _DeviceSteps:
     program_ps: Floats  # [steps], time in which some program was on the device
 
 
-def find_steps(capture: Capture) -> Steps:
+def find_steps(profile: HostProfile) -> Steps:
     """Raises ProfileError where no program ran often enough to be a step, or the devices disagree completely."""
-    pieces = {device.name: _pieces(device, capture.op_types) for device in capture.devices}
-    keys, op_key = _scope_keys(capture.op_types, _loop_control(capture, pieces))
-    per_op = np.array([[0, 0] if kind.container else [kind.flops, kind.hbm_bytes] for kind in capture.op_types], np.float64).T
-    module_of = _modules(capture)
-    program = _step_program(capture, module_of, pieces)
+    pieces = {device.name: _pieces(device, profile.op_types) for device in profile.devices}
+    keys, op_key = _scope_keys(profile.op_types, _loop_control(profile, pieces))
+    per_op = np.array([[0, 0] if kind.container else [kind.flops, kind.hbm_bytes] for kind in profile.op_types], np.float64).T
+    module_of = _modules(profile)
+    program = _step_program(profile, module_of, pieces)
     found: dict[str, _DeviceSteps] = {}
-    for device in capture.devices:
+    for device in profile.devices:
         runs = np.array([module_of.get(int(key), "") == program for key in device.runs.program_id.tolist()], np.bool_)
         if runs.any():
             found[device.name] = _cut(device, runs, pieces[device.name], op_key, len(keys), per_op)
     if not found:
-        raise ProfileError(f"{capture.path}: no program ran as a whole; profile again while the engine serves requests")
+        raise ProfileError(f"{profile.path}: no program ran as a whole; profile again while the engine serves requests")
     counts = [len(steps.start) for steps in found.values()]
     count = max(set(counts), key=counts.count)
     used = [steps for steps in found.values() if len(steps.start) == count]
     left_out = tuple(name for name, steps in found.items() if len(steps.start) != count)
-    return _merge(program, capture.devices[0].clock, used, keys, left_out)
+    return _merge(program, profile.devices[0].clock, used, keys, left_out)
 
 
 def _scope_keys(types: Sequence[OpType], control: NDArray[np.bool_]) -> tuple[list[ScopeKey], Ints]:
@@ -102,8 +102,8 @@ def _scope_keys(types: Sequence[OpType], control: NDArray[np.bool_]) -> tuple[li
     return list(index), np.array(of_type, np.int64)
 
 
-def _modules(capture: Capture) -> dict[int, str]:
-    return {kind.program_id: kind.module for kind in capture.op_types}
+def _modules(profile: HostProfile) -> dict[int, str]:
+    return {kind.program_id: kind.module for kind in profile.op_types}
 
 
 @dataclass(frozen=True)
@@ -130,32 +130,32 @@ def _pieces(device: DeviceTimeline, types: Sequence[OpType]) -> _Pieces:
     return _Pieces(joined, op, np.array([kind.container for kind in types], np.bool_)[op])
 
 
-def _loop_control(capture: Capture, pieces: Mapping[str, _Pieces]) -> NDArray[np.bool_]:
+def _loop_control(profile: HostProfile, pieces: Mapping[str, _Pieces]) -> NDArray[np.bool_]:
     """[op types]: loops of XLA:CPU whose bodies were traced. What such a loop does not spend in its body goes to the tracer, which names
     each event of the body before it starts: a loop over 512 tokens took 3 ms longer traced, and nothing of note untraced. A loop that was
     compiled to one kernel shows no body: all of its time is work. An accelerator is traced by its hardware, at no cost to its loops."""
-    own, whole = np.zeros(len(capture.op_types)), np.zeros(len(capture.op_types))
-    for device in capture.devices:
+    own, whole = np.zeros(len(profile.op_types)), np.zeros(len(profile.op_types))
+    for device in profile.devices:
         if device.clock == "host":
             piece = pieces[device.name]
             own += np.bincount(piece.op, piece.cut.end - piece.cut.start, minlength=len(own))
             whole += np.bincount(device.op, device.end_ps - device.start_ps, minlength=len(own))
-    return np.array([kind.container for kind in capture.op_types], np.bool_) & (own < whole)
+    return np.array([kind.container for kind in profile.op_types], np.bool_) & (own < whole)
 
 
-def _step_program(capture: Capture, module_of: dict[int, str], pieces: dict[str, _Pieces]) -> str:
+def _step_program(profile: HostProfile, module_of: dict[int, str], pieces: dict[str, _Pieces]) -> str:
     """The module with the most device time among those that ran as programs."""
-    module_names = [kind.module for kind in capture.op_types]
-    ran = {module_of.get(int(key), "") for device in capture.devices for key in np.unique(device.runs.program_id).tolist()}
+    module_names = [kind.module for kind in profile.op_types]
+    ran = {module_of.get(int(key), "") for device in profile.devices for key in np.unique(device.runs.program_id).tolist()}
     total: dict[str, float] = {}
-    for device in capture.devices:
+    for device in profile.devices:
         piece = pieces[device.name]
         by_type = np.bincount(piece.op, piece.cut.end - piece.cut.start, minlength=len(module_names))
         for module, time in zip(module_names, by_type.tolist(), strict=True):
             if module in ran:
                 total[module] = total.get(module, 0.0) + time
     if not total:
-        raise ProfileError(f"{capture.path}: no op lies inside a program; profile again while the engine serves requests")
+        raise ProfileError(f"{profile.path}: no op lies inside a program; profile again while the engine serves requests")
     return max(total, key=lambda module: total[module])
 
 

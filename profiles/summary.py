@@ -1,4 +1,4 @@
-"""A capture as numbers: JSON beside the trace, per step, per category, per phase, with its quality and the version of the rules.
+"""A profile as numbers: JSON beside the trace, per step, per category, per phase, with its quality and the version of the rules.
 
 All times are milliseconds; arrays have one entry a step. The categories of a step, the two gaps among them, add up to its `period_ms`.
 """
@@ -17,14 +17,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from profiles.capture import ALL, PHASES, Join, StepComposition, StepLike, composition, composition_from_marker, join_by_start
 from profiles.classify import CATEGORIES, RULES_VERSION, Category
 from profiles.errors import ProfileError
-from profiles.links import CAPTURE_SUFFIX, session_of
+from profiles.links import XPLANE_SUFFIX, session_of
 from profiles.phased import records_beside
 from profiles.quality import assess
 from profiles.rates import Rates
-from profiles.reader import Capture, read_capture
+from profiles.reader import HostProfile, read_profile
+from profiles.session_plan import ALL, PHASES, Join, StepComposition, StepLike, composition, composition_from_marker, join_by_start
 from profiles.steps import Steps, find_steps
 
 Json = dict[str, Any]
@@ -44,12 +44,14 @@ _NOTES = {Category.ATTENTION_FUSED_KV: _FUSED_NOTE, Category.LOOP_CONTROL: _LOOP
 
 @dataclass(frozen=True)
 class Summary:
-    """One capture. `steps` holds the arrays start_ms, period_ms, span_ms, shape, closed, phase and those of the batch composition (None
-    where unknown); `scopes` [{category, scope, ms}] is limited to the largest ones, the rest is one entry each category with scope
-    "(other)"."""
+    """One profile, explained.
+
+    `steps` holds the arrays start_ms, period_ms, span_ms, shape, closed, phase and those of the batch composition (None where unknown);
+    `scopes` [{category, scope, ms}] is limited to the largest ones, the rest is one entry each category with scope "(other)".
+    """
 
     program: str
-    capture: Json
+    capture: Json  # the key in stored summaries: file, session, devices, versions
     settings: Json
     steps: dict[str, list[Any]]
     categories_ms: dict[str, list[float]]
@@ -79,27 +81,27 @@ class Summary:
         return closed if phase == ALL else closed & np.array([each == phase for each in self.steps["phase"]], np.bool_)
 
 
-def summary_path(capture: Path) -> Path:
-    """Where the summary of a capture lies: beside it."""
-    return capture.with_name(capture.name.removesuffix(CAPTURE_SUFFIX) + SUFFIX)
+def summary_path(profile: Path) -> Path:
+    """Where the summary of a profile lies: beside it."""
+    return profile.with_name(profile.name.removesuffix(XPLANE_SUFFIX) + SUFFIX)
 
 
 def summarise(
     path: Path, *, records: Sequence[StepLike] = (), settings: Mapping[str, Any] | None = None, planned_phases: Sequence[str] = ()
 ) -> Summary:
-    """Read a capture and explain it. `records` are the engine's step records of the captured window, [] where the engine gave none: the
-    batch composition then comes from tpu-inference's files beside the capture or from the markers in the trace, if there are any. Raises
+    """Read a profile and explain it. `records` are the engine's step records of the captured window, [] where the engine gave none: the
+    batch composition then comes from tpu-inference's files beside the profile or from the markers in the trace, if there are any. Raises
     ProfileError."""
-    capture = read_capture(path)
-    steps = find_steps(capture)
-    batch, join = _compositions(capture, steps, records or records_beside(path))
+    profile = read_profile(path)
+    steps = find_steps(profile)
+    batch, join = _compositions(profile, steps, records or records_beside(path))
     phase = [each.phase if each is not None else None for each in batch]
-    quality = assess(capture, steps, batch, join, planned_phases)
-    rates = Rates(steps.work, capture.peaks)
+    quality = assess(profile, steps, batch, join, planned_phases)
+    rates = Rates(steps.work, profile.peaks)
     categories = {str(category): _rounded(row) for category, row in zip(CATEGORIES, steps.category_ms, strict=True)}
     summary = Summary(
         program=steps.program,
-        capture=_about(capture, steps),
+        capture=_about(profile, steps),
         settings=dict(settings or {}),
         steps=_step_arrays(steps, batch, phase),
         categories_ms=categories,
@@ -113,7 +115,7 @@ def summarise(
 
 
 def write_summary(summary: Summary, path: Path) -> Path:
-    """Write it beside the capture at `path` as a whole or not at all; returns where. Raises ProfileError where the folder cannot be
+    """Write it beside the profile at `path` as a whole or not at all; returns where. Raises ProfileError where the folder cannot be
     written.
     """
     target = summary_path(path)
@@ -134,17 +136,17 @@ def read_summary(path: Path) -> Summary:
         raw = json.loads(path.read_text())
         if raw["format"] != FORMAT:
             raise ProfileError(
-                f"{path}: summary of format {raw['format']}, this program writes {FORMAT}; delete it and read the capture again"
+                f"{path}: summary of format {raw['format']}, this program writes {FORMAT}; delete it and read the profile again"
             )
         return _checked(Summary(**raw))
     except OSError as error:
         raise ProfileError(f"{path}: cannot be read ({error.strerror})") from None
     except (ValueError, TypeError, KeyError):
-        raise ProfileError(f"{path}: not a profile summary; delete it and read the capture again") from None
+        raise ProfileError(f"{path}: not a profile summary; delete it and read the profile again") from None
 
 
 def load_or_summarise(path: Path) -> Summary:
-    """The summary beside a capture, if the rules have not changed since; else a fresh one, with the batch composition that the old one
+    """The summary beside a profile, if the rules have not changed since; else a fresh one, with the batch composition that the old one
     knew.
 
     Writes nothing. Raises ProfileError.
@@ -176,33 +178,33 @@ def _checked(summary: Summary) -> Summary:
     return summary
 
 
-def _compositions(capture: Capture, steps: Steps, records: Sequence[StepLike]) -> tuple[list[StepComposition | None], Join]:
+def _compositions(profile: HostProfile, steps: Steps, records: Sequence[StepLike]) -> tuple[list[StepComposition | None], Join]:
     starts = steps.host_start_ms.tolist()
     if records:
         known = [composition(record) for record in records]
         join = join_by_start(starts, [record.start_s * 1e3 for record in records])
     else:
-        markers = [marker for marker in capture.host.markers if marker.tokens > 0]
+        markers = [marker for marker in profile.host.markers if marker.tokens > 0]
         known = [composition_from_marker(marker.requests, marker.tokens) for marker in markers]
         join = join_by_start(starts, [marker.start_ps / 1e9 for marker in markers])
     return [known[index] if index >= 0 else None for index in join.record], join
 
 
-def _about(capture: Capture, steps: Steps) -> Json:
-    pages = {int(match[1]) for kind in capture.op_types for match in [_KERNEL_PAGE.search(f"{kind.name} {kind.scope}")] if match}
+def _about(profile: HostProfile, steps: Steps) -> Json:
+    pages = {int(match[1]) for kind in profile.op_types for match in [_KERNEL_PAGE.search(f"{kind.name} {kind.scope}")] if match}
     return {
-        "file": capture.path.name,
-        "session": session_of(capture.path),
-        "size_bytes": capture.size_bytes,
-        "platform": capture.platform,
-        "device_type": capture.device_type,
+        "file": profile.path.name,
+        "session": session_of(profile.path),
+        "size_bytes": profile.size_bytes,
+        "platform": profile.platform,
+        "device_type": profile.device_type,
         "devices": steps.devices,
         "clock": steps.clock,
-        "peaks": asdict(capture.peaks),
-        "versions": capture.versions,
-        "profiler_notes": list(capture.notes),
-        "programs_by_name": list(capture.programs_by_name),
-        "programs_without_hlo": list(capture.programs_without_hlo),
+        "peaks": asdict(profile.peaks),
+        "versions": profile.versions,
+        "profiler_notes": list(profile.notes),
+        "programs_by_name": list(profile.programs_by_name),
+        "programs_without_hlo": list(profile.programs_without_hlo),
         "kernel_block_size": pages.pop() if len(pages) == 1 else None,
     }
 

@@ -1,6 +1,6 @@
 """TensorBoard over the trials' profiles: its command line, and the HParams tab with every trial's settings and results.
 
-HParams are written as TensorBoard's own summary protos into event files beside the captures, so no TensorFlow is needed. TensorBoard
+HParams are written as TensorBoard's own summary protos into event files beside the profiles, so no TensorFlow is needed. TensorBoard
 itself is optional and imported when a function is called.
 """
 
@@ -24,7 +24,7 @@ _OURS = ".tuner-hparams"
 
 @dataclass(frozen=True)
 class HParamsTrial:
-    """One row of the HParams tab. `run` is the folder below the logdir that also holds the trial's captures."""
+    """One row of the HParams tab. `run` is the folder below the logdir that also holds the trial's profiles."""
 
     run: str
     settings: Mapping[str, Scalar | None]

@@ -58,7 +58,7 @@ class ProgramRuns:
 
 @dataclass(frozen=True)
 class DeviceTimeline:
-    """One device. Op columns are [executions]; `op` indexes Capture.op_types, `run` indexes `runs` (-1: outside any program)."""
+    """One device. Op columns are [executions]; `op` indexes HostProfile.op_types, `run` indexes `runs` (-1: outside any program)."""
 
     name: str
     clock: str  # "device", "aligned" or "host"
@@ -84,7 +84,7 @@ class Marker:
 
 @dataclass(frozen=True)
 class HostEvents:
-    """What the host noted during the capture."""
+    """What the host noted during the session."""
 
     markers: tuple[Marker, ...] = ()  # in order of their start
     compilations: int = 0

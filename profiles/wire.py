@@ -18,7 +18,7 @@ VARINT, FIXED64, BYTES, FIXED32 = 0, 1, 2, 5
 _WINDOW_BYTES = 1 << 16
 _HEADER_BYTES = 20  # a tag and a length, or a tag and a value: two varints of at most ten bytes
 _HEAD_BYTES = 1 << 16
-_MOST_SINGLE_STEPS = 500_000  # fields that Python looks at one by one: real captures have some ten thousand
+_MOST_SINGLE_STEPS = 500_000  # fields that Python looks at one by one: real profiles have some ten thousand
 _REPLACEMENT = "�".encode()  # EF BF BD: what a text converter writes for a byte that it did not understand
 
 
@@ -53,7 +53,7 @@ class ByteSource:
             raise ProfileError(f"{path}: cannot be read ({error.strerror}); give the path of an .xplane.pb file") from None
         if not head:
             self.close()
-            raise ProfileError(f"{path}: the file is empty; the capture was not finished, profile again")
+            raise ProfileError(f"{path}: the file is empty; the profile was not finished, profile again")
         if _looks_converted(head):
             self.close()
             raise ProfileError(

@@ -12,10 +12,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from bench.lib.real_engine import WINDOW_TIMEOUT_S
-from profiles.capture import PREFILL
 from profiles.classify import Category
+from profiles.session_plan import PREFILL
 from profiles.summary import Json, summarise
-from tuner.core.contract import ABLATION_ARM, ARM_PAGE_ALIGNED, CaptureTarget, LiveSettings, LoadPlan
+from tuner.core.contract import ABLATION_ARM, ARM_PAGE_ALIGNED, LiveSettings, LoadPlan, ProfileTarget
 from tuner.launchers.local import LocalSession
 from tuner.stats.intervals import Sample, paired_log_ratios, sample_of
 
@@ -28,7 +28,7 @@ class ProfiledWrite:
 
     step_ms: dict[str, dict[int, float]]
     write_ms: dict[str, dict[int, float]]
-    doubtful: int  # captures that failed a quality check
+    doubtful: int  # profiles that failed a quality check
     tokens: float  # scheduled tokens a step
 
     @property
@@ -61,14 +61,14 @@ def profiled_write(session: LocalSession, plan: LoadPlan, budget: int, rounds: i
     order = random.Random(seed)
     for round_ in range(rounds):
         for arm in order.sample(arms, len(arms)):
-            (capture,) = session.profile(
+            (profile,) = session.profile(
                 LiveSettings(arm, budget),
                 plan,
-                CaptureTarget(folder, "bench", f"{arm}-{budget}-{round_}"),
+                ProfileTarget(folder, "bench", f"{arm}-{budget}-{round_}"),
                 phase=PREFILL,
                 timeout_s=WINDOW_TIMEOUT_S,
             )
-            summary = summarise(capture.path, records=capture.steps, planned_phases=[PREFILL])
+            summary = summarise(profile.path, records=profile.steps, planned_phases=[PREFILL])
             phase: Json = summary.phases[PREFILL]
             step_ms[arm][round_] = phase["step_ms"]["mean"] - phase["categories_ms"][Category.LOOP_CONTROL]
             write_ms[arm][round_] = phase["categories_ms"][Category.KV_WRITE]

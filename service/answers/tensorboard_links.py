@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from profiles.errors import ProfileError
-from profiles.links import CaptureFile, deep_link
+from profiles.links import ProfileFile, deep_link
 from storage.records import Profile
 
 MOUNT = "/tensorboard"
@@ -16,6 +16,6 @@ def link_of(profile: Profile) -> str | None:
     if profile.status == "missing" or not profile.host:
         return None
     try:
-        return deep_link(MOUNT, CaptureFile(Path(), profile.run, profile.session, profile.host))
+        return deep_link(MOUNT, ProfileFile(Path(), profile.run, profile.session, profile.host))
     except ProfileError:
         return None

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from profiles.charts import Labelled
 from profiles.errors import ProfileError
-from profiles.links import DIFF_TOOLS, TRACE_VIEWER, CaptureFile, deep_link, session_folder
+from profiles.links import DIFF_TOOLS, TRACE_VIEWER, ProfileFile, deep_link, session_folder
 from profiles.summary import Summary, read_summary, summary_path
 from service.answers.tensorboard_links import MOUNT
 from storage.records import Profile
@@ -45,14 +45,14 @@ def summaries(entries: Sequence[ProfileEntry]) -> list[Summary]:
 def comparison_link(baseline: Sequence[Profile], candidate: Sequence[Profile], logdir: Path) -> str | None:
     """XProf's own comparison of two sessions; None where a side has no readable capture."""
     sides = [
-        next((found for profile in side if (found := capture_of(profile, logdir)) is not None), None) for side in (baseline, candidate)
+        next((found for profile in side if (found := profile_file_of(profile, logdir)) is not None), None) for side in (baseline, candidate)
     ]
     if sides[0] is None or sides[1] is None:
         return None
     return deep_link(MOUNT, sides[1], DIFF_TOOLS[0], baseline=sides[0])
 
 
-def capture_of(profile: Profile, logdir: Path) -> CaptureFile | None:
+def profile_file_of(profile: Profile, logdir: Path) -> ProfileFile | None:
     """None for a missing capture, one of another logdir, and names that are not plain."""
     if profile.status == "missing" or not profile.host or "/" in profile.host or "\\" in profile.host:
         return None
@@ -61,13 +61,13 @@ def capture_of(profile: Profile, logdir: Path) -> CaptureFile | None:
     except ProfileError:
         return None
     same_place = Path(profile.logdir).expanduser().absolute() == logdir.expanduser().absolute()
-    return CaptureFile(logdir.expanduser().absolute(), profile.run, profile.session, profile.host) if same_place else None
+    return ProfileFile(logdir.expanduser().absolute(), profile.run, profile.session, profile.host) if same_place else None
 
 
 def _entry(profile: Profile, logdir: Path) -> ProfileEntry:
     if profile.status == "missing":
         return ProfileEntry(profile, (), None, str(profile.quality.get("error") or "the capture failed"))
-    capture = capture_of(profile, logdir)
+    capture = profile_file_of(profile, logdir)
     if capture is None:
         return ProfileEntry(profile, (), None, "captured under another logdir than this service serves; start it with --logdir")
     links = tuple((name, deep_link(MOUNT, capture, tool)) for name, tool in _TOOLS)

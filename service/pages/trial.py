@@ -5,8 +5,8 @@ from __future__ import annotations
 from fastapi import APIRouter, Request
 from starlette.responses import Response
 
-from profiles.capture import ALL
 from profiles.charts import breakdown
+from profiles.session_plan import ALL
 from service.answers.deps import SettingsDep, StorageDep
 from service.pages.parts import FactsDep, PageRoute, RecordId, svg_response
 from service.pages.profile_files import labelled, profile_entries

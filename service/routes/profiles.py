@@ -8,8 +8,8 @@ from fastapi import APIRouter, Query
 from pydantic import Field
 
 from profiles.diff import diff
-from service.answers.captures import summaries_of
 from service.answers.deps import SettingsDep, StorageDep
+from service.answers.profile_files import summaries_of
 from service.schemas.common import MOST_ID, problems
 from service.schemas.profiles import ProfileDiffAnswer
 from service.web.caching import EtagRoute

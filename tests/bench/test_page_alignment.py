@@ -60,4 +60,4 @@ def test_shares_are_printed_in_percent(capsys: pytest.CaptureFixture[str]) -> No
     printed = capsys.readouterr().out
     [percent] = re.findall(r"\| bfloat16 \| 16 \| loop,scatter \| 512 \| (\d+\.\d+)", printed)
     assert float(percent) == pytest.approx(5.0, abs=0.15)
-    assert "doubtful captures: 0" in printed
+    assert "doubtful profiles: 0" in printed

@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 
 from storage.records import Environment
-from tuner.core.contract import CaptureTarget, EngineSession, EngineSettings, Launcher, LiveSettings, LoadPlan, WindowResult
+from tuner.core.contract import EngineSession, EngineSettings, Launcher, LiveSettings, LoadPlan, ProfileTarget, WindowResult
 from tuner.core.errors import BadInput, EngineLost, FailureClass, TrialFailed
 from tuner.metrics.window import window_metrics
 
@@ -106,11 +106,11 @@ class LauncherContract:
         self, session: EngineSession, live: tuple[LiveSettings, LiveSettings], plan: LoadPlan, tmp_path: Path
     ) -> None:
         for phase in session.profile_phases:
-            target = CaptureTarget(tmp_path, "run", f"session-{phase}")
-            (capture, *_) = session.profile(live[0], plan, target, phase=phase, timeout_s=TIMEOUT_S)
-            assert capture.phase == phase
-            assert capture.path.parent == tmp_path / "run" / "plugins" / "profile" / f"session-{phase}"
-            assert capture.path.stat().st_size == capture.size_bytes > 0
+            target = ProfileTarget(tmp_path, "run", f"session-{phase}")
+            (profile, *_) = session.profile(live[0], plan, target, phase=phase, timeout_s=TIMEOUT_S)
+            assert profile.phase == phase
+            assert profile.path.parent == tmp_path / "run" / "plugins" / "profile" / f"session-{phase}"
+            assert profile.path.stat().st_size == profile.size_bytes > 0
         assert_plausible(session.measure(live[0], plan, TIMEOUT_S), plan)
 
     def test_settings_that_cannot_start_fail_typed_and_the_launcher_lives_on(
@@ -144,7 +144,7 @@ class LauncherContract:
         with pytest.raises(EngineLost):
             session.warm_up(live[0], plan, TIMEOUT_S)
         with pytest.raises(EngineLost):
-            session.profile(live[0], plan, CaptureTarget(tmp_path, "run", "session"), phase=phase, timeout_s=TIMEOUT_S)
+            session.profile(live[0], plan, ProfileTarget(tmp_path, "run", "session"), phase=phase, timeout_s=TIMEOUT_S)
 
     def test_another_session_can_follow(self, launcher: Launcher, settings: EngineSettings) -> None:
         for _ in range(2):

@@ -1,4 +1,4 @@
-"""Small captures made to measure, written with the oracle's full schema: every duration in them is known."""
+"""Small profiles made to measure, written with the oracle's full schema: every duration in them is known."""
 
 from __future__ import annotations
 
@@ -81,8 +81,8 @@ class PlaneBuilder:
             stat.uint64_value = value
 
 
-def tpu_capture(runs: Sequence[Run], *, stretch: float = 1.0, devices: int = 1, markers: Sequence[tuple[float, str]] = ()) -> bytes:
-    """A capture as a TPU writes it. Times are the device's clock; the aligned ones are `stretch` times as long."""
+def tpu_xspace(runs: Sequence[Run], *, stretch: float = 1.0, devices: int = 1, markers: Sequence[tuple[float, str]] = ()) -> bytes:
+    """A profile as a TPU writes it. Times are the device's clock; the aligned ones are `stretch` times as long."""
     space = XSpace()
     for device in range(devices):
         plane = PlaneBuilder(space, f"/device:TPU:{device}")
@@ -108,10 +108,10 @@ def tpu_capture(runs: Sequence[Run], *, stretch: float = 1.0, devices: int = 1, 
     return data
 
 
-def cpu_capture(
+def cpu_xspace(
     runs: Sequence[Run], *, markers: Sequence[tuple[float, str]] = (), late: dict[str, float] | None = None, noise: int = 0
 ) -> bytes:
-    """A capture as XLA:CPU writes it: HLO events on the host's threads, scopes in the HLO modules.
+    """A profile as XLA:CPU writes it: HLO events on the host's threads, scopes in the HLO modules.
 
     `late` maps an op's name to the microsecond at which its work ended elsewhere; `noise` adds so many events that nobody wants.
     """

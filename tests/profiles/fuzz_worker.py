@@ -1,4 +1,4 @@
-"""Run as a program: feed damaged captures to the reader. `python -m tests.profiles.fuzz_worker SEED COUNT FILE...`
+"""Run as a program: feed damaged profiles to the reader. `python -m tests.profiles.fuzz_worker SEED COUNT FILE...`
 
 Memory is capped at 1 GiB of data, each input at 10 seconds. Prints one JSON document; anything but a result or a ProfileError is a crash
 and ends the program with its traceback.
@@ -24,7 +24,7 @@ SECONDS = 10
 
 
 def damaged(data: bytes, rng: random.Random) -> bytes:
-    """A capture that was cut, overwritten, spliced or bit-flipped; a few damages at most, so that some still parse."""
+    """A profile that was cut, overwritten, spliced or bit-flipped; a few damages at most, so that some still parse."""
     kind = rng.randrange(6)
     if kind == 0:
         return data[: rng.randrange(len(data))]

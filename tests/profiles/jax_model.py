@@ -1,6 +1,6 @@
-"""Run as a program: capture a small jitted transformer on XLA:CPU. `python -m tests.profiles.jax_model LOGDIR STEPS [compile]`
+"""Run as a program: profile a small jitted transformer on XLA:CPU. `python -m tests.profiles.jax_model LOGDIR STEPS [compile]`
 
-The scopes are those of the product's attention backend; "compile" compiles one more program inside the capture.
+The scopes are those of the product's attention backend; "compile" compiles one more program inside the profile.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ os.environ["JAX_PLATFORMS"] = "cpu"
 import jax
 import jax.numpy as jnp
 
-from profiles.capture import profile_options
+from profiles.session_plan import profile_options
 
 WIDTH, HEADS, VOCABULARY, TOKENS, SLOTS = 128, 4, 256, 32, 256
 

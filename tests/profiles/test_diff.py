@@ -1,4 +1,4 @@
-"""The difference of two captures: a planted change is found where it is and nowhere else."""
+"""The difference of two profiles: a planted change is found where it is and nowhere else."""
 
 from __future__ import annotations
 
@@ -10,15 +10,15 @@ from typing import Any
 import numpy as np
 import pytest
 
-from profiles.capture import StepComposition
 from profiles.diff import Measured, diff
 from profiles.errors import ProfileError
+from profiles.session_plan import StepComposition
 from profiles.summary import Summary, summarise
-from tests.profiles.builder import cpu_capture, model_runs, tpu_capture
+from tests.profiles.builder import cpu_xspace, model_runs, tpu_xspace
 
 
 def summary(
-    tmp_path: Path, name: str, *, build: Any = tpu_capture, tokens: int = 128, records: bool = True, block_size: int = 32, **model: Any
+    tmp_path: Path, name: str, *, build: Any = tpu_xspace, tokens: int = 128, records: bool = True, block_size: int = 32, **model: Any
 ) -> Summary:
     path = tmp_path / f"{name}.xplane.pb"
     path.write_bytes(build(model_runs(**{"steps": 16, **model})))
@@ -26,7 +26,7 @@ def summary(
     return summarise(path, records=steps, settings={"block_size": block_size})
 
 
-@pytest.mark.parametrize("build", [tpu_capture, cpu_capture])
+@pytest.mark.parametrize("build", [tpu_xspace, cpu_xspace])
 @pytest.mark.parametrize(
     ("scope", "category", "folded"),
     [
@@ -51,7 +51,7 @@ def test_a_slower_scope_is_found_under_new_names_and_nowhere_else(
     assert found.step.difference_ms == pytest.approx(row.difference_ms, abs=1e-5)
 
 
-def test_the_same_capture_differs_nowhere(tmp_path: Path) -> None:
+def test_the_same_profile_differs_nowhere(tmp_path: Path) -> None:
     same = summary(tmp_path, "same")
     found = diff([same], [same])
     assert not any(row.changed for row in (*found.categories, *found.scopes, found.step))
@@ -79,7 +79,7 @@ def test_categories_add_up_to_the_step_and_explain_a_measured_difference(tmp_pat
     assert diff([before], [after], measured=Measured(10.0, 10.0)).explained.share is None
 
 
-def test_captures_of_one_arm_are_pooled(tmp_path: Path) -> None:
+def test_profile_sessions_of_one_arm_are_pooled(tmp_path: Path) -> None:
     one, two = summary(tmp_path, "one"), summary(tmp_path, "two", factor={"mlp": 1.2})
     pooled = diff([one, two], [one, two])
     assert pooled.baseline_steps == 30
@@ -94,7 +94,7 @@ def test_another_page_size_or_device_is_refused_or_marked(tmp_path: Path) -> Non
     assert found.caveats == ("page size differs (32 and 64)",)
     assert not found.comparable
     with pytest.raises(ProfileError, match="platform differs"):
-        diff([before], [summary(tmp_path, "cpu", build=cpu_capture)])
+        diff([before], [summary(tmp_path, "cpu", build=cpu_xspace)])
     with pytest.raises(ProfileError, match="rules version differs"):
         diff([before], [replace(before, rules_version="other")])
 
@@ -106,12 +106,12 @@ def test_another_batch_composition_is_marked(tmp_path: Path) -> None:
     assert "batch composition unknown" in diff([before], [summary(tmp_path, "none", records=False)]).caveats[0]
 
 
-def test_doubtful_and_short_captures_are_marked(tmp_path: Path) -> None:
+def test_doubtful_and_short_profiles_are_marked(tmp_path: Path) -> None:
     before, short = summary(tmp_path, "before"), summary(tmp_path, "short", steps=3)
-    assert diff([before], [short]).caveats == ("candidate: fewer than 5 steps of phase all", "candidate: doubtful capture (few_steps)")
+    assert diff([before], [short]).caveats == ("candidate: fewer than 5 steps of phase all", "candidate: doubtful profile (few_steps)")
 
 
-def test_a_phase_without_steps_and_a_side_without_captures_are_refused(tmp_path: Path) -> None:
+def test_a_phase_without_steps_and_a_side_without_profiles_are_refused(tmp_path: Path) -> None:
     one = summary(tmp_path, "one")
     with pytest.raises(ProfileError, match="no profiled step of phase 'decode'"):
         diff([one], [one], phase="decode")

@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from profiles.reader import read_capture
+from profiles.reader import read_profile
 from tests.profiles.test_reader import TPU_FILE, self_times
 from tests.shared_data import shared_data
 from tests.waiting import PATIENCE_S
@@ -40,7 +40,7 @@ def xprofs_rows(tmp_path_factory: pytest.TempPathFactory) -> list[dict[str, Any]
 
 def test_all_self_times_are_reproduced_to_a_nanosecond(xprofs_rows: list[dict[str, Any]]) -> None:
     theirs = {(row["program_id"], row["op"]): row["self_us"] for row in xprofs_rows}
-    ours = {key: time / 1e6 for key, time in self_times(read_capture(shared_data(TPU_FILE))).items()}
+    ours = {key: time / 1e6 for key, time in self_times(read_profile(shared_data(TPU_FILE))).items()}
     assert len(theirs) == 17
     assert ours.keys() == theirs.keys()
     assert max(abs(ours[key] - theirs[key]) for key in theirs) < 0.001
@@ -48,10 +48,10 @@ def test_all_self_times_are_reproduced_to_a_nanosecond(xprofs_rows: list[dict[st
 
 def test_rates_of_computing_ops_are_xprofs(xprofs_rows: list[dict[str, Any]]) -> None:
     """Copies are left out: xprof counts the bytes of an asynchronous copy at its start and again at its end."""
-    capture = read_capture(shared_data(TPU_FILE))
-    times = self_times(capture)
-    runs = Counter(op for device in capture.devices for op in device.op.tolist())
-    kinds = {(kind.program_id, kind.name): (kind, runs[index]) for index, kind in enumerate(capture.op_types)}
+    profile = read_profile(shared_data(TPU_FILE))
+    times = self_times(profile)
+    runs = Counter(op for device in profile.devices for op in device.op.tolist())
+    kinds = {(kind.program_id, kind.name): (kind, runs[index]) for index, kind in enumerate(profile.op_types)}
     compared = 0
     for row in xprofs_rows:
         if "copy" not in row["category"]:

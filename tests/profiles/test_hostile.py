@@ -1,4 +1,4 @@
-"""Damaged captures: 2,200 small ones and 24 real ones, each refused in one line or read, under 10 s and in less than 1 GB."""
+"""Damaged profiles: 2,200 small ones and 24 real ones, each refused in one line or read, under 10 s and in less than 1 GB."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from typing import Any
 import pytest
 
 from profiles.errors import ProfileError
-from profiles.reader import read_capture
+from profiles.reader import read_profile
 from profiles.summary import summarise
 from profiles.wire import encoded
 from tests.oracles.xspace import HloProto, XSpace
-from tests.profiles.builder import PlaneBuilder, cpu_capture, model_runs, tpu_capture
+from tests.profiles.builder import PlaneBuilder, cpu_xspace, model_runs, tpu_xspace
 from tests.profiles.test_quality import MARKERS
 from tests.profiles.test_reader import TPU_FILE
 from tests.shared_data import shared_data
@@ -37,10 +37,10 @@ def fuzz(seed: int, count: int, *sources: Path) -> dict[str, Any]:
 
 
 @pytest.mark.slow
-def test_damaged_small_captures(tmp_path: Path) -> None:
+def test_damaged_small_profiles(tmp_path: Path) -> None:
     tpu, cpu = tmp_path / "tpu.pb", tmp_path / "cpu.pb"
-    tpu.write_bytes(tpu_capture(model_runs(steps=2), stretch=1.01, markers=MARKERS[:2]))
-    cpu.write_bytes(cpu_capture(model_runs(steps=2), markers=MARKERS[:2], noise=10, late={"fusion.3": 900.0}))
+    tpu.write_bytes(tpu_xspace(model_runs(steps=2), stretch=1.01, markers=MARKERS[:2]))
+    cpu.write_bytes(cpu_xspace(model_runs(steps=2), markers=MARKERS[:2], noise=10, late={"fusion.3": 900.0}))
     result = fuzz(11, 2200, tpu, cpu)
     assert (
         result["refused"] > 1000 and result["accepted"] > 100 and len(result["reasons"]) > 10
@@ -48,20 +48,20 @@ def test_damaged_small_captures(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-def test_damaged_real_captures(jax_capture: Path) -> None:
-    result = fuzz(12, 24, shared_data(TPU_FILE), jax_capture)
+def test_damaged_real_profiles(jax_profile: Path) -> None:
+    result = fuzz(12, 24, shared_data(TPU_FILE), jax_profile)
     assert result["refused"] > 5
 
 
-@pytest.mark.parametrize("build", [tpu_capture, cpu_capture])
-def test_every_truncation_of_a_small_capture_is_refused_or_read(tmp_path: Path, build: Any) -> None:
+@pytest.mark.parametrize("build", [tpu_xspace, cpu_xspace])
+def test_every_truncation_of_a_small_profile_is_refused_or_read(tmp_path: Path, build: Any) -> None:
     data = build(model_runs(steps=2))
     path = tmp_path / "cut.xplane.pb"
     outcomes = set()
     for length in range(0, len(data), 7):
         path.write_bytes(data[:length])
         try:
-            read_capture(path)
+            read_profile(path)
             outcomes.add("read")
         except ProfileError:
             outcomes.add("refused")
@@ -72,14 +72,14 @@ def test_a_file_of_nothing_but_planes_is_refused_at_once(tmp_path: Path) -> None
     path = tmp_path / "bomb.xplane.pb"
     path.write_bytes(b"\x0a\x00" * 1_000_000)
     with pytest.raises(ProfileError, match="more than 10000 planes"):
-        read_capture(path)
+        read_profile(path)
 
 
 def test_a_length_of_terabytes_allocates_nothing(tmp_path: Path) -> None:
     path = tmp_path / "long.xplane.pb"
     path.write_bytes(b"\x0a\xff\xff\xff\xff\xff\xff\xff\x7f" + b"x" * 100)
     with pytest.raises(ProfileError, match="not a complete XPlane file"):
-        read_capture(path)
+        read_profile(path)
 
 
 def nested(tag: int, payload: bytes) -> bytes:
@@ -107,11 +107,11 @@ def test_millions_of_tiny_fields_are_refused_before_they_take_minutes(tmp_path: 
     path = tmp_path / "dense.xplane.pb"
     path.write_bytes(data)
     with pytest.raises(ProfileError, match=why):
-        read_capture(path)
+        read_profile(path)
 
 
 def hlo_bomb(shape: str, count: int) -> bytes:
-    """A capture of `count` ops whose HLO module makes every look-up long: it would take minutes if each op were looked up for itself."""
+    """A profile of `count` ops whose HLO module makes every look-up long: it would take minutes if each op were looked up for itself."""
     space, proto = XSpace(), HloProto()
     proto.hlo_module.name = "jit_f"
     names = [f"op.{index}" for index in range(count)]
@@ -158,5 +158,5 @@ def test_line_breaks_in_names_do_not_break_the_message(tmp_path: Path) -> None:
     path = tmp_path / "names.xplane.pb"
     path.write_bytes(space.SerializeToString())
     with pytest.raises(ProfileError) as caught:
-        read_capture(path)
+        read_profile(path)
     assert str(caught.value).isprintable()

@@ -1,4 +1,4 @@
-"""Captures of tpu-inference's phased profiler: its batch compositions are joined to the steps."""
+"""Profiles of tpu-inference's phased profiler: its batch compositions are joined to the steps."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from pathlib import Path
 
 import pytest
 
-from profiles.links import captures_at, session_folder
+from profiles.links import profile_files_at, session_folder
 from profiles.phased import records_beside
 from profiles.summary import summarise
-from tests.profiles.builder import model_runs, tpu_capture
+from tests.profiles.builder import model_runs, tpu_xspace
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -29,7 +29,7 @@ def phased(tmp_path: Path, steps: int = 9, rank: int = 0) -> Path:
         name = f"batch_composition_stats_2026_11_26_12_00_00_{index * 280:06d}.json"
         (beside / name).write_text(json.dumps({**stats, "padded_total_num_scheduled_tokens": 128}))
     path = folder / "host.xplane.pb"
-    path.write_bytes(tpu_capture(model_runs(steps=steps)))
+    path.write_bytes(tpu_xspace(model_runs(steps=steps)))
     return path
 
 
@@ -66,7 +66,7 @@ def test_what_tpu_inference_really_writes_is_joined(tmp_path: Path) -> None:
     command = [sys.executable, "-m", "tests.profiles.phased_model", str(tmp_path / "phased")]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=280)
     assert done.returncode == 0, done.stderr[-3000:]
-    (path,) = captures_at(tmp_path / "phased" / "prefill_heavy")
+    (path,) = profile_files_at(tmp_path / "phased" / "prefill_heavy")
     found = summarise(path)
     assert len(found.steps["period_ms"]) == 15 and found.quality["join"] == "count"
     assert found.steps["padded_tokens"] == [32 + 8 * (step % 3) for step in range(3, 18)]

@@ -1,4 +1,4 @@
-"""Captures of the real engine in each phase: attributed, adding up, equal to what an oracle recomputes from the raw planes.
+"""Profiles of the real engine in each phase: attributed, adding up, equal to what an oracle recomputes from the raw planes.
 
 The bars: at least 95 % of device time in a named category, categories and gaps together within 1 % of the step time.
 """
@@ -11,26 +11,26 @@ from collections.abc import Callable, Mapping
 import numpy as np
 import pytest
 
-from profiles.capture import PHASES
 from profiles.classify import CATEGORIES, GAPS, Category, classify
 from profiles.diff import diff
-from profiles.reader import read_capture
+from profiles.reader import read_profile
+from profiles.session_plan import PHASES
 from profiles.steps import find_steps
 from profiles.summary import Summary, summarise
 from tests.oracles.raw_totals import RawOp, cpu_ops, shares, with_traced_bodies
 from tests.plugins.engine import RUN_TIMEOUT_S, Reference
-from tuner.core.contract import ARM_DEFAULT, ARM_PAGE_ALIGNED, CaptureResult, CaptureTarget, LiveSettings
+from tuner.core.contract import ARM_DEFAULT, ARM_PAGE_ALIGNED, LiveSettings, ProfileResult, ProfileTarget
 from tuner.launchers.local import LocalSession
 
 pytestmark = [pytest.mark.engine, pytest.mark.timeout(900)]
 
-Captures = Mapping[tuple[str, str], CaptureResult]
+Results = Mapping[tuple[str, str], ProfileResult]
 EVERY = [(arm, phase) for arm in (ARM_DEFAULT, ARM_PAGE_ALIGNED) for phase in PHASES]
 PAGE_SIZE = 32
 
 
 @pytest.fixture(scope="module")
-def captures(engines: Callable[..., LocalSession], reference: Reference, tmp_path_factory: pytest.TempPathFactory) -> Captures:
+def profiles(engines: Callable[..., LocalSession], reference: Reference, tmp_path_factory: pytest.TempPathFactory) -> Results:
     """Both arms in each phase, in the engine that the other tests of this page size share."""
     session, logdir = engines(PAGE_SIZE), tmp_path_factory.mktemp("logs")
     found = {}
@@ -38,18 +38,18 @@ def captures(engines: Callable[..., LocalSession], reference: Reference, tmp_pat
         live = LiveSettings(arm, 128)
         session.warm_up(live, reference.plan, RUN_TIMEOUT_S)
         for phase in PHASES:
-            target = CaptureTarget(logdir, run=arm, session=phase)
+            target = ProfileTarget(logdir, run=arm, session=phase)
             (found[arm, phase],) = session.profile(live, reference.plan, target, phase=phase, timeout_s=RUN_TIMEOUT_S)
     return found
 
 
-def explained(capture: CaptureResult) -> Summary:
-    return summarise(capture.path, records=capture.steps, settings={"block_size": PAGE_SIZE}, planned_phases=[capture.phase])
+def explained(profile: ProfileResult) -> Summary:
+    return summarise(profile.path, records=profile.steps, settings={"block_size": PAGE_SIZE}, planned_phases=[profile.phase])
 
 
 @pytest.mark.parametrize(("arm", "phase"), EVERY)
-def test_time_is_attributed_and_adds_up(captures: Captures, arm: str, phase: str) -> None:
-    summary = explained(captures[arm, phase])
+def test_time_is_attributed_and_adds_up(profiles: Results, arm: str, phase: str) -> None:
+    summary = explained(profiles[arm, phase])
     assert summary.quality["attributed"] >= 0.95
     total = np.sum(list(summary.categories_ms.values()), axis=0)
     np.testing.assert_allclose(total, summary.steps["period_ms"], rtol=0.01)
@@ -61,13 +61,13 @@ def test_time_is_attributed_and_adds_up(captures: Captures, arm: str, phase: str
 
 
 @pytest.mark.parametrize(("arm", "phase"), EVERY)
-def test_totals_are_the_oracles(captures: Captures, arm: str, phase: str) -> None:
+def test_totals_are_the_oracles(profiles: Results, arm: str, phase: str) -> None:
     """By another parser and another algorithm. What ran before the first step is nobody's."""
-    path = captures[arm, phase].path
-    capture = read_capture(path)
-    steps = find_steps(capture)
+    path = profiles[arm, phase].path
+    profile = read_profile(path)
+    steps = find_steps(profile)
     first = round(steps.start_ms[0] * 1e9)
-    kinds = {(kind.program_id, kind.name): kind for kind in capture.op_types}
+    kinds = {(kind.program_id, kind.name): kind for kind in profile.op_types}
     expected: dict[Category, float] = defaultdict(float)
     inside = [later_part(op, first) for op in cpu_ops(path) if op.end > first]
     containers = {key for key, kind in kinds.items() if kind.container}
@@ -90,8 +90,8 @@ def later_part(op: RawOp, first: int) -> RawOp:
     return op if op.start >= first else RawOp(op.program_id, op.name, op.lane, first, op.end, op.run_id)
 
 
-def test_the_write_that_an_arm_does_is_the_one_that_its_profile_shows(captures: Captures) -> None:
-    found = diff(*([explained(captures[arm, "decode"])] for arm in (ARM_DEFAULT, ARM_PAGE_ALIGNED)), phase="decode")
+def test_the_write_that_an_arm_does_is_the_one_that_its_profile_shows(profiles: Results) -> None:
+    found = diff(*([explained(profiles[arm, "decode"])] for arm in (ARM_DEFAULT, ARM_PAGE_ALIGNED)), phase="decode")
     times = {row.scope: (row.baseline_ms, row.candidate_ms) for row in found.scopes if row.category == Category.KV_WRITE}
     token = [pair for scope, pair in times.items() if scope is not None and "tuner_kv_write_token" in scope]
     page = [pair for scope, pair in times.items() if scope is not None and "tuner_kv_write_page" in scope]

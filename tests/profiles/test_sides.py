@@ -1,4 +1,4 @@
-"""Steps of several captures and hosts: averaged where they are the same steps, drawn as wholes where captures may differ."""
+"""Steps of several profile sessions and hosts: averaged where they are the same steps, drawn as wholes where sessions may differ."""
 
 from __future__ import annotations
 
@@ -12,23 +12,23 @@ from profiles.diff import diff
 from profiles.links import session_folder
 from profiles.sides import Side
 from profiles.summary import Summary, summarise
-from tests.profiles.builder import model_runs, tpu_capture
+from tests.profiles.builder import model_runs, tpu_xspace
 from tests.profiles.test_diff import summary
 
 
-def host_capture(tmp_path: Path, session: str, host: str, **model: object) -> Summary:
-    """A capture in a session's folder, as each host writes one."""
+def host_profile(tmp_path: Path, session: str, host: str, **model: object) -> Summary:
+    """A profile in a session's folder, as each host writes one."""
     folder = session_folder(tmp_path, "run", session)
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / f"{host}.xplane.pb"
-    path.write_bytes(tpu_capture(model_runs(**{"steps": 16, **model})))  # type: ignore[arg-type]
+    path.write_bytes(tpu_xspace(model_runs(**{"steps": 16, **model})))  # type: ignore[arg-type]
     return summarise(path)
 
 
 def test_hosts_of_one_session_are_averaged_step_by_step(tmp_path: Path) -> None:
-    one, two = host_capture(tmp_path, "s", "h1"), host_capture(tmp_path, "s", "h2", factor={"mlp": 1.2})
+    one, two = host_profile(tmp_path, "s", "h1"), host_profile(tmp_path, "s", "h2", factor={"mlp": 1.2})
     side = Side([one, two], "all")
-    assert (side.captures, len(side.period), side.hosts_left_out) == (1, 15, 0)
+    assert (side.sessions, len(side.period), side.hosts_left_out) == (1, 15, 0)
     alone = [Side([each], "all") for each in (one, two)]
     np.testing.assert_allclose(side.period, (alone[0].period + alone[1].period) / 2)
     np.testing.assert_allclose(side.categories, (alone[0].categories + alone[1].categories) / 2)
@@ -37,32 +37,32 @@ def test_hosts_of_one_session_are_averaged_step_by_step(tmp_path: Path) -> None:
 
 
 def test_a_second_host_does_not_narrow_an_interval(tmp_path: Path) -> None:
-    before = [host_capture(tmp_path, "s1", host) for host in ("h1", "h2", "h3")]
-    after = [host_capture(tmp_path, "s2", host, factor={"mlp": 1.2}) for host in ("h1", "h2", "h3")]
+    before = [host_profile(tmp_path, "s1", host) for host in ("h1", "h2", "h3")]
+    after = [host_profile(tmp_path, "s2", host, factor={"mlp": 1.2}) for host in ("h1", "h2", "h3")]
     one, three = diff(before[:1], after[:1]).step, diff(before, after).step
     assert three.high_ms - three.low_ms == pytest.approx(one.high_ms - one.low_ms, rel=0.05)
 
 
-def test_a_host_that_captured_other_steps_is_left_out_and_said(tmp_path: Path) -> None:
-    hosts = [host_capture(tmp_path, "s", "h1"), host_capture(tmp_path, "s", "h2"), host_capture(tmp_path, "s", "h3", steps=9)]
+def test_a_host_that_profiled_other_steps_is_left_out_and_said(tmp_path: Path) -> None:
+    hosts = [host_profile(tmp_path, "s", "h1"), host_profile(tmp_path, "s", "h2"), host_profile(tmp_path, "s", "h3", steps=9)]
     assert Side(hosts, "all").hosts_left_out == 1
-    assert "hosts that captured another number of steps were left out: 1" in diff(hosts, hosts[:1]).caveats
+    assert "hosts that profiled another number of steps were left out: 1" in diff(hosts, hosts[:1]).caveats
 
 
-def test_captures_that_lie_in_no_session_stand_for_themselves(tmp_path: Path) -> None:
+def test_profiles_that_lie_in_no_session_stand_for_themselves(tmp_path: Path) -> None:
     side = Side([summary(tmp_path, "one"), summary(tmp_path, "two")], "all")
-    assert (side.captures, len(side.period)) == (2, 30)
+    assert (side.sessions, len(side.period)) == (2, 30)
 
 
 def slower(template: Summary, factor: float) -> Summary:
-    """The same capture on a machine that was slower meanwhile."""
+    """The same profile on a machine that was slower meanwhile."""
     period = [value * factor for value in template.steps["period_ms"]]
     categories = {name: [value * factor for value in row] for name, row in template.categories_ms.items()}
     return replace(template, steps={**template.steps, "period_ms": period}, categories_ms=categories, scopes=[])
 
 
-def test_what_differs_from_capture_to_capture_is_no_difference_of_the_arms(tmp_path: Path) -> None:
-    """Captures of one and the same setting, each at a speed of its own: one a side is taken in, several are not."""
+def test_what_differs_from_session_to_session_is_no_difference_of_the_arms(tmp_path: Path) -> None:
+    """Profiles of one and the same setting, each at a speed of its own: one a side is taken in, several are not."""
     template = summary(tmp_path, "template")
     speeds = np.random.default_rng(3).normal(1.0, 0.05, (40, 2, 4))
     single = several = 0
@@ -71,10 +71,10 @@ def test_what_differs_from_capture_to_capture_is_no_difference_of_the_arms(tmp_p
         single += diff(before[:1], after[:1], resamples=500).step.changed
         several += diff(before, after, resamples=500).step.changed
     assert single > 30  # the spread of steps alone says nothing about it
-    assert several <= 8  # four captures know their spread roughly: a bootstrap of few is somewhat too sure
+    assert several <= 8  # four sessions know their spread roughly: a bootstrap of few is somewhat too sure
 
 
-def test_weights_are_means_and_draw_whole_captures(tmp_path: Path) -> None:
+def test_weights_are_means_and_draw_whole_sessions(tmp_path: Path) -> None:
     side = Side([summary(tmp_path, "one"), summary(tmp_path, "two", steps=8)], "all")
     weights = side.weights(np.random.default_rng(0), 500)
     np.testing.assert_allclose(weights.sum(axis=1), 1.0)

@@ -1,4 +1,4 @@
-"""The summary of a capture: numbers that add up, JSON that comes back, files that are whole or absent."""
+"""The summary of a profile: numbers that add up, JSON that comes back, files that are whole or absent."""
 
 from __future__ import annotations
 
@@ -9,24 +9,24 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from profiles.capture import StepComposition
 from profiles.classify import CATEGORIES, RULES_VERSION
 from profiles.errors import ProfileError
+from profiles.session_plan import StepComposition
 from profiles.summary import load_or_summarise, read_summary, summarise, summary_path, write_summary
-from tests.profiles.builder import Op, Run, cpu_capture, later, model_runs, tpu_capture
+from tests.profiles.builder import Op, Run, cpu_xspace, later, model_runs, tpu_xspace
 
 RECORDS = [StepComposition(100 + index, 128, 100 if index % 2 else 0, 1, index, 2.0 + index * 300e-6) for index in range(8)]
 
 
 @pytest.fixture
-def capture(tmp_path: Path) -> Path:
+def profile(tmp_path: Path) -> Path:
     path = tmp_path / "host.xplane.pb"
-    path.write_bytes(tpu_capture(model_runs(steps=8)))
+    path.write_bytes(tpu_xspace(model_runs(steps=8)))
     return path
 
 
-def test_categories_add_up_and_phases_are_means(capture: Path) -> None:
-    found = summarise(capture, records=RECORDS, settings={"block_size": 32, "arm": "default"})
+def test_categories_add_up_and_phases_are_means(profile: Path) -> None:
+    found = summarise(profile, records=RECORDS, settings={"block_size": 32, "arm": "default"})
     total = np.sum([found.categories_ms[category] for category in CATEGORIES], axis=0)
     np.testing.assert_allclose(total, found.steps["period_ms"], rtol=0.01)
     assert found.steps["phase"] == ["decode", "prefill"] * 4
@@ -40,8 +40,8 @@ def test_categories_add_up_and_phases_are_means(capture: Path) -> None:
     assert found.block_size == 32
 
 
-def test_scopes_fold_layers_and_hold_all_named_time(capture: Path) -> None:
-    found = summarise(capture)
+def test_scopes_fold_layers_and_hold_all_named_time(profile: Path) -> None:
+    found = summarise(profile)
     assert ("mlp", "step_fun/layers.*/mlp") in {(scope["category"], scope["scope"]) for scope in found.scopes}
     assert not any("layers.0" in scope["scope"] for scope in found.scopes)
     named = np.sum([scope["ms"] for scope in found.scopes], axis=0)
@@ -49,29 +49,29 @@ def test_scopes_fold_layers_and_hold_all_named_time(capture: Path) -> None:
     np.testing.assert_allclose(named + gaps, found.steps["period_ms"], rtol=0.01)
 
 
-def test_without_records_or_markers_nothing_is_said_about_batches(capture: Path) -> None:
-    found = summarise(capture)
+def test_without_records_or_markers_nothing_is_said_about_batches(profile: Path) -> None:
+    found = summarise(profile)
     assert set(found.phases) == {"all"}
     assert found.phases["all"]["batch"] is None
     assert found.steps["scheduled_tokens"] == [None] * 8
     assert found.quality["join"] == "none"
 
 
-def test_a_summary_is_written_whole_and_comes_back(capture: Path) -> None:
-    found = summarise(capture, records=RECORDS)
-    path = write_summary(found, capture)
-    assert path == capture.parent / "host.summary.json" == summary_path(capture)
+def test_a_summary_is_written_whole_and_comes_back(profile: Path) -> None:
+    found = summarise(profile, records=RECORDS)
+    path = write_summary(found, profile)
+    assert path == profile.parent / "host.summary.json" == summary_path(profile)
     assert json.loads(path.read_text())["rules_version"] == RULES_VERSION
     assert json.dumps(read_summary(path).to_json()) == json.dumps(found.to_json())
-    assert [each.name for each in capture.parent.iterdir() if each.name.startswith(".")] == []
+    assert [each.name for each in profile.parent.iterdir() if each.name.startswith(".")] == []
     brief = found.brief()
     assert "steps" not in brief and brief["phases"] == found.phases
     assert len(json.dumps(brief)) < 8000
 
 
-def test_a_summary_that_cannot_be_written_says_where(capture: Path, tmp_path: Path) -> None:
+def test_a_summary_that_cannot_be_written_says_where(profile: Path, tmp_path: Path) -> None:
     with pytest.raises(ProfileError, match="cannot be written"):
-        write_summary(summarise(capture), tmp_path / "missing" / "host.xplane.pb")
+        write_summary(summarise(profile), tmp_path / "missing" / "host.xplane.pb")
 
 
 @pytest.mark.parametrize(
@@ -85,8 +85,8 @@ def test_a_broken_summary_is_refused(tmp_path: Path, content: str) -> None:
         read_summary(path)
 
 
-def test_arrays_of_different_lengths_and_other_formats_are_refused(capture: Path) -> None:
-    path = write_summary(summarise(capture), capture)
+def test_arrays_of_different_lengths_and_other_formats_are_refused(profile: Path) -> None:
+    path = write_summary(summarise(profile), profile)
     raw = json.loads(path.read_text())
     raw["categories_ms"]["mlp"].pop()
     path.write_text(json.dumps(raw))
@@ -96,17 +96,17 @@ def test_arrays_of_different_lengths_and_other_formats_are_refused(capture: Path
     with pytest.raises(ProfileError, match="format 99"):
         read_summary(path)
     with pytest.raises(ProfileError, match="cannot be read"):
-        read_summary(capture.parent / "none.summary.json")
+        read_summary(profile.parent / "none.summary.json")
 
 
-def test_a_summary_by_other_rules_is_made_again_with_its_batches(capture: Path) -> None:
-    fresh = summarise(capture, records=RECORDS, settings={"arm": "default"})
-    write_summary(replace(fresh, rules_version="1900.01-1", program="outdated"), capture)
-    again = load_or_summarise(capture)
+def test_a_summary_by_other_rules_is_made_again_with_its_batches(profile: Path) -> None:
+    fresh = summarise(profile, records=RECORDS, settings={"arm": "default"})
+    write_summary(replace(fresh, rules_version="1900.01-1", program="outdated"), profile)
+    again = load_or_summarise(profile)
     assert (again.rules_version, again.program, again.settings) == (RULES_VERSION, "jit_step_fun", {"arm": "default"})
     assert again.steps["scheduled_tokens"] == fresh.steps["scheduled_tokens"]
-    write_summary(replace(fresh, program="kept"), capture)
-    assert load_or_summarise(capture).program == "kept"
+    write_summary(replace(fresh, program="kept"), profile)
+    assert load_or_summarise(profile).program == "kept"
 
 
 def test_a_kernel_that_writes_the_cache_itself_is_reported_with_its_page_size(tmp_path: Path) -> None:
@@ -114,16 +114,16 @@ def test_a_kernel_that_writes_the_cache_itself_is_reported_with_its_page_size(tm
     scope = f"jit(step)/jit(main)/{kernel}"
     runs = [Run("jit_step", 3, index, [Op(kernel, index * 50.0, 40.0, scope, "custom-call")]) for index in range(5)]
     path = tmp_path / "host.xplane.pb"
-    path.write_bytes(tpu_capture(runs))
+    path.write_bytes(tpu_xspace(runs))
     found = summarise(path)
     assert found.block_size == 64
     assert found.phases["all"]["categories_ms"]["attention_fused_kv"] == pytest.approx(0.04)
     assert "cannot be told apart" in found.notes[0]
 
 
-def test_a_note_says_what_loop_control_is(tmp_path: Path, capture: Path) -> None:
+def test_a_note_says_what_loop_control_is(tmp_path: Path, profile: Path) -> None:
     ops = [Op("while.1", 0.0, 40.0, "jit(step)/mlp/while"), Op("fusion.1", 5.0, 10.0, "jit(step)/mlp/while/body/dot")]
     path = tmp_path / "loops.xplane.pb"
-    path.write_bytes(cpu_capture([run for index in range(5) for run in later([Run("jit_step", 3, 0, ops)], index * 50.0, runs_by=index)]))
+    path.write_bytes(cpu_xspace([run for index in range(5) for run in later([Run("jit_step", 3, 0, ops)], index * 50.0, runs_by=index)]))
     assert "tracer's own work" in summarise(path).notes[0]
-    assert summarise(capture).notes == []
+    assert summarise(profile).notes == []

@@ -27,7 +27,7 @@ from tests.plugins.browser import OpenPage, WatchedPage
 from tests.profiles.test_tensorboard import needs_tensorboard
 from tests.tuner.fake_engine import FakeLauncher
 from tests.tuner.workbench import Workbench
-from tuner.verdict.captures import link, usable
+from tuner.verdict.profile_sessions import link, usable
 
 if TYPE_CHECKING:
     from playwright.sync_api import Frame
@@ -41,7 +41,7 @@ PATIENCE_MS = 1000 * PATIENCE_S
 
 @dataclass(frozen=True)
 class Board:
-    """TensorBoard over a study of one cell. `links` are relative, one a capture."""
+    """TensorBoard over a study of one cell. `links` are relative, one a profile."""
 
     url: str
     runs: list[str]
@@ -54,13 +54,13 @@ class Board:
 
 
 @pytest.fixture
-def board(bench: Workbench, jax_capture: Path, tmp_path: Path) -> Iterator[Board]:
-    fake = FakeLauncher(capture=lambda configuration, phase, session: jax_capture.read_bytes(), profile_phases=("decode",))
+def board(bench: Workbench, jax_profile: Path, tmp_path: Path) -> Iterator[Board]:
+    fake = FakeLauncher(xspace=lambda configuration, phase, session: jax_profile.read_bytes(), profile_phases=("decode",))
     outcome = bench.run(fake, page_sizes=[32], chunk_budgets=[256], profile="finalists")
     open_storage(bench.url, create=False).close()
     rows = bench.storage.list_profiles(study_id=outcome.study.id)
     shown = [profile for trial in bench.trials(None) for profile in usable(bench.storage.list_profiles(trial_id=trial.id))]
-    assert (len(rows), len(shown)) == (4, 2)  # something was compiled inside this capture, so each was tried again
+    assert (len(rows), len(shown)) == (4, 2)  # something was compiled inside this profile, so each was tried again
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]

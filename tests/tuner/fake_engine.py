@@ -9,15 +9,15 @@ from dataclasses import dataclass, field, replace
 from functools import cache
 from typing import override
 
-from tests.profiles.builder import model_runs, tpu_capture
+from tests.profiles.builder import model_runs, tpu_xspace
 from tuner.core.contract import (
-    CaptureResult,
-    CaptureTarget,
     EngineSession,
     EngineSettings,
     Json,
     LiveSettings,
     LoadPlan,
+    ProfileResult,
+    ProfileTarget,
     StartReport,
     StepRecord,
     WindowResult,
@@ -39,9 +39,9 @@ PROFILED_STEPS = 9
 
 
 @cache
-def small_capture() -> bytes:
-    """A capture of a small model without any problem; its steps are those of `step_records`."""
-    return tpu_capture(model_runs(steps=PROFILED_STEPS))
+def small_xspace() -> bytes:
+    """A profile of a small model without any problem; its steps are those of `step_records`."""
+    return tpu_xspace(model_runs(steps=PROFILED_STEPS))
 
 
 def step_records(prefill_share: float, count: int = PROFILED_STEPS) -> tuple[StepRecord, ...]:
@@ -70,7 +70,7 @@ class FakeLauncher:
     on_warm_up: Callable[[Configuration, int], None] | None = None
     on_measure: Callable[[Configuration, int, WindowResult], WindowResult] | None = None
     on_profile: Callable[[Configuration, int], None] | None = None
-    capture: Callable[[Configuration, str, str], bytes] = lambda configuration, phase, session: small_capture()
+    xspace: Callable[[Configuration, str, str], bytes] = lambda configuration, phase, session: small_xspace()
     profile_phases: tuple[str, ...] = ("all",)
     effective: Callable[[EngineSettings], Json] = lambda settings: {
         "block_size": settings.block_size,
@@ -142,18 +142,18 @@ class FakeSession(EngineSession):
 
     @override
     def profile(
-        self, live: LiveSettings, plan: LoadPlan, target: CaptureTarget, *, phase: str, timeout_s: float
-    ) -> Sequence[CaptureResult]:
+        self, live: LiveSettings, plan: LoadPlan, target: ProfileTarget, *, phase: str, timeout_s: float
+    ) -> Sequence[ProfileResult]:
         configuration = self._of(live)
         if self._launcher.on_profile is not None:
             self._launcher.on_profile(configuration, self._launcher.count("profile", configuration))
         self._launcher.profiled.append(target.run)
         path = target.folder / "host.xplane.pb"
         path.parent.mkdir(parents=True)
-        data = self._launcher.capture(configuration, phase, target.session)
+        data = self._launcher.xspace(configuration, phase, target.session)
         path.write_bytes(data)
         return [
-            CaptureResult(
+            ProfileResult(
                 run=target.run,
                 session=target.session,
                 host="host",

@@ -90,7 +90,7 @@ def _trial(text: str, phases: Sequence[str], repeat: int, storage_url: str, logd
     from tuner.setup.study_setup import check_places
     from tuner.trials.context import RunContext
     from tuner.trials.profiling import Profiler
-    from tuner.verdict.captures import MISSING, profile_json
+    from tuner.verdict.profile_sessions import MISSING, profile_json
 
     storage = open_storage(storage_url, create=False)
     try:
@@ -121,7 +121,7 @@ def _trial(text: str, phases: Sequence[str], repeat: int, storage_url: str, logd
 
 
 def _print_profiles(text: str, profiles: Sequence[Profile]) -> None:
-    from tuner.verdict.captures import MISSING, TENSORBOARD, link
+    from tuner.verdict.profile_sessions import MISSING, TENSORBOARD, link
 
     for profile in profiles:
         doubts = ", ".join(profile.quality.get("problems", [])) or str(profile.quality.get("error", ""))
@@ -133,12 +133,12 @@ def _print_profiles(text: str, profiles: Sequence[Profile]) -> None:
 
 def _server(server: RunningServer, load: RemoteLoad, profiler_dir: Path, place: tuple[Path, str], *, repeat: int, as_json: bool) -> None:
     """`place` is (logdir, run). Like a trial's, a bad capture is kept, said to be bad, and tried once more."""
-    from profiles.links import deep_link, find_captures, new_session
+    from profiles.links import deep_link, find_profile_files, new_session
     from tuner.cli.profile_view import print_summary
-    from tuner.core.contract import CaptureTarget
+    from tuner.core.contract import ProfileTarget
     from tuner.launchers.remote_profile import capture_running
     from tuner.trials.profiling import ATTEMPTS
-    from tuner.verdict.captures import TENSORBOARD
+    from tuner.verdict.profile_sessions import TENSORBOARD
 
     def say(what: str) -> None:
         print(f"{what} {server.url}", file=sys.stderr)
@@ -148,12 +148,12 @@ def _server(server: RunningServer, load: RemoteLoad, profiler_dir: Path, place: 
     for _ in range(repeat):
         for attempt in range(1, ATTEMPTS + 1):
             sessions.append(new_session(*place, "" if attempt == 1 else "-again"))
-            paths = capture_running(server, load, profiler_dir, CaptureTarget(*place, sessions[-1]), say, len(sessions))
+            paths = capture_running(server, load, profiler_dir, ProfileTarget(*place, sessions[-1]), say, len(sessions))
             fresh = [(path, _summary(path)) for path in paths]
             found += fresh
             if not any(summary.quality["retry"] for _, summary in fresh):
                 break
-    links = [deep_link(TENSORBOARD, each) for each in find_captures(place[0]) if each.run == place[1] and each.session in sessions]
+    links = [deep_link(TENSORBOARD, each) for each in find_profile_files(place[0]) if each.run == place[1] and each.session in sessions]
     if as_json:
         profiles = [summary.to_json() for _, summary in found]
         print_json({"captures": [str(path) for path, _ in found], "links": links, "profiles": profiles})

@@ -52,12 +52,12 @@ def is_trial(text: str) -> bool:
 
 def resolve(text: str, storage_url: str, logdir: str | None, *, every: bool = False) -> Target:
     """`every`: all good captures of a trial, not only the best of each phase. Raises BadInput, ProfileError, StorageFault."""
-    from profiles.links import captures_at
+    from profiles.links import profile_files_at
     from profiles.summary import load_or_summarise
     from tuner.cli.options import reading
 
     if not is_trial(text):
-        return Target(text, [load_or_summarise(capture) for capture in captures_at(Path(text))], [])
+        return Target(text, [load_or_summarise(capture) for capture in profile_files_at(Path(text))], [])
     with reading(storage_url) as storage:
         return _stored(storage, text, Path(logdir).expanduser() if logdir is not None else None, every)
 
@@ -78,7 +78,7 @@ def find_trial(storage: Storage, text: str) -> Trial:
 
 def _stored(storage: Storage, text: str, logdir: Path | None, every: bool) -> Target:
     from profiles.summary import load_or_summarise
-    from tuner.verdict.captures import TENSORBOARD, capture_file, comparable, link, usable
+    from tuner.verdict.profile_sessions import TENSORBOARD, comparable, link, profile_file, usable
 
     trial = find_trial(storage, text)
     profiles = storage.list_profiles(trial_id=trial.id)
@@ -87,7 +87,7 @@ def _stored(storage: Storage, text: str, logdir: Path | None, every: bool) -> Ta
         raise BadInput(f"trial {text} {_why_none(profiles)}; capture one with: tuner profile capture {text}")
     return Target(
         label=f"{text} {trial.arm} p{trial.block_size} b{trial.max_num_batched_tokens}",
-        summaries=[load_or_summarise(capture_file(profile, logdir).path) for profile in found],
+        summaries=[load_or_summarise(profile_file(profile, logdir).path) for profile in found],
         links=[link(profile, TENSORBOARD) for profile in found],
         measurements=storage.list_measurements(trial_id=trial.id),
         stored=True,

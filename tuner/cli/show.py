@@ -60,7 +60,7 @@ def _list(storage: Storage, limit: int, as_json: bool) -> None:
 def _show(storage: Storage, study: Study, as_json: bool) -> None:
     from tuner.cli.tables import duration, text_table
     from tuner.report.report import study_json, trial_json
-    from tuner.verdict.captures import TENSORBOARD, profile_json
+    from tuner.verdict.profile_sessions import TENSORBOARD, profile_json
 
     trials, profiles = storage.list_trials(study.id), storage.list_profiles(study_id=study.id)
     windows = {trial.id: 0 for trial in trials}
@@ -97,7 +97,7 @@ def _objective(text: str) -> str:
 
 
 def _print_links(trials: Sequence[Trial], profiles: Sequence[Profile]) -> None:
-    from tuner.verdict.captures import TENSORBOARD, link, usable
+    from tuner.verdict.profile_sessions import TENSORBOARD, link, usable
 
     for trial in trials:
         for profile in usable([profile for profile in profiles if profile.trial_id == trial.id]):

@@ -153,8 +153,8 @@ class WindowResult:
 
 
 @dataclass(frozen=True)
-class CaptureTarget:
-    """Where a capture goes: profile session `session` of TensorBoard's run `run` (a path below the logdir)."""
+class ProfileTarget:
+    """Where a profile goes: session `session` of TensorBoard's run `run` (a path below the logdir)."""
 
     logdir: Path
     run: str
@@ -167,8 +167,8 @@ class CaptureTarget:
 
 
 @dataclass(frozen=True)
-class CaptureResult:
-    """One XLA profile capture, in TensorBoard's layout, plus the step records of the captured window (batch composition)."""
+class ProfileResult:
+    """One host's file of a profile session, in TensorBoard's layout, and the records of the profiled steps (batch composition)."""
 
     run: str
     session: str
@@ -206,12 +206,12 @@ class EngineSession(Protocol):
 
     @property
     def profile_phases(self) -> tuple[str, ...]:
-        """What profile() can capture: phases of profiles.capture, or "all" where the launcher cannot hold a phase; () for nothing."""
+        """What profile() can capture: phases of profiles.session_plan, or "all" where the launcher cannot hold a phase; () for nothing."""
         ...
 
     def profile(
-        self, live: LiveSettings, plan: LoadPlan, target: CaptureTarget, *, phase: str, timeout_s: float
-    ) -> Sequence[CaptureResult]:
+        self, live: LiveSettings, plan: LoadPlan, target: ProfileTarget, *, phase: str, timeout_s: float
+    ) -> Sequence[ProfileResult]:
         """Capture one of `profile_phases` outside any measured window, one file a host. Raises TrialFailed, EngineLost."""
         ...
 

@@ -10,8 +10,8 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
-from profiles.capture import PhasePlan, PhaseProgress, composition, profile_options
-from profiles.links import CAPTURE_SUFFIX
+from profiles.links import XPLANE_SUFFIX
+from profiles.session_plan import PhasePlan, PhaseProgress, composition, profile_options
 from tuner.core.contract import PlannedRequest, StepRecord
 from tuner.engine.messages import Profile, Profiled
 from tuner.workload.client import TokenBatch, WindowTimeout
@@ -23,7 +23,7 @@ _WAITING_AT_MOST = 2  # arriving requests that are unfinished: where the engine 
 
 
 class RecordedEngine(Protocol):
-    """What a capture needs of an engine (SteppedLlmEngine)."""
+    """What profiling needs of an engine (SteppedLlmEngine)."""
 
     steps: list[StepRecord]
 
@@ -111,10 +111,10 @@ def capture_phase(engine: RecordedEngine, message: Profile, compilations: Callab
             stop_trace()
     finally:
         feeder.abort()
-    path = place_capture(run_folder, message.session)
+    path = name_session(run_folder, message.session)
     return Profiled(
         path=str(path),
-        host=path.name.removesuffix(CAPTURE_SUFFIX),
+        host=path.name.removesuffix(XPLANE_SUFFIX),
         size_bytes=path.stat().st_size,
         steps=tuple(recorded),
         compilations=compilations() - compiled,
@@ -123,7 +123,7 @@ def capture_phase(engine: RecordedEngine, message: Profile, compilations: Callab
 
 
 def start_trace(run_folder: Path, platform: str, session: str) -> None:
-    """Start JAX's profiler with the options of `profiles.capture`."""
+    """Start JAX's profiler with the options of `profiles.session_plan`."""
     import jax
 
     options: Any = jax.profiler.ProfileOptions()
@@ -132,12 +132,12 @@ def start_trace(run_folder: Path, platform: str, session: str) -> None:
     jax.profiler.start_trace(str(run_folder), profiler_options=options)
 
 
-def place_capture(run_folder: Path, session: str) -> Path:
-    """Give the newest session its asked name (TensorBoard's layout). Raises RuntimeError if no capture was written."""
+def name_session(run_folder: Path, session: str) -> Path:
+    """Give the newest session its asked name (TensorBoard's layout). Raises RuntimeError if no profile was written."""
     sessions = run_folder / "plugins" / "profile"
-    captures = sorted(sessions.glob(f"*/*{CAPTURE_SUFFIX}"), key=lambda path: path.stat().st_mtime)
-    if not captures:
-        raise RuntimeError(f"the profiler wrote no capture below {sessions}")
-    if captures[-1].parent.name == session:
-        return captures[-1]
-    return captures[-1].parent.rename(sessions / session) / captures[-1].name
+    profiles = sorted(sessions.glob(f"*/*{XPLANE_SUFFIX}"), key=lambda path: path.stat().st_mtime)
+    if not profiles:
+        raise RuntimeError(f"the profiler wrote no profile below {sessions}")
+    if profiles[-1].parent.name == session:
+        return profiles[-1]
+    return profiles[-1].parent.rename(sessions / session) / profiles[-1].name

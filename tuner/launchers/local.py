@@ -7,19 +7,19 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from profiles.capture import PhasePlan
+from profiles.session_plan import PhasePlan
 from tuner.core.contract import (
     ABLATION_ARM,
     ARM_DEFAULT,
     ARM_PAGE_ALIGNED,
     ARMS,
     LIVE_SETTINGS,
-    CaptureResult,
-    CaptureTarget,
     EngineSettings,
     Json,
     LiveSettings,
     LoadPlan,
+    ProfileResult,
+    ProfileTarget,
     StartReport,
     WindowResult,
 )
@@ -131,8 +131,8 @@ class LocalSession:
         return possible_phases(self._report.effective["max_num_seqs"])
 
     def profile(
-        self, live: LiveSettings, plan: LoadPlan, target: CaptureTarget, *, phase: str, timeout_s: float
-    ) -> Sequence[CaptureResult]:
+        self, live: LiveSettings, plan: LoadPlan, target: ProfileTarget, *, phase: str, timeout_s: float
+    ) -> Sequence[ProfileResult]:
         compiled: Json = self._report.effective
         seqs = live.max_num_seqs or compiled["max_num_seqs"]
         try:
@@ -153,7 +153,7 @@ class LocalSession:
             found = self._engine.ask("profile", asked, Profiled, timeout_s + 4 * GRACE_S)
             path = publish(Path(found.path), target)
         return [
-            CaptureResult(
+            ProfileResult(
                 run=target.run,
                 session=target.session,
                 host=found.host,

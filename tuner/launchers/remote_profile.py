@@ -1,4 +1,4 @@
-"""A capture of a server that runs already: `vllm serve` with a profiler, reached by URL, its profile folder on this machine.
+"""A profile of a server that runs already: `vllm serve` with a profiler, reached by URL, its profile folder on this machine.
 
 POST /start_profile, a load, POST /stop_profile. The server writes where its own --profiler-config says; what is new there is copied into
 the logdir. Steps are told apart by the markers in the trace, since nobody sees the server's scheduler from outside. A server that was
@@ -19,9 +19,9 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-from profiles.capture import PhasePlan
-from profiles.links import CAPTURE_SUFFIX
-from tuner.core.contract import CaptureTarget
+from profiles.links import XPLANE_SUFFIX
+from profiles.session_plan import PhasePlan
+from tuner.core.contract import ProfileTarget
 from tuner.core.errors import BadInput, FailureClass, TrialFailed
 
 STOP_TIMEOUT_S = 300.0  # the profiler writes about 5 MB a second
@@ -121,20 +121,20 @@ def capture_running(
     server: RunningServer,
     load: RemoteLoad,
     profiler_dir: Path,
-    target: CaptureTarget,
+    target: ProfileTarget,
     doing: Callable[[str], None],
     number: int = 1,
 ) -> list[Path]:
     """Warm up, capture, copy. Returns the copies, one a host. Raises BadInput, TrialFailed.
 
-    `number` counts the captures of this server from 1: only the first one warms it up, and each sends other prompts.
+    `number` counts the profile sessions of this server from 1: only the first one warms it up, and each sends other prompts.
     """
     load.check()
     if not profiler_dir.is_dir():
         raise BadInput(f"--profiler-dir {profiler_dir} does not exist here; name the server's torch_profiler_dir, on this machine")
     folder = target.folder
     model = server.model()
-    before = _captures(profiler_dir)
+    before = _profile_files(profiler_dir)
     if number == 1:
         doing("warming up")
         server.send(model, load, seed=0)
@@ -144,16 +144,16 @@ def capture_running(
         server.send(model, load, seed=number)
     finally:
         server.profiler("stop")
-    fresh = _captures(profiler_dir) - before
+    fresh = _profile_files(profiler_dir) - before
     if not fresh:
-        raise BadInput(f"no new capture below --profiler-dir {profiler_dir}; name the torch_profiler_dir that the server was started with")
+        raise BadInput(f"no new profile below --profiler-dir {profiler_dir}; name the torch_profiler_dir that the server was started with")
     newest = max(fresh, key=lambda path: path.stat().st_mtime).parent
     folder.mkdir(parents=True, exist_ok=True)
     return [Path(shutil.copyfile(path, folder / path.name)) for path in sorted(fresh) if path.parent == newest]
 
 
-def _captures(folder: Path) -> set[Path]:
-    return set(folder.rglob(f"*{CAPTURE_SUFFIX}"))
+def _profile_files(folder: Path) -> set[Path]:
+    return set(folder.rglob(f"*{XPLANE_SUFFIX}"))
 
 
 def _text(body: bytes) -> str:

@@ -1,4 +1,4 @@
-"""Captures on their way into a logdir: written beside it, and moved when they are whole."""
+"""Profiles on their way into a logdir: written beside it, and moved when they are whole."""
 
 from __future__ import annotations
 
@@ -7,14 +7,14 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from tuner.core.contract import CaptureTarget
+from tuner.core.contract import ProfileTarget
 
 _SCRATCH = ".partial"
 
 
 @contextmanager
 def scratch_logdir(logdir: Path) -> Iterator[Path]:
-    """A logdir of its own for one capture, absolute; gone afterwards. One that fails half-way must not show up in TensorBoard."""
+    """A logdir of its own for one profile session, absolute; gone afterwards. One that fails half-way must not show up in TensorBoard."""
     scratch = (logdir / _SCRATCH).resolve()
     try:
         yield scratch
@@ -22,7 +22,7 @@ def scratch_logdir(logdir: Path) -> Iterator[Path]:
         shutil.rmtree(scratch, ignore_errors=True)
 
 
-def publish(capture: Path, target: CaptureTarget) -> Path:
-    """Move a finished capture to where TensorBoard looks; returns its new path."""
+def publish(profile: Path, target: ProfileTarget) -> Path:
+    """Move a finished profile to where TensorBoard looks; returns its new path."""
     target.folder.mkdir(parents=True, exist_ok=True)
-    return Path(shutil.move(capture, target.folder / capture.name))
+    return Path(shutil.move(profile, target.folder / profile.name))

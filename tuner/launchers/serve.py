@@ -11,18 +11,18 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from profiles.capture import ALL
-from profiles.links import CAPTURE_SUFFIX
+from profiles.links import XPLANE_SUFFIX
+from profiles.session_plan import ALL
 from tuner.core.contract import (
     ARM_DEFAULT,
     ARM_PAGE_ALIGNED,
     ARMS,
-    CaptureResult,
-    CaptureTarget,
     EngineSettings,
     Json,
     LiveSettings,
     LoadPlan,
+    ProfileResult,
+    ProfileTarget,
     StartReport,
     WindowResult,
 )
@@ -30,7 +30,7 @@ from tuner.core.errors import BadInput, EngineLost, FailureClass, TrialFailed
 from tuner.engine.commands import CommandHost
 from tuner.engine.cpu_contention import CpuContention
 from tuner.engine.environment import engine_environment, resolve_platform
-from tuner.engine.tracing import place_capture
+from tuner.engine.tracing import name_session
 from tuner.launchers.bench_client import BenchClient, BenchRun
 from tuner.launchers.bench_result import read_bench_result, summary_of
 from tuner.launchers.process_tree import tree_cpu_s
@@ -41,7 +41,7 @@ from tuner.serving.vllm_args import served_config, vllm_environment, vllm_flags
 
 DESCRIBE_TIMEOUT_S = 120.0
 MAX_WARM_UPS = 4  # a window under HTTP is not the same twice: another one may need a shape that the last did not
-PROFILED_REQUESTS = 8  # keeps a capture within what TensorBoard shows swiftly
+PROFILED_REQUESTS = 8  # keeps a session within what TensorBoard shows swiftly
 SERVER_ENVIRONMENT = {
     "VLLM_SERVER_DEV_MODE": "1",  # /reset_prefix_cache
     "JAX_LOG_COMPILES": "1",  # compilations inside a window are counted in the log
@@ -298,8 +298,8 @@ class ServeSession:
         return (ALL,)
 
     def profile(
-        self, live: LiveSettings, plan: LoadPlan, target: CaptureTarget, *, phase: str = ALL, timeout_s: float
-    ) -> Sequence[CaptureResult]:
+        self, live: LiveSettings, plan: LoadPlan, target: ProfileTarget, *, phase: str = ALL, timeout_s: float
+    ) -> Sequence[ProfileResult]:
         """Capture the first requests of the plan on a server of its own, started with --profiler-config: that flag is not recommended."""
         flags = self._checked_flags(live)
         if self._ended is not None:
@@ -313,12 +313,12 @@ class ServeSession:
             self._warm_up(server, live, short, timeout_s)
             compiled = self._captured(server, short, timeout_s)
             details = {"compilations": server.compilations() - compiled, "requests": len(short.requests)}
-            path = publish(place_capture(scratch, target.session), target)
+            path = publish(name_session(scratch, target.session), target)
         return [
-            CaptureResult(
+            ProfileResult(
                 run=target.run,
                 session=target.session,
-                host=path.name.removesuffix(CAPTURE_SUFFIX),
+                host=path.name.removesuffix(XPLANE_SUFFIX),
                 path=path,
                 phase=phase,
                 size_bytes=path.stat().st_size,

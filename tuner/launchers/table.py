@@ -17,13 +17,13 @@ from tuner.core.contract import (
     ARMS,
     LIVE_SETTINGS,
     SETTINGS,
-    CaptureResult,
-    CaptureTarget,
     EngineSession,
     EngineSettings,
     Json,
     LiveSettings,
     LoadPlan,
+    ProfileResult,
+    ProfileTarget,
     StartReport,
     WindowResult,
 )
@@ -138,8 +138,8 @@ class TableSession(EngineSession):
 
     @override
     def profile(
-        self, live: LiveSettings, plan: LoadPlan, target: CaptureTarget, *, phase: str, timeout_s: float
-    ) -> Sequence[CaptureResult]:
+        self, live: LiveSettings, plan: LoadPlan, target: ProfileTarget, *, phase: str, timeout_s: float
+    ) -> Sequence[ProfileResult]:
         """A table has no profiles."""
         self._configuration(live)
         return ()

@@ -14,13 +14,13 @@ from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
-from profiles.capture import PHASES
 from profiles.classify import Category
 from profiles.diff import Measured, ProfileDiff
+from profiles.session_plan import PHASES
 from storage.records import Measurement
 from tuner.stats.intervals import log_mean_interval, welch_interval
-from tuner.verdict.captures import measured_step_ms
 from tuner.verdict.evidence import origin_of
+from tuner.verdict.profile_sessions import measured_step_ms
 
 _SHOWN, _REASONS = 4, 3  # categories named for a phase, reasons named for the whole
 _PAIRS = 3  # rounds of one engine from which on two windows are compared round by round

@@ -9,12 +9,12 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from profiles.capture import PREFILL
 from profiles.classify import Category
+from profiles.session_plan import PREFILL
 from storage.records import Trial, TrialState
 from tuner.core.contract import ARM_DEFAULT
-from tuner.verdict.captures import OK, usable
 from tuner.verdict.evidence import Evidence
+from tuner.verdict.profile_sessions import OK, usable
 
 CLAIM = "the pull request claimed about 5 % per step"
 TRACED_LOOPS = (

@@ -22,7 +22,7 @@ from tuner.verdict.evidence import Evidence
 
 PROFILED_ROLES = frozenset({"best", "opposite_arm", "baseline", "next_best"})
 NOT_ABOUT_SETTINGS = frozenset({FailureClass.STARTUP.value, FailureClass.TIMEOUT.value, FailureClass.INTERNAL.value})
-CAPTURES = 2  # of each phase, where the engine runs on: `profile diff` then knows how captures of one setting differ (docs/profiles.md)
+SESSIONS = 2  # of each phase, where the engine runs on: `profile diff` then knows how captures of one setting differ (docs/profiles.md)
 MORE_FINALISTS = 3  # tried one by one where none of the finalists holds: started cold they fail, or miss an SLO
 
 
@@ -117,4 +117,4 @@ class Confirmation:
             stage=Stage.CONFIRM,
         ).execute()
         if setup.config.profile != "none" and finalist.role in PROFILED_ROLES and run.trial.state is TrialState.COMPLETE:
-            capture_profile(self._context, self._pool, run, CAPTURES if self._pool.all_live else 1)
+            capture_profile(self._context, self._pool, run, SESSIONS if self._pool.all_live else 1)

@@ -11,17 +11,17 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from profiles.capture import ALL
 from profiles.errors import ProfileError
 from profiles.links import new_session, plain_name
+from profiles.session_plan import ALL
 from profiles.summary import summarise, write_summary
 from storage.records import Json, Profile, Trial
-from tuner.core.contract import CaptureResult, CaptureTarget, EngineSession
+from tuner.core.contract import EngineSession, ProfileResult, ProfileTarget
 from tuner.core.errors import EngineLost, TrialFailed
 from tuner.trials.context import RunContext
 from tuner.trials.engines import EnginePool, launcher_errors
 from tuner.trials.trial import TrialRun
-from tuner.verdict.captures import BAD, MISSING, OK
+from tuner.verdict.profile_sessions import BAD, MISSING, OK
 
 ATTEMPTS = 2
 _DESCRIBING = ("arm", "block_size", "max_num_batched_tokens", "max_num_seqs", "model")
@@ -41,7 +41,7 @@ class Explained:
     summary: Json
 
 
-def explain(capture: CaptureResult, trial: Trial) -> Explained:
+def explain(capture: ProfileResult, trial: Trial) -> Explained:
     """Read a capture and write its summary beside it; what cannot be read is bad."""
     settings = {name: getattr(trial, name, None) or trial.requested.get(name) for name in _DESCRIBING}
     planned = [] if capture.phase == ALL else [capture.phase]
@@ -100,7 +100,7 @@ class Profiler:
                 captures = self.session.profile(
                     run.configuration.live,
                     self.context.setup.plan,
-                    CaptureTarget(logdir, name, moment),
+                    ProfileTarget(logdir, name, moment),
                     phase=phase,
                     timeout_s=config.trial_timeout,
                 )
@@ -115,7 +115,7 @@ class Profiler:
         return [self.context.storage.add_profile(record) for record in records]
 
 
-def _record(run: TrialRun, logdir: Path, capture: CaptureResult, found: Explained, attempt: int) -> Profile:
+def _record(run: TrialRun, logdir: Path, capture: ProfileResult, found: Explained, attempt: int) -> Profile:
     return Profile(
         trial_id=run.trial.id,
         logdir=str(logdir),

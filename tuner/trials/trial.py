@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
-from profiles.capture import composition
+from profiles.session_plan import composition
 from storage.records import FINISHED, Environment, Json, Measurement, Stage, Study, Trial, TrialState
 from tuner.core.contract import EngineSettings, LoadPlan, WindowResult
 from tuner.core.errors import FailureClass, TrialFailed

@@ -41,10 +41,10 @@ from tuner.verdict.candidates import (
     pareto_front,
     settings_changed,
 )
-from tuner.verdict.captures import profile_json
 from tuner.verdict.compare import compare_study
 from tuner.verdict.evidence import UNFINISHED, Evidence, origin_of
 from tuner.verdict.gain import gain_over, gain_text
+from tuner.verdict.profile_sessions import profile_json
 
 FLAG_PLATFORMS = ("tpu", "cpu", "cuda")
 

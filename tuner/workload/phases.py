@@ -1,4 +1,4 @@
-"""Loads that hold an engine in one phase: prefill-heavy, decode-heavy or mixed (`profiles.capture` says what the words mean).
+"""Loads that hold an engine in one phase: prefill-heavy, decode-heavy or mixed (`profiles.session_plan` says what the words mean).
 
 The prompts are the trial's own, so their lengths, chunks and page boundaries are those of the workload. Only the order and the number of
 output tokens are chosen, such that N steps of one phase follow one another. So a capture says what a step of a phase costs, and not how
@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from profiles.capture import DECODE, MIXED, PHASES, PREFILL
+from profiles.session_plan import DECODE, MIXED, PHASES, PREFILL
 from tuner.core.contract import LoadPlan, PlannedRequest
 
 

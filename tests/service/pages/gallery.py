@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from profiles.links import CaptureFile
+from profiles.links import ProfileFile
 from profiles.summary import write_summary
 from storage.base import Storage
 from storage.records import Comparison, Recommendation, Stage, StudyState, Trial, TrialState
@@ -151,7 +151,7 @@ def _throughput(configuration: Configuration) -> float:
 def _write_summaries(storage: Storage, folder: Path, winner: Trial, twin: Trial) -> None:
     for trial, factor in ((twin, {}), (winner, {"tuner_kv_write": 0.5})):
         for profile in storage.list_profiles(trial_id=trial.id):
-            capture = CaptureFile(Path(profile.logdir), profile.run, profile.session, profile.host)
+            capture = ProfileFile(Path(profile.logdir), profile.run, profile.session, profile.host)
             write_summary(summary(folder, trial.arm, factor=factor), capture.path)
 
 

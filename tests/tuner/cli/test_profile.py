@@ -7,10 +7,10 @@ from xml.etree import ElementTree
 
 import pytest
 
-from profiles.capture import StepComposition
 from profiles.links import session_folder
+from profiles.session_plan import StepComposition
 from profiles.summary import summarise, write_summary
-from tests.profiles.builder import model_runs, tpu_capture
+from tests.profiles.builder import model_runs, tpu_xspace
 from tests.shared_data import shared_data
 from tests.tuner.cli.terminal import Terminal
 
@@ -20,7 +20,7 @@ def capture(terminal: Terminal, run: str, *, block_size: int = 32, slower: float
     folder = session_folder(terminal.folder / "logs", run, "s1")
     folder.mkdir(parents=True)
     path = folder / "host.xplane.pb"
-    path.write_bytes(tpu_capture(model_runs(steps=12, factor={"tuner_kv_write": slower})))
+    path.write_bytes(tpu_xspace(model_runs(steps=12, factor={"tuner_kv_write": slower})))
     records = [StepComposition(100, 128, 100, 1, 0, index * 3e-4) for index in range(12)]
     write_summary(summarise(path, records=records, settings={"block_size": block_size}), path)
     return path

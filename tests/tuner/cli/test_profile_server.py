@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 from pathlib import Path
 
-from tests.profiles.builder import model_runs, tpu_capture
+from tests.profiles.builder import model_runs, tpu_xspace
 from tests.tuner.cli.terminal import Terminal
 from tests.tuner.launchers.test_remote_profile import answering
 
@@ -18,7 +18,7 @@ def test_a_bad_capture_of_a_server_is_kept_and_tried_once_more(terminal: Termina
         number = next(taken)
         folder = traces / "plugins" / "profile" / str(number)
         folder.mkdir(parents=True)
-        (folder / "h.xplane.pb").write_bytes(tpu_capture(model_runs(steps=2 if number == 0 else 9)))
+        (folder / "h.xplane.pb").write_bytes(tpu_xspace(model_runs(steps=2 if number == 0 else 9)))
 
     with answering({}, on_stop=write) as url:
         arguments = ["--url", url, "--profiler-dir", str(traces), "--logdir", "logs", "--run", "mine", "--requests", "2", "--json"]

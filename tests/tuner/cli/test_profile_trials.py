@@ -9,10 +9,10 @@ from pathlib import Path
 import pytest
 
 from tests.plugins.study import workbench_in
-from tests.profiles.builder import model_runs, tpu_capture
+from tests.profiles.builder import model_runs, tpu_xspace
 from tests.tuner.cli.conftest import with_database_of
 from tests.tuner.cli.terminal import Terminal
-from tests.tuner.fake_engine import FakeLauncher, crash, small_capture, step_records
+from tests.tuner.fake_engine import FakeLauncher, crash, small_xspace, step_records
 from tests.tuner.workbench import Workbench
 from tuner.core.contract import WindowResult
 from tuner.setup.space import Configuration
@@ -22,7 +22,7 @@ PHASES = ("prefill", "decode", "mixed")
 
 def capture(configuration: Configuration, phase: str, session: str) -> bytes:
     slower = configuration.arm == "page_aligned" and phase == "decode"
-    return tpu_capture(model_runs(steps=9, factor={"tuner_kv_write": 1.5}, names="other")) if slower else small_capture()
+    return tpu_xspace(model_runs(steps=9, factor={"tuner_kv_write": 1.5}, names="other")) if slower else small_xspace()
 
 
 def window(configuration: Configuration, nth: int, result: WindowResult) -> WindowResult:
@@ -32,7 +32,7 @@ def window(configuration: Configuration, nth: int, result: WindowResult) -> Wind
 
 
 def launcher() -> FakeLauncher:
-    return FakeLauncher(capture=capture, profile_phases=PHASES, on_measure=window)
+    return FakeLauncher(xspace=capture, profile_phases=PHASES, on_measure=window)
 
 
 @pytest.fixture(scope="module")

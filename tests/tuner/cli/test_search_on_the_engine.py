@@ -19,7 +19,7 @@ from storage.upgrade import open_storage
 from tests.waiting import PATIENCE_S, wait_until
 from tuner.engine.processes import group_alive
 from tuner.trials.trial import REPEATED
-from tuner.verdict.captures import usable
+from tuner.verdict.profile_sessions import usable
 from tuner.workload.phases import possible_phases
 
 pytestmark = [

@@ -13,10 +13,10 @@ from pathlib import Path
 
 import pytest
 
-from profiles.capture import PHASES, STEPS_PER_PHASE, PhasePlan, phase_of
+from profiles.session_plan import PHASES, STEPS_PER_PHASE, PhasePlan, phase_of
 from tests.plugins.engine import RUN_TIMEOUT_S, START_TIMEOUT_S, Reference
 from tests.waiting import wait_until
-from tuner.core.contract import CaptureTarget, LiveSettings
+from tuner.core.contract import LiveSettings, ProfileTarget
 from tuner.core.errors import EngineLost, FailureClass, TrialFailed
 from tuner.engine.client import EngineHost
 from tuner.engine.processes import group_alive
@@ -76,14 +76,14 @@ def test_a_phase_is_captured_in_tensorboards_layout(engines: Engines, reference:
     session = engines(32)
     assert session.profile_phases == PHASES
     session.warm_up(LIVE, reference.plan, RUN_TIMEOUT_S)
-    (capture,) = session.profile(
-        LIVE, reference.plan, CaptureTarget(tmp_path, "study/trial-0001", "first"), phase=phase, timeout_s=RUN_TIMEOUT_S
+    (profile,) = session.profile(
+        LIVE, reference.plan, ProfileTarget(tmp_path, "study/trial-0001", "first"), phase=phase, timeout_s=RUN_TIMEOUT_S
     )
-    assert capture.path == tmp_path / "study/trial-0001/plugins/profile/first" / f"{capture.host}.xplane.pb"
-    assert capture.path.stat().st_size == capture.size_bytes > 10_000
-    assert capture.size_bytes < PhasePlan().max_bytes
-    assert [phase_of(step.prefill_tokens / step.scheduled_tokens) for step in capture.steps].count(phase) == STEPS_PER_PHASE
-    assert capture.details["compilations"] == 0
+    assert profile.path == tmp_path / "study/trial-0001/plugins/profile/first" / f"{profile.host}.xplane.pb"
+    assert profile.path.stat().st_size == profile.size_bytes > 10_000
+    assert profile.size_bytes < PhasePlan().max_bytes
+    assert [phase_of(step.prefill_tokens / step.scheduled_tokens) for step in profile.steps].count(phase) == STEPS_PER_PHASE
+    assert profile.details["compilations"] == 0
     assert not (tmp_path / ".partial").exists()
     assert session.measure(LIVE, reference.plan, RUN_TIMEOUT_S).requests  # nothing of the load is left
 

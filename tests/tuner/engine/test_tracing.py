@@ -1,4 +1,4 @@
-"""A phase is reached, held and let go; on a scheduler of a few lines. The real engine's captures are in test_client."""
+"""A phase is reached, held and let go; on a scheduler of a few lines. The real engine's profiles are in test_client."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from profiles.capture import PHASES, composition
+from profiles.session_plan import PHASES, composition
 from tuner.core.contract import LoadPlan, PlannedRequest, StepRecord
-from tuner.engine.tracing import SETTLED_STEPS, Feeder, place_capture, settle
+from tuner.engine.tracing import SETTLED_STEPS, Feeder, name_session, settle
 from tuner.workload.client import TokenBatch, WindowTimeout
 from tuner.workload.phases import PhaseLoad, phase_load
 
@@ -117,11 +117,11 @@ def test_what_cannot_be_scheduled_does_not_pile_up() -> None:
     assert full.empty
 
 
-def test_the_newest_capture_gets_its_name(tmp_path: Path) -> None:
-    with pytest.raises(RuntimeError, match="wrote no capture"):
-        place_capture(tmp_path, "s")
+def test_the_newest_session_gets_its_name(tmp_path: Path) -> None:
+    with pytest.raises(RuntimeError, match="wrote no profile"):
+        name_session(tmp_path, "s")
     folder = tmp_path / "plugins" / "profile" / "2026_01_01"
     folder.mkdir(parents=True)
     (folder / "host.xplane.pb").write_bytes(b"x")
-    assert place_capture(tmp_path, "mine") == tmp_path / "plugins/profile/mine/host.xplane.pb"
-    assert place_capture(tmp_path, "mine").read_bytes() == b"x"
+    assert name_session(tmp_path, "mine") == tmp_path / "plugins/profile/mine/host.xplane.pb"
+    assert name_session(tmp_path, "mine").read_bytes() == b"x"

@@ -1,4 +1,4 @@
-"""A capture of a server that runs already: what is wrong is one line, and a real `vllm serve` is captured with its batches."""
+"""A profile of a server that runs already: what is wrong is one line, and a real `vllm serve` is captured with its batches."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from typing import override
 import pytest
 
 from profiles.summary import summarise
-from tuner.core.contract import ARM_DEFAULT, CaptureTarget, EngineSettings, LiveSettings
+from tuner.core.contract import ARM_DEFAULT, EngineSettings, LiveSettings, ProfileTarget
 from tuner.core.errors import BadInput, TrialFailed
 from tuner.launchers.remote_profile import RemoteLoad, RunningServer, capture_running
 from tuner.launchers.serve import ServeLauncher, serve_flags
@@ -30,7 +30,7 @@ START_TIMEOUT_S = 600.0
 def answering(
     status: dict[str, int], models: object = MODELS, key: str | None = None, on_stop: Callable[[], None] | None = None
 ) -> Iterator[str]:
-    """A server that gives these answers (200 where nothing is said); `on_stop` is called where a profiler would write its capture."""
+    """A server that gives these answers (200 where nothing is said); `on_stop` is called where a profiler would write its profile."""
 
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
@@ -69,13 +69,13 @@ def answering(
         ({"/v1/completions": 500}, MODELS, TrialFailed, "refused a request: 500"),
         ({"/start_profile": 404}, MODELS, BadInput, "started without a profiler; start vllm serve with --profiler-config"),
         ({"/start_profile": 500}, MODELS, TrialFailed, "refused /start_profile: 500"),
-        ({}, MODELS, BadInput, "no new capture below --profiler-dir"),
+        ({}, MODELS, BadInput, "no new profile below --profiler-dir"),
     ],
 )
 def test_what_is_wrong_is_one_line(tmp_path: Path, status: dict[str, int], models: object, error: type[Exception], word: str) -> None:
-    (tmp_path / "old.xplane.pb").write_bytes(b"of an earlier capture")
+    (tmp_path / "old.xplane.pb").write_bytes(b"of an earlier profile")
     with answering(status, models) as url, pytest.raises(error, match=word) as caught:
-        capture_running(RunningServer(url, 30), LOAD, tmp_path, CaptureTarget(tmp_path / "logs", "run", "s"), lambda what: None)
+        capture_running(RunningServer(url, 30), LOAD, tmp_path, ProfileTarget(tmp_path / "logs", "run", "s"), lambda what: None)
     assert "\n" not in str(caught.value)
     assert not (tmp_path / "logs").exists()
 
@@ -85,7 +85,7 @@ def test_a_load_that_would_make_too_large_a_trace_is_refused(tmp_path: Path) -> 
     assert (LOAD.steps, load.steps) == (6 + 2 * 8, 500 + 125 * 64)
     RemoteLoad().check()
     with answering({}) as url, pytest.raises(BadInput, match=r"--requests 500 with --output-tokens 64 are about 8500 steps.*at most 140"):
-        capture_running(RunningServer(url, 30), load, tmp_path, CaptureTarget(tmp_path / "logs", "run", "s"), lambda what: None)
+        capture_running(RunningServer(url, 30), load, tmp_path, ProfileTarget(tmp_path / "logs", "run", "s"), lambda what: None)
 
 
 def test_a_server_that_asks_for_a_key_gets_the_one_that_vllm_would_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -113,7 +113,7 @@ def test_a_real_server_is_captured_with_its_batches(tmp_path: Path) -> None:
     try:
         flags = serve_flags(settings, LiveSettings(ARM_DEFAULT, 128), launcher.platform)
         server = launcher.start_server(settings, [*flags, "--profiler-config", config], START_TIMEOUT_S)
-        target = CaptureTarget(tmp_path / "logs", "mine", "s")
+        target = ProfileTarget(tmp_path / "logs", "mine", "s")
         (path,) = capture_running(RunningServer(server.base_url, 240), LOAD, traces, target, lambda what: None)
         server.stop()
     finally:

@@ -21,7 +21,7 @@ import pytest
 from tests.conformance.launcher_contract import LauncherContract
 from tests.plugins.engine import VOCABULARY, Reference, mixed_plan
 from tests.waiting import wait_until
-from tuner.core.contract import CaptureTarget, EngineSession, EngineSettings, Launcher, LiveSettings, LoadPlan, PlannedRequest
+from tuner.core.contract import EngineSession, EngineSettings, Launcher, LiveSettings, LoadPlan, PlannedRequest, ProfileTarget
 from tuner.core.errors import BadInput, EngineLost, FailureClass, TrialFailed
 from tuner.engine.bench_trace import tokenizer_files
 from tuner.engine.cpu_contention import CONTENTION, OWN_CPU
@@ -155,9 +155,9 @@ class TestServer:
 
     def test_a_profile_is_captured_and_leaves_nothing_half_done(self, shared: SharedServer, tiny: EngineSettings, tmp_path: Path) -> None:
         session = shared.open(tiny, TIMEOUT_S)
-        (capture,) = session.profile(DEFAULT, mixed_plan(), CaptureTarget(tmp_path, "study/trial-0001", "first"), timeout_s=TIMEOUT_S)
-        assert capture.path == tmp_path / "study/trial-0001/plugins/profile/first" / f"{capture.host}.xplane.pb"
-        assert capture.size_bytes > 10_000
+        (profile,) = session.profile(DEFAULT, mixed_plan(), ProfileTarget(tmp_path, "study/trial-0001", "first"), timeout_s=TIMEOUT_S)
+        assert profile.path == tmp_path / "study/trial-0001/plugins/profile/first" / f"{profile.host}.xplane.pb"
+        assert profile.size_bytes > 10_000
         assert not (tmp_path / ".partial").exists()
 
     def test_a_failure_inside_the_engine_core_is_told_by_its_cause(self, shared: SharedServer, tiny: EngineSettings) -> None:

@@ -11,12 +11,12 @@ from tests.storage.builders import a_profile
 from tests.tuner.evidence_builder import StudyBuilder
 from tuner.report.evidence_report import evidence_markdown
 from tuner.report.write_fraction import CLAIM, TRACED_LOOPS, write_fractions, write_lines
-from tuner.verdict.captures import BAD, OK
 from tuner.verdict.compare import StudyComparison
 from tuner.verdict.evidence import Evidence
+from tuner.verdict.profile_sessions import BAD, OK
 
 
-def a_capture(trial_id: int, *, phase: str = "prefill", status: str = OK, host: str = "h", **shares: float) -> Profile:
+def a_phase_profile(trial_id: int, *, phase: str = "prefill", status: str = OK, host: str = "h", **shares: float) -> Profile:
     share = {"kv_write": 0.0, "attention_fused_kv": 0.0, **shares}
     return a_profile(trial_id, session=phase, host=host, phase=phase, status=status, summary={"phases": {phase: {"share": share}}})
 
@@ -27,7 +27,7 @@ def evidence_of(arms: dict[str, list[dict[str, Any]]], **changes: Any) -> Eviden
     profiles: list[Profile] = []
     for arm, captures in arms.items():
         trial = builder.trial(arm, **changes)
-        profiles += [a_capture(trial.id, **capture) for capture in captures]
+        profiles += [a_phase_profile(trial.id, **capture) for capture in captures]
     return builder.evidence(profiles=profiles)
 
 

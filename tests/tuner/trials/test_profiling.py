@@ -8,8 +8,8 @@ import pytest
 
 from profiles.summary import read_summary, summary_path
 from storage.records import Profile, Trial
-from tests.profiles.builder import model_runs, tpu_capture
-from tests.tuner.fake_engine import FakeLauncher, crash, small_capture, step_records
+from tests.profiles.builder import model_runs, tpu_xspace
+from tests.tuner.fake_engine import FakeLauncher, crash, small_xspace, step_records
 from tests.tuner.workbench import Workbench
 from tuner.core.contract import WindowResult
 from tuner.core.errors import FailureClass, TrialFailed
@@ -43,9 +43,9 @@ def test_each_phase_is_a_capture_with_its_summary_beside_it_and_in_sql(bench: Wo
 
 def test_a_bad_capture_is_marked_and_tried_once_more(bench: Workbench) -> None:
     def short_at_first(configuration: Configuration, phase: str, session: str) -> bytes:
-        return small_capture() if phase == "prefill" or session.endswith("again") else tpu_capture(model_runs(steps=2))
+        return small_xspace() if phase == "prefill" or session.endswith("again") else tpu_xspace(model_runs(steps=2))
 
-    found = profiles_of(bench, FakeLauncher(profile_phases=("prefill", "decode"), capture=short_at_first))[:3]
+    found = profiles_of(bench, FakeLauncher(profile_phases=("prefill", "decode"), xspace=short_at_first))[:3]
     assert [(profile.phase, profile.status, profile.quality["attempt"]) for profile in found] == [
         ("prefill", "ok", 1),
         ("decode", "bad", 1),
@@ -55,7 +55,7 @@ def test_a_bad_capture_is_marked_and_tried_once_more(bench: Workbench) -> None:
 
 
 def test_a_capture_that_stays_bad_is_kept_with_its_reason_and_not_tried_a_third_time(bench: Workbench) -> None:
-    launcher = FakeLauncher(capture=lambda configuration, phase, session: b"no capture")
+    launcher = FakeLauncher(xspace=lambda configuration, phase, session: b"no profile")
     found = profiles_of(bench, launcher)[:2]
     assert [(profile.status, profile.quality["attempt"]) for profile in found] == [("bad", 1), ("bad", 2)]
     assert "not a complete XPlane file" in found[0].quality["error"] and found[0].summary == {}
@@ -64,7 +64,7 @@ def test_a_capture_that_stays_bad_is_kept_with_its_reason_and_not_tried_a_third_
 
 def test_only_what_was_captured_well_is_captured_a_second_time(bench: Workbench) -> None:
     launcher = FakeLauncher(
-        profile_phases=PHASES, capture=lambda _configuration, phase, _session: b"" if phase == "decode" else small_capture()
+        profile_phases=PHASES, xspace=lambda _configuration, phase, _session: b"" if phase == "decode" else small_xspace()
     )
     found = profiles_of(bench, launcher)
     one = [("prefill", "ok"), ("decode", "bad"), ("decode", "bad"), ("mixed", "ok"), ("prefill", "ok"), ("mixed", "ok")]
@@ -78,8 +78,8 @@ def test_where_each_capture_needs_a_server_of_its_own_there_is_one(bench: Workbe
 
 
 def test_what_another_attempt_cannot_mend_is_not_tried_again(bench: Workbench) -> None:
-    skewed = tpu_capture(model_runs(steps=9), stretch=1.05)
-    found = profiles_of(bench, FakeLauncher(capture=lambda configuration, phase, session: skewed))
+    skewed = tpu_xspace(model_runs(steps=9), stretch=1.05)
+    found = profiles_of(bench, FakeLauncher(xspace=lambda configuration, phase, session: skewed))
     assert [(profile.status, profile.quality["problems"]) for profile in found] == [("bad", ["clock_skew"])] * 2
 
 
@@ -103,8 +103,8 @@ def test_an_engine_that_is_lost_while_profiling_ends_its_captures(bench: Workben
 
 def test_captures_of_the_same_second_do_not_meet(bench: Workbench, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("profiles.links.time.strftime", lambda _format: "now")
-    short = tpu_capture(model_runs(steps=2))
-    found = profiles_of(bench, FakeLauncher(profile_phases=("decode", "decode"), capture=lambda configuration, phase, session: short))[:4]
+    short = tpu_xspace(model_runs(steps=2))
+    found = profiles_of(bench, FakeLauncher(profile_phases=("decode", "decode"), xspace=lambda configuration, phase, session: short))[:4]
     assert [profile.session for profile in found] == ["now-decode", "now-decode-again", "now-decode-2", "now-decode-again-2"]
 
 

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from profiles.capture import PHASES, phase_of
+from profiles.session_plan import PHASES, phase_of
 from tuner.core.contract import LoadPlan, PlannedRequest
 from tuner.workload.phases import nth, phase_load, possible_phases
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from profiles.capture import ALL, PHASES
-from profiles.links import CaptureFile, deep_link
+from profiles.links import ProfileFile, deep_link
+from profiles.session_plan import ALL, PHASES
 from storage.records import Json, Measurement, Profile
 
 TENSORBOARD = "http://127.0.0.1:6006"  # where `tuner tensorboard` listens unless told otherwise
@@ -32,14 +32,14 @@ def comparable(profiles: Sequence[Profile]) -> list[Profile]:
     ]
 
 
-def capture_file(profile: Profile, logdir: Path | None = None) -> CaptureFile:
+def profile_file(profile: Profile, logdir: Path | None = None) -> ProfileFile:
     """Where the capture lies; below `logdir` where that was given, because the folder may have been moved."""
-    return CaptureFile(logdir or Path(profile.logdir), profile.run, profile.session, profile.host)
+    return ProfileFile(logdir or Path(profile.logdir), profile.run, profile.session, profile.host)
 
 
 def link(profile: Profile, base_url: str = "") -> str:
     """The trace in TensorBoard's Profile tab; relative to TensorBoard's address where none is given."""
-    return deep_link(base_url, capture_file(profile))
+    return deep_link(base_url, profile_file(profile))
 
 
 def profile_json(profile: Profile, base_url: str = "") -> Json:

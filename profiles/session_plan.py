@@ -1,4 +1,4 @@
-"""What to capture and what a captured step was: pure planning. The engine's owner performs the capture.
+"""What a profile session is to record, and what a recorded step was: pure planning. The process that owns the engine records it.
 
 Phases follow tpu-inference's phased profiler: the share of prefill tokens among the scheduled ones decides (`runner/utils.py`,
 `determine_phase_from_batch_composition_stats`). Names are those of storage: "prefill" (prefill-heavy), "decode" (decode-heavy), "mixed".
@@ -107,7 +107,7 @@ class PhasePlan:
             raise ProfileError(f"steps per phase {self.steps_per_phase}: use 1 or more")
 
     def most_steps(self, platform: str) -> int:
-        """Steps of any kind after which a capture has to end, so that it stays under `max_bytes`; at least 1."""
+        """Steps of any kind after which a session has to end, so that it stays under `max_bytes`; at least 1."""
         by_size = (self.max_bytes - _BYTES_OF_PROGRAMS) // _BYTES_PER_STEP.get(platform, max(_BYTES_PER_STEP.values()))
         return max(1, min(by_size, _PATIENCE * self.steps_per_phase * len(self.phases)))
 

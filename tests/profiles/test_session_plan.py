@@ -1,4 +1,4 @@
-"""The plan of a capture: options, phases, bounds, and which record belongs to which profiled step."""
+"""The plan of a profile session: options, phases, bounds, and which record belongs to which profiled step."""
 
 from __future__ import annotations
 
@@ -10,7 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from profiles.capture import (
+from profiles.errors import ProfileError
+from profiles.session_plan import (
     OTHER,
     PHASES,
     PhasePlan,
@@ -23,7 +24,6 @@ from profiles.capture import (
     phase_of,
     profile_options,
 )
-from profiles.errors import ProfileError
 
 
 def step(prefill: int, scheduled: int) -> StepComposition:

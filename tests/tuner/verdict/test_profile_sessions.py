@@ -8,7 +8,7 @@ import pytest
 
 from storage.records import Measurement, Profile
 from tests.storage.builders import a_profile
-from tuner.verdict.captures import capture_file, comparable, link, measured_step_ms, profile_json, usable
+from tuner.verdict.profile_sessions import comparable, link, measured_step_ms, profile_file, profile_json, usable
 
 
 def profile(profile_id: int, phase: str, status: str = "ok", host: str = "h") -> Profile:
@@ -45,7 +45,7 @@ def test_a_comparison_takes_all_good_captures_and_a_bad_one_only_where_there_is_
 
 def test_links_and_places() -> None:
     found = profile(2, "decode")
-    assert str(capture_file(found).path) == "/logs/s/trial-1/plugins/profile/t2/h.xplane.pb"
+    assert str(profile_file(found).path) == "/logs/s/trial-1/plugins/profile/t2/h.xplane.pb"
     assert link(found) == "/?run=s%2Ftrial-1%2Ft2&tool=trace_viewer&host=h#profile"
     assert profile_json(found, "http://tb")["link"] == f"http://tb{link(found)}"
     assert profile_json(replace(found, status="missing"))["link"] is None

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from profiles.errors import ProfileError
-from profiles.links import CaptureFile
+from profiles.links import ProfileFile
 from profiles.summary import Summary, read_summary, summary_path
 from service.web.errors import Problem
 from storage.base import Storage
@@ -29,7 +29,7 @@ def _summary(logdir: Path, profile: Profile) -> Summary | None:
         return None
     root = logdir.resolve()
     try:
-        path = summary_path(CaptureFile(root, profile.run, profile.session, profile.host).path).resolve()
+        path = summary_path(ProfileFile(root, profile.run, profile.session, profile.host).path).resolve()
         return read_summary(path) if path.is_relative_to(root) and path.is_file() else None
     except ProfileError:
         return None

@@ -1,4 +1,4 @@
-"""Make a large capture out of a real one: its events again and again, later and later. The metadata stays as it is."""
+"""Make a large profile out of a real one: its events again and again, later and later. The metadata stays as it is."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from tests.oracles.xspace import XSpace
 DEVICE_OFFSET = "device_offset_ps"
 
 
-def repeat_capture(source: Path, target: Path, times: int) -> int:
-    """Write `source` with every event `times` times; each copy follows the one before by the length of the capture. Returns bytes
+def repeat_events(source: Path, target: Path, times: int) -> int:
+    """Write `source` with every event `times` times; each copy follows the one before by the length of the profile. Returns bytes
     written.
     """
     space = XSpace.FromString(source.read_bytes())

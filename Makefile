@@ -49,7 +49,7 @@ lint: setup ## ruff: rules and format
 type: setup ## mypy --strict
 	$(PYTHON) -m mypy --strict tuner profiles service storage tests $(wildcard bench/*.py)
 
-format: setup ## mend what ruff can mend
+format: setup ## fix what ruff can fix
 	$(PYTHON) -m ruff check --fix .
 	$(PYTHON) -m ruff format .
 

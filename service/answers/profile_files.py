@@ -13,9 +13,9 @@ from storage.records import Profile
 
 
 def summaries_of(storage: Storage, logdir: Path, trial_id: int) -> list[Summary]:
-    """The summaries that were written beside a trial's captures. Raises NotFound, and Problem where there is none.
+    """The summaries that were written beside a trial's profiles. Raises NotFound, and Problem where there is none.
 
-    Captures without one are not read here: that takes minutes of a processor, which no request may order.
+    Profiles without one are not read here: that takes minutes of a processor, which no request may order.
     """
     storage.get_trial(trial_id)
     found = [summary for item in storage.list_profiles(trial_id=trial_id) if (summary := _summary(logdir, item)) is not None]

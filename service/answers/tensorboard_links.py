@@ -1,4 +1,4 @@
-"""Links from stored captures into the TensorBoard that is mounted under the service."""
+"""Links from stored profiles into the TensorBoard that is mounted under the service."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ MOUNT = "/tensorboard"
 
 
 def link_of(profile: Profile) -> str | None:
-    """Path and query; None for a capture that is missing or whose names are no folder names."""
+    """Path and query; None for a profile that is missing or whose names are no folder names."""
     if profile.status == "missing" or not profile.host:
         return None
     try:

@@ -13,7 +13,7 @@ from service.pages.tensorboard_child import TensorBoardChild
 from service.web.settings import ServiceSettings
 from tuner.report.charts.render import Renderer
 
-_SLOW_S = 300.0  # XProf converts a large capture that long
+_SLOW_S = 300.0  # XProf converts a large profile that long
 _PAGES = (studies, studies_compare, study_charts, downloads, study, trial, compare, recommendation, tensorboard)
 
 

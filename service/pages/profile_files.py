@@ -43,7 +43,7 @@ def summaries(entries: Sequence[ProfileEntry]) -> list[Summary]:
 
 
 def comparison_link(baseline: Sequence[Profile], candidate: Sequence[Profile], logdir: Path) -> str | None:
-    """XProf's own comparison of two sessions; None where a side has no readable capture."""
+    """XProf's own comparison of two sessions; None where a side has no readable profile."""
     sides = [
         next((found for profile in side if (found := profile_file_of(profile, logdir)) is not None), None) for side in (baseline, candidate)
     ]
@@ -53,7 +53,7 @@ def comparison_link(baseline: Sequence[Profile], candidate: Sequence[Profile], l
 
 
 def profile_file_of(profile: Profile, logdir: Path) -> ProfileFile | None:
-    """None for a missing capture, one of another logdir, and names that are not plain."""
+    """None for a missing profile, one of another logdir, and names that are not plain."""
     if profile.status == "missing" or not profile.host or "/" in profile.host or "\\" in profile.host:
         return None
     try:
@@ -66,12 +66,12 @@ def profile_file_of(profile: Profile, logdir: Path) -> ProfileFile | None:
 
 def _entry(profile: Profile, logdir: Path) -> ProfileEntry:
     if profile.status == "missing":
-        return ProfileEntry(profile, (), None, str(profile.quality.get("error") or "the capture failed"))
-    capture = profile_file_of(profile, logdir)
-    if capture is None:
+        return ProfileEntry(profile, (), None, str(profile.quality.get("error") or "the profile session failed"))
+    file = profile_file_of(profile, logdir)
+    if file is None:
         return ProfileEntry(profile, (), None, "captured under another logdir than this service serves; start it with --logdir")
-    links = tuple((name, deep_link(MOUNT, capture, tool)) for name, tool in _TOOLS)
-    path = summary_path(capture.path).resolve()
+    links = tuple((name, deep_link(MOUNT, file, tool)) for name, tool in _TOOLS)
+    path = summary_path(file.path).resolve()
     if not path.is_file() or not path.is_relative_to(logdir.resolve()):
         return ProfileEntry(profile, links, None, "not summarised yet: run tuner profile show on it")
     try:

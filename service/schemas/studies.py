@@ -91,8 +91,8 @@ class ProfileEntry(BaseModel):
     status: str
     created_at: float
     quality: dict[str, Any]
-    summary: dict[str, Any] = Field(description="Milliseconds per step and category; empty where the capture was not read yet.")
-    tensorboard: str | None = Field(description="Opens the capture in the service's TensorBoard.")
+    summary: dict[str, Any] = Field(description="Milliseconds per step and category; empty where the profile was not read yet.")
+    tensorboard: str | None = Field(description="Opens the profile in the service's TensorBoard.")
 
 
 class TrialDetail(TrialEntry):

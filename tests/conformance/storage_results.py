@@ -116,7 +116,7 @@ class ProfileContract:
             with pytest.raises(NotFound):
                 storage.update_profile(MISSING, status=status)
 
-    def test_a_capture_is_stored_once(self, storage: Storage) -> None:
+    def test_a_profile_is_stored_once(self, storage: Storage) -> None:
         trial = stored_trial(storage)
         storage.add_profile(a_profile(trial.id))
         storage.add_profile(a_profile(trial.id, phase="decode"))

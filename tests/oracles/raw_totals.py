@@ -1,4 +1,4 @@
-"""Totals of a capture, recomputed from the raw planes by other means than the product's: a full protobuf parse, plain Python, no columns.
+"""Totals of a profile, recomputed from the raw planes by other means than the product's: a full protobuf parse, plain Python, no columns.
 
 Self time here is an op's duration minus its children's, found by containment; the product cuts time into pieces. Shares over threads are
 counted instant by instant with the set of what runs; the product uses prefix sums.

@@ -1,4 +1,4 @@
-"""The whole XSpace schema as protobuf messages, events included: to write captures, and to read them by another method than the product's.
+"""The whole XSpace schema as protobuf messages, events included: to write profiles, and to read them by another method than the product's.
 
 Source: openxla/xla `third_party/tsl/tsl/profiler/protobuf/xplane.proto`. Deliberately separate from `profiles.schema`, which an oracle
 must not use.

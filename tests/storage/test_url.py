@@ -35,7 +35,7 @@ def test_a_password_is_hidden_but_used(url: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("url", "mend"),
+    ("url", "fix"),
     [
         ("tuner.db", "sqlite:///tuner.db"),
         ("", "sqlite:///tuner.db"),
@@ -51,12 +51,12 @@ def test_a_password_is_hidden_but_used(url: str) -> None:
         ("postgresql://user:s3cret@host:port/db", "use sqlite"),
     ],
 )
-def test_a_bad_url_names_the_setting_and_the_mend(url: str, mend: str) -> None:
+def test_a_bad_url_names_the_setting_and_the_fix(url: str, fix: str) -> None:
     with pytest.raises(StorageUnavailable) as raised:
         parse_url(url)
     message = str(raised.value)
     assert message.startswith("--storage (or TUNER_STORAGE): ")
-    assert mend in message
+    assert fix in message
     assert "\n" not in message
     assert "s3cret" not in message
 

@@ -61,8 +61,8 @@ class LazyGroup(click.Group):
         """Suggests a similar verb; click's own suggestion needs all verbs to be imported."""
         if args[0] not in VERBS and not args[0].startswith("-"):
             similar = closest(args[0], VERBS)
-            mend = f"Did you mean '{similar}'?" if similar is not None else "See tuner --help."
-            raise click.UsageError(f"No such command '{args[0]}'. {mend}", ctx)
+            fix = f"Did you mean '{similar}'?" if similar is not None else "See tuner --help."
+            raise click.UsageError(f"No such command '{args[0]}'. {fix}", ctx)
         return super().resolve_command(ctx, args)
 
     @override

@@ -1,4 +1,4 @@
-"""`tuner doctor`: what was found on this machine and how to mend what is missing, without starting an engine."""
+"""`tuner doctor`: what was found on this machine and how to fix what is missing, without starting an engine."""
 
 from __future__ import annotations
 
@@ -31,12 +31,12 @@ _ASK_TIMEOUT_S = 30.0
 
 @dataclass(frozen=True)
 class Check:
-    """`needed`: a search with the local launcher cannot run without it. `mend`: what to do where it is not ok."""
+    """`needed`: a search with the local launcher cannot run without it. `fix`: what to do where it is not ok."""
 
     name: str
     ok: bool
     found: str
-    mend: str = ""
+    fix: str = ""
     needed: bool = False
 
 
@@ -91,9 +91,9 @@ def _print(checks: list[Check], versions: dict[str, str], ready: bool) -> None:
     print(text_table(("what", "", "found"), [[check.name, state(check), check.found] for check in checks]))
     print()
     print(text_table(("package", "version"), [[name, version] for name, version in versions.items()]))
-    mends = [f"  {check.name}: {check.mend}" for check in checks if not check.ok and check.mend]
-    if mends:
-        print("\n".join(["\nto mend:", *mends]))
+    fixes = [f"  {check.name}: {check.fix}" for check in checks if not check.ok and check.fix]
+    if fixes:
+        print("\n".join(["\nto fix:", *fixes]))
     missing = ", ".join(check.name for check in checks if check.needed and not check.ok)
     print("\nready for tuner search" if ready else f"\nnot ready for tuner search: {missing}")
 
@@ -130,8 +130,8 @@ def _ask(python: str, code: str, *arguments: str) -> str:
 def _engine(versions: dict[str, str]) -> Check:
     vllm = versions.get("vllm-tpu") or versions.get("vllm")
     if vllm is None:
-        mend = "install vllm-tpu-tuner[tpu], or name the Python that has vLLM with --engine-python"
-        return Check("engine", False, "vLLM is not installed in this Python", mend, needed=True)
+        fix = "install vllm-tpu-tuner[tpu], or name the Python that has vLLM with --engine-python"
+        return Check("engine", False, "vLLM is not installed in this Python", fix, needed=True)
     if "tpu-inference" not in versions:
         return Check("engine", False, f"vLLM {vllm}, but tpu-inference is missing", "install vllm-tpu-tuner[tpu]", needed=True)
     return Check("engine", True, f"vLLM {vllm} with tpu-inference {versions['tpu-inference']}", needed=True)
@@ -154,12 +154,12 @@ def _plugin(python: str) -> Check:
         code = "import sys, importlib.metadata as m\nprint(*[e.value for e in m.entry_points(group=sys.argv[1]) if e.name == sys.argv[2]])"
         found = _ask(python, code, _PLUGIN_GROUP, _PLUGIN_NAME).split()
     if not found:
-        mend = f"install {_US} into the engine's Python, too"
-        return Check("plugin", False, f"vLLM cannot find our scheduler: no {_PLUGIN_NAME} in {_PLUGIN_GROUP}", mend, needed=True)
+        fix = f"install {_US} into the engine's Python, too"
+        return Check("plugin", False, f"vLLM cannot find our scheduler: no {_PLUGIN_NAME} in {_PLUGIN_GROUP}", fix, needed=True)
     allowed = os.environ.get("VLLM_PLUGINS")
     if allowed is not None and _PLUGIN_NAME not in allowed.split(","):
-        mend = f"unset VLLM_PLUGINS, or add {_PLUGIN_NAME} to it"
-        return Check("plugin", False, f"VLLM_PLUGINS={allowed} leaves our plugin out", mend, needed=True)
+        fix = f"unset VLLM_PLUGINS, or add {_PLUGIN_NAME} to it"
+        return Check("plugin", False, f"VLLM_PLUGINS={allowed} leaves our plugin out", fix, needed=True)
     return Check("plugin", True, f"entry point {_PLUGIN_GROUP}: {found[0]}", needed=True)
 
 
@@ -170,8 +170,8 @@ def _tpu(devices: Devices) -> Check:
     if devices.platform == "tpu":
         return Check("tpu", True, f"JAX runs on {devices.kind}")
     if not tpu_present():
-        mend = "on a TPU VM look at /dev/accel* and /dev/vfio, and pass them into the container; elsewhere there is nothing to mend"
-        return Check("tpu", False, "no TPU here: the engine runs on XLA:CPU, and results hold for this host only", mend)
+        fix = "on a TPU VM look at /dev/accel* and /dev/vfio, and pass them into the container; elsewhere there is nothing to fix"
+        return Check("tpu", False, "no TPU here: the engine runs on XLA:CPU, and results hold for this host only", fix)
     forced = os.environ.get("JAX_PLATFORMS")
     found = "TPU device files are there, but JAX does not use them" + (f" (JAX_PLATFORMS={forced})" if forced else "")
     return Check("tpu", False, found, "unset JAX_PLATFORMS" if forced else "end the process that holds the TPU, or install libtpu")
@@ -214,10 +214,10 @@ def _service() -> Check:
 
 
 def _tensorboard() -> Check:
-    mend = "install vllm-tpu-tuner[ui] to look at profiles"
+    fix = "install vllm-tpu-tuner[ui] to look at profiles"
     try:
         version = importlib.metadata.version("tensorboard")
     except importlib.metadata.PackageNotFoundError:
-        return Check("tensorboard", False, "not installed", mend)
+        return Check("tensorboard", False, "not installed", fix)
     plugin = any((Path(str(entry)) / "tensorboard_plugin_profile").is_dir() for entry in sys.path)
-    return Check("tensorboard", plugin, f"{version}" + ("" if plugin else ", but without tensorboard-plugin-profile"), mend)
+    return Check("tensorboard", plugin, f"{version}" + ("" if plugin else ", but without tensorboard-plugin-profile"), fix)

@@ -1,4 +1,4 @@
-"""`tuner profile`: what a capture says, why one is faster than another, and new captures."""
+"""`tuner profile`: what a profile says, why one is faster than another, and new profiles."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 _EACH = ("prefill", "decode", "mixed")
 _PHASES = ("all", *_EACH)
 
-moved_logdir_option = click.option("--logdir", metavar="DIR", help="Where the captures of trials lie now, if the folder was moved.")
+moved_logdir_option = click.option("--logdir", metavar="DIR", help="Where the profiles of trials lie now, if the folder was moved.")
 
 
 @click.group(
@@ -31,7 +31,7 @@ moved_logdir_option = click.option("--logdir", metavar="DIR", help="Where the ca
     )
 )
 def profile() -> None:
-    """XLA profiles: where step time goes, what differs between two of them, new captures."""
+    """XLA profiles: where step time goes, what differs between two of them, new profiles."""
 
 
 profile.add_command(capture)
@@ -133,9 +133,9 @@ def diff(
 ) -> None:
     """Why CANDIDATE's steps take longer or shorter than BASELINE's. Both are .xplane.pb files, sessions' folders or STUDY:TRIAL.
 
-    Two trials are compared by all their good captures, and the difference of their windows is told in words, with what step counts and
-    profiles account for. With --json one comparison is the document itself, several are in its list "diffs"; of two trials the document
-    also has "end_to_end" and "words".
+    Two trials are compared by all their good profile sessions, and the text says how much of the difference of their windows the step
+    counts and the profiles account for. With --json one comparison is the document itself, several are in its list "diffs"; of two trials
+    the document also has "end_to_end" and "words".
     """
     with readable():
         sides = resolve(baseline, storage, logdir, every=True), resolve(candidate, storage, logdir, every=True)

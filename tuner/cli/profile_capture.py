@@ -33,7 +33,7 @@ _count = click.IntRange(1, 100_000)
 @click.argument("trial", required=False, metavar="[STUDY:TRIAL]")
 @click.option("--phase", "phases", multiple=True, type=click.Choice(["prefill", "decode", "mixed", "all"]), help="Of a trial; repeatable.")
 @click.option(
-    "--repeat", type=click.IntRange(1, 20), default=1, show_default=True, help="Captures of each; from 2 on a diff knows how they differ."
+    "--repeat", type=click.IntRange(1, 20), default=1, show_default=True, help="Sessions of each phase; with 2, a diff knows their spread."
 )
 @click.option("--url", metavar="URL", help="A running vllm serve that was started with --profiler-config.")
 @click.option("--profiler-dir", type=click.Path(path_type=Path), metavar="DIR", help="Its torch_profiler_dir, on this machine.")
@@ -132,7 +132,7 @@ def _print_profiles(text: str, profiles: Sequence[Profile]) -> None:
 
 
 def _server(server: RunningServer, load: RemoteLoad, profiler_dir: Path, place: tuple[Path, str], *, repeat: int, as_json: bool) -> None:
-    """`place` is (logdir, run). Like a trial's, a bad capture is kept, said to be bad, and tried once more."""
+    """`place` is (logdir, run). Like a trial's, a bad session is kept, said to be bad, and tried once more."""
     from profiles.links import deep_link, find_profile_files, new_session
     from tuner.cli.profile_view import print_summary
     from tuner.core.contract import ProfileTarget

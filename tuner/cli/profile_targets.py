@@ -21,7 +21,7 @@ _TRIAL = re.compile(r"([^/:\\]+):(\d{1,9})")
 
 @dataclass(frozen=True)
 class Target:
-    """The captures of one side. `links` open them in TensorBoard; `measurements` are the trial's, empty for files."""
+    """The profiles of one side. `links` open them in TensorBoard; `measurements` are the trial's, empty for files."""
 
     label: str
     summaries: list[Summary]
@@ -51,13 +51,13 @@ def is_trial(text: str) -> bool:
 
 
 def resolve(text: str, storage_url: str, logdir: str | None, *, every: bool = False) -> Target:
-    """`every`: all good captures of a trial, not only the best of each phase. Raises BadInput, ProfileError, StorageFault."""
+    """`every`: all good sessions of a trial, not only the best of each phase. Raises BadInput, ProfileError, StorageFault."""
     from profiles.links import profile_files_at
     from profiles.summary import load_or_summarise
     from tuner.cli.options import reading
 
     if not is_trial(text):
-        return Target(text, [load_or_summarise(capture) for capture in profile_files_at(Path(text))], [])
+        return Target(text, [load_or_summarise(file) for file in profile_files_at(Path(text))], [])
     with reading(storage_url) as storage:
         return _stored(storage, text, Path(logdir).expanduser() if logdir is not None else None, every)
 

@@ -38,7 +38,7 @@ def print_summary(summary: Summary, scopes: int = 0) -> None:
 
 
 def _print_rates(summary: Summary) -> None:
-    """Utilisation of the last phase, which is the captured one where there is one; nothing on XLA:CPU, which gives no costs."""
+    """Utilisation of the last phase, which is the profiled one where there is one; nothing on XLA:CPU, which gives no costs."""
     phase = list(summary.phases)[-1]
     rates = summary.phases[phase].get("rates", {})
     if rates:
@@ -83,7 +83,9 @@ def print_diff(found: ProfileDiff) -> None:
         else:
             print(f"  the measured difference, {explained.measured_ms:+.3f} ms{bounds}, may be chance: there is nothing to explain")
     if 1 in found.captures:
-        print("  one capture on a side: the intervals do not hold how captures of one setting differ (tuner profile capture --repeat)")
+        print(
+            "  one profile session on a side: the intervals leave out how sessions of one setting differ (tuner profile capture --repeat)"
+        )
 
 
 def _print_rows(rows: Sequence[tuple[str, Row]]) -> None:

@@ -60,7 +60,7 @@ def tensorboard(logdir: str, storage: str, host: str, port: int, as_json: bool) 
 
 @contextmanager
 def _tab(url: str, folder: Path) -> Iterator[HParamsTab | None]:
-    """None, with a line on standard error, where there is no database: captures can be looked at without one."""
+    """None, with a line on standard error, where there is no database: profiles can be looked at without one."""
     from storage.base import StorageFault
     from storage.upgrade import open_storage
     from tuner.report.hparams import HParamsTab

@@ -25,7 +25,7 @@ TRACED_LOOPS = (
 
 @dataclass(frozen=True)
 class WriteFraction:
-    """Fractions of the mean prefill step of one trial's good captures, mean over hosts. `fused`: of the kernel that writes and attends."""
+    """Fractions of the mean prefill step of one trial's good profiles, mean over hosts. `fused`: of the kernel that writes and attends."""
 
     trial: Trial
     write: float
@@ -34,12 +34,12 @@ class WriteFraction:
 
 
 def write_fractions(evidence: Evidence) -> list[WriteFraction]:
-    """In order of trials; only completed ones with a good capture of the prefill phase."""
+    """In order of trials; only completed ones with a good profile of the prefill phase."""
     found = []
     for trial in sorted(evidence.trials, key=lambda item: item.number):
         profiles = [item for item in evidence.profiles if item.trial_id == trial.id] if trial.state is TrialState.COMPLETE else []
-        captures = [item.summary.get("phases", {}).get(PREFILL) for item in usable(profiles) if item.status == OK]
-        fractions = [phase["share"] for phase in captures if phase]
+        phases = [item.summary.get("phases", {}).get(PREFILL) for item in usable(profiles) if item.status == OK]
+        fractions = [phase["share"] for phase in phases if phase]
         if fractions:
             write, fused = _mean_fraction(fractions, Category.KV_WRITE), _mean_fraction(fractions, Category.ATTENTION_FUSED_KV)
             found.append(WriteFraction(trial, write, fused, any(fraction.get(Category.LOOP_CONTROL, 0.0) > 0 for fraction in fractions)))

@@ -61,7 +61,7 @@ def check_resumable(setup: StudySetup, existing: Study | None, *, resume: bool) 
     if existing is None:
         if resume:
             raise BadInput(
-                f"study {name!r} is not in this database: nothing to resume; drop --resume to begin it, or mend --study or --storage"
+                f"study {name!r} is not in this database: nothing to resume; drop --resume to begin it, or fix --study or --storage"
             )
         return
     if not resume:

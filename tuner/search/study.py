@@ -100,7 +100,7 @@ class StudyRun:
                 state = None
                 raise
             except StorageFault as error:
-                raise StorageError(f"study {opened.study.name!r}: {error}; mend it and go on with --resume") from error
+                raise StorageError(f"study {opened.study.name!r}: {error}; fix it and go on with --resume") from error
             except (Interrupted, KeyboardInterrupt) as error:
                 state = StudyState.INTERRUPTED
                 raise Interrupted(

@@ -38,7 +38,7 @@ def first_complaint(error: ValidationError) -> Complaint:
 
 def _text(kind: str, message: str, given: object) -> str:
     if kind == "extra_forbidden":
-        return "this key is unknown; remove it or mend its spelling"
+        return "this key is unknown; remove it or fix its spelling"
     if kind == "too_short":
         return "must not be empty; name at least one"
     if kind in _WRONG_TYPES:

@@ -1,7 +1,7 @@
 """XLA profiles of trials: captured and explained between two groups of windows, never inside one.
 
-Each phase is a capture of its own. It is read at once, while the engine is idle: a background reader would take CPU from the next window,
-and only now can a bad capture be tried again. One that cannot be had is recorded as missing; neither costs the trial anything.
+Each phase is a profile session of its own. It is read at once, while the engine is idle: a background reader would take CPU from the next
+window, and only now can a bad session be tried again. A bad or missing profile is recorded as such; the trial itself stays as it is.
 """
 
 from __future__ import annotations
@@ -34,30 +34,30 @@ def run_name(study: str, trial: Trial) -> str:
 
 @dataclass(frozen=True)
 class Explained:
-    """What a capture says: storage's status, quality and summary."""
+    """What a profile says: storage's status, quality and summary."""
 
     status: str
     quality: Json
     summary: Json
 
 
-def explain(capture: ProfileResult, trial: Trial) -> Explained:
-    """Read a capture and write its summary beside it; what cannot be read is bad."""
+def explain(result: ProfileResult, trial: Trial) -> Explained:
+    """Read a profile and write its summary beside it; what cannot be read is bad."""
     settings = {name: getattr(trial, name, None) or trial.requested.get(name) for name in _DESCRIBING}
-    planned = [] if capture.phase == ALL else [capture.phase]
-    details = {"steps_recorded": len(capture.steps), **capture.details}
+    planned = [] if result.phase == ALL else [result.phase]
+    details = {"steps_recorded": len(result.steps), **result.details}
     try:
-        summary = summarise(capture.path, records=capture.steps, settings={**settings, "trial": trial.number}, planned_phases=planned)
-        write_summary(summary, capture.path)
+        summary = summarise(result.path, records=result.steps, settings={**settings, "trial": trial.number}, planned_phases=planned)
+        write_summary(summary, result.path)
     except ProfileError as error:
         return Explained(BAD, {"ok": False, "retry": True, "problems": ["unreadable"], "error": str(error), "capture": details}, {})
     return Explained(OK if summary.quality["ok"] else BAD, {**summary.quality, "capture": details}, summary.brief())
 
 
-def capture_profile(context: RunContext, pool: EnginePool, run: TrialRun, captures: int = 1) -> None:
+def capture_profile(context: RunContext, pool: EnginePool, run: TrialRun, sessions: int = 1) -> None:
     """Profile a finished trial in the engine that runs now; does nothing without an engine or where the trial has a profile already.
 
-    `captures`: of each phase; of one that could not be captured well there is no second.
+    `sessions`: how many of each phase; after one that was not captured well there is no second.
     """
     session = pool.running
     if session is None or any(profile.status != MISSING for profile in context.storage.list_profiles(trial_id=run.trial.id)):
@@ -65,7 +65,7 @@ def capture_profile(context: RunContext, pool: EnginePool, run: TrialRun, captur
     with contextlib.suppress(EngineLost):  # recorded as missing
         profiler = Profiler(context, session)
         good = list(session.profile_phases)
-        for _ in range(captures):
+        for _ in range(sessions):
             found = {profile.phase for profile in profiler.capture(run, good) if profile.status == OK}
             good = [phase for phase in good if phase in found]
         return
@@ -74,7 +74,7 @@ def capture_profile(context: RunContext, pool: EnginePool, run: TrialRun, captur
 
 @dataclass(frozen=True)
 class Profiler:
-    """Captures trials in a running engine and stores what came of it."""
+    """Profiles trials in a running engine and stores what came of it."""
 
     context: RunContext
     session: EngineSession
@@ -97,7 +97,7 @@ class Profiler:
         self.context.progress.doing(f"profiling ({phase}): {run.configuration}")
         try:
             with self.context.clock.phase("profile"), launcher_errors(f"profiling {run.configuration}"):
-                captures = self.session.profile(
+                results = self.session.profile(
                     run.configuration.live,
                     self.context.setup.plan,
                     ProfileTarget(logdir, name, moment),
@@ -111,19 +111,19 @@ class Profiler:
                 raise
             return [missing]
         with self.context.clock.phase("profile"):
-            records = [_record(run, logdir, capture, explain(capture, run.trial), attempt) for capture in captures]
+            records = [_record(run, logdir, result, explain(result, run.trial), attempt) for result in results]
         return [self.context.storage.add_profile(record) for record in records]
 
 
-def _record(run: TrialRun, logdir: Path, capture: ProfileResult, found: Explained, attempt: int) -> Profile:
+def _record(run: TrialRun, logdir: Path, result: ProfileResult, found: Explained, attempt: int) -> Profile:
     return Profile(
         trial_id=run.trial.id,
         logdir=str(logdir),
-        run=capture.run,
-        session=capture.session,
-        host=capture.host,
-        phase=capture.phase,
-        size_bytes=capture.size_bytes,
+        run=result.run,
+        session=result.session,
+        host=result.host,
+        phase=result.phase,
+        size_bytes=result.size_bytes,
         status=found.status,
         quality={**found.quality, "attempt": attempt},
         summary=found.summary,

@@ -22,7 +22,7 @@ from tuner.verdict.evidence import Origin, origin_of
 
 FIRST_ROUND = "first_round"
 BUSY = "busy"  # Measurement.invalid_reason of a window during which other processes used the machine (tuner.trials.idle)
-REPEATED = frozenset({"recompiled", BUSY})  # what another window of the same round may mend
+REPEATED = frozenset({"recompiled", BUSY})  # what another window of the same round may put right
 
 
 class ResultListener(Protocol):
@@ -64,7 +64,7 @@ class TrialRun:
         return {item.round: origin_of(item) for item in self.valid}
 
     def tried(self, round_number: int) -> bool:
-        """Whether this round needs no (further) window of this trial: it has a valid one, or one that no repetition mends."""
+        """Whether this round needs no (further) window of this trial: it has a valid one, or one that no repetition puts right."""
         return any(item.round == round_number and (item.valid or item.invalid_reason not in REPEATED) for item in self.measurements)
 
 

@@ -1,4 +1,4 @@
-"""The stored captures of a trial: which of them count, where they lie, how TensorBoard opens them. Pure."""
+"""The stored profiles of a trial: which of them count, where they lie, how TensorBoard opens them. Pure."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _ORDER = {phase: index for index, phase in enumerate((ALL, *PHASES))}
 
 
 def usable(profiles: Sequence[Profile]) -> list[Profile]:
-    """One capture for each phase and host: a good one before a bad one, then the latest; missing ones do not count."""
+    """One profile for each phase and host: a good one before a bad one, then the latest; missing ones do not count."""
     best: dict[tuple[str, str], Profile] = {}
     for profile in sorted(profiles, key=lambda item: (item.status != BAD, item.id)):
         if profile.status != MISSING:
@@ -24,7 +24,7 @@ def usable(profiles: Sequence[Profile]) -> list[Profile]:
 
 
 def comparable(profiles: Sequence[Profile]) -> list[Profile]:
-    """All good captures of a phase and host, so that a comparison sees how captures differ among themselves; else as `usable`."""
+    """All good profiles of a phase and host, so that a comparison sees how sessions differ among themselves; else as `usable`."""
     best = usable(profiles)
     good = {(profile.phase, profile.host) for profile in best if profile.status == OK}
     return [item for item in sorted(profiles, key=lambda item: item.id) if item.status == OK and (item.phase, item.host) in good] + [
@@ -33,7 +33,7 @@ def comparable(profiles: Sequence[Profile]) -> list[Profile]:
 
 
 def profile_file(profile: Profile, logdir: Path | None = None) -> ProfileFile:
-    """Where the capture lies; below `logdir` where that was given, because the folder may have been moved."""
+    """Where the profile lies; below `logdir` where that was given, because the folder may have been moved."""
     return ProfileFile(logdir or Path(profile.logdir), profile.run, profile.session, profile.host)
 
 
@@ -43,7 +43,7 @@ def link(profile: Profile, base_url: str = "") -> str:
 
 
 def profile_json(profile: Profile, base_url: str = "") -> Json:
-    """What evidence and `tuner show` say about a capture."""
+    """What evidence and `tuner show` say about a profile."""
     return {
         "id": profile.id,
         "trial_id": profile.trial_id,

@@ -1,7 +1,7 @@
 """Loads that hold an engine in one phase: prefill-heavy, decode-heavy or mixed (`profiles.session_plan` says what the words mean).
 
 The prompts are the trial's own, so their lengths, chunks and page boundaries are those of the workload. Only the order and the number of
-output tokens are chosen, such that N steps of one phase follow one another. So a capture says what a step of a phase costs, and not how
+output tokens are chosen, such that N steps of one phase follow one another. So a profile says what a step of a phase costs, and not how
 often it occurs: a real window has the phases in other proportions, and rarely a step that is mixed in this narrow sense.
 """
 

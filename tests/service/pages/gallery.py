@@ -151,8 +151,8 @@ def _throughput(configuration: Configuration) -> float:
 def _write_summaries(storage: Storage, folder: Path, winner: Trial, twin: Trial) -> None:
     for trial, factor in ((twin, {}), (winner, {"tuner_kv_write": 0.5})):
         for profile in storage.list_profiles(trial_id=trial.id):
-            capture = ProfileFile(Path(profile.logdir), profile.run, profile.session, profile.host)
-            write_summary(summary(folder, trial.arm, factor=factor), capture.path)
+            file = ProfileFile(Path(profile.logdir), profile.run, profile.session, profile.host)
+            write_summary(summary(folder, trial.arm, factor=factor), file.path)
 
 
 def _hostile(storage: Storage) -> tuple[Trial, Recommendation]:

@@ -1,4 +1,4 @@
-"""`tuner doctor`: what was found, and how to mend what is missing."""
+"""`tuner doctor`: what was found, and how to fix what is missing."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def test_it_tells_what_it_found(terminal: Terminal, found: pytest.MonkeyPatch) -
         *("storage", "logdir", "service", "tensorboard"),
     }
     assert checks["devices"]["found"] == "4 x TPU v6 lite (tpu)"
-    assert checks["tpu"] == {"name": "tpu", "ok": True, "found": "JAX runs on TPU v6 lite", "mend": "", "needed": False}
+    assert checks["tpu"] == {"name": "tpu", "ok": True, "found": "JAX runs on TPU v6 lite", "fix": "", "needed": False}
     for name in ("storage", "logdir"):
         assert "does not exist yet" in checks[name]["found"]
     assert result.code == (0 if result.json["ready"] else 1)
@@ -56,7 +56,7 @@ def test_without_a_tpu_it_says_what_results_are_worth(terminal: Terminal, found:
     found.setattr("tuner.engine.environment.tpu_present", lambda: True)
     found.setenv("JAX_PLATFORMS", "cpu")
     check = checks_of(terminal)["tpu"]
-    assert "JAX does not use them (JAX_PLATFORMS=cpu)" in str(check["found"]) and check["mend"] == "unset JAX_PLATFORMS"
+    assert "JAX does not use them (JAX_PLATFORMS=cpu)" in str(check["found"]) and check["fix"] == "unset JAX_PLATFORMS"
 
 
 def test_it_asks_the_engines_python(terminal: Terminal, found: pytest.MonkeyPatch) -> None:
@@ -85,7 +85,7 @@ def test_vllm_plugins_may_leave_ours_out(terminal: Terminal, found: pytest.Monke
     found.setenv("VLLM_PLUGINS", "tuner,other")
     assert checks_of(terminal)["plugin"]["ok"] is True
     found.setenv("VLLM_PLUGINS", "other")
-    assert checks_of(terminal)["plugin"]["mend"] == "unset VLLM_PLUGINS, or add tuner to it"
+    assert checks_of(terminal)["plugin"]["fix"] == "unset VLLM_PLUGINS, or add tuner to it"
 
 
 @pytest.mark.parametrize("python", ["/nowhere/python", __file__])
@@ -99,17 +99,17 @@ def test_a_newer_database_is_not_to_be_upgraded(searched: Terminal, found: pytes
     with connection:
         connection.execute("UPDATE tuner_alembic_version SET version_num = '9999'")
     connection.close()
-    assert checks_of(searched)["storage"]["mend"] == "upgrade vllm-tpu-tuner"
+    assert checks_of(searched)["storage"]["fix"] == "upgrade vllm-tpu-tuner"
     checked = searched.run("db", "check")
     assert checked.code == 1 and "made by a newer tuner: upgrade vllm-tpu-tuner" in checked.out
 
 
 def test_a_logdir_that_is_a_file(terminal: Terminal, found: pytest.MonkeyPatch) -> None:
     check = checks_of(terminal, "--logdir", str(Path(terminal.table)))["logdir"]
-    assert (check["ok"], check["mend"]) == (False, "name another with --logdir")
+    assert (check["ok"], check["fix"]) == (False, "name another with --logdir")
 
 
 def test_what_the_service_lacks(terminal: Terminal, found: pytest.MonkeyPatch) -> None:
     found.setattr("tuner.cli.doctor._SERVICE_PACKAGES", ("fastapi", "not_installed_anywhere"))
     check = checks_of(terminal)["service"]
-    assert check["found"] == "not_installed_anywhere not installed" and "[ui]" in str(check["mend"])
+    assert check["found"] == "not_installed_anywhere not installed" and "[ui]" in str(check["fix"])

@@ -1,4 +1,4 @@
-"""The examples that `--help` prints: all are understood, and those that need no engine, capture or port are run as they stand."""
+"""The examples that `--help` prints: all are understood, and those that need no engine, profile or port are run as they stand."""
 
 from __future__ import annotations
 

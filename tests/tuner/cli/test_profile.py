@@ -15,8 +15,8 @@ from tests.shared_data import shared_data
 from tests.tuner.cli.terminal import Terminal
 
 
-def capture(terminal: Terminal, run: str, *, block_size: int = 32, slower: float = 1.0) -> Path:
-    """A trial's session in the logdir, with its summary beside the capture."""
+def a_session(terminal: Terminal, run: str, *, block_size: int = 32, slower: float = 1.0) -> Path:
+    """A trial's session in the logdir, with its summary beside the profile."""
     folder = session_folder(terminal.folder / "logs", run, "s1")
     folder.mkdir(parents=True)
     path = folder / "host.xplane.pb"
@@ -27,7 +27,7 @@ def capture(terminal: Terminal, run: str, *, block_size: int = 32, slower: float
 
 
 def test_show_a_file(terminal: Terminal) -> None:
-    path = capture(terminal, "trial-0")
+    path = a_session(terminal, "trial-0")
     text = terminal.run("profile", "show", str(path))
     assert text.code == 0
     assert "jit_step_fun on TPU, 11 steps (device clock" in text.out
@@ -40,19 +40,19 @@ def test_show_a_file(terminal: Terminal) -> None:
 
 
 def test_show_lists_the_largest_scopes_and_what_a_tpu_is_used_for(terminal: Terminal) -> None:
-    text = terminal.run("profile", "show", str(capture(terminal, "trial-0")), "--scopes", "2").out
+    text = terminal.run("profile", "show", str(a_session(terminal, "trial-0")), "--scopes", "2").out
     assert [line.split()[-2:] for line in text.splitlines()[-2:]] == [
         ["step_fun/layers.*/mlp", "(mlp)"],
         ["step_fun/layers.*/self_attn/tuner_attention_prefill", "(attention)"],
     ]
-    assert "TFLOP/s" not in text  # this capture says nothing about work
+    assert "TFLOP/s" not in text  # this profile says nothing about work
     real = terminal.run("profile", "show", str(shared_data("profiles/tpu_v6e_host_offload.xplane.pb"))).out
     (row,) = [line.split() for line in real.splitlines() if "TFLOP/s" in line and line.strip().startswith("unattributed")]
     assert row[1:] == ["0.17", "TFLOP/s", "(0.0%)", "1339.4", "GB/s", "HBM", "(81.8%)"]
 
 
 def test_show_a_session_with_a_picture(terminal: Terminal) -> None:
-    capture(terminal, "trial-0")
+    a_session(terminal, "trial-0")
     result = terminal.run("profile", "show", str(terminal.folder / "logs" / "trial-0"), "--svg", "breakdown.svg")
     assert result.code == 0
     root = ElementTree.parse(terminal.folder / "breakdown.svg").getroot()
@@ -60,7 +60,7 @@ def test_show_a_session_with_a_picture(terminal: Terminal) -> None:
 
 
 def test_diff_finds_the_slower_write(terminal: Terminal) -> None:
-    paths = [str(capture(terminal, "default")), str(capture(terminal, "aligned", slower=1.5))]
+    paths = [str(a_session(terminal, "default")), str(a_session(terminal, "aligned", slower=1.5))]
     text = terminal.run("profile", "diff", *paths, "--svg", "why.svg", "--measured-ms", "10", "10.012")
     assert text.code == 0
     marked = [line.split()[1] for line in text.out.splitlines() if line.startswith("*")]
@@ -73,7 +73,7 @@ def test_diff_finds_the_slower_write(terminal: Terminal) -> None:
 
 
 def test_another_page_size_is_refused_unless_asked_for(terminal: Terminal) -> None:
-    paths = [str(capture(terminal, "a")), str(capture(terminal, "b", block_size=64))]
+    paths = [str(a_session(terminal, "a")), str(a_session(terminal, "b", block_size=64))]
     refused = terminal.run("profile", "diff", *paths)
     assert refused.code == 2
     assert "page size differs (32 and 64)" in refused.err and "--allow-different" in refused.err
@@ -81,7 +81,7 @@ def test_another_page_size_is_refused_unless_asked_for(terminal: Terminal) -> No
     assert allowed.code == 0 and "not like with like: page size differs" in allowed.out
 
 
-@pytest.mark.parametrize("content", [b"", b"not a capture", b"\x0a\xff\xff\xff\x7f"])
+@pytest.mark.parametrize("content", [b"", b"not a profile", b"\x0a\xff\xff\xff\x7f"])
 def test_what_cannot_be_read_is_one_line_and_exit_2(terminal: Terminal, content: bytes) -> None:
     path = terminal.folder / "bad.xplane.pb"
     path.write_bytes(content)
@@ -97,7 +97,7 @@ def test_the_mangled_file_is_one_line_and_exit_2(terminal: Terminal) -> None:
 
 
 def test_a_picture_that_cannot_be_written_and_a_missing_path(terminal: Terminal) -> None:
-    path = capture(terminal, "trial-0")
+    path = a_session(terminal, "trial-0")
     result = terminal.run("profile", "show", str(path), "--svg", "missing/breakdown.svg")
     assert result.code == 2 and "--svg missing/breakdown.svg: cannot be written" in result.err
     assert terminal.run("profile", "show", "nowhere").code == 2

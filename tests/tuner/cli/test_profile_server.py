@@ -1,4 +1,4 @@
-"""`tuner profile capture --url`: captures of a server that runs already."""
+"""`tuner profile capture --url`: profiles of a server that runs already."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from tests.tuner.cli.terminal import Terminal
 from tests.tuner.launchers.test_remote_profile import answering
 
 
-def test_a_bad_capture_of_a_server_is_kept_and_tried_once_more(terminal: Terminal) -> None:
+def test_a_bad_profile_of_a_server_is_kept_and_tried_once_more(terminal: Terminal) -> None:
     traces, taken = terminal.folder / "traces", itertools.count()
     traces.mkdir()
 

@@ -20,7 +20,7 @@ from tuner.setup.space import Configuration
 PHASES = ("prefill", "decode", "mixed")
 
 
-def capture(configuration: Configuration, phase: str, session: str) -> bytes:
+def xspace(configuration: Configuration, phase: str, session: str) -> bytes:
     slower = configuration.arm == "page_aligned" and phase == "decode"
     return tpu_xspace(model_runs(steps=9, factor={"tuner_kv_write": 1.5}, names="other")) if slower else small_xspace()
 
@@ -32,12 +32,12 @@ def window(configuration: Configuration, nth: int, result: WindowResult) -> Wind
 
 
 def launcher() -> FakeLauncher:
-    return FakeLauncher(xspace=capture, profile_phases=PHASES, on_measure=window)
+    return FakeLauncher(xspace=xspace, profile_phases=PHASES, on_measure=window)
 
 
 @pytest.fixture(scope="module")
 def profiled_study(tmp_path_factory: pytest.TempPathFactory, _database_with_optuna: Path) -> Iterator[Workbench]:
-    """A study of one cell whose finalists, trials 2 and 3, have two captures of each phase."""
+    """A study of one cell whose finalists, trials 2 and 3, have two profile sessions of each phase."""
     with pytest.MonkeyPatch.context() as monkeypatch:
         bench = workbench_in(_database_with_optuna, tmp_path_factory.mktemp("profiled"), monkeypatch)
         bench.run(launcher(), page_sizes=[32], chunk_budgets=[256])
@@ -47,7 +47,7 @@ def profiled_study(tmp_path_factory: pytest.TempPathFactory, _database_with_optu
 
 @pytest.fixture
 def profiled(terminal: Terminal, profiled_study: Workbench, monkeypatch: pytest.MonkeyPatch) -> Terminal:
-    """That study in a database of the test's own. Its captures stay where they are; new ones lie beside them."""
+    """That study in a database of the test's own. Its profiles stay where they are; new ones lie beside them."""
     monkeypatch.setattr("tuner.launchers.choice.make_launcher", lambda _config: launcher())
     return with_database_of(profiled_study, terminal, monkeypatch)
 
@@ -127,18 +127,18 @@ def test_a_trial_without_a_profile_says_how_to_get_one_and_gets_it(profiled: Ter
     assert [item["phase"] for item in document["profiles"]] == list(PHASES)
 
 
-def test_repeated_captures_enter_a_comparison_as_captures(profiled: Terminal) -> None:
+def test_repeated_sessions_enter_a_comparison_as_sessions(profiled: Terminal) -> None:
     finalist, other = arms(profiled)["default"], "s:0"
     for phase, count in (("decode", 2), ("prefill", 1)):
         again = profiled.run("profile", "capture", other, "--phase", phase, "--repeat", str(count), "--json").json
         assert len(again["profiles"]) == count
-    for phase, captures in (("decode", [2, 2]), ("prefill", [2, 1])):
+    for phase, sessions in (("decode", [2, 2]), ("prefill", [2, 1])):
         shown = ("profile", "diff", finalist, other, "--phase", phase)
-        assert profiled.run(*shown, "--json").json["captures"] == captures
-        assert ("one capture on a side" in profiled.run(*shown).out) == (min(captures) == 1)
+        assert profiled.run(*shown, "--json").json["captures"] == sessions
+        assert ("one profile session on a side" in profiled.run(*shown).out) == (min(sessions) == 1)
 
 
-def test_captures_that_fail_end_in_one_line_and_exit_1(profiled: Terminal, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_profiles_that_fail_end_in_one_line_and_exit_1(profiled: Terminal, monkeypatch: pytest.MonkeyPatch) -> None:
     def hook(configuration: Configuration, nth: int) -> None:
         raise crash("the engine hung while profiling")
 

@@ -149,8 +149,8 @@ def test_the_finalists_ran_with_their_own_flags_and_were_profiled(
         assert all(profile.quality["attempt"] <= 2 and profile.summary["phases"] for profile in usable(mine))
     for profile in profiles:
         assert profile.status in {"ok", "bad"}, profile.quality
-        capture = folder / "profiles" / profile.run / "plugins" / "profile" / profile.session / f"{profile.host}.xplane.pb"
-        assert capture.stat().st_size == profile.size_bytes
+        file = folder / "profiles" / profile.run / "plugins" / "profile" / profile.session / f"{profile.host}.xplane.pb"
+        assert file.stat().st_size == profile.size_bytes
 
 
 def test_ctrl_c_ends_the_engine_and_says_how_to_go_on(tmp_path: Path) -> None:

@@ -91,7 +91,7 @@ def test_bad_slos_are_refused_in_one_line(text: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("text", "mend"),
+    ("text", "fix"),
     [
         ("ttft_p99_ms>=5", "of which less is better; write ttft_p99_ms<=5"),
         ("padding_share>0.2", "write padding_share<=0.2"),
@@ -99,8 +99,8 @@ def test_bad_slos_are_refused_in_one_line(text: str) -> None:
         ("ttft_p98_ms<=5", "did you mean ttft_p99_ms?"),
     ],
 )
-def test_a_slo_that_nobody_can_mean_names_the_mend(text: str, mend: str) -> None:
-    with pytest.raises(BadInput, match=re.escape(mend)):
+def test_a_slo_that_nobody_can_mean_names_the_fix(text: str, fix: str) -> None:
+    with pytest.raises(BadInput, match=re.escape(fix)):
         parse_slo(text)
 
 
@@ -135,7 +135,7 @@ def test_request_limits_come_from_latency_slos() -> None:
     )
 
 
-def test_goodput_without_a_limit_is_refused_with_the_mend() -> None:
+def test_goodput_without_a_limit_is_refused_with_the_fix() -> None:
     with pytest.raises(BadInput, match="--slo"):
         request_limits(parse_objectives("goodput"), [parse_slo("throughput>=5")])
 

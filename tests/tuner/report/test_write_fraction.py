@@ -22,12 +22,12 @@ def a_phase_profile(trial_id: int, *, phase: str = "prefill", status: str = OK, 
 
 
 def evidence_of(arms: dict[str, list[dict[str, Any]]], **changes: Any) -> Evidence:
-    """A trial for each arm, with these captures."""
+    """A trial for each arm, with these profiles."""
     builder = StudyBuilder()
     profiles: list[Profile] = []
-    for arm, captures in arms.items():
+    for arm, phases in arms.items():
         trial = builder.trial(arm, **changes)
-        profiles += [a_phase_profile(trial.id, **capture) for capture in captures]
+        profiles += [a_phase_profile(trial.id, **phase) for phase in phases]
     return builder.evidence(profiles=profiles)
 
 
@@ -57,7 +57,7 @@ def test_a_kernel_that_does_both_is_told() -> None:
     )
 
 
-def test_hosts_are_averaged_and_bad_captures_other_phases_and_failed_trials_left_out() -> None:
+def test_hosts_are_averaged_and_bad_profiles_other_phases_and_failed_trials_left_out() -> None:
     (found,) = write_fractions(evidence_of({"default": [{"kv_write": 0.02}, {"kv_write": 0.04, "host": "i"}]}))
     assert found.write == pytest.approx(0.03)
     assert write_fractions(evidence_of({"default": [{"kv_write": 0.02, "status": BAD}]})) == []

@@ -1,4 +1,4 @@
-"""The configuration refuses what cannot work, naming the setting and the mend in one line."""
+"""The configuration refuses what cannot work, naming the setting and the fix in one line."""
 
 from __future__ import annotations
 

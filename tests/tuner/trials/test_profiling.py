@@ -1,4 +1,4 @@
-"""Captures of trials: one for each phase, explained and stored, the bad ones marked and tried once more."""
+"""Profile sessions of trials: one for each phase, explained and stored, the bad ones marked and tried once more."""
 
 from __future__ import annotations
 
@@ -24,16 +24,16 @@ def profiles_of(bench: Workbench, launcher: FakeLauncher) -> list[Profile]:
     return list(bench.storage.list_profiles(study_id=outcome.study.id))
 
 
-def test_each_phase_is_a_capture_with_its_summary_beside_it_and_in_sql(bench: Workbench) -> None:
+def test_each_phase_is_a_session_with_its_summary_beside_it_and_in_sql(bench: Workbench) -> None:
     found = profiles_of(bench, FakeLauncher(profile_phases=PHASES))
-    assert [profile.phase for profile in found] == [*PHASES, *PHASES] * 2, "two captures of each phase of two finalists"
+    assert [profile.phase for profile in found] == [*PHASES, *PHASES] * 2, "two sessions of each phase of two finalists"
     assert len({(profile.run, profile.session) for profile in found}) == len(found)
     for profile in found:
         assert (profile.status, profile.quality["problems"], profile.quality["attempt"]) == ("ok", [], 1)
         assert profile.quality["phase_steps"] == {profile.phase: 8}
-        capture = bench.folder / "profiles" / profile.run / "plugins" / "profile" / profile.session / "host.xplane.pb"
-        assert capture.stat().st_size == profile.size_bytes
-        beside = read_summary(summary_path(capture))
+        file = bench.folder / "profiles" / profile.run / "plugins" / "profile" / profile.session / "host.xplane.pb"
+        assert file.stat().st_size == profile.size_bytes
+        beside = read_summary(summary_path(file))
         assert beside.settings["block_size"] == 32 and beside.block_size == 32
         assert profile.summary["phases"] == beside.phases
         assert set(beside.phases) == {"all", profile.phase}
@@ -41,7 +41,7 @@ def test_each_phase_is_a_capture_with_its_summary_beside_it_and_in_sql(bench: Wo
         assert profile.session.removesuffix("-2").endswith(profile.phase)
 
 
-def test_a_bad_capture_is_marked_and_tried_once_more(bench: Workbench) -> None:
+def test_a_bad_session_is_marked_and_tried_once_more(bench: Workbench) -> None:
     def short_at_first(configuration: Configuration, phase: str, session: str) -> bytes:
         return small_xspace() if phase == "prefill" or session.endswith("again") else tpu_xspace(model_runs(steps=2))
 
@@ -54,7 +54,7 @@ def test_a_bad_capture_is_marked_and_tried_once_more(bench: Workbench) -> None:
     assert "few_steps" in found[1].quality["problems"]
 
 
-def test_a_capture_that_stays_bad_is_kept_with_its_reason_and_not_tried_a_third_time(bench: Workbench) -> None:
+def test_a_session_that_stays_bad_is_kept_with_its_reason_and_not_tried_a_third_time(bench: Workbench) -> None:
     launcher = FakeLauncher(xspace=lambda configuration, phase, session: b"no profile")
     found = profiles_of(bench, launcher)[:2]
     assert [(profile.status, profile.quality["attempt"]) for profile in found] == [("bad", 1), ("bad", 2)]
@@ -71,7 +71,7 @@ def test_only_what_was_captured_well_is_captured_a_second_time(bench: Workbench)
     assert [(profile.phase, profile.status) for profile in found] == one * 2
 
 
-def test_where_each_capture_needs_a_server_of_its_own_there_is_one(bench: Workbench) -> None:
+def test_where_each_session_needs_a_server_of_its_own_there_is_one(bench: Workbench) -> None:
     """As with `vllm serve`, which has no live settings."""
     found = profiles_of(bench, FakeLauncher(live_fields=frozenset()))
     assert [profile.phase for profile in found] == ["all", "all"]
@@ -93,7 +93,7 @@ def test_a_phase_that_is_not_reached_is_missing_and_the_next_one_is_captured(ben
     assert found[0].quality == {"error_class": "timeout", "error": "the engine did not come into phase prefill"}
 
 
-def test_an_engine_that_is_lost_while_profiling_ends_its_captures(bench: Workbench) -> None:
+def test_an_engine_that_is_lost_while_profiling_ends_its_sessions(bench: Workbench) -> None:
     def hook(configuration: Configuration, nth: int) -> None:
         raise crash()
 
@@ -101,7 +101,7 @@ def test_an_engine_that_is_lost_while_profiling_ends_its_captures(bench: Workben
     assert [(profile.phase, profile.status) for profile in found] == [("prefill", "missing")] * 2
 
 
-def test_captures_of_the_same_second_do_not_meet(bench: Workbench, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_sessions_of_the_same_second_do_not_meet(bench: Workbench, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("profiles.links.time.strftime", lambda _format: "now")
     short = tpu_xspace(model_runs(steps=2))
     found = profiles_of(bench, FakeLauncher(profile_phases=("decode", "decode"), xspace=lambda configuration, phase, session: short))[:4]

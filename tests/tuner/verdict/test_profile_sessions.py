@@ -1,4 +1,4 @@
-"""Which stored captures count, and what a trial's windows say about the steps of a phase."""
+"""Which stored profiles count, and what a trial's windows say about the steps of a phase."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ def profile(profile_id: int, phase: str, status: str = "ok", host: str = "h") ->
     return replace(a_profile(7, **place, status=status, quality={"problems": ("x",)}), id=profile_id)
 
 
-def test_a_good_capture_goes_before_a_bad_one_and_the_latest_before_earlier_ones() -> None:
+def test_a_good_profile_goes_before_a_bad_one_and_the_latest_before_earlier_ones() -> None:
     stored = [
         profile(1, "decode", "bad"),
         profile(2, "decode"),
@@ -31,7 +31,7 @@ def test_a_good_capture_goes_before_a_bad_one_and_the_latest_before_earlier_ones
     assert [item.id for item in usable(stored)] == [8, 5, 2, 7]
 
 
-def test_a_comparison_takes_all_good_captures_and_a_bad_one_only_where_there_is_no_other() -> None:
+def test_a_comparison_takes_all_good_profiles_and_a_bad_one_only_where_there_is_no_other() -> None:
     stored = [
         profile(1, "decode"),
         profile(2, "decode", "bad"),

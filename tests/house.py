@@ -72,7 +72,7 @@ def main(arguments: list[str]) -> None:
     picture = drawing(load_modules(ROOT, PACKAGES))
     if arguments == ["--write"]:
         text = DOCUMENT.read_text(encoding="utf-8")
-        DOCUMENT.write_text(text.replace(drawn(text), picture), encoding="utf-8")
+        DOCUMENT.write_text(text.replace(f"{BEGIN}{drawn(text)}{END}", f"{BEGIN}{picture}{END}"), encoding="utf-8")
     else:
         sys.stdout.write(picture)
 

@@ -56,6 +56,10 @@ LEAST_PURE = 50  # modules that say so; fewer would mean that the claim is no lo
 
 NOT_IN_THE_ENGINE = ("optuna", "sqlalchemy", "alembic", "pydantic", "storage.sql")
 
+# Callables that take a list of like things by position: columns, rules, the words of a command.
+TAKE_LISTS = ("Table", "op.create_table", "_finite", "_re", "tuner")
+CALLED_BY_TPU_INFERENCE = "tuner/vllm_plugin/attention.py"  # its signature is given, arguments by position
+
 PLUGIN = "tuner.vllm_plugin"
 PLUGIN_MAY_IMPORT = ("vllm", "jax", "tpu_inference", "numpy")
 
@@ -112,6 +116,15 @@ def test_a_module_that_says_that_it_is_pure_is(product: dict[str, Module]) -> No
     pure = [name for name, module in product.items() if claims_to_be_pure(module)]
     assert len(pure) >= LEAST_PURE
     assert [line for name in pure for line in impurities(product, name)] == []
+
+
+def test_the_picture_of_the_rooms_is_drawn_from_the_imports(product: dict[str, Module]) -> None:
+    assert house.drawn((ROOT / "ARCHITECTURE.md").read_text()) == house.drawing(product), "python -m tests.house --write draws it anew"
+
+
+def test_what_takes_many_arguments_takes_them_by_keyword(modules: dict[str, Module]) -> None:
+    found = many_parameters(modules, MAX_BY_POSITION) + many_arguments(modules, MAX_BY_POSITION, TAKE_LISTS)
+    assert [line for line in found if not line.startswith(CALLED_BY_TPU_INFERENCE)] == []
 
 
 def test_the_engine_host_loads_no_optimiser_and_no_database(modules: dict[str, Module]) -> None:

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import re
 import sys
+import textwrap
 import threading
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -23,6 +24,7 @@ from typing import Any
 
 ROOT = Path(__file__).resolve().parents[1]
 PRODUCT = ("tuner", "storage", "service", "profiles")
+_WIDTH = 150
 _FEW = 4  # members of a list that are looked at: lists here hold one kind of thing
 _GENERATED = "<string>"  # where a dataclass's own __init__ comes from
 
@@ -126,8 +128,9 @@ def written_down(text: str) -> Mapping[str, list[str]]:
 
 
 def as_written_down(way: Way, files: Sequence[str]) -> str:
-    """As `written_down` reads it."""
-    lines = [f"{number}. `{name}`" for number, name in enumerate(files, 1)]
+    """As `written_down` reads it: a list that takes few lines."""
+    words = " → ".join(f"`{name}`" for name in files)
+    lines = textwrap.wrap(words, width=_WIDTH, break_long_words=False, break_on_hyphens=False)
     return "\n".join([f"<!-- way: {way.name} -->", *lines, "<!-- end -->"])
 
 
@@ -152,6 +155,13 @@ def _of_the_search() -> tuple[type, ...]:
     from tuner.setup.study_setup import StudySetup
 
     return StudyConfig, StudySetup, SearchPlan, Configuration, EngineSettings, LiveSettings, LoadPlan
+
+
+def _of_a_window() -> tuple[type, ...]:
+    from storage.records import Measurement
+    from tuner.core.contract import RequestRecord, StepRecord, WindowResult
+
+    return WindowResult, RequestRecord, StepRecord, Measurement
 
 
 def _ask_the_service(folder: Path) -> None:
@@ -181,6 +191,7 @@ def _of_an_answer() -> tuple[type, ...]:
 
 WAYS = (
     Way("config", _search_a_table, _of_the_search, ("TableSession.measure", "tuner/launchers/table.py"), most_files=20),
+    Way("window", _search_a_table, _of_a_window, ("SqlMeasurements.add_measurement", "storage/sql/measurements.py"), most_files=10),
     # Ends where the answer has become the bytes that are sent.
     Way("answer", _ask_the_service, _of_an_answer, ("_kept", "service/routes/recommendations.py"), most_files=10),
 )

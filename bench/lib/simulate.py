@@ -194,13 +194,13 @@ def tally(outcomes: Sequence[StudyOutcome], true_log: Sequence[float], wanted: C
     share = {verdict: sum(effect.verdict is verdict for effect, _ in pairs) / len(pairs) for verdict in Verdict}
     holds = sum(holds_effect(effect, truth) for effect, truth in pairs) / len(pairs)
     return Tally(
-        len(pairs),
-        share[Verdict.BETTER],
-        share[Verdict.WORSE],
-        share[Verdict.EQUIVALENT],
-        share[Verdict.INCONCLUSIVE],
-        holds,
-        float(np.mean([outcome.rounds for outcome in outcomes])),
+        cells=len(pairs),
+        better=share[Verdict.BETTER],
+        worse=share[Verdict.WORSE],
+        equivalent=share[Verdict.EQUIVALENT],
+        inconclusive=share[Verdict.INCONCLUSIVE],
+        covered=holds,
+        rounds=float(np.mean([outcome.rounds for outcome in outcomes])),
     )
 
 

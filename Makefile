@@ -47,7 +47,7 @@ lint: setup ## ruff: rules and format
 	$(PYTHON) -m ruff format --check .
 
 type: setup ## mypy --strict
-	$(PYTHON) -m mypy --strict tuner profiles service storage tests $(wildcard bench/*.py)
+	$(PYTHON) -m mypy --strict tuner profiles service storage tests bench
 
 format: setup ## fix what ruff can fix
 	$(PYTHON) -m ruff check --fix .

@@ -46,6 +46,10 @@ class BadInput(TunerError):
         setting = () if self.setting is None else (f"{self.setting}:",) if self.value is None else (self.setting, str(self.value))
         return " ".join(part for part in (*head, *setting, self.reason) if part)
 
+    def about(self, setting: str) -> BadInput:
+        """The same complaint about what stands in `setting`, made where only the value was known."""
+        return self if self.setting == setting else BadInput(self.complaint, setting=setting, fix=self.fix)
+
     def found_in(self, where: object) -> BadInput:
         """The same complaint about what stands in `where`, for instance a file."""
         return BadInput(self.reason, setting=self.setting, value=self.value, fix=self.fix, where=where)

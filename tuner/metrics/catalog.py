@@ -79,4 +79,4 @@ def metric_info(name: str) -> MetricInfo:
     try:
         return CATALOG[current_metric(name)]
     except KeyError:
-        raise BadInput(f"metric {name!r} is unknown; {did_you_mean(name, sorted(CATALOG))}") from None
+        raise BadInput("is unknown", setting="metric", value=repr(name), fix=did_you_mean(name, sorted(CATALOG))) from None

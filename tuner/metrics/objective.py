@@ -93,8 +93,8 @@ def parse_objectives(text: str = DEFAULT_OBJECTIVE) -> tuple[Objective, ...]:
         raise _bad_objective(text, "holds an empty name", f"write for instance {DEFAULT_OBJECTIVE} or throughput,ttft_p99_ms")
     objectives = []
     for name in names:
-        metric = _metric_named(name)
-        objectives.append(Objective(name, metric, metric_info(metric).direction))
+        info = metric_info(_metric_named(name))
+        objectives.append(Objective(name, info.name, info.direction))
     metrics = [objective.metric for objective in objectives]
     if len(set(metrics)) != len(metrics):
         raise _bad_objective(text, "names the same metric twice", "name each once")
@@ -103,6 +103,10 @@ def parse_objectives(text: str = DEFAULT_OBJECTIVE) -> tuple[Objective, ...]:
 
 def _bad_objective(text: str, reason: str, fix: str) -> BadInput:
     return BadInput(reason, setting="objective", value=repr(text), fix=fix)
+
+
+def _bad_slo(text: str, reason: str, fix: str) -> BadInput:
+    return BadInput(f"SLO {text!r} {reason}", fix=fix)
 
 
 def _metric_named(name: str) -> str:
@@ -119,7 +123,7 @@ def parse_slo(text: str) -> Slo:
     """`METRIC OPERATOR NUMBER`, e.g. `ttft_p99_ms<=500`. Raises BadInput for anything else."""
     match = _SLO.fullmatch(text)
     if match is None:
-        raise BadInput(f"SLO {text!r} cannot be read; write METRIC<=NUMBER, for instance ttft_p99_ms<=500 (operators <=, <, >=, >)")
+        raise _bad_slo(text, "cannot be read", "write METRIC<=NUMBER, for instance ttft_p99_ms<=500 (operators <=, <, >=, >)")
     metric, operator, number = match.groups()
     metric = _metric_named(metric)
     info = metric_info(metric)
@@ -128,11 +132,11 @@ def parse_slo(text: str) -> Slo:
     except ValueError:
         limit = math.nan
     if not math.isfinite(limit):
-        raise BadInput(f"SLO {text!r}: {number!r} is not a finite number; write for instance {metric}{operator}500")
+        raise _bad_slo(text, f"has a limit that is not a finite number, {number!r}", f"write for instance {metric}{operator}500")
     if limit < 0:
-        raise BadInput(f"SLO {text!r}: {metric} is never below 0; write for instance {metric}{operator}500")
+        raise _bad_slo(text, f"can never be met: {metric} is never below 0", f"write for instance {metric}{operator}500")
     if operator.startswith(">") and info.direction is Direction.MINIMIZE:
-        raise BadInput(f"SLO {text!r} keeps {metric} up, of which less is better; write {metric}<={number}")
+        raise _bad_slo(text, f"keeps {metric} up, of which less is better", f"write {metric}<={number}")
     return Slo(metric, operator, limit)
 
 

@@ -45,11 +45,18 @@ class StudyLease:
         for known in (older, holder):
             if known is not None and self._alive(known):
                 raise BadInput(
-                    f"study {self._study.name!r} is being run by process {known.pid} on {known.host}; "
-                    "wait for it, stop it, or choose another --study"
+                    f"is being run by process {known.pid} on {known.host}",
+                    setting="study",
+                    value=repr(self._study.name),
+                    fix="wait for it, stop it, or choose another --study",
                 )
         if not self._write(None if holder is None else holder.token):
-            raise BadInput(f"study {self._study.name!r} was taken by another process just now; wait for it or choose another --study")
+            raise BadInput(
+                "was taken by another process just now",
+                setting="study",
+                value=repr(self._study.name),
+                fix="wait for it or choose another --study",
+            )
         self._thread = threading.Thread(target=self._beat, name="study-lease", daemon=True)
         self._thread.start()
 

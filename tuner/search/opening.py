@@ -61,24 +61,29 @@ def check_resumable(setup: StudySetup, existing: Study | None, *, resume: bool) 
     if existing is None:
         if resume:
             raise BadInput(
-                f"study {name!r} is not in this database: nothing to resume; drop --resume to begin it, or fix --study or --storage"
+                "is not in this database: nothing to resume",
+                setting="study",
+                value=repr(name),
+                fix="drop --resume to begin it, or fix --study or --storage",
             )
         return
     if not resume:
-        raise BadInput(f"study {name!r} exists; add --resume to go on with it, or choose another --study")
+        raise BadInput("exists", setting="study", value=repr(name), fix="add --resume to go on with it, or choose another --study")
     stored, ours = StoredStudy.from_record(existing), stored_config(setup.config.to_json(), resolved_of(setup))
     for key, setting in STUDY_SETTINGS.items():
         if not setting.resumable and stored.value(key) != ours[key]:
             raise BadInput(
-                f"study {name!r} was begun with {key} {_shown(stored.value(key))}, not {_shown(ours[key])}; "
-                "resume it with the same settings or choose another --study"
+                f"was begun with {key} {_shown(stored.value(key))}, not {_shown(ours[key])}",
+                setting="study",
+                value=repr(name),
+                fix="resume it with the same settings or choose another --study",
             )
     for key, value in resolved_of(setup).model_dump().items():
         if getattr(stored.resolved, key) != value:
             what = (
                 "workload: its requests are not those that the study was begun with" if key == "workload_hash" else f"{key} is now {value}"
             )
-            raise BadInput(f"study {name!r}: {what}; restore them or choose another --study")
+            raise BadInput(what, setting="study", value=f"{name!r}:", fix="restore them or choose another --study")
 
 
 def resolved_of(setup: StudySetup) -> Resolved:
@@ -109,7 +114,9 @@ def _create(setup: StudySetup, storage: Storage) -> Study:
             )
         )
     except Conflict as error:
-        raise BadInput(f"study {setup.config.study!r} was begun by another process just now; choose another --study") from error
+        raise BadInput(
+            "was begun by another process just now", setting="study", value=repr(setup.config.study), fix="choose another --study"
+        ) from error
 
 
 def _shown(value: object) -> str:

@@ -21,10 +21,15 @@ def setup_of(storage: Storage, trial: Trial, storage_url: str, logdir: str | Non
     config = StoredStudy.from_record(study).config(storage=storage_url, **({"logdir": logdir} if logdir is not None else {}))
     check_config(config)
     if config.launcher == "table":
-        raise BadInput(f"study {study.name!r} was measured from a table; there is no engine to profile")
+        raise BadInput("was measured from a table", setting="study", value=repr(study.name), fix="there is no engine to profile")
     setup = prepare_study(config)
     if setup.workload.content_hash != trial.workload_hash:
-        raise BadInput(f"study {study.name!r}: its workload is not what it was; restore the files that it was made from")
+        raise BadInput(
+            "its workload is not what it was",
+            setting="study",
+            value=f"{study.name!r}:",
+            fix="restore the files that it was made from",
+        )
     return setup
 
 

@@ -46,19 +46,19 @@ def check_warm_start(setup: StudySetup, storage: Storage | None, sampler: str) -
     made."""
     name = setup.config.warm_start
     if sampler != ORDINAL:
-        raise BadInput(
-            f"warm_start {name!r}: sampler {sampler} has no use for earlier results; add --sampler ordinal, or drop --warm-start"
-        )
+        raise _refused(name, f"sampler {sampler} has no use for earlier results", "add --sampler ordinal, or drop --warm-start")
     if name == setup.config.study:
-        raise BadInput(f"warm_start {name!r} is this study itself; name an earlier one")
+        raise BadInput("is this study itself", setting="warm_start", value=repr(name), fix="name an earlier one")
     found = load_earlier(storage, setup, [name]) if storage is not None else []
     if not found:
-        raise BadInput(f"warm_start {name!r}: there is no such study in this database; `tuner show` lists them")
+        raise _refused(name, "there is no such study in this database", "`tuner show` lists them")
     if not _teaches(found[0]):
-        raise BadInput(
-            f"warm_start {name!r}: fewer than {FEWEST_RESULTS} of its results are of configurations and objectives of this search; "
-            "name another study, or use --warm-start none"
-        )
+        reason = f"fewer than {FEWEST_RESULTS} of its results are of configurations and objectives of this search"
+        raise _refused(name, reason, "name another study, or use --warm-start none")
+
+
+def _refused(name: str, reason: str, fix: str) -> BadInput:
+    return BadInput(reason, setting="warm_start", value=f"{name!r}:", fix=fix)
 
 
 def find_earlier(storage: Storage, setup: StudySetup, accelerator: str | None) -> list[EarlierStudy]:

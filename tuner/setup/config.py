@@ -7,6 +7,8 @@ configuration alone can tell.
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal
 
@@ -174,12 +176,14 @@ class StudyConfig(StrictModel):
 
     @property
     def objectives(self) -> tuple[Objective, ...]:
-        return parse_objectives(self.objective)
+        with _about("objective"):
+            return parse_objectives(self.objective)
 
     @property
     def limits(self) -> tuple[Slo, ...]:
         """The SLOs, parsed."""
-        return tuple(parse_slo(text) for text in self.slos)
+        with _about("slos"):
+            return tuple(parse_slo(text) for text in self.slos)
 
     def to_json(self) -> dict[str, Any]:
         """Plain JSON, as storage.records.Study keeps it; without `storage`, which may hold a password."""
@@ -198,6 +202,15 @@ def study_settings(owner: type[BaseModel]) -> dict[str, StudySetting]:
 
 
 STUDY_SETTINGS = study_settings(StudyConfig)
+
+
+@contextmanager
+def _about(setting: str) -> Iterator[None]:
+    """A complaint about a value names the setting that it stands in."""
+    try:
+        yield
+    except BadInput as error:
+        raise error.about(setting) from error
 
 
 def check_config(config: StudyConfig) -> None:

@@ -58,7 +58,11 @@ class StudySetup:
         )
 
     def infeasible(self, engine: EngineSettings) -> list[Infeasible]:
-        """All known reasons why this engine cannot run."""
+        """All known reasons why this engine cannot run.
+
+        Asked at two times: for each page size before anything is written, to refuse the study or to warn; and for each engine when its
+        turn comes, since those of the finalists and of `vllm serve` are compiled for a chunk budget of their own.
+        """
         longest = max(len(request.prompt_token_ids) + request.max_tokens for request in self.plan.requests)
         return check(engine, self.model.features, self.limits, Needs(longest, self.config.arms))
 
@@ -97,7 +101,9 @@ def prepare_study(config: StudyConfig, limits: Limits | None = None) -> StudySet
     )
     largest = max(config.page_sizes)
     if largest > max_model_len:
-        raise BadInput(f"page_sizes: {largest} is above max_model_len {max_model_len}; drop that page size or raise max_model_len")
+        raise BadInput(
+            f"{largest} is above max_model_len {max_model_len}", setting="page_sizes", fix="drop that page size or raise max_model_len"
+        )
     setup = StudySetup(
         config=config,
         model=model,
@@ -157,7 +163,12 @@ def _max_model_len(config: StudyConfig, model: ResolvedModel, spec: WorkloadSpec
     """The given one; else the next power of two that holds the workload's longest request, at least 512, at most the model's maximum."""
     if config.max_model_len is not None:
         if config.max_model_len > model.max_position:
-            raise BadInput(f"max_model_len {config.max_model_len} is above the model's maximum of {model.max_position} tokens; lower it")
+            raise BadInput(
+                f"is above the model's maximum of {model.max_position} tokens",
+                setting="max_model_len",
+                value=config.max_model_len,
+                fix="lower it",
+            )
         return config.max_model_len
     plan = spec.plan(model.vocab_size, model.max_position)
     longest = max(len(request.prompt_token_ids) + request.max_tokens for request in plan.requests)

@@ -41,6 +41,11 @@ _SOURCE_KEYS = {
 }
 
 
+def bad_workload(name: str, reason: str, fix: str | None) -> BadInput:
+    """A complaint about the workload that is called so."""
+    return BadInput(reason, setting="workload", value=f"{name!r}:", fix=fix)
+
+
 def is_inline(text: str) -> bool:
     return text.partition(":")[0] in KINDS and ":" in text
 
@@ -54,13 +59,13 @@ def inline_mapping(text: str) -> dict[str, Any]:
     parts = [part.strip() for part in rest.split(",") if part.strip()]
     if kind != "synthetic":
         if not parts or "=" in parts[0]:
-            raise BadInput(f"workload {text!r}: put the file's path right after the colon, as in {kind}:PATH,requests=100")
+            raise bad_workload(text, "the file is missing", f"put the file's path right after the colon, as in {kind}:PATH,requests=100")
         source["path"] = parts.pop(0)
     source_keys = _SOURCE_KEYS[kind]
     for part in parts:
         key, equals, value = (piece.strip() for piece in part.partition("="))
         if not equals or not value:
-            raise BadInput(f"workload {text!r}: {part!r} must be written key=value")
+            raise bad_workload(text, f"{part!r} must be written key=value", None)
         if key in ("seed", "name"):
             _set(top, key, value if key == "name" else _scalar(value), text, key)
         elif key in _LOAD_KEYS:
@@ -69,7 +74,7 @@ def inline_mapping(text: str) -> dict[str, Any]:
             _set(source, source_keys[key], _length(key, value, text) if key in ("input", "output") else _scalar(value), text, key)
         else:
             known = ", ".join([*source_keys, *_LOAD_KEYS, "seed", "name"])
-            raise BadInput(f"workload {text!r}: the key {key!r} is unknown; use one of {known}")
+            raise bad_workload(text, f"the key {key!r} is unknown", f"use one of {known}")
     return _with_defaults({"name": text, **top, "source": source}, load)
 
 
@@ -85,7 +90,7 @@ def _with_defaults(mapping: dict[str, Any], load: dict[str, Any]) -> dict[str, A
 
 def _set(target: dict[str, Any], field: str, value: Any, text: str, key: str) -> None:
     if field in target:
-        raise BadInput(f"workload {text!r}: the key {key!r} is given twice; keep one")
+        raise bad_workload(text, f"the key {key!r} is given twice", "keep one")
     target[field] = value
 
 
@@ -96,7 +101,7 @@ def _length(key: str, value: str, text: str) -> dict[str, Any]:
         return {"kind": "uniform", "low": int(match[1]), "high": int(match[2])}
     if match := re.fullmatch(r"lognormal:([^:]+):([^:]+):([^:]+)", value):
         return {"kind": "lognormal", "median": _scalar(match[1]), "sigma": _scalar(match[2]), "high": _scalar(match[3])}
-    raise BadInput(f"workload {text!r}: {key} is {value!r}; write a length as 128, 64-256 or lognormal:MEDIAN:SIGMA:HIGH")
+    raise bad_workload(text, f"{key} is {value!r}", "write a length as 128, 64-256 or lognormal:MEDIAN:SIGMA:HIGH")
 
 
 def _scalar(value: str) -> int | float | str:

@@ -16,7 +16,7 @@ from tuner.core.yaml_file import read_yaml
 from tuner.workload.arrivals import gamma_arrivals
 from tuner.workload.builtin import BUILTIN
 from tuner.workload.features import block_keys, infinite_cache_hit_rate, plan_features
-from tuner.workload.inline import KINDS, inline_mapping, is_inline
+from tuner.workload.inline import KINDS, bad_workload, inline_mapping, is_inline
 from tuner.workload.lengths import draw_lengths
 from tuner.workload.prompts import Stream, Tokens, block_prompts, grouped_prompts, stream
 from tuner.workload.sources import FileSource, Load, MooncakeSource, Source, StrictModel, SyntheticSource, TraceSource
@@ -56,7 +56,10 @@ class WorkloadSpec(StrictModel):
                 {"name": path.stem, **read_yaml(path, what="workload file", holds="keys such as source and load")}, text
             )
         raise BadInput(
-            f"workload {text!r} is unknown; use one of {', '.join(BUILTIN)}, a .yaml or .json file, or {'|'.join(KINDS)}:key=value,..."
+            "is unknown",
+            setting="workload",
+            value=repr(text),
+            fix=f"use one of {', '.join(BUILTIN)}, a .yaml or .json file, or {'|'.join(KINDS)}:key=value,...",
         )
 
     @classmethod
@@ -65,7 +68,7 @@ class WorkloadSpec(StrictModel):
         try:
             return cls.model_validate(dict(mapping))
         except ValidationError as error:
-            raise BadInput(f"workload {origin or mapping.get('name', 'custom')!r}: {_first_problem(error)}") from error
+            raise bad_workload(origin or mapping.get("name", "custom"), *_first_problem(error)) from error
 
     def to_json(self) -> dict[str, Any]:
         """Plain JSON, as storage.records.Workload keeps it."""
@@ -83,9 +86,8 @@ class WorkloadSpec(StrictModel):
             requests = self._replay(self.source, max_model_len)
         total = sum(request.input_tokens for request in requests)
         if total > MAX_PLAN_TOKENS:
-            raise BadInput(
-                f"workload {self.name!r}: {total} prompt tokens, at most {MAX_PLAN_TOKENS} can be planned; lower the number of requests"
-            )
+            reason = f"{total} prompt tokens, at most {MAX_PLAN_TOKENS} can be planned"
+            raise bad_workload(self.name, reason, "lower the number of requests")
         max_concurrency = self.load.max_concurrency if self.load else None
         planned = tuple(
             PlannedRequest(f"r{index:05d}", tuple(tokens.tolist()), request.output_tokens, arrival_s)
@@ -114,20 +116,16 @@ class WorkloadSpec(StrictModel):
         outputs = draw_lengths(source.output, source.num_prompts, stream(self.seed, Stream.OUTPUT_LENGTHS))
         longest = max(range(source.num_prompts), key=lambda index: inputs[index] + outputs[index])
         if inputs[longest] + outputs[longest] > max_model_len:
-            raise BadInput(
-                f"workload {self.name!r}: a request of {inputs[longest]} + {outputs[longest]} tokens does not fit "
-                f"max_model_len {max_model_len}; raise max_model_len or lower the source's input or output"
-            )
+            reason = f"a request of {inputs[longest]} + {outputs[longest]} tokens does not fit max_model_len {max_model_len}"
+            raise bad_workload(self.name, reason, "raise max_model_len or lower the source's input or output")
         return [RecordedRequest(0.0, *pair) for pair in zip(inputs, outputs, strict=True)]
 
     def _replay(self, source: FileSource, max_model_len: int) -> list[RecordedRequest]:
         chosen = candidates(read_source(source), source)
         requests = fitting(chosen, source, max_model_len)
         if not requests:
-            raise BadInput(
-                f"workload {self.name!r}: none of {len(chosen)} requests of {source.path} fits max_model_len {max_model_len}; "
-                "raise it, or set max_input_tokens with too_long: clip"
-            )
+            reason = f"none of {len(chosen)} requests of {source.path} fits max_model_len {max_model_len}"
+            raise bad_workload(self.name, reason, "raise it, or set max_input_tokens with too_long: clip")
         return requests
 
     def _prompts(self, requests: Sequence[RecordedRequest], vocab_size: int) -> list[Tokens]:
@@ -163,8 +161,11 @@ def content_hash(requests: Sequence[PlannedRequest], max_concurrency: int | None
     return digest.hexdigest()
 
 
-def _first_problem(error: ValidationError) -> str:
-    """Key and fix of the first complaint, on one line. Names of union members (the `kind`) are not keys of the user's file."""
+def _first_problem(error: ValidationError) -> tuple[str, str | None]:
+    """Reason and fix of the first complaint; the fix is None where the reason says what is allowed.
+
+    Names of union members (the `kind`) are not keys of the user's file.
+    """
     first = error.errors(include_url=False)[0]
     tags = {*KINDS, "fixed", "uniform", "lognormal"}
     key = (
@@ -172,8 +173,8 @@ def _first_problem(error: ValidationError) -> str:
         or "workload"
     )
     if first["type"] == "extra_forbidden":
-        return f"the key {key!r} is unknown; remove it or fix its spelling"
+        return f"the key {key!r} is unknown", "remove it or fix its spelling"
     if first["type"] == "missing":
-        return f"the key {key!r} is missing; add it"
+        return f"the key {key!r} is missing", "add it"
     message = first["msg"].removeprefix("Value error, ")
-    return f"{key}: {message[:1].lower()}{message[1:]}" + ("" if first["type"] == "value_error" else f", got {first['input']!r}")
+    return f"{key}: {message[:1].lower()}{message[1:]}" + ("" if first["type"] == "value_error" else f", got {first['input']!r}"), None

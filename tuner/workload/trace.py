@@ -89,22 +89,26 @@ def _azure(row: Json, where: str) -> RecordedRequest:
     try:  # the traces have seven decimals: fromisoformat reads six and drops the rest
         arrival_s = datetime.fromisoformat(stamp).replace(tzinfo=UTC).timestamp()
     except ValueError as error:
-        raise BadInput(f"{where}: TIMESTAMP {stamp!r} is not a time such as 2023-11-16 18:17:03.9799600") from error
+        raise BadInput(
+            "is not a time", setting="TIMESTAMP", value=repr(stamp), where=where, fix="write it as 2023-11-16 18:17:03.9799600"
+        ) from error
     return RecordedRequest(arrival_s, _tokens(row, "ContextTokens", where), _tokens(row, "GeneratedTokens", where))
 
 
 def _mooncake(row: Json, where: str) -> RecordedRequest:
     timestamp_ms = _value(row, "timestamp", where)
     if isinstance(timestamp_ms, bool) or not isinstance(timestamp_ms, int | float) or not math.isfinite(timestamp_ms):
-        raise BadInput(f"{where}: timestamp is {timestamp_ms!r}, it must be a number of milliseconds")
+        raise BadInput("is no number of milliseconds", setting="timestamp", value=repr(timestamp_ms), where=where)
     ids = row.get("hash_ids")
     if not isinstance(ids, list) or not all(type(item) is int and item >= 0 for item in ids):
-        raise BadInput(f"{where}: hash_ids must be a list of whole numbers, 0 or more")
+        raise BadInput("is no list of whole numbers, 0 or more", setting="hash_ids", where=where)
     input_tokens = _tokens(row, "input_length", where)
     needed = -(-input_tokens // MOONCAKE_BLOCK_TOKENS)
     if len(ids) < needed:
         raise BadInput(
-            f"{where}: hash_ids has {len(ids)} ids, but input_length {input_tokens} needs {needed} of {MOONCAKE_BLOCK_TOKENS} tokens each"
+            f"{len(ids)} ids, but input_length {input_tokens} needs {needed} of {MOONCAKE_BLOCK_TOKENS} tokens each",
+            setting="hash_ids",
+            where=where,
         )
     return RecordedRequest(timestamp_ms / 1000, input_tokens, _tokens(row, "output_length", where), tuple(ids))
 
@@ -118,13 +122,13 @@ def _tokens(row: Json, key: str, where: str) -> int:
     value = _value(row, key, where)
     text = str(value).strip()
     if not (isinstance(value, int | str) and text.isascii() and text.isdigit() and len(text) < 10 and int(text) >= 1):
-        raise BadInput(f"{where}: {key} is {value!r}, it must be a whole number of tokens, 1 or more")
+        raise BadInput("is no whole number of tokens, 1 or more", setting=key, value=repr(value), where=where)
     return int(text)
 
 
 def _value(row: Json, key: str, where: str) -> Any:
     if row.get(key) is None:
-        raise BadInput(f"{where}: the key {key} is missing")
+        raise BadInput("is missing", setting=key, where=where, fix="add it to the row")
     return row[key]
 
 

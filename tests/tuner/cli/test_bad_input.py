@@ -80,6 +80,9 @@ def test_no_tpu_where_one_is_asked_for(terminal: Terminal, monkeypatch: pytest.M
         ("workload: demo\nworkload: chat", "study.yaml:4: the key 'workload' is there twice"),
         ("rounds: [1]", "study.yaml: rounds"),
         ("page_sizes: [24]", "study.yaml: page_sizes: 24 is not a power of two"),
+        ("slos: [ttft_p99_ms]", "study.yaml: slos: SLO 'ttft_p99_ms' cannot be read; write METRIC<=NUMBER"),
+        ("slos: ['tttft_p99_ms<=5']", "study.yaml: slos: metric 'tttft_p99_ms' is unknown; did you mean ttft_p99_ms?"),
+        ("objective: speed", "study.yaml: objective: metric 'speed' is unknown"),
     ],
 )
 def test_a_bad_file(terminal: Terminal, text: str, words: str) -> None:

@@ -96,13 +96,13 @@ def test_lengths_files(tmp_path: Path, name: str) -> None:
     [
         ("[1]", "expected a JSON object, found list"),
         ("{", "not a JSON object per line"),
-        ('{"timestamp": 0, "input_length": 5, "hash_ids": [1]}', "key output_length is missing"),
-        ('{"timestamp": 0, "input_length": 0, "output_length": 1, "hash_ids": [1]}', "input_length is 0"),
-        ('{"timestamp": 0, "input_length": 1.5, "output_length": 1, "hash_ids": [1]}', "input_length is 1.5"),
-        ('{"timestamp": 0, "input_length": true, "output_length": 1, "hash_ids": [1]}', "input_length is True"),
-        ('{"timestamp": NaN, "input_length": 5, "output_length": 1, "hash_ids": [1]}', "timestamp is nan"),
+        ('{"timestamp": 0, "input_length": 5, "hash_ids": [1]}', "output_length: is missing; add it"),
+        ('{"timestamp": 0, "input_length": 0, "output_length": 1, "hash_ids": [1]}', "input_length 0 is no whole number"),
+        ('{"timestamp": 0, "input_length": 1.5, "output_length": 1, "hash_ids": [1]}', "input_length 1.5 is no"),
+        ('{"timestamp": 0, "input_length": true, "output_length": 1, "hash_ids": [1]}', "input_length True is no"),
+        ('{"timestamp": NaN, "input_length": 5, "output_length": 1, "hash_ids": [1]}', "timestamp nan is no number"),
         ('{"timestamp": 0, "input_length": 513, "output_length": 1, "hash_ids": [1]}', "needs 2 of 512 tokens"),
-        ('{"timestamp": 0, "input_length": 5, "output_length": 1, "hash_ids": [-1]}', "hash_ids must be a list"),
+        ('{"timestamp": 0, "input_length": 5, "output_length": 1, "hash_ids": [-1]}', "hash_ids: is no list"),
     ],
 )
 def test_bad_lines_are_named(tmp_path: Path, line: str, complaint: str) -> None:
@@ -118,8 +118,8 @@ def test_bad_lines_are_named(tmp_path: Path, line: str, complaint: str) -> None:
     ("content", "complaint"),
     [
         (b"TIMESTAMP,ContextTokens,GeneratedTokens\nyesterday,1,2\n", "TIMESTAMP 'yesterday' is not a time"),
-        (b"TIMESTAMP,ContextTokens,GeneratedTokens\n2023-11-16 18:17:03,many,2\n", "ContextTokens is 'many'"),
-        (b"TIMESTAMP,ContextTokens\n2023-11-16 18:17:03,1\n", "key GeneratedTokens is missing"),
+        (b"TIMESTAMP,ContextTokens,GeneratedTokens\n2023-11-16 18:17:03,many,2\n", "ContextTokens 'many' is no"),
+        (b"TIMESTAMP,ContextTokens\n2023-11-16 18:17:03,1\n", "GeneratedTokens: is missing"),
         (b"\xff\xfe\x00", "not UTF-8"),
     ],
 )

@@ -8,20 +8,11 @@ from service.pages.answer_view import headline
 from service.pages.facts import StudyFacts
 from service.pages.trial_view import ConfigRow
 from tuner.report.effects import EffectRow, Effects
+from tuner.setup.config import STUDY_SETTINGS
 from tuner.setup.stored_study import StoredStudy
 
-_SETTINGS = (
-    "chunk_budgets",
-    "page_sizes",
-    "arms",
-    "rounds",
-    "slos",
-    "sampler",
-    "alignment_variant",
-    "launcher",
-    "max_num_seqs",
-    "max_model_len",
-)
+_SAID_BY_NAME = frozenset({"study", "model", "objective", "workload"})
+_SETTINGS = tuple(name for name, setting in STUDY_SETTINGS.items() if not setting.resumable and name not in _SAID_BY_NAME)
 
 
 @dataclass(frozen=True)

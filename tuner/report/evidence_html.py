@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from storage.records import Json
 from tuner.core.errors import BadInput
 from tuner.metrics.catalog import metric_info
-from tuner.report.effects import Effects, effect_cells, effects_of, in_words
+from tuner.report.effects import MOST_FOREST_ROWS, Effects, effect_cells, effects_of, in_words
 from tuner.report.evidence_report import (
     CELL_HEADERS,
     QUESTION,
@@ -79,7 +79,11 @@ def evidence_html(evidence: Evidence, comparison: StudyComparison) -> str:
     return f'<!doctype html>\n<html lang="en"><head>{head}</head>\n<body><main>\n' + "\n".join(parts) + "\n</main></body></html>\n"
 
 
-_FOREST_CAPTION = f"Mark: geometric mean over rounds. Line: its interval. Band: no practical difference. {legend_text()}"
+def _forest_caption(effects: Effects) -> str:
+    what = f"Mark: geometric mean over rounds. Line: its interval. Band: no practical difference. {legend_text()}"
+    if effects.left_out == 0:
+        return what
+    return f"The {MOST_FOREST_ROWS} largest effects; {effects.left_out} more cells are in the table below. {what}"
 
 
 def _metric(metric: str, comparison: StudyComparison, plan: InterimPlan | None) -> list[str]:
@@ -92,7 +96,7 @@ def _metric(metric: str, comparison: StudyComparison, plan: InterimPlan | None) 
         parts.append(f"<p>{escape(answer.sentence)}</p>")
     effects = effects_of(comparison.comparisons, metric, plan)
     if effects.forest:
-        parts.append(_figure(f"Forest plot of {metric}", _pictures(effects, _forest), _FOREST_CAPTION))
+        parts.append(_figure(f"Forest plot of {metric}", _pictures(effects, _forest), _forest_caption(effects)))
         parts.append(_figure(f"Heat map of {metric}", _pictures(effects, _heat_map), "The change in percent; stronger colour is better."))
     return [*parts, _table(f"Cells of {metric}", CELL_HEADERS, cell_rows(rows), "cells")]
 

@@ -18,13 +18,13 @@ from profiles.summary import summarise, write_summary
 from storage.records import Json, Profile, Trial
 from tuner.core.contract import EngineSession, ProfileResult, ProfileTarget
 from tuner.core.errors import EngineLost, TrialFailed
+from tuner.serving.stored_settings import settings_of
 from tuner.trials.context import RunContext
 from tuner.trials.engines import EnginePool, launcher_errors
 from tuner.trials.trial import TrialRun
 from tuner.verdict.profile_sessions import BAD, MISSING, OK
 
 ATTEMPTS = 2
-_DESCRIBING = ("arm", "block_size", "max_num_batched_tokens", "max_num_seqs", "model")
 
 
 def run_name(study: str, trial: Trial) -> str:
@@ -42,12 +42,20 @@ class Explained:
 
 
 def explain(result: ProfileResult, trial: Trial) -> Explained:
-    """Read a profile and write its summary beside it; what cannot be read is bad."""
-    settings = {name: getattr(trial, name, None) or trial.requested.get(name) for name in _DESCRIBING}
+    """Read a profile and write its summary beside it; what cannot be read is bad. Raises BadInput for a trial of damaged settings."""
+    engine = settings_of(trial)
+    settings = {
+        "arm": trial.arm,
+        "block_size": trial.block_size,
+        "max_num_batched_tokens": trial.max_num_batched_tokens,
+        "max_num_seqs": engine.max_num_seqs,
+        "model": engine.model,
+        "trial": trial.number,
+    }
     planned = [] if result.phase == ALL else [result.phase]
     details = {"steps_recorded": len(result.steps), **result.details}
     try:
-        summary = summarise(result.path, records=result.steps, settings={**settings, "trial": trial.number}, planned_phases=planned)
+        summary = summarise(result.path, records=result.steps, settings=settings, planned_phases=planned)
         write_summary(summary, result.path)
     except ProfileError as error:
         return Explained(BAD, {"ok": False, "retry": True, "problems": ["unreadable"], "error": str(error), "capture": details}, {})

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from storage.records import Environment, Json, Recommendation, Stage, Trial, TrialState
+from storage.records import Comparison, Environment, Json, Recommendation, Stage, Trial, TrialState
 from tuner.core.contract import ARM_PAGE_ALIGNED
 from tuner.metrics.catalog import metric_info
 from tuner.metrics.objective import Objective, Slo, is_feasible
@@ -255,13 +255,19 @@ def _arm_effect(evidence: Evidence, choice: _Choice, objective: Objective) -> Ar
 
     As the study's comparison has it, corrected for all cells and interim analyses: the cell was chosen for its values.
     """
-    study, winner = evidence.study.id, choice.winner.trial
-    found = compare_study(study, evidence.trials, evidence.measurements, [objective.metric], stage=Stage.SEARCH, plan=evidence.interim)
-    for item in found.comparisons:
+    winner = choice.winner.trial
+    for item in _judged(evidence, objective.metric):
         same_cell = (item.block_size, item.max_num_batched_tokens) == _names(winner)[:2]
-        if same_cell and item.pairs and winner.environment in (None, item.details["environment"]):
+        same_machine = winner.environment is None or item.details.get("environment", winner.environment) == winner.environment
+        if same_cell and same_machine and item.pairs:
             return ArmEffect(metric=item.metric, ratio=item.ratio, low=item.low, high=item.high, verdict=item.verdict, pairs=item.pairs)
     return None
+
+
+def _judged(evidence: Evidence, metric: str) -> Sequence[Comparison]:
+    """The study's comparisons in the metric; judged here where none is stored, as of a study that has not ended."""
+    stored = [item for item in evidence.comparisons if item.metric == metric]
+    return stored or compare_study(evidence.study.id, evidence.trials, evidence.measurements, [metric], plan=evidence.interim).comparisons
 
 
 def _gain(evidence: Evidence, choice: _Choice, objective: Objective, slos: Sequence[Slo]) -> Gain | None:

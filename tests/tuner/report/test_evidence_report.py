@@ -6,7 +6,10 @@ from collections import Counter
 from html.parser import HTMLParser
 from typing import Any, override
 
+import pytest
+
 from storage.records import Study, TrialState
+from tests.storage.builders import a_comparison
 from tests.tuner.fake_engine import FakeLauncher, crash
 from tests.tuner.workbench import FinishedStudy, Workbench
 from tuner.core.contract import EngineSettings, WindowResult
@@ -15,6 +18,7 @@ from tuner.report.evidence_html import evidence_html
 from tuner.report.evidence_report import QUESTION, caveat_lines, cell_rows, evidence_markdown, failure_lines, method_text
 from tuner.report.repeat import repeat_command
 from tuner.setup.space import Configuration
+from tuner.verdict.compare import StudyComparison
 from tuner.verdict.conclude import compare_stored, load_evidence
 from tuner.verdict.evidence import Evidence
 
@@ -112,6 +116,14 @@ def test_the_page_says_what_the_markdown_says_and_loads_nothing(grid: FinishedSt
         assert all(cell in page.words for cell in row)
     for line in (QUESTION, repeat_command(evidence), *caveat_lines(comparison), *failure_lines(evidence)):
         assert line in page.words
+
+
+@pytest.mark.parametrize(("cells", "says"), [(30, ""), (33, "The 30 largest effects; 3 more cells are in the table below.")])
+def test_a_forest_plot_that_leaves_cells_out_says_so(grid: FinishedStudy, cells: int, says: str) -> None:
+    study = grid.bench.storage.get_study("s")
+    many = tuple(a_comparison(study.id, metric="goodput", block_size=16, max_num_batched_tokens=128 + number) for number in range(cells))
+    page = Page(evidence_html(load_evidence(grid.bench.storage, study), StudyComparison(many)))
+    assert ("largest effects" in page.words) is bool(says) and says in page.words
 
 
 def test_names_in_the_page_are_text(bench: Workbench) -> None:

@@ -28,10 +28,13 @@ def _assignments(_context: click.Context, _parameter: click.Parameter, texts: tu
         key, equals, value = text.partition("=")
         if not equals or not key.strip():
             raise BadInput(f"--engine-arg {text!r}: write KEY=VALUE, for instance gpu_memory_utilization=0.8")
+        if key.strip() in found:
+            raise BadInput(f"--engine-arg {key.strip()!r} is given twice; keep one")
         try:
             found[key.strip()] = parse_yaml(value)
-        except yaml.YAMLError as error:
-            raise BadInput(f"--engine-arg {text!r}: the value is not valid YAML") from error
+        except (yaml.YAMLError, RecursionError) as error:
+            reason = getattr(error, "problem", None) or "nested too deeply"
+            raise BadInput(f"--engine-arg {text!r}: the value is not valid YAML ({reason})") from error
     return found or None
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import gzip
-import json
 import math
 import re
 from collections.abc import Mapping
@@ -14,6 +13,7 @@ from typing import Any
 
 from storage.renamed import current_metric
 from tuner.core.errors import BadInput, FailureClass
+from tuner.core.yaml_file import parse_json
 from tuner.launchers.measured_table import MeasuredTable, TablePoint, Value, describe
 from tuner.metrics.catalog import CATALOG, Direction, metric_info
 
@@ -93,11 +93,11 @@ def read_benchmark_hub(path: Path) -> MeasuredTable:
     """Kernel Tuner's brute-force cache (AutoTuningAssociation/benchmark_hub): repeated times (ms), compile time as start cost, failures."""
     try:
         raw = gzip.decompress(path.read_bytes()) if path.suffix == ".gz" else path.read_bytes()
-        data = json.loads(raw)
+        data = parse_json(raw)
         metric, parameters = str(data["objective"]), tuple(data["tune_params_keys"])
         configurations = tuple(_hub_configuration(entry, parameters, metric) for entry in data["cache"].values())
         return MeasuredTable(path.name, parameters, {metric: Direction.MINIMIZE}, configurations)
-    except (OSError, EOFError, ValueError, KeyError, TypeError, AttributeError) as error:
+    except (OSError, EOFError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         reason = f"the key {error} is missing" if isinstance(error, KeyError) else str(error)
         raise BadInput(f"table {path} is not a benchmark_hub cache file: {reason}") from error
 

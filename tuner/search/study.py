@@ -73,6 +73,7 @@ class StudyRun:
             for launcher in (self._launcher, self._finalists_launcher):
                 if launcher is not None:
                     ending.callback(launcher.close)
+            self._plan.setup.model.prepare()  # before a study exists: it may find that the cache cannot be written
             opened = open_study(self._plan.setup, self._storage, self._plan.existing)
             ending.callback(opened.close)
             return self._run_opened(opened)
@@ -124,7 +125,6 @@ class StudyRun:
         book = TrialBook(context, opened.study, opened.record)
         book.settle_with_optuna()
         budget = TimeBudget(context.clock, context.setup.config.time_budget)
-        context.setup.model.prepare()
         _Search(self._plan, context, opened, book, pool, budget=budget).run()
         Confirmation(context, opened.study, book, pool, budget, launcher=self._finalists_launcher).run()
         comparison = compare_measured(self._storage, opened.study)

@@ -14,6 +14,8 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PlainSerializer
 
+from storage.base import InvalidRecord
+from storage.values import plain
 from tuner.core.contract import ARM_PAGE_ALIGNED, ARMS, SETTINGS
 from tuner.core.defaults import DEFAULT_LOGDIR, DEFAULT_STORAGE
 from tuner.core.errors import BadInput
@@ -287,8 +289,13 @@ def _check_rounds(rounds: Rounds) -> None:
 
 
 def _check_engine_args(engine_args: dict[str, Any]) -> None:
-    """Refuses arguments that the search sets itself or that page-aligned scheduling does not support. Raises BadInput."""
+    """Refuses arguments that cannot be stored, that the search sets itself or that page-aligned scheduling does not support. Raises
+    BadInput."""
     for key, value in engine_args.items():
+        try:
+            plain(value, key)
+        except InvalidRecord as error:  # YAML has dates, sets and .nan
+            raise _bad_engine_arg(str(error), "write text in quotes, or a value that JSON has") from error
         name = key.replace("-", "_")
         if name in MANAGED_ENGINE_ARGS:
             raise _bad_engine_arg(f"{key} is set by the search", f"use the setting {MANAGED_ENGINE_ARGS[name]} instead")

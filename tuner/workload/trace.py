@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from tuner.core.errors import BadInput
+from tuner.core.yaml_file import parse_json
 from tuner.workload.sources import AzureSource, FileSource, LengthsSource, MooncakeSource, TraceSource
 
 MOONCAKE_BLOCK_TOKENS = 512
@@ -133,7 +134,11 @@ def _value(row: Json, key: str, where: str) -> Any:
 
 
 def _csv_rows(path: Path) -> Iterator[tuple[Json, str]]:
-    for number, row in enumerate(csv.DictReader(_lines(path)), start=2):
+    reader = csv.DictReader(_lines(path))
+    names = list(reader.fieldnames or ())
+    if twice := [name for name in names if name and names.count(name) > 1]:
+        raise BadInput(f"{path}:1: the column {twice[0]} is there twice; keep one")
+    for number, row in enumerate(reader, start=2):
         yield row, f"{path}:{number}"
 
 
@@ -142,9 +147,10 @@ def _json_rows(path: Path) -> Iterator[tuple[Json, str]]:
         if not line.strip():
             continue
         try:
-            row = json.loads(line)
-        except json.JSONDecodeError as error:
-            raise BadInput(f"{path}:{number}: not a JSON object per line ({error.msg})") from error
+            row = parse_json(line)
+        except (ValueError, RecursionError) as error:
+            reason = error.msg if isinstance(error, json.JSONDecodeError) else str(error)
+            raise BadInput(f"{path}:{number}: not a JSON object per line ({reason})") from error
         if not isinstance(row, dict):
             raise BadInput(f"{path}:{number}: expected a JSON object, found {type(row).__name__}")
         yield row, f"{path}:{number}"

@@ -45,7 +45,10 @@ LAST_WINS = [
     (["--logdir", ""], "logdir is empty"),
     (["--pagesizes", "16"], "Did you mean '--page-sizes'?"),
     (["--engine-arg", "a={"], "the value is not valid YAML"),
-    (["--engine-arg", "a={b: 1, b: 2}"], "the value is not valid YAML"),
+    (["--engine-arg", "a={b: 1, b: 2}"], "the value is not valid YAML (the key 'b' is there twice)"),
+    (["--engine-arg", "a=1", "--engine-arg", "a=2"], "--engine-arg 'a' is given twice; keep one"),
+    (["--engine-arg", "a=2026-01-01"], "engine_args: a: date cannot be kept as JSON"),
+    (["--engine-arg", "a={b: .nan}"], "engine_args: a['b']: nan is not a finite number"),
     (["--study", "a/b"], "study 'a/b'"),
     (["--resume"], "there is no database at"),
     (["--trials", "2", "--warm-start", "nowhere"], "warm_start 'nowhere': there is no such study"),
@@ -119,6 +122,16 @@ def test_a_folder_without_permission(terminal: Terminal) -> None:
     finally:
         terminal.folder.chmod(0o755)
     assert result.code == 2 and is_one_line_error(result)
+
+
+def test_a_cache_that_cannot_be_written_is_told_before_a_study_exists(terminal: Terminal, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The study was stored, as failed, and its name taken."""
+    monkeypatch.setenv("TUNER_CACHE", str(terminal.table / "cache"))
+    result = terminal.search("--study", "s")
+    assert result.code == 2 and result.err.endswith("set TUNER_CACHE to another\n")
+    monkeypatch.setenv("TUNER_CACHE", str(terminal.folder / "cache"))
+    assert terminal.run("show", "s", "--storage", terminal.url).code == 2
+    assert terminal.search("--study", "s").code == 0
 
 
 def test_a_logdir_below_a_file(terminal: Terminal) -> None:

@@ -37,6 +37,16 @@ def test_an_empty_tuner_cache_is_none_for_whoever_asks(value: str | None, monkey
     assert Path(resolve_model(TINY_QWEN3).path).parent == below_home / "models"
 
 
+def test_a_tilde_and_a_relative_tuner_cache_name_one_place_from_every_folder(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """A quoted ~ made a folder called ~."""
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("TUNER_CACHE", "~/cache")
+    assert cache_root() == tmp_path / "cache"
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("TUNER_CACHE", "mine")
+    assert xla_cache_path().parent == tmp_path / "mine" / "xla"
+
+
 def test_the_cache_is_named_where_the_versions_are_known(monkeypatch: pytest.MonkeyPatch) -> None:
     """The client's Python may have no engine at all (--engine-python): it must not name the folder."""
     monkeypatch.setenv("VLLM_XLA_CACHE_PATH", "to be put back")

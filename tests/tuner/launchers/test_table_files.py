@@ -79,6 +79,9 @@ def _hub(**entry: Any) -> bytes:
     return json.dumps({"objective": "time", "tune_params_keys": ["x"], "cache": {"1": full}}).encode()
 
 
+_TWICE = _hub().replace(b'"cache": {', b'"cache": {"1": {}, ')
+
+
 def test_benchmark_hub_plain_and_compressed(tmp_path: Path) -> None:
     (tmp_path / "a.json").write_bytes(_hub())
     (tmp_path / "b.json.gz").write_bytes(gzip.compress(_hub(time="RuntimeFailedConfig")))
@@ -89,7 +92,8 @@ def test_benchmark_hub_plain_and_compressed(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("content", "complaint"), [(b"{}", "key 'objective' is missing"), (b"[1]", "not a benchmark_hub"), (b"{", "not a")]
+    ("content", "complaint"),
+    [(b"{}", "key 'objective' is missing"), (b"[1]", "not a benchmark_hub"), (b"{", "not a"), (_TWICE, "the key '1' is there twice")],
 )
 def test_other_json_is_refused(tmp_path: Path, content: bytes, complaint: str) -> None:
     path = tmp_path / "other.json"

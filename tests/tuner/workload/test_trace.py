@@ -101,6 +101,7 @@ def test_lengths_files(tmp_path: Path, name: str) -> None:
         ('{"timestamp": 0, "input_length": 1.5, "output_length": 1, "hash_ids": [1]}', "input_length 1.5 is no"),
         ('{"timestamp": 0, "input_length": true, "output_length": 1, "hash_ids": [1]}', "input_length True is no"),
         ('{"timestamp": NaN, "input_length": 5, "output_length": 1, "hash_ids": [1]}', "timestamp nan is no number"),
+        ('{"timestamp": 0, "timestamp": 1, "input_length": 5, "output_length": 1, "hash_ids": [1]}', "'timestamp' is there twice"),
         ('{"timestamp": 0, "input_length": 513, "output_length": 1, "hash_ids": [1]}', "needs 2 of 512 tokens"),
         ('{"timestamp": 0, "input_length": 5, "output_length": 1, "hash_ids": [-1]}', "hash_ids: is no list"),
     ],
@@ -120,6 +121,7 @@ def test_bad_lines_are_named(tmp_path: Path, line: str, complaint: str) -> None:
         (b"TIMESTAMP,ContextTokens,GeneratedTokens\nyesterday,1,2\n", "TIMESTAMP 'yesterday' is not a time"),
         (b"TIMESTAMP,ContextTokens,GeneratedTokens\n2023-11-16 18:17:03,many,2\n", "ContextTokens 'many' is no"),
         (b"TIMESTAMP,ContextTokens\n2023-11-16 18:17:03,1\n", "GeneratedTokens: is missing"),
+        (b"TIMESTAMP,ContextTokens,GeneratedTokens,ContextTokens\n", "bad.csv:1: the column ContextTokens is there twice"),
         (b"\xff\xfe\x00", "not UTF-8"),
     ],
 )

@@ -63,10 +63,10 @@ def coverage_table(samples: int = 1500, resamples: int = 300) -> None:
     rng = np.random.default_rng(SEED)
     for name in (*NOISES, "skewed, one arm"):
         for rounds in (3, 4, 5, 6, 8, 10, 12):
-            shares, width = coverage_of_methods(rng, _draw(rng, name, (samples, rounds)), resamples)
+            fractions, width = coverage_of_methods(rng, _draw(rng, name, (samples, rounds)), resamples)
             student = covered(student_interval(_draw(rng, name, (20_000, rounds)), ERROR_RATE))
             wide = f"{width:9.2f}" if width < 100 else "unbounded"
-            others = f"{100 * shares['percentile']:10.1f} {100 * shares['BCa']:6.1f} {100 * shares['bootstrap-t']:11.1f}"
+            others = f"{100 * fractions['percentile']:10.1f} {100 * fractions['BCa']:6.1f} {100 * fractions['bootstrap-t']:11.1f}"
             print(f"{name:18} {rounds:6}  {100 * student:9.1f}  {others}  {wide}")
 
 
@@ -104,7 +104,7 @@ def _print_interim(name: str, null: NDArray[np.bool_], planted: NDArray[np.bool_
 def null_table(studies: int = 20) -> bool:
     """A/A studies of 24 cells, and of the default search's cells and engines. True if no row has more than 5 % wrong verdicts."""
     shapes = f"studies of {CELLS} cells in one engine or {DEFAULT_CELLS} in {ENGINES} (the default search)"
-    print(f"\nA/A, {studies * CELLS} cells a row in {shapes},\nrounds {PLAN.first}..{PLAN.last} (the default): shares in %")
+    print(f"\nA/A, {studies * CELLS} cells a row in {shapes},\nrounds {PLAN.first}..{PLAN.last} (the default): fractions in %")
     print("noise    of a window  engines   better  worse  wrong  equivalent  inconclusive  covered  rounds/cell")
     rng = np.random.default_rng(SEED)
     rows = [(name, sd, CELLS, 1) for name in NOISES for sd in (0.002, 0.005, 0.01, 0.02, 0.05)]
@@ -116,9 +116,9 @@ def null_table(studies: int = 20) -> bool:
         row = tally([simulate_study(rng, truth, sd, PLAN, NOISES[name], engines=engines) for _ in range(repeats)], truth, lambda _: True)
         wrong = row.better + row.worse
         fine = fine and wrong <= ERROR_RATE
-        shares = f"{100 * row.better:8.1f} {100 * row.worse:6.1f} {100 * wrong:6.1f} {100 * row.equivalent:11.1f}"
+        fractions = f"{100 * row.better:8.1f} {100 * row.worse:6.1f} {100 * wrong:6.1f} {100 * row.equivalent:11.1f}"
         spent = f"{100 * row.inconclusive:13.1f} {100 * row.covered:8.1f} {row.rounds:12.1f}"
-        print(f"{name:8} {100 * sd:9.1f} % {engines:8} {shares} {spent}")
+        print(f"{name:8} {100 * sd:9.1f} % {engines:8} {fractions} {spent}")
     return fine
 
 
@@ -208,23 +208,23 @@ def answers_table(studies: int = 200) -> bool:
     for effect in (0.0, PLANTED):
         for cells, engines in ((1, 1), (2, 1), (4, 4), (DEFAULT_CELLS, ENGINES)):
             outcomes = [simulate_study(rng, [effect] * cells, 0.02, PLAN, engines=engines) for _ in range(studies)]
-            on, worse, same, none = _answer_shares(outcomes)
+            on, worse, same, none = _answer_fractions(outcomes)
             held = [item.pooled.low <= math.exp(effect) <= item.pooled.high for item in outcomes if item.pooled is not None]
             fine = fine and (effect != 0 or on + worse <= most)
-            shares = f"{100 * on:6.1f} {100 * worse:13.1f} {100 * same:21.1f} {100 * none:14.1f} {100 * float(np.mean(held)):9.1f}"
-            print(f"{100 * (math.exp(effect) - 1):+9.1f} % {cells:7} {engines:8} {shares}")
+            fractions = f"{100 * on:6.1f} {100 * worse:13.1f} {100 * same:21.1f} {100 * none:14.1f} {100 * float(np.mean(held)):9.1f}"
+            print(f"{100 * (math.exp(effect) - 1):+9.1f} % {cells:7} {engines:8} {fractions}")
     return fine
 
 
-def _answer_shares(outcomes: Sequence[StudyOutcome]) -> tuple[float, float, float, float]:
+def _answer_fractions(outcomes: Sequence[StudyOutcome]) -> tuple[float, float, float, float]:
     """(on, off because worse, off because there is no difference, no evidence)"""
 
-    def share(answer: str, verdicts: Collection[Verdict]) -> float:
+    def fraction(answer: str, verdicts: Collection[Verdict]) -> float:
         found = [item for item in outcomes if item.answer == answer and item.pooled is not None and item.pooled.verdict in verdicts]
         return len(found) / len(outcomes)
 
-    worse, same = share(ANSWER_OFF, (Verdict.WORSE,)), share(ANSWER_OFF, (Verdict.EQUIVALENT,))
-    return share(ANSWER_ON, Verdict), worse, same, share(ANSWER_NO_EVIDENCE, Verdict)
+    worse, same = fraction(ANSWER_OFF, (Verdict.WORSE,)), fraction(ANSWER_OFF, (Verdict.EQUIVALENT,))
+    return fraction(ANSWER_ON, Verdict), worse, same, fraction(ANSWER_NO_EVIDENCE, Verdict)
 
 
 def _samples(rng: np.random.Generator, cells: int, rounds: int, between: float) -> list[Sample]:
@@ -251,7 +251,7 @@ def racing_table(races: int = 60, rounds: int = 16) -> None:
     for label, sds, noise, truth in cases:
         results = [race_once(rng, truth, sds, NOISES[noise], rounds) for _ in range(races)]
         dropped = 1 - float(np.mean([survived for survived, _ in results]))
-        print(f"{label:34} {100 * dropped:12.1f} {100 * float(np.mean([share for _, share in results])):12.0f}")
+        print(f"{label:34} {100 * dropped:12.1f} {100 * float(np.mean([fraction for _, fraction in results])):12.0f}")
 
 
 def order_table(studies: int = 1500, rounds: int = 6) -> None:

@@ -90,7 +90,9 @@ def print_effects(metric: str, ratios: dict[Key, list[float]], steps: dict[tuple
 def print_writes(writes: dict[tuple[str, int], ProfiledWrite], implementations: dict[tuple[str, int], str]) -> None:
     """One row for each engine, at its largest budget."""
     print("\nThe KV write in a prefill step, from XLA profiles:\n")
-    print("| dtype | page | implementations | tokens a step | token-wise, share of the step | page-wise / token-wise | saved of the step |")
+    print(
+        "| dtype | page | implementations | tokens a step | token-wise, fraction of the step | page-wise / token-wise | saved of the step |"
+    )
     print("|" + "---|" * 7)
     for (dtype, page), found in writes.items():
         ceiling, saved = (f"{100 * a:.2f} % [{100 * b:.2f}, {100 * c:.2f}]" for a, b, c in (found.ceiling, found.saved))

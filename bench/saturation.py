@@ -1,4 +1,4 @@
-"""The over-saturation test on simulated queues: wrong alarms below capacity, alarms above it, and what a look costs.
+"""The over-saturation test on simulated queues: wrong alarms below capacity, alarms above it, and what a check costs.
 
     python -m bench.saturation                100 windows a cell, about two minutes
 
@@ -66,19 +66,19 @@ def first_alarm(records: Sequence[RequestRecord], every: int = CHECK_EVERY) -> s
     return None
 
 
-def alarm_share(load: float, requests: int, windows: int, service: Service, servers: int) -> float:
+def alarm_rate(load: float, requests: int, windows: int, service: Service, servers: int) -> float:
     return sum(first_alarm(queue(load, requests, seed, service, servers)) is not None for seed in range(windows)) / windows
 
 
-def look_ms(requests: int, looks: int = 20) -> float:
-    """Mean time of one look at a window of so many requests, in milliseconds."""
+def check_ms(requests: int, checks: int = 20) -> float:
+    """Mean time of one check of a window of so many requests, in milliseconds."""
     records = queue(0.9, requests, 1)
     now_s = records[-1].planned_s
     seen = seen_at(records, now_s)
     begun = time.perf_counter()
-    for _ in range(looks):
+    for _ in range(checks):
         saturation(seen, now_s)
-    return (time.perf_counter() - begun) / looks * 1000
+    return (time.perf_counter() - begun) / checks * 1000
 
 
 def main() -> int:
@@ -90,14 +90,15 @@ def main() -> int:
     for service in (exponential, lognormal):
         for servers in (1, 16):
             for requests in (300, 1000):
-                shares = {load: alarm_share(load, requests, windows, service, servers) for load in LOADS}
+                fractions = {load: alarm_rate(load, requests, windows, service, servers) for load in LOADS}
                 print(
-                    f"{service.__name__:<12} {servers:>7}  {requests:>8}  " + "".join(f"{share:>10.1%}" for share in shares.values()),
+                    f"{service.__name__:<12} {servers:>7}  {requests:>8}  "
+                    + "".join(f"{fraction:>10.1%}" for fraction in fractions.values()),
                     flush=True,
                 )
-                missed += max(shares[0.8], shares[0.9]) > 0.05
-                missed += requests >= 1000 and shares[1.2] < 0.9
-    print(f"one look: {look_ms(300):.2f} ms at 300 requests, {look_ms(1000):.2f} ms at 1000")
+                missed += max(fractions[0.8], fractions[0.9]) > 0.05
+                missed += requests >= 1000 and fractions[1.2] < 0.9
+    print(f"one check: {check_ms(300):.2f} ms at 300 requests, {check_ms(1000):.2f} ms at 1000")
     print("all bars met" if not missed else f"{missed} bars missed")
     return 1 if missed else 0
 

@@ -44,7 +44,7 @@ def main() -> None:
     study = json.loads(finished.stdout)["study"]
     costs: dict[str, float] = study["cost_s"]
     print(f"Device: {device_line()}; workload {args.workload}; {args.rounds} rounds; {len(args.page_sizes) * len(args.budgets)} cells\n")
-    print("| part | seconds | share of the wall time |\n|---|---|---|")
+    print("| part | seconds | fraction of the wall time |\n|---|---|---|")
     parts = {name: seconds for name, seconds in costs.items() if name not in ("other", "wall")}
     parts["everything else"] = wall_s - sum(parts.values())
     for name, seconds in parts.items():

@@ -175,9 +175,9 @@ def print_runs(results: dict[tuple[str, str], list[Run]]) -> None:
         low, median, high = np.quantile(trials, [0.25, 0.5, 0.75])
         more = "> " if given_up(runs) else ""
         cost, failed = statistics.median(run.cost_s for run in runs), statistics.median(run.failed for run in runs)
-        share = f"{sum(run.reached for run in runs)} of {len(runs)}"
+        reached = f"{sum(run.reached for run in runs)} of {len(runs)}"
         print(
-            f"| {name} | {sampler} | {len(runs)} | {more}{median:.1f} | {low:.0f} to {high:.0f} | {share} "
+            f"| {name} | {sampler} | {len(runs)} | {more}{median:.1f} | {low:.0f} to {high:.0f} | {reached} "
             f"| {more}{cost:.0f} s | {failed:.0f} |"
         )
 

@@ -204,12 +204,12 @@ def _compare(bare: str, tuner: str, questions: list[str], seconds: float, rounds
         base = asyncio.run(_ask(bare, _for(seconds, ["/"], CONNECTIONS)))
         asked = asyncio.run(_ask(tuner, _for(seconds, questions, CONNECTIONS)))
         before, renewed = renewed, _renewals(tuner)
-        slower, share = asked.quantile(99) / base.quantile(99), asked.throughput / base.throughput
-        met.append((slower <= MOST_P99, share >= LEAST_THROUGHPUT))
+        slower, ratio = asked.quantile(99) / base.quantile(99), asked.throughput / base.throughput
+        met.append((slower <= MOST_P99, ratio >= LEAST_THROUGHPUT))
         print(
             f"{number:<7}{base.quantile(50):>10.2f}{base.quantile(99):>9.2f}{base.throughput:>8.0f}"
             f"{asked.quantile(50):>20.2f}{asked.quantile(99):>9.2f}{asked.throughput:>8.0f}"
-            f"{slower:>8.2f}{share:>9.2f}{renewed - before:>9}",
+            f"{slower:>8.2f}{ratio:>9.2f}{renewed - before:>9}",
             flush=True,
         )
     return met

@@ -38,7 +38,7 @@ COLOURS = {
 _ARM_COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9")
 _SLOWER, _FASTER, _TOTAL = "#d55e00", "#009e73", "#59636e"
 _ON_LIGHT, _ON_DARK = "#111111", "#fefefe"  # text on a bar; not the ink and the ground, which a dark page swaps
-_SHARE_FITS = 30.0  # pixels that a share takes inside its bar
+_LABEL_FITS = 30.0  # pixels that a percentage takes inside its bar
 _CAVEATS = 3  # lines of them
 _TITLE = 90  # characters of a title's line
 
@@ -68,18 +68,18 @@ def breakdown(profiles: Sequence[Labelled], phases: Sequence[str] = (ALL,)) -> s
         y, x = top + index * (_BAR + _GAP), left
         parts.append(svg.text(left - 10, y + 15, names[index], anchor="end"))
         for category in used:
-            value, share = numbers["categories_ms"].get(category, 0.0), numbers["share"].get(category, 0.0)
+            value, fraction = numbers["categories_ms"].get(category, 0.0), numbers["share"].get(category, 0.0)
             width = scale.width(value)
-            parts.append(svg.rect(x, y, width, _BAR, COLOURS[category], f"{category}: {value:.3f} ms ({share:.1%})"))
-            if width >= _SHARE_FITS:
-                parts.append(svg.text(x + width / 2, y + 15, f"{share:.0%}", size=11, anchor="middle", fill=_text_on(COLOURS[category])))
+            parts.append(svg.rect(x, y, width, _BAR, COLOURS[category], f"{category}: {value:.3f} ms ({fraction:.1%})"))
+            if width >= _LABEL_FITS:
+                parts.append(svg.text(x + width / 2, y + 15, f"{fraction:.0%}", size=11, anchor="middle", fill=_text_on(COLOURS[category])))
             x += width
         parts.append(svg.text(x + 6, y + 15, f"{numbers['step_ms']['mean']:.3g} ms"))
     return svg.document(WIDTH, bottom + 40, "Step time by category", parts)
 
 
 def step_times(profiles: Sequence[Labelled], phase: str = ALL) -> str:
-    """Share of steps that took at most so long (the empirical distribution), one line an arm. Raises ProfileError without any step."""
+    """Fraction of steps that took at most so long (the empirical distribution), one line an arm. Raises ProfileError without any step."""
     curves = [(label, np.sort(np.array(summary.steps["period_ms"], np.float64)[summary.mask(phase)])) for label, summary in profiles]
     curves = [(label, values) for label, values in curves if len(values)]
     if not curves:
@@ -88,11 +88,11 @@ def step_times(profiles: Sequence[Labelled], phase: str = ALL) -> str:
     colours = [_ARM_COLOURS[index % len(_ARM_COLOURS)] for index in range(len(curves))]
     legend, top = _legend([(f"{label} ({len(values)})", colour) for (label, values), colour in zip(curves, colours, strict=True)])
     height = 240.0
-    title = f"How long steps take ({phase}): share of steps that took at most so long"
+    title = f"How long steps take ({phase}): fraction of steps that took at most so long"
     parts = [svg.text(16, 26, title, size=16, bold=True), *legend, *scale.grid(top, top + height, "ms a step")]
-    for share in (0.0, 0.5, 0.9, 1.0):
-        y = top + height * (1 - share)
-        parts += [svg.line(_LEFT, y, WIDTH - _RIGHT, y), svg.text(_LEFT - 10, y + 4, f"{share:.0%}", anchor="end", fill=svg.MUTED)]
+    for fraction in (0.0, 0.5, 0.9, 1.0):
+        y = top + height * (1 - fraction)
+        parts += [svg.line(_LEFT, y, WIDTH - _RIGHT, y), svg.text(_LEFT - 10, y + 4, f"{fraction:.0%}", anchor="end", fill=svg.MUTED)]
     for (label, values), colour in zip(curves, colours, strict=True):
         points = [(scale.x(float(values[0])), top + height)]
         for rank, value in enumerate(values.tolist(), 1):

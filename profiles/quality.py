@@ -15,7 +15,7 @@ from profiles.session_plan import Join, StepComposition, count_phases
 from profiles.steps import Steps
 from profiles.timeline import DeviceTimeline
 
-INCOMPLETE_BELOW = 0.9  # a run with fewer different ops than this share of the usual number lost events
+INCOMPLETE_BELOW = 0.9  # a run with fewer different ops than this fraction of the usual number lost events
 STEADY_WITHIN = 1.25  # the last third of the steps of one shape may be this much slower or faster than the first
 SKEW_WITHIN = 0.01
 LONG_OP_PS = 10**9  # ops over 1 ms: alignment errors of short ops are rounding
@@ -38,8 +38,8 @@ class Quality:
     phase_steps: dict[str, int]
     drift: float | None  # last third over first third of the periods, the kind of step that drifts most; None: too few steps
     clock_skew: float | None  # aligned time over device time of all ops, minus 1; None: only one clock
-    long_ops_skewed: float | None  # share of ops over 1 ms whose two durations differ by more than 1 %
-    attributed: float  # share of busy time in a named category
+    long_ops_skewed: float | None  # fraction of ops over 1 ms whose two durations differ by more than 1 %
+    attributed: float  # fraction of busy time in a named category
     join: str
     join_residual_ms: float | None
     programs_without_hlo: int

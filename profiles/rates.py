@@ -25,8 +25,10 @@ class Rates:
     peaks: Peaks
 
     def of(self, mask: NDArray[np.bool_], mean_ms: Mapping[str, float]) -> dict[str, dict[str, Any]]:
-        """category -> rates over the steps in `mask` and their shares of the peaks (None where unknown); categories without work are left
-        out. `mean_ms` is the categories' mean time over those steps."""
+        """{category: its rates over the steps in `mask`, and what fraction of the device's peak they are (None where unknown)}.
+
+        Categories without work are left out. `mean_ms` is the categories' mean time over those steps.
+        """
         flops, hbm_bytes = self.work[:, :, mask].mean(axis=2).tolist()
         found = {}
         for index, category in enumerate(CATEGORIES):

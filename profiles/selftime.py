@@ -90,10 +90,10 @@ def cut_at(cut: Segments, edges: Ints) -> Segments:
     return Segments(start, end, cut.owner[source])
 
 
-def share(cut: Segments, container: NDArray[np.bool_]) -> Floats:
-    """Divide time among the segments of all lanes of one device: each segment's share, [segments], in the unit of its times.
+def divide(cut: Segments, container: NDArray[np.bool_]) -> Floats:
+    """Divide time among the segments of all lanes of one device: each segment's part, [segments], in the unit of its times.
 
-    `container` [segments] marks pieces of ops that only contain others. The shares add up to the time in which at least one segment runs.
+    `container` [segments] marks pieces of ops that only contain others. The parts add up to the time in which at least one segment runs.
     """
     order = np.argsort(cut.start, kind="stable")
     if (cut.start[order[1:]] >= cut.end[order[:-1]]).all():  # nothing overlaps
@@ -107,11 +107,11 @@ def share(cut: Segments, container: NDArray[np.bool_]) -> Floats:
         change = np.bincount(at_start[mask], minlength=size) - np.bincount(at_end[mask], minlength=size)
         return np.cumsum(change)[:-1]
 
-    def shares(count: Ints, allowed: NDArray[np.bool_]) -> Floats:
+    def parts(count: Ints, allowed: NDArray[np.bool_]) -> Floats:
         rate = np.divide(length, count, out=np.zeros_like(length), where=allowed & (count > 0))
         total = np.concatenate([[0.0], np.cumsum(rate)])
         result: Floats = total[at_end] - total[at_start]
         return result
 
     leaves = running(~container)
-    return np.where(container, shares(running(container), leaves == 0), shares(leaves, leaves > 0))
+    return np.where(container, parts(running(container), leaves == 0), parts(leaves, leaves > 0))

@@ -1,6 +1,6 @@
 """What a profile session is to record, and what a recorded step was: pure planning. The process that owns the engine records it.
 
-Phases follow tpu-inference's phased profiler: the share of prefill tokens among the scheduled ones decides (`runner/utils.py`,
+Phases follow tpu-inference's phased profiler: the fraction of prefill tokens among the scheduled ones decides (`runner/utils.py`,
 `determine_phase_from_batch_composition_stats`). Names are those of storage: "prefill" (prefill-heavy), "decode" (decode-heavy), "mixed".
 """
 
@@ -58,12 +58,12 @@ class StepComposition:
     duration_s: float = 0.0
 
     @property
-    def prefill_share(self) -> float:
+    def prefill_fraction(self) -> float:
         return self.prefill_tokens / self.scheduled_tokens if self.scheduled_tokens else 0.0
 
     @property
     def phase(self) -> str:
-        return phase_of(self.prefill_share)
+        return phase_of(self.prefill_fraction)
 
     def to_json(self) -> dict[str, Any]:
         return asdict(self)
@@ -82,13 +82,13 @@ def composition(step: StepLike) -> StepComposition:
     )
 
 
-def phase_of(prefill_share: float) -> str:
-    """The phase of a step by its share of prefill tokens, or OTHER in between."""
-    if prefill_share >= PREFILL_AT_LEAST:
+def phase_of(prefill_fraction: float) -> str:
+    """The phase of a step by its fraction of prefill tokens, or OTHER in between."""
+    if prefill_fraction >= PREFILL_AT_LEAST:
         return PREFILL
-    if prefill_share <= DECODE_AT_MOST:
+    if prefill_fraction <= DECODE_AT_MOST:
         return DECODE
-    return MIXED if MIXED_FROM <= prefill_share <= MIXED_TO else OTHER
+    return MIXED if MIXED_FROM <= prefill_fraction <= MIXED_TO else OTHER
 
 
 @dataclass(frozen=True)
@@ -184,7 +184,7 @@ def join_by_start(profiled_start_ms: Sequence[float], recorded_start_ms: Sequenc
 def composition_from_marker(requests: int, tokens: int) -> StepComposition:
     """What `execute_model: N reqs, M toks` says: every request decodes one token or prefills; tokens beyond one a request are prefill.
 
-    The true share of prefill tokens is at least this one (a request may prefill a single token), and at most 1/N-th of the tokens higher.
+    The true fraction of prefill tokens may be higher, because a request may prefill a single token: by at most N of the M tokens.
     """
     if tokens <= requests:
         return StepComposition(tokens, tokens, 0, 0, requests)

@@ -18,7 +18,7 @@ from profiles.classify import CATEGORIES, Category, classify
 from profiles.errors import ProfileError
 from profiles.reader import HostProfile
 from profiles.scopes import fold, group
-from profiles.selftime import Floats, Ints, Segments, cut_at, segments, share
+from profiles.selftime import Floats, Ints, Segments, cut_at, divide, segments
 from profiles.timeline import DeviceTimeline, OpType
 
 PS_PER_MS = 1e9
@@ -166,7 +166,7 @@ def _cut(device: DeviceTimeline, is_step: NDArray[np.bool_], pieces: _Pieces, op
     edges = np.append(start, final)
     owners = np.arange(len(pieces.cut.start))
     cut = cut_at(Segments(pieces.cut.start, pieces.cut.end, owners), edges)
-    worth = share(cut, pieces.container[cut.owner])
+    worth = divide(cut, pieces.container[cut.owner])
     window = np.searchsorted(edges, cut.start, side="right") - 1
     inside = (window >= 0) & (window < len(steps))
     key = op_key[pieces.op[cut.owner]]
@@ -200,7 +200,7 @@ def _work(device: DeviceTimeline, edges: Ints, op_key: Ints, keys: int, per_op: 
 def _covered(start: Ints, end: Ints, edges: Ints) -> Floats:
     """In each window between two edges, the time in which at least one of the spans runs."""
     cut = cut_at(Segments(start, end, np.arange(len(start))), edges)
-    worth = share(cut, np.zeros(len(cut.start), np.bool_))
+    worth = divide(cut, np.zeros(len(cut.start), np.bool_))
     window = np.searchsorted(edges, cut.start, side="right") - 1
     inside = (window >= 0) & (window < len(edges) - 1)
     return _sums(window[inside], worth[inside], len(edges) - 1)

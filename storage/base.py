@@ -7,7 +7,7 @@ returned, its effect survives a crash of the caller. Trials are owned by the pro
 Errors: `StorageUnavailable` when the database cannot be reached or written, `NotFound` for an unknown id or name, `Conflict` when a unique
 name is taken or a state change is not allowed (a finished trial never changes its state again; a FAIL trial never gets values),
 `InvalidRecord` when a field holds what no database may keep (NaN or infinity, an unknown word, a negative count), and `SchemaOutdated`
-(names the command that upgrades). Look-ups by a foreign id (`list_*`, `count_*`) answer an unknown id with nothing; they do not raise.
+(names the command that upgrades). `list_*` and `count_*` by the id of another record do not raise for an unknown id: they return [] and 0.
 """
 
 from __future__ import annotations

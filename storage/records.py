@@ -59,7 +59,7 @@ class Workload:
     content_hash: str
     name: str
     spec: Json
-    summary: Json = field(default_factory=dict)  # measured features: request count, input/output length quantiles, prefix share
+    summary: Json = field(default_factory=dict)  # measured features: request count, input/output length quantiles, prefix fraction
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""Schedulers for benches of the verdict itself: two arms that are the same, and one arm that is slower by a known share of each step.
+"""Schedulers for benches of the verdict itself: two arms that are the same, and one arm that is slower by a known fraction of each step.
 
 Loaded by the engine by name (`scheduler_cls`). Both schedule exactly like vLLM in both arms; `page_aligned` only marks the arm.
 """
@@ -17,12 +17,12 @@ from tuner.vllm_plugin.scheduler import PageAlignedScheduler
 class SameArms(PageAlignedScheduler):
     """A/A: nothing differs but the name of the arm."""
 
-    share = 0.0
+    fraction = 0.0
     _scheduled_s = 0.0
     _step_s = 0.0  # of the previous step, from the end of its scheduling to the end of its update
 
     def schedule(self, throttle_prefills: bool = False) -> Any:
-        wait_until_s = time.perf_counter() + (self.share * self._step_s if self.page_aligned else 0.0)
+        wait_until_s = time.perf_counter() + (self.fraction * self._step_s if self.page_aligned else 0.0)
         while time.perf_counter() < wait_until_s:  # spinning: sleep() overshoots by more than the effect
             pass
         output = Scheduler.schedule(self, throttle_prefills)
@@ -41,4 +41,4 @@ class SameArms(PageAlignedScheduler):
 class ThreePercentSlower(SameArms):
     """The `page_aligned` arm waits 3 % of the previous step's time in every step."""
 
-    share = 0.03
+    fraction = 0.03

@@ -40,12 +40,12 @@ class ProfiledWrite:
 
     @property
     def ceiling(self) -> tuple[float, float, float]:
-        """The token-wise write's share of the step, with its interval: what a write that cost nothing would save."""
+        """The token-wise write's fraction of the step, with its interval: what a write that cost nothing would save."""
         return _interval(sample_of([write / self.step_ms[ABLATION_ARM][round_] for round_, write in self.write_ms[ABLATION_ARM].items()]))
 
     @property
     def saved(self) -> tuple[float, float, float]:
-        """What page-wise writing saves of the step, as a share of it, with its interval; below 0 where it costs time."""
+        """What page-wise writing saves of the step, as a fraction of it, with its interval; below 0 where it costs time."""
         baseline, candidate = (self.write_ms[arm] for arm in (ABLATION_ARM, ARM_PAGE_ALIGNED))
         return _interval(
             sample_of([(write - candidate[round_]) / self.step_ms[ABLATION_ARM][round_] for round_, write in baseline.items()])

@@ -82,8 +82,8 @@ def bca_interval(rows: Array, resampled: Array, level: float) -> Interval:
     away = left_out.mean(axis=1, keepdims=True) - left_out
     acceleration = (away**3).sum(axis=1) / (6 * (away**2).sum(axis=1) ** 1.5 + 1e-30)
     ends = []
-    for share in (level / 2, 1 - level / 2):
-        shifted = bias + standard.inv_cdf(share)
+    for fraction in (level / 2, 1 - level / 2):
+        shifted = bias + standard.inv_cdf(fraction)
         at = np.vectorize(standard.cdf)(bias + shifted / (1 - acceleration * shifted))
         index = np.clip((at * means.shape[1]).astype(int), 0, means.shape[1] - 1)
         ends.append(means[np.arange(len(means)), index])
@@ -91,7 +91,7 @@ def bca_interval(rows: Array, resampled: Array, level: float) -> Interval:
 
 
 def coverage_of_methods(rng: np.random.Generator, rows: Array, resamples: int, level: float = ERROR_RATE) -> tuple[dict[str, float], float]:
-    """(method -> share of rows whose interval covers the true mean 0, median width of bootstrap-t over Student's t)."""
+    """(method -> fraction of rows whose interval covers the true mean 0, median width of bootstrap-t over Student's t)."""
     resampled = rows[:, rng.integers(0, rows.shape[1], (resamples, rows.shape[1]))]
     intervals = {
         "Student t": student_interval(rows, level),
@@ -116,7 +116,7 @@ def p_by_look(rows: Array, first: int) -> Array:
 
 
 def covered_at_every_look(rows: Array, plan: InterimPlan, level: float = ERROR_RATE) -> float:
-    """Share of rows whose intervals all cover 0, over all interim analyses of the plan."""
+    """Fraction of rows whose intervals all cover 0, over all interim analyses of the plan."""
     levels = np.array([plan.level_at(n, level) for n in range(plan.first, plan.last + 1)])
     return float(np.mean((p_by_look(rows, plan.first) >= levels).all(axis=1)))
 
@@ -184,21 +184,21 @@ class Tally:
     worse: float
     equivalent: float
     inconclusive: float
-    covered: float  # share of the intervals that hold the true effect
+    covered: float  # fraction of the intervals that hold the true effect
     rounds: float
 
 
 def tally(outcomes: Sequence[StudyOutcome], true_log: Sequence[float], wanted: Callable[[float], bool]) -> Tally:
-    """Shares over the cells whose true effect is `wanted`."""
+    """Fractions over the cells whose true effect is `wanted`."""
     pairs = [(effect, true_log[cell]) for outcome in outcomes for cell, effect in outcome.effects.items() if wanted(true_log[cell])]
-    share = {verdict: sum(effect.verdict is verdict for effect, _ in pairs) / len(pairs) for verdict in Verdict}
+    fraction = {verdict: sum(effect.verdict is verdict for effect, _ in pairs) / len(pairs) for verdict in Verdict}
     holds = sum(holds_effect(effect, truth) for effect, truth in pairs) / len(pairs)
     return Tally(
         cells=len(pairs),
-        better=share[Verdict.BETTER],
-        worse=share[Verdict.WORSE],
-        equivalent=share[Verdict.EQUIVALENT],
-        inconclusive=share[Verdict.INCONCLUSIVE],
+        better=fraction[Verdict.BETTER],
+        worse=fraction[Verdict.WORSE],
+        equivalent=fraction[Verdict.EQUIVALENT],
+        inconclusive=fraction[Verdict.INCONCLUSIVE],
         covered=holds,
         rounds=float(np.mean([outcome.rounds for outcome in outcomes])),
     )
@@ -209,7 +209,7 @@ def holds_effect(effect: Effect, true_log: float) -> bool:
 
 
 def race_once(rng: np.random.Generator, true_log: Sequence[float], sds: Sequence[float], noise: Noise, rounds: int) -> tuple[bool, float]:
-    """(whether setting 0, the best or tied with it, survived; share of the windows of a full grid that were spent)."""
+    """(whether setting 0, the best or tied with it, survived; fraction of the windows of a full grid that were spent)."""
     values: dict[str, dict[int, float]] = {f"{index:03d}": {} for index in range(len(true_log))}
     active: Sequence[str] = tuple(values)
     windows = 0
@@ -262,11 +262,11 @@ def paired_positions(rng: np.random.Generator, studies: int, rounds: int, cells:
 def measured_at(windows: Array, positions: Array, second: float = 0.0) -> Array:
     """[studies x rounds x configurations] of noise [studies x rounds * configurations] in the order of time, at these positions.
 
-    `second` is added to what follows directly on its twin.
+    `second` is added to what follows directly on the other arm's window.
     """
     taken = np.take_along_axis(windows.reshape(positions.shape), positions.astype(int), axis=2)
-    twins = positions.reshape(*positions.shape[:2], -1, 2)[..., ::-1].reshape(positions.shape)
-    return np.asarray(taken + second * (positions == twins + 1))
+    others = positions.reshape(*positions.shape[:2], -1, 2)[..., ::-1].reshape(positions.shape)
+    return np.asarray(taken + second * (positions == others + 1))
 
 
 def ratios_from_json(document: Mapping[str, Sequence[float]]) -> dict[str, list[float]]:

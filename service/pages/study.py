@@ -90,7 +90,7 @@ def _context(facts: StudyFacts) -> dict[str, Any]:
         "parts": cost_parts(facts.study),
         "failures": failure_groups(trials),
         "winner": winner,
-        "twin": other_arm(trials, winner) if winner is not None else None,
+        "other": other_arm(trials, winner) if winner is not None else None,
         "numbers": {trial.id: trial.number for trial in trials},
         "finished": finished,
         "most_rows": _MOST_ROWS,

@@ -28,7 +28,7 @@ def trial(request: Request, storage: StorageDep, settings: SettingsDep, facts: F
     objective = primary_objective(study.study)
     measurements = storage.list_measurements(trial_id=trial_id)
     environment = storage.get_environment(found.environment) if found.environment else None
-    twin = other_arm(study.trials, found)
+    other = other_arm(study.trials, found)
     entries = profile_entries([profile for profile in study.profiles if profile.trial_id == trial_id], settings.logdir)
     return page(
         request,
@@ -42,8 +42,8 @@ def trial(request: Request, storage: StorageDep, settings: SettingsDep, facts: F
         config=config_rows(found.requested, found.effective),
         environment=environment,
         details=environment_rows(environment.details) if environment is not None else [],
-        twin=twin,
-        pair=arms_in_order(found, twin) if twin is not None else None,
+        other=other,
+        pair=arms_in_order(found, other) if other is not None else None,
         entries=entries,
         phases=_PHASES,
         pictured=bool(labelled(entries)),

@@ -100,7 +100,7 @@ class RecommendationQuery(ModelQuery):
     output_tokens: Annotated[_Tokens | None, Field(description="Median output length.", examples=[150])] = None
     request_rate: Annotated[float | None, Field(gt=0, le=1e9, description="Requests/s.", examples=[4.0])] = None
     max_concurrency: Annotated[int | None, Field(ge=1, le=MOST_ID, examples=[32])] = None
-    prefix_share: Annotated[float | None, Field(ge=0, le=1, description="Share of the prompt in shared prefixes.", examples=[0.5])] = None
+    prefix_share: Annotated[float | None, Field(ge=0, le=1, description="Fraction of a prompt in a shared prefix.", examples=[0.5])] = None
     objective: Annotated[_Objective | None, Field(examples=["throughput"])] = None
     slo: Annotated[tuple[_Slo, ...], Field(max_length=_MOST, description="Limits to keep.", examples=[["ttft_p99_ms<=500"]])] = ()
     version: Annotated[

@@ -32,7 +32,7 @@ class KnownToken:
 
 @dataclass(frozen=True)
 class Credentials:
-    """What a request brought. Browsers send Basic by themselves, also for a form on a foreign page: enough to read, never to write."""
+    """What a request brought. Browsers send Basic by themselves, also for a form on another site's page: enough to read, never to write."""
 
     token: str
     by_browser: bool

@@ -23,11 +23,11 @@ def configure_logs(level: str) -> None:
         logger_factory=structlog.WriteLoggerFactory(sys.stderr),
         cache_logger_on_first_use=True,
     )
-    foreign = logging.StreamHandler(sys.stderr)
-    foreign.setFormatter(
+    others = logging.StreamHandler(sys.stderr)
+    others.setFormatter(
         structlog.stdlib.ProcessorFormatter(
             foreign_pre_chain=[*_SHARED],
             processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, structlog.processors.JSONRenderer()],
         )
     )
-    logging.basicConfig(level=max(threshold, logging.WARNING), handlers=[foreign], force=True)
+    logging.basicConfig(level=max(threshold, logging.WARNING), handlers=[others], force=True)

@@ -47,8 +47,8 @@ def test_noise_is_centred_with_deviation_one(name: str) -> None:
 
 def test_percentile_bootstrap_under_covers_where_student_does_not() -> None:
     rng = np.random.default_rng(3)
-    shares, _ = coverage_of_methods(rng, log_ratios(rng, normal, (600, 5)), 200)
-    assert shares["Student t"] > 0.92 and shares["percentile"] < 0.88 and shares["BCa"] < 0.88
+    fractions, _ = coverage_of_methods(rng, log_ratios(rng, normal, (600, 5)), 200)
+    assert fractions["Student t"] > 0.92 and fractions["percentile"] < 0.88 and fractions["BCa"] < 0.88
     assert covered(student_interval(log_ratios(rng, normal, (20_000, 5)), 0.05)) == pytest.approx(0.95, abs=0.006)
 
 
@@ -82,11 +82,11 @@ def test_the_answer_of_one_cell_is_the_cells_verdict(effect: float) -> None:
 
 
 def test_a_race_spends_less_than_the_grid() -> None:
-    survived, share = race_once(np.random.default_rng(4), [0.0, -0.3, -0.3, -0.3], [0.01] * 4, normal, 8)
-    assert survived and share < 0.7
+    survived, fraction = race_once(np.random.default_rng(4), [0.0, -0.3, -0.3, -0.3], [0.01] * 4, normal, 8)
+    assert survived and fraction < 0.7
 
 
-def test_a_window_gets_the_noise_of_its_moment_and_pays_for_following_its_twin() -> None:
+def test_a_window_gets_the_noise_of_its_moment_and_pays_for_following_the_other_arm() -> None:
     windows = np.array([[0.0, 1.0, 2.0, 3.0, 10.0, 11.0, 12.0, 13.0]])
     positions = np.array([[[1.0, 0.0, 2.0, 3.0], [0.0, 2.0, 3.0, 1.0]]])  # of configurations a, a', b, b' in two rounds
     assert measured_at(windows, positions).tolist() == [[[1, 0, 2, 3], [10, 12, 13, 11]]]

@@ -55,7 +55,7 @@ def test_the_planted_part_gets_its_verdict_and_the_others_none(capsys: pytest.Ca
         assert "worse" not in row[5] + row[6] and "better" not in row[5] + row[6]
 
 
-def test_shares_are_printed_in_percent(capsys: pytest.CaptureFixture[str]) -> None:
+def test_fractions_are_printed_in_percent(capsys: pytest.CaptureFixture[str]) -> None:
     print_writes({("bfloat16", 16): planted_write()}, {("bfloat16", 16): "loop,scatter"})
     printed = capsys.readouterr().out
     [percent] = re.findall(r"\| bfloat16 \| 16 \| loop,scatter \| 512 \| (\d+\.\d+)", printed)

@@ -293,7 +293,7 @@ class TrialContract:
     def test_abandoned_trials_fail(self, storage: Storage) -> None:
         study, other = stored_study(storage), storage.create_study(a_study(name="other"))
         waiting, running, second = (storage.create_trial(a_trial(study.id, number)) for number in range(3))
-        foreign = storage.create_trial(a_trial(other.id, state=TrialState.RUNNING))
+        elsewhere = storage.create_trial(a_trial(other.id, state=TrialState.RUNNING))
         storage.start_trial(second.id)
         storage.start_trial(running.id)
         failed = storage.fail_abandoned(study.id, "the process is gone")
@@ -303,7 +303,7 @@ class TrialContract:
             assert trial.finished_at is not None
             assert storage.get_trial(trial.id) == trial
         assert storage.get_trial(waiting.id) == waiting
-        assert storage.get_trial(foreign.id) == foreign
+        assert storage.get_trial(elsewhere.id) == elsewhere
         assert list(storage.fail_abandoned(study.id, "again")) == []
 
 

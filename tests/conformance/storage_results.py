@@ -83,8 +83,8 @@ class MeasurementContract:
     def test_measurements_are_listed_by_trial_number_round_position(self, storage: Storage) -> None:
         study, other = stored_study(storage), storage.create_study(a_study(name="other"))
         second, first = (storage.create_trial(a_trial(study.id, number)) for number in (1, 0))
-        foreign = storage.create_trial(a_trial(other.id))
-        storage.add_measurement(a_measurement(foreign.id))
+        elsewhere = storage.create_trial(a_trial(other.id))
+        storage.add_measurement(a_measurement(elsewhere.id))
         for trial, round_, position in ((second, 0, 0), (first, 1, 0), (first, 0, 1), (first, 0, 0)):
             storage.add_measurement(a_measurement(trial.id, round=round_, position=position))
         order = [(m.trial_id, m.round, m.position) for m in storage.list_measurements(study_id=study.id)]

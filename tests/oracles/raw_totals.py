@@ -1,6 +1,6 @@
 """Totals of a profile, recomputed from the raw planes by other means than the product's: a full protobuf parse, plain Python, no columns.
 
-Self time here is an op's duration minus its children's, found by containment; the product cuts time into pieces. Shares over threads are
+Self time here is an op's duration minus its children's, found by containment; the product cuts time into pieces. Parts over threads are
 counted instant by instant with the set of what runs; the product uses prefix sums.
 """
 
@@ -110,7 +110,7 @@ def _with_parents(ops: list[RawOp]) -> Iterator[tuple[RawOp, RawOp | None]]:
             stack.append(op)
 
 
-def shares(ops: list[RawOp], containers: set[tuple[int, str]]) -> dict[tuple[int, str], float]:
+def parts(ops: list[RawOp], containers: set[tuple[int, str]]) -> dict[tuple[int, str], float]:
     """(program id, op) -> time, every instant divided among the lanes that run something (containers only where nothing else does)."""
     moments = sorted({moment for op in ops for moment in (op.start, op.end)})
     starting, ending = defaultdict(list), defaultdict(list)

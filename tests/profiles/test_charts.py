@@ -195,11 +195,11 @@ def test_a_narrow_distribution_is_not_drawn_from_zero(pair: tuple[Summary, Summa
     assert "axis from" in step_times([Labelled("default", pair[0])])
 
 
-def test_shares_stand_in_the_bars_that_have_room(pair: tuple[Summary, Summary]) -> None:
+def test_fractions_stand_in_the_bars_that_have_room(pair: tuple[Summary, Summary]) -> None:
     root = ElementTree.fromstring(breakdown([Labelled("default", pair[0])]))
     shown = {text.text for text in root.iter(f"{SVG}text") if (text.text or "").endswith("%")}
-    share = pair[0].phases["all"]["share"]
-    assert f"{share['mlp']:.0%}" in shown and f"{share['norm']:.0%}" not in shown
+    fraction = pair[0].phases["all"]["share"]
+    assert f"{fraction['mlp']:.0%}" in shown and f"{fraction['norm']:.0%}" not in shown
 
 
 def test_a_trials_name_is_not_cut_off(pair: tuple[Summary, Summary]) -> None:

@@ -17,7 +17,7 @@ from profiles.reader import read_profile
 from profiles.session_plan import PHASES
 from profiles.steps import find_steps
 from profiles.summary import Summary, summarise
-from tests.oracles.raw_totals import RawOp, cpu_ops, shares, with_traced_bodies
+from tests.oracles.raw_totals import RawOp, cpu_ops, parts, with_traced_bodies
 from tests.plugins.engine import RUN_TIMEOUT_S, Reference
 from tuner.core.contract import ARM_DEFAULT, ARM_PAGE_ALIGNED, LiveSettings, ProfileResult, ProfileTarget
 from tuner.launchers.local import LocalSession
@@ -72,7 +72,7 @@ def test_totals_are_the_oracles(profiles: Results, arm: str, phase: str) -> None
     inside = [later_part(op, first) for op in cpu_ops(path) if op.end > first]
     containers = {key for key, kind in kinds.items() if kind.container}
     loops = with_traced_bodies(cpu_ops(path), containers)
-    for key, time in shares(inside, containers).items():
+    for key, time in parts(inside, containers).items():
         kind = kinds[key]
         category, _ = classify(kind.scope, kind.context, kind.hlo_category, kind.module)
         expected[Category.LOOP_CONTROL if key in loops else category] += time / 1e9

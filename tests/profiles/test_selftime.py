@@ -6,7 +6,7 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from profiles.selftime import Segments, cut_at, segments, self_time, share
+from profiles.selftime import Segments, cut_at, divide, segments, self_time
 
 LENGTH = 40
 SPANS = st.lists(st.tuples(st.integers(0, LENGTH - 1), st.integers(0, 12)), max_size=12)
@@ -55,10 +55,10 @@ def test_cutting_at_edges_keeps_all_time_and_crosses_none(spans: list[tuple[int,
 
 
 @given(SPANS, st.data())
-def test_shares_are_even_and_add_up_to_the_busy_time(spans: list[tuple[int, int]], data: st.DataObject) -> None:
+def test_parts_are_even_and_add_up_to_the_busy_time(spans: list[tuple[int, int]], data: st.DataObject) -> None:
     start, end = columns(spans)
     container = np.array([data.draw(st.booleans()) for _ in spans], np.bool_)
-    found = share(Segments(start, end, np.arange(len(spans))), container)
+    found = divide(Segments(start, end, np.arange(len(spans))), container)
     expected = np.zeros(len(spans))
     for instant in range(LENGTH + 12):
         running = [index for index in range(len(spans)) if start[index] <= instant < end[index]]

@@ -31,11 +31,11 @@ def step(prefill: int, scheduled: int) -> StepComposition:
 
 
 @pytest.mark.parametrize(
-    ("share", "phase"),
+    ("fraction", "phase"),
     [(1.0, "prefill"), (0.9, "prefill"), (0.89, OTHER), (0.6, "mixed"), (0.4, "mixed"), (0.39, OTHER), (0.2, "decode"), (0.0, "decode")],
 )
-def test_phases_follow_tpu_inferences_bounds(share: float, phase: str) -> None:
-    assert phase_of(share) == phase
+def test_phases_follow_tpu_inferences_bounds(fraction: float, phase: str) -> None:
+    assert phase_of(fraction) == phase
 
 
 def test_a_step_without_tokens_is_no_division_by_zero() -> None:

@@ -12,7 +12,7 @@ from profiles.classify import CATEGORIES, Category, classify
 from profiles.errors import ProfileError
 from profiles.reader import read_profile
 from profiles.steps import Steps, find_steps
-from tests.oracles.raw_totals import cpu_ops, shares, with_traced_bodies
+from tests.oracles.raw_totals import cpu_ops, parts, with_traced_bodies
 from tests.oracles.xspace import XSpace
 from tests.profiles.builder import Op, Run, cpu_xspace, later, model_runs, tpu_xspace
 from tests.profiles.conftest import STEPS
@@ -146,7 +146,7 @@ def test_a_jax_profile_adds_up_and_equals_the_oracle(jax_profile: Path) -> None:
     expected: dict[Category, float] = defaultdict(float)
     containers = {key for key, kind in kinds.items() if kind.container}
     loops = with_traced_bodies(raw, containers)
-    for key, time in shares(inside, containers).items():
+    for key, time in parts(inside, containers).items():
         kind = kinds[key]
         category, _ = classify(kind.scope, kind.context, kind.hlo_category, kind.module)
         expected[Category.LOOP_CONTROL if key in loops else category] += time / 1e9

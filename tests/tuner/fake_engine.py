@@ -44,9 +44,9 @@ def small_xspace() -> bytes:
     return tpu_xspace(model_runs(steps=PROFILED_STEPS))
 
 
-def step_records(prefill_share: float, count: int = PROFILED_STEPS) -> tuple[StepRecord, ...]:
+def step_records(prefill_fraction: float, count: int = PROFILED_STEPS) -> tuple[StepRecord, ...]:
     """Equal steps of 100 tokens."""
-    prefill = int(100 * prefill_share)
+    prefill = int(100 * prefill_fraction)
     return tuple(
         StepRecord(
             start_s=index * 3e-4,

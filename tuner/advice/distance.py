@@ -6,7 +6,7 @@ feature may differ by its whole scale, or several by less. The scales are judgem
 - Layers, hidden size, heads, KV heads: one doubling. Head size: half of one, since it sets the page's bytes and the kernel's shape.
 - Experts: two doublings, active experts: one. Dense is never near mixture-of-experts, full attention never near sliding or latent.
 - Input and output lengths: one doubling each, shared by p50 and p99. Rate or concurrency: one doubling; a closed loop is never near an
-  open one. Prefix share: 0.25. Another dtype counts 0.5, another quantization 0.75.
+  open one. `prefix_share`: 0.25. Another dtype counts 0.5, another quantization 0.75.
 - What one side does not say counts as if it were half a scale away; without the sizes that decide (REQUIRED), nothing is near.
 """
 

@@ -31,7 +31,7 @@ def print_summary(summary: Summary, scopes: int = 0) -> None:
     for category in summary.categories_ms:
         cells = [(summary.phases[phase]["categories_ms"][category], summary.phases[phase]["share"][category]) for phase in phases]
         if any(value for value, _ in cells):
-            print("  " + f"{category:<20}" + "".join(f"{value:>9.3f} ms {share:>7.1%}" for value, share in cells))
+            print("  " + f"{category:<20}" + "".join(f"{value:>9.3f} ms {fraction:>7.1%}" for value, fraction in cells))
     _print_rates(summary)
     if scopes and summary.phases:
         _print_scopes(summary, scopes)
@@ -42,10 +42,10 @@ def _print_rates(summary: Summary) -> None:
     phase = list(summary.phases)[-1]
     rates = summary.phases[phase].get("rates", {})
     if rates:
-        print(f"  {phase}: work by XLA's estimates over the time taken, and its share of the device's peak:")
+        print(f"  {phase}: work by XLA's estimates over the time taken, and its fraction of the device's peak:")
     for category, each in rates.items():
-        shares = [f"({each[name]:.1%})" if each[name] is not None else "" for name in ("of_peak_flops", "of_peak_hbm")]
-        print(f"  {category:<20}{each['tflops_per_s']:>9.2f} TFLOP/s {shares[0]:>8}{each['hbm_gb_per_s']:>9.1f} GB/s HBM {shares[1]:>8}")
+        peak = [f"({each[name]:.1%})" if each[name] is not None else "" for name in ("of_peak_flops", "of_peak_hbm")]
+        print(f"  {category:<20}{each['tflops_per_s']:>9.2f} TFLOP/s {peak[0]:>8}{each['hbm_gb_per_s']:>9.1f} GB/s HBM {peak[1]:>8}")
 
 
 def _print_scopes(summary: Summary, most: int) -> None:
@@ -78,8 +78,8 @@ def print_diff(found: ProfileDiff) -> None:
         if explained.measured_low_ms is not None and explained.measured_high_ms is not None:
             bounds = f" [{explained.measured_low_ms:+.3f}, {explained.measured_high_ms:+.3f}]"
         if explained.share is not None:
-            share = f"{explained.share:.0%} [{explained.share_low:.0%}, {explained.share_high:.0%}]"
-            print(f"  the profile shows {share} of the measured difference, {explained.measured_ms:+.3f} ms{bounds}")
+            fraction = f"{explained.share:.0%} [{explained.share_low:.0%}, {explained.share_high:.0%}]"
+            print(f"  the profile shows {fraction} of the measured difference, {explained.measured_ms:+.3f} ms{bounds}")
         else:
             print(f"  the measured difference, {explained.measured_ms:+.3f} ms{bounds}, may be chance: there is nothing to explain")
     if 1 in found.captures:

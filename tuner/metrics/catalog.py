@@ -55,7 +55,7 @@ def _build() -> dict[str, MetricInfo]:
         MetricInfo("goodput", "requests/s", up, "completed requests that meet every per-request limit / window duration"),
         MetricInfo("completed", "requests", up, "requests that finished without an error"),
         MetricInfo("failed", "requests", down, "requests that did not"),
-        MetricInfo("prefix_cache_hit_rate", "share", up, "prompt tokens found in the prefix cache / prompt tokens, completed requests"),
+        MetricInfo("prefix_cache_hit_rate", "fraction", up, "prompt tokens found in the prefix cache / prompt tokens, completed requests"),
         MetricInfo("preemptions", "count", down, "sum over all requests"),
         MetricInfo("sender_lag_p99_ms", "ms", down, "p99 of: sent - planned, open loop only"),
         MetricInfo("steps", "steps", down, "engine steps that scheduled at least one token"),
@@ -65,7 +65,7 @@ def _build() -> dict[str, MetricInfo]:
         MetricInfo("p99_step_ms", "ms", down, "p99 of the same"),
         MetricInfo("scheduled_tokens_per_step", "tokens", up, "scheduled tokens / steps"),
         MetricInfo("padded_tokens_per_step", "tokens", down, "tokens computed by the device, padding included / steps"),
-        MetricInfo("padding_share", "share", down, "1 - scheduled tokens / padded tokens"),
+        MetricInfo("padding_share", "fraction", down, "1 - scheduled tokens / padded tokens"),
         MetricInfo("prefill_tokens_per_step", "tokens", up, "prefill tokens / steps"),
     ]
     return {info.name: info for info in infos}

@@ -14,7 +14,7 @@ import numpy as np
 
 from tuner.sampler.grid import Array, Axis, Indices
 
-# Weak priors, the same for every search. A length is the share of an axis over which results stay alike; with more axes each of them
+# Weak priors, the same for every search. A length is the fraction of an axis over which results stay alike; with more axes each of them
 # explains less (Hvarfner et al., "Vanilla Bayesian optimization performs great in high dimensions", 2024). Noise: variance over signal's.
 LENGTH_PRIOR = (0.5, 1.0)  # median (times the root of the number of axes), standard deviation of the logarithm
 NOISE_PRIOR = (0.05, 1.5)

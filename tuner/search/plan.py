@@ -18,7 +18,7 @@ from tuner.setup.stored_study import was_launched_by
 from tuner.setup.study_setup import StudySetup
 
 # Assumed where no earlier study of the model tells better: measured on two CPU cores with the tiny model in November 2026 (an engine start
-# with import, and a window of the demo workload with its share of warm-up). Stated with every estimate made from them.
+# with import, and a window of the demo workload with its part of the warm-up). Stated with every estimate made from them.
 ASSUMED_START_S = 15.0
 ASSUMED_WARM_UP_S = 3.0
 ASSUMED_WINDOW_S = 1.5

@@ -25,7 +25,7 @@ one arm and none in the other; bootstrap-t would be nearer there, for intervals 
 Families: a study asks the same question in many cells. The verdict of a cell is a function of its interval alone, so the two cannot
 contradict each other; the intervals are widened together (Benjamini and Yekutieli, JASA 2005, false coverage rate): with R of m cells
 decided, each interval has the level R/m * 5 %, R being the largest number for which that many cells are decided. For the excluded "no
-difference" this is Benjamini-Hochberg; the expected share of wrong ones among the decided cells is at most 5 %, and one cell alone keeps
+difference" this is Benjamini-Hochberg; the expected fraction of wrong ones among the decided cells is at most 5 %, and one cell alone keeps
 its plain 95 %.
 """
 

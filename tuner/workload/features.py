@@ -16,7 +16,7 @@ _QUANTILES = (0, 10, 50, 90, 99, 100)
 
 
 def plan_features(plan: LoadPlan) -> dict[str, Any]:
-    """Request count, token totals, length quantiles (tokens), prefix share, and for an open loop the offered rate (requests/s)."""
+    """Request count, token totals, length quantiles (tokens), prefix fraction, and for an open loop the offered rate (requests/s)."""
     inputs = [len(request.prompt_token_ids) for request in plan.requests]
     outputs = [request.max_tokens for request in plan.requests]
     features: dict[str, Any] = {
@@ -25,7 +25,7 @@ def plan_features(plan: LoadPlan) -> dict[str, Any]:
         "output_tokens": sum(outputs),
         "input_quantiles": quantiles(inputs),
         "output_quantiles": quantiles(outputs),
-        "prefix_share": shared_prefix_share([request.prompt_token_ids for request in plan.requests]),
+        "prefix_share": shared_prefix_fraction([request.prompt_token_ids for request in plan.requests]),
         "max_concurrency": plan.max_concurrency,
     }
     span_s = max(request.arrival_s for request in plan.requests)
@@ -40,7 +40,7 @@ def quantiles(lengths: Sequence[int]) -> dict[str, float]:
     return {f"p{quantile}": float(value) for quantile, value in zip(_QUANTILES, values, strict=True)}
 
 
-def shared_prefix_share(prompts: Sequence[Sequence[int]]) -> float:
+def shared_prefix_fraction(prompts: Sequence[Sequence[int]]) -> float:
     """The fraction of all prompt tokens that lie in a prefix which another prompt has as well.
 
     Sorted, a prompt's longest common prefix with any other is the one with a neighbour, so one pass is enough.

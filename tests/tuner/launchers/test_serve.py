@@ -123,9 +123,9 @@ class TestServer:
             assert window.details["prefix_cache_reset"] is True
             assert window.details[OWN_CPU] > 0.02, "server, engine core and benchmark are our own"
             assert 0 <= window.details[CONTENTION] <= 1
-        shares = [window.reported_metrics["prefix_cache_hit_rate"] for window in windows]
-        possible = _shared_share(plan, tiny.block_size)
-        assert all(0 < share <= possible + 1e-9 for share in shares), (shares, possible)  # a kept cache would give nearly 1
+        fractions = [window.reported_metrics["prefix_cache_hit_rate"] for window in windows]
+        possible = _shared_fraction(plan, tiny.block_size)
+        assert all(0 < fraction <= possible + 1e-9 for fraction in fractions), (fractions, possible)  # a kept cache would give nearly 1
 
     def test_it_serves_the_flags_that_would_be_recommended_and_starts_again_for_another_arm(
         self, shared: SharedServer, tiny: EngineSettings
@@ -256,8 +256,8 @@ def test_a_python_without_vllm_is_told(tmp_path: Path) -> None:
     assert caught.value.failure is FailureClass.STARTUP
 
 
-def _shared_share(plan: LoadPlan, block_size: int) -> float:
-    """The share of prompt tokens that another prompt of the plan has in its leading whole pages."""
+def _shared_fraction(plan: LoadPlan, block_size: int) -> float:
+    """The fraction of prompt tokens that another prompt of the plan has in its leading whole pages."""
     prompts = [request.prompt_token_ids for request in plan.requests]
     shared = 0
     for index, prompt in enumerate(prompts):

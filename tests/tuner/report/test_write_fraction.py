@@ -16,9 +16,9 @@ from tuner.verdict.evidence import Evidence
 from tuner.verdict.profile_sessions import BAD, OK
 
 
-def a_phase_profile(trial_id: int, *, phase: str = "prefill", status: str = OK, host: str = "h", **shares: float) -> Profile:
-    share = {"kv_write": 0.0, "attention_fused_kv": 0.0, **shares}
-    return a_profile(trial_id, session=phase, host=host, phase=phase, status=status, summary={"phases": {phase: {"share": share}}})
+def a_phase_profile(trial_id: int, *, phase: str = "prefill", status: str = OK, host: str = "h", **fractions: float) -> Profile:
+    fraction = {"kv_write": 0.0, "attention_fused_kv": 0.0, **fractions}
+    return a_profile(trial_id, session=phase, host=host, phase=phase, status=status, summary={"phases": {phase: {"share": fraction}}})
 
 
 def evidence_of(arms: dict[str, list[dict[str, Any]]], **changes: Any) -> Evidence:
@@ -31,7 +31,7 @@ def evidence_of(arms: dict[str, list[dict[str, Any]]], **changes: Any) -> Eviden
     return builder.evidence(profiles=profiles)
 
 
-def test_the_default_arms_share_is_the_bound() -> None:
+def test_the_default_arms_fraction_is_the_bound() -> None:
     lines = write_lines(evidence_of({"default": [{"kv_write": 0.049}], "page_aligned": [{"kv_write": 0.02}]}))
     assert lines[0].endswith("default, page size 32, budget 256): 4.9 % of a prefill step")
     assert lines[1].endswith("page_aligned, page size 32, budget 256): 2 % of a prefill step")
@@ -71,7 +71,7 @@ def test_loop_control_is_no_part_of_the_step() -> None:
     assert found.write == pytest.approx(0.05)
 
 
-def test_traced_loops_are_told_beside_the_shares() -> None:
+def test_traced_loops_are_told_beside_the_fractions() -> None:
     assert write_lines(evidence_of({"default": [{"kv_write": 0.04, "loop_control": 0.01}]}))[-1] == TRACED_LOOPS
     assert TRACED_LOOPS not in write_lines(evidence_of({"default": [{"kv_write": 0.04}]}))
 

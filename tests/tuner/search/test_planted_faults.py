@@ -68,8 +68,8 @@ def not_a_number(configuration: Configuration, nth: int, result: WindowResult) -
 
 def busy(configuration: Configuration, nth: int, result: WindowResult) -> WindowResult:
     planted = configuration == PLANTED and nth in (2, 4)
-    share = 0.6 if planted else 0.02
-    return replace(shining(result) if planted else result, details={CONTENTION: share})
+    fraction = 0.6 if planted else 0.02
+    return replace(shining(result) if planted else result, details={CONTENTION: fraction})
 
 
 def drifting(configuration: Configuration, nth: int, result: WindowResult) -> WindowResult:
@@ -81,7 +81,7 @@ def drifting(configuration: Configuration, nth: int, result: WindowResult) -> Wi
 
 @pytest.fixture(autouse=True)
 def no_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("tuner.trials.group.wait_until_idle", lambda shares: True)
+    monkeypatch.setattr("tuner.trials.group.wait_until_idle", lambda fractions: True)
 
 
 FAULTS: dict[str, Hook] = {

@@ -24,8 +24,8 @@ BUDGETS = st.lists(st.sampled_from([128, 256, 512, 2048, 4096]), min_size=1, max
 
 
 @given(PAGES, BUDGETS, st.sampled_from([ARMS, (ARM_DEFAULT,), (ARM_PAGE_ALIGNED,)]), st.sampled_from([16, 32, 256]))
-def test_every_combination_is_there_once(pages: list[int], budgets: list[int], arms: tuple[str, ...], stock: int) -> None:
-    space = build_space(StudyConfig(model="m", study="s", page_sizes=tuple(pages), chunk_budgets=tuple(budgets), arms=arms), stock)
+def test_every_combination_is_there_once(pages: list[int], budgets: list[int], arms: tuple[str, ...], default_page: int) -> None:
+    space = build_space(StudyConfig(model="m", study="s", page_sizes=tuple(pages), chunk_budgets=tuple(budgets), arms=arms), default_page)
     points = space.configurations
     assert len(points) == len(set(points)) == len(pages) * len(budgets) * len(arms)
     assert points[0] == space.baseline
@@ -57,9 +57,9 @@ def test_optunas_distributions_hold_exactly_the_values() -> None:
         assert Configuration.from_params(point.params) == point
 
 
-@pytest.mark.parametrize(("stock", "expected"), [(16, 16), (32, 32), (256, 128), (48, 64)])
-def test_the_baseline_is_the_page_size_nearest_to_vllms(stock: int, expected: int) -> None:
-    space = build_space(config_of(page_sizes=[16, 32, 64, 128], chunk_budgets=[128, 1024, 8192]), stock)
+@pytest.mark.parametrize(("default_page", "expected"), [(16, 16), (32, 32), (256, 128), (48, 64)])
+def test_the_baseline_is_the_page_size_nearest_to_vllms(default_page: int, expected: int) -> None:
+    space = build_space(config_of(page_sizes=[16, 32, 64, 128], chunk_budgets=[128, 1024, 8192]), default_page)
     assert space.baseline == Configuration(expected, 1024, ARM_DEFAULT)
 
 

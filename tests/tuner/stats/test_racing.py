@@ -21,10 +21,10 @@ def values(levels: dict[str, float], rounds: int, sd: float = 0.005, seed: int =
 
 
 def test_clear_losers_are_dropped_and_ties_stay() -> None:
-    data = values({"best": 100, "tied": 99.5, "loser": 80, "hopeless": 50}, rounds=5)
+    data = values({"best": 100, "tied": 99.5, "loser": 80, "far_off": 50}, rounds=5)
     result = race(data, UP, plan=PLAN)
     assert result.leader in ("best", "tied")
-    assert result.active == ("best", "tied") and result.dropped.keys() == {"loser", "hopeless"}
+    assert result.active == ("best", "tied") and result.dropped.keys() == {"loser", "far_off"}
     drop = result.dropped["loser"]
     assert drop.pairs == 5 and drop.ratio < drop.optimistic_ratio < 0.98
 
@@ -90,7 +90,7 @@ def test_neither_the_unit_nor_the_sense_matters(levels: list[float], rounds: int
 
 
 def wrongly_ended(engine_sd: float, studies: int = 300) -> float:
-    """Share of studies that end the true best, tied with 23 others on other engines, at any analysis after their best was measured."""
+    """Fraction of studies that end the true best, tied with 23 others on other engines, at any analysis after their best was measured."""
     rng, wrong = np.random.default_rng(7), 0
     for _ in range(studies):
         others = np.exp(engine_sd * rng.standard_normal((23, 1)) + 0.02 * rng.standard_normal((23, 24)))

@@ -13,7 +13,7 @@ PLAN = InterimPlan(3, 12)
 
 
 def ever_rejected(rows: np.ndarray, plan: InterimPlan, level: float) -> float:
-    """Share of rows of [N x rounds] in which any analysis's interval misses 0."""
+    """Fraction of rows of [N x rounds] in which any analysis's interval misses 0."""
     missed = np.zeros(len(rows), dtype=bool)
     for n in range(plan.first, plan.last + 1):
         t = rows[:, :n].mean(axis=1) / (rows[:, :n].std(axis=1, ddof=1) / np.sqrt(n))

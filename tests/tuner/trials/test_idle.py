@@ -15,10 +15,10 @@ def test_only_what_goes_well_beyond_the_usual_is_busy() -> None:
 
 
 def test_the_usual_level_follows_a_load_that_stays() -> None:
-    shares = [0.0] * 40
-    shares += [0.4] * (RECENT // 2)
-    assert is_busy(0.4, shares)
-    assert not is_busy(0.4, [*shares, 0.4])
+    fractions = [0.0] * 40
+    fractions += [0.4] * (RECENT // 2)
+    assert is_busy(0.4, fractions)
+    assert not is_busy(0.4, [*fractions, 0.4])
 
 
 @pytest.mark.parametrize(("loads", "idle"), [((0.0,), True), ((0.9, 0.9, 0.0), True), ((0.9,) * 9, False)])

@@ -13,7 +13,7 @@ from tuner.workload.client import TokenBatch, WindowTimeout, drive
 
 
 class Clock:
-    """A clock that only the engine's steps and the driver's looks advance."""
+    """A clock that only the engine's steps and the driver's own checks advance."""
 
     def __init__(self) -> None:
         self.now_s = 100.0

@@ -7,20 +7,20 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tuner.core.contract import LoadPlan, PlannedRequest
-from tuner.workload.features import block_keys, infinite_cache_hit_rate, plan_features, shared_prefix_share
+from tuner.workload.features import block_keys, infinite_cache_hit_rate, plan_features, shared_prefix_fraction
 
 _PROMPTS = st.lists(st.text("ab", min_size=1, max_size=6), min_size=1, max_size=8)
 
 
 @settings(max_examples=100, deadline=None)
 @given(texts=_PROMPTS)
-def test_shared_prefix_share_equals_comparing_every_pair(texts: list[str]) -> None:
+def test_the_shared_prefix_fraction_equals_comparing_every_pair(texts: list[str]) -> None:
     def common(left: str, right: str) -> int:
         return len(list(takewhile(lambda pair: pair[0] == pair[1], zip(left, right, strict=False))))
 
     best = [max((common(text, other) for j, other in enumerate(texts) if j != i), default=0) for i, text in enumerate(texts)]
     prompts = [[ord(letter) for letter in text] for text in texts]
-    assert shared_prefix_share(prompts) == pytest.approx(sum(best) / sum(map(len, texts)))
+    assert shared_prefix_fraction(prompts) == pytest.approx(sum(best) / sum(map(len, texts)))
 
 
 @settings(max_examples=100, deadline=None)

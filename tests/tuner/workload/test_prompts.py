@@ -12,17 +12,17 @@ VOCAB = 1000
 @settings(max_examples=40, deadline=None)
 @given(
     lengths=st.lists(st.integers(1, 200), min_size=1, max_size=12),
-    share=st.floats(0, 1),
+    fraction=st.floats(0, 1),
     groups=st.integers(1, 4),
     seed=st.integers(0, 2**32),
 )
-def test_prompts_have_their_length_and_their_groups_prefix(lengths: list[int], share: float, groups: int, seed: int) -> None:
-    prompts = grouped_prompts(lengths, share, groups, VOCAB, seed)
+def test_prompts_have_their_length_and_their_groups_prefix(lengths: list[int], fraction: float, groups: int, seed: int) -> None:
+    prompts = grouped_prompts(lengths, fraction, groups, VOCAB, seed)
     assert [len(prompt) for prompt in prompts] == lengths
     assert all(prompt.min() >= 0 and prompt.max() < VOCAB for prompt in prompts)
     for left in range(len(prompts)):
         for right in range(left % groups, left, groups):
-            common = min(round(share * lengths[left]), round(share * lengths[right]))
+            common = min(round(fraction * lengths[left]), round(fraction * lengths[right]))
             assert np.array_equal(prompts[left][:common], prompts[right][:common])
 
 
@@ -33,7 +33,7 @@ def test_groups_and_own_parts_differ() -> None:
     assert not np.array_equal(prompts[0][50:], prompts[2][50:])
 
 
-def test_without_a_share_nothing_is_shared() -> None:
+def test_without_a_common_prefix_nothing_is_shared() -> None:
     first, second = grouped_prompts([64, 64], 0.0, 1, VOCAB, seed=3)
     assert np.mean(first == second) < 0.1
 

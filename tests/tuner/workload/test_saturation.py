@@ -10,7 +10,7 @@ from bench.saturation import Service, exponential, first_alarm, lognormal, queue
 from tuner.core.contract import RequestRecord
 from tuner.workload.saturation import MIN_FINISHED, backlog_trend, ramp_up_s, saturation, ttft_trend
 
-EVERY = 48  # looks less often than a measurement does, for the sake of the suite's time; bench/saturation.py has the real rhythm
+EVERY = 48  # checks less often than a measurement does, for the sake of the suite's time; bench/saturation.py has the real rhythm
 
 
 @pytest.mark.parametrize(("load", "service", "servers"), [(0.8, exponential, 1), (0.9, exponential, 1), (0.8, lognormal, 16)])

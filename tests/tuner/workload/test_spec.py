@@ -156,8 +156,8 @@ def test_the_same_plan_in_another_process() -> None:
 
 
 @settings(max_examples=30, deadline=None)
-@given(share=st.floats(0.05, 0.95), groups=st.integers(1, 4), seed=st.integers(0, 10_000))
-def test_the_prefix_share_is_attained(share: float, groups: int, seed: int) -> None:
+@given(fraction=st.floats(0.05, 0.95), groups=st.integers(1, 4), seed=st.integers(0, 10_000))
+def test_the_prefix_share_is_attained(fraction: float, groups: int, seed: int) -> None:
     spec = WorkloadSpec.from_mapping(
         {
             "seed": seed,
@@ -166,14 +166,14 @@ def test_the_prefix_share_is_attained(share: float, groups: int, seed: int) -> N
                 "input": {"kind": "fixed", "value": 200},
                 "output": {"kind": "fixed", "value": 4},
                 "num_prompts": 16,
-                "prefix_share": share,
+                "prefix_share": fraction,
                 "prefix_groups": groups,
             },
             "load": {"max_concurrency": 4},
         }
     )
     # Rounding moves it by at most half a token in 200, a chance match of the next random token by far less.
-    assert spec.summary(spec.plan(50_000, 512))["prefix_share"] == pytest.approx(share, abs=0.004)
+    assert spec.summary(spec.plan(50_000, 512))["prefix_share"] == pytest.approx(fraction, abs=0.004)
 
 
 _REQUEST = PlannedRequest("r", (5, 6, 7), 4, 0.5)

@@ -1,4 +1,4 @@
-"""What the verdicts are worth on the real engine: A/A cells, and a planted slowdown of 3 % of the step.
+"""How reliable the verdicts are on the real engine: A/A cells, and a planted slowdown of 3 % of the step.
 
     python -m bench.engine_null [--page-sizes 16,32,64,128] [--budgets 128,160,...] [--rounds 8]
     [--planted-rounds 80] [--parts both|null|planted]

@@ -5,8 +5,8 @@
 
 Every implementation of both writes runs in each round, in random order; the table has the program's time over that with the token-wise
 scatter, geometric means with 95 % intervals (Student's t on paired log-ratios), and what the engine would choose
-(tuner.vllm_plugin.calibrate times the write alone). Below 1 is better. A profile cannot say this on XLA:CPU: the tracer's own work on a
-loop is more than the loop's. XLA:CPU compiles as in the engine, that is without AVX-512.
+(tuner.vllm_plugin.calibrate times the write alone). Below 1 is better. A profile cannot tell this on XLA:CPU, where tracing a
+loop takes longer than the loop itself. XLA:CPU compiles as in the engine, that is without AVX-512.
 """
 
 from __future__ import annotations

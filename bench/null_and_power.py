@@ -1,4 +1,4 @@
-"""What the verdicts are worth: false findings where nothing is to be found, findings where something is, and honest intervals.
+"""How reliable the verdicts are: the rate of false findings where there is no effect, power where there is one, coverage of the intervals.
 
     python -m bench.null_and_power                       all tables, from simulation, about two minutes
     python -m bench.null_and_power --ratios FILE.json    the verdicts on measured A/A data: {"cell": [ratio of round 0, round 1, ...], ...}

@@ -3,7 +3,8 @@
     python -m bench.saturation                100 windows a cell, about two minutes
 
 Exit status 1 if a bar is missed: alarms in more than 5 % of windows at 0.8 or 0.9 of the capacity, or in less than 90 % of windows of 1000
-requests at 1.2 times the capacity. Looks are as in a measurement: after every tuner.workload.saturation.CHECK_EVERY finished requests.
+requests at 1.2 times the capacity. A check is made as in a measurement, after every
+tuner.workload.saturation.CHECK_EVERY finished requests.
 """
 
 from __future__ import annotations

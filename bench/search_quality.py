@@ -3,9 +3,9 @@
     python -m bench.search_quality [--tables SS-D,SS-I] [--skip-gp] [--first-seed 1000] [--data ../shared/data/search]
 
 Prints the tables of docs/benchmarks.md. A run ends with the first measurement of a configuration whose true mean is within 2 % of the
-best, or after `cap` trials; a run that ends so counts as `cap`, which is less than it deserves. Every measurement is a trial, also a repeat
-and a failure. Optuna's samplers do not know which combinations exist: what is not in the table costs them nothing (the trial is told to
-have failed), and after eight such asks in a row they are given an existing configuration at random.
+best, or is given up after `cap` trials; it then counts as `cap`, although it would have needed more. Every measurement is a trial, also
+a repeat and a failure. Optuna's samplers do not know which combinations exist. To ask for one that is not in the table is free (the trial
+is told as failed); after eight such asks in a row they get a random configuration that exists.
 """
 
 from __future__ import annotations

@@ -57,7 +57,7 @@ class Times:
 
 
 def fill(storage: Storage, url: str, studies: int, trials: int) -> None:
-    """Studies through the storage, trials and measurements in bulk: what a look-up may not read is to be there all the same."""
+    """Write studies through the storage, trials and measurements in bulk. The trials are there because a look-up must not read them."""
     if storage.count_studies() >= studies:
         return
     storage.put_workload(a_workload())

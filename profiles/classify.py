@@ -1,9 +1,10 @@
-"""Versioned rules: which category the time of an HLO op belongs to.
+"""Rules that put each HLO op into a category (attention, mlp, kv_write ...). The set of rules has a version.
 
 Rules look at the scope (JAX named scopes and, for vLLM's torch models, layer classes and aten ops), at the scope of the nearest producer
 (`context`: a RowParallelLinear fed by the gate is the MLP's, one fed by attention is the output projection) and at XLA's category, never at
 an HLO name alone: those change with every compilation. The first rule that matches decides. Any change of a rule is a new RULES_VERSION,
-which every summary carries. Rules for TPU kernels are derived from sources and are untested on profiles of vLLM on a TPU, for want of one.
+which every summary carries. Rules for TPU kernels are derived from their sources. They have not been tested on a profile
+of vLLM on a TPU, because we have none.
 """
 
 from __future__ import annotations
@@ -109,7 +110,7 @@ RULES: tuple[Rule, ...] = (
 
 
 def classify(scope: str, context: str, hlo_category: str, module: str) -> tuple[Category, str]:
-    """(category, name of the rule that decided; "" where none did)."""
+    """Returns the category and the name of the rule that decided, "" where none did."""
     for rule in RULES:
         if rule.matches(scope, context, hlo_category, module):
             return rule.category, rule.name

@@ -1,7 +1,7 @@
 """Decode the events of an XLine in bulk: all events of a chunk advance field by field together, as numpy columns.
 
-One event costs about a microsecond and a few tens of bytes; what the caller does not keep is gone with its chunk, so memory does not grow
-with the number of events kept out. Hostile input ends in Malformed: every cursor is checked against the end of its own message.
+One event costs about a microsecond and a few tens of bytes. Events that the caller does not keep are freed with their chunk, so they do
+not add to the memory needed. Hostile input ends in Malformed: every cursor is checked against the end of its own message.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """Why is one arm faster: the difference of two sets of profile sessions per category and per scope, with intervals over steps.
 
-Rows are keyed on category and folded scope (`profiles.scopes`), so renamed fusions, other program ids and other layer counts do not
-appear as something gone beside something new. Steps are resampled with replacement (percentile bootstrap, Efron 1979) within each side,
-sessions before them where an arm has several (`profiles.sides`).
+Rows are keyed on category and folded scope (`profiles.scopes`): a renamed fusion, another program id or another number of layers does
+not show up as one row that is gone and one that is new. Intervals come from resampling each side with replacement (percentile bootstrap,
+Efron 1979): its sessions first, where it has several, then their steps (`profiles.sides`).
 Because the rows and the two gaps of a step add up to its time, the differences of the rows add up to the difference of the steps.
 """
 
@@ -71,8 +71,8 @@ class Explained:
     """How much of a difference the profile explains.
 
     `named_ms` is the part in named categories, `gaps_ms` in host gap and idle, `unattributed_ms` the rest; together they are the profiled
-    difference. `share` is profiled over measured difference with its interval (over the profile's steps); None where no measured difference
-    was given, or it may be chance.
+    difference. `share` is the profiled difference divided by the measured one, with an interval from the profile's steps; None where no
+    measured difference was given, or where it may be chance.
     """
 
     profiled_ms: float

@@ -3,7 +3,8 @@
 An op of XLA:CPU that ends later than its event (its work went to other threads) is followed by an event `end: <op>` that is linked to it
 by a flow id (stats _p and _c); the op then lasts until that event starts.
 
-Two programs may carry the same id there (seen with jit_sample and jit_split of one engine); a program is told by its module's name as well.
+Two programs may have the same id there (seen with jit_sample and jit_split of one engine), so a program is identified by its id and its
+module's name together.
 """
 
 from __future__ import annotations

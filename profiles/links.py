@@ -1,7 +1,8 @@
 """Where profiles lie and how to open them: TensorBoard's folder layout and the deep links of the XProf plugin.
 
 Layout: `<logdir>/<run>/plugins/profile/<session>/<host>.xplane.pb`; the plugin shows it as session `<run>/<session>`, or as `<session>`
-where the run is the logdir itself. In a link the query stands before `#profile`; after it, it is ignored (measured with xprof 2.24.2).
+where the run is the logdir itself. A link has its query before `#profile`, because XProf ignores a query that comes after it (tried
+with xprof 2.24.2).
 """
 
 from __future__ import annotations
@@ -24,8 +25,8 @@ DIFF_TOOLS = ("overview_page", "op_profile")
 
 
 def plain_name(name: str) -> str:
-    """A name as one folder name, the same for the same name and different for different ones: everything that is no letter, digit or one of
-    `_ . -` is percent-encoded, and a leading dot too; a long name ends in its hash."""
+    """Turn a name into one folder name, so that different names stay different: everything but letters, digits, `_`, `.` and `-` is
+    percent-encoded, and so is a leading dot; a long name is cut and ends in its hash."""
     quoted = quote(name, safe="").replace("~", "%7E")
     plain = "%2E" + quoted[1:] if quoted.startswith(".") else quoted
     return plain if len(plain) <= _LONGEST_NAME else f"{plain[: _LONGEST_NAME - 13]}-{hashlib.sha256(name.encode()).hexdigest()[:12]}"
@@ -59,7 +60,7 @@ def session_folder(logdir: Path, run: str, session: str) -> Path:
 
 
 def new_session(logdir: Path, run: str, suffix: str = "") -> str:
-    """A session's name as JAX makes them, the time, and a suffix; numbered where a profile of the same second has it."""
+    """A name for a new session: the time, as JAX names its sessions, and a suffix; a number follows where that name is taken."""
     wanted = time.strftime("%Y_%m_%d_%H_%M_%S") + suffix
     names = itertools.chain([wanted], (f"{wanted}-{count}" for count in itertools.count(2)))
     return next(name for name in names if not session_folder(logdir, run, name).exists())

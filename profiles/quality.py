@@ -1,4 +1,4 @@
-"""Whether a profile can be believed: each doubt is a named problem, stored with the numbers behind it."""
+"""Whether a profile can be trusted: each check that fails is a named problem, stored with the numbers behind it."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
-"""How near a category comes to what the device can do: work by XLA's cost model over the time that the category took.
+"""Roofline rates: FLOP/s and HBM bytes/s of each category, as work by XLA's cost model divided by the time that the category took.
 
 The estimates are XLA's: a custom kernel counts only where it declares its cost, and attention over a padded batch counts the padding. The
-peak of arithmetic is that of the chip's fastest number format.
+peak FLOP/s is that of the chip's fastest number format.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Read a profile: which ops ran on which device, when, and what they are. Events that answer neither stay on disk.
+"""Read a profile: which ops ran on which device, when, and what they are. Other events are not read.
 
 The file is walked, not parsed (`profiles.planes`), and only these lines are decoded: on a TPU `XLA Modules` and `XLA Ops` of the device
 planes and the step markers of the host; on XLA:CPU the HLO events among the host's threads. Works with files of JAX 0.11 and 0.12.

@@ -1,4 +1,4 @@
-"""Self time: whose time an instant is when events nest or overlap.
+"""Self time: which event an instant counts for when events nest or overlap.
 
 In one lane (a TPU core, a CPU thread) an instant belongs to the innermost event, the one that started last. Over several lanes of one
 device an instant is shared evenly by the lanes that run something, so that attributed times add up to the time in which anything ran. An

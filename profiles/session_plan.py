@@ -114,7 +114,7 @@ class PhasePlan:
 
 @dataclass
 class PhaseProgress:
-    """Counts captured steps against a plan, step by step."""
+    """Counts the profiled steps, step by step, until the plan is met."""
 
     plan: PhasePlan
     platform: str
@@ -150,7 +150,7 @@ def profile_options(platform: str, session_id: str | None = None) -> dict[str, A
 
 @dataclass(frozen=True)
 class Join:
-    """Which record belongs to which profiled step: `record` [steps] holds indices, -1 where there is none. `how` says by what."""
+    """Which record belongs to which profiled step: `record` [steps] holds indices, -1 where there is none. `how` names the method."""
 
     record: tuple[int, ...]
     how: str  # "count" (as many records as steps), "time" (the shift that fits best) or "none"
@@ -160,8 +160,8 @@ class Join:
 def join_by_start(profiled_start_ms: Sequence[float], recorded_start_ms: Sequence[float]) -> Join:
     """Match profiled steps with records in order. The two clocks differ by a constant that nobody knows.
 
-    As many records as steps match one to one. Otherwise the shorter list is laid along the longer one at every shift, and the place wins
-    where the distances of the starts vary least; a tie means no join.
+    Equally many records and steps are matched one to one. Otherwise the shorter list is shifted along the longer one, and the shift wins
+    at which the differences between the starts vary least; a tie means no join.
     """
     steps, records = np.asarray(profiled_start_ms, np.float64), np.asarray(recorded_start_ms, np.float64)
     if not len(steps) or not len(records):

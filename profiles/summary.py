@@ -1,6 +1,7 @@
-"""A profile as numbers: JSON beside the trace, per step, per category, per phase, with its quality and the version of the rules.
+"""The summary of a profile, a JSON file beside it: times by step, category and phase, its quality, and the version of the rules.
 
-All times are milliseconds; arrays have one entry a step. The categories of a step, the two gaps among them, add up to its `period_ms`.
+All times are milliseconds; arrays have one entry a step. The times of a step's categories, two of which are gaps, add up to its
+`period_ms`.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""What the reader hands on: ops and program runs of each device as columns, and what the host noted meanwhile.
+"""What the reader returns: ops and program runs of each device as columns, and the host's markers and compilations.
 
 All times are picoseconds. `clock` says whose: "device" is the accelerator's own counter (TPU: stats device_offset_ps and
 device_duration_ps), "aligned" the same events mapped onto the host's clock, "host" the host's clock itself (XLA:CPU). Self times and

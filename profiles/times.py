@@ -1,4 +1,4 @@
-"""From a line's own offsets to times that lines share."""
+"""Converts the offsets of an XLine, which count from its own start, to times that all lines have in common."""
 
 from __future__ import annotations
 

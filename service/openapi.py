@@ -1,4 +1,4 @@
-"""The OpenAPI document: FastAPI's, with the problem document in the place of its own form of a validation error."""
+"""FastAPI's OpenAPI document, in which validation errors are RFC 9457 problem documents, too."""
 
 from __future__ import annotations
 

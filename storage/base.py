@@ -171,7 +171,7 @@ class Storage(ABC):
         log_excerpt: str | None = None,
         notes: Json | None = None,
     ) -> Trial:
-        """The one gate to COMPLETE, PRUNED and FAIL. Raises Conflict: from a finished state; COMPLETE without values or with a
+        """The only way to the states COMPLETE, PRUNED and FAIL. Raises Conflict: from a finished state; COMPLETE without values or with a
         non-finite one; FAIL with values or without an error class."""
 
     @abstractmethod
@@ -222,7 +222,7 @@ class Storage(ABC):
 
     @abstractmethod
     def get_recommendations(self, recommendation_ids: Sequence[int]) -> Sequence[Recommendation]:
-        """Those that there are, in the order of the ids; one query, so give few ids."""
+        """Those of the ids that exist, in the order of the ids. This is one query, so give few ids."""
 
     @abstractmethod
     def list_recommendations(
@@ -246,7 +246,7 @@ class Storage(ABC):
         device_count: int | None = None,
         limit: int = 1000,
     ) -> Sequence[RecommendationKey]:
-        """Newest first, none that is withdrawn. At least one of model and accelerators: the work must not grow with unrelated studies."""
+        """Newest first, without withdrawn ones. Give a model, accelerators or both: then the work does not grow with unrelated studies."""
 
     @abstractmethod
     def mark_recommendation(self, recommendation_id: int, *, published: bool, by: Actor) -> Recommendation:
@@ -279,10 +279,10 @@ class Storage(ABC):
 
     @abstractmethod
     def recommendations_version(self) -> str:
-        """Another one whenever a recommendation was added, published, withdrawn or deleted since; cheap, whatever is stored.
+        """A value that changes whenever a recommendation is added, published, withdrawn or deleted. Cheap to read, however much is stored.
 
-        Not told: what somebody changes past this interface; and on PostgreSQL, of two that are added in the same moment, the one whose
-        transaction ends last. So what is kept by it needs an end of its own as well.
+        It misses changes made by other means than this interface, and on PostgreSQL the later commit of two recommendations added in the
+        same moment. So a cache keyed on it also has to let its entries expire.
         """
 
     # the database itself

@@ -190,7 +190,7 @@ class Recommendation:
 
 @dataclass(frozen=True)
 class RecommendationKey:
-    """A recommendation without its body, with what a look-up measures distances on."""
+    """A recommendation without its body, with the fields from which a look-up computes distances."""
 
     id: int
     study_id: int

@@ -47,9 +47,9 @@ def open_storage(url: str, *, create: bool = True, read_only: bool = False) -> S
 
 
 def require_file(url: str, *, unless: str) -> None:
-    """For who may make tables, but no file that nobody asked for: a mistyped path would be an empty database.
+    """For callers that may create tables but not the file: with a mistyped path they would create an empty database.
 
-    Raises StorageUnavailable where a SQLite URL names a file that is not there, unless `unless` names the same one.
+    Raises StorageUnavailable where a SQLite URL names a file that does not exist, except the one that `unless` names.
     """
     path = parse_url(url).path
     if path is not None and path.parent.is_dir() and not path.exists() and path != parse_url(unless).path:

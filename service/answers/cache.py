@@ -1,9 +1,8 @@
-"""Answers kept in memory: a question is looked up once for each state of the database, and now and then anew, because ages are given in
-days and somebody may change the database past storage.base.Storage.
+"""Answers kept in memory. A question is looked up once for each version of the database, and again after a while, because answers give
+ages in days and because the database may be changed by other means than storage.base.Storage.
 
-An answer is fresh for a while that differs from answer to answer, so that those that were made together do not all end together. An
-older one is still given at once, while one look-up at a time renews in the background. Past a hard maximum it is looked up while the client
-waits.
+How long an answer is fresh differs from answer to answer, so that answers made together do not all expire together. After that the old
+answer is still given at once, while the background renews answers, one at a time. Past a hard maximum the client waits for a new look-up.
 """
 
 from __future__ import annotations
@@ -110,8 +109,8 @@ class AnswerCache:
         return entry.kept
 
     async def look_up(self, version: object, question: object, look_up: LookUp, *, keep: bool = True) -> Kept:
-        """Looks it up; all that ask the same meanwhile share that one look-up and its error. `look_up` must not belong to a request: it
-        is used again when the answer is renewed."""
+        """Look the question up; others that ask it meanwhile get the same result or the same error. `look_up` must not use anything of a
+        request, because it is called again when the answer is renewed."""
         self._require(version)
         task = self._look_ups.get(question)
         self._metrics.cached(Source.MISS if task is None else Source.SHARED)

@@ -1,5 +1,5 @@
-"""What routes and pages ask for: `storage: StorageDep`, `settings: SettingsDep`. Coroutines, because FastAPI sends plain functions through
-its thread pool."""
+"""The FastAPI dependencies of routes and pages: `storage: StorageDep`, `settings: SettingsDep`. They are coroutines, because FastAPI runs
+plain functions in its thread pool."""
 
 from __future__ import annotations
 

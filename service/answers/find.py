@@ -1,4 +1,4 @@
-"""From a question over HTTP to the one answer (tuner.advice.advice), as the API sends it; whether it is as good as was asked for."""
+"""Finds the answer to a question that came over HTTP (by tuner.advice.advice), adds links, and says whether the client accepts it."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ _LEAST: dict[Accept, int] = {"exact": 2, "nearest": 1, "default": 0}
 
 
 def find_answer(storage: Storage, asked: RecommendationQuery, settings: ServiceSettings) -> Answer:
-    """With links to what stands behind it. Raises BadInput, StorageFault."""
+    """The answer, with links to the recommendation that it comes from. Raises BadInput, StorageFault."""
     return linked(advise(storage, _query(asked, settings)))
 
 
 def refused_because(found: Answer, accept: Accept) -> str | None:
-    """Why an answer is weaker than what is accepted, None where it is not. Nothing recommended is never accepted."""
+    """Why an answer is weaker than what the client accepts, None where it is not. An answer without a recommendation is never accepted."""
     kind = found.match["kind"]
     if found.status == STATUS_NONE:
         return f"nothing is recommended: {found.reason}"
@@ -38,7 +38,7 @@ def refused_because(found: Answer, accept: Accept) -> str | None:
 
 
 def linked(found: answer.Answer) -> Answer:
-    """With links to the stored recommendation that stands behind it, and to its settings where they are exactly what was asked for."""
+    """The answer with a link to its stored recommendation, and one to its settings where they were measured for exactly this question."""
     links = {}
     if found.id is not None:
         links["self"] = f"/v1/recommendations/{found.id}"

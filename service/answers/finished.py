@@ -1,4 +1,4 @@
-"""What is read or computed about a study whose search does not run: it cannot change until the study does, so it is kept."""
+"""Keeps what was read or computed about studies whose search is not running: it stays valid until the study changes."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from storage.records import Study, StudyState
 
 
 class FinishedStudies[T]:
-    """The last `most` of them, each for the state that its study was in. Safe to use from several threads."""
+    """Holds the `most` last used studies, each with the state it was in when its data were read. Safe to use from several threads."""
 
     def __init__(self, most: int) -> None:
         self._most = most
@@ -18,7 +18,7 @@ class FinishedStudies[T]:
         self._lock = Lock()
 
     def get(self, study: Study, make: Callable[[], T]) -> T:
-        """What `make` gives: out of memory where it gave it before for this state, always anew while the search runs."""
+        """The result of `make`: a kept one where the study is in the same state as then; a new one always while its search runs."""
         if study.state is StudyState.RUNNING:
             return make()
         key = (study.id, study.updated_at)

@@ -1,4 +1,4 @@
-"""From stored profiles to their files: only what a row names, only below the service's logdir."""
+"""Opens the files of stored profiles. A path is made only of what a database row names, and has to lie below the service's logdir."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from storage.records import Profile
 def summaries_of(storage: Storage, logdir: Path, trial_id: int) -> list[Summary]:
     """The summaries that were written beside a trial's profiles. Raises NotFound, and Problem where there is none.
 
-    Profiles without one are not read here: that takes minutes of a processor, which no request may order.
+    Profiles without a summary are not read here: that takes minutes of processor time, too much for a request.
     """
     storage.get_trial(trial_id)
     found = [summary for item in storage.list_profiles(trial_id=trial_id) if (summary := _summary(logdir, item)) is not None]

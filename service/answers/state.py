@@ -24,7 +24,7 @@ _MOST_JUDGED = 32
 
 @dataclass
 class ServiceState:
-    """`version` changes whenever a stored recommendation does, in this process or another."""
+    """`version` changes whenever a stored recommendation changes, in this process or another one."""
 
     version: Snapshot[object]
     tokens: Snapshot[Sequence[KnownToken]]

@@ -65,7 +65,8 @@ def winning_cell(effects: Effects, place: tuple[str, int, int] | None) -> Effect
 
 
 def confirmations(answer: Answer) -> list[str]:
-    """What the cold start made of the search's value, a sentence an objective: the best of many noisy values is an overestimate."""
+    """One sentence for each objective: the value in the search and the one after a cold start. They differ, because the best of many noisy
+    values is an overestimate."""
     sentences = []
     for item in answer.evidence.get("search_overestimate", []):
         fraction = item.get("overestimate")

@@ -34,7 +34,7 @@ class RatioRow:
 
 
 def paired(baseline: Trial, candidate: Trial) -> bool:
-    """Whether the two may have rounds in common: those that one engine measured (a finalist has an engine of its own)."""
+    """Whether the two trials were measured in one engine, so that they may have rounds in common. A finalist has an engine of its own."""
     same = (baseline.study_id, baseline.block_size) == (candidate.study_id, candidate.block_size)
     return same and baseline.stage is candidate.stage is Stage.SEARCH
 

@@ -68,7 +68,7 @@ class FactsReader:
         )
 
     def comparisons(self, storage: Storage, study: Study) -> Sequence[Comparison]:
-        """Of the study alone, for a list of many; none while it runs: looking early finds differences that are not there."""
+        """A study's comparisons, for a list of many studies. None while its search runs: too early, one sees differences by chance."""
         if study.state is StudyState.RUNNING:
             return ()
         return self._comparisons.get(study, lambda: storage.list_comparisons(study.id))

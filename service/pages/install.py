@@ -1,4 +1,4 @@
-"""Puts the pages, their static files and what they keep into the application."""
+"""Adds the pages, their static files and their caches to the application."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the pages share: their routes' way with errors, their dependencies, and the parameters of pictures."""
+"""What all pages use: a route class that shows errors as pages, dependencies, and the parameters of pictures."""
 
 from __future__ import annotations
 

@@ -37,7 +37,7 @@ _MEDIA = {"yaml": "application/yaml", "kubernetes": "application/yaml", "flags":
 
 
 class AnswerRoute(EtagRoute):
-    """Answers a question that was asked before out of memory: before its parameters are even parsed, for they were valid then."""
+    """Answers a repeated question from memory without parsing its parameters again: they were valid the first time."""
 
     def get_route_handler(self) -> Handler:
         inner = super().get_route_handler()

@@ -61,7 +61,7 @@ def credentials_of(header: str) -> Credentials | None:
 
 
 def find_token(known: Sequence[KnownToken], token: str) -> KnownToken | None:
-    """All are compared, whichever matches: the time taken says nothing."""
+    """Compares with all of them even after a match, so that the time taken tells an attacker nothing."""
     digest = digest_of(token)
     found = None
     for item in known:

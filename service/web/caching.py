@@ -1,4 +1,4 @@
-"""Conditional requests, and values that are read anew when they are too old."""
+"""Conditional requests (ETag), and values that are read again when they are too old."""
 
 from __future__ import annotations
 
@@ -83,7 +83,7 @@ class Snapshot[T]:
         return await asyncio.shield(reading)  # one client that goes away does not end it for the others
 
     def forget(self) -> None:
-        """The next one to ask reads it anew; what a reader that is on its way brings does not count."""
+        """Drop the value: the next request reads it again, and a reading that has already begun is discarded."""
         self._held = self._reading = None
 
     async def _renew(self) -> T:
@@ -99,6 +99,6 @@ class Snapshot[T]:
 
 
 def look_at_error(task: asyncio.Task[Any]) -> None:
-    """Who waits gets it; without anybody waiting asyncio would complain that nobody looked."""
+    """Fetch the error of a finished task. Whoever waited has got it; where nobody did, asyncio would log that it was never retrieved."""
     if not task.cancelled():
         task.exception()

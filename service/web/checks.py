@@ -44,7 +44,7 @@ class Checks:
         self._failures = RateLimit(settings.failed_auth_rate_limit)
 
     async def pass_on(self, scope: Scope, headers: HeaderMap, receive: Receive) -> Receive:
-        """The way to the request's body, read and found small enough. Raises Problem, StorageFault."""
+        """Make all checks; returns the ASGI `receive` from which the route reads the body. Raises Problem, StorageFault."""
         client = client_key(scope["client"][0]) if scope.get("client") else ""
         if scope["path"] != _UNLIMITED:
             _limited(self._all.take(client))

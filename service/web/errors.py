@@ -1,4 +1,4 @@
-"""Errors as RFC 9457 problem documents. What is inside stays inside: no traceback, no path, no database URL reaches a client."""
+"""Errors as RFC 9457 problem documents. No traceback, path or database URL reaches a client."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def problem_response(status: int, detail: str, headers: Mapping[str, str] | None
 
 
 def install(app: FastAPI) -> None:
-    """Every error that a route may raise on purpose, or the framework for it."""
+    """Install handlers for all errors that routes or the framework raise on purpose."""
     app.add_exception_handler(Problem, _on_problem)
     app.add_exception_handler(HTTPException, _on_http)
     app.add_exception_handler(RequestValidationError, _on_validation)
@@ -90,7 +90,7 @@ async def _on_storage(_request: Request, error: Exception) -> Response:
 
 
 def storage_problem(error: StorageFault) -> Problem:
-    """What a client is told; what it was is in the log."""
+    """What a client is told about a storage error; the details are in the log."""
     match error:
         case NotFound():
             return Problem(HTTPStatus.NOT_FOUND, str(error))

@@ -19,7 +19,7 @@ _IPV6_NETWORK_BITS = 64  # what one customer gets: single addresses of it cost n
 class RateLimit:
     """One limit, e.g. "60/minute", in this process's memory; "" is none. Raises ValueError for what is no limit.
 
-    A large limit is drawn on in portions of one per cent: counting every request would cost as much as answering it.
+    Of a large limit, requests are counted in portions of one per cent: to count each would cost as much as to answer it.
     """
 
     def __init__(self, text: str) -> None:
@@ -57,7 +57,7 @@ class RateLimit:
 def client_key(host: str) -> str:
     """The address; for IPv6 its network. "" for a connection without one (a Unix socket).
 
-    A socket for both families says ::ffff:192.0.2.1: all of IPv4 would be one network.
+    An IPv4 address on a dual-stack socket (::ffff:192.0.2.1) counts as IPv4; otherwise all of IPv4 would be one IPv6 network.
     """
     try:
         address = ipaddress.ip_address(host)

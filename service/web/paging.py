@@ -29,7 +29,7 @@ class PageInfo(BaseModel):
 
 
 def page_of[T](found: list[T], page: PageQuery, request: Request, response: Response) -> tuple[list[T], PageInfo]:
-    """`found` was asked for with one entry more than the page has, which tells whether there is a next one. Sets the Link header."""
+    """`found` has one entry more than the page where there is a next page: ask the storage for `limit` + 1. Sets the Link header."""
     links = []
     following = None
     if len(found) > page.limit and page.offset + page.limit <= MOST_OFFSET:

@@ -1,4 +1,4 @@
-"""What a running service is told, in one frozen object; `tuner serve` fills it from its options."""
+"""The settings of a running service, in one frozen object; `tuner serve` fills it from its options."""
 
 from __future__ import annotations
 

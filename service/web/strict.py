@@ -17,7 +17,8 @@ _LONGEST = 100
 
 
 class StrictRoute(APIRoute):
-    """A query that is read into a model is refused by that model (service.web.paging.Query); all other routes are seen to here."""
+    """For routes that list their query parameters one by one. Where they are read into a model, the model refuses unknown ones
+    (service.web.paging.Query)."""
 
     def get_route_handler(self) -> Handler:
         inner = super().get_route_handler()

@@ -27,11 +27,11 @@ from bench.lib.simulate import (
     Tally,
     coverage_of_methods,
     covered,
-    covered_at_every_look,
+    covered_at_every_analysis,
     log_ratios,
     measured_at,
     normal,
-    p_by_look,
+    p_by_analysis,
     paired_positions,
     race_once,
     ratios_from_json,
@@ -81,10 +81,10 @@ def looks_table(samples: int = 20_000) -> None:
     )
     print("level each time          A/A false %   found %   mean rounds")
     rng = np.random.default_rng(SEED)
-    null = p_by_look(log_ratios(rng, normal, (samples, last)), first)
-    planted = p_by_look(PLANTED + 0.02 * log_ratios(rng, normal, (samples, last)), first)
+    null = p_by_analysis(log_ratios(rng, normal, (samples, last)), first)
+    planted = p_by_analysis(PLANTED + 0.02 * log_ratios(rng, normal, (samples, last)), first)
     analyses = np.arange(first, last + 1)
-    calibration = p_by_look(log_ratios(rng, normal, (4 * samples, last)), first)
+    calibration = p_by_analysis(log_ratios(rng, normal, (4 * samples, last)), first)
     for name, power in (("equal (Pocock)", 0), ("n / last (ours)", 1), ("(n / last)^3", 3)):
         weights = (analyses / last) ** power
         constant = float(np.quantile((calibration / weights).min(axis=1), ERROR_RATE))
@@ -92,7 +92,7 @@ def looks_table(samples: int = 20_000) -> None:
     _print_interim("uncorrected 5 %", null <= ERROR_RATE, planted <= ERROR_RATE, analyses)
     print("Intervals that cover the truth at every analysis together, in %:")
     for name, noise in NOISES.items():
-        print(f"  {name:10} {100 * covered_at_every_look(log_ratios(rng, noise, (samples, last)), PLAN):5.1f}")
+        print(f"  {name:10} {100 * covered_at_every_analysis(log_ratios(rng, noise, (samples, last)), PLAN):5.1f}")
 
 
 def _print_interim(name: str, null: NDArray[np.bool_], planted: NDArray[np.bool_], analyses: NDArray[np.int_]) -> None:

@@ -108,17 +108,17 @@ def covered(interval: Interval) -> float:
     return float(np.mean((low <= 0) & (high >= 0)))
 
 
-def p_by_look(rows: Array, first: int) -> Array:
+def p_by_analysis(rows: Array, first: int) -> Array:
     """[N x analyses] two-sided p of Student's t after each of the rounds first..last."""
     analysed = range(first, rows.shape[1] + 1)
     columns = [two_sided_p(rows[:, :n].mean(axis=1) / (rows[:, :n].std(axis=1, ddof=1) / math.sqrt(n)), n - 1) for n in analysed]
     return np.stack(columns, axis=1)
 
 
-def covered_at_every_look(rows: Array, plan: InterimPlan, level: float = ERROR_RATE) -> float:
+def covered_at_every_analysis(rows: Array, plan: InterimPlan, level: float = ERROR_RATE) -> float:
     """Fraction of rows whose intervals all cover 0, over all interim analyses of the plan."""
     levels = np.array([plan.level_at(n, level) for n in range(plan.first, plan.last + 1)])
-    return float(np.mean((p_by_look(rows, plan.first) >= levels).all(axis=1)))
+    return float(np.mean((p_by_analysis(rows, plan.first) >= levels).all(axis=1)))
 
 
 @dataclass(frozen=True)

@@ -25,7 +25,7 @@ def vllm_config(trial: Trial, platform: str) -> Json:
 
 
 def served_config(settings: EngineSettings, arm: str, platform: str, chosen_kv_write: str | None = None) -> Json:
-    """`vllm_config` of an engine with exactly these settings; `chosen_kv_write`: the forms that it chose where it was left to choose."""
+    """`vllm_config` of an engine with exactly these settings; `chosen_kv_write`: the implementations that it chose by itself."""
     args = {name: value for name, value in engine_args(settings, platform).items() if name not in _ONLY_FOR_MEASURING}
     if settings.load_format != "dummy":  # a model with real weights has its tokenizer
         args.pop("skip_tokenizer_init", None)

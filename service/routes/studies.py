@@ -24,6 +24,7 @@ from service.web.caching import EtagRoute
 from service.web.paging import PageQuery, page_of
 from storage.records import Json, Stage, StudyState, TrialState
 from tuner.report.report import answer_json
+from tuner.setup.stored_study import StoredStudy
 from tuner.verdict.conclude import compare_stored
 
 router = APIRouter(prefix="/v1/studies", tags=["studies"], route_class=EtagRoute)
@@ -51,6 +52,7 @@ def studies(query: Annotated[StudyQuery, Query()], storage: StorageDep, request:
 @router.get("/{name}", summary="One study", response_model=StudyDetail, responses=problems(304, 404))
 def study(name: StudyName, storage: StorageDep) -> Json:
     found = storage.get_study(name)
+    StoredStudy.from_record(found)  # refuses a damaged configuration by name, as the study's page does
     return study_detail(found, storage.count_trials(found.id))
 
 

@@ -41,6 +41,15 @@ def search(context: click.Context, /, *, config: Path | None, resume: bool, dry_
     Settings come from CONFIG.yaml and from the options; an option wins. The keys of the file are the options' names with underscores (slos
     and engine_args for --slo and --engine-arg).
     """
+    from tuner.cli.interrupts import interruptible
+
+    with interruptible():  # from here on: planning imports much, may ask a device, and makes the tables
+        outcome = _search(config, options, resume=resume, dry_run=dry_run, as_json=as_json)
+    context.exit(0 if outcome is None or outcome.completed_trials else 1)
+
+
+def _search(config: Path | None, options: dict[str, Any], *, resume: bool, dry_run: bool, as_json: bool) -> StudyOutcome | None:
+    """None for a dry run."""
     from tuner.launchers.choice import check_launcher, device_limits
     from tuner.setup.config_file import load_config
     from tuner.setup.study_setup import check_places, prepare_study
@@ -55,10 +64,10 @@ def search(context: click.Context, /, *, config: Path | None, resume: bool, dry_
     plan = _plan(setup, resume=resume)
     if dry_run:
         _print_plan(plan, as_json)
-        return
+        return None
     outcome = _run(plan)
     _print_outcome(settings, outcome, as_json)
-    context.exit(0 if outcome.completed_trials else 1)
+    return outcome
 
 
 def _plan(setup: StudySetup, *, resume: bool) -> SearchPlan:
@@ -78,7 +87,6 @@ def _plan(setup: StudySetup, *, resume: bool) -> SearchPlan:
 
 def _run(plan: SearchPlan) -> StudyOutcome:
     from storage.upgrade import open_storage
-    from tuner.cli.interrupts import interruptible
     from tuner.cli.progress_view import ProgressView
     from tuner.launchers.choice import make_finalists_launcher, make_launcher
     from tuner.search.study import StudyRun
@@ -89,9 +97,11 @@ def _run(plan: SearchPlan) -> StudyOutcome:
         launcher = make_launcher(config)
         ending.callback(launcher.close)
         finalists = make_finalists_launcher(config)
+        if finalists is not None:
+            ending.callback(finalists.close)
         storage = open_storage(config.storage, create=plan.existing is None)
         ending.callback(storage.close)
-        with interruptible(), ProgressView(plan.setup.objectives[0].name) as view:
+        with ProgressView(plan.setup.objectives[0].name) as view:
             return StudyRun(plan, storage, launcher, Progress(listener=view), finalists_launcher=finalists).run()
 
 

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from contextlib import ExitStack
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 
-from storage.base import Conflict, NotFound, Storage
+from storage.base import Conflict, NotFound, Storage, StorageFault
 from storage.records import Lease, Study, StudyState
-from tuner.core.errors import BadInput
+from tuner.core.errors import BadInput, Interrupted
 from tuner.search.lease import StudyLease
 from tuner.setup.config import STUDY_SETTINGS
 from tuner.setup.stored_study import Resolved, StoredStudy, stored_config
@@ -33,10 +34,11 @@ class OpenStudy:
 def open_study(setup: StudySetup, storage: Storage, existing: Study | None) -> OpenStudy:
     """Hold the study that `check_resumable` let through, or make it where `existing` is None. What was begun is undone on every way out.
 
-    Raises BadInput where another process runs it or has just begun it.
+    Raises BadInput where another process runs it or has just begun it, and Interrupted where the user stopped this.
     """
     study = _create(setup, storage) if existing is None else existing
-    with ExitStack() as to_undo:
+    ours = existing is None
+    with ExitStack() as to_undo, _told_if_interrupted(storage, study, lambda: ours):
         record = OptunaRecord(
             setup.config.storage, study.name, [objective.direction for objective in setup.objectives], setup.space.distributions()
         )
@@ -44,9 +46,26 @@ def open_study(setup: StudySetup, storage: Storage, existing: Study | None) -> O
         lease = StudyLease(storage, study)
         lease.claim(_older_lease(record, study))
         to_undo.callback(lease.release)
+        ours = True
         found = storage.get_study_by_id(study.id)  # as it is now that nobody else runs it
         running = storage.update_study(study.id, state=StudyState.RUNNING)
         return OpenStudy(running, record, lease, None if existing is None else found.state, to_undo.pop_all())
+
+
+@contextmanager
+def _told_if_interrupted(storage: Storage, study: Study, is_ours: Callable[[], bool]) -> Iterator[None]:
+    """Where the user stops the opening of a study that is ours, it does not stay RUNNING with nobody behind it."""
+    try:
+        yield
+    except KeyboardInterrupt as error:
+        if is_ours():
+            with suppress(StorageFault):
+                storage.update_study(study.id, state=StudyState.INTERRUPTED)
+        raise interrupted(study) from error
+
+
+def interrupted(study: Study) -> Interrupted:
+    return Interrupted(f"study {study.name!r} keeps what was measured; run the same command with --resume to go on")
 
 
 def _older_lease(record: OptunaRecord, study: Study) -> Lease | None:

@@ -14,7 +14,7 @@ from tuner.core.contract import ARM_DEFAULT, EngineSettings, Launcher
 from tuner.core.errors import Interrupted, StorageError, StudyTaken
 from tuner.search.asking import Asking, sampler_of
 from tuner.search.confirm import Confirmation
-from tuner.search.opening import OpenStudy, open_study
+from tuner.search.opening import OpenStudy, find_study, interrupted, open_study
 from tuner.search.plan import SearchPlan, finalists_of
 from tuner.setup.space import Configuration
 from tuner.trials.budget import CostClock, CostModel, TimeBudget
@@ -101,13 +101,18 @@ class StudyRun:
                 state = None
                 raise
             except StorageFault as error:
-                raise StorageError(f"study {opened.study.name!r}: {error}; fix it and go on with --resume") from error
+                raise StorageError(f"study {opened.study.name!r}: {self._loss(opened.study, error)}") from error
             except (Interrupted, KeyboardInterrupt) as error:
                 state = StudyState.INTERRUPTED
-                raise Interrupted(
-                    f"study {opened.study.name!r} keeps what was measured; run the same command with --resume to go on"
-                ) from error
+                raise interrupted(opened.study) from error
         return outcome
+
+    def _loss(self, study: Study, error: StorageFault) -> str:
+        """Why the database failed us, and what can be done."""
+        with suppress(StorageFault):
+            if find_study(self._storage, study.name) is None:
+                return "it was deleted while it ran; begin it anew without --resume"
+        return f"{error}; fix it and go on with --resume"
 
     def _context(self, opened: OpenStudy) -> RunContext:
         costs = CostModel(self._plan.costs.start_s, self._plan.costs.window_s)

@@ -101,3 +101,12 @@ def test_a_comparison_is_computed_once_for_each_state_of_a_study(each_client: Te
     measure(4)
     each_storage.update_study(filled.study.id, state=StudyState.COMPLETE)
     assert pairs() == 5
+
+
+def test_a_study_with_a_damaged_configuration_is_refused_by_name(each_client: TestClient, each_storage: Storage) -> None:
+    """It was an internal error."""
+    for name, config in (("a-list", []), ("a-word", {"launcher": 3})):
+        each_storage.create_study(a_study(name=name, config=config))
+        answer = each_client.get(f"/v1/studies/{name}")
+        assert answer.status_code == 422 and f"study '{name}': its stored setting" in answer.json()["detail"]
+    assert each_client.get("/v1/studies").status_code == 200

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import json
+import os
+import signal
 
 import pytest
 
 from storage.upgrade import open_storage
 from tests.tuner.cli.terminal import Terminal, is_one_line_error
 from tests.tuner.fake_engine import FakeLauncher
+from tuner.cli.interrupts import SIGNALS
 from tuner.core.contract import EngineSettings
 from tuner.core.errors import FailureClass, TrialFailed
 
@@ -149,3 +152,16 @@ def test_a_profile_is_offered_where_there_is_one(terminal: Terminal, monkeypatch
     result = terminal.search("--study", "s")
     assert f"profiles: tuner tensorboard --logdir {terminal.folder / 'profiles'}" in result.out
     assert "profiles:" not in terminal.search("--study", "t", "--profile", "none").out
+
+
+def test_sigterm_while_it_plans_is_an_interruption_like_ctrl_c(terminal: Terminal, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It died of the signal, without a word, until the study was open."""
+
+    def terminated(*_arguments: object) -> None:
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    before, handlers = terminal.files(), [signal.getsignal(signum) for signum in SIGNALS]
+    monkeypatch.setattr("tuner.launchers.choice.check_launcher", terminated)
+    result = terminal.search("--study", "s")
+    assert result.code == 130 and result.err.strip() == "interrupted: stopped by the user" and result.out == ""
+    assert terminal.files() == before and [signal.getsignal(signum) for signum in SIGNALS] == handlers

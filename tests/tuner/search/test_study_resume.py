@@ -8,13 +8,14 @@ import socket
 import time
 from collections import Counter
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any
 
 import psutil
 import pytest
 
-from storage.base import StorageUnavailable
-from storage.records import Lease, Measurement, Stage, StudyState, TrialState
+from storage.base import NotFound, StorageUnavailable
+from storage.records import Actor, Lease, Measurement, Stage, StudyState, TrialState
 from tests.tuner.fake_engine import FakeLauncher
 from tests.tuner.workbench import Workbench, states
 from tuner.core.contract import EngineSettings, WindowResult
@@ -178,6 +179,43 @@ def test_a_study_whose_lease_an_older_version_wrote_into_optunas_attributes(benc
             bench.run(resume=True)
     else:
         assert bench.run(resume=True).study.state is StudyState.COMPLETE
+
+
+def stopped(*_arguments: Any) -> None:
+    raise KeyboardInterrupt
+
+
+def test_ctrl_c_while_a_study_is_being_opened_leaves_none_that_seems_to_run(bench: Workbench, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Making Optuna's tables takes a second; the study is there by then."""
+    with monkeypatch.context() as patched:
+        patched.setattr("tuner.search.opening._older_lease", stopped)
+        with pytest.raises(Interrupted, match="--resume"):
+            bench.run()
+    study = bench.storage.get_study("s")
+    assert study.state is StudyState.INTERRUPTED and bench.storage.get_lease(study.id) is None
+    assert bench.run(resume=True).study.state is StudyState.COMPLETE
+
+
+def test_ctrl_c_before_a_running_study_is_taken_up_does_not_call_it_interrupted(bench: Workbench, monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(Killed):
+        bench.run(stop_at(3, Killed))
+    bench.storage.update_study(bench.storage.get_study("s").id, state=StudyState.RUNNING)  # by a process elsewhere
+    monkeypatch.setattr("tuner.search.opening._older_lease", stopped)
+    with pytest.raises(Interrupted):
+        bench.run(resume=True)
+    assert bench.storage.get_study("s").state is StudyState.RUNNING
+
+
+def test_a_study_that_is_deleted_while_it_runs_is_not_to_be_resumed(bench: Workbench) -> None:
+    def hook(configuration: Configuration, nth: int, result: WindowResult) -> WindowResult:
+        with suppress(NotFound):
+            bench.storage.delete_study(bench.storage.get_study("s").id, by=Actor("somebody"))
+        return result
+
+    launcher = FakeLauncher(on_measure=hook)
+    with pytest.raises(StorageError, match="study 's': it was deleted while it ran; begin it anew without --resume"):
+        bench.run(launcher)
+    assert launcher.running == 0 and launcher.closed
 
 
 def test_optuna_learns_what_storage_knew_when_the_process_was_killed(bench: Workbench, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -9,7 +9,9 @@ from dataclasses import dataclass
 from service.answers.finished import FinishedStudies
 from storage.base import Storage
 from storage.records import Comparison, Environment, Profile, Study, StudyState, Trial, TrialState, Workload
+from tuner.core.errors import BadInput
 from tuner.verdict.answer import Answer, answer_of
+from tuner.verdict.conclude import compare_stored
 
 _KEPT = 32
 _KEPT_COMPARISONS = 200
@@ -53,7 +55,7 @@ class FactsReader:
     def read(self, storage: Storage, name: str) -> StudyFacts:
         """Raises NotFound."""
         study = storage.get_study(name)
-        trials, comparisons = self._trials.get(study, lambda: (storage.list_trials(study.id), storage.list_comparisons(study.id)))
+        trials, comparisons = self._trials.get(study, lambda: (storage.list_trials(study.id), judged_comparisons(storage, study)))
         recommendations = storage.list_recommendations(study_id=study.id, limit=1)
         fingerprint = _commonest(trial.environment for trial in trials)
         workload = _commonest(trial.workload_hash for trial in trials)
@@ -71,7 +73,18 @@ class FactsReader:
         """A study's comparisons, for a list of many studies. None while its search runs: too early, one sees differences by chance."""
         if study.state is StudyState.RUNNING:
             return ()
-        return self._comparisons.get(study, lambda: storage.list_comparisons(study.id))
+        return self._comparisons.get(study, lambda: judged_comparisons(storage, study))
+
+
+def judged_comparisons(storage: Storage, study: Study) -> Sequence[Comparison]:
+    """As everybody else shows them; none before the study was first completed. Of one that cannot be read any more, what is stored."""
+    stored = storage.list_comparisons(study.id)
+    if not stored or study.state is StudyState.RUNNING:
+        return stored
+    try:
+        return compare_stored(storage, study).comparisons
+    except BadInput:
+        return stored
 
 
 def _commonest(values: Iterable[str | None]) -> str | None:

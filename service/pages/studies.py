@@ -18,7 +18,6 @@ from storage.base import Storage
 from storage.records import FINISHED, Study, StudyState, TrialState
 from tuner.report.effects import Effects, effects_of
 from tuner.verdict.answer import Answer, answer_of
-from tuner.verdict.evidence import interim_plan
 
 router = APIRouter(route_class=PageRoute, include_in_schema=False)
 _ON_A_PAGE = 25
@@ -79,5 +78,5 @@ def studies(request: Request, storage: StorageDep, facts: FactsDep, model: str =
 def _row(storage: Storage, facts: FactsReader, study: Study, counts: dict[TrialState, int]) -> StudyRow:
     recommendations = storage.list_recommendations(study_id=study.id, limit=1)
     objective = primary_objective(study)
-    effects = effects_of(facts.comparisons(storage, study), objective.metric, interim_plan(study)) if objective is not None else None
+    effects = effects_of(facts.comparisons(storage, study), objective.metric) if objective is not None else None
     return StudyRow(study, counts, answer_of(recommendations[0]) if recommendations else None, effects)

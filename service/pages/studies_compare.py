@@ -17,7 +17,6 @@ from service.pages.templating import page
 from tuner.core.errors import BadInput
 from tuner.metrics.catalog import metric_info
 from tuner.report.effects import Effects, effects_of
-from tuner.verdict.evidence import interim_plan
 
 router = APIRouter(route_class=PageRoute, include_in_schema=False)
 _LONGEST_NAME = 200
@@ -48,4 +47,4 @@ def compare_studies(request: Request, storage: StorageDep, facts: FactsDep, base
 
 def _effects(facts: StudyFacts, metric: str) -> Effects:
     """None of a running search is shown: looking early finds differences that are not there."""
-    return effects_of([] if facts.running else facts.comparisons, metric, interim_plan(facts.study))
+    return effects_of([] if facts.running else facts.comparisons, metric)

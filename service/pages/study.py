@@ -22,7 +22,6 @@ from tuner.core.contract import ARMS
 from tuner.metrics.catalog import CATALOG, metric_info
 from tuner.report.effects import Effects, effects_of
 from tuner.verdict.conclude import study_objectives
-from tuner.verdict.evidence import interim_plan
 
 router = APIRouter(route_class=PageRoute, include_in_schema=False)
 _TRIALS_ON_A_PAGE = 50
@@ -117,8 +116,8 @@ def _effects(facts: StudyFacts) -> list[Effects]:
     """One a metric, the objective's first. None while the search runs: looking early finds differences that are not there."""
     if facts.running:
         return []
-    interim, metrics = interim_plan(facts.study), dict.fromkeys(item.metric for item in facts.comparisons)
-    return [effects_of(facts.comparisons, metric, interim) for metric in metrics if metric in CATALOG]
+    metrics = dict.fromkeys(item.metric for item in facts.comparisons)
+    return [effects_of(facts.comparisons, metric) for metric in metrics if metric in CATALOG]
 
 
 def _winner(facts: StudyFacts) -> Trial | None:

@@ -27,7 +27,6 @@ from tuner.report.charts.render import described
 from tuner.report.charts.theme import Look
 from tuner.report.effects import effects_of
 from tuner.verdict.conclude import study_objectives
-from tuner.verdict.evidence import interim_plan
 
 router = APIRouter(route_class=PageRoute, include_in_schema=False)
 
@@ -70,7 +69,7 @@ def _drawn(storage: Storage, facts: StudyFacts, objective: Objective, chart: Cha
             cells = heat_cells(facts.trials, objective, facts.place)
             return f"{objective.metric} by page size and chunk budget", heat_map(_some(cells), info.unit, less, look)
         case Chart.FOREST:
-            effects = effects_of(facts.comparisons, metric, interim_plan(facts.study))
+            effects = effects_of(facts.comparisons, metric)
             best = facts.place[1:] if facts.place is not None else None
             drawn = forest(_some(effects.forest), metric, effects.less_is_better, look, best)
             return f"Effect of page alignment on {metric}", drawn

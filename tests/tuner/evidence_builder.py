@@ -11,7 +11,9 @@ import numpy as np
 
 from storage.records import Comparison, Environment, Json, Measurement, Profile, Stage, Study, Trial, TrialState, Workload
 from tuner.core.contract import ARM_DEFAULT, ARM_PAGE_ALIGNED
+from tuner.stats.intervals import Sample
 from tuner.verdict.evidence import Evidence
+from tuner.verdict.study_answer import study_answer, with_answer
 
 METRIC = "total_token_throughput"
 STUDY = Study(name="s", model="tiny-qwen3", config={}, objective="throughput", id=7)
@@ -105,6 +107,12 @@ def poison(builder: StudyBuilder, trial: Trial, value: float, first_round: int =
 
 def profile(trial_id: int, profile_id: int) -> Profile:
     return Profile(trial_id, "tuner-profiles", "run", "session", "host", "all", 1, id=profile_id)
+
+
+def answered(cells: Sequence[Comparison]) -> list[Comparison]:
+    """Cells of one metric with the answer that they give, as a study's end stores them."""
+    samples = [Sample(item.pairs, math.log(item.ratio), item.details["log_ratio_sd"]) for item in cells if item.ratio and item.pairs > 1]
+    return with_answer(cells, study_answer(cells[0].metric, samples, [item.verdict for item in cells]))
 
 
 def comparison(block_size: int, budget: int, verdict: str = "better") -> Comparison:

@@ -9,7 +9,6 @@ from dataclasses import dataclass
 from storage.records import Comparison
 from tuner.metrics.catalog import Direction, metric_info
 from tuner.stats.pooling import PooledEffect
-from tuner.stats.sequential import InterimPlan
 from tuner.verdict.study_answer import StudyAnswer, stored_answer
 
 MOST_FOREST_ROWS = 30
@@ -75,15 +74,15 @@ class Effects:
         return sum(row.change is not None for row in self.rows) - len(self.forest) + (self.pooled is not None)
 
 
-def effects_of(comparisons: Sequence[Comparison], metric: str, plan: InterimPlan | None) -> Effects:
-    """`plan`: the study's (tuner.verdict.evidence.interim_plan). Raises BadInput for an unknown metric."""
+def effects_of(comparisons: Sequence[Comparison], metric: str) -> Effects:
+    """Raises BadInput for an unknown metric."""
     info = metric_info(metric)
     chosen = sorted(
         (item for item in comparisons if item.metric == metric), key=lambda item: (item.block_size, item.max_num_batched_tokens)
     )
     rows = tuple(_effect_row(item) for item in chosen)
     less = info.direction is Direction.MINIMIZE
-    return Effects(metric, info.unit, less, rows, stored_answer(comparisons, metric, plan))
+    return Effects(metric, info.unit, less, rows, stored_answer(comparisons, metric))
 
 
 def effect_cells(effects: Effects) -> list[HeatCell]:

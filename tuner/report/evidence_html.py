@@ -25,7 +25,6 @@ from tuner.report.evidence_report import (
 from tuner.report.legend import legend_text
 from tuner.report.repeat import repeat_command
 from tuner.report.write_fraction import write_lines
-from tuner.stats.sequential import InterimPlan
 from tuner.verdict.compare import StudyComparison
 from tuner.verdict.evidence import Evidence
 
@@ -66,7 +65,7 @@ def evidence_html(evidence: Evidence, comparison: StudyComparison) -> str:
     parts += ["<h2>Method</h2>", f"<p>{_with_code(method_text(evidence))}</p>"]
     parts += ["<h2>Environment</h2>", _table("Environment", ("what", "value"), environment_rows(evidence))]
     for metric in dict.fromkeys(item.metric for item in comparison.comparisons):
-        parts += _metric(metric, comparison, evidence.interim)
+        parts += _metric(metric, comparison)
     written = write_lines(evidence)
     if written:
         parts += [f"<h2>{escape(WRITE_HEADING)}</h2>", _list(written)]
@@ -86,7 +85,7 @@ def _forest_caption(effects: Effects) -> str:
     return f"The {MOST_FOREST_ROWS} largest effects; {effects.left_out} more cells are in the table below. {what}"
 
 
-def _metric(metric: str, comparison: StudyComparison, plan: InterimPlan | None) -> list[str]:
+def _metric(metric: str, comparison: StudyComparison) -> list[str]:
     info = metric_info(metric)
     rows = [item for item in comparison.comparisons if item.metric == metric]
     better = "more is better" if info.direction.sign > 0 else "less is better"
@@ -94,7 +93,7 @@ def _metric(metric: str, comparison: StudyComparison, plan: InterimPlan | None) 
     answer = comparison.answers.get(metric)
     if answer is not None:
         parts.append(f"<p>{escape(answer.sentence)}</p>")
-    effects = effects_of(comparison.comparisons, metric, plan)
+    effects = effects_of(comparison.comparisons, metric)
     if effects.forest:
         parts.append(_figure(f"Forest plot of {metric}", _pictures(effects, _forest), _forest_caption(effects)))
         parts.append(_figure(f"Heat map of {metric}", _pictures(effects, _heat_map), "The change in percent; stronger colour is better."))

@@ -13,7 +13,7 @@ from tuner.setup.stored_study import StoredStudy
 from tuner.verdict.compare import StudyComparison, compare_study
 from tuner.verdict.evidence import Evidence, interim_plan
 from tuner.verdict.recommend import recommend
-from tuner.verdict.study_answer import carries_answer, stored_answer
+from tuner.verdict.study_answer import stored_answer
 
 # Judged beside the objective where they were measured: what the feature was claimed to win (a step's time), and what it may cost.
 SIDE_METRICS = ("total_token_throughput", "mean_step_ms", "ttft_p99_ms", "tpot_p99_ms")
@@ -61,11 +61,7 @@ def compare_stored(storage: Storage, study: Study, metrics: Sequence[str] | None
     stored = storage.list_comparisons(study.id) if study.state is StudyState.COMPLETE else ()
     judged = [item.metric for item in stored]
     wanted = list(dict.fromkeys(judged if metrics is None else metrics))
-    plan = interim_plan(study)
-    answers = {
-        metric: stored_answer(stored, metric, plan) for metric in wanted if carries_answer(item for item in stored if item.metric == metric)
-    }
-    found = {metric: answer for metric, answer in answers.items() if answer is not None}
+    found = {metric: answer for metric in wanted if (answer := stored_answer(stored, metric)) is not None}
     if not wanted or len(found) < len(wanted):
         return compare_measured(storage, study, metrics)
     return StudyComparison(tuple(item for item in stored if item.metric in found), found)

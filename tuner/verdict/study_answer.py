@@ -1,13 +1,12 @@
 """A study's answer to "can page-aligned scheduling be on by default?", one for each metric. Pure.
 
 It is made once, where the cells are judged (`study_answer`), and stored with the study's comparisons, in the details of the metric's first
-one; everybody who shows it reads it from there (`stored_answer`). Studies that were stored before have none: theirs is made of the stored
-comparisons by the same function, without the caveats that only the measurements tell.
+one; everybody who shows it reads it from there (`stored_answer`). Studies that an older version ended have none: they are judged again
+(tuner.verdict.conclude.compare_stored).
 """
 
 from __future__ import annotations
 
-import math
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
@@ -85,28 +84,10 @@ def with_answer(comparisons: Sequence[Comparison], answer: StudyAnswer) -> list[
     ]
 
 
-def carries_answer(comparisons: Iterable[Comparison]) -> bool:
-    return any(_DETAIL in item.details for item in comparisons)
-
-
-def stored_answer(comparisons: Sequence[Comparison], metric: str, plan: InterimPlan | None) -> StudyAnswer | None:
-    """The answer that is stored with a study's comparisons, else made of them; None where no cell of the metric was judged.
-
-    `plan`: the study's (tuner.verdict.evidence.interim_plan). Raises BadInput for an unknown metric.
-    """
-    chosen = [item for item in comparisons if item.metric == metric]
-    stored = next((item.details[_DETAIL] for item in chosen if _DETAIL in item.details), None)
-    if stored is not None:
-        return StudyAnswer.from_json(stored)
-    samples = [sample for item in chosen if (sample := _sample(item)) is not None]
-    return study_answer(metric, samples, [item.verdict for item in chosen], plan=plan) if chosen else None
-
-
-def _sample(item: Comparison) -> Sample | None:
-    spread = item.details.get("log_ratio_sd")
-    if item.pairs < 2 or item.ratio is None or item.ratio <= 0 or not isinstance(spread, int | float):
-        return None
-    return Sample(item.pairs, math.log(item.ratio), float(spread))
+def stored_answer(comparisons: Sequence[Comparison], metric: str) -> StudyAnswer | None:
+    """The answer that is stored with a study's comparisons; None where they carry none for this metric."""
+    found = (item.details[_DETAIL] for item in comparisons if item.metric == metric and _DETAIL in item.details)
+    return next(map(StudyAnswer.from_json, found), None)
 
 
 def _effect_text(metric: str, pooled: PooledEffect | None) -> str:

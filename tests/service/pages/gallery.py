@@ -24,6 +24,7 @@ from tests.storage.builders import (
     a_workload,
     an_environment,
 )
+from tests.tuner.evidence_builder import answered
 from tests.tuner.fake_engine import FakeLauncher, crash
 from tests.tuner.workbench import Workbench
 from tuner.core.contract import EngineSettings, WindowResult
@@ -172,7 +173,7 @@ def _hostile(storage: Storage) -> tuple[Trial, Recommendation]:
         trial.id, TrialState.FAIL, error_class="engine_crash", error_message=EVIL, log_excerpt=f"before\n{EVIL}\n</pre>\x1b[31mafter"
     )
     storage.replace_comparisons(
-        study.id, [a_comparison(study.id, metric="total_token_throughput", details={"reason": EVIL, "log_ratio_sd": 0.01})]
+        study.id, answered([a_comparison(study.id, metric="total_token_throughput", details={"reason": EVIL, "log_ratio_sd": 0.01})])
     )
     body = {
         "status": "recommended",
@@ -208,7 +209,7 @@ def _stored(storage: Storage, name: str, pages: list[int], budgets: list[int], f
         storage.add_measurement(a_measurement(trial.id, metrics={"total_token_throughput": value, "ttft_p99_ms": budget / 10 + page}))
         storage.finish_trial(trial.id, TrialState.COMPLETE, values={"throughput": value})
     if not fails:
-        storage.replace_comparisons(study.id, [_judged(study.id, page, budget) for page, budget in cells])
+        storage.replace_comparisons(study.id, answered([_judged(study.id, page, budget) for page, budget in cells]))
     storage.update_study(study.id, state=StudyState.COMPLETE)
 
 

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from service.pages.answer_view import confirmations, headline, how_sure, patterns, winning_cell
 from storage.records import Comparison
 from tests.storage.builders import a_comparison, a_recommendation
+from tests.tuner.evidence_builder import answered
 from tuner.report.effects import Effects, effects_of
 from tuner.verdict.answer import answer_of
 
@@ -24,7 +25,7 @@ def cell(page: int, budget: int, low: float, high: float, verdict: str) -> Compa
 
 
 def effects(*cells: Comparison) -> Effects:
-    return effects_of(list(cells), METRIC, None)
+    return effects_of(answered(cells), METRIC)
 
 
 BETTER = [cell(page, 256, 1.02, 1.04, "better") for page in (16, 32, 64)]

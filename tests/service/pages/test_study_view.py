@@ -14,6 +14,7 @@ from storage.records import Comparison, StudyState
 from tests.service.conftest import MakeClient
 from tests.storage.builders import a_comparison, a_study
 from tests.storage.raw import url_of
+from tests.tuner.evidence_builder import answered
 from tuner.cli.command_line import run
 from tuner.report.effects import effects_of
 from tuner.stats.intervals import Verdict
@@ -41,13 +42,13 @@ def judged(study_id: int, **changes: object) -> Comparison:
 
 
 def test_one_cell_is_all_cells_and_two_are_their_mean() -> None:
-    one = effects_of([judged(1)], METRIC, None)
+    one = effects_of(answered([judged(1)]), METRIC)
     assert one.answer is not None and one.pooled is not None
     half = T_3 * 0.01 / math.sqrt(4)
     expected = [100 * math.expm1(at) for at in (0.02, 0.02 - half, 0.02 + half)]
     assert [one.pooled.change, one.pooled.low, one.pooled.high] == pytest.approx(expected, abs=1e-4)
     assert (one.answer.answer, one.answer.in_short, headline(one)) == ("on", "turn page-aligned scheduling on", "Yes: turn it on")
-    two = effects_of([judged(1), judged(1, block_size=64, ratio=math.exp(-0.02), verdict="worse")], METRIC, None)
+    two = effects_of(answered([judged(1), judged(1, block_size=64, ratio=math.exp(-0.02), verdict="worse")]), METRIC)
     assert two.pooled is not None and two.pooled.change == pytest.approx(0.0, abs=1e-9)
     assert two.answer is not None and two.answer.counts == {"better": 1, "worse": 1, "equivalent": 0, "inconclusive": 0}
     assert headline(two) == "It depends on page size and chunk budget"
@@ -69,6 +70,19 @@ def test_the_stored_answer_is_the_one_that_everybody_shows(
     assert f"**{OF_ANOTHER_MIND.sentence}**" in client.get("/studies/kept/report.md").text
     assert run(["compare", "kept", "--json", "--storage", url_of(storage)]) == 0
     assert json.loads(capsys.readouterr().out)["answer"] == expected
+
+
+def test_a_study_of_an_older_version_is_judged_again_for_everybody(
+    storage: Storage, make_client: MakeClient, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Its comparisons carry no answer, so what was measured counts: here nothing."""
+    study = storage.create_study(a_study(name="older", objective="throughput"))
+    storage.replace_comparisons(study.id, [judged(study.id)])
+    storage.update_study(study.id, state=StudyState.COMPLETE)
+    page = make_client(storage).get("/studies/older").text
+    assert "older" in page and "+2.0" not in page and "turn it on" not in page
+    assert run(["compare", "older", "--json", "--storage", url_of(storage)]) == 0
+    assert json.loads(capsys.readouterr().out)["comparisons"] == []
 
 
 def test_a_search_that_goes_on_is_judged_by_what_was_measured_since(storage: Storage, capsys: pytest.CaptureFixture[str]) -> None:

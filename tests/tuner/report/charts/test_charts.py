@@ -10,6 +10,7 @@ import pytest
 
 from service.pages.templating import environment
 from storage.records import Comparison
+from tests.tuner.evidence_builder import answered
 from tuner.report.charts.forest import forest
 from tuner.report.charts.heat_map import heat_map
 from tuner.report.charts.render import Renderer
@@ -39,7 +40,7 @@ CELLS = [
 
 
 def effects(cells: list[Comparison]) -> Effects:
-    return effects_of(cells, cells[0].metric, None)
+    return effects_of(answered(cells), cells[0].metric)
 
 
 def drawn(cells: list[Comparison], chart: str = "forest", scheme: Scheme = Scheme.LIGHT) -> str:

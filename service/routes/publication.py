@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from fastapi import APIRouter, Request, Security
 
 from service.answers.deps import StorageDep
@@ -32,13 +34,18 @@ async def writer(request: Request) -> str:
     return str(state["token_name"])
 
 
+_MARKING: dict[str, Any] = {
+    "response_model": Answer,
+    "response_model_exclude_unset": True,
+    "responses": _WRITES,
+    "dependencies": [Security(bearer_scheme), Security(writer)],
+}
+
+
 @router.post(
     "/{recommendation_id}/publish",
     summary="Put a recommendation in force",
-    response_model=Answer,
-    response_model_exclude_unset=True,
-    responses=_WRITES,
-    dependencies=[Security(bearer_scheme), Security(writer)],
+    **_MARKING,
 )
 def publish(recommendation_id: Id, storage: StorageDep, request: Request, mark: Mark | None = None) -> Answer:
     """Published ones are answered before others. Publishing lifts a withdrawal."""
@@ -48,10 +55,7 @@ def publish(recommendation_id: Id, storage: StorageDep, request: Request, mark: 
 @router.post(
     "/{recommendation_id}/withdraw",
     summary="Take a recommendation out of force",
-    response_model=Answer,
-    response_model_exclude_unset=True,
-    responses=_WRITES,
-    dependencies=[Security(bearer_scheme), Security(writer)],
+    **_MARKING,
 )
 def withdraw(recommendation_id: Id, storage: StorageDep, request: Request, mark: Mark | None = None) -> Answer:
     """It is answered no more, but stays readable under its own address."""

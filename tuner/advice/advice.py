@@ -23,7 +23,7 @@ _TRIED = 5  # of the nearest
 
 
 def advise(storage: Storage, query: Query) -> Answer:
-    """Raises BadInput for impossible features or an unknown objective, StorageFault."""
+    """The answer to `query`. Raises BadInput for impossible features or an unknown objective, StorageFault."""
     _check(query)
     keys = [] if query.model is None else _keys(storage, query, query.model)
     found = _read(storage, query, exact_keys(query, keys))

@@ -76,7 +76,7 @@ def exact_keys(query: Query, keys: Iterable[RecommendationKey]) -> list[Recommen
 
 
 def nearest_keys(query: Query, keys: Iterable[RecommendationKey]) -> list[Near]:
-    """All that are comparable, nearest first, among equals published and newest first; also those beyond NEAR.
+    """All that are comparable, also beyond NEAR: nearest first; of equally near ones published before unpublished, newer before older.
 
     Empty where the question names no accelerator with a device count, or neither features of a model nor a model.
     """
@@ -91,7 +91,8 @@ def nearest_keys(query: Query, keys: Iterable[RecommendationKey]) -> list[Near]:
 
 
 def best_exact(query: Query, found: Sequence[Found]) -> Found | None:
-    """Of those that meet the SLOs: settings before none, the very SLOs before met ones, published before unpublished, the newest.
+    """The first of those that meet the SLOs, in this order: one with settings before status none, chosen under the very same SLOs before
+    others that meet them, published before unpublished, newer before older.
 
     An answer of status none answers only where its study asked for no more than this question does.
     """

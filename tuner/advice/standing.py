@@ -14,7 +14,7 @@ from tuner.verdict.answer import Answer, Standing
 
 
 def slo_standing(answer: Answer, slos: Sequence[Slo]) -> Standing:
-    """`answer` has settings."""
+    """How `answer`, which must have settings, stands to the SLOs of a question."""
     kept = [slo for slo in slos_kept(answer) if slo is not None]
     notes, failing = [], []
     for slo in slos:

@@ -122,7 +122,7 @@ def cell_rows(rows: Sequence[Comparison]) -> list[tuple[str, ...]]:
 
 
 def failure_lines(evidence: Evidence) -> list[str]:
-    """A line for each trial that failed, was skipped or was given up, with its reason, one that counts, one for finalists left out."""
+    """A line that counts the trials without a value, one for each of them with its reason, and one for finalists that were not started."""
     failed = [trial for trial in evidence.trials if trial.state is TrialState.FAIL]
     pruned = [trial for trial in evidence.trials if trial.state is TrialState.PRUNED]
     invalid = sum(not item.valid for item in evidence.measurements)

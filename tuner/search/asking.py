@@ -23,7 +23,8 @@ def sampler_of(record: OptunaRecord, planned: str) -> str:
 
 
 class Asking:
-    """Makes the proposer when it is first needed: after the baseline, whose engine says which accelerator this is."""
+    """Chooses what is measured next. The proposer is made after the baseline ran: only its engine tells which accelerator this is, and so
+    which earlier studies can be learned from."""
 
     def __init__(self, context: RunContext, book: TrialBook, pool: EnginePool, record: OptunaRecord, sampler: str) -> None:
         self._context = context
@@ -85,6 +86,6 @@ class Asking:
         return found
 
     def _seconds(self) -> Seconds:
-        """By what was seen in this run. A proposal is measured in all arms."""
+        """Costs as seen in this run. A proposal costs the windows of all arms."""
         costs, rounds = self._context.costs, self._context.setup.config.rounds
         return Seconds(costs.start_s, len(self._space.arms) * rounds.typical * costs.window_s)

@@ -27,8 +27,11 @@ MORE_FINALISTS = 3  # tried one by one where none of the finalists holds: starte
 
 
 class Confirmation:
-    """`launcher`: where the finalists run; None: where the search ran. One finalist after the other, because one accelerator holds one
-    engine: their windows are not pairs, and nothing here compares arms (that is the search's, tuner.verdict.compare)."""
+    """Measures the finalists. `launcher` starts them; None: the launcher of the search.
+
+    An accelerator holds one engine at a time, so finalists run one after the other. Their windows are not pairs: arms are compared with the
+    search's windows alone (tuner.verdict.compare).
+    """
 
     def __init__(
         self,
@@ -48,7 +51,7 @@ class Confirmation:
         self._launcher = launcher
 
     def run(self) -> None:
-        """The finalists; where none of them holds, the next best of the search, as a study without an answer helps nobody.
+        """Measure the finalists. Where each of them fails or misses an SLO, go on with the next best of the search.
 
         A finalist that the time budget leaves no time to begin stays WAITING: the recommendation says so, and --resume measures it.
         """
@@ -69,7 +72,7 @@ class Confirmation:
         return [run for run in self._book.staged(Stage.CONFIRM) if run.finished]
 
     def _nothing_starts(self) -> bool:
-        """Whether it is hardly the settings' fault that no finalist was measured."""
+        """Whether every finalist failed for a reason that is probably not its settings."""
         return all(run.trial.error_class in NOT_ABOUT_SETTINGS for run in self._finished())
 
     def _evidence(self) -> Evidence:

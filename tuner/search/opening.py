@@ -32,7 +32,7 @@ class OpenStudy:
 
 
 def open_study(setup: StudySetup, storage: Storage, existing: Study | None) -> OpenStudy:
-    """Hold the study that `check_resumable` let through, or make it where `existing` is None. What was begun is undone on every way out.
+    """Take hold of `existing`, which check_resumable has accepted, or create the study where it is None. On an error nothing stays held.
 
     Raises BadInput where another process runs it or has just begun it, and Interrupted where the user stopped this.
     """

@@ -72,9 +72,9 @@ class Proposer:
         earlier: Sequence[Sequence[Observation]] = (),
         costs: Callable[[], Seconds] | None = None,
     ) -> None:
-        """`earlier`: results of earlier studies, a sequence each; `costs`, asked at every proposal, None where an engine is never reused.
+        """`earlier`: the results of each earlier study. `costs`: called at every proposal; None where an engine is never reused.
 
-        Both are for our own sampler: Optuna's have no place for them.
+        Only our own sampler uses these two; Optuna's samplers cannot.
         """
         optuna.logging.set_verbosity(optuna.logging.ERROR)
         self._space = space
@@ -106,11 +106,11 @@ class Proposer:
         self._finish(trial, configuration)
 
     def propose(self, count: int, prefer_block_size: int | None = None) -> list[Configuration]:
-        """Up to `count` new configurations, fewer where the space ends.
+        """Up to `count` new configurations, fewer where the space is exhausted.
 
-        `prefer_block_size`: the page size whose engine runs now: a proposal there costs a measurement, elsewhere an engine start as well.
-        Our sampler weighs what it expects to gain against these seconds. Optuna's cannot: of theirs every other proposal is asked for
-        within the running engine, as long as it has something new.
+        `prefer_block_size`: the page size of the running engine. A proposal of another page size costs an engine start on top of its
+        measurement. Our own sampler weighs what it expects to gain against these seconds. Optuna's samplers cannot, so every other proposal
+        of theirs is fixed to the running engine's page size while that has configurations left.
         """
         chosen: list[Configuration] = []
         self._open_sizes = {prefer_block_size} if prefer_block_size is not None else set()

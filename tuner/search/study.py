@@ -46,8 +46,7 @@ class StudyOutcome:
 
 
 class StudyRun:
-    """Runs one study once. `launcher` is closed at the end, however that comes; so is `finalists_launcher`, which confirms the finalists
-    where they take another path than the search."""
+    """Runs one study once. `finalists_launcher` confirms the finalists; None: `launcher` does. Both are closed at the end."""
 
     def __init__(
         self,
@@ -67,8 +66,8 @@ class StudyRun:
         self._now = now
 
     def run(self) -> StudyOutcome:
-        """Raises BadInput and storage errors before anything is measured; then Interrupted (study INTERRUPTED, finished measurements kept),
-        StorageError, and StudyTaken (nothing more is written)."""
+        """Raises BadInput and storage errors before anything is measured. After that: Interrupted (the study is INTERRUPTED, finished
+        measurements are kept), StorageError, and StudyTaken (another process has the study; nothing more is written)."""
         with ExitStack() as ending:  # the last one here is the first to be done
             for launcher in (self._launcher, self._finalists_launcher):
                 if launcher is not None:
@@ -191,8 +190,7 @@ class _Search:
     def _allowed(self) -> int | None:
         """Trials that this run may finish; None: no limit.
 
-        `--trials N` is exactly N trials of this run. Only where the same command takes up an interrupted run again, it is what was left of
-        that run's N.
+        `--trials N` means N trials in this run. Where the same command resumes an interrupted run, it means what that run left of its N.
         """
         count = self._setup.config.trials
         if count is None:
@@ -251,7 +249,8 @@ class _Search:
         self._reserve()
 
     def _baselines(self, runs: Iterable[TrialRun]) -> list[TrialRun]:
-        """Finished default arms whose other arm is measured only now: they run along, so that the two have rounds in common."""
+        """Finished trials whose other arm is measured only now. They are measured again beside it, because only rounds that both arms
+        share make pairs."""
         configurations = {run.configuration: run for run in runs}
         found: list[TrialRun] = []
         if not self._pool.all_live:

@@ -62,7 +62,8 @@ def _refused(name: str, reason: str, fix: str) -> BadInput:
 
 
 def find_earlier(storage: Storage, setup: StudySetup, accelerator: str | None) -> list[EarlierStudy]:
-    """What to begin with. `accelerator`: the name (storage.records.Environment) of the one this search runs on; None: `auto` finds none."""
+    """The earlier studies to learn from. `accelerator`: the one that this search runs on, named as in storage.records.Environment; None:
+    unknown, so `auto` finds none."""
     choice = setup.config.warm_start
     if choice == NONE:
         return []
@@ -103,7 +104,7 @@ def _earlier(storage: Storage, setup: StudySetup, study: Study) -> EarlierStudy:
 
 
 def _observation(storage: Storage, setup: StudySetup, trial: Trial) -> Observation | None:
-    """None for what says nothing: not measured, saturated or skipped, outside the space, or without one of the metrics."""
+    """None where the trial teaches nothing: it was not measured, is outside the space, or lacks a metric of this search."""
     configuration = Configuration(trial.block_size, trial.max_num_batched_tokens, trial.arm)
     if configuration not in setup.space or trial.state not in (TrialState.COMPLETE, TrialState.FAIL):
         return None

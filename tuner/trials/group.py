@@ -32,7 +32,7 @@ SATURATED_AT_MOST = 2  # windows that the engine cannot keep up with: one may be
 
 
 class _GroupOver(Exception):  # not an error: the way out of the rounds
-    """No engine to go on with."""
+    """Raised inside a group when no engine can be had any more."""
 
 
 class GroupRun:
@@ -201,7 +201,7 @@ class GroupRun:
         self._alive.clear()
 
     def _history(self, done: int) -> RoundHistory:
-        """As it was after `done` rounds; of a round in which the engine was lost, the windows of one engine."""
+        """What the policy may see after `done` rounds. Of a round that spans two engines (one was lost), only the windows of one."""
         objective = self._setup.objectives[0]
         rounds = range(self._first_round, self._first_round + done)
         engine = {number: self._engine_of_round(number) for number in rounds}
@@ -227,7 +227,8 @@ class GroupRun:
         )
 
     def _leaders(self, values: Mapping[Configuration, Mapping[int, float]]) -> frozenset[Configuration] | None:
-        """Who may outrun others: with several objectives nobody, with SLOs those that meet them in the rounds of `values`."""
+        """The configurations that may count as the best so far: None for all; with SLOs those that meet them in the rounds of `values`;
+        none with several objectives, where there is no single best."""
         setup = self._setup
         if len(setup.objectives) > 1:
             return frozenset()

@@ -20,7 +20,8 @@ LOOK_S = 0.25
 
 
 def is_busy(contention: float | None, earlier: Sequence[float]) -> bool:
-    """Whether a window with this CPU contention (0 to 1) was disturbed, by that of the windows before it (oldest first). Unknown: no."""
+    """Whether a window with this CPU contention (0 to 1) was disturbed, compared with the windows before it (oldest first); False where
+    its contention is unknown."""
     if contention is None or len(earlier) < MIN_EARLIER:
         return False
     return contention > median(earlier[-RECENT:]) + BUSY

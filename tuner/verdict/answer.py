@@ -152,7 +152,8 @@ class Stale(TypedDict, total=False):
 
 @dataclass(frozen=True)
 class Standing:
-    """How an answer stands to the SLOs asked for: `same` set, or what has to be said about the difference. `failing`: not met."""
+    """How an answer stands to the SLOs of the question. `same`: its study had the very same ones; else `notes` say what differs, and
+    `failing` names those that are not met."""
 
     same: bool
     notes: tuple[str, ...] = ()
@@ -190,7 +191,7 @@ class Answer(BaseModel):
 
     @classmethod
     def of_body(cls, body: Json, **changes: Any) -> Self:
-        """`body` as some version stored it, with `changes`: what it lacks is empty. Raises pydantic.ValidationError."""
+        """From a stored `body` with `changes` over it; what it lacks is empty. Raises pydantic.ValidationError."""
         empty: Json = {name: {} for name in ("config", "env", "expected", "evidence", "scope")}
         empty |= {"reason": "", "vllm_args": [], "caveats": []}
         empty |= {"match": {"kind": "exact", "distance": 0.0}, "stale": {"stale": False, "reasons": []}}
@@ -206,7 +207,7 @@ class Answer(BaseModel):
 
     @property
     def standing(self) -> Standing | None:
-        """To the SLOs of the question that it answers; None where no question was asked or nothing is recommended."""
+        """How it stands to the SLOs of the question; None where no question was asked or nothing is recommended."""
         return self._standing
 
     def under(self, standing: Standing) -> Self:

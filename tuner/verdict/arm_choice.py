@@ -1,8 +1,8 @@
-"""Which arm of the chosen cell is recommended: where the pairs of the search are decided they know it better than two cold starts. Pure.
+"""Which arm of the chosen cell is recommended. Pure.
 
-Each finalist is started once, and two starts of one engine differ by up to tuner.stats.racing.ENGINE_BAND, more than the effect that is
-asked
-for; pairs share an engine. But a cold start has what the search lacks (vLLM's own scheduler class for the default arm), so:
+There are two sources: the pairs of the search, where both arms shared an engine, and the cold starts of the finalists, one for each arm.
+Two starts of the same engine differ by up to tuner.stats.racing.ENGINE_BAND, which is more than the effect in question, so decided pairs
+weigh more. But only a cold start runs the default arm with vLLM's own scheduler class. Hence:
 - page_aligned is not recommended where the pairs say that it is worse or makes no practical difference;
 - it is where they say that it is better by more than the tie band and the cold values agree with them within ENGINE_BAND;
 - where the pairs do not decide, or the other arm was not confirmed or misses an SLO, the cold values stand.

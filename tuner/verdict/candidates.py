@@ -163,9 +163,8 @@ def pick_finalists(evidence: Evidence, objectives: Sequence[Objective], slos: Se
 
 
 def next_best(evidence: Evidence, objectives: Sequence[Objective], slos: Sequence[Slo]) -> Finalist | None:
-    """The best feasible configuration of the search not measured cold to the end; None where none is left, and where one of those
-    that were holds: it was measured and meets every SLO. The baseline, which is started cold for comparison, ends nothing: only what
-    promised more than it is tried."""
+    """The best feasible configuration of the search that was not confirmed yet; None where none is left that promised more than the
+    baseline, or where a confirmed one already meets every SLO (the baseline, confirmed for comparison only, does not count)."""
     searched = candidates_of(evidence, Stage.SEARCH, objectives)
     baseline = nearest_to_defaults(searched, evidence.defaults) if evidence.defaults else None
     holding = feasible(candidates_of(evidence, Stage.CONFIRM, objectives), slos)

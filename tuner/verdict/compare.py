@@ -64,10 +64,10 @@ def compare_study(
     stage: Stage = Stage.SEARCH,
     plan: InterimPlan | None = None,
 ) -> StudyComparison:
-    """Judge every cell that has a trial in both arms. `plan`: the interim analyses of the rounds; None: analysed
-    once.
+    """Judge every cell that has a trial in both arms. `plan`: the interim analyses that the rounds were measured under; None: they are
+    analysed once, at the end.
 
-    Each metric is a family of its own. Raises BadInput for an unknown metric.
+    Intervals are corrected for the number of cells within each metric, not across metrics. Raises BadInput for an unknown metric.
     """
     chosen = [trial for trial in trials if trial.stage is stage and trial.study_id == study_id]
     comparisons: list[Comparison] = []

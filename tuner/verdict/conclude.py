@@ -1,4 +1,7 @@
-"""From what is stored about a study to its verdicts and recommendation; used by the search at its end and by the read-only verbs."""
+"""Reads what is stored about a study and makes its verdicts and recommendation.
+
+Used by the search at its end, and by whatever shows a study.
+"""
 
 from __future__ import annotations
 
@@ -46,7 +49,7 @@ def load_evidence(storage: Storage, study: Study) -> Evidence:
 
 
 def default_settings(study: Study, environment: Environment | None) -> Json:
-    """vLLM's own defaults, as far as they are known (see tuner.setup.space): the budget's depends on memory that big chips have."""
+    """vLLM's own defaults as far as they are known (see tuner.setup.space); no chunk budget for v5p and v7x, where vLLM takes another."""
     max_model_len = StoredStudy.from_record(study).resolved.max_model_len
     defaults: Json = {"block_size": default_block_size(max_model_len)} if max_model_len else {}
     accelerator = environment.accelerator.lower() if environment is not None else ""
@@ -56,8 +59,11 @@ def default_settings(study: Study, environment: Environment | None) -> Json:
 
 
 def compare_stored(storage: Storage, study: Study, metrics: Sequence[str] | None = None) -> StudyComparison:
-    """The study's comparison as its end stored it; of a study that has not ended, of one that an older version ended without an answer, and
-    in metrics that were not judged then, what `compare_measured` finds now."""
+    """The study's comparison, in `metrics` or in all that were judged: the one path for CLI, report, REST and pages.
+
+    A completed study has it stored. `compare_measured` makes it anew where the study is not complete, where an older version stored no
+    answer, and where one of `metrics` was not judged at the end. Raises BadInput for an unknown metric.
+    """
     stored = storage.list_comparisons(study.id) if study.state is StudyState.COMPLETE else ()
     judged = [item.metric for item in stored]
     wanted = list(dict.fromkeys(judged if metrics is None else metrics))
@@ -68,7 +74,7 @@ def compare_stored(storage: Storage, study: Study, metrics: Sequence[str] | None
 
 
 def compare_measured(storage: Storage, study: Study, metrics: Sequence[str] | None = None) -> StudyComparison:
-    """The measurements of the study's search stage judged in `metrics`, else in all of interest, the objective's first. Raises BadInput."""
+    """Judge the study's search stage from its measurements, in `metrics` or in all of interest, the objective's first. Raises BadInput."""
     trials, measurements = storage.list_trials(study.id), storage.list_measurements(study_id=study.id)
     chosen = list(metrics) if metrics is not None else compared_metrics(study, measurements)
     return compare_study(study.id, trials, measurements, chosen, stage=Stage.SEARCH, plan=interim_plan(study))

@@ -251,9 +251,10 @@ def _overestimate(evidence: Evidence, winner: Candidate, objective: Objective) -
 
 
 def _arm_effect(evidence: Evidence, choice: _Choice, objective: Objective) -> ArmEffect | None:
-    """Page-aligned / default in the winner's cell, out of pairs: at the search stage, where both arms share an engine. None without.
+    """Page-aligned / default in the winner's cell, from the study's comparison; None where the cell has no pair.
 
-    As the study's comparison has it, corrected for all cells and interim analyses: the cell was chosen for its values.
+    The comparison is of the search stage, where both arms share an engine, and is corrected for the number of cells and interim analyses,
+    because this cell was picked for its good values.
     """
     winner = choice.winner.trial
     for item in _judged(evidence, objective.metric):
@@ -271,7 +272,11 @@ def _judged(evidence: Evidence, metric: str) -> Sequence[Comparison]:
 
 
 def _gain(evidence: Evidence, choice: _Choice, objective: Objective, slos: Sequence[Slo]) -> Gain | None:
-    """Over vLLM's defaults: both confirmed, else the confirmed winner over the searched default, on two paths both of the search."""
+    """The gain over vLLM's defaults; None without a default arm to compare with.
+
+    Both values are confirmed ones where the defaults were confirmed too. Else the defaults' value is the search's, and so is the winner's
+    where search and confirmation used different launchers.
+    """
     winner: Candidate | None = choice.winner
     searched = nearest_to_defaults(candidates_of(evidence, Stage.SEARCH, (objective,)), evidence.defaults)
     if searched is None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import struct
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -124,12 +123,6 @@ def parse(message: Any, source: ByteSource, item: Field) -> Any:
         return message.FromString(source.read(item.start, item.end - item.start))
     except DecodeError as error:
         raise Malformed(f"{message.DESCRIPTOR.name} at byte {item.start} does not parse ({error})") from None
-
-
-def as_float(bits: int) -> float:
-    """The double whose 64 bits are `bits` (as a signed integer)."""
-    value: float = struct.unpack("<d", struct.pack("<q", bits))[0]
-    return value
 
 
 def _plane(source: ByteSource, outer: Field) -> Plane:

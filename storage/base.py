@@ -1,8 +1,8 @@
 """The storage contract. One conformance suite (tests/conformance/storage.py) runs over every implementation.
 
 Thread safety: every method may be called from several threads and processes at once; each call is one transaction, and when it has
-returned, its effect survives a crash of the caller. Trials are owned by the process that created them: nobody else changes them, except
-`fail_abandoned`. Records are immutable; "update" replaces named fields.
+returned, its effect survives a crash of the caller. Trials are owned by the process that created them: nobody else changes them.
+Records are immutable; "update" replaces named fields.
 
 Errors: `StorageUnavailable` when the database cannot be reached or written, `NotFound` for an unknown id or name, `Conflict` when a unique
 name is taken or a state change is not allowed (a finished trial never changes its state again; a FAIL trial never gets values),
@@ -174,10 +174,6 @@ class Storage(ABC):
         """The only way to the states COMPLETE, PRUNED and FAIL. Raises Conflict: from a finished state; COMPLETE without values or with a
         non-finite one; FAIL with values or without an error class."""
 
-    @abstractmethod
-    def fail_abandoned(self, study_id: int, message: str) -> Sequence[Trial]:
-        """Mark RUNNING trials of a dead run as FAIL (class "internal") and return them."""
-
     # measurements
     @abstractmethod
     def add_measurement(self, measurement: Measurement) -> Measurement:
@@ -197,11 +193,6 @@ class Storage(ABC):
     # profiles
     @abstractmethod
     def add_profile(self, profile: Profile) -> Profile: ...
-
-    @abstractmethod
-    def update_profile(
-        self, profile_id: int, *, status: str | None = None, quality: Json | None = None, summary: Json | None = None
-    ) -> Profile: ...
 
     @abstractmethod
     def list_profiles(self, *, trial_id: int | None = None, study_id: int | None = None) -> Sequence[Profile]: ...

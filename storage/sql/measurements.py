@@ -7,11 +7,10 @@ from collections.abc import Sequence
 from sqlalchemy import func, select
 
 from storage.base import InvalidRecord
-from storage.records import Json, Measurement, Profile
+from storage.records import Measurement, Profile
 from storage.sql.core import (
     SqlCore,
     columns_of,
-    find_record,
     insert_record,
     now_s,
     plain_columns,
@@ -59,23 +58,12 @@ class SqlMeasurements(SqlCore):
         return {study_id: found.get(study_id, 0) for study_id in study_ids}
 
     def add_profile(self, profile: Profile) -> Profile:
-        """Raises Conflict where the trial has this logdir, run, session, host and phase already; see update_profile."""
+        """Raises Conflict where the trial has this logdir, run, session, host and phase already."""
         what = f"profile {profile.run}/{profile.session} of trial {profile.trial_id}"
         values = columns_of(profile, what)
         values["created_at"] = values["created_at"] or now_s()
         with self._writing(what) as connection:
             return insert_record(connection, Profile, values)
-
-    def update_profile(
-        self, profile_id: int, *, status: str | None = None, quality: Json | None = None, summary: Json | None = None
-    ) -> Profile:
-        what = f"profile {profile_id}"
-        given = {"status": status, "quality": quality, "summary": summary}
-        changes = plain_columns({name: value for name, value in given.items() if value is not None}, what)
-        with self._writing(what) as connection:
-            if not changes:
-                return find_record(connection, Profile, "id", profile_id, what)
-            return update_record(connection, Profile, profile_id, changes, what)
 
     def list_profiles(self, *, trial_id: int | None = None, study_id: int | None = None) -> Sequence[Profile]:
         """By trial number, then in the order they were added. Also raises ValueError unless exactly one id is given."""

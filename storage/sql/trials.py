@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from sqlalchemy import ColumnElement, Connection, func, select, update
+from sqlalchemy import ColumnElement, Connection, func, select
 
 from storage.base import Conflict, InvalidRecord
-from storage.records import FINISHED, Json, Stage, Study, Trial, TrialState
+from storage.records import FINISHED, Json, Stage, Trial, TrialState
 from storage.sql.core import (
     SqlCore,
     columns_of,
@@ -21,8 +21,6 @@ from storage.sql.core import (
 )
 from storage.sql.models import trials
 from storage.values import finite
-
-ABANDONED_CLASS = "internal"
 
 
 def check_outcome(state: TrialState, values: Json | None, error_class: str | None, what: str) -> None:
@@ -135,13 +133,3 @@ class SqlTrials(SqlCore):
         with self._writing(what) as connection:
             unfinished(connection, trial_id, what)
             return update_record(connection, Trial, trial_id, changes | {"state": state, "finished_at": now_s()}, what)
-
-    def fail_abandoned(self, study_id: int, message: str) -> Sequence[Trial]:
-        what = f"study {study_id}"
-        outcome = {"state": TrialState.FAIL, "finished_at": now_s(), "error_class": ABANDONED_CLASS}
-        outcome |= plain_columns({"error_message": message}, what)
-        running = (trials.c.study_id == study_id, trials.c.state == TrialState.RUNNING)
-        with self._writing(what) as connection:
-            find_record(connection, Study, "id", study_id, what)
-            rows = connection.execute(update(trials).where(*running).values(outcome).returning(*trials.columns)).all()
-        return sorted(records_of(Trial, rows), key=lambda trial: trial.number)

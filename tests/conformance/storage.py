@@ -77,7 +77,6 @@ class StudyContract:
             lambda: storage.get_study_by_id(MISSING),
             lambda: storage.update_study(MISSING, state=StudyState.FAIL),
             lambda: storage.delete_study(MISSING, by=ANNA),
-            lambda: storage.fail_abandoned(MISSING, "gone"),
             lambda: storage.replace_comparisons(MISSING, []),
             lambda: storage.replace_comparisons(MISSING, [a_comparison(MISSING)]),
         ):
@@ -290,22 +289,6 @@ class TrialContract:
         trial = stored_trial(storage, state=TrialState.RUNNING)
         assert trial.started_at is not None
 
-    def test_abandoned_trials_fail(self, storage: Storage) -> None:
-        study, other = stored_study(storage), storage.create_study(a_study(name="other"))
-        waiting, running, second = (storage.create_trial(a_trial(study.id, number)) for number in range(3))
-        elsewhere = storage.create_trial(a_trial(other.id, state=TrialState.RUNNING))
-        storage.start_trial(second.id)
-        storage.start_trial(running.id)
-        failed = storage.fail_abandoned(study.id, "the process is gone")
-        assert [trial.number for trial in failed] == [1, 2]
-        for trial in failed:
-            assert (trial.state, trial.error_class, trial.error_message) == (TrialState.FAIL, "internal", "the process is gone")
-            assert trial.finished_at is not None
-            assert storage.get_trial(trial.id) == trial
-        assert storage.get_trial(waiting.id) == waiting
-        assert storage.get_trial(elsewhere.id) == elsewhere
-        assert list(storage.fail_abandoned(study.id, "again")) == []
-
 
 class GateContract:
     def test_complete_keeps_values(self, storage: Storage) -> None:
@@ -375,7 +358,6 @@ class GateContract:
             with pytest.raises(Conflict) as raised:
                 call()
             assert_one_line(raised, first, "finished")
-        storage.fail_abandoned(trial.study_id, "late")
         assert storage.get_trial(trial.id) == finished
 
     def test_an_unknown_trial_cannot_be_finished(self, storage: Storage) -> None:

@@ -39,8 +39,8 @@ def test_a_killed_writer_loses_nothing_that_was_returned(each_storage: Storage) 
         assert trial.state is TrialState.COMPLETE
         assert trial.values == {"throughput": trial.number}
         assert [measurement.id for measurement in after.list_measurements(trial_id=trial_id)] == [measurement_id]
-    # At most the one trial that was under way is unfinished; the next run fails it and goes on.
-    assert len(after.fail_abandoned(study.id, "the process is gone")) <= 1
+    # At most the one trial that was under way is unfinished.
+    assert sum(trial.state is TrialState.RUNNING for trial in after.list_trials(study.id)) <= 1
     write_trial(after, study.id, 200_000)
     assert time.monotonic() - began < 25.0  # no lock of the dead is left: it would be waited for for 30
     after.close()

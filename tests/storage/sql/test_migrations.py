@@ -131,7 +131,7 @@ def test_an_old_database_is_upgraded_and_resumed(asset: Path, sqlite_url: str, t
     assert storage.list_profiles(study_id=study.id)[0].size_bytes == 5 * 2**30
     assert storage.list_comparisons(study.id)[0].ratio == a_comparison(study.id).ratio
     assert storage.list_recommendations()[0].published_at is not None
-    assert [trial.id for trial in storage.fail_abandoned(study.id, "resumed")] == [running.id]
+    assert storage.finish_trial(running.id, TrialState.FAIL, error_class="internal").id == running.id
     assert storage.create_trial(a_trial(study.id, 3)).id > running.id
     assert storage.count_trials(study.id)[TrialState.FAIL] == 2
     assert storage.update_study(study.id, state=StudyState.COMPLETE).state is StudyState.COMPLETE

@@ -1,33 +1,36 @@
 """How the tests are shared out among the worker processes of pytest-xdist (`-n`): file by file, so that a module's fixtures are made once.
 
-Tests that start an engine, a Ray cluster or a browser are one group, which comes first and stays on one worker: at most one engine runs
-at a time, and the engines of the plugin `engine` are shared among all of them. Without `-n` nothing of this applies.
+Files whose tests start an engine, a Ray cluster or a browser are one group, which comes first and stays on one worker: at most one engine
+runs at a time, and the engines of the plugin `engine` are shared among all of them. Without `-n` nothing of this applies.
+
+xdist's own groups (`xdist_group`) do not work here: xdist 3.8 writes them into an attribute that pytest 9.2 no longer reads. So a file is told
+by its text, which the process that shares out can read without collecting.
 """
 
 from __future__ import annotations
 
+import functools
 import importlib
+import re
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 GROUP = "heavy"
-HEAVY = ("engine", "ray", "browser")
+_HEAVY = re.compile(r"\bmark\.(engine|ray|browser)\b")
 
 
-def is_heavy(item: pytest.Item) -> bool:
-    return any(item.get_closest_marker(name) for name in HEAVY)
+@functools.cache
+def is_heavy(path: Path) -> bool:
+    """Whether a test of the file carries one of the markers."""
+    return _HEAVY.search(path.read_text(encoding="utf-8")) is not None
 
 
-@pytest.hookimpl(tryfirst=True)
+@pytest.hookimpl(trylast=True)
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Before xdist's own hook, which writes the group behind the test's id."""
-    if not hasattr(config, "workerinput"):
-        return
-    for item in items:
-        if is_heavy(item):
-            item.add_marker(pytest.mark.xdist_group(GROUP))
-    items.sort(key=lambda item: not is_heavy(item))  # stable: the group takes longest, so it begins at once
+    if hasattr(config, "workerinput"):
+        items.sort(key=lambda item: not is_heavy(item.path))  # stable: the group takes longest, so it begins at once
 
 
 @pytest.hookimpl(optionalhook=True)
@@ -37,7 +40,8 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
 
     class FilesAndOneGroup(scheduler.LoadScopeScheduling):  # type: ignore[misc,name-defined]  # untyped
         def _split_scope(self, nodeid: str) -> str:
-            return GROUP if nodeid.endswith(f"@{GROUP}") else nodeid.partition("::")[0]
+            file = nodeid.partition("::")[0]
+            return GROUP if is_heavy(config.rootpath / file) else file
 
     config.option.loadscopereorder = False
     return FilesAndOneGroup(config, log)

@@ -1,0 +1,50 @@
+"""Tests that start engines, clusters or browsers stay on one worker, in whatever files they are."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+_TEST = """
+import os, pathlib, time, pytest
+{mark}
+@pytest.mark.parametrize("n", range(3))
+def test_it(n):
+    time.sleep(0.2)
+    with pathlib.Path("workers").open("a") as file:
+        file.write("{name} " + os.environ["PYTEST_XDIST_WORKER"] + "\\n")
+"""
+_HEAVY = {"test_a.py": "@pytest.mark.engine", "test_m.py": "@pytest.mark.browser", "test_z.py": "@pytest.mark.engine"}
+_LIGHT = {"test_b.py": "", "test_n.py": "@pytest.mark.slow"}
+
+
+@pytest.mark.slow
+def test_two_engines_never_run_at_once(tmp_path: Path) -> None:
+    (tmp_path / "conftest.py").write_text('pytest_plugins = ["tests.plugins.workers"]\n')
+    for name, mark in {**_HEAVY, **_LIGHT}.items():
+        (tmp_path / name).write_text(_TEST.format(mark=mark, name=name))
+    command = [
+        sys.executable,
+        "-m",
+        "pytest",
+        "-q",
+        "-p",
+        "no:cacheprovider",
+        "-n",
+        "2",
+        "--dist",
+        "loadfile",
+        "-o",
+        f"pythonpath={ROOT}",
+        ".",
+    ]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout
+    ran = [line.split() for line in (tmp_path / "workers").read_text().splitlines()]
+    assert len(ran) == 3 * len(_HEAVY | _LIGHT)
+    assert len({worker for name, worker in ran if name in _HEAVY}) == 1
+    assert len({worker for _, worker in ran}) == 2, "the other worker has the light files"

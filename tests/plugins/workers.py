@@ -3,8 +3,8 @@
 Files whose tests start an engine, a Ray cluster or a browser are one group, which comes first and stays on one worker: at most one engine
 runs at a time, and the engines of the plugin `engine` are shared among all of them. Without `-n` nothing of this applies.
 
-xdist's own groups (`xdist_group`) do not work here: xdist 3.8 writes them into an attribute that pytest 9.2 no longer reads. So a file is told
-by its text, which the process that shares out can read without collecting.
+xdist's own groups (`xdist_group`) do not work here: xdist 3.8 writes them into an attribute that pytest 9.2 no longer reads. So a file
+is told by its text, which the process that shares out can read without collecting.
 """
 
 from __future__ import annotations

@@ -68,6 +68,13 @@ class Command:
             time.sleep(POLL_S)
         return code
 
+    def finish(self, timeout_s: float, grace_s: float = 10.0) -> int:
+        """The exit code; nothing of the command's group is left, whatever happened. Raises TimeoutError, HostLost."""
+        try:
+            return self.wait(timeout_s)
+        finally:
+            self.stop(grace_s)
+
     def ended_by_oom_killer(self, code: int) -> bool:
         """Whether the kernel took this command for its memory."""
         return self._oom.killed(code)

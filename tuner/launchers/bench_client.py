@@ -50,11 +50,9 @@ class BenchClient:
             log = folder / "trace.log"
             command = self._host.run("tuner.engine.bench_trace", ["bench_trace", str(source), str(folder)], log)
             try:
-                code = command.wait(TRACE_TIMEOUT_S)
+                code = command.finish(TRACE_TIMEOUT_S)
             except TimeoutError as error:
                 raise TrialFailed(FailureClass.INTERNAL, f"writing the plan as a trace took more than {TRACE_TIMEOUT_S:g} s") from error
-            finally:
-                command.stop()
             if code != 0:
                 reason = log_excerpt(log, lines=1) or f"exit code {code}"
                 raise TrialFailed(FailureClass.INTERNAL, f"the plan cannot be written as a trace: {reason}", log_excerpt(log))
@@ -72,11 +70,9 @@ class BenchClient:
         begun = time.time()
         command = self._host.run(CLI, argv, log)
         try:
-            code = command.wait(timeout_s + CLIENT_START_S)
+            code = command.finish(timeout_s + CLIENT_START_S, grace_s=2.0)
         except TimeoutError as error:
             raise TrialFailed(FailureClass.TIMEOUT, f"the window took more than {timeout_s:g} s", log_excerpt(log)) from error
-        finally:
-            command.stop(grace_s=2.0)
         if code != 0 or not result.is_file():
             failure = start_failure(command, code, "vllm bench serve")
             raise TrialFailed(FailureClass.INTERNAL, str(failure), failure.log_excerpt)

@@ -106,11 +106,9 @@ class ServeLauncher:
             log.unlink(missing_ok=True)
             command = self.commands(settings).host.run("tuner.engine.describe", ["describe", str(out), *key], log)
             try:
-                code = command.wait(DESCRIBE_TIMEOUT_S)
+                code = command.finish(DESCRIBE_TIMEOUT_S)
             except TimeoutError as error:
                 raise TrialFailed(FailureClass.TIMEOUT, f"vLLM took more than {DESCRIBE_TIMEOUT_S:g} s over its configuration") from error
-            finally:
-                command.stop()
             if code != 0:
                 raise start_failure(command, code, "vllm serve")
             self._descriptions[key] = json.loads(out.read_text(encoding="utf-8"))

@@ -132,6 +132,16 @@ def test_an_operation_that_a_host_does_not_know_is_refused_and_it_goes_on(start:
     assert wait(host, run(host, tmp_path, 0)) == 0
 
 
+def test_a_command_that_takes_too_long_is_ended(start: Start, tmp_path: Path) -> None:
+    host = start(kind=CommandHost)
+    assert isinstance(host, CommandHost)
+    assert host.run("", ["3"], tmp_path / "quick.log").finish(20) == 3
+    slow = host.run("", ["sleep"], tmp_path / "slow.log")
+    with pytest.raises(TimeoutError, match=r"still running after 0\.1 s"):
+        slow.finish(0.1)
+    assert not group_alive(slow.pid)
+
+
 def test_an_interrupt_while_a_command_is_stopped_leaves_nothing_behind(
     start: Start, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

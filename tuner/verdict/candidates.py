@@ -106,7 +106,7 @@ def tied_with_best(candidates: Sequence[Candidate], objective: Objective) -> lis
 
 def settings_changed(trial: Trial, defaults: Json) -> int:
     """How many of vLLM's known defaults this trial changes."""
-    settings = trial.requested | {"block_size": trial.block_size, "max_num_batched_tokens": trial.max_num_batched_tokens}
+    settings = {"block_size": trial.block_size, "max_num_batched_tokens": trial.max_num_batched_tokens}
     return sum(settings.get(name) != value for name, value in defaults.items())
 
 

@@ -36,10 +36,10 @@ test: lint type ## everything: lint, types, and all tests
 	$(PYTEST)
 
 test-fast: setup ## the quick tests: no engine, database server, browser or cluster; one worker for each core
-	$(PYTEST) -q -m "not ($(SLOW))"
+	$(PYTEST) -q --hypothesis-profile quick -m "not ($(SLOW))"
 
 durations: setup ## all tests with the slowest 30 and the wall time of each tier, for docs/testing.md
-	$(PYTEST) -q --durations 30 -m "not ($(SLOW))"
+	$(PYTEST) -q --durations 30 --hypothesis-profile quick -m "not ($(SLOW))"
 	$(PYTEST) -q --durations 30 -m "$(SLOW)"
 
 lint: setup ## ruff: rules and format

@@ -11,6 +11,7 @@ pytest_plugins = [
     "tests.plugins.workers",
 ]
 
-# No deadline: the machine is shared, and a slow example is not a wrong one. Few examples: the quick tests are run often.
+# No deadline: the machine is shared, and a slow example is not a wrong one.
 settings.register_profile("house", deadline=None, max_examples=50)
+settings.register_profile("quick", deadline=None, max_examples=15)  # make test-fast
 settings.load_profile("house")

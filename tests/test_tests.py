@@ -33,7 +33,7 @@ def checks(function: ast.AST, helpers: set[str]) -> bool:
         if isinstance(node, ast.Assert):
             return True
         if isinstance(node, ast.Call):
-            name = ast.unparse(node.func).rpartition(".")[2]
+            name = node.func.attr if isinstance(node.func, ast.Attribute) else node.func.id if isinstance(node.func, ast.Name) else ""
             if CHECKS.search(name) or name in helpers:
                 return True
     return False

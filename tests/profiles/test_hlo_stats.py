@@ -38,6 +38,7 @@ def xprofs_rows(tmp_path_factory: pytest.TempPathFactory) -> list[dict[str, Any]
     return rows
 
 
+@pytest.mark.slow
 def test_all_self_times_are_reproduced_to_a_nanosecond(xprofs_rows: list[dict[str, Any]]) -> None:
     theirs = {(row["program_id"], row["op"]): row["self_us"] for row in xprofs_rows}
     ours = {key: time / 1e6 for key, time in self_times(read_profile(shared_data(TPU_FILE))).items()}

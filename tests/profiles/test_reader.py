@@ -183,6 +183,7 @@ def test_a_chips_peaks_and_an_ops_work_are_read_and_damage_in_them_is_ignored(tm
     assert rates["mlp"]["of_peak_hbm"] == pytest.approx(0.0005)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("platform", ["cpu", "tpu"])
 def test_memory_does_not_grow_with_events_kept_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, platform: str) -> None:
     monkeypatch.setattr(columns, "CHUNK_BYTES", 1 << 14)

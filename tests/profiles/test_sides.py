@@ -61,6 +61,7 @@ def slower(template: Summary, factor: float) -> Summary:
     return replace(template, steps={**template.steps, "period_ms": period}, categories_ms=categories, scopes=[])
 
 
+@pytest.mark.slow
 def test_what_differs_from_session_to_session_is_no_difference_of_the_arms(tmp_path: Path) -> None:
     """Profiles of one and the same setting, each at a speed of its own: one a side is taken in, several are not."""
     template = summary(tmp_path, "template")

@@ -41,6 +41,7 @@ def _outcomes(calls: list[Callable[[], object]]) -> Counter[str]:
         return Counter(pool.map(run, calls))
 
 
+@pytest.mark.slow
 def test_threads_write_and_read(each_storage: Storage) -> None:
     study = stored_study(each_storage)
     writers, each = 6, 8

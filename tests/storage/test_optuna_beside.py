@@ -23,6 +23,7 @@ def _objective(trial: optuna.Trial) -> float:
     return trial.suggest_int("block_size", 16, 128, step=16)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("optuna_first", [True, False])
 def test_both_work_in_either_order(each_url: str, *, optuna_first: bool) -> None:
     if not optuna_first:

@@ -69,6 +69,7 @@ def _open_and_store(url: str, name: str) -> int:
         opened.close()
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore:This process:DeprecationWarning")
 @pytest.mark.parametrize("kind", ["threads", "processes"])
 def test_several_openers_of_an_empty_database(each_url: str, kind: str) -> None:
@@ -81,6 +82,7 @@ def test_several_openers_of_an_empty_database(each_url: str, kind: str) -> None:
     assert check(each_url)["ok"] is True
 
 
+@pytest.mark.slow
 def test_two_databases_are_created_at_once(tmp_path: Path) -> None:
     urls = [f"sqlite:///{tmp_path}/{place}.db" for place in range(6)]
     with ThreadPoolExecutor(6) as pool:

@@ -30,6 +30,7 @@ def test_the_csv_has_a_row_for_each_window_and_each_failure(pages: TestClient, g
     assert again.status_code == 304
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", [FINISHED, HOSTILE, EMPTY, ALL_FAILED])
 def test_the_report_is_the_command_lines_and_is_never_shown_as_a_page(pages: TestClient, gallery: Gallery, name: str) -> None:
     study = gallery.storage.get_study(name)

@@ -110,6 +110,7 @@ def test_the_page_follows_a_running_search(make_client: MakeClient, gallery: Gal
     storage.close()
 
 
+@pytest.mark.slow
 def test_queries_of_a_page_do_not_grow_with_trials_or_other_studies(make_client: MakeClient, tmp_path: pytest.TempPathFactory) -> None:
     from storage.upgrade import open_storage
 

@@ -112,6 +112,7 @@ def test_guessing_is_slowed_down(make_client: MakeClient, storage: Storage) -> N
     assert 1 <= int(refused.headers["retry-after"]) <= 60
 
 
+@pytest.mark.slow
 def test_a_body_too_large_or_of_another_form_writes_nothing(each_client: TestClient, each_storage: Storage, filled: Filled) -> None:
     where = f"/v1/recommendations/{filled.recommended.id}/publish"
 

@@ -21,6 +21,7 @@ TRIAL = (
 )
 
 
+@pytest.mark.usefixtures("waits_for_the_disk")
 @pytest.mark.parametrize("read_only", [False, True])
 def test_sqlite_connections_are_set_up(sqlite_url: str, *, read_only: bool) -> None:
     open_storage(sqlite_url).close()

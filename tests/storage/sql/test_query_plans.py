@@ -133,6 +133,7 @@ def test_a_missing_index_would_show(storage: Storage) -> None:
     assert "SCAN tuner_measurements" in plan
 
 
+@pytest.mark.slow
 def test_a_look_up_reads_no_more_among_many_studies(storage: Storage) -> None:
     """SQLite counts the steps of its virtual machine: the same for one model among forty as for one among eight hundred."""
     _fill(storage)

@@ -127,6 +127,7 @@ def test_a_trial_without_a_profile_says_how_to_get_one_and_gets_it(profiled: Ter
     assert [item["phase"] for item in document["profiles"]] == list(PHASES)
 
 
+@pytest.mark.slow
 def test_repeated_sessions_enter_a_comparison_as_sessions(profiled: Terminal) -> None:
     finalist, other = arms(profiled)["default"], "s:0"
     for phase, count in (("decode", 2), ("prefill", 1)):

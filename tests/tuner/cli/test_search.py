@@ -54,6 +54,7 @@ def test_a_dry_run_prints_the_plan_and_writes_nothing(terminal: Terminal, form: 
     assert terminal.files() == before and not (terminal.folder.parent / "cache").exists()
 
 
+@pytest.mark.slow
 def test_a_dry_run_knows_what_an_earlier_study_cost(terminal: Terminal, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("tuner.launchers.choice.make_launcher", lambda _config: FakeLauncher())
     arguments = [item for item in terminal.search_arguments("--launcher", "local") if item not in ("--table", str(terminal.table))]
@@ -77,6 +78,7 @@ def test_a_dry_run_refuses_what_the_search_would_refuse(searched: Terminal) -> N
     assert "was begun with " in searched.search("--study", "s", "--resume", "--seed", "7", "--dry-run").err
 
 
+@pytest.mark.slow
 def test_a_dry_run_of_a_resumed_study_counts_what_is_there(terminal: Terminal) -> None:
     assert terminal.search("--study", "s", "--profile", "none").code == 0
     result = terminal.search("--study", "s", "--profile", "none", "--resume", "--dry-run")
@@ -109,6 +111,7 @@ def test_settings_come_from_the_file_and_an_option_wins(terminal: Terminal) -> N
     assert {item["max_num_batched_tokens"] for item in result.json["comparisons"]} == {256}
 
 
+@pytest.mark.slow
 def test_a_study_gets_a_name_from_the_date(terminal: Terminal) -> None:
     assert terminal.search("--json").json["study"]["name"].startswith("study-2")
 
@@ -140,6 +143,7 @@ def test_a_warning_is_printed_and_the_search_goes_on(terminal: Terminal) -> None
     assert result.code == 0 and "warning: engine_args: enable_lora (LoRA)" in result.err
 
 
+@pytest.mark.slow
 def test_the_environment_names_database_and_logdir(terminal: Terminal, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TUNER_STORAGE", f"sqlite:///{terminal.folder / 'other.db'}")
     arguments = [item for item in terminal.search_arguments("--study", "s") if item not in ("--storage", terminal.url)]
@@ -147,6 +151,7 @@ def test_the_environment_names_database_and_logdir(terminal: Terminal, monkeypat
     assert (terminal.folder / "other.db").exists() and not (terminal.folder / "tuner.db").exists()
 
 
+@pytest.mark.slow
 def test_a_profile_is_offered_where_there_is_one(terminal: Terminal, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("tuner.launchers.choice.make_launcher", lambda _config: FakeLauncher())
     result = terminal.search("--study", "s")

@@ -54,6 +54,7 @@ def test_show_a_study(searched: Terminal) -> None:
     assert "objective throughput (total_token_throughput in tokens/s, more is better)" in text
 
 
+@pytest.mark.slow
 def test_show_tells_failures_and_invalid_windows(terminal: Terminal, monkeypatch: pytest.MonkeyPatch) -> None:
     def hook(configuration: Configuration, nth: int, result: WindowResult) -> WindowResult:
         return recompiled(result) if configuration.arm == "page_aligned" else result
@@ -128,6 +129,7 @@ def test_recommend_the_nearest(searched: Terminal) -> None:
     assert met["status"] == "recommended" and any("measurements meet it" in note for note in met["caveats"])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("form", "code"), [("table", 0), ("json", 0), ("yaml", 1), ("flags", 1)])
 def test_none_is_an_answer_but_no_flags(terminal: Terminal, form: str, code: int) -> None:
     assert terminal.search("--study", "s", "--slo", "ttft_p99_ms<=1").code == 0
@@ -136,6 +138,7 @@ def test_none_is_an_answer_but_no_flags(terminal: Terminal, form: str, code: int
     assert "no configuration meets ttft_p99_ms<=1" in (result.err if code else result.out)
 
 
+@pytest.mark.slow
 def test_export_as_csv_holds_every_window_and_every_failure(terminal: Terminal, monkeypatch: pytest.MonkeyPatch) -> None:
     def hook(configuration: Configuration, nth: int) -> None:
         if configuration.arm == "page_aligned" and configuration.block_size == 16:

@@ -96,6 +96,7 @@ def test_startup_is_random_and_then_it_learns() -> None:
         OrdinalGpSampler(SPACE, n_startup_trials=0)
 
 
+@pytest.mark.slow
 def test_a_resumed_study_goes_on_as_if_it_had_never_stopped(tmp_path: Any) -> None:
     whole = run(OrdinalGpSampler(SPACE, seed=3), 24)
     storage = f"sqlite:///{tmp_path / 'study.db'}"
@@ -149,6 +150,7 @@ def test_trials_that_run_side_by_side_differ_and_spread() -> None:
     assert distinct(asked + [dict(trial.params) for trial in study.trials[:15]]) == 27
 
 
+@pytest.mark.slow
 def test_the_best_beside_an_edge_of_failures_is_found_with_few_of_them() -> None:
     space: dict[str, BaseDistribution] = {"a": IntDistribution(0, 9), "b": IntDistribution(0, 9)}
     found, failed = [], []
@@ -175,6 +177,7 @@ def test_the_best_that_breaks_no_constraint_is_found_soon() -> None:
     assert np.mean(found) < 24  # a random search without repeats needs 47.5 on average
 
 
+@pytest.mark.slow
 def test_what_is_cheap_comes_first_where_it_promises_as_much() -> None:
     space: dict[str, BaseDistribution] = {"x": IntDistribution(0, 19), "engine": CategoricalDistribution(("running", "other"))}
 
@@ -214,6 +217,7 @@ def test_pruned_trials_count_by_their_last_intermediate_value() -> None:
     assert asked[0] == asked[1]
 
 
+@pytest.mark.slow
 def test_earlier_studies_speed_the_search_up_and_do_not_bind_it() -> None:
     def to_the_best(seed: int, earlier: list[list[optuna.trial.FrozenTrial]]) -> int:
         study, sampler = optuna.create_study(direction="maximize"), OrdinalGpSampler(SPACE, seed=seed, earlier=earlier)
@@ -238,6 +242,7 @@ def test_trials_outside_the_space_are_ignored() -> None:
     assert all(params["budget"] <= 8 for params in run(OrdinalGpSampler(SPACE, seed=0), 5, study=study))
 
 
+@pytest.mark.slow
 def test_several_objectives_spread_along_the_front() -> None:
     """The front: budget 1 to 8 at page 64 in arm aligned, 8 of 96; a random search finds 8 x 30 / 96 = 2.5 of them in 30 trials."""
     found = []

@@ -37,6 +37,7 @@ def test_the_gradient_is_the_slope_of_the_loss() -> None:
     assert slope == pytest.approx(numeric, rel=1e-4, abs=1e-5)
 
 
+@pytest.mark.slow
 def test_fit_finds_which_parameter_matters_and_which_results_are_noisy() -> None:
     rng = np.random.default_rng(3)
     grid = CandidateGrid({"matters": IntDistribution(0, 9), "idle": IntDistribution(0, 9)})

@@ -119,6 +119,7 @@ def test_the_record_of_an_older_version_counts_as_long_as_its_process_lives(stor
     taken.release()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("left", ["nothing", "a dead lease"])
 def test_of_processes_that_claim_at_once_exactly_one_gets_it(each_storage: Storage, left: str) -> None:
     study = each_storage.create_study(a_study())

@@ -107,6 +107,7 @@ def test_bug_4_an_objective_that_was_not_measured_is_no_zero(bench: Workbench) -
     assert outcome.recommendation.status == "none" and outcome.completed_trials == 0
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("sampler", ["grid", "random", "tpe", "nsga2"])
 def test_bug_6_no_configuration_runs_twice(bench: Workbench, sampler: str) -> None:
     """Two of eight trials were repetitions there. Here samplers are asked for more than there is."""
@@ -115,6 +116,7 @@ def test_bug_6_no_configuration_runs_twice(bench: Workbench, sampler: str) -> No
     assert len(found) == len(set(found)) == 8
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("sampler", ["random", "ordinal"])
 def test_bug_6_nor_when_a_run_ended_between_the_two_arms_of_a_cell(bench: Workbench, sampler: str) -> None:
     """Three trials are a cell and a half: what is proposed next may be the other arm of what ran already."""

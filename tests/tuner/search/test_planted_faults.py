@@ -115,6 +115,7 @@ def test_the_recommendation_never_comes_from_a_faulty_measurement(bench: Workben
         assert planted.values is None and planted.state is TrialState.FAIL
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("fault", ["recompiled", "failed requests", "busy", "drifted", "saturated"])
 def test_the_faulty_windows_are_kept_with_their_reason(bench: Workbench, fault: str) -> None:
     bench.run(FakeLauncher(on_measure=FAULTS[fault]), profile="none", rounds=7, page_sizes=[16], chunk_budgets=[128, 256])

@@ -78,6 +78,7 @@ def starts_of(start_s: float) -> int:
     return starts
 
 
+@pytest.mark.slow
 def test_ours_starts_fewer_engines_the_dearer_a_start_is() -> None:
     assert starts_of(300.0) < 0.8 * starts_of(0.1)
 
@@ -98,6 +99,7 @@ def test_an_engine_with_nothing_new_is_not_preferred() -> None:
     assert all(item.block_size != 64 for item in proposer.propose(6, prefer_block_size=64))
 
 
+@pytest.mark.slow
 def test_tpe_learns() -> None:
     """Best of 20 of 64, over seeds: TPE finds more than chance does. Values differ widely, so there is something to learn."""
     space = space_of(8, 8)
@@ -128,6 +130,7 @@ def feasible_proposals(sampler: str, with_slo: bool) -> int:
     return count
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("sampler", ["tpe", "ordinal"])
 def test_an_infeasible_result_is_not_followed(sampler: str) -> None:
     assert feasible_proposals(sampler, with_slo=True) > 1.5 * feasible_proposals(sampler, with_slo=False)

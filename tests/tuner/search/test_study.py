@@ -126,6 +126,7 @@ def test_the_best_and_its_opposite_arm_get_profiles(grid: FinishedStudy) -> None
     assert set(outcome.recommendation.body["evidence"]["profile_ids"]) == {profile.id for profile in profiles}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("profile", "count"), [("none", 0), ("all", 8 + 2 * 2)])
 def test_profile_says_what_is_profiled(bench: Workbench, profile: str, count: int) -> None:
     launcher = FakeLauncher()
@@ -164,6 +165,7 @@ def test_a_sampler_measures_page_alignment_beside_the_default_of_its_cell(bench:
     assert len(stored) == 3 and all(item.pairs == 3 for item in stored)
 
 
+@pytest.mark.slow
 def test_a_late_twin_runs_beside_its_finished_baseline_in_rounds_of_their_own(bench: Workbench) -> None:
     bench.run(sampler="random", trials=7, profile="none")
     alone = next(
@@ -183,6 +185,7 @@ def test_a_late_twin_runs_beside_its_finished_baseline_in_rounds_of_their_own(be
     assert cell.pairs == 3
 
 
+@pytest.mark.slow
 def test_proposals_prefer_the_page_size_whose_engine_runs(bench: Workbench) -> None:
     """Eight page sizes: asking blindly would start an engine for almost every cell."""
     launcher = FakeLauncher()
@@ -226,6 +229,7 @@ def test_slos_decide_what_is_recommended(bench: Workbench) -> None:
         assert by_id[trial.optuna_trial_id].constraints["ttft_p99_ms<=145"] > 0
 
 
+@pytest.mark.slow
 def test_several_objectives_go_to_optuna_in_their_order(bench: Workbench) -> None:
     outcome = bench.run(objective="throughput,ttft_p99_ms", study="multi")
     by_id = {trial._trial_id: trial for trial in bench.optuna_trials("multi")}

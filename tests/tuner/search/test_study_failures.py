@@ -73,6 +73,7 @@ def test_three_lost_engines_without_a_window_in_between_end_the_group_and_not_th
     assert sum(message.startswith("not measured: 3 engines were lost in a row") for message in messages) == 1
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("seed", range(4))
 def test_two_configurations_that_cost_the_engine_leave_the_others_of_their_page_size_alone(bench: Workbench, seed: int) -> None:
     """Whatever the order: one bad budget in both arms must not end a page size."""
@@ -243,6 +244,7 @@ def test_a_finalist_that_fails_when_started_cold_gives_way_to_the_next_best(benc
     assert Configuration(settings["block_size"], settings["max_num_batched_tokens"], settings["arm"]) == best_of_the_other_size
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("failure", "tried"), [(FailureClass.OUT_OF_MEMORY, 5), (FailureClass.STARTUP, 3), (FailureClass.TIMEOUT, 3)])
 def test_where_nothing_starts_cold_a_few_are_tried_and_nothing_is_recommended(bench: Workbench, failure: FailureClass, tried: int) -> None:
     """The best, its other arm, and three more; one more where settings are hardly the reason, as each may take its time-out."""

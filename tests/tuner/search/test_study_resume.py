@@ -165,6 +165,7 @@ def test_a_study_that_another_machine_took_over_is_left_alone(bench: Workbench, 
         bench.run(resume=True)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("lives", [True, False])
 def test_a_study_whose_lease_an_older_version_wrote_into_optunas_attributes(bench: Workbench, lives: bool) -> None:
     with pytest.raises(Killed):
@@ -218,6 +219,7 @@ def test_a_study_that_is_deleted_while_it_runs_is_not_to_be_resumed(bench: Workb
     assert launcher.running == 0 and launcher.closed
 
 
+@pytest.mark.slow
 def test_optuna_learns_what_storage_knew_when_the_process_was_killed(bench: Workbench, monkeypatch: pytest.MonkeyPatch) -> None:
     """Killed between storage's finish_trial and Optuna's tell."""
     from tuner.trials.optuna_record import OptunaRecord
@@ -299,6 +301,7 @@ def test_a_workload_file_that_changed_is_noticed(bench: Workbench) -> None:
         bench.run(resume=True, workload=str(path))
 
 
+@pytest.mark.slow
 def test_settings_that_say_only_how_long_may_change(bench: Workbench) -> None:
     with pytest.raises(Interrupted):
         bench.run(stop_at(1, KeyboardInterrupt))
@@ -335,6 +338,7 @@ def test_a_time_budget_stops_the_search_and_still_confirms(bench: Workbench) -> 
     assert {trial.block_size for trial in bench.trials()} == {16, 32}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("budget", "confirmed"), [(150, 1), (80, 0)])
 def test_no_finalist_begins_after_the_time_budget_and_a_resumed_run_confirms_it(bench: Workbench, budget: int, confirmed: int) -> None:
     """A round of the search takes 40 s, a finalist 30."""
@@ -353,6 +357,7 @@ def test_no_finalist_begins_after_the_time_budget_and_a_resumed_run_confirms_it(
     assert not any("not confirmed" in caveat for caveat in outcome.recommendation.body["caveats"])
 
 
+@pytest.mark.slow
 def test_nor_does_a_further_finalist_begin_where_none_holds(bench: Workbench) -> None:
     """Both finalists fail after 160 s; the next best waits for a resumed run and is then tried, once."""
     clock = Clock()
@@ -381,6 +386,7 @@ def test_a_time_budget_ends_a_group_after_whole_rounds(bench: Workbench) -> None
     assert set(states(bench.trials())) == {TrialState.COMPLETE}
 
 
+@pytest.mark.slow
 def test_adaptive_rounds_stop_where_the_answer_is_clear(bench: Workbench) -> None:
     """Ten per cent without noise is clear at the first analysis."""
     bench.run(rounds="3-12", profile="none")
@@ -401,6 +407,7 @@ def noisy(seen: Counter[Configuration], stop_at_window: int | None = None) -> Fa
     return FakeLauncher(on_measure=hook)
 
 
+@pytest.mark.slow
 def test_adaptive_rounds_resume_as_they_would_have_gone_on(bench: Workbench) -> None:
     settings: dict[str, Any] = {"rounds": "3-9", "profile": "none", "page_sizes": [32]}
     whole = noisy(Counter())

@@ -71,6 +71,7 @@ def test_where_the_memory_is_unknown_another_page_size_is_tried(bench: Workbench
     assert {state: len(trials) for state, trials in by_state(bench).items()} == {TrialState.FAIL: 4, TrialState.COMPLETE: 4}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("seed", "large_first"), [(2, False), (1, True)])
 def test_within_an_engine_a_larger_budget_of_the_arm_is_skipped_unless_it_has_run(bench: Workbench, seed: int, large_first: bool) -> None:
     small, large = Configuration(32, 128, "default"), Configuration(32, 256, "default")
@@ -163,6 +164,7 @@ def test_one_saturated_window_among_three_is_left_out(bench: Workbench) -> None:
     assert trial.state is TrialState.COMPLETE and trial.notes["rounds"] == 2
 
 
+@pytest.mark.slow
 def test_with_one_round_a_saturated_window_decides(bench: Workbench) -> None:
     bench.run(FakeLauncher(on_measure=lambda item, _nth, result: stopped(result) if item == OVERLOADED else result), rounds=1)
     assert "in 1 windows" in check_pruned(bench, bench.trial(OVERLOADED), "infeasible")

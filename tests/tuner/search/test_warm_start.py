@@ -53,12 +53,14 @@ def test_a_warm_start_finds_the_best_sooner_and_no_prior_becomes_a_trial(taught:
     assert any("warm start: 16 results from study 'first' as priors" in line for line in taught.lines)
 
 
+@pytest.mark.slow
 def test_a_misleading_study_does_not_hide_the_best(taught: Workbench) -> None:
     taught.run(FakeLauncher(value=lambda item: 2000 - value(item)), study="opposite", trials=10, warm_start="first", **SPACE)
     best = min((value(item), item) for item in prepare_study(config_of(**SPACE)).space.configurations)[1]
     assert best in measured(taught, "opposite")
 
 
+@pytest.mark.slow
 def test_what_a_study_began_with_stays_when_it_is_taken_up_again(taught: Workbench) -> None:
     taught.run(FakeLauncher(value=value), study="s", trials=4, **SPACE)
     taught.run(FakeLauncher(value=value), study="later", **SPACE)
@@ -68,6 +70,7 @@ def test_what_a_study_began_with_stays_when_it_is_taken_up_again(taught: Workben
     assert not any("warm start" in line for line in taught.lines[before:])
 
 
+@pytest.mark.slow
 def test_auto_takes_the_same_model_and_accelerator_and_rather_the_same_workload(taught: Workbench) -> None:
     taught.run(FakeLauncher(value=value), study="other-load", workload="chat", trials=4, warm_start="none", **SPACE)
     setup = prepare_study(config_of("new", **SPACE))

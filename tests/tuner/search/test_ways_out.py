@@ -82,6 +82,7 @@ def test_the_launcher_is_closed_where_what_is_made_after_it_fails(terminal: Term
     assert launcher.closed and launcher.opened == []
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("missing", [["torch"], ["scipy"], ["scipy", "torch"]])
 def test_the_sampler_gp_without_its_packages_is_refused_before_anything_is_there(
     terminal: Terminal, monkeypatch: pytest.MonkeyPatch, missing: list[str]

@@ -63,6 +63,7 @@ def test_cells_that_disagree_widen_the_interval() -> None:
     assert pooled.ratio == pytest.approx(1.0) and pooled.verdict is Verdict.INCONCLUSIVE
 
 
+@pytest.mark.slow
 def test_the_interval_covers_under_real_spread_between_cells() -> None:
     rng = np.random.default_rng(8)
     held = 0

@@ -100,6 +100,7 @@ def wrongly_ended(engine_sd: float, studies: int = 300) -> float:
     return wrong / studies
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("engine_sd", [0.0, 0.01])
 def test_the_best_is_hardly_ever_ended_by_the_best_of_another_engine(engine_sd: float) -> None:
     assert wrongly_ended(engine_sd) <= 0.05

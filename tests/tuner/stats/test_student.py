@@ -24,6 +24,7 @@ def test_one_and_two_degrees_of_freedom_have_closed_forms() -> None:
     assert two_sided_p(t, 2) == pytest.approx(1 - t / np.sqrt(2 + t * t))
 
 
+@pytest.mark.slow
 def test_agrees_with_scipy_where_it_is_installed() -> None:
     stats = pytest.importorskip("scipy.stats")
     t = np.linspace(-20, 20, 101)

@@ -13,6 +13,7 @@ from tuner.workload.saturation import MIN_FINISHED, backlog_trend, ramp_up_s, sa
 EVERY = 48  # checks less often than a measurement does, for the sake of the suite's time; bench/saturation.py has the real rhythm
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("load", "service", "servers"), [(0.8, exponential, 1), (0.9, exponential, 1), (0.8, lognormal, 16)])
 def test_wrong_alarms_in_a_stable_queue(load: float, service: Service, servers: int) -> None:
     alarms = sum(first_alarm(queue(load, 400, seed, service, servers), EVERY) is not None for seed in range(60))

@@ -34,6 +34,7 @@ def test_the_real_mooncake_trace_hits_36_6_percent() -> None:
     assert infinite_cache_hit_rate(request.block_ids for request in requests) == pytest.approx(0.366, abs=0.0005)
 
 
+@pytest.mark.slow
 def test_replayed_mooncake_tokens_hit_as_often_as_their_hash_ids() -> None:
     source = MooncakeSource(path=str(shared_data(MOONCAKE)), max_requests=300)
     requests = fitting(candidates(read_source(source), source), source, max_model_len=8192)

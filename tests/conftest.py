@@ -6,6 +6,7 @@ pytest_plugins = [
     "tests.plugins.browser",
     "tests.plugins.cli",
     "tests.plugins.engine",
+    "tests.plugins.server",
     "tests.plugins.storage",
     "tests.plugins.study",
     "tests.plugins.workers",

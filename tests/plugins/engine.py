@@ -10,7 +10,7 @@ import hashlib
 import importlib.util
 import os
 import random
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,7 +18,7 @@ from typing import Any
 import pytest
 
 from tuner.core.contract import EngineSettings, LoadPlan, PlannedRequest
-from tuner.engine.environment import tpu_present
+from tuner.engine.environment import tpu_present, xla_cache_path
 from tuner.launchers.local import LocalLauncher, LocalSession
 
 if not tpu_present():
@@ -28,6 +28,7 @@ START_TIMEOUT_S = 420.0
 RUN_TIMEOUT_S = 240.0
 TEST_TIMEOUT_S = 600  # of a test that says nothing itself: importing vLLM alone can take a minute on a busy machine
 VOCABULARY = 512
+_XLA_CACHE = xla_cache_path()  # before a test names another TUNER_CACHE
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -118,19 +119,38 @@ def local_launcher(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalLa
     launcher.close()
 
 
+class SharedEngines:
+    """At most one engine at a time, kept for the next test that wants the same settings."""
+
+    def __init__(self, launcher: LocalLauncher, reference: Reference) -> None:
+        self._launcher = launcher
+        self._reference = reference
+        self._running: tuple[EngineSettings, LocalSession] | None = None
+
+    def __call__(self, page_size: int, **changes: Any) -> LocalSession:
+        """The running engine with these settings; an earlier, different one is closed first."""
+        settings = self._reference.settings(page_size, **changes)
+        if self._running is not None and self._running[0] == settings and self._running[1].alive:
+            return self._running[1]
+        self.close()
+        self._running = (settings, self._launcher.open(settings, START_TIMEOUT_S))
+        return self._running[1]
+
+    def close(self) -> None:
+        """Close the running engine, if there is one: before a test that starts its own."""
+        if self._running is not None:
+            self._running[1].close()
+            self._running = None
+
+
 @pytest.fixture(scope="session")
-def engines(local_launcher: LocalLauncher, reference: Reference) -> Iterator[Callable[..., LocalSession]]:
-    """`engines(page_size, **EngineSettings changes)`: the running engine with these settings; an earlier, different one is closed first."""
-    current: list[tuple[EngineSettings, LocalSession]] = []
+def engines(local_launcher: LocalLauncher, reference: Reference) -> Iterator[SharedEngines]:
+    shared = SharedEngines(local_launcher, reference)
+    yield shared
+    shared.close()
 
-    def get(page_size: int, **changes: Any) -> LocalSession:
-        settings = reference.settings(page_size, **changes)
-        if current and (current[0][0] != settings or not current[0][1].alive):
-            current.pop()[1].close()
-        if not current:
-            current.append((settings, local_launcher.open(settings, START_TIMEOUT_S)))
-        return current[0][1]
 
-    yield get
-    for _, session in current:
-        session.close()
+@pytest.fixture
+def shared_xla_cache(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What engines compile is kept where all tests keep it, also in a test with a TUNER_CACHE of its own."""
+    monkeypatch.setenv("VLLM_XLA_CACHE_PATH", str(_XLA_CACHE))

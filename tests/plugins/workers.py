@@ -29,8 +29,9 @@ def is_heavy(path: Path) -> bool:
 
 @pytest.hookimpl(trylast=True)
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Stable: the group takes longest, so it begins at once; first in it those who share engines, so that they find one running."""
     if hasattr(config, "workerinput"):
-        items.sort(key=lambda item: not is_heavy(item.path))  # stable: the group takes longest, so it begins at once
+        items.sort(key=lambda item: (not is_heavy(item.path), "engines" not in getattr(item, "fixturenames", ())))
 
 
 @pytest.hookimpl(optionalhook=True)

@@ -21,7 +21,7 @@ from profiles.classify import Category
 from profiles.diff import diff
 from profiles.errors import ProfileError
 from profiles.summary import Summary
-from tests.profiles.test_diff import summary
+from tests.profiles.summaries import summary
 
 SVG = "{http://www.w3.org/2000/svg}"
 

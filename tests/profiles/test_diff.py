@@ -12,18 +12,9 @@ import pytest
 
 from profiles.diff import Measured, diff
 from profiles.errors import ProfileError
-from profiles.session_plan import StepComposition
-from profiles.summary import Summary, summarise
-from tests.profiles.builder import cpu_xspace, model_runs, tpu_xspace
-
-
-def summary(
-    tmp_path: Path, name: str, *, build: Any = tpu_xspace, tokens: int = 128, records: bool = True, block_size: int = 32, **model: Any
-) -> Summary:
-    path = tmp_path / f"{name}.xplane.pb"
-    path.write_bytes(build(model_runs(**{"steps": 16, **model})))
-    steps = [StepComposition(tokens, 128, tokens, 1, 0, index * 3e-4) for index in range(model.get("steps", 16))] if records else []
-    return summarise(path, records=steps, settings={"block_size": block_size})
+from profiles.summary import Summary
+from tests.profiles.builder import cpu_xspace, tpu_xspace
+from tests.profiles.summaries import summary
 
 
 @pytest.mark.parametrize("build", [tpu_xspace, cpu_xspace])

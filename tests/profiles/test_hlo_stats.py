@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from profiles.reader import read_profile
-from tests.profiles.test_reader import TPU_FILE, self_times
+from tests.profiles.self_times import TPU_FILE, self_times
 from tests.shared_data import shared_data
 from tests.waiting import PATIENCE_S
 

@@ -16,8 +16,8 @@ from profiles.summary import summarise
 from profiles.wire import encoded
 from tests.oracles.xspace import HloProto, XSpace
 from tests.profiles.builder import PlaneBuilder, cpu_xspace, model_runs, tpu_xspace
-from tests.profiles.test_quality import MARKERS
-from tests.profiles.test_reader import TPU_FILE
+from tests.profiles.self_times import TPU_FILE
+from tests.profiles.summaries import MARKERS
 from tests.shared_data import shared_data
 from tests.waiting import PATIENCE_S
 

@@ -10,8 +10,7 @@ import pytest
 from profiles.summary import Summary, summarise
 from tests.oracles.xspace import XSpace
 from tests.profiles.builder import Op, PlaneBuilder, Run, cpu_xspace, model_runs, tpu_xspace
-
-MARKERS = [(index * 280.0, f"execute_model: 1 reqs, {100 + index} toks") for index in range(9)]
+from tests.profiles.summaries import MARKERS
 
 
 def summary(tmp_path: Path, data: bytes, **options: Any) -> Summary:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import gzip
 import tracemalloc
-from collections import Counter
 from pathlib import Path
 
 import numpy as np
@@ -14,34 +13,20 @@ from profiles import columns
 from profiles.classify import Category
 from profiles.errors import ProfileError
 from profiles.reader import HostProfile, read_profile
-from profiles.selftime import self_time
 from profiles.steps import find_steps
 from profiles.summary import summarise
 from tests.oracles.raw_totals import cpu_ops, tpu_ops
 from tests.oracles.raw_totals import self_time as raw_self_time
 from tests.oracles.xspace import XSpace
 from tests.profiles.builder import US, Op, PlaneBuilder, Run, cpu_xspace, model_runs, tpu_xspace
+from tests.profiles.self_times import TPU_FILE, self_times
 from tests.shared_data import shared_data
-
-TPU_FILE = "profiles/tpu_v6e_host_offload.xplane.pb"
 
 
 def read(tmp_path: Path, data: bytes) -> HostProfile:
     path = tmp_path / "host.xplane.pb"
     path.write_bytes(data)
     return read_profile(path)
-
-
-def self_times(profile: HostProfile) -> dict[tuple[int, str], int]:
-    """(program id, op) -> self time in picoseconds, over all devices and lanes."""
-    total: Counter[tuple[int, str]] = Counter()
-    for device in profile.devices:
-        for lane in np.unique(device.lane):
-            mine = device.lane == lane
-            times = self_time(device.start_ps[mine], device.end_ps[mine]) if lane >= 0 else (device.end_ps - device.start_ps)[mine]
-            for op, time in zip(device.op[mine].tolist(), times.tolist(), strict=True):
-                total[profile.op_types[op].program_id, profile.op_types[op].name] += time
-    return dict(total)
 
 
 def test_a_tpu_profile_gives_ops_runs_and_both_clocks(tmp_path: Path) -> None:

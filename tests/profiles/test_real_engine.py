@@ -6,7 +6,7 @@ The bars: at least 95 % of device time in a named category, categories and gaps 
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 
 import numpy as np
 import pytest
@@ -18,9 +18,8 @@ from profiles.session_plan import PHASES
 from profiles.steps import find_steps
 from profiles.summary import Summary, summarise
 from tests.oracles.raw_totals import RawOp, cpu_ops, parts, with_traced_bodies
-from tests.plugins.engine import RUN_TIMEOUT_S, Reference
+from tests.plugins.engine import RUN_TIMEOUT_S, Reference, SharedEngines
 from tuner.core.contract import ARM_DEFAULT, ARM_PAGE_ALIGNED, LiveSettings, ProfileResult, ProfileTarget
-from tuner.launchers.local import LocalSession
 
 pytestmark = [pytest.mark.engine, pytest.mark.timeout(900)]
 
@@ -30,7 +29,7 @@ PAGE_SIZE = 32
 
 
 @pytest.fixture(scope="module")
-def profiles(engines: Callable[..., LocalSession], reference: Reference, tmp_path_factory: pytest.TempPathFactory) -> Results:
+def profiles(engines: SharedEngines, reference: Reference, tmp_path_factory: pytest.TempPathFactory) -> Results:
     """Both arms in each phase, in the engine that the other tests of this page size share."""
     session, logdir = engines(PAGE_SIZE), tmp_path_factory.mktemp("logs")
     found = {}

@@ -13,7 +13,7 @@ from profiles.links import session_folder
 from profiles.sides import Side
 from profiles.summary import Summary, summarise
 from tests.profiles.builder import model_runs, tpu_xspace
-from tests.profiles.test_diff import summary
+from tests.profiles.summaries import summary
 
 
 def host_profile(tmp_path: Path, session: str, host: str, **model: object) -> Summary:

@@ -16,7 +16,7 @@ from tests.oracles.raw_totals import cpu_ops, parts, with_traced_bodies
 from tests.oracles.xspace import XSpace
 from tests.profiles.builder import Op, Run, cpu_xspace, later, model_runs, tpu_xspace
 from tests.profiles.conftest import STEPS
-from tests.profiles.test_reader import TPU_FILE
+from tests.profiles.self_times import TPU_FILE
 from tests.shared_data import shared_data
 
 

@@ -24,7 +24,7 @@ import pytest
 
 from storage.upgrade import open_storage
 from tests.plugins.browser import OpenPage, WatchedPage
-from tests.profiles.test_tensorboard import needs_tensorboard
+from tests.profiles.hparams_tab import needs_tensorboard
 from tests.tuner.fake_engine import FakeLauncher
 from tests.tuner.workbench import Workbench
 from tuner.verdict.profile_sessions import link, usable

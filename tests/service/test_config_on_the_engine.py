@@ -20,7 +20,7 @@ import pytest
 import yaml
 
 from storage.base import Storage
-from tests.service.test_server import StartServer, start
+from tests.plugins.server import StartServer
 from tests.storage.builders import a_recommendation, stored_study
 from tests.tuner.evidence_builder import ENVIRONMENT, STUDY, StudyBuilder
 from tests.tuner.workbench import config_of
@@ -29,7 +29,6 @@ from tuner.metrics.objective import parse_objectives
 from tuner.setup.study_setup import prepare_study
 from tuner.verdict.recommend import recommend
 
-__all__ = ["start"]
 pytestmark = [
     pytest.mark.engine,
     pytest.mark.timeout(900),

@@ -14,14 +14,13 @@ import pytest
 import yaml
 
 from storage.base import Storage
+from tests.plugins.server import TOKEN, StartServer
 from tests.service.builders import BODY
-from tests.service.test_server import TOKEN, StartServer, start
 from tests.storage.builders import a_recommendation, a_workload, stored_study
 from tests.waiting import PATIENCE_S
 from tuner.advice.distance import MODEL_FEATURES
 from tuner.setup.models import TINY_QWEN3_CONFIG, local_features
 
-__all__ = ["start"]
 DOCS = Path(__file__).parents[2] / "docs"
 EXAMPLES = DOCS.parent / "examples"
 POD: dict[str, Any] = yaml.safe_load((EXAMPLES / "pod.yaml").read_text())

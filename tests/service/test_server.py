@@ -8,67 +8,22 @@ import os
 import signal
 import socket
 import subprocess
-import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import httpx
 import pytest
 
 from storage.base import Storage
+from tests.plugins.server import TOKEN, StartServer, serve_command
 from tests.service.builders import fill
 from tests.storage.builders import a_recommendation
-from tests.storage.raw import url_of
 from tests.waiting import PATIENCE_S
 
 pytestmark = pytest.mark.slow
 
-TOKEN = "a-token-of-the-tests-0123456789"
-START_TIMEOUT_S = 60.0
 ROOT = Path(__file__).resolve().parents[2]
-StartServer = Callable[..., tuple[subprocess.Popen[str], str]]
-
-
-def _command(*arguments: str) -> list[str]:
-    return [sys.executable, "-c", "from tuner.cli.main import main; main()", "serve", *arguments]
-
-
-@pytest.fixture
-def start(tmp_path: Path) -> Iterator[StartServer]:
-    """`start(storage)`: (process, base URL) of a server that answers."""
-    running: list[subprocess.Popen[str]] = []
-
-    def begin(storage: Storage, *options: str) -> tuple[subprocess.Popen[str], str]:
-        command = _command("--port", "0", "--json", "--storage", url_of(storage), "--logdir", str(tmp_path), *options)
-        with (tmp_path / f"server-{len(running)}.log").open("w") as log:
-            process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=log, text=True, env={**os.environ, "TUNER_API_TOKEN": TOKEN})
-        running.append(process)
-        assert process.stdout is not None
-        document = ""
-        while not document.endswith("}\n"):
-            document += (line := process.stdout.readline())
-            assert line, (tmp_path / f"server-{len(running) - 1}.log").read_text()
-        url = json.loads(document)["url"].rstrip("/")
-        _wait_for(url)
-        return process, url
-
-    yield begin
-    for process in running:
-        process.kill()
-        process.wait()
-
-
-def _wait_for(url: str) -> None:
-    deadline = time.monotonic() + START_TIMEOUT_S
-    while True:
-        try:
-            assert httpx.get(f"{url}/readyz").status_code == 200
-            return
-        except httpx.TransportError:
-            assert time.monotonic() < deadline
-            time.sleep(0.1)
 
 
 @pytest.mark.timeout(300)  # it starts two servers
@@ -143,7 +98,7 @@ def _refused(*arguments: str, **environment: str) -> str:
     """The one line that the server says instead of starting."""
     kept = {name: value for name, value in os.environ.items() if name != "TUNER_API_TOKEN"}
     done = subprocess.run(
-        _command(*arguments), capture_output=True, text=True, timeout=PATIENCE_S, env={**kept, **environment}, check=False
+        serve_command(*arguments), capture_output=True, text=True, timeout=PATIENCE_S, env={**kept, **environment}, check=False
     )
     assert (done.returncode, done.stdout) == (2, ""), done
     [line] = done.stderr.splitlines()
@@ -164,7 +119,7 @@ def test_the_default_database_is_made_by_the_first_who_serves(tmp_path: Path, mo
     monkeypatch.setenv("PYTHONPATH", str(ROOT))
     named = ("--storage", url) if url is not None else ()
     with (tmp_path / "log").open("w") as log:
-        process = subprocess.Popen(_command("--port", "0", "--json", *named), stdout=subprocess.PIPE, stderr=log, text=True)
+        process = subprocess.Popen(serve_command("--port", "0", "--json", *named), stdout=subprocess.PIPE, stderr=log, text=True)
     try:
         assert process.stdout is not None and process.stdout.readline() == "{\n", (tmp_path / "log").read_text()
         assert (tmp_path / "tuner.db").exists()

@@ -12,7 +12,7 @@ from profiles.links import ProfileFile
 from profiles.summary import write_summary
 from storage.base import Storage
 from storage.records import Comparison, Recommendation, Stage, StudyState, Trial, TrialState
-from tests.profiles.test_diff import summary
+from tests.profiles.summaries import summary
 from tests.storage.builders import (
     FINGERPRINT,
     a_comparison,

@@ -10,7 +10,7 @@ from fastapi.testclient import TestClient
 from profiles.diff import diff
 from service.pages.compare_view import paired, searched_pair, why_in_words
 from storage.records import Stage
-from tests.profiles.test_diff import summary
+from tests.profiles.summaries import summary
 from tests.service.pages.gallery import FINISHED, Gallery
 
 MINUS = "\N{MINUS SIGN}"

@@ -8,8 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from service.pages.studies_compare_view import apart, cell_pairs, in_words
+from tests.service.pages.comparisons import BETTER, SAME, WORSE, cell, effects
 from tests.service.pages.gallery import EVIL, FINISHED, LARGE, RUNNING
-from tests.service.pages.test_answer_view import BETTER, SAME, WORSE, cell, effects
 from tuner.report.effects import EffectRow
 
 ENDS = st.tuples(st.floats(-50, 50), st.floats(-50, 50)).map(sorted)

@@ -10,7 +10,7 @@ import pytest
 from storage.base import Storage
 from storage.records import Actor, Recommendation
 from tests.storage.builders import a_study, a_workload
-from tests.tuner.advice.test_distance import QWEN
+from tests.tuner.advice.models import QWEN
 from tuner.advice.advice import advise
 from tuner.advice.lookup import MAX_AGE_S, Query
 from tuner.core.errors import BadInput

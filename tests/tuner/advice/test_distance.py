@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tests.tuner.advice.models import QWEN
 from tuner.advice.distance import (
     MODEL_FEATURES,
     MODEL_REQUIRED,
@@ -24,8 +25,6 @@ from tuner.advice.distance import (
 from tuner.core.errors import BadInput
 from tuner.setup.models import TINY_QWEN3, resolve_model
 
-QWEN = {"layers": 28, "hidden_size": 1024, "heads": 16, "kv_heads": 8, "head_size": 128, "experts": 0, "experts_per_token": 0}
-QWEN |= {"attention": "full", "dtype": "bfloat16", "quantization": None}  # type: ignore[dict-item]
 CHAT = {"input_p50": 300.0, "input_p99": 1900.0, "output_p50": 150.0, "output_p99": 800.0, "prefix_share": 0.5, "max_concurrency": 32}
 
 _sizes = st.integers(1, 100_000)

@@ -164,4 +164,4 @@ def test_ctrl_c_ends_the_engine_and_says_how_to_go_on(tmp_path: Path) -> None:
     assert "Traceback" not in err
     assert len(processes) == 2 and not any(map(group_alive, processes))
     assert stored_windows(tmp_path)
-    assert out == "" or json.loads(out)
+    assert json.loads(out)["error"]["exit_code"] == 130

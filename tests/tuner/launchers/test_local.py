@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
 import pytest
 
 from tests.conformance.launcher_contract import LauncherContract
-from tests.plugins.engine import Reference, mixed_plan
+from tests.plugins.engine import Reference, SharedEngines, mixed_plan
 from tuner.core.contract import EngineSession, EngineSettings, Launcher, LiveSettings, LoadPlan
 from tuner.core.errors import BadInput
 from tuner.launchers.local import LocalLauncher, LocalSession
@@ -22,12 +21,12 @@ SETTINGS = EngineSettings("m", "m", block_size=32, max_num_batched_tokens=256, m
 class OneEngineAtATime:
     """The session's launcher, closing the shared engine before it starts another one."""
 
-    def __init__(self, launcher: LocalLauncher, engines: Callable[..., LocalSession]) -> None:
+    def __init__(self, launcher: LocalLauncher, engines: SharedEngines) -> None:
         self._launcher, self._engines = launcher, engines
         self.name, self.live_fields = launcher.name, launcher.live_fields
 
     def open(self, settings: EngineSettings, timeout_s: float) -> EngineSession:
-        self._engines(settings.block_size).close()
+        self._engines.close()
         return self._launcher.open(settings, timeout_s * 3)
 
     def close(self) -> None:
@@ -38,11 +37,11 @@ class OneEngineAtATime:
 @pytest.mark.timeout(900)
 class TestLocalLauncher(LauncherContract):
     @pytest.fixture
-    def launcher(self, local_launcher: LocalLauncher, engines: Callable[..., LocalSession]) -> Launcher:
+    def launcher(self, local_launcher: LocalLauncher, engines: SharedEngines) -> Launcher:
         return OneEngineAtATime(local_launcher, engines)
 
     @pytest.fixture
-    def session(self, engines: Callable[..., LocalSession]) -> LocalSession:
+    def session(self, engines: SharedEngines) -> LocalSession:
         return engines(32)
 
     @pytest.fixture

@@ -4,17 +4,13 @@ from __future__ import annotations
 
 import importlib.util
 import json
-import threading
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from dataclasses import replace
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from typing import override
 
 import pytest
 
 from profiles.summary import summarise
+from tests.tuner.launchers.answering import MODELS, answering
 from tuner.core.contract import ARM_DEFAULT, EngineSettings, LiveSettings, ProfileTarget
 from tuner.core.errors import BadInput, TrialFailed
 from tuner.launchers.remote_profile import RemoteLoad, RunningServer, capture_running
@@ -22,43 +18,7 @@ from tuner.launchers.serve import ServeLauncher, serve_flags
 from tuner.setup.models import TINY_QWEN3, resolve_model
 
 LOAD = RemoteLoad(requests=6, concurrency=3, prompt_tokens=40, output_tokens=8)
-MODELS = {"data": [{"id": "m"}]}
 START_TIMEOUT_S = 600.0
-
-
-@contextmanager
-def answering(
-    status: dict[str, int], models: object = MODELS, key: str | None = None, on_stop: Callable[[], None] | None = None
-) -> Iterator[str]:
-    """A server that gives these answers (200 where nothing is said); `on_stop` is called where a profiler would write its profile."""
-
-    class Handler(BaseHTTPRequestHandler):
-        def do_GET(self) -> None:
-            self._answer()
-
-        def do_POST(self) -> None:
-            self.rfile.read(int(self.headers.get("Content-Length", 0)))
-            self._answer()
-
-        def _answer(self) -> None:
-            body = json.dumps(models).encode()
-            allowed = key is None or self.headers.get("Authorization") == f"Bearer {key}"
-            if on_stop is not None and self.path == "/stop_profile":
-                on_stop()
-            self.send_response(status.get(self.path, 200) if allowed else 401)
-            self.send_header("Content-Length", str(len(body)))
-            self.end_headers()
-            self.wfile.write(body)
-
-        @override
-        def log_message(self, format: str, *args: object) -> None:
-            pass
-
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-    yield f"http://127.0.0.1:{server.server_address[1]}"
-    server.shutdown()
-    server.server_close()
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from storage.records import TrialState
-from tests.profiles.test_tensorboard import needs_tensorboard, session_groups
+from tests.profiles.hparams_tab import needs_tensorboard, session_groups
 from tests.tuner.fake_engine import FakeLauncher, crash
 from tests.tuner.workbench import FinishedStudy, Workbench
 from tuner.report.hparams import ALWAYS_SHOWN, HParamsTab

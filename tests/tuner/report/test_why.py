@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from profiles.classify import Category
 from profiles.diff import ProfileDiff, diff
 from storage.records import Measurement
-from tests.profiles.test_diff import summary
+from tests.profiles.summaries import summary
 from tuner.report.why import end_to_end, in_words, measured_steps, reasons
 
 LABELS = ("default", "page_aligned")

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tests.tuner.setup.test_model_memory import BASE, features_of
+from tests.tuner.setup.features import BASE, features_of
 from tuner.core.contract import ARM_DEFAULT, ARM_PAGE_ALIGNED, ARMS, EngineSettings
 from tuner.setup.feasibility import Needs, check, smallest_page_size, starvation
 from tuner.setup.hardware import TPU_LIMITS

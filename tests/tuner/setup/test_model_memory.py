@@ -8,9 +8,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tests.shared_data import shared_data
+from tests.tuner.setup.features import BASE, features_of
 from tuner.setup.model_memory import kv_page_bytes, parameter_count, served_dtype, weight_bytes
-from tuner.setup.models import resolve_model
 
 # By hand: embeddings + final norm + layers x (attention + two norms) + layers x feed-forward.
 QWEN3_0_6B = 151936 * 1024 + 1024 + 28 * (2 * 1024 * 128 * (16 + 8) + 2 * 1024) + 28 * 3 * 1024 * 3072
@@ -21,12 +20,6 @@ CASES = [  # (file, by hand, published parameters)
     ("Qwen--Qwen3-32B", QWEN3_32B, 32_762_123_264),
     ("Qwen--Qwen3-30B-A3B", QWEN3_30B_A3B, 30_532_122_624),
 ]
-
-
-def features_of(name: str, tmp_path: Any) -> dict[str, Any]:
-    """Of a file under ../shared/data/configs, which is read in place."""
-    (tmp_path / "config.json").symlink_to(shared_data(f"configs/{name}_config.json"))
-    return resolve_model(str(tmp_path)).features
 
 
 @pytest.mark.parametrize(("name", "by_hand", "published"), CASES)
@@ -46,9 +39,6 @@ def test_weights_and_pages_of_qwen3_32b(tmp_path: Any) -> None:
     assert kv_page_bytes(features, "bfloat16", 32, 8) == 32 * 32 * 1024
     assert kv_page_bytes(features, "bfloat16", 32, 16) == 32 * 32 * 1024  # fewer heads than devices are repeated
     assert kv_page_bytes(features, "fp8", 32, 1) == 32 * 128 * 1024
-
-
-BASE: dict[str, Any] = resolve_model("tiny-qwen3").features
 
 
 def test_the_tiny_model() -> None:

@@ -2,17 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 import pytest
 
-from tests.plugins.engine import RUN_TIMEOUT_S, Reference
+from tests.plugins.engine import RUN_TIMEOUT_S, Reference, SharedEngines
 from tuner.core.contract import ABLATION_ARM, ARMS, LiveSettings
 from tuner.launchers.local import LocalSession
 
 pytestmark = [pytest.mark.engine, pytest.mark.timeout(900)]
-
-Engines = Callable[..., LocalSession]
 
 
 def wrong_requests(session: LocalSession, live: LiveSettings, reference: Reference) -> list[str]:
@@ -31,7 +27,7 @@ ENGINES = [
 
 @pytest.mark.parametrize(("page_size", "changes"), ENGINES)
 def test_tokens_equal_the_reference_in_both_arms_and_all_budgets(
-    engines: Engines, reference: Reference, page_size: int, changes: dict[str, object]
+    engines: SharedEngines, reference: Reference, page_size: int, changes: dict[str, object]
 ) -> None:
     session = engines(page_size, **changes)
     for budget in (128, 200, 256):
@@ -42,7 +38,7 @@ def test_tokens_equal_the_reference_in_both_arms_and_all_budgets(
                 assert wrong_requests(session, LiveSettings(arm, budget), reference) == [], (arm, budget, repeat)
 
 
-def test_prefix_hits_and_preemptions_leave_the_tokens_alone(engines: Engines, reference: Reference) -> None:
+def test_prefix_hits_and_preemptions_leave_the_tokens_alone(engines: SharedEngines, reference: Reference) -> None:
     """A KV pool of 15 pages of 32 tokens for up to 8 running requests: requests are preempted and prefixes are found again."""
     session = engines(32, num_gpu_blocks=15, max_model_len=416)
     preemptions = cached = 0
@@ -58,7 +54,7 @@ def test_prefix_hits_and_preemptions_leave_the_tokens_alone(engines: Engines, re
     assert cached > 0
 
 
-def test_negative_control_page_wise_writes_of_unaligned_chunks_are_caught(engines: Engines, reference: Reference) -> None:
+def test_negative_control_page_wise_writes_of_unaligned_chunks_are_caught(engines: SharedEngines, reference: Reference) -> None:
     """The forbidden combination, reachable only through a scheduler class in the tests: the comparison above must notice it."""
     session = engines(32, extra_engine_args={"scheduler_cls": "tests.tuner.vllm_plugin.negative_control.PageWiseButUnaligned"})
     assert wrong_requests(session, LiveSettings("default", 128), reference) == []

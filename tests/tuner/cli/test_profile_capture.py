@@ -7,7 +7,7 @@ from pathlib import Path
 
 from tests.profiles.builder import model_runs, tpu_xspace
 from tests.tuner.cli.terminal import Terminal
-from tests.tuner.launchers.test_remote_profile import answering
+from tests.tuner.launchers.answering import answering
 
 
 def test_a_bad_profile_of_a_server_is_kept_and_tried_once_more(terminal: Terminal) -> None:

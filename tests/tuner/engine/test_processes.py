@@ -1,4 +1,4 @@
-"""Peers sent SIGTERM to the parent alone, and its children kept the accelerator."""
+"""Process groups: peers sent SIGTERM to the parent alone, and its children kept the accelerator."""
 
 from __future__ import annotations
 

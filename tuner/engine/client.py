@@ -12,7 +12,7 @@ from typing import Any, override
 
 from tuner.core.contract import StartReport
 from tuner.core.errors import EngineLost, FailureClass, TrialFailed
-from tuner.engine.host_process import GONE, Channel, HostLost, HostProcess
+from tuner.engine.host_process import GONE, Channel, HostLost, HostProcess, failure_class
 from tuner.engine.messages import Fork, Forked, Nothing, Start
 from tuner.engine.processes import GRACE_S, OomWatch, how_it_ended, kill_group, log_excerpt
 from tuner.engine.protocol import ConnectionLost, ProtocolViolation, read_message
@@ -103,7 +103,7 @@ class EngineProcess:
             raise self._lose(FailureClass.INTERNAL, f"the engine's answer cannot be read: {error}") from error
         except ConnectionLost as error:
             raise self._lose(*self._diagnose(op, failure)) from error
-        kind, text = FailureClass(reply["error"]["class"]), str(reply["error"]["message"])
+        kind, text = failure_class(reply["error"]["class"]), str(reply["error"]["message"])
         if op == "start" or kind in (FailureClass.ENGINE_CRASH, FailureClass.OUT_OF_MEMORY):
             raise self._lose(kind, text)
         raise TrialFailed(kind, text, log_excerpt(self.log_path))

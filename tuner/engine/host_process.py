@@ -53,7 +53,20 @@ class Channel:
             raise ProtocolViolation(f"expected a reply to {request_id}, got {reply.get('id')}")
         if reply.keys() not in ({"id", "result"}, {"id", "error"}):
             raise ProtocolViolation(f"a reply has a result or an error, got {', '.join(sorted(reply))}")
+        if not isinstance(reply.get("result", {}), dict):
+            raise ProtocolViolation(f"a result is an object, got {type(reply['result']).__name__}")
+        if "error" in reply and not _is_error(reply["error"]):
+            raise ProtocolViolation("an error is an object of class and message, both text")
         return reply
+
+
+def _is_error(raw: object) -> bool:
+    return isinstance(raw, dict) and all(isinstance(raw.get(name), str) for name in ("class", "message"))
+
+
+def failure_class(word: str) -> FailureClass:
+    """Of an error that a peer sent; INTERNAL for one that only its release knows."""
+    return FailureClass(word) if word in list(FailureClass) else FailureClass.INTERNAL
 
 
 class HostProcess:

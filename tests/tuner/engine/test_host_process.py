@@ -17,7 +17,7 @@ import pytest
 from tuner.core.errors import EngineLost, FailureClass, TrialFailed
 from tuner.engine import commands
 from tuner.engine.commands import CommandHost
-from tuner.engine.host_process import HostLost, HostProcess
+from tuner.engine.host_process import HostLost, HostProcess, failure_class
 from tuner.engine.messages import Forked, Nothing, Run, Status
 from tuner.engine.processes import group_alive, kill_group
 from tuner.engine.protocol import PROTOCOL_VERSION, receive
@@ -41,6 +41,16 @@ HOST = """
     {main}
 """
 OLD_HOST = "send(socket.socket(fileno=int(sys.argv[1])), {'id': 0, 'result': {'pid': 1, 'threads': 1}}); time.sleep(60)"
+ODD_HELLOS = [
+    f"send(socket.socket(fileno=int(sys.argv[1])), {{'id': 0, {hello}}}); time.sleep(60)"
+    for hello in (
+        "'result': [2]",
+        "'result': None",
+        "'error': 'no'",
+        "'error': {'class': 'startup'}",
+        "'error': {'class': 1, 'message': 'x'}",
+    )
+]
 NO_REPLY = "send(socket.socket(fileno=int(sys.argv[1])), {'id': 0, 'outcome': 1}); time.sleep(60)"
 
 Start = Callable[..., HostProcess]
@@ -121,6 +131,17 @@ def test_what_cannot_be_imported_is_said_with_its_reason(start: Start) -> None:
 def test_a_host_that_never_says_hello_is_lost(start: Start, main: str, word: str) -> None:
     with pytest.raises(HostLost, match=f"the small host {word} while importing vLLM"):
         start(main, timeout_s=0.5 if main[5:] == "sleep(60)" else 60.0)
+
+
+@pytest.mark.parametrize("main", ODD_HELLOS)
+def test_a_hello_of_another_shape_is_a_lost_host_not_a_traceback(start: Start, main: str) -> None:
+    with pytest.raises(HostLost, match="the small host died while importing vLLM"):
+        start(main)
+
+
+def test_a_failure_that_only_a_later_release_knows_is_internal() -> None:
+    assert failure_class("timeout") is FailureClass.TIMEOUT
+    assert failure_class("melted") is FailureClass.INTERNAL
 
 
 def test_an_operation_that_a_host_does_not_know_is_refused_and_it_goes_on(start: Start, tmp_path: Path) -> None:

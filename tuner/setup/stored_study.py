@@ -52,6 +52,7 @@ class _Settings(_Stored):
     rounds: Annotated[Rounds | None, BeforeValidator(_stored_rounds)] = None
     slos: Words = ()
     workload: str | dict[str, Any] | None = None
+    engine_args: dict[str, Any] = {}
     resolved: Resolved = Resolved()
 
 
@@ -89,6 +90,7 @@ class StoredStudy:
             resolved=read.resolved,
             given={
                 **{name: value for name, value in study.config.items() if name in StudyConfig.model_fields},
+                **({} if read.rounds is None else {"rounds": read.rounds.model_dump()}),
                 "study": study.name,
                 "model": study.model,
                 "objective": study.objective,

@@ -100,3 +100,9 @@ def test_a_workload_of_a_file_is_written_out(tmp_path: Path) -> None:
     assert first.startswith("cat > workload.json <<'END'\n")
     assert json.loads(first.partition("\n")[2]) == workload
     assert read_back(rest).workload == "workload.json"
+
+
+def test_rounds_that_were_stored_as_a_number_are_repeated() -> None:
+    """The report failed: it took them for a minimum and a maximum."""
+    evidence = Evidence(Study("s", "m", {"model": "m", "rounds": 5}, "throughput"), (), ())
+    assert "--rounds 5" in repeat_command(evidence)

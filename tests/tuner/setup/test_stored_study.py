@@ -41,6 +41,8 @@ def test_a_study_of_an_earlier_version_says_nothing_about_what_it_lacks_and_may_
         ({"rounds": {"min": "three", "max": 9}}, "study 's': its stored setting rounds.min is damaged, 'three' is not a whole number"),
         ({"rounds": {"min": 3}}, "study 's': its stored setting rounds is damaged, {'min': 3} lacks min or max"),
         ({"slos": {"a": 1}}, "study 's': its stored setting slos is damaged"),
+        ({"engine_args": []}, "study 's': its stored setting engine_args is damaged, [] is not a mapping of settings to values"),
+        ({"engine_args": None}, "study 's': its stored setting engine_args is damaged"),
         ({"resolved": 7}, "study 's': its stored setting resolved is damaged"),
         ({"seed": "four"}, "study 's': its stored setting seed is damaged, 'four' is not a whole number"),
     ],

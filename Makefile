@@ -3,7 +3,7 @@ SHELL := /bin/sh
 PYTHON := .venv/bin/python
 TUNER := .venv/bin/tuner
 SLOW := engine or postgres or browser or ray or slow
-# Files are shared out among the workers; engines, clusters and browsers stay on one of them (tests/plugins/workers.py).
+# Files are shared out among the workers; engines and clusters stay on one of them (tests/plugins/workers.py).
 PYTEST = $(PYTHON) -m pytest --numprocesses logical --maxprocesses 8 --dist loadfile
 
 # Without compiled files every process that a test starts compiles the whole tree again.

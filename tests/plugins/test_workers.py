@@ -1,4 +1,4 @@
-"""Tests that start engines, clusters or browsers stay on one worker, in whatever files they are."""
+"""Tests that start engines or clusters stay on one worker, in whatever files they are."""
 
 from __future__ import annotations
 
@@ -18,8 +18,9 @@ def test_it(n):
     with pathlib.Path("workers").open("a") as file:
         file.write("{name} " + os.environ["PYTEST_XDIST_WORKER"] + "\\n")
 """
-_HEAVY = {"test_a.py": "@pytest.mark.engine", "test_m.py": "@pytest.mark.browser", "test_z.py": "@pytest.mark.engine"}
-_LIGHT = {"test_b.py": "", "test_n.py": "@pytest.mark.slow"}
+_MARK = "@pytest.mark"  # not in one piece, or this file would be one of them
+_HEAVY = {"test_a.py": f"{_MARK}.engine", "test_m.py": f"{_MARK}.ray", "test_z.py": f"{_MARK}.engine"}
+_LIGHT = {"test_b.py": f"{_MARK}.browser", "test_n.py": f"{_MARK}.slow"}
 
 
 @pytest.mark.slow

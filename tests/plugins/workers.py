@@ -1,7 +1,7 @@
 """How the tests are shared out among the worker processes of pytest-xdist (`-n`): file by file, so that a module's fixtures are made once.
 
-Files whose tests start an engine, a Ray cluster or a browser are one group, which comes first and stays on one worker: at most one engine
-runs at a time, and the engines of the plugin `engine` are shared among all of them. Without `-n` nothing of this applies.
+Files whose tests start an engine or a Ray cluster are one group, which comes first and stays on one worker: at most one engine runs at a
+time, and the engines of the plugin `engine` are shared among all of them. Without `-n` nothing of this applies.
 
 xdist's own groups (`xdist_group`) do not work here: xdist 3.8 writes them into an attribute that pytest 9.2 no longer reads. So a file
 is told by its text, which the process that shares out can read without collecting.
@@ -18,7 +18,7 @@ from typing import Any
 import pytest
 
 GROUP = "heavy"
-_HEAVY = re.compile(r"\bmark\.(engine|ray|browser)\b")
+_HEAVY = re.compile(r"\bmark\.(engine|ray)\b")
 
 
 @functools.cache

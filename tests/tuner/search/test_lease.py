@@ -7,7 +7,6 @@ import socket
 import subprocess
 import sys
 import threading
-import time
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +17,7 @@ from storage.base import Storage, StorageUnavailable
 from storage.records import Lease, Study
 from tests.storage.builders import a_study
 from tests.storage.raw import url_of
+from tests.waiting import wait_until
 from tuner.core.errors import BadInput, StudyTaken
 from tuner.search.lease import STALE_AFTER_S, StudyLease
 
@@ -159,19 +159,12 @@ def test_one_that_was_overtaken_between_look_and_claim_is_told(storage: Storage,
     assert found(study.id) == holder(study, token="theirs", host="elsewhere")
 
 
-def wait_for(condition: Any) -> None:
-    deadline = time.monotonic() + 20
-    while not condition() and time.monotonic() < deadline:
-        time.sleep(0.01)
-    assert condition()
-
-
 def test_the_heartbeat_goes_on(storage: Storage, study: Study, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("tuner.search.lease.HEARTBEAT_S", 0.01)
     times = iter(range(1000, 100_000))
     mine = StudyLease(storage, study, now=lambda: float(next(times)))
     mine.claim()
-    wait_for(lambda: held_by(storage, study).heartbeat >= 1003)
+    wait_until(lambda: held_by(storage, study).heartbeat >= 1003, "a heartbeat")
     mine.release()
 
 
@@ -180,7 +173,7 @@ def test_a_lease_that_somebody_deleted_is_written_again(storage: Storage, study:
     mine = lease(storage, study)
     mine.claim()
     assert storage.swap_lease(study.id, held_by(storage, study).token, None)
-    wait_for(lambda: storage.get_lease(study.id) is not None)
+    wait_until(lambda: storage.get_lease(study.id) is not None, "the lease is written again")
     mine.check()
     mine.release()
 
@@ -203,7 +196,7 @@ def test_one_that_was_taken_over_finds_out_and_leaves_the_lease_to_the_other(
             return "study 'first' was taken over by process 7 on elsewhere" in str(error)
         return False
 
-    wait_for(told)
+    wait_until(told, "the lease tells that it was taken over")
     mine.release()
     assert held_by(storage, study) == theirs
 

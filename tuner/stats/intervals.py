@@ -42,7 +42,7 @@ from numpy.typing import NDArray
 from tuner.core.errors import BadInput
 from tuner.metrics.catalog import Direction
 from tuner.stats.sequential import InterimPlan
-from tuner.stats.student import two_sided_critical
+from tuner.stats.student import p_of_one, two_sided_critical
 
 EQUIVALENCE_RATIO = 1.01  # "equivalent": the whole interval lies in [1/1.01, 1.01], symmetric under a swap of the arms
 ERROR_RATE = 0.05  # of an interval, 1 - confidence: a "level" is always this, never the confidence
@@ -95,6 +95,13 @@ class Sample:
         """Half the width of Student's interval on the log scale; `level` = 1 - confidence."""
         return two_sided_critical(level, self.pairs - 1) * self.standard_error
 
+    def p_at(self, log: float) -> float:
+        """The level at which this end of the interval is exactly `log`: below it the interval holds `log`, above it does not."""
+        away = min(abs(self.mean - log), UNBOUNDED)
+        if self.standard_error == 0:
+            return 0.0 if away > 0 else 1.0
+        return p_of_one(away / self.standard_error, self.pairs - 1)
+
 
 def paired_log_ratios(baseline: Mapping[int, float], candidate: Mapping[int, float]) -> dict[int, float]:
     """Round -> log(candidate / baseline) for the rounds that both have. A value that is not positive has no ratio and drops its round."""
@@ -113,6 +120,49 @@ def sample_of(log_ratios: Sequence[float]) -> Sample:
         raise ValueError("a sample needs two pairs or more")
     mean = math.fsum(log_ratios) / count
     return Sample(count, mean, math.sqrt(math.fsum((value - mean) ** 2 for value in log_ratios) / (count - 1)))
+
+
+def p_value(log_ratios: Sequence[float], null_log: float = 0.0, *, plan: InterimPlan | None = None) -> float:
+    """Two-sided: the smallest level (1 - confidence), all analyses of the plan together, at which the cell's interval excludes
+    exp(null_log). 1.0 where there is no interval yet.
+
+    `judge` at a level excludes it exactly where p_value <= level; so do the intervals of a family, at the level of a cell in it.
+    """
+    return _p_of(_sample_at(log_ratios, plan), null_log, plan)
+
+
+def interval_at(log_ratios: Sequence[float], level: float, *, plan: InterimPlan | None = None) -> tuple[float, float] | None:
+    """The interval (low, high) of one cell's candidate / baseline at `level`, all analyses of the plan together. None where there is none:
+    too few pairs, or UNBOUNDED."""
+    sample = _sample_at(log_ratios, plan)
+    if sample is None:
+        return None
+    half = sample.half_width(level if plan is None else plan.level_at(sample.pairs, level))
+    return None if half > UNBOUNDED else (math.exp(sample.mean - half), math.exp(sample.mean + half))
+
+
+def _sample_at(log_ratios: Sequence[float], plan: InterimPlan | None) -> Sample | None:
+    """None below two pairs and before the plan's first analysis."""
+    return None if len(log_ratios) < (2 if plan is None else plan.first) else sample_of(log_ratios)
+
+
+def _p_of(sample: Sample | None, null_log: float, plan: InterimPlan | None) -> float:
+    if sample is None:
+        return 1.0
+    own = sample.p_at(null_log)
+    return own if plan is None else plan.overall(sample.pairs, own)
+
+
+def _level_to_decide(sample: Sample | None, plan: InterimPlan | None) -> float:
+    """The smallest level at which the cell has a verdict: different, or equivalent, for which its interval excludes both ends of the range
+    from inside (two one-sided tests, Schuirmann 1987)."""
+    if sample is None:
+        return 1.0
+    margin = math.log(EQUIVALENCE_RATIO)
+    level = _p_of(sample, 0.0, plan)
+    if abs(sample.mean) <= margin:
+        level = min(level, _p_of(sample, math.copysign(margin, sample.mean), plan))  # the nearer end
+    return level
 
 
 def verdict_of(low: float, high: float, direction: Direction) -> Verdict:
@@ -145,13 +195,12 @@ def judge_family[Key: Hashable](
     if not 0 < level < 1:
         raise BadInput(f"level {level} must be between 0 and 1, for instance 0.05 for intervals of 95 %")
     samples = {key: sample_of(values) if len(values) >= 2 else None for key, values in log_ratios.items()}
-    asked = sum(sample is not None for sample in samples.values())
-    for decided in range(asked, -1, -1):
-        judged = _Judge(direction, level * max(1, decided) / max(1, asked), level, plan)
-        effects = {key: judged.effect(sample, len(log_ratios[key])) for key, sample in samples.items()}
-        if sum(effect.verdict.decided for effect in effects.values()) >= decided:
-            return effects
-    raise AssertionError("zero decided cells always satisfy the loop")
+    ready = [sample for sample in samples.values() if sample is not None and (plan is None or sample.pairs >= plan.first)]
+    asked = max(1, sum(sample is not None for sample in samples.values()))
+    needed = sorted(_level_to_decide(sample, plan) for sample in ready)
+    decided = max((count for count, p in enumerate(needed, start=1) if p <= level * count / asked), default=0)
+    judged = _Judge(direction, level * max(1, decided) / asked, level, plan)
+    return {key: judged.effect(sample, len(log_ratios[key])) for key, sample in samples.items()}
 
 
 @dataclass(frozen=True)

@@ -68,14 +68,31 @@ class InterimPlan:
             return level
         return _constant(self.first, self.last, level) * min(rounds, self.last) / self.last
 
+    def overall(self, rounds: int, own: float) -> float:
+        """The inverse of level_at: the smallest level of all analyses together at which the interval after `rounds` rounds has a level
+        above `own`, 1.0 where there is none. Raises ValueError before the first analysis.
+        """
+        if rounds < self.first:
+            raise ValueError(f"{rounds} rounds are before the first analysis at {self.first}")
+        if self.first == self.last:
+            return own
+        constant = own * self.last / min(rounds, self.last)
+        minima = _null_minima(self.first, self.last)
+        smaller = int(np.searchsorted(minima, constant, side="right"))
+        return min(1.0, constant * _bonferroni(self.first, self.last), max(smaller, _MIN_TAIL) / len(minima))
+
 
 @lru_cache(maxsize=4096)
 def _constant(first: int, last: int, level: float) -> float:
     """c for an overall `level`. Where the simulation runs out of tail, Bonferroni's bound, which always holds, takes over."""
-    below = int(level * _SIMULATIONS)
+    below = int(level * _SIMULATIONS * (1 + 1e-12))  # k / 100,000 is k simulations, not k - 1 for want of a bit
     simulated = float(_null_minima(first, last)[below]) if below >= _MIN_TAIL else 0.0
-    analyses = np.arange(first, last + 1)
-    return max(simulated, level / float(np.sum(analyses / last)))
+    return max(simulated, level / _bonferroni(first, last))
+
+
+def _bonferroni(first: int, last: int) -> float:
+    """What a level is divided by in Bonferroni's bound: the sum of the weights n / last."""
+    return (first + last) * (last - first + 1) / 2 / last
 
 
 @lru_cache(maxsize=32)

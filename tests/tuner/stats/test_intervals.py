@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -12,11 +13,14 @@ from hypothesis import strategies as st
 from tuner.core.errors import BadInput
 from tuner.metrics.catalog import Direction
 from tuner.stats.intervals import (
+    EQUIVALENCE_RATIO,
     Effect,
     Verdict,
+    interval_at,
     judge,
     judge_family,
     log_mean_interval,
+    p_value,
     paired_log_ratios,
     robust_spread,
     sample_of,
@@ -147,6 +151,71 @@ def test_a_family_never_decides_more_than_its_cells_alone(cells: dict[int, list[
         if effect.low is not None and effect.high is not None and alone.low is not None and alone.high is not None:
             assert effect.low <= alone.low <= alone.high <= effect.high
         assert alone.verdict.decided or not effect.verdict.decided
+
+
+def judged_by_trying_every_family_size(
+    cells: dict[int, list[float]], direction: Direction, level: float, plan: InterimPlan | None
+) -> dict[int, Effect]:
+    """The definition of the false coverage rate's intervals, without p-values: the largest R of m cells that are decided at R / m."""
+    asked = sum(len(values) >= 2 for values in cells.values())
+    for decided in range(asked, -1, -1):
+        own = level * max(1, decided) / max(1, asked)
+        effects = {key: judge(values, direction, level=own, plan=plan) for key, values in cells.items()}
+        if sum(effect.verdict.decided for effect in effects.values()) >= decided:
+            return {key: replace(effect, family_level=level) for key, effect in effects.items()}
+    raise AssertionError("zero decided cells always satisfy the loop")
+
+
+plans = st.sampled_from([None, InterimPlan(3, 8), InterimPlan(3, 24), InterimPlan.single(4)])
+spreads = st.sampled_from([0.0, 0.0005, 0.002, 0.01, 0.05])
+
+
+@settings(max_examples=150, deadline=None)
+@given(st.integers(0, 2**32 - 1), st.integers(0, 14), plans, st.sampled_from([0.05, 0.2, 0.01]), directions)
+def test_one_p_value_a_cell_is_as_good_as_every_family_size(
+    seed: int, count: int, plan: InterimPlan | None, level: float, direction: Direction
+) -> None:
+    rng = np.random.default_rng(seed)
+    shapes = zip(
+        rng.integers(0, 26, count), rng.choice([0.0, 0.003, 0.02], count), rng.choice([0.0, 0.001, 0.004, 0.03], count), strict=True
+    )
+    cells = {index: [float(mean + sd * z) for z in rng.standard_normal(pairs)] for index, (pairs, mean, sd) in enumerate(shapes)}
+    assert judge_family(cells, direction, level=level, plan=plan) == judged_by_trying_every_family_size(cells, direction, level, plan)
+
+
+@settings(max_examples=200, deadline=None)
+@given(st.integers(0, 2**32 - 1), st.integers(2, 26), spreads, plans, st.floats(1e-5, 0.6), st.floats(-0.02, 0.02))
+def test_the_p_value_is_the_level_at_which_the_interval_lets_go(
+    seed: int, pairs: int, sd: float, plan: InterimPlan | None, level: float, null: float
+) -> None:
+    values = [float(0.01 + sd * z) for z in np.random.default_rng(seed).standard_normal(pairs)]
+    p, interval = p_value(values, null, plan=plan), interval_at(values, level, plan=plan)
+    alone = judge(values, UP, level=level, plan=plan)
+    assert interval == (None if alone.low is None or alone.high is None else (alone.low, alone.high))
+    if abs(p - level) > 1e-9 * level:
+        assert (interval is not None and not interval[0] <= math.exp(null) <= interval[1]) == (p <= level)
+
+
+@settings(max_examples=60, deadline=None)
+@given(ratios, plans)
+def test_a_verdict_alone_is_what_the_two_p_values_say(values: list[float], plan: InterimPlan | None) -> None:
+    verdict, margin = judge(values, UP, plan=plan).verdict, math.log(EQUIVALENCE_RATIO)
+    lower, none, upper = (p_value(values, null, plan=plan) for null in (-margin, 0.0, margin))
+    if all(abs(p - 0.05) > 1e-9 for p in (lower, none, upper)):
+        inside = abs(math.fsum(values) / len(values)) <= margin
+        equivalent = inside and max(lower, upper) <= 0.05
+        assert (verdict is Verdict.EQUIVALENT) == equivalent
+        assert (verdict in (Verdict.BETTER, Verdict.WORSE)) == (none <= 0.05 and not equivalent)
+
+
+@pytest.mark.parametrize("values", [[], [0.3], [0.3, 0.3001]])
+def test_without_an_interval_nothing_is_excluded(values: list[float]) -> None:
+    plan = InterimPlan(3, 24)
+    assert p_value(values, plan=plan) == 1.0 and interval_at(values, 0.5, plan=plan) is None
+
+
+def test_rounds_without_noise_exclude_all_but_their_own_ratio() -> None:
+    assert p_value([0.02] * 4, plan=InterimPlan(3, 24)) == 0.0 and p_value([0.02] * 4, 0.02) == 1.0
 
 
 def test_the_correction_is_false_coverage_rate() -> None:

@@ -48,9 +48,22 @@ def test_levels_grow_with_rounds_and_with_the_overall_level_and_stay_below_it(ro
     assert PLAN.level_at(rounds, small) <= PLAN.level_at(rounds + 1, small) <= small
 
 
+@settings(max_examples=100, deadline=None)
+@given(st.sampled_from([PLAN, InterimPlan(3, 24), InterimPlan(3, 6), InterimPlan.single(5)]), st.integers(3, 30), st.floats(1e-7, 0.9))
+def test_the_overall_level_is_the_smallest_that_reaches_an_intervals_own(plan: InterimPlan, rounds: int, own: float) -> None:
+    overall = plan.overall(max(rounds, plan.first), own)
+    if overall < 1:
+        assert plan.level_at(max(rounds, plan.first), min(overall * (1 + 1e-9), 0.999999)) >= own * (1 - 1e-9)
+        assert plan.level_at(max(rounds, plan.first), overall * (1 - 1e-6)) <= own * (1 + 1e-9)
+    else:
+        assert plan.level_at(max(rounds, plan.first), 0.99999) <= own * (1 + 1e-9)
+
+
 def test_before_the_first_look_there_is_no_interval() -> None:
     with pytest.raises(ValueError, match="before the first analysis"):
         PLAN.level_at(2, 0.05)
+    with pytest.raises(ValueError, match="before the first analysis"):
+        PLAN.overall(2, 0.05)
 
 
 @pytest.mark.parametrize(("first", "last"), [(1, 5), (5, 4), (0, 0)])

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tuner.stats.student import two_sided_critical, two_sided_p
+from tuner.stats.student import p_of_one, two_sided_critical, two_sided_p
 
 # Two-sided 5 % and 1 % points as printed in any table of Student's t.
 TABLE = [(1, 0.05, 12.706), (2, 0.05, 4.303), (3, 0.05, 3.182), (4, 0.05, 2.776), (11, 0.05, 2.201), (30, 0.01, 2.750), (120, 0.05, 1.980)]
@@ -22,6 +22,18 @@ def test_one_and_two_degrees_of_freedom_have_closed_forms() -> None:
     t = np.array([0.0, 0.5, 1.0, 7.0])
     assert two_sided_p(t, 1) == pytest.approx(1 - 2 / math.pi * np.arctan(t))
     assert two_sided_p(t, 2) == pytest.approx(1 - t / np.sqrt(2 + t * t))
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.one_of(st.floats(0, 50), st.sampled_from([math.inf, 1e300])), st.integers(1, 60))
+def test_one_p_is_that_of_an_array(t: float, df: int) -> None:
+    assert p_of_one(t, df) == pytest.approx(float(two_sided_p(t, df)), abs=1e-13)
+    assert p_of_one(-t, df) == p_of_one(t, df)
+
+
+def test_one_p_needs_a_degree_of_freedom() -> None:
+    with pytest.raises(ValueError, match="degrees of freedom"):
+        p_of_one(1.0, 0)
 
 
 @pytest.mark.slow

@@ -43,6 +43,7 @@ from bench.lib.simulate import (
 )
 from tuner.metrics.catalog import Direction
 from tuner.setup.config import Rounds, StudyConfig
+from tuner.setup.space import USUAL_PAGES
 from tuner.stats.intervals import ERROR_RATE, Sample, Verdict, judge_family, sample_of
 from tuner.stats.pooling import pool
 from tuner.stats.sequential import InterimPlan
@@ -53,7 +54,7 @@ DEFAULT = Rounds()
 PLAN = InterimPlan(DEFAULT.min, DEFAULT.max)
 PLANTED = math.log(1.03)
 CELLS = 24
-ENGINES = len(StudyConfig.model_fields["page_sizes"].default)  # a default search: one engine for each page size
+ENGINES = len(USUAL_PAGES)  # a default search of short requests: one engine for each page size
 DEFAULT_CELLS = ENGINES * len(StudyConfig.model_fields["chunk_budgets"].default)
 
 

@@ -50,12 +50,13 @@ def search(context: click.Context, /, *, config: Path | None, resume: bool, dry_
 
 def _search(config: Path | None, options: dict[str, Any], *, resume: bool, dry_run: bool, as_json: bool) -> StudyOutcome | None:
     """None for a dry run."""
-    from tuner.launchers.choice import check_launcher, device_limits
+    from tuner.launchers.choice import check_launcher, device_limits, with_measured_sizes
     from tuner.setup.config_file import load_config
     from tuner.setup.study_setup import check_places, prepare_study
 
     given = {key: list(value) if isinstance(value, tuple) else value for key, value in options.items() if value not in (None, ())}
-    settings = load_config(config, given, unnamed=None if resume else time.strftime("study-%Y%m%d-%H%M%S"))
+    named = load_config(config, given, unnamed=None if resume else time.strftime("study-%Y%m%d-%H%M%S"))
+    settings = with_measured_sizes(named)
     check_launcher(settings)
     check_places(settings)
     setup = prepare_study(settings, device_limits(settings))
@@ -116,6 +117,8 @@ def _print_plan(plan: SearchPlan, as_json: bool) -> None:
         print(f"engine: page size {group.block_size}, budget up to {group.compiled_max}, {group.configurations} configurations inside")
     rounds = str(config.rounds.min) if config.rounds.min == config.rounds.max else f"{config.rounds.min} to {config.rounds.max}"
     print(f"sampler {plan.sampler}: {plan.trials} trials in {len(space.cells)} cells, {rounds} rounds each, baseline {space.baseline}")
+    if not space.has_vllms_own:
+        print(f"vLLM's own defaults ({space.own}) are not among them: what is gained will be told against the baseline")
     print(f"then {plan.finalists} finalists, each started cold")
     print(f"engine starts at most {plan.engine_starts}, measured windows at most {plan.windows}")
     if plan.measured:

@@ -58,7 +58,8 @@ SECTIONS: dict[str, list[Decorator]] = {
             "--page-sizes",
             callback=_numbers,
             metavar="N,N",
-            help="Page sizes to try: tokens per KV block, vLLM's block_size.  [default: 16,32,64,128]",
+            help="Page sizes to try: tokens per KV block, vLLM's block_size. Not named: 16 to 128, 256 where requests may "
+            "be longer than 2048 tokens, and vLLM's own, as far as they fit.  [default: from the workload]",
         ),
         click.option(
             "--chunk-budgets",

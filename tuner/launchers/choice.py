@@ -4,15 +4,20 @@ from __future__ import annotations
 
 import os
 import sys
+from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from tuner.core.contract import Launcher
 from tuner.core.errors import BadInput
 from tuner.engine.devices import find_devices
 from tuner.engine.environment import resolve_platform, tpu_present
 from tuner.serving.engine_arg_names import check_engine_arg_names
-from tuner.setup.config import StudyConfig
+from tuner.setup.config import StudyConfig, check_config
 from tuner.setup.hardware import Limits, accelerator_limits
+
+if TYPE_CHECKING:
+    from tuner.launchers.measured_table import TablePoint
 
 LAUNCHERS = ("local", "serve", "table")
 
@@ -38,6 +43,16 @@ def check_launcher(config: StudyConfig) -> None:
         raise BadInput(
             f"tensor_parallel_size {config.tensor_parallel_size} needs a TPU: elsewhere our XLA backend runs on one device; use 1"
         )
+
+
+def with_measured_sizes(config: StudyConfig) -> StudyConfig:
+    """Where no page sizes are named, those that the table has: nothing else can be measured there. Raises BadInput for a bad table."""
+    if config.page_sizes is not None or config.launcher != "table" or config.table is None:
+        return config
+    rows = _table_rows(Path(config.table).expanduser())
+    sized = config.model_copy(update={"page_sizes": tuple(sorted({int(row.params["block_size"]) for row in rows}))})
+    check_config(sized)
+    return sized
 
 
 def make_launcher(config: StudyConfig) -> Launcher:
@@ -80,14 +95,18 @@ def device_limits(config: StudyConfig) -> Limits | None:
 
 def _check_table(config: StudyConfig, path: Path) -> None:
     """A size that no row has would only fail, trial by trial; single rows may be missing."""
-    from tuner.launchers.table import TableLauncher
-
-    rows = TableLauncher(path).table.configurations
+    rows = _table_rows(path)
     for setting, column in (("page_sizes", "block_size"), ("chunk_budgets", "max_num_batched_tokens"), ("arms", "arm")):
         known = dict.fromkeys(row.params[column] for row in rows)
-        for value in getattr(config, setting):
+        for value in getattr(config, setting) or ():
             if value not in known:
                 raise BadInput(f"{setting}: table {path} has no row with {column} {value}; it has {', '.join(map(str, known))}")
+
+
+def _table_rows(path: Path) -> Sequence[TablePoint]:
+    from tuner.launchers.table import TableLauncher
+
+    return TableLauncher(path).table.configurations
 
 
 def check_python(python: str) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 
 from storage.base import Storage
 from storage.records import Json, Study, StudyState
@@ -81,6 +81,7 @@ class SearchPlan:
             "time_budget_s": config.time_budget,
             "costs": vars(self.costs),
             "baseline": str(space.baseline),
+            "vllm_defaults": {**asdict(space.own), "in_the_space": space.has_vllms_own},
             "workload": self.setup.workload.summary,
             "measured_windows": self.measured,
         }

@@ -138,7 +138,7 @@ class StudyConfig(StrictModel):
     storage: Annotated[str, _PLACE] = DEFAULT_STORAGE
     logdir: Annotated[str, _PLACE] = DEFAULT_LOGDIR
 
-    page_sizes: Annotated[Sizes, _MEASURED] = (16, 32, 64, 128)
+    page_sizes: Annotated[Sizes | None, _MEASURED] = None  # decided: tuner.setup.space.default_page_sizes
     chunk_budgets: Annotated[Sizes, _MEASURED] = (512, 1024, 2048)
     arms: Annotated[Words, Field(min_length=1), _MEASURED] = ARMS
     alignment_variant: Annotated[Literal["demote", "strict"], _MEASURED] = "demote"
@@ -220,14 +220,15 @@ def check_config(config: StudyConfig) -> None:
     if not _STUDY_NAME.fullmatch(config.study):
         raise BadInput(setting="study", value=repr(config.study), fix=_STUDY_NAME_RULE)
     for name in ("page_sizes", "chunk_budgets", "arms", "slos"):
-        _refuse_duplicates(name, getattr(config, name))
+        _refuse_duplicates(name, getattr(config, name) or ())
     for arm in config.arms:
         if arm not in ARMS:
             raise BadInput(f"{arm!r} is unknown", setting="arms", fix=f"use {' or '.join(ARMS)}, or both separated by a comma")
-    for page_size in config.page_sizes:
+    page_sizes = config.page_sizes or ()
+    for page_size in page_sizes:
         if page_size & (page_size - 1):
             raise BadInput(f"{page_size} is not a power of two", setting="page_sizes", fix=f"use {_nearest_power(page_size)}")
-    for page_size in config.page_sizes:
+    for page_size in page_sizes:
         for budget in config.chunk_budgets:
             if found := starvation(page_size, budget, config.arms, config.alignment_variant):
                 raise found.as_error()

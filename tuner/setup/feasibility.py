@@ -15,10 +15,10 @@ from tuner.core.contract import ARM_PAGE_ALIGNED, ARMS, EngineSettings
 from tuner.core.errors import BadInput
 from tuner.setup.hardware import GIB, Limits
 from tuner.setup.model_memory import Features, kv_page_bytes, served_dtype, weight_bytes
+from tuner.setup.vllm_defaults import BLOCK_TABLE_ENTRY_BYTES, smallest_page
 
 # vllm/config/cache.py, CacheConfig.gpu_memory_utilization, vLLM 0.32.0.
 DEFAULT_MEMORY_UTILIZATION = 0.92
-BLOCK_TABLE_ENTRY_BYTES = 4
 
 # Engine arguments under which memory is not what our formulas say.
 _MEMORY_IS_OTHERWISE = ("quantization", "hf_overrides", "pipeline_parallel_size", "cpu_offload_gb", "kv_cache_memory_bytes")
@@ -131,8 +131,7 @@ def _scalar_memory(settings: EngineSettings, limits: Limits) -> Iterator[Infeasi
 
 def smallest_page_size(settings: EngineSettings, limits: Limits) -> int:
     """The smallest power of two whose block tables fit (get_min_page_size, see above)."""
-    pages = limits.smem_bytes // 2 // settings.max_num_seqs // BLOCK_TABLE_ENTRY_BYTES
-    return 1 << (-(-settings.max_model_len // max(1, pages)) - 1).bit_length()
+    return smallest_page(settings.max_model_len, settings.max_num_seqs, limits.smem_bytes)
 
 
 def _device_memory(settings: EngineSettings, features: Features, limits: Limits) -> Iterator[Infeasible]:

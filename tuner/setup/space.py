@@ -7,21 +7,22 @@ arm are live, so all configurations of a page size form one *group* that runs in
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from tuner.core.contract import ARM_DEFAULT, ARM_PAGE_ALIGNED, LiveSettings
 from tuner.setup.config import StudyConfig
 from tuner.setup.feasibility import starvation
+from tuner.setup.vllm_defaults import VllmDefaults
 
 if TYPE_CHECKING:
     from optuna.distributions import BaseDistribution
 
 
-# What `vllm serve` 0.32.0 takes where no budget is given, on devices with less than 70 GiB. Source: vllm/engine/arg_utils.py,
-# get_batch_defaults; its smaller TPU values are never reached, because they wait for chip names that tpu-inference does not report.
-DEFAULT_BUDGET = 2048
+# What a search tries where no page sizes are named, beside vLLM's own: 256 is that for 2,049 to 8,192 tokens, and worth a try beyond.
+USUAL_PAGES = (16, 32, 64, 128)
+PAGE_FOR_LONG_REQUESTS, LONG_REQUESTS = 256, 2048
 
 
 @dataclass(frozen=True, order=True)
@@ -62,13 +63,19 @@ class Configuration:
 @dataclass(frozen=True)
 class SearchSpace:
     """All configurations that may be measured, in the order of a grid search: the baseline's page size first, in each cell the default arm
-    first. `baseline`: the configuration nearest to vLLM's defaults."""
+    first. `own`: what vLLM would take by itself; `baseline`: that in the default arm, or the nearest to it."""
 
     page_sizes: tuple[int, ...]
     chunk_budgets: tuple[int, ...]
     arms: tuple[str, ...]
     configurations: tuple[Configuration, ...]
     baseline: Configuration
+    own: VllmDefaults
+
+    @property
+    def has_vllms_own(self) -> bool:
+        """Whether the baseline is vLLM's own configuration."""
+        return self.baseline == Configuration(self.own.block_size, self.own.max_num_batched_tokens, ARM_DEFAULT) and self.baseline in self
 
     @property
     def compiled_max(self) -> int:
@@ -104,16 +111,13 @@ class SearchSpace:
         return tuple(chosen)
 
 
-def build_space(config: StudyConfig, default_block_size: int) -> SearchSpace:
-    """The space of a checked configuration. `default_block_size` is the page size that vLLM would take by itself.
-
-    The baseline is what comes nearest to vLLM's defaults: the default arm, and the page size and budget nearest to vLLM's own.
-    """
-    page_sizes, budgets = tuple(sorted(config.page_sizes)), tuple(sorted(config.chunk_budgets))
+def build_space(config: StudyConfig, own: VllmDefaults) -> SearchSpace:
+    """The space of a checked configuration that names its page sizes. `own`: what vLLM would take by itself."""
+    page_sizes, budgets = tuple(sorted(config.page_sizes or ())), tuple(sorted(config.chunk_budgets))
     arms = tuple(sorted(config.arms, key=lambda arm: arm != ARM_DEFAULT))
-    nearest = min(page_sizes, key=lambda size: abs(math.log2(size / default_block_size)))
-    baseline = Configuration(nearest, min(budgets, key=lambda budget: abs(math.log2(budget / DEFAULT_BUDGET))), arms[0])
-    ordered_sizes = [nearest, *(size for size in page_sizes if size != nearest)]
+    page = _nearest(page_sizes, own.block_size)
+    baseline = Configuration(page, _nearest(budgets, own.max_num_batched_tokens), arms[0])
+    ordered_sizes = [page, *(size for size in page_sizes if size != page)]
     points = [
         Configuration(page_size, budget, arm)
         for page_size in ordered_sizes
@@ -121,14 +125,21 @@ def build_space(config: StudyConfig, default_block_size: int) -> SearchSpace:
         for arm in arms
         if starvation(page_size, budget, (arm,), config.alignment_variant) is None
     ]
-    return SearchSpace(page_sizes, budgets, arms, tuple(points), baseline)
+    return SearchSpace(page_sizes, budgets, arms, tuple(points), baseline, own)
 
 
-def default_block_size(max_model_len: int) -> int:
-    """The page size that tpu-inference 0.32.0 chooses where none is given.
+def _nearest(sizes: Sequence[int], size: int) -> int:
+    return min(sizes, key=lambda other: abs(math.log2(other / size)))
 
-    Source: PallasAttentionBackend.get_page_size: 16 above 8192 tokens, else a sixteenth of the next power of two, within 16 and 256.
-    """
-    if max_model_len > 8192:
-        return 16
-    return min(256, max(16, (1 << (max_model_len - 1).bit_length()) // 16))
+
+def default_page_sizes(config: StudyConfig, own: VllmDefaults, max_model_len: int) -> tuple[int, ...]:
+    """The page sizes of a search that names none: the usual ones and vLLM's own, as far as they fit into a request and every chunk budget.
+    Never empty: where none fits it is the smallest, for the checks to refuse in words."""
+    wanted = {*USUAL_PAGES, own.block_size, *([PAGE_FOR_LONG_REQUESTS] if max_model_len > LONG_REQUESTS else [])}
+    fitting = [
+        size
+        for size in sorted(wanted)
+        if size <= max_model_len
+        and all(starvation(size, budget, config.arms, config.alignment_variant) is None for budget in config.chunk_budgets)
+    ]
+    return tuple(fitting) or USUAL_PAGES[:1]

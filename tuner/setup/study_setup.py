@@ -13,11 +13,12 @@ from tuner.core.errors import BadInput
 from tuner.metrics.objective import Objective, Slo, request_limits
 from tuner.metrics.window import RequestLimit
 from tuner.serving.stored_settings import requested_settings
-from tuner.setup.config import StudyConfig, untested_settings
+from tuner.setup.config import StudyConfig, check_config, untested_settings
 from tuner.setup.feasibility import Infeasible, Needs, check
 from tuner.setup.hardware import Limits
 from tuner.setup.models import ResolvedModel, resolve_model
-from tuner.setup.space import Configuration, SearchSpace, build_space, default_block_size
+from tuner.setup.space import Configuration, SearchSpace, build_space, default_page_sizes
+from tuner.setup.vllm_defaults import VllmDefaults, is_mla, vllm_defaults
 from tuner.workload.spec import WorkloadSpec
 
 MIN_MODEL_LEN = 512  # tokens; the default never goes below, so that small workloads do not shape the engine
@@ -99,18 +100,15 @@ def prepare_study(config: StudyConfig, limits: Limits | None = None) -> StudySet
         seed=config.seed,
         extra_engine_args={key.replace("-", "_"): value for key, value in config.engine_args.items()},
     )
-    largest = max(config.page_sizes)
-    if largest > max_model_len:
-        raise BadInput(
-            f"{largest} is above max_model_len {max_model_len}", setting="page_sizes", fix="drop that page size or raise max_model_len"
-        )
+    own = vllm_defaults(max_model_len, engine.max_num_seqs, engine.extra_engine_args, mla=is_mla(model.features))
+    config = _with_page_sizes(config, own, max_model_len)
     setup = StudySetup(
         config=config,
         model=model,
         workload=WorkloadRecord(plan.content_hash, spec.name, spec.to_json(), spec.summary(plan)),
         plan=plan,
         engine=engine,
-        space=build_space(config, default_block_size(max_model_len)),
+        space=build_space(config, own),
         objectives=config.objectives,
         slos=config.limits,
         request_limits=request_limits(config.objectives, config.limits),
@@ -118,6 +116,19 @@ def prepare_study(config: StudyConfig, limits: Limits | None = None) -> StudySet
         limits=limits,
     )
     return replace(setup, warnings=(*setup.warnings, *_skipped_page_sizes(setup)))
+
+
+def _with_page_sizes(config: StudyConfig, own: VllmDefaults, max_model_len: int) -> StudyConfig:
+    """With those that are tried where none are named. Raises BadInput for one that cannot be measured."""
+    if config.page_sizes is None:
+        config = config.model_copy(update={"page_sizes": default_page_sizes(config, own, max_model_len)})
+        check_config(config)
+    largest = max(config.page_sizes or ())
+    if largest > max_model_len:
+        raise BadInput(
+            f"{largest} is above max_model_len {max_model_len}", setting="page_sizes", fix="drop that page size or raise max_model_len"
+        )
+    return config
 
 
 def _skipped_page_sizes(setup: StudySetup) -> list[str]:

@@ -7,12 +7,13 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
+from dataclasses import asdict
 
 from storage.base import Storage
 from storage.records import Environment, Json, Measurement, Recommendation, Stage, Study, StudyState, Trial
 from tuner.metrics.objective import Objective, Slo, parse_objectives
-from tuner.setup.space import DEFAULT_BUDGET, default_block_size
 from tuner.setup.stored_study import StoredStudy
+from tuner.setup.vllm_defaults import is_mla, vllm_defaults
 from tuner.verdict.compare import StudyComparison, compare_study
 from tuner.verdict.evidence import Evidence, interim_plan
 from tuner.verdict.recommend import recommend
@@ -44,18 +45,17 @@ def load_evidence(storage: Storage, study: Study) -> Evidence:
         workload=workload,
         comparisons=storage.list_comparisons(study.id),
         profiles=storage.list_profiles(study_id=study.id),
-        defaults=default_settings(study, environment),
+        defaults=default_settings(study),
     )
 
 
-def default_settings(study: Study, environment: Environment | None) -> Json:
-    """vLLM's own defaults as far as they are known (see tuner.setup.space); no chunk budget for v5p and v7x, where vLLM takes another."""
-    max_model_len = StoredStudy.from_record(study).resolved.max_model_len
-    defaults: Json = {"block_size": default_block_size(max_model_len)} if max_model_len else {}
-    accelerator = environment.accelerator.lower() if environment is not None else ""
-    if "v5p" not in accelerator and "7x" not in accelerator:
-        defaults["max_num_batched_tokens"] = DEFAULT_BUDGET
-    return defaults
+def default_settings(study: Study) -> Json:
+    """What vLLM would take by itself, under vLLM's names; empty where a damaged or very old study does not say for which lengths."""
+    stored = StoredStudy.from_record(study)
+    length, seqs = stored.resolved.max_model_len, stored.resolved.max_num_seqs
+    if not length or not seqs:
+        return {}
+    return asdict(vllm_defaults(length, seqs, stored.value("engine_args"), mla=is_mla(study.model_features)))
 
 
 def compare_stored(storage: Storage, study: Study, metrics: Sequence[str] | None = None) -> StudyComparison:

@@ -55,6 +55,12 @@ def test_a_dry_run_prints_the_plan_and_writes_nothing(terminal: Terminal, form: 
 
 
 @pytest.mark.slow
+def test_a_dry_run_says_where_vllms_own_defaults_are_not_among_them(terminal: Terminal) -> None:
+    plan = terminal.search("--study", "s", "--dry-run").out
+    assert "vLLM's own defaults (page size 32, chunk budget 2048) are not among them" in plan
+    assert "own defaults" not in terminal.search("--study", "s", "--chunk-budgets", "2048", "--dry-run").out
+
+
 def test_a_dry_run_knows_what_an_earlier_study_cost(terminal: Terminal, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("tuner.launchers.choice.make_launcher", lambda _config: FakeLauncher())
     arguments = [item for item in terminal.search_arguments("--launcher", "local") if item not in ("--table", str(terminal.table))]

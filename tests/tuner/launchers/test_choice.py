@@ -12,7 +12,7 @@ from tests.tuner.workbench import config_of
 from tuner.core.errors import BadInput
 from tuner.engine.devices import Devices
 from tuner.launchers import choice
-from tuner.launchers.choice import check_launcher, make_launcher
+from tuner.launchers.choice import check_launcher, make_launcher, with_measured_sizes
 from tuner.setup.hardware import TPU_LIMITS
 
 
@@ -92,3 +92,14 @@ def test_a_launcher_is_made_without_starting_or_writing_anything(tmp_path: Path,
     assert launcher.name == name
     launcher.close()
     assert list(tmp_path.iterdir()) == []
+
+
+def test_page_sizes_that_nobody_named_are_those_of_the_table(tmp_path: Path) -> None:
+    table = str(write_table(tmp_path))
+    unnamed = config_of(launcher="table", table=table, page_sizes=None)
+    assert with_measured_sizes(unnamed).page_sizes == (16, 32, 128)
+    check_launcher(with_measured_sizes(unnamed))
+    assert with_measured_sizes(config_of(launcher="table", table=table)).page_sizes == (16, 32)
+    assert with_measured_sizes(config_of(page_sizes=None)).page_sizes is None
+    with pytest.raises(BadInput, match="page_sizes: 128 is above the chunk budget 64"):
+        with_measured_sizes(config_of(launcher="table", table=table, page_sizes=None, chunk_budgets=[64]))

@@ -74,6 +74,9 @@ def test_the_plan_is_json() -> None:
     document = plan_search(prepare_study(config_of())).to_json()
     assert json.loads(json.dumps(document)) == document
     assert "assumed" in document["costs"]["source"]
+    assert document["vllm_defaults"] == {"block_size": 32, "max_num_batched_tokens": 2048, "in_the_space": False}
+    with_it = plan_search(prepare_study(config_of(chunk_budgets=[512, 2048]))).to_json()
+    assert with_it["vllm_defaults"]["in_the_space"] and with_it["baseline"] == "default p32 b2048"
 
 
 def test_costs_come_from_the_newest_study_that_says_enough() -> None:

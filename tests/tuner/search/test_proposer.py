@@ -8,11 +8,14 @@ from tests.tuner.workbench import config_of
 from tuner.metrics.catalog import Direction
 from tuner.search.proposer import Observation, Proposer, Seconds
 from tuner.setup.space import Configuration, SearchSpace, build_space
+from tuner.setup.vllm_defaults import VllmDefaults
 
 
 def space_of(pages: int = 4, budgets: int = 4) -> SearchSpace:
     sizes, limits = [16 * 2**index for index in range(pages)], [128 * 2**index for index in range(budgets)]
-    return build_space(config_of(page_sizes=sizes, chunk_budgets=limits, alignment_variant="demote", arms=["default"]), 16)
+    return build_space(
+        config_of(page_sizes=sizes, chunk_budgets=limits, alignment_variant="demote", arms=["default"]), VllmDefaults(16, 2048)
+    )
 
 
 def value(configuration: Configuration) -> float:

@@ -31,7 +31,7 @@ def test_a_study_of_an_earlier_version_says_nothing_about_what_it_lacks_and_may_
     stored = StoredStudy.from_record(study({"launcher": "local", "gone": {"setting": 1}, "resolved": {"also_gone": 2}}))
     assert (stored.rounds, stored.seed, stored.slos, stored.workload, stored.resolved) == (None, None, (), None, Resolved())
     assert "gone" not in stored.given
-    assert stored.value("seed") == 0 and stored.value("page_sizes") == [16, 32, 64, 128]  # what that version did
+    assert stored.value("seed") == 0 and stored.value("chunk_budgets") == [512, 1024, 2048]  # what that version did
     assert stored.config().model == "m"
 
 

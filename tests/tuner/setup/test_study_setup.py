@@ -42,6 +42,16 @@ def test_a_page_longer_than_any_request() -> None:
         setup_of(page_sizes=[1024], chunk_budgets=[2048])
 
 
+def test_page_sizes_that_nobody_named_fit_and_are_stored_as_if_named() -> None:
+    short = setup_of(page_sizes=None)
+    assert short.config.page_sizes == short.space.page_sizes == (16, 32, 64, 128)
+    long = setup_of(page_sizes=None, max_model_len=4096, chunk_budgets=[512, 2048])
+    assert long.space.page_sizes == (16, 32, 64, 128, 256) and long.config.to_json()["page_sizes"] == [16, 32, 64, 128, 256]
+    assert long.space.has_vllms_own and long.space.baseline == Configuration(256, 2048, "default")
+    with pytest.raises(BadInput, match="page_sizes: 16 is above the chunk budget 8"):
+        setup_of(page_sizes=None, chunk_budgets=[8])
+
+
 @pytest.mark.parametrize(("load", "expected"), [("concurrency=3", 8), ("concurrency=12", 16), ("concurrency=500", 128), ("rate=2", 128)])
 def test_max_num_seqs_follows_the_concurrency(load: str, expected: int) -> None:
     assert setup_of(workload=f"synthetic:input=8,output=8,requests=4,{load}").engine.max_num_seqs == expected

@@ -13,9 +13,10 @@ from storage.url import optuna_storage_arguments
 from tests.tuner.workbench import config_of
 from tuner.metrics.catalog import Direction
 from tuner.setup.space import Configuration, build_space
+from tuner.setup.vllm_defaults import VllmDefaults
 from tuner.trials.optuna_record import OptunaRecord
 
-SPACE = build_space(config_of(), 32)
+SPACE = build_space(config_of(), VllmDefaults(32, 2048))
 POINT = Configuration(16, 256, "page_aligned")
 
 

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 
-from storage.records import Environment, Stage, Study
+from storage.records import Json, Stage, Study
 from tests.tuner.workbench import FinishedStudy, Workbench
 from tuner.core.errors import BadInput
 from tuner.verdict.conclude import compare_measured, compare_stored, compared_metrics, default_settings, load_evidence, recommend_stored
@@ -72,10 +72,15 @@ def test_confirmation_does_not_enter_the_comparison(grid: FinishedStudy) -> None
     assert not any({item.baseline_trial_id, item.candidate_trial_id} & confirm for item in comparisons)
 
 
-def test_the_budget_of_chips_with_much_memory_is_not_known() -> None:
-    study = Study("s", "m", {"resolved": {"max_model_len": 512}}, "throughput")
-    chip = Environment("f", "tpu", "TPU v5p-4", 4, {})
-    assert default_settings(study, chip) == {"block_size": 32}
+def test_vllms_own_defaults_of_a_stored_study() -> None:
+    def defaults_of(resolved: Json, **features: str) -> Json:
+        return default_settings(Study("s", "m", {"resolved": resolved}, "throughput", model_features=features))
+
+    assert defaults_of({"max_model_len": 512, "max_num_seqs": 8}) == {"block_size": 32, "max_num_batched_tokens": 2048}
+    assert defaults_of({"max_model_len": 40960, "max_num_seqs": 128})["block_size"] == 64
+    assert defaults_of({"max_model_len": 40960, "max_num_seqs": 128}, attention="mla")["block_size"] == 1024
+    assert defaults_of({"max_model_len": 512, "max_num_seqs": 2})["max_num_batched_tokens"] == 1024
+    assert defaults_of({"max_model_len": 512}) == {}
 
 
 def test_a_study_that_has_not_begun_recommends_nothing(bench: Workbench) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -17,7 +16,7 @@ from tuner.setup.config import StudyConfig, check_config
 from tuner.setup.hardware import Limits, accelerator_limits
 
 if TYPE_CHECKING:
-    from tuner.launchers.measured_table import TablePoint
+    from tuner.launchers.measured_table import MeasuredTable
 
 LAUNCHERS = ("local", "serve", "table")
 
@@ -49,7 +48,7 @@ def with_measured_sizes(config: StudyConfig) -> StudyConfig:
     """Where no page sizes are named, those that the table has: nothing else can be measured there. Raises BadInput for a bad table."""
     if config.page_sizes is not None or config.launcher != "table" or config.table is None:
         return config
-    rows = _table_rows(Path(config.table).expanduser())
+    rows = _table(Path(config.table).expanduser()).configurations
     sized = config.model_copy(update={"page_sizes": tuple(sorted({int(row.params["block_size"]) for row in rows}))})
     check_config(sized)
     return sized
@@ -94,19 +93,24 @@ def device_limits(config: StudyConfig) -> Limits | None:
 
 
 def _check_table(config: StudyConfig, path: Path) -> None:
-    """A size that no row has would only fail, trial by trial; single rows may be missing."""
-    rows = _table_rows(path)
+    """A size that no row has, or a metric that is no column, would only fail, trial by trial; single rows may be missing."""
+    table = _table(path)
+    rows = table.configurations
     for setting, column in (("page_sizes", "block_size"), ("chunk_budgets", "max_num_batched_tokens"), ("arms", "arm")):
         known = dict.fromkeys(row.params[column] for row in rows)
         for value in getattr(config, setting) or ():
             if value not in known:
                 raise BadInput(f"{setting}: table {path} has no row with {column} {value}; it has {', '.join(map(str, known))}")
+    asked = [("objective", item.metric) for item in config.objectives] + [("slos", item.metric) for item in config.limits]
+    for setting, metric in asked:
+        if metric not in table.directions:
+            raise BadInput(f"{setting}: table {path} has no metric {metric}; it has {', '.join(table.directions)}")
 
 
-def _table_rows(path: Path) -> Sequence[TablePoint]:
+def _table(path: Path) -> MeasuredTable:
     from tuner.launchers.table import TableLauncher
 
-    return TableLauncher(path).table.configurations
+    return TableLauncher(path).table
 
 
 def check_python(python: str) -> None:

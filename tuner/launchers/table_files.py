@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import gzip
+import io
 import math
 import re
 from collections.abc import Mapping
@@ -15,6 +16,7 @@ from storage.renamed import current_metric
 from tuner.core.errors import BadInput, FailureClass
 from tuner.core.yaml_file import parse_json
 from tuner.launchers.measured_table import MeasuredTable, TablePoint, Value, describe
+from tuner.launchers.table_dialects import NumberedLine, in_our_words
 from tuner.metrics.catalog import CATALOG, Direction, metric_info
 
 COST_COLUMNS = ("start_s", "measure_s")
@@ -53,14 +55,9 @@ def read_csv(path: Path) -> MeasuredTable:
     A column that ends in + or - is a metric to be maximised or minimised (timm/moot's convention; the sign is dropped), as is one named
     like a metric of the catalogue. `error_class` marks a configuration that fails, with any `error_message`; its metrics may be empty.
     `start_s` and `measure_s` are what a trial costs (default 0 and 1 s). Every other column is a parameter. Lines with equal parameters
-    are repeated measurements of one configuration.
+    are repeated measurements of one configuration. What others write is understood too: tuner.launchers.table_dialects.
     """
-    try:
-        with path.open(encoding="utf-8", newline="") as file:
-            lines = list(csv.reader(file))
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise BadInput(f"table {path} cannot be read: {getattr(error, 'strerror', None) or error}") from error
-    header = [name.strip() for name in lines[0]] if lines else []
+    header, lines = in_our_words(*_cells(path))
     directions = _metric_columns(header)
     reserved = {*COST_COLUMNS, ERROR_CLASS, ERROR_MESSAGE}
     parameters = tuple(name for name in header if name not in reserved and name not in directions)
@@ -72,13 +69,8 @@ def read_csv(path: Path) -> MeasuredTable:
             "(a name ending in + or -, or a metric such as total_token_throughput)"
         )
     rows: dict[tuple[Value, ...], _Row] = {}
-    for number, line in enumerate(lines[1:], start=2):
-        if not line:
-            continue
-        if len(line) != len(header):
-            raise BadInput(f"table {path}:{number}: {len(line)} cells, the header has {len(header)}")
-        cells = dict(zip(header, (cell.strip() for cell in line), strict=True))
-        _add_line(rows, parameters, [*directions], cells, f"table {path}:{number}")
+    for number, line in lines:
+        _add_line(rows, parameters, names, dict(zip(header, line, strict=True)), f"table {path}:{number}")
     if not rows:
         raise BadInput(f"table {path} has a header and no line; add one line per configuration")
     return MeasuredTable(
@@ -102,6 +94,24 @@ def read_benchmark_hub(path: Path) -> MeasuredTable:
         raise BadInput(f"table {path} is not a benchmark_hub cache file: {reason}") from error
 
 
+def _cells(path: Path) -> tuple[list[str], list[NumberedLine]]:
+    """The header and the lines that are not empty, as long as it. Separated by commas; by semicolons or tabs where the header has those
+    instead, as spreadsheets write them. Raises BadInput."""
+    try:
+        text = path.read_text(encoding="utf-8-sig")
+        first = text.partition("\n")[0]
+        separator = next((mark for mark in ",;\t" if mark in first), ",")
+        lines = list(csv.reader(io.StringIO(text, newline=""), delimiter=separator))
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise BadInput(f"table {path} cannot be read: {getattr(error, 'strerror', None) or error}") from error
+    header = [name.strip() for name in lines[0]] if lines else []
+    numbered = [(number, [cell.strip() for cell in line]) for number, line in enumerate(lines[1:], start=2) if line]
+    for number, line in numbered:
+        if len(line) != len(header):
+            raise BadInput(f"table {path}:{number}: {len(line)} cells, the header has {len(header)}")
+    return header, numbered
+
+
 def _metric_columns(header: list[str]) -> dict[str, Direction]:
     """Column as it stands in the file -> direction."""
     directions = {}
@@ -116,8 +126,9 @@ def _metric_columns(header: list[str]) -> dict[str, Direction]:
 
 
 def _add_line(
-    rows: dict[tuple[Value, ...], _Row], parameters: tuple[str, ...], metrics: list[str], cells: Mapping[str, str], where: str
+    rows: dict[tuple[Value, ...], _Row], parameters: tuple[str, ...], metrics: Mapping[str, str], cells: Mapping[str, str], where: str
 ) -> None:
+    """`metrics`: column -> name of the metric."""
     params = {name: _value(cells[name]) for name in parameters}
     key = tuple(params.values())
     new = key not in rows
@@ -132,8 +143,11 @@ def _add_line(
             if row.costs[column] < 0:
                 raise BadInput(f"{where}: {column} is {cells[column]}, it must be 0 or more seconds")
     if failure is None:
-        for column in metrics:
-            row.samples.setdefault(column, []).append(_number(cells[column], column, where))
+        for column, metric in metrics.items():
+            value = _number(cells[column], column, where)
+            if metric in CATALOG and (reason := CATALOG[metric].impossible(value)):
+                raise BadInput(f"{where}: {column} is {cells[column]}: {reason}; drop the column, or mark a failed one with {ERROR_CLASS}")
+            row.samples.setdefault(column, []).append(value)
 
 
 def _configuration(row: _Row, names: Mapping[str, str]) -> TablePoint:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 
 from storage.renamed import current_metric
@@ -11,6 +11,7 @@ from tuner.core.spelling import did_you_mean
 
 REQUEST_METRICS = ("ttft", "tpot", "itl", "e2el")
 PERCENTILES = (50, 90, 95, 99)
+_STATISTICS = ("mean", "std", *(f"p{percentile}" for percentile in PERCENTILES), "max")
 
 _REQUEST_FORMULAS = {
     "ttft": "first token - sent",
@@ -34,17 +35,41 @@ class Direction(StrEnum):
 
 @dataclass(frozen=True)
 class MetricInfo:
+    """`positive`: it is above 0 wherever it exists, so a reported 0 stands for "not measured" (benchmarks fill in 0 for want of values)."""
+
     name: str
     unit: str
     direction: Direction
     formula: str
+    positive: bool = False
+
+    def impossible(self, value: float) -> str | None:
+        """Why a reported value is no measurement of this metric; None for one that can be."""
+        if value < 0:
+            return f"{self.name} cannot be below 0"
+        return f"0 is not a measurement of {self.name}" if value == 0 and self.positive else None
+
+
+# May be 0: the spread of equal values, and the gap between two tokens that came in one chunk.
+_ZERO_LATENCIES = ("std_ms", *(f"itl_p{p}_ms" for p in PERCENTILES), "itl_max_ms")
+_POSITIVE = {
+    "request_throughput",
+    "output_token_throughput",
+    "prompt_token_throughput",
+    "total_token_throughput",
+    "mean_step_ms",
+    "p50_step_ms",
+    "p99_step_ms",
+    "scheduled_tokens_per_step",
+    "padded_tokens_per_step",
+}
 
 
 def _build() -> dict[str, MetricInfo]:
+    names = [(name, f"{name}_{statistic}_ms", statistic) for name in REQUEST_METRICS for statistic in _STATISTICS]
     infos = [
-        MetricInfo(f"{name}_{statistic}_ms", "ms", Direction.MINIMIZE, f"{statistic} of: {_REQUEST_FORMULAS[name]}")
-        for name in REQUEST_METRICS
-        for statistic in ("mean", "std", *(f"p{p}" for p in PERCENTILES), "max")
+        MetricInfo(full, "ms", Direction.MINIMIZE, f"{statistic} of: {_REQUEST_FORMULAS[name]}", not full.endswith(_ZERO_LATENCIES))
+        for name, full, statistic in names
     ]
     up, down = Direction.MAXIMIZE, Direction.MINIMIZE
     infos += [
@@ -68,7 +93,7 @@ def _build() -> dict[str, MetricInfo]:
         MetricInfo("padding_share", "fraction", down, "1 - scheduled tokens / padded tokens"),
         MetricInfo("prefill_tokens_per_step", "tokens", up, "prefill tokens / steps"),
     ]
-    return {info.name: info for info in infos}
+    return {info.name: replace(info, positive=info.positive or info.name in _POSITIVE) for info in infos}
 
 
 CATALOG: dict[str, MetricInfo] = _build()

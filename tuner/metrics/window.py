@@ -82,8 +82,6 @@ def window_metrics(result: WindowResult, *, limits: Sequence[RequestLimit] = (),
     for name, value in metrics.items():
         if not math.isfinite(value):
             raise _invalid(f"metric {name} is {value}")
-    if metrics.get("completed") == 0:
-        raise TrialFailed(FailureClass.REQUEST_FAILED, "the launcher reports that no request of the window completed")
     return metrics
 
 
@@ -211,11 +209,15 @@ def _statistics(values: np.ndarray) -> dict[str, float]:
 
 
 def _reported(reported: Mapping[str, object]) -> dict[str, float]:
+    if reported.get("completed") == 0:
+        raise TrialFailed(FailureClass.REQUEST_FAILED, "the launcher reports that no request of the window completed")
     metrics: dict[str, float] = {}
     for name, value in reported.items():
-        metric_info(name)
+        info = metric_info(name)
         if isinstance(value, bool) or not isinstance(value, int | float):
             raise _invalid(f"the launcher reports {name} = {value!r}, which is not a number")
+        if reason := info.impossible(value):
+            raise _invalid(f"the launcher reports {name} = {value!r}: {reason}")
         metrics[current_metric(name)] = float(value)
     return metrics
 

@@ -178,7 +178,7 @@ def _why(choice: _Choice, objectives: Sequence[Objective], defaults: Json, arms:
     text = f"{objective.metric} {value:.4g} {metric_info(objective.metric).unit}, "
     if choice.winner is best:
         return text + f"the best of {len(choice.field)} feasible configurations"
-    behind = f"{100 * abs(value / top - 1):.2g} % behind the best ({top:.4g})"
+    behind = f"{_distance(value, top)} behind the best ({top:.4g})"
     if len(objectives) > 1:
         return text + f"{behind}, preferred by {objectives[1].metric} or as the simpler one"
     if choice.by_value is not None and choice.by_value is not choice.winner and arms is not None and arms["ratio"] is not None:
@@ -186,6 +186,11 @@ def _why(choice: _Choice, objectives: Sequence[Objective], defaults: Json, arms:
         return text + f"{behind}: between the arms of its cell the pairs decide (page_aligned {change}, {arms['verdict']})"
     are_defaults = defaults and settings_changed(choice.winner.trial, defaults) == 0
     return text + f"{behind}: a tie, which {"vLLM's own defaults win" if are_defaults else 'the simpler configuration wins'}"
+
+
+def _distance(value: float, best: float) -> str:
+    """In percent of the best; of a best of 0 (no preemption, say) there is none, so in the metric's own unit."""
+    return f"{abs(value - best):.4g}" if best == 0 else f"{100 * abs(value / best - 1):.2g} %"
 
 
 def _flag_platform(environment: Environment | None) -> str:

@@ -9,7 +9,7 @@ from profiles.charts import waterfall
 from profiles.diff import ProfileDiff, diff
 from profiles.errors import ProfileError
 from service.answers.deps import SettingsDep, StorageDep
-from service.pages.compare_view import caveats, differing_settings, ratio_rows, searched_pair, why_in_words
+from service.pages.compare_view import caveats, cell_why, differing_settings, ratio_rows, searched_pair, why_in_words
 from service.pages.parts import FactsDep, PageRoute, QueryId, svg_response
 from service.pages.profile_files import comparison_link, profile_entries, summaries
 from service.pages.profile_pictures import picture_of
@@ -31,7 +31,7 @@ def compare(
     trials = storage.get_trial(baseline), storage.get_trial(candidate)
     studies = storage.get_study_by_id(trials[0].study_id), storage.get_study_by_id(trials[1].study_id)
     measurements = [*storage.list_measurements(trial_id=baseline), *storage.list_measurements(trial_id=candidate)]
-    objective = primary_objective(studies[0])
+    objective, read = primary_objective(studies[0]), facts.read(storage, studies[0].name)
     found, problem = _profile_difference(storage, settings, baseline, candidate)
     profiles = storage.list_profiles(trial_id=baseline), storage.list_profiles(trial_id=candidate)
     return page(
@@ -46,7 +46,8 @@ def compare(
         profile=found,
         problem=problem,
         why=why_in_words(found) if found is not None else "",
-        searched=searched_pair(facts.read(storage, studies[0].name).trials, *trials),
+        cell_why=cell_why([] if read.running else read.comparisons, *trials),
+        searched=searched_pair(read.trials, *trials),
         xprof=comparison_link(*profiles, settings.logdir),
     )
 

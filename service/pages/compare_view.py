@@ -9,8 +9,9 @@ from statistics import median
 from profiles.diff import ProfileDiff
 from service.pages.format import number
 from service.pages.trial_view import KEY_METRICS, ConfigRow, config_rows
-from storage.records import Measurement, Stage, Trial
+from storage.records import Comparison, Measurement, Stage, Trial
 from tuner.metrics.catalog import CATALOG
+from tuner.report.cell_why import cause_of
 from tuner.stats.intervals import judge, paired_log_ratios
 from tuner.stats.sequential import InterimPlan
 from tuner.verdict.evidence import COMPARABLE, metric_by_round, origin_by_round, usable_measurements
@@ -90,6 +91,13 @@ def caveats(baseline: Trial, candidate: Trial) -> list[str]:
     if not paired(baseline, candidate):
         found.append("they were not measured in the same rounds: ratios of medians, without intervals")
     return found
+
+
+def cell_why(comparisons: Sequence[Comparison], baseline: Trial, candidate: Trial) -> str:
+    """Why the cell of the two is what it is, in the study's first metric; "" where they are not the two arms of a compared cell."""
+    pair = (baseline.id, candidate.id)
+    found = (cause_of(item) for item in comparisons if (item.baseline_trial_id, item.candidate_trial_id) == pair)
+    return next((str(cause["sentence"]) for cause in found if cause), "")
 
 
 def _ratios(name: str, ours: Sequence[Measurement], theirs: Sequence[Measurement]) -> list[float]:

@@ -20,6 +20,7 @@ from service.pages.trials_view import TrialOrder, failure_groups, in_order
 from storage.records import Trial, TrialState
 from tuner.core.contract import ARMS
 from tuner.metrics.catalog import CATALOG, metric_info
+from tuner.report.cell_why import cost_line
 from tuner.report.effects import Effects, effects_of
 from tuner.verdict.conclude import study_objectives
 
@@ -103,6 +104,7 @@ def _answer(facts: StudyFacts) -> dict[str, Any]:
     first = effects[0] if effects else None
     return {
         "effects": effects,
+        "cost": cost_line([row.cause for row in first.rows]) if first is not None else None,
         "headline": headline(first) if first is not None else "",
         "how_sure": how_sure(first) if first is not None else "",
         "patterns": patterns(first) if first is not None else [],

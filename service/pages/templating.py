@@ -15,6 +15,7 @@ from starlette.responses import HTMLResponse, Response
 
 from service.pages import format as as_text
 from service.web.caching import conditional
+from tuner.report.cell_why import both_arms
 from tuner.report.legend import MARKS
 
 FOLDER = Path(__file__).resolve().parents[1]
@@ -29,6 +30,7 @@ def environment() -> Environment:
     for name in ("number", "change", "percent", "duration", "moment", "machine_moment", "size"):
         made.filters[name] = getattr(as_text, name)
     made.filters["code"] = code
+    made.filters["both_arms"] = both_arms
     made.globals["asset"] = asset
     made.globals["marks"] = MARKS
     return made

@@ -106,6 +106,23 @@ TRIAL_DETAIL: Json = {
     ],
     "profiles": [PROFILE],
 }
+CAUSE: Json = {
+    "sentence": "the same 410 steps and tokens, 6.1 % fewer padded tokens: padding (+3.4 %)",
+    "causes": ["padding"],
+    "default": {"steps": 410.0, "scheduled_tokens": 81920.0, "padded_tokens": 98304.0, "prefill_tokens": 73728.0, "step_ms": 11.2},
+    "page_aligned": {"steps": 410.0, "scheduled_tokens": 81920.0, "padded_tokens": 92308.0, "prefill_tokens": 73728.0, "step_ms": 10.75},
+    "changes": {"steps": 0.0, "scheduled_tokens": 0.0, "padded_tokens": -0.061, "prefill_tokens": 0.0, "step_ms": -0.0402},
+    "rounds": 6,
+    "identical": False,
+    "steady": True,
+    "parts": {
+        "schedule": {"ratio": 1.0, "low": 1.0, "high": 1.0},
+        "padding": {"ratio": 1.034, "low": 1.029, "high": 1.039},
+        "other": {"ratio": 1.008, "low": 0.992, "high": 1.023},
+    },
+    "padded_fraction": {"value": 0.55, "low": 0.47, "high": 0.62, "differences": 12},
+    "kv_write_at_most": None,
+}
 COMPARISON: Json = {
     "study": "qwen3-chat",
     "state": "COMPLETE",
@@ -120,6 +137,7 @@ COMPARISON: Json = {
             "high": 1.053,
             "pairs": 6,
             "reason": None,
+            "cause": CAUSE,
             "baseline_trial_id": 11,
             "candidate_trial_id": 12,
         }

@@ -116,6 +116,43 @@ class TrialProfiles(BaseModel):
     items: list[ProfileEntry]
 
 
+class ArmStepsEntry(BaseModel):
+    steps: float
+    scheduled_tokens: float = Field(description="What the scheduler handed out.")
+    padded_tokens: float = Field(description="What the device computed: each step is rounded up to a compiled size.")
+    prefill_tokens: float
+    step_ms: float = Field(description="Mean time of a step.")
+
+
+class PartEntry(BaseModel):
+    ratio: float | None = Field(description="Factor that this makes of the metric; null where it is only known to lie between the two.")
+    low: float
+    high: float
+
+
+class PaddedFractionEntry(BaseModel):
+    value: float | None = Field(description="Of the engine time, what goes with padded tokens; null where the study cannot tell.")
+    low: float
+    high: float
+    differences: int = Field(description="Differences between chunk budgets that it was fitted to.")
+
+
+class CauseEntry(BaseModel):
+    """Numbers are missing where the launcher sees no steps."""
+
+    sentence: str
+    causes: list[str] = Field(description="Of the verdict: schedule, padding, kv_write, other, noise.")
+    default: ArmStepsEntry | None = Field(None, description="Medians of a window.")
+    page_aligned: ArmStepsEntry | None = Field(None, description="Medians of a window.")
+    changes: dict[str, float | None] = Field({}, description="page_aligned / default - 1 of each of these numbers.")
+    rounds: int = Field(0, description="Rounds with the steps of both arms.")
+    identical: bool | None = Field(None, description="The same steps, scheduled and padded tokens in every round.")
+    steady: bool | None = Field(None, description="Each arm has the same numbers in all its rounds.")
+    parts: dict[str, PartEntry] = Field({}, description="Factors that multiply to the ratio; none for latencies and open loops.")
+    padded_fraction: PaddedFractionEntry | None = None
+    kv_write_at_most: float | None = Field(None, description="Of the engine time, by the default arm's profiles.")
+
+
 class ComparisonEntry(BaseModel):
     metric: str
     block_size: int
@@ -126,6 +163,7 @@ class ComparisonEntry(BaseModel):
     high: float | None
     pairs: int
     reason: str | None
+    cause: CauseEntry | None = Field(description="Why the cell is what it is; null where nobody has told it.")
     baseline_trial_id: int | None
     candidate_trial_id: int | None
 

@@ -96,6 +96,13 @@ class StudyBuilder:
         return replace(base, **changes)
 
 
+def stepped(steps: int, padded: int, *, scheduled: int = 1966, step_ms: float = 6.0, token_ms: float = 0.05, factor: float = 1.0) -> Json:
+    """Metrics of a window whose every step costs `step_ms` and every padded token `token_ms`, times `factor`."""
+    engine_ms = factor * (step_ms * steps + token_ms * padded)
+    per_step = {"scheduled_tokens_per_step": scheduled / steps, "padded_tokens_per_step": padded / steps, "prefill_tokens_per_step": 1.0}
+    return {METRIC: 1e6 / engine_ms, "steps": float(steps), "mean_step_ms": engine_ms / steps, **per_step}
+
+
 def poison(builder: StudyBuilder, trial: Trial, value: float, first_round: int = 50) -> None:
     """Measurements of a good trial that must never enter: each kind of bad one, with a value that would change everything."""
     for offset, reason in enumerate(("recompiled", "drifted", "busy", "request_failed", "invalid")):

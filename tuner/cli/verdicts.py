@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from storage.records import Comparison
 from tuner.cli.tables import interval, number, percent, text_table
 from tuner.metrics.catalog import Direction, metric_info
+from tuner.report.cell_why import cause_of, cost_line, why_lines
 from tuner.report.legend import MARKS
 from tuner.report.report import first_metric, serve_command
 from tuner.stats.intervals import Verdict
@@ -43,11 +44,24 @@ def print_verdicts(comparison: StudyComparison) -> None:
     print(text_table(HEADERS, verdict_rows(rows)))
     for verdict in dict.fromkeys(row.verdict for row in rows):
         print(f"  {verdict}: {MARKS[Verdict(verdict)].meaning}")
+    _print_why(rows)
     answer = comparison.answer
     if answer is not None:
         print(f"\nanswer: {answer.sentence}")
         for caveat in answer.caveats:
             print(f"  note: {caveat}")
+
+
+def _print_why(rows: Sequence[Comparison]) -> None:
+    """A line a cell, and where their sizes come from."""
+    lines = why_lines(rows)
+    if lines:
+        print("\nwhy (page size x chunk budget, page-aligned against default):")
+        for line in lines:
+            print(f"  {line}")
+    cost = cost_line([cause_of(item) for item in rows])
+    if cost is not None:
+        print(f"  note: {cost}")
 
 
 def print_answer(answer: Answer) -> None:

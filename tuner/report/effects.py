@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
-from storage.records import Comparison
+from storage.records import Comparison, Json
 from tuner.metrics.catalog import Direction, metric_info
 from tuner.stats.pooling import PooledEffect
+from tuner.verdict.cell_cause import CAUSE
 from tuner.verdict.study_answer import StudyAnswer, stored_answer
 
 MOST_FOREST_ROWS = 30
@@ -43,6 +44,7 @@ class EffectRow:
     reason: str = ""
     baseline_id: int | None = None
     candidate_id: int | None = None
+    cause: Json = field(default_factory=dict)  # tuner.verdict.cell_cause
 
 
 @dataclass(frozen=True)
@@ -113,6 +115,7 @@ def _effect_row(item: Comparison) -> EffectRow:
         reason=str(item.details.get("reason") or ""),
         baseline_id=item.baseline_trial_id,
         candidate_id=item.candidate_trial_id,
+        cause=item.details.get(CAUSE) or {},
     )
 
 

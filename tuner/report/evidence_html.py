@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from storage.records import Json
 from tuner.core.errors import BadInput
 from tuner.metrics.catalog import metric_info
+from tuner.report.cell_why import WHY_HEADERS, WHY_HEADING, why_rows
 from tuner.report.effects import MOST_FOREST_ROWS, Effects, effect_cells, effects_of, in_words
 from tuner.report.evidence_report import (
     CELL_HEADERS,
@@ -21,9 +22,11 @@ from tuner.report.evidence_report import (
     environment_rows,
     failure_lines,
     method_text,
+    why_text,
 )
 from tuner.report.legend import legend_text
 from tuner.report.repeat import repeat_command
+from tuner.report.report import first_metric
 from tuner.report.write_fraction import write_lines
 from tuner.verdict.compare import StudyComparison
 from tuner.verdict.evidence import Evidence
@@ -66,6 +69,10 @@ def evidence_html(evidence: Evidence, comparison: StudyComparison) -> str:
     parts += ["<h2>Environment</h2>", _table("Environment", ("what", "value"), environment_rows(evidence))]
     for metric in dict.fromkeys(item.metric for item in comparison.comparisons):
         parts += _metric(metric, comparison)
+    first = first_metric(comparison.comparisons)
+    if first:
+        parts += [f"<h2>{escape(WHY_HEADING)}</h2>", f"<p>{escape(why_text(first))}</p>"]
+        parts.append(_table(WHY_HEADING, WHY_HEADERS, why_rows(first)))
     written = write_lines(evidence)
     if written:
         parts += [f"<h2>{escape(WRITE_HEADING)}</h2>", _list(written)]

@@ -10,7 +10,9 @@ from collections.abc import Sequence
 
 from storage.records import Comparison, Stage, TrialState
 from tuner.metrics.catalog import metric_info
+from tuner.report.cell_why import WHY_HEADERS, WHY_HEADING, cause_of, cost_line, why_rows
 from tuner.report.repeat import repeat_command
+from tuner.report.report import first_metric
 from tuner.report.write_fraction import write_lines
 from tuner.setup.stored_study import StoredStudy
 from tuner.verdict.compare import StudyComparison
@@ -37,6 +39,9 @@ def evidence_markdown(evidence: Evidence, comparison: StudyComparison) -> str:
         answer = comparison.answers.get(metric)
         if answer is not None:
             sections.append(answer.sentence)
+    first = first_metric(comparison.comparisons)
+    if first:
+        sections += [f"## {WHY_HEADING}", why_text(first), _table(WHY_HEADERS, why_rows(first))]
     written = write_lines(evidence)
     if written:
         sections += [f"## {WRITE_HEADING}", _bullets(written)]
@@ -48,6 +53,17 @@ def evidence_markdown(evidence: Evidence, comparison: StudyComparison) -> str:
 def answer_text(comparison: StudyComparison) -> str:
     answer = comparison.answer
     return f"**{answer.sentence}**" if answer is not None else "No cell was measured in both arms: no answer."
+
+
+_STEPS = (
+    "Default / page_aligned, median over the paired windows. Padded tokens are what the device computes: each step is rounded up to a "
+    "compiled size."
+)
+
+
+def why_text(rows: Sequence[Comparison]) -> str:
+    """How to read the table of causes."""
+    return " ".join(filter(None, [_STEPS, cost_line([cause_of(item) for item in rows])]))
 
 
 _EFFECT = (

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 
 from storage.records import Comparison, Json, Study, Trial
 from tuner.verdict.answer import STATUS_NONE, Answer
+from tuner.verdict.cell_cause import CAUSE
 from tuner.verdict.compare import StudyComparison
 from tuner.verdict.study_answer import StudyAnswer
 
@@ -23,6 +24,7 @@ def comparison_json(comparison: Comparison) -> Json:
         "high": comparison.high,
         "pairs": comparison.pairs,
         "reason": comparison.details.get("reason"),
+        "cause": comparison.details.get(CAUSE),
     }
 
 

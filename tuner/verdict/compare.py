@@ -10,13 +10,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
-from storage.records import Comparison, Json, Measurement, Stage, Trial
+from storage.records import Comparison, Json, Measurement, Profile, Stage, Trial
 from tuner.core.contract import ARM_DEFAULT, ARM_PAGE_ALIGNED
 from tuner.metrics.catalog import metric_info
 from tuner.stats.drift import DriftReport, detect_drift, outlier_rounds
 from tuner.stats.intervals import Effect, judge_family, paired_log_ratios, sample_of
 from tuner.stats.pooling import MIN_CELLS_FOR_RANDOM_EFFECTS, PooledEffect
 from tuner.stats.sequential import InterimPlan
+from tuner.verdict.cell_evidence import CellCauses
 from tuner.verdict.evidence import COMPARABLE, ComparedCell, Origin, cells_of, metric_by_round, origin_by_round, usable_measurements
 from tuner.verdict.study_answer import StudyAnswer, study_answer, with_answer
 
@@ -63,6 +64,7 @@ def compare_study(
     *,
     stage: Stage = Stage.SEARCH,
     plan: InterimPlan | None = None,
+    profiles: Sequence[Profile] = (),
 ) -> StudyComparison:
     """Judge every cell that has a trial in both arms. `plan`: the interim analyses that the rounds were measured under; None: they are
     analysed once, at the end.
@@ -70,6 +72,7 @@ def compare_study(
     Intervals are corrected for the number of cells within each metric, not across metrics. Raises BadInput for an unknown metric.
     """
     chosen = [trial for trial in trials if trial.stage is stage and trial.study_id == study_id]
+    causes = CellCauses(trials, measurements, profiles)
     comparisons: list[Comparison] = []
     answers: dict[str, StudyAnswer] = {}
     for metric in metrics:
@@ -80,7 +83,7 @@ def compare_study(
         answer = study_answer(metric, samples, [effect.verdict for effect in effects.values()], plan=plan)
         answers[metric] = replace(answer, caveats=_caveats(pairs, effects, excluded, answer.pooled))
         judged = [_comparison(item, effects[item.cell], study_id=study_id, metric=metric, stage=stage) for item in pairs]
-        comparisons += with_answer(judged, answers[metric])
+        comparisons += with_answer(causes.told(judged), answers[metric])
     return StudyComparison(tuple(comparisons), answers)
 
 

@@ -10,10 +10,12 @@ from collections.abc import Sequence
 from dataclasses import asdict
 
 from storage.base import Storage
-from storage.records import Environment, Json, Measurement, Recommendation, Stage, Study, StudyState, Trial
+from storage.records import Comparison, Environment, Json, Measurement, Recommendation, Stage, Study, StudyState, Trial
 from tuner.metrics.objective import Objective, Slo, parse_objectives
 from tuner.setup.stored_study import StoredStudy
 from tuner.setup.vllm_defaults import is_mla, vllm_defaults
+from tuner.verdict.cell_cause import CAUSE
+from tuner.verdict.cell_evidence import CellCauses
 from tuner.verdict.compare import StudyComparison, compare_study
 from tuner.verdict.evidence import Evidence, interim_plan
 from tuner.verdict.recommend import recommend
@@ -61,8 +63,9 @@ def default_settings(study: Study) -> Json:
 def compare_stored(storage: Storage, study: Study, metrics: Sequence[str] | None = None) -> StudyComparison:
     """The study's comparison, in `metrics` or in all that were judged: the one path for CLI, report, REST and pages.
 
-    A completed study has it stored. `compare_measured` makes it anew where the study is not complete, where an older version stored no
-    answer, and where one of `metrics` was not judged at the end. Raises BadInput for an unknown metric.
+    A completed study has it stored (an older version's without the causes of its cells, which are added). `compare_measured` makes it
+    anew where the study is not complete, where an older version stored no answer, and where one of `metrics` was not judged at the end.
+    Raises BadInput for an unknown metric.
     """
     stored = storage.list_comparisons(study.id) if study.state is StudyState.COMPLETE else ()
     judged = [item.metric for item in stored]
@@ -70,14 +73,21 @@ def compare_stored(storage: Storage, study: Study, metrics: Sequence[str] | None
     found = {metric: answer for metric in wanted if (answer := stored_answer(stored, metric)) is not None}
     if not wanted or len(found) < len(wanted):
         return compare_measured(storage, study, metrics)
-    return StudyComparison(tuple(item for item in stored if item.metric in found), found)
+    asked = [item for item in stored if item.metric in found]
+    return StudyComparison(tuple(asked if all(CAUSE in item.details for item in asked) else _with_causes(storage, study, asked)), found)
+
+
+def _with_causes(storage: Storage, study: Study, comparisons: Sequence[Comparison]) -> list[Comparison]:
+    trials, measurements = storage.list_trials(study.id), storage.list_measurements(study_id=study.id)
+    return CellCauses(trials, measurements, storage.list_profiles(study_id=study.id)).told(comparisons)
 
 
 def compare_measured(storage: Storage, study: Study, metrics: Sequence[str] | None = None) -> StudyComparison:
     """Judge the study's search stage from its measurements, in `metrics` or in all of interest, the objective's first. Raises BadInput."""
     trials, measurements = storage.list_trials(study.id), storage.list_measurements(study_id=study.id)
     chosen = list(metrics) if metrics is not None else compared_metrics(study, measurements)
-    return compare_study(study.id, trials, measurements, chosen, stage=Stage.SEARCH, plan=interim_plan(study))
+    profiles = storage.list_profiles(study_id=study.id)
+    return compare_study(study.id, trials, measurements, chosen, stage=Stage.SEARCH, plan=interim_plan(study), profiles=profiles)
 
 
 def compared_metrics(study: Study, measurements: Sequence[Measurement]) -> list[str]:

@@ -7,6 +7,7 @@ import re
 import sys
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 MAX_FUNCTION_LINES = 60
@@ -31,6 +32,11 @@ class Module:
     tree: ast.Module
     lines: int
     imports: tuple[Import, ...]
+
+    @cached_property
+    def nodes(self) -> tuple[ast.AST, ...]:
+        """Of the whole tree; several rules look at each."""
+        return tuple(ast.walk(self.tree))
 
 
 def load_modules(root: Path, packages: Collection[str]) -> dict[str, Module]:
@@ -64,9 +70,23 @@ def _imports(node: ast.AST, home: str, lazy: bool = False, typing: bool = False)
         for statement in node.orelse:
             yield from _imports(statement, home, lazy, typing)
         return
-    inside = lazy or isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda)
+    inside = lazy or isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)
     for child in ast.iter_child_nodes(node):
-        yield from _imports(child, home, inside, typing)
+        if not isinstance(child, ast.expr):  # which holds no statement
+            yield from _imports(child, home, inside, typing)
+
+
+def statements(node: ast.AST) -> Iterator[ast.AST]:
+    """All in it, also those inside others; expressions, which hold none, are not looked into."""
+    for child in ast.iter_child_nodes(node):
+        if not isinstance(child, ast.expr):
+            yield child
+            yield from statements(child)
+
+
+def functions(node: ast.AST) -> Iterator[ast.FunctionDef | ast.AsyncFunctionDef]:
+    """All functions and methods in it, also those inside others."""
+    yield from (child for child in statements(node) if isinstance(child, ast.FunctionDef | ast.AsyncFunctionDef))
 
 
 def top(name: str) -> str:
@@ -156,7 +176,7 @@ def unused_modules(modules: Mapping[str, Module], entry_points: Collection[str],
     used = set(entry_points)
     for module in modules.values():
         used |= {found for item in module.imports if (found := module_of(item.target, modules)) not in {None, module.name}}
-        used |= {part for value in _strings(module.tree) for part in _dotted_prefixes(value)}
+        used |= {part for value in _strings(module.nodes) for part in _dotted_prefixes(value)}
     used |= {part for word in text.replace('"', " ").replace(":", " ").split() for part in _dotted_prefixes(word)}
     return [str(module.path) for name, module in modules.items() if module.path.name != "__init__.py" and name not in used]
 
@@ -166,9 +186,9 @@ def _dotted_prefixes(value: str) -> list[str]:
     return [".".join(parts[:end]) for end in range(2, len(parts) + 1)]
 
 
-def _strings(tree: ast.Module) -> Iterator[str]:
-    docstrings = {id(statement.value) for statement in ast.walk(tree) if isinstance(statement, ast.Expr)}
-    for node in ast.walk(tree):
+def _strings(nodes: Sequence[ast.AST]) -> Iterator[str]:
+    docstrings = {id(statement.value) for statement in nodes if isinstance(statement, ast.Expr)}
+    for node in nodes:
         if isinstance(node, ast.Constant) and isinstance(node.value, str) and id(node) not in docstrings:
             yield node.value
 
@@ -178,8 +198,8 @@ def long_functions(modules: Mapping[str, Module]) -> list[str]:
     return [
         f"{module.path}:{node.lineno} {node.name}: {lines} lines"
         for module in modules.values()
-        for node in ast.walk(module.tree)
-        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef) and (lines := _body_lines(node)) > MAX_FUNCTION_LINES
+        for node in functions(module.tree)
+        if (lines := _body_lines(node)) > MAX_FUNCTION_LINES
     ]
 
 
@@ -201,7 +221,7 @@ def prints(modules: Mapping[str, Module], allowed: Collection[str]) -> list[str]
         f"{module.path}:{node.lineno} calls print()"
         for module in modules.values()
         if not any(is_in(module.name, package) for package in allowed)
-        for node in ast.walk(module.tree)
+        for node in module.nodes
         if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "print"
     ]
 
@@ -271,7 +291,7 @@ def impurities(modules: Mapping[str, Module], name: str) -> list[str]:
     ]
     calls = [
         f"{module.path}:{node.lineno} calls {called}"
-        for node in ast.walk(module.tree)
+        for node in module.nodes
         if isinstance(node, ast.Call)
         and ((called := ast.unparse(node.func)) in _IMPURE_CALLS or called.rpartition(".")[2] in _FILE_METHODS)
     ]
@@ -283,8 +303,8 @@ def many_parameters(modules: Mapping[str, Module], most: int) -> list[str]:
     return [
         f"{module.path}:{node.lineno} {node.name}: {count} parameters without keywords"
         for module in modules.values()
-        for node in ast.walk(module.tree)
-        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef) and (count := _positional(node.args)) > most
+        for node in functions(module.tree)
+        if (count := _positional(node.args)) > most
     ]
 
 
@@ -298,6 +318,6 @@ def many_arguments(modules: Mapping[str, Module], most: int, lists: Collection[s
     return [
         f"{module.path}:{node.lineno} {called}: {len(node.args)} arguments without keywords"
         for module in modules.values()
-        for node in ast.walk(module.tree)
+        for node in module.nodes
         if isinstance(node, ast.Call) and len(node.args) > most and (called := ast.unparse(node.func)) not in lists
     ]

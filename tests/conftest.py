@@ -1,6 +1,6 @@
 """Plugins with shared fixtures; each part of the house brings its own."""
 
-from hypothesis import settings
+from tests.quick import register_profiles
 
 pytest_plugins = [
     "tests.plugins.browser",
@@ -9,10 +9,8 @@ pytest_plugins = [
     "tests.plugins.server",
     "tests.plugins.storage",
     "tests.plugins.study",
+    "tests.plugins.tiers",
     "tests.plugins.workers",
 ]
 
-# No deadline: the machine is shared, and a slow example is not a wrong one.
-settings.register_profile("house", deadline=None, max_examples=50)
-settings.register_profile("quick", deadline=None, max_examples=15)  # make test-fast
-settings.load_profile("house")
+register_profiles()

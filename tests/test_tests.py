@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import ast
 import re
-from collections.abc import Iterator
 from pathlib import Path, PurePath
 
 import pytest
+
+from tests.architecture_rules import functions, statements
 
 TESTS = Path(__file__).parent
 FILES = sorted(TESTS.rglob("*.py"))
@@ -47,34 +48,29 @@ OF_NO_MODULE = {
     "tuner/search/test_ways_out.py": "all that ends a run",
     "tuner/vllm_plugin/test_tokens.py": "the plugin's tokens on the real engine",
 }
-Function = ast.FunctionDef | ast.AsyncFunctionDef
 
 
-def functions(tree: ast.AST) -> Iterator[Function]:
-    yield from (node for node in ast.walk(tree) if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef))
-
-
-def checks(function: ast.AST, helpers: set[str]) -> bool:
-    """Whether it asserts or expects an error, itself or by one of `helpers`."""
+def checks(function: ast.AST) -> tuple[bool, set[str]]:
+    """(whether it asserts or expects an error itself, the names of all that it calls)."""
+    asserts, called = False, set()
     for node in ast.walk(function):
-        if isinstance(node, ast.Assert):
-            return True
+        asserts |= isinstance(node, ast.Assert)
         if isinstance(node, ast.Call):
-            name = node.func.attr if isinstance(node.func, ast.Attribute) else node.func.id if isinstance(node.func, ast.Name) else ""
-            if CHECKS.search(name) or name in helpers:
-                return True
-    return False
+            called.add(node.func.attr if isinstance(node.func, ast.Attribute) else node.func.id if isinstance(node.func, ast.Name) else "")
+    return asserts or any(map(CHECKS.search, called)), called
 
 
 def unchecked(trees: list[ast.Module]) -> set[str]:
+    """Tests that check nothing, neither themselves nor by a helper, nor by a helper's helper."""
+    found = [(function.name, *checks(function)) for tree in trees for function in functions(tree)]
     helpers: set[str] = set()
-    for _ in range(2):  # a helper may call a helper
-        helpers |= {f.name for tree in trees for f in functions(tree) if not f.name.startswith("test_") and checks(f, helpers)}
-    return {f.name for tree in trees for f in functions(tree) if f.name.startswith("test_") and not checks(f, helpers)}
+    for _ in range(2):
+        helpers |= {name for name, asserts, called in found if not name.startswith("test_") and (asserts or called & helpers)}
+    return {name for name, asserts, called in found if name.startswith("test_") and not (asserts or called & helpers)}
 
 
 def borrowed(trees: list[ast.Module]) -> set[str]:
-    modules = {node.module for tree in trees for node in ast.walk(tree) if isinstance(node, ast.ImportFrom) and node.module}
+    modules = {node.module for tree in trees for node in statements(tree) if isinstance(node, ast.ImportFrom) and node.module}
     return {name.removeprefix("tests.") for name in modules if re.fullmatch(r"tests\.(?:\w+\.)*test_\w+", name)}
 
 

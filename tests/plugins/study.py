@@ -64,5 +64,5 @@ def grid(tmp_path_factory: pytest.TempPathFactory, _database_with_optuna: Path) 
     with pytest.MonkeyPatch.context() as monkeypatch:
         workbench = workbench_in(_database_with_optuna, tmp_path_factory.mktemp("grid"), monkeypatch)
         launcher = FakeLauncher()
-        yield FinishedStudy(workbench, launcher, workbench.run(launcher))
+        yield FinishedStudy(workbench, launcher, workbench.run(launcher, profile="finalists"))
         workbench.close()

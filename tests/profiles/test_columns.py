@@ -7,13 +7,14 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from profiles import columns
 from profiles.columns import KIND_ABSENT, KIND_DOUBLE, KIND_INT64, KIND_REF, KIND_STRING, KIND_UINT64, EventColumns, EventDecoder
 from profiles.wire import ByteSource, Malformed, encoded
 from tests.oracles.xspace import XSpace
+from tests.quick import examples
 
 INT64 = st.integers(-(2**63), 2**63 - 1)
 STAT = st.one_of(
@@ -48,7 +49,7 @@ def written(tmp_path: Path, events: list[dict[str, Any]]) -> tuple[ByteSource, i
     return ByteSource(path), len(data)
 
 
-@settings(max_examples=60)
+@examples(60)
 @given(st.lists(EVENT, max_size=40), st.sampled_from([64, 700, 1 << 22]))
 def test_columns_equal_what_protobuf_parses(tmp_path_factory: pytest.TempPathFactory, events: list[dict[str, Any]], chunk: int) -> None:
     source, size = written(tmp_path_factory.mktemp("c"), events)

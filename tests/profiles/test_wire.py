@@ -5,11 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from profiles.errors import ProfileError
 from profiles.wire import BYTES, FIXED32, FIXED64, VARINT, ByteSource, Malformed, encoded, fields, signed, varint
+from tests.quick import examples
 
 
 def source(tmp_path: Path, data: bytes) -> ByteSource:
@@ -59,7 +60,7 @@ def test_a_field_that_does_not_fit_is_malformed(tmp_path: Path, data: bytes) -> 
         list(fields(opened, 0, len(data)))
 
 
-@settings(max_examples=50)
+@examples(50)
 @given(st.lists(st.binary(max_size=300), max_size=400))
 def test_many_fields_across_the_read_window(tmp_path_factory: pytest.TempPathFactory, payloads: list[bytes]) -> None:
     data = b"\x08\x01" + b"".join(b"\x12" + encoded(len(payload)) + payload for payload in payloads)

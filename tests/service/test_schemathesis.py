@@ -25,6 +25,8 @@ from storage.base import Storage
 from tests.service.builders import fill
 from tests.service.conftest import TOKEN, MakeClient
 
+pytestmark = pytest.mark.slow
+
 CASES = 26  # for each operation, kind of case, dialect and access
 LEAST = 500  # for each dialect and access: 2,000 together
 
@@ -61,7 +63,6 @@ def _operations(client: TestClient) -> Iterator[Operation]:
         yield result.ok()
 
 
-@pytest.mark.slow
 def test_no_answer_contradicts_the_document(api: tuple[TestClient, dict[str, str]]) -> None:
     client, headers = api
     sent: Counter[int] = Counter()

@@ -24,11 +24,14 @@ from tuner.setup.space import Configuration
 from tuner.setup.study_setup import prepare_study
 from tuner.trials.progress import Progress
 
-SMALL: dict[str, Any] = {"model": "tiny-qwen3", "page_sizes": [16, 32], "chunk_budgets": [128, 256], "workload": "demo", "rounds": 3}
+SMALL: dict[str, Any] = {
+    **{"model": "tiny-qwen3", "page_sizes": [16, 32], "chunk_budgets": [128, 256], "workload": "demo", "rounds": 3},
+    "profile": "none",  # a quarter of a run's time; tests of profiles ask for them
+}
 
 
 def config_of(study: str = "s", **changes: Any) -> StudyConfig:
-    """Two page sizes x two budgets x two arms, three rounds."""
+    """Two page sizes x two budgets x two arms, three rounds, no profiles."""
     return load_config(None, {**SMALL, "study": study, **changes})
 
 

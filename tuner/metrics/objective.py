@@ -9,8 +9,7 @@ import math
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-
-import numpy as np
+from statistics import median
 
 from storage.records import Measurement
 from storage.renamed import current_metric
@@ -170,12 +169,12 @@ def aggregate(values: Sequence[float]) -> Aggregate:
     """Median and spread of measurements of one metric, in any order. Raises TrialFailed (INVALID_MEASUREMENT) if there is none."""
     if len(values) == 0:
         raise TrialFailed(FailureClass.INVALID_MEASUREMENT, "no valid measurement to take a value from")
-    array = np.asarray(values, dtype=float)
-    if not np.isfinite(array).all():
+    numbers = [float(value) for value in values]
+    if not all(map(math.isfinite, numbers)):
         raise TrialFailed(FailureClass.INVALID_MEASUREMENT, "a measurement is not a finite number")
-    median = float(np.median(array))
-    deviation = 1.4826 * float(np.median(np.abs(array - median)))
-    return Aggregate(median, deviation / abs(median) if median else 0.0, len(array))
+    middle = median(numbers)
+    deviation = 1.4826 * median(abs(number - middle) for number in numbers)
+    return Aggregate(middle, deviation / abs(middle) if middle else 0.0, len(numbers))
 
 
 def aggregate_metric(measurements: Sequence[Measurement], metric: str) -> Aggregate:

@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-import altair as alt
-
 from service.pages.study_view import CostPart
 from tuner.report.charts.theme import Look, chart_of, finished
 
 
 def cost(parts: Sequence[CostPart], look: Look) -> dict[str, Any]:
     """Measuring is what the search is for; everything else is overhead and lighter."""
+    import altair as alt  # late: a command or a service that draws nothing does without
+
     colours = look.colours
     names = [part.name for part in parts]
     paints = {"measure": colours.page_aligned, "start": colours.default, "warm_up": colours.inconclusive, "profile": colours.ink}

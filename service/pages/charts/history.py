@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-import altair as alt
-
 from service.pages.study_view import HistoryPoint
 from tuner.core.contract import ARM_DEFAULT, ARM_PAGE_ALIGNED
 from tuner.report.charts.theme import Look, chart_of, finished
 
 
 def history(points: Sequence[HistoryPoint], unit: str, look: Look) -> dict[str, Any]:
+    import altair as alt  # late: a command or a service that draws nothing does without
+
     colours = look.colours
     values = [{"order": point.order, "value": point.value, "best": point.best, "arm": point.arm} for point in points]
     few = len(points) <= 2 * look.ticks

@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-import altair as alt
-
 from service.pages.tradeoff_view import TradeOff, TradeOffPoint
 from tuner.core.contract import ARM_DEFAULT, ARM_PAGE_ALIGNED
 from tuner.report.charts.theme import Look, chart_of, finished
 
 
 def tradeoff(found: TradeOff, look: Look) -> dict[str, Any]:
+    import altair as alt  # late: a command or a service that draws nothing does without
+
     colours = look.colours
     base = chart_of([_value(point) for point in found.points])
     front = chart_of([_value(point) for point in _front(found.points)])

@@ -137,6 +137,7 @@ def _run(bench: Workbench) -> None:
         page_sizes=[16, 32, 64, _FAILING_PAGE],
         chunk_budgets=[128, 256, 512],
         rounds=5,
+        profile="finalists",
         slos=["ttft_p99_ms<=400"],
     )
 

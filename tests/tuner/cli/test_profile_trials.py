@@ -40,7 +40,7 @@ def profiled_study(tmp_path_factory: pytest.TempPathFactory, _database_with_optu
     """A study of one cell whose finalists, trials 2 and 3, have two profile sessions of each phase."""
     with pytest.MonkeyPatch.context() as monkeypatch:
         bench = workbench_in(_database_with_optuna, tmp_path_factory.mktemp("profiled"), monkeypatch)
-        bench.run(launcher(), page_sizes=[32], chunk_budgets=[256])
+        bench.run(launcher(), page_sizes=[32], chunk_budgets=[256], profile="finalists")
         yield bench
         bench.close()
 

@@ -6,9 +6,10 @@ import socket
 import struct
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
+from tests.quick import examples
 from tuner.engine.protocol import ConnectionLost, ProtocolViolation, receive, send
 
 JSON = st.recursive(
@@ -18,7 +19,7 @@ JSON = st.recursive(
 )
 
 
-@settings(max_examples=60, deadline=None)
+@examples(60)
 @given(st.lists(st.dictionaries(st.text(max_size=8), JSON, max_size=4), min_size=1, max_size=4))
 def test_messages_arrive_in_order_and_unchanged(messages: list[dict[str, object]]) -> None:
     left, right = socket.socketpair()

@@ -5,10 +5,11 @@ from statistics import fmean
 
 import optuna
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from optuna.distributions import CategoricalDistribution, IntDistribution
 
+from tests.quick import examples
 from tests.shared_data import shared_data
 from tuner.core.errors import BadInput, FailureClass
 from tuner.launchers.measured_table import MeasuredTable, Noise, TablePoint, Value
@@ -62,7 +63,7 @@ def test_a_table_without_a_success_has_no_best() -> None:
         MeasuredTable("bad", ("n",), {"v": Direction.MINIMIZE}, (failing,)).best("v")
 
 
-@settings(max_examples=50, deadline=None)
+@examples(50)
 @given(seed=st.integers(0, 2**40), sigma=st.floats(0, 0.2), kind=st.sampled_from(["none", "resample", "multiplicative"]))
 def test_an_evaluation_depends_on_its_seed_and_nothing_else(seed: int, sigma: float, kind: str) -> None:
     noise = Noise(kind, sigma)  # type: ignore[arg-type]

@@ -6,9 +6,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
+from tests.quick import examples
 from tests.tuner.launchers.tables import TABLE, write_table
 from tuner.core.errors import BadInput, FailureClass
 from tuner.launchers.table_files import load_table
@@ -62,7 +63,7 @@ def test_bad_tables_are_refused_in_one_line(tmp_path: Path, text: str, complaint
     assert "\n" not in str(caught.value)
 
 
-@settings(max_examples=80, deadline=None)
+@examples(80)
 @given(content=st.binary(max_size=60), suffix=st.sampled_from([".csv", ".json", ".json.gz"]))
 def test_any_bytes_are_read_or_refused(content: bytes, suffix: str, tmp_path_factory: pytest.TempPathFactory) -> None:
     path = tmp_path_factory.getbasetemp() / f"fuzz{suffix}"

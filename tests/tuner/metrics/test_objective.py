@@ -4,10 +4,11 @@ import math
 import re
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from storage.records import Measurement
+from tests.quick import examples
 from tuner.core.errors import BadInput, FailureClass, TrialFailed
 from tuner.metrics.catalog import CATALOG, Direction
 from tuner.metrics.objective import (
@@ -104,7 +105,7 @@ def test_a_slo_that_nobody_can_mean_names_the_fix(text: str, fix: str) -> None:
         parse_slo(text)
 
 
-@settings(max_examples=60)
+@examples(60)
 @given(st.text(max_size=30))
 def test_any_text_is_an_slo_or_bad_input(text: str) -> None:
     try:
@@ -117,7 +118,7 @@ def test_any_text_is_an_slo_or_bad_input(text: str) -> None:
     assert len(message.splitlines()) == 1
 
 
-@settings(max_examples=100)
+@examples(100)
 @given(st.sampled_from(["<=", "<", ">=", ">"]), finite, finite, st.booleans())
 def test_constraint_is_at_most_zero_exactly_where_the_slo_is_met(operator: str, limit: float, value: float, same: bool) -> None:
     slo = Slo("ttft_p99_ms", operator, limit)
@@ -147,7 +148,7 @@ def test_aggregate_is_median_and_scaled_relative_deviation() -> None:
     assert aggregate([7.0]).spread == 0 and aggregate([0.0, 0.0]).spread == 0
 
 
-@settings(max_examples=60)
+@examples(60)
 @given(st.lists(st.floats(1e-3, 1e6), min_size=1, max_size=20), st.floats(1e-3, 1e3), st.randoms(use_true_random=False))
 def test_aggregate_ignores_order_and_scales(values: list[float], factor: float, random: object) -> None:
     result = aggregate(values)

@@ -9,9 +9,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
+from tests.quick import examples
 from tuner.core.contract import RequestRecord, StepRecord, WindowResult
 from tuner.core.errors import BadInput, FailureClass, TrialFailed
 from tuner.metrics.catalog import CATALOG, Direction
@@ -220,7 +221,7 @@ def test_directions_are_natural() -> None:
 gaps = st.lists(st.floats(0.0, 10.0), min_size=1, max_size=8)
 
 
-@settings(max_examples=60, deadline=None)
+@examples(60)
 @given(st.lists(gaps, min_size=1, max_size=12), st.randoms(use_true_random=False))
 def test_metrics_do_not_depend_on_the_order_of_requests_and_match_a_plain_oracle(all_gaps: list[list[float]], random: object) -> None:
     records = [request(f"r{i}", tokens=tuple(float(t) for t in np.cumsum(row))) for i, row in enumerate(all_gaps)]

@@ -49,7 +49,7 @@ def test_failures_are_told(bench: Workbench) -> None:
             raise crash("bus | error")
         return result
 
-    bench.run(FakeLauncher(on_measure=hook), profile="none")
+    bench.run(FakeLauncher(on_measure=hook))
     (failed,) = [trial for trial in bench.trials() if trial.state is TrialState.FAIL]
     text = report_of(bench)
     assert f"- trial {failed.number} (search, default, page size 16, budget 128): engine_crash: bus | error" in text
@@ -61,7 +61,7 @@ def test_what_was_skipped_is_told_with_its_reason(bench: Workbench) -> None:
         if settings.block_size == 32:
             raise TrialFailed(FailureClass.OUT_OF_MEMORY, "Ran out of memory in memory space hbm.")
 
-    bench.run(FakeLauncher(on_open=hook), profile="none")
+    bench.run(FakeLauncher(on_open=hook))
     text = report_of(bench)
     assert "budget 256): skipped: needs at least the memory with which trial 0 ran out of HBM" in text
     assert "4 of 8 trials (8 search trials) failed, 4 skipped or given up; 0 invalid windows" in text

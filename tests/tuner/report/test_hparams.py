@@ -31,11 +31,11 @@ def test_every_trial_is_a_row_with_its_settings_and_results(grid: FinishedStudy,
 
 
 def test_a_setting_in_which_trials_differ_is_a_column_and_a_constant_is_none(bench: Workbench, tmp_path: Path) -> None:
-    bench.run(study="s", page_sizes=[32], chunk_budgets=[256], profile="none")
+    bench.run(study="s", page_sizes=[32], chunk_budgets=[256])
     tab = HParamsTab(bench.storage, tmp_path)
     tab.refresh()
     assert all(set(group.hparams) == set(ALWAYS_SHOWN) for group in session_groups(tmp_path))
-    bench.run(study="t", page_sizes=[32], chunk_budgets=[256], profile="none", alignment_variant="strict")
+    bench.run(study="t", page_sizes=[32], chunk_budgets=[256], alignment_variant="strict")
     tab.refresh()
     shown = {(group.hparams["study"].string_value, group.hparams["alignment_variant"].string_value) for group in session_groups(tmp_path)}
     assert shown == {("s", "demote"), ("t", "strict")}
@@ -46,7 +46,7 @@ def test_a_failed_trial_has_no_result_and_an_unchanged_study_is_not_written_agai
         if configuration.arm == "page_aligned":
             raise crash()
 
-    bench.run(FakeLauncher(on_warm_up=hook), page_sizes=[32], chunk_budgets=[256], profile="none")
+    bench.run(FakeLauncher(on_warm_up=hook), page_sizes=[32], chunk_budgets=[256])
     tab = HParamsTab(bench.storage, tmp_path)
     tab.refresh()
     files = sorted(tmp_path.rglob("*tfevents*"))
@@ -56,6 +56,6 @@ def test_a_failed_trial_has_no_result_and_an_unchanged_study_is_not_written_agai
         assert bool(group.metric_values) == (group.name not in failed)
     tab.refresh()
     assert sorted(tmp_path.rglob("*tfevents*")) == files
-    bench.run(study="t", page_sizes=[32], chunk_budgets=[256], profile="none")
+    bench.run(study="t", page_sizes=[32], chunk_budgets=[256])
     assert tab.refresh() > len(bench.trials(None))
     assert sorted(tmp_path.rglob("*tfevents*")) != files

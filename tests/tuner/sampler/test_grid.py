@@ -2,10 +2,11 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
 
+from tests.quick import examples
 from tuner.core.errors import BadInput
 from tuner.sampler import grid as grid_module
 from tuner.sampler.grid import CandidateGrid
@@ -43,7 +44,7 @@ def test_one_value_only_and_truth_values() -> None:
     assert grid.find({"flag": 1, "only": 7}) is None
 
 
-@settings(max_examples=20)
+@examples(20)
 @given(st.permutations(["a", "b", "c", "d"]), st.permutations([16, 32, 64, 128]))
 def test_the_order_in_which_choices_are_written_changes_nothing(words: list[str], numbers: list[int]) -> None:
     grid = CandidateGrid({"n": CategoricalDistribution(tuple(numbers)), "w": CategoricalDistribution(tuple(words))})

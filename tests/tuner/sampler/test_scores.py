@@ -2,15 +2,16 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
+from tests.quick import examples
 from tuner.sampler.scores import normal_scores, pareto_values
 
 _VALUES = st.lists(st.integers(-1000, 1000), min_size=1, max_size=30).map(lambda numbers: np.array(numbers, dtype=float))
 
 
-@settings(max_examples=50)
+@examples(50)
 @given(_VALUES)
 def test_order_is_kept_units_do_not_matter_and_minimising_mirrors(values: np.ndarray[tuple[int], np.dtype[np.float64]]) -> None:
     scores = normal_scores(values)

@@ -26,7 +26,7 @@ def slower(configuration: Configuration, nth: int, result: WindowResult) -> Wind
 
 
 def run(bench: Workbench, launcher: FakeLauncher, finalists: FakeLauncher) -> StudyOutcome:
-    setup = prepare_study(config_of(logdir=str(bench.folder / "profiles"), storage=bench.url, profile="none"))
+    setup = prepare_study(config_of(logdir=str(bench.folder / "profiles"), storage=bench.url))
     return StudyRun(plan_search(setup, bench.storage), bench.storage, launcher, finalists_launcher=finalists).run()
 
 

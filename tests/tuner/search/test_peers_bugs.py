@@ -38,10 +38,10 @@ def test_bug_1_an_out_of_memory_trial_never_becomes_the_best(bench: Workbench) -
 @pytest.mark.parametrize("sampler", ["random", "tpe", "grid"])
 def test_bug_2_resume_adds_exactly_n(bench: Workbench, sampler: str) -> None:
     """`resume --n_trials 2` ran seven there, without an engine, and wrote zeros."""
-    bench.run(sampler=sampler, trials=3, profile="none")
+    bench.run(sampler=sampler, trials=3)
     assert len(bench.trials()) == 3
     launcher = FakeLauncher()
-    bench.run(launcher, sampler=sampler, trials=2, resume=True, profile="none")
+    bench.run(launcher, sampler=sampler, trials=2, resume=True)
     assert len(bench.trials()) == 5
     assert all(trial.values and trial.values["throughput"] > 0 for trial in bench.trials())
     new = {configuration_of(trial) for trial in bench.trials()[3:]}
@@ -50,8 +50,8 @@ def test_bug_2_resume_adds_exactly_n(bench: Workbench, sampler: str) -> None:
 
 def test_bug_2_resume_adds_the_same_number_again(bench: Workbench) -> None:
     """The run was finished, so there is nothing left of it: two are two more."""
-    bench.run(sampler="grid", trials=2, profile="none")
-    bench.run(sampler="grid", trials=2, resume=True, profile="none")
+    bench.run(sampler="grid", trials=2)
+    bench.run(sampler="grid", trials=2, resume=True)
     assert len(bench.trials()) == 4
 
 
@@ -64,8 +64,8 @@ def test_bug_2_the_same_command_finishes_an_interrupted_run_and_adds_nothing(ben
 
     launcher = FakeLauncher(on_measure=hook)
     with pytest.raises(Exception, match="--resume"):
-        bench.run(launcher, sampler=sampler, trials=6, profile="none")
-    bench.run(sampler=sampler, trials=6, resume=True, profile="none")
+        bench.run(launcher, sampler=sampler, trials=6)
+    bench.run(sampler=sampler, trials=6, resume=True)
     assert len(bench.trials()) == 6
     assert set(states(bench.trials())) == {TrialState.COMPLETE}
 
@@ -78,9 +78,9 @@ def test_bug_2_another_number_after_an_interruption_is_that_many(bench: Workbenc
 
     launcher = FakeLauncher(on_measure=hook)
     with pytest.raises(Exception, match="--resume"):
-        bench.run(launcher, sampler="grid", trials=8, profile="none")
+        bench.run(launcher, sampler="grid", trials=8)
     finished = states(bench.trials()).count(TrialState.COMPLETE)
-    bench.run(sampler="grid", trials=1, resume=True, profile="none")
+    bench.run(sampler="grid", trials=1, resume=True)
     assert states(bench.trials()).count(TrialState.COMPLETE) == finished + 1
 
 
@@ -111,7 +111,7 @@ def test_bug_4_an_objective_that_was_not_measured_is_no_zero(bench: Workbench) -
 @pytest.mark.parametrize("sampler", ["grid", "random", "tpe", "nsga2"])
 def test_bug_6_no_configuration_runs_twice(bench: Workbench, sampler: str) -> None:
     """Two of eight trials were repetitions there. Here samplers are asked for more than there is."""
-    bench.run(sampler=sampler, trials=50, profile="none", rounds=1)
+    bench.run(sampler=sampler, trials=50, rounds=1)
     found = [configuration_of(trial) for trial in bench.trials()]
     assert len(found) == len(set(found)) == 8
 
@@ -120,9 +120,9 @@ def test_bug_6_no_configuration_runs_twice(bench: Workbench, sampler: str) -> No
 @pytest.mark.parametrize("sampler", ["random", "ordinal"])
 def test_bug_6_nor_when_a_run_ended_between_the_two_arms_of_a_cell(bench: Workbench, sampler: str) -> None:
     """Three trials are a cell and a half: what is proposed next may be the other arm of what ran already."""
-    bench.run(sampler=sampler, trials=3, profile="none", rounds=1)
+    bench.run(sampler=sampler, trials=3, rounds=1)
     for trials in (1, 3, 1):
-        bench.run(sampler=sampler, trials=trials, profile="none", rounds=1, resume=True)
+        bench.run(sampler=sampler, trials=trials, rounds=1, resume=True)
     found = [configuration_of(trial) for trial in bench.trials()]
     assert len(found) == len(set(found)) == 8
 
@@ -134,7 +134,7 @@ def test_bug_7_a_page_size_that_the_platform_changed_is_not_measured_under_the_a
         return {"block_size": 32, "max_num_batched_tokens": settings.max_num_batched_tokens}
 
     launcher = FakeLauncher(effective=effective)
-    bench.run(launcher, profile="none")
+    bench.run(launcher)
     changed = [trial for trial in bench.trials() if trial.block_size == 16]
     assert {(trial.state, trial.error_class) for trial in changed} == {(TrialState.FAIL, "invalid_config")}
     assert {trial.error_message for trial in changed} == {
@@ -145,7 +145,7 @@ def test_bug_7_a_page_size_that_the_platform_changed_is_not_measured_under_the_a
 
 
 def test_bug_7_the_effective_configuration_is_stored_beside_the_requested(bench: Workbench) -> None:
-    bench.run(profile="none")
+    bench.run()
     trial = bench.trials()[0]
     assert trial.requested["block_size"] == trial.effective["block_size"] == trial.block_size
     assert trial.effective["max_num_batched_tokens"] == 256
@@ -159,7 +159,7 @@ def test_bug_8_one_failing_configuration_does_not_end_the_sweep(bench: Workbench
             raise BadInput("this one is impossible")
         return result
 
-    bench.run(FakeLauncher(on_measure=hook), profile="none")
+    bench.run(FakeLauncher(on_measure=hook))
     assert states(bench.trials()).count(TrialState.COMPLETE) == 7
     assert bench.trial(bad).state is TrialState.FAIL
     assert all(trial.values == {"throughput": value_of(configuration_of(trial))} for trial in bench.trials() if trial.values)

@@ -40,14 +40,14 @@ def best_is_no_baseline(configuration: Configuration) -> float:
 
 
 def test_the_plan_is_what_a_run_does(bench: Workbench) -> None:
-    outcome = bench.run(FakeLauncher(value=best_is_no_baseline), profile="none")
+    outcome = bench.run(FakeLauncher(value=best_is_no_baseline))
     plan = plan_search(prepare_study(config_of()))
     assert (plan.trials, plan.to_json()["cells"], plan.engine_starts, plan.windows) == (8, 4, outcome.engine_starts, outcome.windows)
     assert [(group.block_size, group.compiled_max, group.configurations) for group in plan.groups] == [(32, 256, 4), (16, 256, 4)]
 
 
 def test_a_grid_cut_short_plans_only_the_engines_it_reaches(bench: Workbench) -> None:
-    outcome = bench.run(FakeLauncher(value=best_is_no_baseline), sampler="grid", trials=4, profile="none")
+    outcome = bench.run(FakeLauncher(value=best_is_no_baseline), sampler="grid", trials=4)
     plan = plan_search(prepare_study(config_of(sampler="grid", trials=4)))
     assert [group.block_size for group in plan.groups] == [32]
     assert (plan.engine_starts, plan.windows) == (outcome.engine_starts, outcome.windows)

@@ -98,7 +98,7 @@ FAULTS: dict[str, Hook] = {
 
 @pytest.mark.parametrize("fault", FAULTS)
 def test_the_recommendation_never_comes_from_a_faulty_measurement(bench: Workbench, fault: str) -> None:
-    outcome = bench.run(FakeLauncher(on_measure=FAULTS[fault]), profile="none", rounds=7, page_sizes=[16], chunk_budgets=[128, 256])
+    outcome = bench.run(FakeLauncher(on_measure=FAULTS[fault]), rounds=7, page_sizes=[16], chunk_budgets=[128, 256])
     assert outcome.recommendation.body["settings"] == {
         "arm": "page_aligned",
         "block_size": 16,
@@ -118,7 +118,7 @@ def test_the_recommendation_never_comes_from_a_faulty_measurement(bench: Workben
 @pytest.mark.slow
 @pytest.mark.parametrize("fault", ["recompiled", "failed requests", "busy", "drifted", "saturated"])
 def test_the_faulty_windows_are_kept_with_their_reason(bench: Workbench, fault: str) -> None:
-    bench.run(FakeLauncher(on_measure=FAULTS[fault]), profile="none", rounds=7, page_sizes=[16], chunk_budgets=[128, 256])
+    bench.run(FakeLauncher(on_measure=FAULTS[fault]), rounds=7, page_sizes=[16], chunk_budgets=[128, 256])
     windows = bench.windows(bench.trial(PLANTED))
     assert all(window.valid is (window.metrics["total_token_throughput"] < 1000) for window in windows)
     assert fault.replace("failed requests", "request_failed") in {window.invalid_reason for window in windows}
@@ -137,7 +137,7 @@ def test_a_disturbed_window_is_measured_again_and_a_load_that_stays_is_accepted(
     def hook(configuration: Configuration, nth: int, result: WindowResult) -> WindowResult:
         return replace(result, details={CONTENTION: next(loads)})
 
-    bench.run(FakeLauncher(on_measure=hook), profile="none", rounds=5, page_sizes=[16], chunk_budgets=[256])
+    bench.run(FakeLauncher(on_measure=hook), rounds=5, page_sizes=[16], chunk_budgets=[256])
     windows = sorted((item for trial in bench.trials() for item in bench.windows(trial)), key=lambda item: item.id)
     reasons = [window.invalid_reason for window in windows]
     assert reasons[:9] == [None] * 6 + ["busy", "busy", None]
@@ -159,7 +159,7 @@ def test_a_faulty_window_of_a_finalist_is_no_part_of_what_is_promised(bench: Wor
         best = configuration == Configuration(16, 256, "page_aligned")
         return recompiled(shining(result)) if best and nth in (5, 6) else result  # rounds 0 to 4 are the search's
 
-    outcome = bench.run(FakeLauncher(on_measure=hook), profile="none", rounds=5, page_sizes=[16], chunk_budgets=[256])
+    outcome = bench.run(FakeLauncher(on_measure=hook), rounds=5, page_sizes=[16], chunk_budgets=[256])
     finalist = bench.trial(Configuration(16, 256, "page_aligned"), Stage.CONFIRM)
     assert [window.invalid_reason for window in bench.windows(finalist)][:2] == ["recompiled", "recompiled"]
     assert len(_valid(bench.windows(finalist))) == 5

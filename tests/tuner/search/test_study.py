@@ -86,7 +86,7 @@ def test_a_finalist_is_compiled_for_its_own_budget(bench: Workbench) -> None:
 
 def test_a_finalist_is_started_cold_also_where_the_search_ran_the_same_engine(bench: Workbench) -> None:
     launcher = FakeLauncher()
-    bench.run(launcher, page_sizes=[32], chunk_budgets=[256], profile="none")
+    bench.run(launcher, page_sizes=[32], chunk_budgets=[256])
     assert len(launcher.opened) == 3
     engines = {window.details["engine_start"] for trial in bench.trials(None) for window in bench.windows(trial)}
     assert engines == {1, 2, 3}
@@ -136,7 +136,7 @@ def test_profile_says_what_is_profiled(bench: Workbench, profile: str, count: in
 
 def test_costs_are_kept_by_phase(bench: Workbench) -> None:
     ticks = iter(range(10**6))
-    outcome = bench.run(now=lambda: float(next(ticks)))
+    outcome = bench.run(now=lambda: float(next(ticks)), profile="finalists")
     assert set(outcome.study.cost) == {"start", "warm_up", "measure", "profile", "other", "wall"}
     assert all(outcome.study.cost[name] > 0 for name in ("start", "warm_up", "measure", "profile"))
     assert sum(value for name, value in outcome.study.cost.items() if name != "wall") == pytest.approx(outcome.study.cost["wall"])
@@ -167,12 +167,12 @@ def test_a_sampler_measures_page_alignment_beside_the_default_of_its_cell(bench:
 
 @pytest.mark.slow
 def test_a_late_twin_runs_beside_its_finished_baseline_in_rounds_of_their_own(bench: Workbench) -> None:
-    bench.run(sampler="random", trials=7, profile="none")
+    bench.run(sampler="random", trials=7)
     alone = next(
         trial for trial in bench.trials() if all(configuration_of(trial).twin != configuration_of(other) for other in bench.trials())
     )
     assert alone.arm == ARM_DEFAULT
-    outcome = bench.run(sampler="random", trials=1, resume=True, profile="none")
+    outcome = bench.run(sampler="random", trials=1, resume=True)
     twin = bench.trial(configuration_of(alone).twin)
     rounds = {window.round for window in bench.windows(twin)}
     first = {window.round for window in bench.windows(alone)} - rounds
@@ -190,7 +190,7 @@ def test_proposals_prefer_the_page_size_whose_engine_runs(bench: Workbench) -> N
     """Eight page sizes: asking blindly would start an engine for almost every cell."""
     launcher = FakeLauncher()
     sizes = [16, 32, 64, 128, 256, 512]
-    bench.run(launcher, sampler="random", trials=16, page_sizes=sizes, chunk_budgets=[512, 1024, 2048, 4096], profile="none", rounds=1)
+    bench.run(launcher, sampler="random", trials=16, page_sizes=sizes, chunk_budgets=[512, 1024, 2048, 4096], rounds=1)
     assert len(bench.trials()) == 16
     search = launcher.measured[:16]
     assert len(list(groupby(search, key=lambda item: item.block_size))) <= 6
@@ -199,7 +199,7 @@ def test_proposals_prefer_the_page_size_whose_engine_runs(bench: Workbench) -> N
 def test_a_launcher_without_live_settings_gets_an_engine_for_each_configuration(bench: Workbench) -> None:
     """`vllm serve` cannot change its arm or budget; interleaving would restart it for every window."""
     launcher = FakeLauncher(live_fields=frozenset())
-    outcome = bench.run(launcher, profile="none")
+    outcome = bench.run(launcher)
     assert len(launcher.opened) == 8 + 2
     assert [len(list(group)) for _, group in groupby(launcher.measured)] == [3] * 10
     search = [(settings.block_size, settings.max_num_batched_tokens) for settings in launcher.opened[:8]]

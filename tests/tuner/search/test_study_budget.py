@@ -38,12 +38,12 @@ class Clock:
 def test_a_time_budget_stops_the_search_and_still_confirms(bench: Workbench) -> None:
     """The first page size takes 120 s; what is left is kept for the finalists."""
     clock = Clock()
-    outcome = bench.run(clock.launcher(), now=clock, time_budget=155, profile="none")
+    outcome = bench.run(clock.launcher(), now=clock, time_budget=155)
     assert {trial.block_size for trial in bench.trials()} == {32}
     assert states(bench.trials(Stage.CONFIRM)) == [TrialState.COMPLETE] * 2, "what began within the budget is finished"
     assert outcome.study.state is StudyState.COMPLETE and outcome.recommendation.status != "none"
     again = Clock()
-    bench.run(again.launcher(), now=again, resume=True, profile="none")
+    bench.run(again.launcher(), now=again, resume=True)
     assert {trial.block_size for trial in bench.trials()} == {16, 32}
 
 
@@ -52,7 +52,7 @@ def test_a_time_budget_stops_the_search_and_still_confirms(bench: Workbench) -> 
 def test_no_finalist_begins_after_the_time_budget_and_a_resumed_run_confirms_it(bench: Workbench, budget: int, confirmed: int) -> None:
     """A round of the search takes 40 s, a finalist 30."""
     clock = Clock()
-    outcome = bench.run(clock.launcher(), now=clock, time_budget=budget, sampler="grid", profile="none")
+    outcome = bench.run(clock.launcher(), now=clock, time_budget=budget, sampler="grid")
     assert clock.now_s == budget and outcome.study.state is StudyState.COMPLETE
     assert sorted(states(bench.trials(Stage.CONFIRM))) == [TrialState.COMPLETE] * confirmed + [TrialState.WAITING] * (2 - confirmed)
     body = outcome.recommendation.body
@@ -61,7 +61,7 @@ def test_no_finalist_begins_after_the_time_budget_and_a_resumed_run_confirms_it(
     assert body["evidence"]["stage"] == ("confirm" if confirmed else "search")
     assert f"- {left}\n" in evidence_markdown(load_evidence(bench.storage, outcome.study), outcome.comparison)
     again = Clock()
-    outcome = bench.run(again.launcher(), now=again, resume=True, sampler="grid", profile="none")
+    outcome = bench.run(again.launcher(), now=again, resume=True, sampler="grid")
     assert set(states(bench.trials(Stage.CONFIRM))) == {TrialState.COMPLETE}
     assert not any("not confirmed" in caveat for caveat in outcome.recommendation.body["caveats"])
 
@@ -78,18 +78,18 @@ def test_nor_does_a_further_finalist_begin_where_none_holds(bench: Workbench) ->
             raise TrialFailed(FailureClass.OUT_OF_MEMORY, "no room")
 
     launcher.on_open = refuse
-    outcome = bench.run(launcher, now=clock, time_budget=160, profile="none")
+    outcome = bench.run(launcher, now=clock, time_budget=160)
     assert states(bench.trials(Stage.CONFIRM)) == [TrialState.FAIL] * 2 + [TrialState.WAITING]
     assert outcome.recommendation.status == "none"
     assert "1 of 3 finalists not confirmed by a cold start: the time budget was over" in outcome.recommendation.body["reason"]
-    outcome = bench.run(FakeLauncher(), resume=True, profile="none")
+    outcome = bench.run(FakeLauncher(), resume=True)
     assert TrialState.WAITING not in states(bench.trials(Stage.CONFIRM))
     assert outcome.recommendation.status == "recommended"
 
 
 def test_a_time_budget_ends_a_group_after_whole_rounds(bench: Workbench) -> None:
     clock = Clock()
-    bench.run(clock.launcher(), now=clock, time_budget=45, rounds=5, sampler="grid", profile="none")
+    bench.run(clock.launcher(), now=clock, time_budget=45, rounds=5, sampler="grid")
     windows = {len(bench.windows(trial)) for trial in bench.trials()}
     assert windows == {2}, "two rounds of four windows: the second had begun when the time was up"
     assert set(states(bench.trials())) == {TrialState.COMPLETE}
@@ -98,7 +98,7 @@ def test_a_time_budget_ends_a_group_after_whole_rounds(bench: Workbench) -> None
 @pytest.mark.slow
 def test_adaptive_rounds_stop_where_the_answer_is_clear(bench: Workbench) -> None:
     """Ten per cent without noise is clear at the first analysis."""
-    bench.run(rounds="3-12", profile="none")
+    bench.run(rounds="3-12")
     assert {len(bench.windows(trial)) for trial in bench.trials()} == {3}
 
 
@@ -135,8 +135,8 @@ def test_a_round_that_two_engines_share_gives_no_pair(bench: Workbench) -> None:
     seen: Counter[Configuration] = Counter()
     first, second = noisy(seen, stop_at_window=5), noisy(seen)
     with pytest.raises(Interrupted):
-        bench.run(first, page_sizes=[32], profile="none")
-    outcome = bench.run(second, page_sizes=[32], profile="none", resume=True)
+        bench.run(first, page_sizes=[32])
+    outcome = bench.run(second, page_sizes=[32], resume=True)
     assert all(len(bench.windows(trial)) == 3 for trial in bench.trials()), "the windows of the round were kept"
     engines = {(item.round, item.details["engine_start"]) for trial in bench.trials() for item in bench.windows(trial)}
     assert engines == {(0, 1), (1, 1), (1, 2), (2, 2)}

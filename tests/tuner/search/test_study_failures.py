@@ -84,7 +84,7 @@ def test_two_configurations_that_cost_the_engine_leave_the_others_of_their_page_
             raise crash()
         return result
 
-    bench.run(FakeLauncher(on_measure=hook), seed=seed, profile="none")
+    bench.run(FakeLauncher(on_measure=hook), seed=seed)
     assert {configuration_of(trial) for trial in bench.trials() if trial.state is TrialState.FAIL} == bad
     assert complete_and_failed(bench) == (6, 2)
 
@@ -98,7 +98,7 @@ def test_who_was_not_measured_when_others_ran_out_of_memory_teaches_nothing(benc
             raise EngineLost(FailureClass.OUT_OF_MEMORY, "RESOURCE_EXHAUSTED", "Ran out of memory in memory space hbm")
         return result
 
-    bench.run(FakeLauncher(on_measure=hook), chunk_budgets=[128, 256, 512], seed=SEED_OF_THREE_LOSSES, profile="none")
+    bench.run(FakeLauncher(on_measure=hook), chunk_budgets=[128, 256, 512], seed=SEED_OF_THREE_LOSSES)
     untried = [trial for trial in bench.trials() if (trial.error_message or "").startswith("not measured")]
     assert untried and {trial.error_class for trial in untried} == {"engine_crash"}
     small = [trial for trial in bench.trials() if trial.max_num_batched_tokens == 128 and trial.block_size == 16]
@@ -124,7 +124,7 @@ def test_an_engine_that_does_not_start_fails_its_page_size_alone(bench: Workbenc
         if settings.block_size == 32:
             raise TrialFailed(failure, "no room for 512 pages", "RESOURCE_EXHAUSTED")
 
-    outcome = bench.run(FakeLauncher(on_open=hook), profile="none")
+    outcome = bench.run(FakeLauncher(on_open=hook))
     failed = [trial for trial in bench.trials() if trial.state is TrialState.FAIL]
     assert {trial.block_size for trial in failed} == {32} and len(failed) == 4
     assert {(trial.error_class, trial.log_excerpt) for trial in failed} == {(failure.value, "RESOURCE_EXHAUSTED")}
@@ -146,7 +146,7 @@ def test_a_window_in_which_something_was_compiled_is_repeated(bench: Workbench) 
     def hook(configuration: Configuration, nth: int, result: WindowResult) -> WindowResult:
         return recompiled(result) if configuration == BAD and nth < 2 else result
 
-    bench.run(FakeLauncher(on_measure=hook), profile="none")
+    bench.run(FakeLauncher(on_measure=hook))
     windows = sorted(bench.windows(bench.trial(BAD)), key=lambda item: item.id)
     assert [(window.round, window.valid, window.invalid_reason) for window in windows] == [
         (0, False, "recompiled"),
@@ -161,7 +161,7 @@ def test_a_window_that_always_compiles_is_tried_three_times_a_round(bench: Workb
     def hook(configuration: Configuration, nth: int, result: WindowResult) -> WindowResult:
         return recompiled(result) if configuration == BAD else result
 
-    outcome = bench.run(FakeLauncher(on_measure=hook), profile="none")
+    outcome = bench.run(FakeLauncher(on_measure=hook))
     failed = bench.trial(BAD)
     assert len(bench.windows(failed)) == 9 and not any(window.valid for window in bench.windows(failed))
     assert (failed.state, failed.error_class) == (TrialState.FAIL, "invalid_measurement")
@@ -177,7 +177,7 @@ def test_a_request_failure_fails_one_trial_and_keeps_the_engine(bench: Workbench
         return result
 
     launcher = FakeLauncher(on_measure=hook)
-    bench.run(launcher, profile="none")
+    bench.run(launcher)
     assert bench.trial(BAD).error_class == "request_failed"
     assert [settings.block_size for settings in launcher.opened[:2]] == [32, 16]
 
@@ -188,7 +188,7 @@ def test_a_timeout_that_costs_the_engine_is_a_timeout(bench: Workbench) -> None:
             raise EngineLost(FailureClass.TIMEOUT, "engine measure took more than 600 s")
         return result
 
-    bench.run(FakeLauncher(on_measure=hook), profile="none")
+    bench.run(FakeLauncher(on_measure=hook))
     assert bench.trial(BAD).error_class == "timeout"
     assert complete_and_failed(bench) == (7, 1)
 
@@ -198,7 +198,7 @@ def test_a_crash_while_warming_up_fails_that_configuration(bench: Workbench) -> 
         if configuration == BAD:
             raise crash()
 
-    bench.run(FakeLauncher(on_warm_up=hook), profile="none")
+    bench.run(FakeLauncher(on_warm_up=hook))
     assert bench.trial(BAD).error_class == "engine_crash" and bench.windows(bench.trial(BAD)) == []
     assert complete_and_failed(bench) == (7, 1)
 
@@ -212,7 +212,7 @@ def test_whatever_a_launcher_raises_fails_one_trial(bench: Workbench, error: Exc
             raise error
         return result
 
-    bench.run(FakeLauncher(on_measure=hook), profile="none")
+    bench.run(FakeLauncher(on_measure=hook))
     assert bench.trial(BAD).error_class == failure
     assert complete_and_failed(bench) == (7, 1)
 
@@ -222,7 +222,7 @@ def test_a_profile_that_fails_costs_no_trial(bench: Workbench) -> None:
         raise crash("the engine hung while profiling")
 
     launcher = FakeLauncher(on_profile=hook)
-    outcome = bench.run(launcher)
+    outcome = bench.run(launcher, profile="finalists")
     assert set(states(bench.trials(Stage.CONFIRM))) == {TrialState.COMPLETE}
     profiles = bench.storage.list_profiles(study_id=outcome.study.id)
     assert {(profile.status, profile.quality["error_class"]) for profile in profiles} == {("missing", "engine_crash")}
@@ -236,7 +236,7 @@ def test_a_finalist_that_fails_when_started_cold_gives_way_to_the_next_best(benc
         if settings.block_size == 32 and nth > 0:
             raise TrialFailed(FailureClass.OUT_OF_MEMORY, "no room")
 
-    outcome = bench.run(FakeLauncher(on_open=hook), profile="none")
+    outcome = bench.run(FakeLauncher(on_open=hook))
     tried = {configuration_of(trial): trial.state for trial in bench.trials(Stage.CONFIRM)}
     best_of_the_other_size = Configuration(16, 256, "page_aligned")
     assert [item for item, state in tried.items() if state is TrialState.COMPLETE] == [best_of_the_other_size]
@@ -269,7 +269,7 @@ def test_finalists_that_miss_an_slo_when_started_cold_give_way_to_the_next_best(
         value = result.reported_metrics["total_token_throughput"]
         return replace(result, reported_metrics={"total_token_throughput": value, "ttft_p99_ms": 510.0 if slow else 490.0})
 
-    outcome = bench.run(FakeLauncher(on_measure=hook), slos=["ttft_p99_ms<=500"], profile="none")
+    outcome = bench.run(FakeLauncher(on_measure=hook), slos=["ttft_p99_ms<=500"])
     assert outcome.recommendation.status == "recommended"
     assert outcome.recommendation.body["evidence"]["stage"] == "confirm"
     settings = outcome.recommendation.body["settings"]
@@ -287,7 +287,7 @@ def test_a_drifting_machine_takes_its_rounds_out_of_every_value(bench: Workbench
         value = result.reported_metrics["total_token_throughput"] * slow * wobble
         return WindowResult((), (), result.started_at, 1.0, reported_metrics={"total_token_throughput": value})
 
-    bench.run(FakeLauncher(on_measure=hook), rounds=7, page_sizes=[32], chunk_budgets=[256], profile="none")
+    bench.run(FakeLauncher(on_measure=hook), rounds=7, page_sizes=[32], chunk_budgets=[256])
     for trial in bench.trials():
         assert {window.round for window in bench.windows(trial) if window.invalid_reason == "drifted"} == {0, 1, 2}
         assert trial.notes["rounds"] == 4

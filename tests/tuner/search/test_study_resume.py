@@ -67,12 +67,12 @@ def test_ctrl_c_keeps_what_was_measured_and_resume_measures_the_rest(bench: Work
 
 def test_the_rest_is_measured_in_the_order_it_would_have_had(bench: Workbench) -> None:
     whole = FakeLauncher()
-    bench.run(whole, study="whole", profile="none")
+    bench.run(whole, study="whole")
     first = stop_at(7, KeyboardInterrupt)
     with pytest.raises(Interrupted):
-        bench.run(first, profile="none")
+        bench.run(first)
     second = FakeLauncher()
-    bench.run(second, resume=True, profile="none")
+    bench.run(second, resume=True)
     assert first.measured + second.measured == whole.measured
 
 
@@ -100,9 +100,9 @@ def test_a_failed_trial_is_not_tried_again(bench: Workbench) -> None:
         if configuration == Configuration(32, 256, "default"):
             raise BadInput("never works")
 
-    bench.run(FakeLauncher(on_warm_up=hook), profile="none")
+    bench.run(FakeLauncher(on_warm_up=hook))
     launcher = FakeLauncher()
-    bench.run(launcher, resume=True, profile="none")
+    bench.run(launcher, resume=True)
     assert Configuration(32, 256, "default") not in launcher.measured
     assert states(bench.trials()).count(TrialState.FAIL) == 1
 
@@ -252,7 +252,7 @@ def test_a_trial_that_only_optuna_knows_is_failed_there(bench: Workbench, monkey
 
 
 def test_without_resume_an_existing_study_is_refused(bench: Workbench) -> None:
-    bench.run(profile="none")
+    bench.run()
     launcher = FakeLauncher()
     with pytest.raises(BadInput, match="study 's' exists; add --resume"):
         bench.run(launcher)
@@ -301,5 +301,5 @@ def test_a_workload_file_that_changed_is_noticed(bench: Workbench) -> None:
 def test_settings_that_say_only_how_long_may_change(bench: Workbench) -> None:
     with pytest.raises(Interrupted):
         bench.run(stop_at(1, KeyboardInterrupt))
-    outcome = bench.run(resume=True, profile="none", trial_timeout=30, time_budget="1h")
+    outcome = bench.run(resume=True, trial_timeout=30, time_budget="1h")
     assert outcome.study.state is StudyState.COMPLETE

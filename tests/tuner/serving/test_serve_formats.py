@@ -7,9 +7,10 @@ from collections.abc import Mapping
 from typing import Any
 
 import yaml
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
+from tests.quick import examples
 from tuner.serving.serve_formats import FORMATS
 from tuner.serving.vllm_args import vllm_flags
 
@@ -57,7 +58,7 @@ _CONFIGS = st.dictionaries(st.from_regex(r"[a-z][a-z_]{0,12}", fullmatch=True), 
 
 
 @given(_CONFIGS, _TEXT)
-@settings(max_examples=100, deadline=None)
+@examples(100)
 def test_nasty_values_come_through_every_form(config: dict[str, object], value: str) -> None:
     body = {"config": config, "vllm_args": vllm_flags(config), "env": {"ODD": value}}
     assert yaml.safe_load(FORMATS["yaml"](body)) == _as_vllm_takes_it(config)
@@ -69,7 +70,7 @@ def test_nasty_values_come_through_every_form(config: dict[str, object], value: 
 
 
 @given(st.lists(_TEXT.filter(lambda text: "\r" not in text), min_size=1, max_size=4))
-@settings(max_examples=15, deadline=None)
+@examples(15)
 def test_a_real_shell_reads_the_same_words(words: list[str]) -> None:
     flags = FORMATS["flags"]({"config": {}, "vllm_args": words}).removesuffix("\n")
     script = f"printf '%s\\0' {flags}"

@@ -5,9 +5,10 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
+from tests.quick import examples
 from tests.tuner.setup.features import BASE, features_of
 from tuner.core.contract import ARM_DEFAULT, ARM_PAGE_ALIGNED, ARMS, EngineSettings
 from tuner.setup.feasibility import Needs, check, smallest_page_size, starvation
@@ -74,7 +75,7 @@ def test_exactly_half_of_smem_is_allowed() -> None:
     assert settings_of(engine(block_size=16, max_num_seqs=513)) == ["page_sizes"]
 
 
-@settings(max_examples=60, deadline=None)
+@examples(60)
 @given(st.integers(1, 4096), st.integers(1, 131072), st.sampled_from([16, 32, 64, 128, 256]))
 def test_the_smem_rule_is_tpu_inferences(seqs: int, length: int, page: int) -> None:
     """Its two formulas, written out again (flash_attn.py): below the smallest page size, and above the most sequences, it is refused."""

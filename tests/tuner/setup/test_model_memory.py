@@ -5,9 +5,10 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
+from tests.quick import examples
 from tests.tuner.setup.features import BASE, features_of
 from tuner.setup.model_memory import kv_page_bytes, parameter_count, served_dtype, weight_bytes
 
@@ -75,7 +76,7 @@ def test_auto_serves_float32_models_in_bfloat16() -> None:
     assert served_dtype("auto", {"dtype": "torch.float16"}) == "float16" and served_dtype("float32", {"dtype": "bfloat16"}) == "float32"
 
 
-@settings(max_examples=40, deadline=None)
+@examples(40)
 @given(st.sampled_from(["layers", "hidden_size", "heads", "vocab_size", "intermediate_size"]), st.integers(1, 8))
 def test_a_larger_model_never_needs_less(name: str, factor: int) -> None:
     small, large = parameter_count(BASE), parameter_count({**BASE, name: BASE[name] * factor})

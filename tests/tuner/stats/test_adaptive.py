@@ -2,9 +2,10 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
+from tests.quick import examples
 from tuner.metrics.catalog import Direction
 from tuner.stats.adaptive import MIN_ROUNDS_TO_GIVE_UP, chance_of_verdict, decide_rounds
 from tuner.stats.intervals import judge_family
@@ -62,7 +63,7 @@ def test_chance_of_verdict() -> None:
     assert chance_of_verdict([0.02] * 6, PLAN) == 1.0
 
 
-@settings(max_examples=60, deadline=None)
+@examples(60)
 @given(st.lists(st.floats(-0.2, 0.2), min_size=0, max_size=14))
 def test_chance_is_a_probability_and_symmetric(values: list[float]) -> None:
     chance = chance_of_verdict(values, PLAN)

@@ -5,9 +5,10 @@ import math
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
+from tests.quick import examples
 from tuner.stats.drift import _inversion_counts, _split_t, detect_drift, kendall_p, outlier_rounds, round_levels, theil_sen_slope
 
 
@@ -85,7 +86,7 @@ def test_too_few_rounds_say_nothing(values: list[float]) -> None:
     assert not report.drifted and report.trend_p is None
 
 
-@settings(max_examples=40, deadline=None)
+@examples(40)
 @given(st.lists(st.floats(50, 200), min_size=5, max_size=12), st.floats(1e-3, 1e3))
 def test_drift_treats_up_and_down_alike_and_knows_no_unit(values: list[float], factor: float) -> None:
     report = detect_drift(series(values))

@@ -7,9 +7,10 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
+from tests.quick import examples
 from tuner.core.errors import BadInput
 from tuner.metrics.catalog import Direction
 from tuner.stats.intervals import (
@@ -82,7 +83,7 @@ def test_pairs_need_both_values_positive_and_finite() -> None:
     assert paired_log_ratios(baseline, candidate) == pytest.approx({0: math.log(2), 1: -math.log(2)})
 
 
-@settings(max_examples=80, deadline=None)
+@examples(80)
 @given(ratios, directions, st.randoms(use_true_random=False))
 def test_the_order_of_rounds_does_not_matter(values: list[float], direction: Direction, random: object) -> None:
     shuffled = list(values)
@@ -90,7 +91,7 @@ def test_the_order_of_rounds_does_not_matter(values: list[float], direction: Dir
     assert judge(shuffled, direction) == judge(values, direction)
 
 
-@settings(max_examples=80, deadline=None)
+@examples(80)
 @given(ratios, directions)
 def test_swapping_the_arms_inverts_ratio_interval_and_verdict(values: list[float], direction: Direction) -> None:
     effect, swapped = judge(values, direction), judge([-value for value in values], direction)
@@ -100,7 +101,7 @@ def test_swapping_the_arms_inverts_ratio_interval_and_verdict(values: list[float
     assert near_an_edge or swapped.verdict is SWAPPED.get(effect.verdict, effect.verdict)
 
 
-@settings(max_examples=60, deadline=None)
+@examples(60)
 @given(st.lists(st.tuples(st.floats(0.1, 1e4), st.floats(0.1, 1e4)), min_size=2, max_size=10), st.floats(1e-3, 1e3))
 def test_the_unit_of_the_metric_does_not_matter(pairs: list[tuple[float, float]], factor: float) -> None:
     plain = paired_log_ratios({i: b for i, (b, _) in enumerate(pairs)}, {i: c for i, (_, c) in enumerate(pairs)})
@@ -108,7 +109,7 @@ def test_the_unit_of_the_metric_does_not_matter(pairs: list[tuple[float, float]]
     assert scaled == pytest.approx(plain, abs=1e-9)
 
 
-@settings(max_examples=80, deadline=None)
+@examples(80)
 @given(ratios, st.floats(0.001, 0.5), st.floats(0.001, 0.5))
 def test_intervals_hold_the_point_and_grow_with_confidence(values: list[float], one: float, other: float) -> None:
     strict, loose = (judge(values, UP, level=level) for level in sorted((one, other)))
@@ -135,7 +136,7 @@ def contradicts(effect: Effect, direction: Direction) -> bool:
 families = st.dictionaries(st.integers(0, 30), st.lists(st.floats(-0.1, 0.1), max_size=10), max_size=12)
 
 
-@settings(max_examples=80, deadline=None)
+@examples(80)
 @given(families, directions, st.sampled_from([None, InterimPlan(3, 8)]))
 def test_a_verdict_never_contradicts_its_interval(cells: dict[int, list[float]], direction: Direction, plan: InterimPlan | None) -> None:
     effects = judge_family(cells, direction, plan=plan)
@@ -143,7 +144,7 @@ def test_a_verdict_never_contradicts_its_interval(cells: dict[int, list[float]],
     assert not any(contradicts(effect, direction) for effect in effects.values())
 
 
-@settings(max_examples=60, deadline=None)
+@examples(60)
 @given(families, directions)
 def test_a_family_never_decides_more_than_its_cells_alone(cells: dict[int, list[float]], direction: Direction) -> None:
     for key, effect in judge_family(cells, direction).items():

@@ -4,9 +4,10 @@ import math
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
+from tests.quick import examples
 from tuner.metrics.catalog import Direction
 from tuner.stats.intervals import Sample, Verdict, judge, sample_of
 from tuner.stats.pooling import pool
@@ -74,7 +75,7 @@ def test_the_interval_covers_under_real_spread_between_cells() -> None:
     assert 0.91 <= held / 300 <= 0.99
 
 
-@settings(max_examples=60, deadline=None)
+@examples(60)
 @given(samples)
 def test_swapping_the_arms_inverts_and_order_does_not_matter(cells: list[Sample]) -> None:
     pooled, swapped = pool(cells, UP), pool([Sample(s.pairs, -s.mean, s.sd) for s in reversed(cells)], UP)
@@ -83,7 +84,7 @@ def test_swapping_the_arms_inverts_and_order_does_not_matter(cells: list[Sample]
     assert pooled.low <= pooled.ratio <= pooled.high
 
 
-@settings(max_examples=40, deadline=None)
+@examples(40)
 @given(samples)
 def test_direction_only_names_the_verdict(cells: list[Sample]) -> None:
     up, down = pool(cells, UP), pool(cells, DOWN)

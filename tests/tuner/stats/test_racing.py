@@ -4,9 +4,10 @@ import math
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
+from tests.quick import examples
 from tuner.metrics.catalog import Direction
 from tuner.stats.racing import cannot_win, race
 from tuner.stats.sequential import InterimPlan
@@ -79,7 +80,7 @@ def test_a_setting_inside_the_tie_band_is_rarely_dropped() -> None:
     assert lost <= 0.1 * 60
 
 
-@settings(max_examples=40, deadline=None)
+@examples(40)
 @given(st.lists(st.floats(50, 150), min_size=2, max_size=6), st.integers(3, 8), st.floats(0.01, 100), st.integers(0, 9))
 def test_neither_the_unit_nor_the_sense_matters(levels: list[float], rounds: int, factor: float, seed: int) -> None:
     data = values({f"s{i}": level for i, level in enumerate(levels)}, rounds, sd=0.01, seed=seed)

@@ -2,9 +2,10 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
+from tests.quick import examples
 from tuner.core.errors import BadInput
 from tuner.stats.sequential import InterimPlan, _fast_p
 from tuner.stats.student import two_sided_p
@@ -40,7 +41,7 @@ def test_one_look_costs_nothing() -> None:
     assert InterimPlan.between(3, 5) == InterimPlan(3, 5)
 
 
-@settings(max_examples=30, deadline=None)
+@examples(30)
 @given(st.integers(3, 20), st.floats(1e-5, 0.5), st.floats(1e-5, 0.5))
 def test_levels_grow_with_rounds_and_with_the_overall_level_and_stay_below_it(rounds: int, one: float, other: float) -> None:
     small, large = sorted((one, other))

@@ -4,9 +4,10 @@ import math
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
+from tests.quick import examples
 from tuner.stats.student import p_of_one, two_sided_critical, two_sided_p
 
 # Two-sided 5 % and 1 % points as printed in any table of Student's t.
@@ -24,7 +25,7 @@ def test_one_and_two_degrees_of_freedom_have_closed_forms() -> None:
     assert two_sided_p(t, 2) == pytest.approx(1 - t / np.sqrt(2 + t * t))
 
 
-@settings(max_examples=60, deadline=None)
+@examples(60)
 @given(st.one_of(st.floats(0, 50), st.sampled_from([math.inf, 1e300])), st.integers(1, 60))
 def test_one_p_is_that_of_an_array(t: float, df: int) -> None:
     assert p_of_one(t, df) == pytest.approx(float(two_sided_p(t, df)), abs=1e-13)
@@ -44,13 +45,13 @@ def test_agrees_with_scipy_where_it_is_installed() -> None:
         assert two_sided_p(t, df) == pytest.approx(2 * stats.t.sf(np.abs(t), df), abs=1e-12)
 
 
-@settings(max_examples=60, deadline=None)
+@examples(60)
 @given(st.floats(1e-6, 1.0), st.integers(1, 60))
 def test_critical_value_inverts_p(level: float, df: int) -> None:
     assert float(two_sided_p(two_sided_critical(level, df), df)) == pytest.approx(level, rel=1e-5, abs=1e-12)
 
 
-@settings(max_examples=40)
+@examples(40)
 @given(st.floats(0, 50), st.floats(0, 50), st.integers(1, 40))
 def test_p_falls_with_t_and_is_symmetric(one: float, other: float, df: int) -> None:
     small, large = sorted((one, other))

@@ -6,10 +6,11 @@ from dataclasses import asdict, replace
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from storage.records import Trial, TrialState
+from tests.quick import examples
 from tuner.core.contract import EngineSettings
 from tuner.core.errors import FailureClass
 from tuner.trials.learned import Attempt, OutOfMemory, attempt_of, dominated_by_oom, known_out_of_memory, memory_space
@@ -95,7 +96,7 @@ def test_a_pool_that_adapts_and_a_given_one_cannot_be_compared() -> None:
 SIZES = st.tuples(st.sampled_from([16, 32, 64]), *(st.integers(1, 3) for _ in range(4)))
 
 
-@settings(max_examples=80, deadline=None)
+@examples(80)
 @given(SIZES, SIZES, SIZES, st.sampled_from([None, "hbm", "vmem", "smem"]))
 def test_dominance_is_an_order(one: Any, two: Any, three: Any, space: str | None) -> None:
     """Everything dominates itself, and what dominates something that dominates dominates."""

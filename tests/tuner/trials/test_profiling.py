@@ -112,7 +112,7 @@ def test_windows_say_how_long_the_steps_of_each_phase_took(bench: Workbench) -> 
     def hook(configuration: Configuration, nth: int, result: WindowResult) -> WindowResult:
         return replace(result, steps=(*step_records(1.0, 4), *step_records(0.0, 6), replace(step_records(0.0, 1)[0], scheduled_tokens=0)))
 
-    bench.run(FakeLauncher(on_measure=hook), page_sizes=[32], chunk_budgets=[256], profile="none")
+    bench.run(FakeLauncher(on_measure=hook), page_sizes=[32], chunk_budgets=[256])
     (window, *_) = bench.windows(bench.trials()[0])
     assert window.details["phases"] == {"prefill": [4, pytest.approx(1.2)], "decode": [6, pytest.approx(1.8)]}
 

@@ -6,10 +6,11 @@ import copy
 from dataclasses import dataclass, field
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.oracles.pr19878 import Request, schedule_step
+from tests.quick import examples
 from tuner.vllm_plugin.alignment import StepLedger, Variant, check_page_size, grant_demote, grant_strict, round_down, round_up
 
 PAGES = st.sampled_from([1, 2, 4, 8, 16, 32, 64, 128])
@@ -88,7 +89,7 @@ def simulations(draw: st.DrawFn, variant: Variant) -> Simulation:
     return Simulation(requests, outputs, budget, page, variant, draw(st.integers(1, 5)))
 
 
-@settings(max_examples=120, deadline=None)
+@examples(120)
 @given(simulations(Variant.DEMOTE))
 def test_demote_finishes_every_request_for_every_page_up_to_the_budget(simulation: Simulation) -> None:
     tokens = sum(request.total for request in simulation.requests) + sum(simulation.outputs.values())
@@ -97,7 +98,7 @@ def test_demote_finishes_every_request_for_every_page_up_to_the_budget(simulatio
     assert max(simulation.charged) <= simulation.budget
 
 
-@settings(max_examples=120, deadline=None)
+@examples(120)
 @given(simulations(Variant.STRICT), st.integers(1, 30))
 def test_strict_reproduces_the_pull_request(simulation: Simulation, steps: int) -> None:
     running: list[Request] = []
@@ -114,7 +115,7 @@ def test_strict_reproduces_the_pull_request(simulation: Simulation, steps: int) 
         running = [by_name[request.name] for request in simulation.running]
 
 
-@settings(max_examples=120, deadline=None)
+@examples(120)
 @given(PAGES, st.integers(1, 4096), st.integers(1, 4096), st.integers(1, 4096))
 def test_a_grant_is_within_what_was_asked_and_left(page: int, remaining: int, limit: int, left: int) -> None:
     new_tokens = min(remaining, limit, left)

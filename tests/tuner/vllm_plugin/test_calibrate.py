@@ -11,6 +11,8 @@ import pytest
 
 from tuner.vllm_plugin.calibrate import fastest_implementations, prefill_batch, time_implementations
 
+pytestmark = pytest.mark.slow  # each compiles
+
 SHAPE = (9, 16, 4, 8)  # pages, page size, 2 x KV heads, head size
 NAMES = {"token_scatter", "token_loop", "page_scatter", "page_loop"}
 
@@ -26,14 +28,12 @@ def memo(folder: Path) -> Path:
     return found
 
 
-@pytest.mark.slow
 def test_every_implementation_is_timed_in_every_round() -> None:
     times = time_implementations(SHAPE, jnp.float32, 64, 4, rounds=2)
     assert set(times) == NAMES
     assert all(len(values) == 2 and min(values) > 0 for values in times.values())
 
 
-@pytest.mark.slow
 def test_what_was_timed_once_is_remembered_and_decides(folder: Path) -> None:
     token, page, times = fastest_implementations(SHAPE, jnp.float32, 64, 4)
     assert json.loads(memo(folder).read_text()) == times and set(times) == NAMES
@@ -44,7 +44,6 @@ def test_what_was_timed_once_is_remembered_and_decides(folder: Path) -> None:
     assert fastest_implementations(SHAPE, jnp.float32, 64, 4) == ("loop", "scatter", told)
 
 
-@pytest.mark.slow
 def test_another_version_dtype_or_shape_is_timed_anew(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     fastest_implementations(SHAPE, jnp.float32, 64, 4)
     fastest_implementations(SHAPE, jnp.bfloat16, 64, 4)
@@ -55,14 +54,12 @@ def test_another_version_dtype_or_shape_is_timed_anew(folder: Path, monkeypatch:
     assert len(list(folder.glob("*.json"))) == 4
 
 
-@pytest.mark.slow
 def test_a_damaged_memo_is_timed_anew(folder: Path) -> None:
     fastest_implementations(SHAPE, jnp.float32, 64, 4)
     memo(folder).write_text("{")
     assert set(fastest_implementations(SHAPE, jnp.float32, 64, 4)[2]) == NAMES
 
 
-@pytest.mark.slow
 def test_without_a_cache_folder_nothing_is_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("VLLM_XLA_CACHE_PATH", raising=False)
     monkeypatch.chdir(tmp_path)

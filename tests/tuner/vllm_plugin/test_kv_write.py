@@ -6,8 +6,10 @@ from dataclasses import dataclass
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
+
+from tests.quick import examples
 
 pytest.importorskip("jax", reason="needs JAX (extra: tpu)")
 import jax
@@ -15,6 +17,8 @@ import jax.numpy as jnp
 
 from tuner.vllm_plugin.kv_write import Batch, interleave_kv, write_pages, write_tokens
 from tuner.vllm_plugin.ragged import ragged_attention
+
+pytestmark = pytest.mark.slow  # each compiles
 
 KV_HEADS, GROUP, DIM = 2, 2, 8
 MAX_REQUESTS, TABLE_WIDTH, BUCKET = 6, 8, 64
@@ -83,8 +87,7 @@ def bits(array: jax.Array) -> bytes:
     return np.asarray(array).tobytes()
 
 
-@pytest.mark.slow
-@settings(max_examples=40, deadline=None)
+@examples(40)
 @given(ragged(), st.sampled_from(["float32", "bfloat16"]))
 def test_all_implementations_leave_the_same_bytes_for_every_token_and_touch_no_other_page(case: Ragged, dtype: str) -> None:
     batch, (cache, _, k, v) = case.batch(), case.arrays(dtype)
@@ -105,7 +108,6 @@ def test_all_implementations_leave_the_same_bytes_for_every_token_and_touch_no_o
         assert paged[~behind].tobytes() == expected[~behind].tobytes(), implementation
 
 
-@pytest.mark.slow
 def test_what_a_page_wise_write_leaves_behind_a_segment_is_overwritten_by_the_next_tokens() -> None:
     """A prefill of 12 tokens with page size 8, then three decode steps: the cache is what token-wise writes leave."""
     case = Ragged(8, [], [(0, 12)], seed=4)
@@ -157,8 +159,7 @@ def dense_reference(cache: np.ndarray, q: np.ndarray, batch: Batch, window: int 
     return out
 
 
-@pytest.mark.slow
-@settings(max_examples=25, deadline=None)
+@examples(25)
 @given(ragged(), st.sampled_from([None, 5]), st.sampled_from([None, 2.0]))
 def test_attention_equals_a_dense_reference_and_unused_pages_may_hold_nan(case: Ragged, window: int | None, soft_cap: float | None) -> None:
     batch, (cache, q, k, v) = case.batch(), case.arrays("float32")

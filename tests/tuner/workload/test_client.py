@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
+from tests.quick import examples
 from tuner.core.contract import LoadPlan, PlannedRequest, RequestRecord
 from tuner.workload.client import TokenBatch, WindowTimeout, drive
 
@@ -56,7 +57,7 @@ def plan_of(tokens: list[int], concurrency: int | None, arrivals: list[float] | 
     return LoadPlan(requests, concurrency, "hash")
 
 
-@settings(max_examples=60, deadline=None)
+@examples(60)
 @given(st.lists(st.integers(1, 12), min_size=1, max_size=12), st.integers(1, 5))
 def test_closed_loop_keeps_its_concurrency_and_loses_nothing(tokens: list[int], concurrency: int) -> None:
     clock = Clock()

@@ -3,16 +3,17 @@ from __future__ import annotations
 from itertools import takewhile
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
+from tests.quick import examples
 from tuner.core.contract import LoadPlan, PlannedRequest
 from tuner.workload.features import block_keys, infinite_cache_hit_rate, plan_features, shared_prefix_fraction
 
 _PROMPTS = st.lists(st.text("ab", min_size=1, max_size=6), min_size=1, max_size=8)
 
 
-@settings(max_examples=100, deadline=None)
+@examples(100)
 @given(texts=_PROMPTS)
 def test_the_shared_prefix_fraction_equals_comparing_every_pair(texts: list[str]) -> None:
     def common(left: str, right: str) -> int:
@@ -23,7 +24,7 @@ def test_the_shared_prefix_fraction_equals_comparing_every_pair(texts: list[str]
     assert shared_prefix_fraction(prompts) == pytest.approx(sum(best) / sum(map(len, texts)))
 
 
-@settings(max_examples=100, deadline=None)
+@examples(100)
 @given(texts=_PROMPTS, block=st.integers(1, 4))
 def test_block_keys_are_equal_exactly_where_the_prefixes_are(texts: list[str], block: int) -> None:
     prefixes: dict[bytes, str] = {}

@@ -2,9 +2,10 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
+from tests.quick import examples
 from tuner.workload.lengths import draw_lengths
 from tuner.workload.sources import FixedLength, LognormalLength, UniformLength
 
@@ -17,7 +18,7 @@ def test_fixed() -> None:
     assert draw_lengths(FixedLength(value=7), 3, _rng()) == [7, 7, 7]
 
 
-@settings(max_examples=40, deadline=None)
+@examples(40)
 @given(low=st.integers(1, 1000), span=st.integers(0, 1000), seed=st.integers(0, 2**32))
 def test_uniform_stays_inside(low: int, span: int, seed: int) -> None:
     lengths = draw_lengths(UniformLength(low=low, high=low + span), 50, _rng(seed))

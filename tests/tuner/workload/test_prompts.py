@@ -1,15 +1,16 @@
 from __future__ import annotations
 
 import numpy as np
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
+from tests.quick import examples
 from tuner.workload.prompts import Stream, block_prompts, grouped_prompts, stream
 
 VOCAB = 1000
 
 
-@settings(max_examples=40, deadline=None)
+@examples(40)
 @given(
     lengths=st.lists(st.integers(1, 200), min_size=1, max_size=12),
     fraction=st.floats(0, 1),

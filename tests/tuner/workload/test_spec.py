@@ -9,9 +9,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
+from tests.quick import examples
 from tests.shared_data import shared_data
 from tuner.core.contract import PlannedRequest
 from tuner.core.errors import BadInput
@@ -137,7 +138,7 @@ def test_bad_files_are_refused_in_one_line(tmp_path: Path, content: str, complai
     assert "\n" not in str(caught.value)
 
 
-@settings(max_examples=100, deadline=None)
+@examples(100)
 @given(tail=st.text(max_size=40), kind=st.sampled_from(["synthetic", "azure", "lengths", ""]))
 def test_any_text_is_parsed_or_refused(tail: str, kind: str) -> None:
     try:
@@ -155,7 +156,7 @@ def test_the_same_plan_in_another_process() -> None:
     assert answer.stdout.strip() == WorkloadSpec.parse(INLINE).plan(777, 512).content_hash
 
 
-@settings(max_examples=30, deadline=None)
+@examples(30)
 @given(fraction=st.floats(0.05, 0.95), groups=st.integers(1, 4), seed=st.integers(0, 10_000))
 def test_the_prefix_share_is_attained(fraction: float, groups: int, seed: int) -> None:
     spec = WorkloadSpec.from_mapping(

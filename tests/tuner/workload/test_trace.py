@@ -5,9 +5,10 @@ import json
 from pathlib import Path
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
+from tests.quick import examples
 from tests.shared_data import shared_data
 from tuner.core.errors import BadInput
 from tuner.workload.features import block_keys, infinite_cache_hit_rate
@@ -64,7 +65,7 @@ def test_too_long_is_skipped_or_clipped_and_what_the_engine_cannot_hold_is_alway
     assert fitting(REQUESTS, LengthsSource(path="x"), 110) == REQUESTS[:1]
 
 
-@settings(max_examples=50, deadline=None)
+@examples(50)
 @given(
     rows=st.lists(st.tuples(st.integers(0, 10**7), st.integers(1, 2000), st.integers(1, 500)), min_size=1, max_size=20),
 )
@@ -133,7 +134,7 @@ def test_bad_azure_files_are_named(tmp_path: Path, content: bytes, complaint: st
         read_source(AzureSource(path=str(path)))
 
 
-@settings(max_examples=60, deadline=None)
+@examples(60)
 @given(content=st.binary(max_size=80))
 def test_any_bytes_are_read_or_refused(content: bytes, tmp_path_factory: pytest.TempPathFactory) -> None:
     path = tmp_path_factory.getbasetemp() / "fuzz.jsonl"

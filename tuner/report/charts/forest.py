@@ -6,15 +6,12 @@ from collections import Counter
 from collections.abc import Sequence
 from typing import Any
 
-import altair as alt
-
 from tuner.report.charts.theme import Colours, Look, chart_of, finished
 from tuner.report.effects import POOLED, EffectRow
 from tuner.report.legend import MARKS
 from tuner.stats.intervals import EQUIVALENCE_RATIO, Verdict
 
 _ROW = 24
-_BOLD = alt.condition(f"datum.value == '{POOLED}'", alt.value("bold"), alt.value("normal"))
 
 
 def forest(
@@ -24,6 +21,9 @@ def forest(
 
     `recommended`: the page size and chunk budget that get a star.
     """
+    import altair as alt  # late: a command or a service that draws nothing does without
+
+    bold = alt.condition(f"datum.value == '{POOLED}'", alt.value("bold"), alt.value("normal"))
     colours = look.colours
     drawn = [row for row in rows if row.change is not None]
     values = _named([_value(row, recommended) for row in drawn])
@@ -32,7 +32,7 @@ def forest(
         "cell:N",
         sort=order,
         title=None,
-        axis=alt.Axis(grid=False, ticks=False, domain=False, labelColor=colours.ink, labelFontWeight=_BOLD),
+        axis=alt.Axis(grid=False, ticks=False, domain=False, labelColor=colours.ink, labelFontWeight=bold),
     )
     reach = max([2.0, *(abs(edge) for row in drawn for edge in (row.low, row.change, row.high) if edge is not None)]) * 1.08
     direction = "left is better" if less_is_better else "right is better"

@@ -6,8 +6,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import altair as alt
-
 from tuner.report.charts.theme import Look, chart_of, finished
 from tuner.report.effects import HeatCell
 
@@ -40,6 +38,8 @@ def _layout(columns: int, arms: int, look: Look) -> _Layout:
 
 def heat_map(cells: Sequence[HeatCell], unit: str, less_is_better: bool, look: Look) -> dict[str, Any]:
     """Strong colour is good, whatever the direction. Cells without a value say why."""
+    import altair as alt  # late: a command or a service that draws nothing does without
+
     colours = look.colours
     rows, columns = len({cell.block_size for cell in cells}), len({cell.max_num_batched_tokens for cell in cells})
     layout = _layout(max(1, columns), max(1, len({cell.arm for cell in cells})), look)

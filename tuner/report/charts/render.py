@@ -9,8 +9,6 @@ from html import escape
 from threading import Lock
 from typing import Any
 
-import vl_convert
-
 _KEPT = 400
 _NUMBERS = {"decimal": ".", "thousands": "\N{NO-BREAK SPACE}", "grouping": [3], "currency": ["", ""]}  # as the pages write them
 
@@ -31,6 +29,8 @@ class Renderer:
             if key in self._pictures:
                 self._pictures.move_to_end(key)
                 return self._pictures[key]
+        import vl_convert  # late, as Altair
+
         with self._drawing:
             found = described(vl_convert.vegalite_to_svg(spec, allowed_base_urls=[], format_locale=_NUMBERS), title, description)
         with self._lock:

@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import altair as alt
+if TYPE_CHECKING:
+    import altair as alt
 
 
 class Scheme(StrEnum):
@@ -120,6 +121,8 @@ class Look:
 
 def chart_of(values: Sequence[dict[str, Any]]) -> alt.Chart:
     """A chart over these rows, which become a part of its specification: nothing is ever loaded."""
+    import altair as alt
+
     return alt.Chart(alt.Data(values=list(values)))  # type: ignore[no-untyped-call]
 
 

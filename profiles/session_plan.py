@@ -11,8 +11,6 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any, Protocol
 
-import numpy as np
-
 from profiles.errors import ProfileError
 
 PREFILL, DECODE, MIXED = "prefill", "decode", "mixed"
@@ -163,6 +161,8 @@ def join_by_start(profiled_start_ms: Sequence[float], recorded_start_ms: Sequenc
     Equally many records and steps are matched one to one. Otherwise the shorter list is shifted along the longer one, and the shift wins
     at which the differences between the starts vary least; a tie means no join.
     """
+    import numpy as np  # late: the process that waits for an engine's commands does without
+
     steps, records = np.asarray(profiled_start_ms, np.float64), np.asarray(recorded_start_ms, np.float64)
     if not len(steps) or not len(records):
         return Join((-1,) * len(steps), "none")

@@ -69,31 +69,25 @@ def plain_columns(values: Mapping[str, Any], what: str) -> dict[str, Any]:
     return columns
 
 
-# A statement is put together once for each kind: a search makes hundreds, and building one takes longer than SQLite needs to carry it out.
+# A statement is put together once: a search makes hundreds, and building one takes longer than SQLite needs to carry it out.
 _GIVEN = "given_"  # the value that a row is found by; no column has this name
+_COLUMNS: Mapping[type[Any], tuple[tuple[str, Column[Any]], ...]] = {
+    kind: tuple((field.name, table.columns[field.name]) for field in fields(kind)) for kind, table in TABLE_OF.items()
+}
 
 
 @cache
-def _columns(kind: type[Any]) -> tuple[tuple[str, Column[Any]], ...]:
-    columns = TABLE_OF[kind].columns
-    return tuple((field.name, columns[field.name]) for field in fields(kind))
-
-
-@cache
-def _inserting(kind: type[Any]) -> Insert:
-    table = TABLE_OF[kind]
+def _inserting(table: Table) -> Insert:
     return insert(table).returning(*table.columns)
 
 
 @cache
-def _updating(kind: type[Any]) -> Update:
-    table = TABLE_OF[kind]
+def _updating(table: Table) -> Update:
     return update(table).where(table.columns["id"] == bindparam(_GIVEN)).returning(*table.columns)
 
 
 @cache
-def _finding(kind: type[Any], column: str, lock: bool) -> Select[Any]:
-    table = TABLE_OF[kind]
+def _finding(table: Table, column: str, lock: bool) -> Select[Any]:
     statement = select(table).where(table.columns[column] == bindparam(_GIVEN))
     return statement.with_for_update() if lock else statement  # nothing on SQLite, where a writing transaction is alone anyway
 
@@ -101,7 +95,7 @@ def _finding(kind: type[Any], column: str, lock: bool) -> Select[Any]:
 def record_of[R: Record](kind: type[R], row: Row[Any]) -> R:
     """The record that a row of its table holds, under today's names."""
     mapping = row._mapping
-    values = {name: mapping[column] for name, column in _columns(kind)}
+    values = {name: mapping[column] for name, column in _COLUMNS[kind]}
     return kind(**with_current_names(kind, values))
 
 
@@ -121,12 +115,12 @@ class SqlCore(Storage):
 
 def insert_record[R: Record](connection: Connection, kind: type[R], values: Mapping[str, Any]) -> R:
     """Insert a row and return it as the database holds it."""
-    return record_of(kind, connection.execute(_inserting(kind), dict(values)).one())
+    return record_of(kind, connection.execute(_inserting(TABLE_OF[kind]), dict(values)).one())
 
 
 def update_record[R: Record](connection: Connection, kind: type[R], record_id: int, changes: Mapping[str, Any], what: str) -> R:
     """Replace the named columns. Raises NotFound."""
-    row = connection.execute(_updating(kind), {**changes, _GIVEN: record_id}).one_or_none()
+    row = connection.execute(_updating(TABLE_OF[kind]), {**changes, _GIVEN: record_id}).one_or_none()
     if row is None:
         raise NotFound(f"{what}: no such {kind.__name__.lower()}")
     return record_of(kind, row)
@@ -134,7 +128,7 @@ def update_record[R: Record](connection: Connection, kind: type[R], record_id: i
 
 def find_record[R: Record](connection: Connection, kind: type[R], column: str, value: Any, what: str, *, lock: bool = False) -> R:
     """The row whose unique column has this value; `lock` keeps others from changing it until the transaction ends. Raises NotFound."""
-    row = connection.execute(_finding(kind, column, lock), {_GIVEN: value}).one_or_none()
+    row = connection.execute(_finding(TABLE_OF[kind], column, lock), {_GIVEN: value}).one_or_none()
     if row is None:
         raise NotFound(f"{what}: no such {kind.__name__.lower()}")
     return record_of(kind, row)

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -47,15 +48,23 @@ def study_url(tmp_path: Path, _database_with_optuna: Path) -> str:
     return f"sqlite:///{tmp_path / 'tuner.db'}"
 
 
-@pytest.fixture
-def bench(tmp_path: Path, _database_with_optuna: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Workbench]:
-    """Studies on a fake engine, in a database of their own; Optuna keeps its record in memory."""
+@contextmanager
+def bench_on(database: Path, folder: Path) -> Iterator[Workbench]:
+    """Studies in a copy of this database; Optuna keeps its record in memory."""
     memory = MemoryStorage()
-    monkeypatch.setattr("tuner.trials.optuna_record.RDBStorage", lambda **_arguments: memory)
-    workbench = workbench_in(_database_with_optuna, tmp_path, monkeypatch)
-    workbench.optuna_storage = memory
-    yield workbench
-    workbench.close()
+    with pytest.MonkeyPatch.context() as monkeypatch:
+        monkeypatch.setattr("tuner.trials.optuna_record.RDBStorage", lambda **_arguments: memory)
+        workbench = workbench_in(database, folder, monkeypatch)
+        workbench.optuna_storage = memory
+        yield workbench
+        workbench.close()
+
+
+@pytest.fixture
+def bench(tmp_path: Path, _database_with_optuna: Path) -> Iterator[Workbench]:
+    """Studies on a fake engine, in a database of their own."""
+    with bench_on(_database_with_optuna, tmp_path) as workbench:
+        yield workbench
 
 
 @pytest.fixture(scope="session")

@@ -1,7 +1,8 @@
 """How the tests are shared out among the worker processes of pytest-xdist (`-n`): file by file, so that a module's fixtures are made once.
 
 Files whose tests start an engine or a Ray cluster are one group, which comes first and stays on one worker: at most one engine runs at a
-time, and the engines of the plugin `engine` are shared among all of them. Without `-n` nothing of this applies.
+time, and the engines of the plugin `engine` are shared among all of them. Files that share something else that takes seconds to make are a
+group as well. Without `-n` nothing of this applies.
 
 xdist's own groups (`xdist_group`) do not work here: xdist 3.8 writes them into an attribute that pytest 9.2 no longer reads. So a file
 is told by its text, which the process that shares out can read without collecting.
@@ -10,6 +11,7 @@ is told by its text, which the process that shares out can read without collecti
 from __future__ import annotations
 
 import functools
+import gc
 import importlib
 import re
 from pathlib import Path
@@ -18,6 +20,7 @@ from typing import Any
 import pytest
 
 GROUP = "heavy"
+TOGETHER = ("tests/service/pages/", "tests/tuner/report/charts/")  # their gallery and their drawing program are made once
 _HEAVY = re.compile(r"\bmark\.(engine|ray)\b")
 
 
@@ -34,15 +37,23 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         items.sort(key=lambda item: (not is_heavy(item.path), "engines" not in getattr(item, "fixturenames", ())))
 
 
+def pytest_collection_finish() -> None:
+    """What was imported and collected stays to the end: the collector of garbage need not look at it again and again."""
+    gc.collect()
+    gc.freeze()
+
+
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
-    """A unit of work is a file, or the whole group. In the order above, not with the file of most tests first."""
+    """A unit of work is a file, or a whole group. In the order above, not with the file of most tests first."""
     scheduler = importlib.import_module("xdist.scheduler")  # here: tests run without xdist, too
 
     class FilesAndOneGroup(scheduler.LoadScopeScheduling):  # type: ignore[misc,name-defined]  # untyped
         def _split_scope(self, nodeid: str) -> str:
             file = nodeid.partition("::")[0]
-            return GROUP if is_heavy(config.rootpath / file) else file
+            if is_heavy(config.rootpath / file):
+                return GROUP
+            return TOGETHER[0] if file.startswith(TOGETHER) else file
 
     config.option.loadscopereorder = False
     return FilesAndOneGroup(config, log)

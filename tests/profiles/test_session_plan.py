@@ -88,6 +88,7 @@ def test_an_impossible_plan_is_refused(phases: tuple[str, ...], steps: int) -> N
         PhasePlan(phases, steps)
 
 
+@pytest.mark.slow
 def test_options_are_attributes_that_jax_knows() -> None:
     assert profile_options("cpu")["host_tracer_level"] >= 1
     assert profile_options("tpu", "s-1")["session_id"] == "s-1"

@@ -25,7 +25,11 @@ from tuner.setup.study_setup import prepare_study
 from tuner.trials.progress import Progress
 
 SMALL: dict[str, Any] = {
-    **{"model": "tiny-qwen3", "page_sizes": [16, 32], "chunk_budgets": [128, 256], "workload": "demo", "rounds": 3},
+    "model": "tiny-qwen3",
+    "page_sizes": [16, 32],
+    "chunk_budgets": [128, 256],
+    "workload": "demo",
+    "rounds": 3,
     "profile": "none",  # a quarter of a run's time; tests of profiles ask for them
 }
 

@@ -18,6 +18,13 @@ def searched(terminal: Terminal, grid: FinishedStudy, monkeypatch: pytest.Monkey
     return with_database_of(grid.bench, terminal, monkeypatch)
 
 
+@pytest.fixture
+def ready(terminal: Terminal, _database_with_optuna: Path) -> Terminal:
+    """A terminal with an empty database, which a search would take half a second to make."""
+    shutil.copyfile(_database_with_optuna, terminal.folder / "tuner.db")
+    return terminal
+
+
 def with_database_of(bench: Workbench, terminal: Terminal, monkeypatch: pytest.MonkeyPatch) -> Terminal:
     """A terminal whose database is a copy of the bench's."""
     open_storage(bench.url, create=False).close()  # the last to close tidies up SQLite's side files

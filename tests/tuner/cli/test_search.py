@@ -16,8 +16,8 @@ from tuner.core.contract import EngineSettings
 from tuner.core.errors import FailureClass, TrialFailed
 
 
-def test_a_search_ends_with_verdicts_flags_and_what_it_cost(terminal: Terminal) -> None:
-    result = terminal.search("--study", "s")
+def test_a_search_ends_with_verdicts_flags_and_what_it_cost(ready: Terminal) -> None:
+    result = ready.search("--study", "s")
     assert result.code == 0
     lines = result.out.splitlines()
     rows = [line.split() for line in lines if line.endswith("better")]
@@ -26,11 +26,11 @@ def test_a_search_ends_with_verdicts_flags_and_what_it_cost(terminal: Terminal) 
     assert any("vllm serve" in line and "--block-size 32" in line and "PageAlignedScheduler" in line for line in lines)
     assert lines[-1].startswith("wall time ") and lines[-1].endswith(" 4 engine starts, 30 measured windows")
     assert "trials" in result.err, "progress goes to standard error"
-    assert {name.split("/")[0] for name in terminal.files()} <= {"table.csv", "tuner.db", "tuner.db-wal", "tuner.db-shm"}
+    assert {name.split("/")[0] for name in ready.files()} <= {"table.csv", "tuner.db", "tuner.db-wal", "tuner.db-shm"}
 
 
-def test_json_is_one_document(terminal: Terminal) -> None:
-    result = terminal.search("--study", "s", "--json")
+def test_json_is_one_document(ready: Terminal) -> None:
+    result = ready.search("--study", "s", "--json")
     document = result.json
     assert result.code == 0
     assert document["study"]["state"] == "COMPLETE"
@@ -98,21 +98,21 @@ def test_a_dry_run_names_a_database_that_cannot_be_used(terminal: Terminal, stor
     assert result.code == 2 and is_one_line_error(result) and "--storage" in result.err
 
 
-def test_settings_come_from_the_file_and_an_option_wins(terminal: Terminal) -> None:
+def test_settings_come_from_the_file_and_an_option_wins(ready: Terminal) -> None:
     settings = {
         "model": "tiny-qwen3",
         "study": "from-file",
-        "storage": terminal.url,
+        "storage": ready.url,
         "page_sizes": [16, 32],
         "chunk_budgets": [128],
         "workload": "demo",
         "rounds": 2,
         "launcher": "table",
-        "table": str(terminal.table),
+        "table": str(ready.table),
         "profile": "none",
     }
-    (terminal.folder / "study.yaml").write_text(json.dumps(settings))
-    result = terminal.run("search", "study.yaml", "--chunk-budgets", "256", "--json")
+    (ready.folder / "study.yaml").write_text(json.dumps(settings))
+    result = ready.run("search", "study.yaml", "--chunk-budgets", "256", "--json")
     assert result.code == 0 and result.json["study"]["name"] == "from-file"
     assert {item["max_num_batched_tokens"] for item in result.json["comparisons"]} == {256}
 
@@ -122,10 +122,10 @@ def test_a_study_gets_a_name_from_the_date(terminal: Terminal) -> None:
     assert terminal.search("--json").json["study"]["name"].startswith("study-2")
 
 
-def test_resume_adds_exactly_n(terminal: Terminal) -> None:
+def test_resume_adds_exactly_n(ready: Terminal) -> None:
     for more in (["--trials", "3"], ["--trials", "2", "--resume"]):
-        assert terminal.search("--study", "s", "--sampler", "random", *more).code == 0
-    storage = open_storage(terminal.url, create=False)
+        assert ready.search("--study", "s", "--sampler", "random", *more).code == 0
+    storage = open_storage(ready.url, create=False)
     try:
         trials = storage.list_trials(storage.get_study("s").id)
     finally:
@@ -133,12 +133,12 @@ def test_resume_adds_exactly_n(terminal: Terminal) -> None:
     assert sum(trial.stage == "search" for trial in trials) == 5
 
 
-def test_a_search_in_which_everything_fails_exits_with_1(terminal: Terminal, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_search_in_which_everything_fails_exits_with_1(ready: Terminal, monkeypatch: pytest.MonkeyPatch) -> None:
     def refuse(settings: EngineSettings, nth: int) -> None:
         raise TrialFailed(FailureClass.OUT_OF_MEMORY, "no room for 512 pages")
 
     monkeypatch.setattr("tuner.launchers.choice.make_launcher", lambda _config: FakeLauncher(on_open=refuse))
-    result = terminal.search("--study", "s")
+    result = ready.search("--study", "s")
     assert result.code == 1
     assert "recommendation: none" in result.out and "out_of_memory" in result.out
     assert result.err.count("failed: out_of_memory: no room for 512 pages") == 8

@@ -202,3 +202,9 @@ def test_a_host_that_was_killed_is_lost_with_everything_it_forked(start: Start, 
     os.kill(host.pid, 9)
     with pytest.raises(HostLost, match="the small host is gone"):
         run(host, tmp_path, 0)
+
+
+def test_a_host_loads_nothing_that_it_does_not_need() -> None:
+    """One is started for each engine, and was half of its time with NumPy, for a constant in a module that computes as well."""
+    code = "import sys; from tuner.engine import commands, forking, messages; print('numpy' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "False\n"

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from storage.base import NotFound
+from tests.plugins.study import bench_on
 from tests.storage.builders import ANNA
 from tests.tuner.fake_engine import FakeLauncher
 from tests.tuner.workbench import Workbench, config_of, configuration_of
@@ -21,7 +24,6 @@ SPACE: dict[str, Any] = {
     "chunk_budgets": [128, 256, 512, 1024],
     "arms": ["default"],
     "rounds": 2,
-    "profile": "none",
 }
 BEST = Configuration(64, 512, "default")
 
@@ -32,11 +34,19 @@ def value(configuration: Configuration) -> float:
     return 1000.0 - 50 * page**2 - 30 * budget**2
 
 
-@pytest.fixture
-def taught(bench: Workbench) -> Workbench:
+@pytest.fixture(scope="module")
+def first(tmp_path_factory: pytest.TempPathFactory, _database_with_optuna: Path) -> Path:
     """A database with a finished study "first" of the whole space."""
-    bench.run(FakeLauncher(value=value), study="first", **SPACE)
-    return bench
+    folder = tmp_path_factory.mktemp("first")
+    with bench_on(_database_with_optuna, folder) as bench:
+        bench.run(FakeLauncher(value=value), study="first", **SPACE)
+    return folder / "tuner.db"
+
+
+@pytest.fixture
+def taught(first: Path, tmp_path: Path) -> Iterator[Workbench]:
+    with bench_on(first, tmp_path) as bench:
+        yield bench
 
 
 def measured(bench: Workbench, study: str) -> list[Configuration]:

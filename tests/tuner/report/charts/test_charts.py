@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+import subprocess
+import sys
 from typing import Any
 from xml.etree import ElementTree
 
@@ -124,3 +126,9 @@ def test_every_verdict_has_one_mark_in_charts_pages_and_captions() -> None:
         assert len({getattr(mark, what) for mark in MARKS.values()}) == len(Verdict)
     for scheme in Scheme:
         assert len({getattr(Look(scheme).colours, verdict.value) for verdict in MARKS}) == len(Verdict)
+
+
+@pytest.mark.slow
+def test_the_service_loads_the_drawing_programs_with_the_first_chart() -> None:
+    code = "import sys, service.app; print([name for name in ('altair', 'vl_convert') if name in sys.modules])"
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "[]\n"

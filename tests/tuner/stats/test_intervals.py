@@ -171,7 +171,7 @@ plans = st.sampled_from([None, InterimPlan(3, 8), InterimPlan(3, 24), InterimPla
 spreads = st.sampled_from([0.0, 0.0005, 0.002, 0.01, 0.05])
 
 
-@settings(max_examples=150, deadline=None)
+@examples(150)
 @given(st.integers(0, 2**32 - 1), st.integers(0, 14), plans, st.sampled_from([0.05, 0.2, 0.01]), directions)
 def test_one_p_value_a_cell_is_as_good_as_every_family_size(
     seed: int, count: int, plan: InterimPlan | None, level: float, direction: Direction
@@ -184,7 +184,7 @@ def test_one_p_value_a_cell_is_as_good_as_every_family_size(
     assert judge_family(cells, direction, level=level, plan=plan) == judged_by_trying_every_family_size(cells, direction, level, plan)
 
 
-@settings(max_examples=200, deadline=None)
+@examples(200)
 @given(st.integers(0, 2**32 - 1), st.integers(2, 26), spreads, plans, st.floats(1e-5, 0.6), st.floats(-0.02, 0.02))
 def test_the_p_value_is_the_level_at_which_the_interval_lets_go(
     seed: int, pairs: int, sd: float, plan: InterimPlan | None, level: float, null: float
@@ -197,7 +197,7 @@ def test_the_p_value_is_the_level_at_which_the_interval_lets_go(
         assert (interval is not None and not interval[0] <= math.exp(null) <= interval[1]) == (p <= level)
 
 
-@settings(max_examples=60, deadline=None)
+@examples(60)
 @given(ratios, plans)
 def test_a_verdict_alone_is_what_the_two_p_values_say(values: list[float], plan: InterimPlan | None) -> None:
     verdict, margin = judge(values, UP, plan=plan).verdict, math.log(EQUIVALENCE_RATIO)

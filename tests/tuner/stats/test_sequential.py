@@ -49,7 +49,7 @@ def test_levels_grow_with_rounds_and_with_the_overall_level_and_stay_below_it(ro
     assert PLAN.level_at(rounds, small) <= PLAN.level_at(rounds + 1, small) <= small
 
 
-@settings(max_examples=100, deadline=None)
+@examples(100)
 @given(st.sampled_from([PLAN, InterimPlan(3, 24), InterimPlan(3, 6), InterimPlan.single(5)]), st.integers(3, 30), st.floats(1e-7, 0.9))
 def test_the_overall_level_is_the_smallest_that_reaches_an_intervals_own(plan: InterimPlan, rounds: int, own: float) -> None:
     overall = plan.overall(max(rounds, plan.first), own)

@@ -43,7 +43,7 @@ def command(logdir: Path, port: int, host: str = "127.0.0.1", path_prefix: str =
     if not loopback:
         raise ProfileError(f"host {host} is not a loopback address: TensorBoard has no access control; use 127.0.0.1 and an SSH tunnel")
     prefix = [f"--path_prefix={path_prefix}"] if path_prefix else []
-    return [sys.executable, "-m", "tensorboard.main", f"--logdir={logdir.absolute()}", f"--host={host}", f"--port={port}", *prefix]
+    return [sys.executable, "-m", "profiles.tensorboard_main", f"--logdir={logdir.absolute()}", f"--host={host}", f"--port={port}", *prefix]
 
 
 def write_hparams(logdir: Path, trials: Sequence[HParamsTrial]) -> list[Path]:

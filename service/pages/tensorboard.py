@@ -1,22 +1,29 @@
-"""TensorBoard under the service: the service's rules for who may read hold for it too, and nothing of a request reaches it that it does
-not need."""
+"""TensorBoard under the service: the service's rules for who may read hold for it too, and of a request nothing reaches it but what
+profiles.tensorboard_guard allows, from pages of our own."""
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+import asyncio
 from typing import Annotated
+from urllib.parse import quote, urlsplit
 
 import httpx
+import structlog
 from fastapi import APIRouter, Depends, Request
-from starlette.background import BackgroundTask
+from starlette.concurrency import run_in_threadpool
 from starlette.responses import RedirectResponse, Response, StreamingResponse
+from starlette.types import Receive, Scope, Send
 
+from profiles.tensorboard_guard import Refused, checked, same_origin
+from service.answers.deps import SettingsDep
 from service.answers.tensorboard_links import MOUNT
 from service.pages.parts import PageRoute
 from service.pages.templating import page
 from service.pages.tensorboard_child import TensorBoardChild
 from service.web.errors import Problem
+from service.web.settings import ServiceSettings
 
+log = structlog.get_logger("tuner.service")
 router = APIRouter(route_class=PageRoute, include_in_schema=False)
 
 # TensorBoard and XProf write scripts and styles into their pages; nothing is relaxed beyond this prefix, and nothing leaves this machine.
@@ -39,6 +46,7 @@ _RETURNED = (
     "vary",
 )
 _AGAIN_S = "2"
+_LONGEST_S = 300.0  # XProf converts a large profile that long
 
 
 async def child(request: Request) -> TensorBoardChild:
@@ -61,31 +69,60 @@ async def to_its_folder() -> Response:
 
 
 @router.api_route(MOUNT + "/{rest:path}", methods=["GET", "HEAD", "POST"])
-async def tensorboard(request: Request, running: ChildDep, client: ClientDep, rest: str) -> Response:
+async def tensorboard(request: Request, settings: SettingsDep, running: ChildDep, client: ClientDep, rest: str) -> Response:
     """What TensorBoard answers; while it starts, a page that asks again by itself."""
-    if any(part in {".", ".."} for part in rest.replace("\\", "/").split("/")):
-        raise Problem(404, "there is no such page of TensorBoard")
+    query = await _allowed(request, settings, rest)
     base = await running.address(client)
     if base is None:
         return _starting(request, running.problem)
-    raw = request.scope.get("raw_path") or request.url.path.encode()
-    query = request.scope["query_string"]
-    target = httpx.URL(base).copy_with(raw_path=raw.partition(b"?")[0] + (b"?" + query if query else b""))
-    headers = {name: request.headers[name] for name in _SENT if name in request.headers}
-    asked = client.build_request(request.method, target, headers=headers, content=await request.body())
+    if not running.take():
+        raise Problem(429, "TensorBoard has enough to do; ask again", headers={"retry-after": _AGAIN_S})
     try:
-        answer = await client.send(asked, stream=True)
+        target = httpx.URL(base).copy_with(raw_path=f"{MOUNT}/{quote(rest)}{'?' if query else ''}{query}".encode())
+        headers = {name: request.headers[name] for name in _SENT if name in request.headers}
+        asked = client.build_request(request.method, target, headers=headers, content=await request.body())
+        async with asyncio.timeout(_LONGEST_S):
+            answer = await client.send(asked, stream=True)  # begins when all of it is made
+    except (TimeoutError, httpx.TimeoutException):
+        await running.look(client)
+        raise Problem(504, f"TensorBoard did not answer within {_LONGEST_S:g} s") from None
     except httpx.HTTPError:
         return _starting(request, running.problem)
+    finally:
+        running.give()
+    if answer.status_code >= httpx.codes.INTERNAL_SERVER_ERROR:
+        await answer.aclose()
+        log.warning("tensorboard_failed", path=request.url.path, query=query, status=answer.status_code)
+        raise Problem(422, "TensorBoard cannot make this of the profile; `tuner profile show` may say why")
     returned = {name: answer.headers[name] for name in _RETURNED if name in answer.headers}
     returned |= {"content-security-policy": _POLICY, "x-frame-options": "SAMEORIGIN"}
-    return StreamingResponse(_body(answer), answer.status_code, returned, background=BackgroundTask(answer.aclose))
+    return _Passed(answer, returned)
 
 
-async def _body(answer: httpx.Response) -> AsyncIterator[bytes]:
-    """As it came, compressed where it was."""
-    async for part in answer.aiter_raw():
-        yield part
+async def _allowed(request: Request, settings: ServiceSettings, rest: str) -> str:
+    """The query to pass on. Raises Problem."""
+    public = urlsplit(settings.public_url).netloc if settings.public_url else ""
+    if not same_origin(request.headers, [request.headers.get("host", ""), public]):
+        raise Problem(403, "a page of another site may not ask TensorBoard; behind a proxy name our own with --public-url")
+    query = request.scope["query_string"].decode("latin-1")
+    try:
+        return await run_in_threadpool(checked, request.method, f"/{rest}", query, settings.logdir)
+    except Refused as error:
+        raise Problem(error.status, str(error)) from None
+
+
+class _Passed(StreamingResponse):
+    """As it came, compressed where it was; its connection is given back also where our client goes away."""
+
+    def __init__(self, answer: httpx.Response, headers: dict[str, str]) -> None:
+        super().__init__(answer.aiter_raw(), answer.status_code, headers)
+        self._answer = answer
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        try:
+            await super().__call__(scope, receive, send)
+        finally:
+            await self._answer.aclose()
 
 
 def _starting(request: Request, problem: str) -> Response:

@@ -23,6 +23,7 @@ _GRACE_S = 5.0
 _PATIENCE_S = 2.0
 _STARTING_FOR_S = 120.0
 _SAID = 2000  # bytes of its last words
+_AT_ONCE = 24  # requests passed on; fewer than its own limit, so that it can always be asked whether it lives
 _DIE_WITH_PARENT = """import os, sys
 from tuner.engine.forking import die_with_parent
 die_with_parent(int(sys.argv[1]))
@@ -31,16 +32,17 @@ os.execv(sys.argv[2], sys.argv[2:])
 
 
 class TensorBoardChild:
-    """`problem` says in one line why it does not run; empty while it does or starts."""
+    """`problem` says in one line why it does not run; empty while it does or starts. `port`: of its last start, 0 before."""
 
     def __init__(self, logdir: Path) -> None:
         self._logdir = logdir
         self._process: subprocess.Popen[bytes] | None = None
         self._log = tempfile.TemporaryFile()  # noqa: SIM115  # as long as the child
-        self._port = 0
+        self.port = 0
         self._started_at = 0.0
         self._answered = False
         self._lock = asyncio.Lock()
+        self._passed_on = 0
         self.problem = ""
 
     @property
@@ -56,7 +58,24 @@ class TensorBoardChild:
                 return None
             if not self._answered:
                 self._answered = await self._answers(client)
-            return f"http://127.0.0.1:{self._port}" if self._answered else None
+            return f"http://127.0.0.1:{self.port}" if self._answered else None
+
+    def take(self) -> bool:
+        """Whether one more request may be passed on; then `give` has to be called when it was answered."""
+        if self._passed_on >= _AT_ONCE:
+            return False
+        self._passed_on += 1
+        return True
+
+    def give(self) -> None:
+        self._passed_on -= 1
+
+    async def look(self, client: httpx.AsyncClient) -> None:
+        """After a request that took too long: end it where it hangs altogether; it is started again when somebody asks."""
+        async with self._lock:
+            if self.pid is not None and not await self._answers(client) and self._process is not None:
+                self._answered = False
+                await asyncio.to_thread(_end, self._process)
 
     def close(self) -> None:
         """Ends it with all that it started."""
@@ -68,12 +87,12 @@ class TensorBoardChild:
         if self._process is not None:  # it died by itself; what it started may still run
             self.problem = f"TensorBoard ended with code {self._process.poll()}: {self._last_words()}"
             _end(self._process)
-        self._port, self._answered, self._started_at = _free_port(), False, time.monotonic()
+        self.port, self._answered, self._started_at = _free_port(), False, time.monotonic()
         if not self._logdir.is_dir():
             self.problem = "the folder of profiles does not exist yet; a search with --profile makes it"
             return
         try:
-            words = [*command(self._logdir, self._port, path_prefix=MOUNT), "--load_fast=false", "--reload_interval=15"]
+            words = [*command(self._logdir, self.port, path_prefix=MOUNT), "--load_fast=false", "--reload_interval=15"]
         except ProfileError as error:
             self.problem = str(error)
             return
@@ -87,7 +106,7 @@ class TensorBoardChild:
 
     async def _answers(self, client: httpx.AsyncClient) -> bool:
         try:
-            answer = await client.get(f"http://127.0.0.1:{self._port}{MOUNT}/data/environment", timeout=_PATIENCE_S)
+            answer = await client.get(f"http://127.0.0.1:{self.port}{MOUNT}/data/environment", timeout=_PATIENCE_S)
         except httpx.HTTPError:
             if time.monotonic() - self._started_at > _STARTING_FOR_S and self._process is not None:
                 _end(self._process)

@@ -64,7 +64,7 @@ def test_without_tensorboard_the_mend_is_named(tmp_path: Path, monkeypatch: pyte
 
 
 def test_the_command_line_binds_loopback_only(tmp_path: Path) -> None:
-    assert command(tmp_path, 6006)[2:] == ["tensorboard.main", f"--logdir={tmp_path}", "--host=127.0.0.1", "--port=6006"]
+    assert command(tmp_path, 6006)[2:] == ["profiles.tensorboard_main", f"--logdir={tmp_path}", "--host=127.0.0.1", "--port=6006"]
     assert command(tmp_path, 1, "::1", "/tb")[-1] == "--path_prefix=/tb"
     for host in ("0.0.0.0", "example.org", "192.168.1.4"):
         with pytest.raises(ProfileError, match="no access control"):

@@ -186,7 +186,7 @@ def test_tensorboard_runs_on_loopback_with_the_logdir(terminal: Terminal, monkey
     assert result.code == 0 and f"http://127.0.0.1:{port}/" in result.out
     assert "the HParams tab stays empty" in result.err  # no database here
     ((python, _, module, logdir, host, asked),) = seen
-    assert (python, module, host, asked) == (sys.executable, "tensorboard.main", "--host=127.0.0.1", f"--port={port}")
+    assert (python, module, host, asked) == (sys.executable, "profiles.tensorboard_main", "--host=127.0.0.1", f"--port={port}")
     assert logdir == f"--logdir={terminal.folder / 'profiles'}"
 
 

@@ -11,7 +11,7 @@ from storage.base import NotFound, Storage
 from storage.records import RecommendationKey
 from tuner.advice.answer import default_answer, exact_answer, nearest_answer, unmet_answer
 from tuner.advice.distance import MODEL_FEATURES, MODEL_REQUIRED, NEAR, WORKLOAD_FEATURES, checked_features, workload_features
-from tuner.advice.lookup import Found, Near, Query, best_exact, beyond, exact_keys, found_for, nearest_keys, same_question, stale
+from tuner.advice.lookup import Found, Near, Query, best_exact, beyond, exact_keys, found_for, nearest_keys, questions, same_question, stale
 from tuner.metrics.objective import parse_objectives
 from tuner.setup.hardware import spellings
 from tuner.verdict.answer import STATUS_NONE, Answer
@@ -19,6 +19,8 @@ from tuner.workload.builtin import BUILTIN
 from tuner.workload.spec import WorkloadSpec
 
 _BODIES = 20  # of one question; older ones are neither the answer nor a contradiction of a newer one
+_BODIES_UNDER_SLOS = 100  # the best of those that meet them may be older
+_QUESTIONS = 5  # that one with open parts may mean
 _TRIED = 5  # of the nearest
 
 
@@ -26,13 +28,21 @@ def advise(storage: Storage, query: Query) -> Answer:
     """The answer to `query`. Raises BadInput for impossible features or an unknown objective, StorageFault."""
     _check(query)
     keys = [] if query.model is None else _keys(storage, query, query.model)
-    found = _read(storage, query, exact_keys(query, keys))
-    chosen = best_exact(query, found)
-    measured = [item for item in found if item.answer.status != STATUS_NONE]
-    if chosen is not None and (chosen.answer.status != STATUS_NONE or not measured):
-        return exact_answer(query, chosen, stale(query, chosen, found))
-    if measured:
-        return unmet_answer(query, measured[0])
+    nothing: tuple[Found, list[Found]] | None = None  # an answer of status none, with its rivals
+    unmet: Found | None = None
+    for asked in questions(query, exact_keys(query, keys))[:_QUESTIONS]:
+        found = _read(storage, query, asked)
+        chosen = best_exact(query, found)
+        if chosen is not None and chosen.answer.status != STATUS_NONE:
+            return exact_answer(query, chosen, stale(query, chosen, found))
+        measured = next((item for item in found if item.answer.status != STATUS_NONE), None)
+        unmet = unmet or measured
+        if chosen is not None and measured is None:
+            nothing = nothing or (chosen, found)
+    if unmet is not None:
+        return unmet_answer(query, unmet)
+    if nothing is not None:
+        return exact_answer(query, nothing[0], stale(query, *nothing))
     return _nearest(storage, _described(storage, query, keys))
 
 
@@ -85,7 +95,8 @@ def _keys(storage: Storage, query: Query, model: str | None) -> Sequence[Recomme
 def _read(storage: Storage, query: Query, keys: Sequence[RecommendationKey]) -> list[Found]:
     """Published ones first, so that the limit never hides them; one that was deleted meanwhile is left out."""
     ordered = sorted(keys, key=lambda key: (key.published_at is None, -key.created_at, -key.id))
-    return [found_for(query, item) for item in storage.get_recommendations([key.id for key in ordered[:_BODIES]])]
+    most = _BODIES_UNDER_SLOS if query.slos else _BODIES
+    return [found_for(query, item) for item in storage.get_recommendations([key.id for key in ordered[:most]])]
 
 
 def _described(storage: Storage, query: Query, keys: Sequence[RecommendationKey]) -> Query:

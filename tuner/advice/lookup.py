@@ -1,9 +1,10 @@
 """Which stored recommendation answers a question: the exact one, else the nearest, else none. Pure; tuner.advice.advice asks the storage.
 
-- Exact: same model, accelerator generation, device count, workload and objective. Published goes before unpublished, then the newest.
+- Exact: same model, accelerator generation, device count, workload and objective. Published goes before unpublished, then the best of what
+  meets the SLOs of the question, then the newest. A question that leaves something open is about one thing all the same (`questions`).
 - Nearest (tuner.advice.distance): same generation and device count only, same objective, up to a distance of NEAR.
 - SLOs: see tuner.advice.standing. What does not meet all of them is not an answer.
-- Stale: other versions now, contradicted by newer evidence for the same question, or too old.
+- Stale: other versions now, contradicted by newer evidence for the same question under its SLOs, or too old.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from storage.records import Recommendation, RecommendationKey
 from tuner.advice.distance import NEAR, Features, Part, model_parts, norm, workload_features, workload_parts
 from tuner.advice.standing import implies, slo_standing, slos_kept
 from tuner.core.errors import BadInput
-from tuner.metrics.objective import Slo, parse_objectives
+from tuner.metrics.objective import DEFAULT_OBJECTIVE, Slo, parse_objectives
 from tuner.setup.hardware import Hardware, hardware_of
 from tuner.verdict.answer import STATUS_NONE, Answer, Scope, answer_of
 
@@ -75,6 +76,25 @@ def exact_keys(query: Query, keys: Iterable[RecommendationKey]) -> list[Recommen
     return [key for key in keys if key.model == query.model and _same_workload(query, key) and _comparable(query, key)]
 
 
+def questions(query: Query, keys: Sequence[RecommendationKey]) -> list[list[RecommendationKey]]:
+    """`keys` apart by what they answer, because values of another accelerator, workload or objective say nothing about these. The one with
+    a published answer comes first, then the one with the newest. Who names no objective means the default one, where that was measured."""
+    ordered = sorted(keys, key=lambda key: (key.published_at is None, -key.created_at, -key.id))
+    groups: list[list[RecommendationKey]] = []
+    for key in ordered:
+        group = next((group for group in groups if same_question(group[0], key)), None)
+        if group is None:
+            groups.append([key])
+        else:
+            group.append(key)
+    return [group for group in groups if _meant(query, group[0], keys)]
+
+
+def _meant(query: Query, key: RecommendationKey, keys: Iterable[RecommendationKey]) -> bool:
+    default = _metrics(DEFAULT_OBJECTIVE)
+    return query.objective is not None or _metrics(key.objective) == default or all(_metrics(item.objective) != default for item in keys)
+
+
 def nearest_keys(query: Query, keys: Iterable[RecommendationKey]) -> list[Near]:
     """All that are comparable, also beyond NEAR: nearest first; of equally near ones published before unpublished, newer before older.
 
@@ -83,7 +103,8 @@ def nearest_keys(query: Query, keys: Iterable[RecommendationKey]) -> list[Near]:
     hardware = query.hardware
     if hardware is None or not hardware.is_one_machine:
         return []
-    found = [_near(query, key) for key in keys if key.status != STATUS_NONE and _comparable(query, key)]
+    comparable = [key for key in keys if key.status != STATUS_NONE and _comparable(query, key)]
+    found = [_near(query, key) for key in comparable if _meant(query, key, comparable)]
     return sorted(
         (item for item in found if math.isfinite(item.distance)),
         key=lambda item: (item.distance, item.key.published_at is None, -item.key.created_at, -item.key.id),
@@ -91,36 +112,49 @@ def nearest_keys(query: Query, keys: Iterable[RecommendationKey]) -> list[Near]:
 
 
 def best_exact(query: Query, found: Sequence[Found]) -> Found | None:
-    """The first of those that meet the SLOs, in this order: one with settings before status none, chosen under the very same SLOs before
-    others that meet them, published before unpublished, newer before older.
+    """The first of those that meet the SLOs, in this order: one with settings before status none, published before unpublished; where SLOs
+    are asked for, the better value of the objective; chosen under the very same SLOs before others; newer before older.
 
-    An answer of status none answers only where its study asked for no more than this question does.
+    An answer of status none answers only where its study asked for no more than this question does. `found` are of one question.
     """
-    fit: list[tuple[bool, bool, Found]] = []
-    for item in found:
-        standing = item.answer.standing
-        if item.record.withdrawn_at is not None:
-            continue
-        if standing is None:
-            if all(slo is not None and any(implies(asked, slo) for asked in query.slos) for slo in slos_kept(item.answer)):
-                fit.append((False, True, item))
-        elif not standing.failing:
-            fit.append((True, standing.same, item))
+    fit = [item for item in found if item.record.withdrawn_at is None and _fits(query, item)]
 
-    def rank(entry: tuple[bool, bool, Found]) -> tuple[bool, bool, bool, float, int]:
-        record = entry[2].record
-        return (*entry[:2], record.published_at is not None, record.created_at, record.id)
+    def rank(item: Found) -> tuple[bool, bool, float, bool, float, int]:
+        standing, record = item.answer.standing, item.record
+        same = standing is None or standing.same
+        return standing is not None, record.published_at is not None, _worth(query, item), same, record.created_at, record.id
 
-    return max(fit, key=rank)[2] if fit else None
+    return max(fit, key=rank, default=None)
+
+
+def _fits(query: Query, item: Found) -> bool:
+    standing = item.answer.standing
+    if standing is not None:
+        return not standing.failing
+    return all(slo is not None and any(implies(asked, slo) for asked in query.slos) for slo in slos_kept(item.answer))
+
+
+def _worth(query: Query, item: Found) -> float:
+    """The first objective's expected value, more being better; the same for all where no SLO is asked for: then the newest counts."""
+    if not query.slos or item.answer.status == STATUS_NONE:
+        return 0.0
+    try:
+        objective = parse_objectives(item.record.objective)[0]
+    except BadInput:
+        return -math.inf
+    value = item.answer.expected.get(objective.metric, {}).get("value")
+    return -math.inf if value is None else objective.direction.sign * value
 
 
 def stale(query: Query, chosen: Found, rivals: Iterable[Found]) -> list[str]:
-    """Why `chosen` should be measured again. `rivals`: others for the same model, accelerator, workload and objective, older ones too."""
+    """Why `chosen` should be measured again. `rivals`: others for the same model, accelerator, workload and objective, older ones too.
+    Those that miss an SLO of the question contradict nothing."""
     record = chosen.record
     reasons = _other_versions(chosen.answer.scope, query.versions)
     for rival in rivals:
         newer = (rival.record.created_at, rival.record.id) > (record.created_at, record.id) and rival.record.withdrawn_at is None
-        if newer and rival.record.study_id != record.study_id and set(rival.answer.slos) == set(chosen.answer.slos):
+        misses = rival.answer.standing is not None and bool(rival.answer.standing.failing)
+        if newer and not misses and rival.record.study_id != record.study_id and set(rival.answer.slos) == set(chosen.answer.slos):
             difference = _contradiction(chosen.answer, rival.answer)
             if difference:
                 study = rival.answer.evidence.get("study", rival.record.study_id)

@@ -27,6 +27,7 @@ def _stored(storage: Storage, name: str, **changes: Any) -> Recommendation:
     """A study with its recommendation; `block_size`, `slos`, `expected`, `features`, `summary`, `versions` shape the body."""
     options = {"block_size": 32, "slos": [], "expected": {}, "features": QWEN, "summary": SUMMARY, "versions": {"vllm": "1"}} | changes
     fields: dict[str, Any] = {"model": "m", "accelerator": "TPU v6e-4", "device_count": 4, "status": "recommended", "created_at": NOW - 100}
+    fields["objective"] = "total_token_throughput"
     fields |= {key: value for key, value in changes.items() if key in fields}
     workload = str(changes.get("workload", "chat"))
     storage.put_workload(a_workload(content_hash=f"hash-{workload}", name=workload, summary=options["summary"]))
@@ -35,7 +36,7 @@ def _stored(storage: Storage, name: str, **changes: Any) -> Recommendation:
     scope = {"accelerator": fields["accelerator"], "device_count": fields["device_count"], "versions": options["versions"]}
     body = {
         "reason": f"says {name}",
-        "objective": "throughput",
+        "objective": fields["objective"],
         "slos": options["slos"],
         "config": {} if fields["status"] == "none" else config,
         "vllm_args": ["--load-format", "dummy", "--block-size", str(options["block_size"])],
@@ -46,9 +47,7 @@ def _stored(storage: Storage, name: str, **changes: Any) -> Recommendation:
         "scope": {**scope, "workload": {"content_hash": f"hash-{workload}", "name": workload}},
         "caveats": [],
     }
-    return storage.add_recommendation(
-        Recommendation(study_id=study.id, workload_hash=f"hash-{workload}", objective="total_token_throughput", body=body, **fields)
-    )
+    return storage.add_recommendation(Recommendation(study_id=study.id, workload_hash=f"hash-{workload}", body=body, **fields))
 
 
 def test_published_then_newest_and_never_withdrawn(each_storage: Storage) -> None:
@@ -153,6 +152,84 @@ def test_another_python_or_an_unknown_version_is_not_stale(storage: Storage) -> 
     _stored(storage, "s", versions={"jax": "1", "python": "3.12"})
     assert advise(storage, replace(ASKED, versions={"python": "3.13", "vllm": "9"})).stale == {"stale": False, "reasons": []}
     assert advise(storage, replace(ASKED, versions={"jax": "2"})).stale["reasons"] == ["jax was 1, is 2"]
+
+
+def _measured(throughput: float, ttft: float) -> dict[str, Any]:
+    """What a study expects of its recommendation, with intervals of a per cent."""
+    values = {"total_token_throughput": throughput, "ttft_p99_ms": ttft}
+    return {name: {"value": value, "low": 0.99 * value, "high": 1.01 * value} for name, value in values.items()}
+
+
+UNDER_500 = replace(ASKED, slos=(parse_slo("ttft_p99_ms<=500"),))
+
+
+def test_the_best_that_meets_the_slo_is_the_answer_and_not_the_newest(each_storage: Storage) -> None:
+    best = _stored(each_storage, "best", expected=_measured(900, 400), created_at=NOW - 50)
+    _stored(each_storage, "asked-for-it", expected=_measured(800, 300), slos=["ttft_p99_ms<=500"], created_at=NOW - 40)
+    _stored(each_storage, "too-slow", expected=_measured(2000, 700), created_at=NOW - 30)
+    newest = _stored(each_storage, "newest", expected=_measured(500, 100), created_at=NOW - 20)
+    _stored(each_storage, "not-measured", slos=["ttft_p99_ms<=500"], created_at=NOW - 10)
+    assert advise(each_storage, UNDER_500).id == best.id
+    assert advise(each_storage, replace(UNDER_500, slos=(parse_slo("ttft_p99_ms<=150"),))).id == newest.id
+    each_storage.mark_recommendation(newest.id, published=True, by=ADMIN)
+    assert advise(each_storage, UNDER_500).id == newest.id  # somebody decided
+
+
+def test_of_a_latency_the_least_is_the_best(storage: Storage) -> None:
+    wanted = replace(ASKED, objective="ttft_p99_ms", slos=(parse_slo("total_token_throughput>=400"),))
+    quick = _stored(storage, "quick", objective="ttft_p99_ms", expected=_measured(500, 100), created_at=NOW - 50)
+    _stored(storage, "slow", objective="ttft_p99_ms", expected=_measured(900, 200), created_at=NOW - 10)
+    assert advise(storage, wanted).id == quick.id
+
+
+def test_the_best_is_found_among_many_newer_ones(storage: Storage) -> None:
+    best = _stored(storage, "best", expected=_measured(900, 400), created_at=NOW - 99)
+    for number in range(30):
+        _stored(storage, f"later-{number}", expected=_measured(100 + number, 400), created_at=NOW - number)
+    assert advise(storage, UNDER_500).id == best.id
+
+
+def test_who_names_no_objective_gets_no_other_objectives_study(each_storage: Storage) -> None:
+    open_question = replace(ASKED, objective=None)
+    latency = _stored(each_storage, "latency", objective="ttft_p99_ms", block_size=64, created_at=NOW - 10)
+    answer = advise(each_storage, open_question)
+    assert answer.id == latency.id  # there is nothing else, and it says so
+    assert "not asked; this is for objective ttft_p99_ms" in answer.caveats
+    both = _stored(each_storage, "both", objective="total_token_throughput,ttft_p99_ms", created_at=NOW - 20)
+    throughput = _stored(each_storage, "throughput", created_at=NOW - 90)
+    answer = advise(each_storage, open_question)
+    assert (answer.id, answer.stale["stale"]) == (throughput.id, False)  # neither do they make it stale
+    for other in (latency, both):
+        each_storage.mark_recommendation(other.id, published=True, by=ADMIN)
+    assert advise(each_storage, open_question).id == throughput.id
+    asked_near = replace(open_question, model="other", model_features=QWEN)
+    assert advise(each_storage, asked_near).id == throughput.id
+
+
+def test_who_names_no_accelerator_or_workload_gets_one_of_them(storage: Storage) -> None:
+    """Values of two machines, or of two loads, are not compared: the greater one is not the better one."""
+    _stored(storage, "larger", accelerator="TPU v6e-8", device_count=8, expected=_measured(2000, 400), created_at=NOW - 90)
+    here = _stored(storage, "here", expected=_measured(900, 400), created_at=NOW - 20)
+    _stored(storage, "short", workload="short", expected=_measured(9000, 40), block_size=64, created_at=NOW - 30)
+    answer = advise(storage, replace(UNDER_500, accelerator=None, device_count=None, workload=None))
+    assert (answer.id, answer.stale["stale"]) == (here.id, False)
+    assert any("accelerator TPU v6e-4, workload chat" in note for note in answer.caveats)
+    only_there = replace(UNDER_500, accelerator=None, device_count=None, workload=None, slos=(parse_slo("ttft_p99_ms<=50"),))
+    assert advise(storage, only_there).evidence["study"] == "short"
+
+
+def test_newer_evidence_that_misses_the_slo_makes_nothing_stale(storage: Storage) -> None:
+    chosen = _stored(storage, "chosen", expected=_measured(900, 400), created_at=NOW - 50)
+    _stored(storage, "misses", expected=_measured(2000, 700), block_size=64, created_at=NOW - 10)
+    answer = advise(storage, UNDER_500)
+    assert (answer.id, answer.stale) == (chosen.id, {"stale": False, "reasons": []})
+    _stored(storage, "other-objective", objective="ttft_p99_ms", expected=_measured(500, 100), block_size=128, created_at=NOW - 8)
+    assert advise(storage, UNDER_500).stale["stale"] is False
+    assert advise(storage, replace(UNDER_500, objective=None)).stale["stale"] is False
+    _stored(storage, "disagrees", expected=_measured(600, 300), block_size=64, created_at=NOW - 5)
+    assert advise(storage, UNDER_500).stale["reasons"] == [
+        "newer evidence disagrees: study disagrees recommends block_size 64 instead of 32"
+    ]
 
 
 def test_impossible_questions_are_refused(storage: Storage) -> None:

@@ -7,9 +7,11 @@ batch_alter_table, because SQLite's copy of a table forgets it. Keep a dump of t
 
 from __future__ import annotations
 
+import fcntl
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from pathlib import Path
 from typing import Any
 
 from alembic import command
@@ -18,11 +20,21 @@ from sqlalchemy import Engine
 from storage.backup import backup
 from storage.base import Storage, StorageUnavailable
 from storage.sql.engine import make_engine, transaction
-from storage.sql.schema import alembic_config, describe, ensure_wal, migration, require_head, require_known, revision_of
+from storage.sql.schema import (
+    OTHERS_LOCK,
+    advisory_lock,
+    alembic_config,
+    describe,
+    ensure_wal,
+    migration,
+    require_head,
+    require_known,
+    revision_of,
+)
 from storage.sql.storage import SqlStorage
 from storage.url import SETTING, DatabaseUrl, parse_url
 
-__all__ = ["backup", "check", "open_storage", "require_file", "upgrade"]
+__all__ = ["backup", "check", "making_tables", "open_storage", "require_file", "upgrade"]
 
 
 def open_storage(url: str, *, create: bool = True, read_only: bool = False) -> Storage:
@@ -82,6 +94,41 @@ def check(url: str) -> dict[str, Any]:
         return describe(engine, parsed)
     finally:
         engine.dispose()
+
+
+@contextmanager
+def making_tables(url: str) -> Iterator[None]:
+    """One process at a time, and one thread of it: for others' code that makes tables of its own in the database and does not wait.
+
+    PostgreSQL has advisory locks. With SQLite the file's folder is locked (flock): to open and close the file itself would end SQLite's
+    own locks (https://www.sqlite.org/howtocorrupt.html, 2.2). A file system without such locks does without. Raises StorageUnavailable.
+    """
+    parsed = parse_url(url)
+    if parsed.path is not None:
+        with _locked(parsed.path.parent):
+            yield
+        return
+    engine = make_engine(parsed, create=False, read_only=False)
+    try:
+        with transaction(engine, parsed, "schema", write=False) as connection:
+            advisory_lock(connection, OTHERS_LOCK)
+            yield
+    finally:
+        engine.dispose()
+
+
+@contextmanager
+def _locked(folder: Path) -> Iterator[None]:
+    try:
+        descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    except OSError as error:
+        raise StorageUnavailable(f"{SETTING}: the folder {folder} cannot be opened: {error.strerror}") from error
+    try:
+        with suppress(OSError):
+            fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(descriptor)
 
 
 def _create_if_empty(url: DatabaseUrl) -> None:

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from service.answers.finished import FinishedStudies
 from storage.base import Storage
 from storage.records import Comparison, Environment, Profile, Study, StudyState, Trial, TrialState, Workload
 from tuner.core.errors import BadInput
+from tuner.search.life import Life, life_of
 from tuner.verdict.answer import Answer, answer_of
 from tuner.verdict.conclude import compare_stored
 
@@ -19,8 +20,8 @@ _KEPT_COMPARISONS = 200
 
 @dataclass(frozen=True)
 class StudyFacts:
-    """`answer`: what the study recommends. `environment` and `workload`: those that most trials have. Measurements are not here: a large
-    study has thousands."""
+    """`answer`: what the study recommends. `life`: of its search, None where nobody says that it runs. `environment` and `workload`: those
+    that most trials have. Measurements are not here: a large study has thousands."""
 
     study: Study
     trials: Sequence[Trial]
@@ -29,10 +30,12 @@ class StudyFacts:
     answer: Answer | None
     environment: Environment | None
     workload: Workload | None
+    life: Life | None = None
 
     @property
     def running(self) -> bool:
-        return self.study.state is StudyState.RUNNING
+        """Whether a search measures it just now; a killed one leaves its state RUNNING."""
+        return self.life is not None and not self.life.note
 
     @property
     def counts(self) -> dict[TrialState, int]:
@@ -55,7 +58,10 @@ class FactsReader:
     def read(self, storage: Storage, name: str) -> StudyFacts:
         """Raises NotFound."""
         study = storage.get_study(name)
-        trials, comparisons = self._trials.get(study, lambda: (storage.list_trials(study.id), judged_comparisons(storage, study)))
+        life = life_of(storage, study)
+        trials, comparisons = self._trials.get(
+            _settled(study, life), lambda: (storage.list_trials(study.id), judged_comparisons(storage, study, life))
+        )
         recommendations = storage.list_recommendations(study_id=study.id, limit=1)
         fingerprint = _commonest(trial.environment for trial in trials)
         workload = _commonest(trial.workload_hash for trial in trials)
@@ -67,24 +73,28 @@ class FactsReader:
             answer=answer_of(recommendations[0]) if recommendations else None,
             environment=storage.get_environment(fingerprint) if fingerprint else None,
             workload=storage.get_workload(workload) if workload else None,
+            life=life,
         )
 
-    def comparisons(self, storage: Storage, study: Study) -> Sequence[Comparison]:
+    def comparisons(self, storage: Storage, study: Study, life: Life | None) -> Sequence[Comparison]:
         """A study's comparisons, for a list of many studies. None while its search runs: too early, one sees differences by chance."""
-        if study.state is StudyState.RUNNING:
-            return ()
-        return self._comparisons.get(study, lambda: judged_comparisons(storage, study))
+        return self._comparisons.get(_settled(study, life), lambda: judged_comparisons(storage, study, life))
 
 
-def judged_comparisons(storage: Storage, study: Study) -> Sequence[Comparison]:
-    """As everybody else shows them; none before the study was first completed. Of one that cannot be read any more, what is stored."""
-    stored = storage.list_comparisons(study.id)
-    if not stored or study.state is StudyState.RUNNING:
-        return stored
+def _settled(study: Study, life: Life | None) -> Study:
+    """As interrupted where its search died: what is made of it can be kept."""
+    return replace(study, state=StudyState.INTERRUPTED) if life is not None and life.note else study
+
+
+def judged_comparisons(storage: Storage, study: Study, life: Life | None) -> Sequence[Comparison]:
+    """As everybody else shows them, also of a search that was interrupted or died; none while it runs. Of one that cannot be read any more,
+    what is stored."""
+    if life is not None and not life.note:
+        return ()
     try:
         return compare_stored(storage, study).comparisons
     except BadInput:
-        return stored
+        return storage.list_comparisons(study.id)
 
 
 def _commonest(values: Iterable[str | None]) -> str | None:

@@ -17,6 +17,7 @@ from service.pages.templating import page
 from storage.base import Storage
 from storage.records import FINISHED, Study, StudyState, TrialState
 from tuner.report.effects import Effects, effects_of
+from tuner.search.life import Life, life_of
 from tuner.verdict.answer import Answer, answer_of
 
 router = APIRouter(route_class=PageRoute, include_in_schema=False)
@@ -29,11 +30,16 @@ class StudyRow:
     counts: dict[TrialState, int]
     answer: Answer | None
     effects: Effects | None
+    life: Life | None
 
     @property
     def headline(self) -> str:
         """Whether page alignment is better there; "" where that was not judged."""
         return headline(self.effects) if self.effects is not None and self.effects.rows else ""
+
+    @property
+    def running(self) -> bool:
+        return self.life is not None and not self.life.note
 
     @property
     def total(self) -> int:
@@ -78,5 +84,6 @@ def studies(request: Request, storage: StorageDep, facts: FactsDep, model: str =
 def _row(storage: Storage, facts: FactsReader, study: Study, counts: dict[TrialState, int]) -> StudyRow:
     recommendations = storage.list_recommendations(study_id=study.id, limit=1)
     objective = primary_objective(study)
-    effects = effects_of(facts.comparisons(storage, study), objective.metric) if objective is not None else None
-    return StudyRow(study, counts, answer_of(recommendations[0]) if recommendations else None, effects)
+    life = life_of(storage, study)
+    effects = effects_of(facts.comparisons(storage, study, life), objective.metric) if objective is not None else None
+    return StudyRow(study, counts, answer_of(recommendations[0]) if recommendations else None, effects, life)

@@ -24,6 +24,7 @@ from service.web.caching import EtagRoute
 from service.web.paging import PageQuery, page_of
 from storage.records import Json, Stage, StudyState, TrialState
 from tuner.report.report import answer_json
+from tuner.search.life import life_of
 from tuner.setup.stored_study import StoredStudy
 from tuner.verdict.conclude import compare_stored
 
@@ -46,14 +47,14 @@ def studies(query: Annotated[StudyQuery, Query()], storage: StorageDep, request:
     found = storage.list_studies(model=query.model, state=query.state, limit=query.limit + 1, offset=query.offset)
     shown, page = page_of(list(found), query, request, response)
     counts = storage.count_trials_of([item.id for item in shown])
-    return {"items": [study_entry(item, counts[item.id]) for item in shown], "page": page}
+    return {"items": [study_entry(item, counts[item.id], life_of(storage, item)) for item in shown], "page": page}
 
 
 @router.get("/{name}", summary="One study", response_model=StudyDetail, responses=problems(304, 404))
 def study(name: StudyName, storage: StorageDep) -> Json:
     found = storage.get_study(name)
     StoredStudy.from_record(found)  # refuses a damaged configuration by name, as the study's page does
-    return study_detail(found, storage.count_trials(found.id))
+    return study_detail(found, storage.count_trials(found.id), life_of(storage, found))
 
 
 @router.get("/{name}/trials", summary="A study's trials, by number", response_model=TrialPage, responses=problems(304, 404))

@@ -41,6 +41,8 @@ STUDY: Json = {
     "created_at": 1764000000.0,
     "updated_at": 1764000900.0,
     "trials": {"WAITING": 0, "RUNNING": 0, "COMPLETE": 26, "PRUNED": 1, "FAIL": 1},
+    "last_sign_of_life": None,
+    "no_sign_of_life": None,
 }
 STUDY_DETAIL: Json = {
     **STUDY,

@@ -10,6 +10,7 @@ from service.schemas import examples
 from service.web.paging import PageInfo
 from storage.records import Json, Measurement, Profile, Study, Trial, TrialState
 from tuner.report.report import comparison_json, study_json, trial_json
+from tuner.search.life import Life, life_json
 
 
 class StudyEntry(BaseModel):
@@ -24,6 +25,10 @@ class StudyEntry(BaseModel):
     created_at: float
     updated_at: float
     trials: dict[str, int] = Field(description="State -> trials.")
+    last_sign_of_life: float | None = Field(default=None, description="Of whoever runs it; null unless its state is RUNNING.")
+    no_sign_of_life: str | None = Field(
+        default=None, description="Since when nobody runs it although its state is RUNNING, and what to do."
+    )
 
 
 class StudyDetail(StudyEntry):
@@ -177,12 +182,12 @@ class StudyComparisonAnswer(BaseModel):
     answer: dict[str, Any] | None = Field(description="On, off or no evidence, in the objective's metric; null before any pair.")
 
 
-def study_entry(study: Study, counts: dict[TrialState, int]) -> Json:
-    return {**study_json(study), "trials": {state.value: count for state, count in counts.items()}}
+def study_entry(study: Study, counts: dict[TrialState, int], life: Life | None) -> Json:
+    return {**study_json(study), **life_json(life), "trials": {state.value: count for state, count in counts.items()}}
 
 
-def study_detail(study: Study, counts: dict[TrialState, int]) -> Json:
-    return {**study_entry(study, counts), "model_features": study.model_features, "config": study.config}
+def study_detail(study: Study, counts: dict[TrialState, int], life: Life | None) -> Json:
+    return {**study_entry(study, counts, life), "model_features": study.model_features, "config": study.config}
 
 
 def trial_entry(trial: Trial) -> Json:

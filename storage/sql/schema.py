@@ -24,6 +24,7 @@ MIGRATIONS = Path(__file__).with_name("migrations")
 VERSION_TABLE = "tuner_alembic_version"
 _one_at_a_time = threading.Lock()  # alembic.context is one global of the process, whatever the database
 _POSTGRESQL_LOCK = 0x74756E6572  # "tuner": the advisory lock that migrations of one database queue for
+OTHERS_LOCK = _POSTGRESQL_LOCK + 1  # that programs beside us queue for
 
 
 def alembic_config(connection: Connection) -> Config:
@@ -94,10 +95,15 @@ def migration(engine: Engine, url: DatabaseUrl) -> Iterator[Connection]:
     """
     with _one_at_a_time, transaction(engine, url, "schema", write=True) as connection:
         if url.dialect == "postgresql":
-            connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": _POSTGRESQL_LOCK})
+            advisory_lock(connection, _POSTGRESQL_LOCK)
         yield connection
         if url.dialect == "sqlite" and connection.execute(text("PRAGMA foreign_key_check")).first() is not None:
             raise StorageUnavailable(f"{SETTING}: {url.safe} holds rows whose parent is missing", "restore it from a backup")
+
+
+def advisory_lock(connection: Connection, key: int) -> None:
+    """PostgreSQL: wait for this lock and hold it until the transaction ends."""
+    connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": key})
 
 
 def ensure_wal(engine: Engine, url: DatabaseUrl) -> None:

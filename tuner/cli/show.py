@@ -32,12 +32,16 @@ def show(study: str | None, limit: int, storage: str, as_json: bool) -> None:
 def _list(storage: Storage, limit: int, as_json: bool) -> None:
     from tuner.cli.tables import text_table
     from tuner.report.report import study_json
+    from tuner.search.life import life_json, life_of
 
     studies, total = storage.list_studies(limit=limit), storage.count_studies()
     counts = storage.count_trials_of([item.id for item in studies])
+    lives = {item.id: life_of(storage, item) for item in studies}
     if as_json:
         trials = {item.id: {state.value: count for state, count in counts[item.id].items()} for item in studies}
-        print_json({"studies": [{**study_json(item), "trials": trials[item.id]} for item in studies], "total": total})
+        print_json(
+            {"studies": [{**study_json(item), **life_json(lives[item.id]), "trials": trials[item.id]} for item in studies], "total": total}
+        )
         return
     rows = [
         [
@@ -53,6 +57,9 @@ def _list(storage: Storage, limit: int, as_json: bool) -> None:
     print(
         text_table(("study", "state", "model", "objective", "trials", "created"), rows) if rows else "no study yet: see tuner search --help"
     )
+    for item in studies:
+        if (life := lives[item.id]) is not None and life.note:
+            print(f"study {item.name}: {life.note}")
     if total > len(studies):
         print(f"{len(studies)} of {total}; --limit shows more")
 
@@ -60,6 +67,7 @@ def _list(storage: Storage, limit: int, as_json: bool) -> None:
 def _show(storage: Storage, study: Study, as_json: bool) -> None:
     from tuner.cli.tables import duration, text_table
     from tuner.report.report import study_json, trial_json
+    from tuner.search.life import life_json, life_of
     from tuner.verdict.profile_sessions import TENSORBOARD, profile_json
 
     trials, profiles = storage.list_trials(study.id), storage.list_profiles(study_id=study.id)
@@ -68,15 +76,18 @@ def _show(storage: Storage, study: Study, as_json: bool) -> None:
     for item in storage.list_measurements(study_id=study.id):
         windows[item.trial_id] += 1
         invalid[item.trial_id] += not item.valid
+    life = life_of(storage, study)
     if as_json:
         runs = {trial.id: [profile_json(profile, TENSORBOARD) for profile in profiles if profile.trial_id == trial.id] for trial in trials}
         documents = [
             {**trial_json(trial), "measurements": windows[trial.id], "invalid_measurements": invalid[trial.id], "profiles": runs[trial.id]}
             for trial in trials
         ]
-        print_json({"study": {**study_json(study), "config": study.config}, "trials": documents})
+        print_json({"study": {**study_json(study), **life_json(life), "config": study.config}, "trials": documents})
         return
     print(f"study {study.name}: {study.state.value}, model {study.model}, objective {_objective(study.objective)}")
+    if life is not None and life.note:
+        print(life.note)
     spent = ", ".join(f"{name} {duration(float(seconds))}" for name, seconds in study.cost.items())
     print(f"{study.engine_starts} engine starts" + (f"; {spent}" if spent else ""))
     print(text_table(("trial", "stage", "arm", "page size", "budget", "state", "windows", "result"), _rows(trials, windows, invalid)))

@@ -43,7 +43,7 @@ class StudyLease:
         which may still be running."""
         holder = self._storage.get_lease(self._study.id)
         for known in (older, holder):
-            if known is not None and self._alive(known):
+            if known is not None and is_alive(known, self._now()):
                 raise BadInput(
                     f"is being run by process {known.pid} on {known.host}",
                     setting="study",
@@ -78,13 +78,6 @@ class StudyLease:
         with contextlib.suppress(StorageFault):
             self._storage.swap_lease(self._study.id, self._token, None)
 
-    def _alive(self, holder: Lease) -> bool:
-        if holder.host != socket.gethostname():
-            return self._now() - holder.heartbeat < STALE_AFTER_S
-        with contextlib.suppress(psutil.Error):
-            return abs(psutil.Process(holder.pid).create_time() - holder.process_started_at) < 1.0
-        return False
-
     def _write(self, held: str | None) -> bool:
         """Put ours, as of now, in the place of the one with the token `held`; False where the study is in other hands."""
         started = psutil.Process().create_time()
@@ -102,3 +95,12 @@ class StudyLease:
                     self._taken_by = holder
                     return
                 self._write(None)  # somebody deleted it; the study is still ours
+
+
+def is_alive(holder: Lease, now: float) -> bool:
+    """Whether the process that holds a lease still runs. `now`: Unix seconds."""
+    if holder.host != socket.gethostname():
+        return now - holder.heartbeat < STALE_AFTER_S
+    with contextlib.suppress(psutil.Error):
+        return abs(psutil.Process(holder.pid).create_time() - holder.process_started_at) < 1.0
+    return False

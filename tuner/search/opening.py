@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager, suppress
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 
 from storage.base import Conflict, NotFound, Storage, StorageFault
@@ -37,8 +37,7 @@ def open_study(setup: StudySetup, storage: Storage, existing: Study | None) -> O
     Raises BadInput where another process runs it or has just begun it, and Interrupted where the user stopped this.
     """
     study = _create(setup, storage) if existing is None else existing
-    ours = existing is None
-    with ExitStack() as to_undo, _told_if_interrupted(storage, study, lambda: ours):
+    with ExitStack() as to_undo, _told_if_stopped(study, begun=existing is None):
         record = OptunaRecord(
             setup.config.storage, study.name, [objective.direction for objective in setup.objectives], setup.space.distributions()
         )
@@ -46,22 +45,23 @@ def open_study(setup: StudySetup, storage: Storage, existing: Study | None) -> O
         lease = StudyLease(storage, study)
         lease.claim(_older_lease(record, study))
         to_undo.callback(lease.release)
-        ours = True
         found = storage.get_study_by_id(study.id)  # as it is now that nobody else runs it
         running = storage.update_study(study.id, state=StudyState.RUNNING)
         return OpenStudy(running, record, lease, None if existing is None else found.state, to_undo.pop_all())
 
 
 @contextmanager
-def _told_if_interrupted(storage: Storage, study: Study, is_ours: Callable[[], bool]) -> Iterator[None]:
-    """Where the user stops the opening of a study that is ours, it does not stay RUNNING with nobody behind it."""
+def _told_if_stopped(study: Study, *, begun: bool) -> Iterator[None]:
+    """Who stops the opening, or whose database fails meanwhile, is told that the study is there. It is RUNNING only from the claim on."""
     try:
         yield
     except KeyboardInterrupt as error:
-        if is_ours():
-            with suppress(StorageFault):
-                storage.update_study(study.id, state=StudyState.INTERRUPTED)
         raise interrupted(study) from error
+    except StorageFault as error:
+        if not begun:
+            raise
+        fix = f"study {study.name!r} is begun: mend this and run the same command with --resume"
+        raise type(error)(error.reason, fix if error.fix is None else f"{error.fix}; {fix}") from error
 
 
 def interrupted(study: Study) -> Interrupted:
@@ -130,6 +130,7 @@ def _create(setup: StudySetup, storage: Storage) -> Study:
                 config=stored_config(setup.config.to_json(), resolved_of(setup)),
                 objective=setup.config.objective,
                 model_features=setup.model.features,
+                state=StudyState.INTERRUPTED,  # until its lease is claimed: a process killed in between leaves no running study
             )
         )
     except Conflict as error:

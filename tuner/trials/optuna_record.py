@@ -20,6 +20,7 @@ from optuna.trial import TrialState
 from sqlalchemy.exc import SQLAlchemyError
 
 from storage.base import StorageUnavailable
+from storage.upgrade import making_tables
 from storage.url import optuna_storage_arguments, parse_url
 from tuner.metrics.catalog import Direction
 
@@ -38,7 +39,8 @@ class OptunaRecord:
         self._safe_url = parse_url(url).safe
         with self._translated(), warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            self._storage = RDBStorage(**optuna_storage_arguments(url))
+            with making_tables(url):  # Optuna looks and makes in two steps: of processes that do so at once, all but one would fail
+                self._storage = RDBStorage(**optuna_storage_arguments(url))
             self._study = optuna.create_study(
                 storage=self._storage,
                 study_name=name,

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import math
+import socket
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
+import psutil
 
 from profiles.links import ProfileFile
 from profiles.summary import write_summary
 from storage.base import Storage
-from storage.records import Comparison, Recommendation, Stage, StudyState, Trial, TrialState
+from storage.records import Comparison, Lease, Recommendation, Stage, StudyState, Trial, TrialState
 from tests.profiles.summaries import summary
 from tests.storage.builders import (
     FINGERPRINT,
@@ -31,6 +33,7 @@ from tuner.core.contract import EngineSettings, WindowResult
 from tuner.setup.space import Configuration
 
 FINISHED, RUNNING, HOSTILE, EMPTY = "qwen3-v6e", "still-going", "hostile", "no-trials"
+KILLED, STOPPED = "killed", "stopped-halfway"
 LARGE, ONE_CELL, ALL_FAILED = "many-cells", "one-cell", "all-failed"
 LONG = "a-study-whose-name-is-as-long-as-a-name-may-be-" + 60 * "x"
 EVIL = "<script>window.hacked = 1</script><img src=x onerror='window.hacked = 1'>\"'"
@@ -57,6 +60,8 @@ class Gallery:
             "studies": "/studies",
             "study": f"/studies/{FINISHED}",
             "study-running": f"/studies/{RUNNING}",
+            "study-killed": f"/studies/{KILLED}",
+            "study-stopped": f"/studies/{STOPPED}",
             "study-hostile": f"/studies/{HOSTILE}",
             "study-empty": f"/studies/{EMPTY}",
             "study-large": f"/studies/{LARGE}",
@@ -88,7 +93,10 @@ def build_gallery(bench: Workbench) -> Gallery:
     logdir = bench.folder / "profiles"
     _write_summaries(storage, bench.folder, winner, twin)
     hostile, hostile_recommendation = _hostile(storage)
-    _running(storage)
+    here, running, killed = psutil.Process(), _measuring(storage, RUNNING), _measuring(storage, KILLED)
+    storage.swap_lease(running, None, _lease(running, here.pid, here.create_time(), heartbeat=1764000000.0))
+    storage.swap_lease(killed, None, _lease(killed, 2**22 + 1, 1.0, heartbeat=1764000000.0))
+    storage.update_study(_measuring(storage, STOPPED), state=StudyState.INTERRUPTED)
     storage.create_study(a_study(name=EMPTY, state=StudyState.INTERRUPTED, objective="throughput"))
     _stored(storage, LARGE, [8, 32, 128], [128 * 2**power for power in range(8)])
     _stored(storage, ONE_CELL, [32], [16384])
@@ -222,11 +230,19 @@ def _judged(study_id: int, page: int, budget: int) -> Comparison:
     return a_comparison(study_id, **place, **ends)
 
 
-def _running(storage: Storage) -> None:
-    study = storage.create_study(a_study(name=RUNNING, objective="throughput", cost={"measure": 60.0, "start": 40.0, "wall": 101.0}))
+def _measuring(storage: Storage, name: str) -> int:
+    """A study with one cell measured in both arms, and a trial that still runs; its id."""
+    study = storage.create_study(a_study(name=name, objective="throughput", cost={"measure": 60.0, "start": 40.0, "wall": 101.0}))
     for number, page in enumerate((16, 16, 32, 32)):
         arm = "page_aligned" if number % 2 else "default"
         trial = storage.create_trial(a_trial(study.id, number, block_size=page, arm=arm, state=TrialState.RUNNING, environment=FINGERPRINT))
-        storage.add_measurement(a_measurement(trial.id, metrics={"total_token_throughput": 100.0 + number, "ttft_p99_ms": 9.0}))
+        for round_number in range(3):
+            metrics = {"total_token_throughput": 100.0 + number + round_number, "ttft_p99_ms": 9.0}
+            storage.add_measurement(a_measurement(trial.id, round=round_number, metrics=metrics))
         if number < 3:
             storage.finish_trial(trial.id, TrialState.COMPLETE, values={"throughput": 100.0 + number})
+    return study.id
+
+
+def _lease(study_id: int, pid: int, started_at: float, heartbeat: float) -> Lease:
+    return Lease(study_id, f"token-{study_id}", pid, socket.gethostname(), started_at, heartbeat)

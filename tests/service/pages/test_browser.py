@@ -35,6 +35,8 @@ TEXTS = {
         "out of memory",
     ),
     "study-running": ("3 of 4 trials finished", "Verdicts come when the search ends"),
+    "study-killed": ("Nobody runs this search: no sign of life since 2025-11-24 16:00:00 UTC", "--resume", "of 2 cells", "3 pairs"),
+    "study-stopped": ("Effect of page alignment, cell by cell", "of 2 cells", "3 pairs"),
     "study-hostile": (HOSTILE, EVIL),
     "study-empty": ("No recommendation yet", "No trial here", "No cell was measured in both arms"),
     "study-large": ("It depends on page size and chunk budget", "of 24 cells", "mean effect by page size", "8192"),

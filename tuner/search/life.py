@@ -1,0 +1,43 @@
+"""Whether somebody still runs a study whose state is RUNNING: a process that was killed, or whose machine is gone, cannot change it."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+
+from storage.base import Storage
+from storage.records import Json, Study, StudyState
+from tuner.search.lease import HEARTBEAT_S, is_alive
+
+
+@dataclass(frozen=True)
+class Life:
+    """`seen_at`: the last sign of life of whoever runs the study, Unix seconds. `note` is "" while there is somebody."""
+
+    seen_at: float
+    note: str = ""
+
+
+def life_of(storage: Storage, study: Study, now: float | None = None) -> Life | None:
+    """None for a study that nobody says to run. `now`: Unix seconds. A fresh heartbeat is believed, also where the process cannot be seen
+    from here (another machine, another container)."""
+    if study.state is not StudyState.RUNNING:
+        return None
+    now = time.time() if now is None else now
+    lease = storage.get_lease(study.id)
+    seen_at = study.updated_at if lease is None else lease.heartbeat
+    if lease is not None and (now - seen_at < 2 * HEARTBEAT_S or is_alive(lease, now)):
+        return Life(seen_at)
+    if lease is None and storage.get_study_by_id(study.id).state is not StudyState.RUNNING:
+        return None  # it ended between the two reads
+    since = time.strftime("%Y-%m-%d %H:%M:%S UTC", time.gmtime(seen_at))
+    command = f"tuner search --study {study.name} --resume"
+    return Life(seen_at, f"no sign of life since {since}; resume with the options that it was begun with: {command} ...")
+
+
+def life_json(life: Life | None) -> Json:
+    """For the study's JSON: two fields, null where nobody says to run it or somebody does."""
+    return {
+        "last_sign_of_life": None if life is None else life.seen_at,
+        "no_sign_of_life": None if life is None or not life.note else life.note,
+    }

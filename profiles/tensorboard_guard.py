@@ -49,8 +49,8 @@ class _Route:
     runs: tuple[str, ...] = ()  # parameters that name a profile session
 
 
-def _words(*names: str) -> dict[str, re.Pattern[str]]:
-    return dict.fromkeys(names, _WORD)
+def _words(names: str) -> dict[str, re.Pattern[str]]:
+    return dict.fromkeys(names.split(), _WORD)
 
 
 _SESSION = ("run", "base_session_id", "session_id")
@@ -58,10 +58,10 @@ _TOOL = {
     "tag": _WORD,
     **dict.fromkeys(_SESSION, _TEXT),
     **dict.fromkeys(("host", "hosts", "module_name", "program_id", "moduleName", "hlo_module"), _NAME),
-    **_words("tqx", "perfetto", "use_saved_result", "full_dma", "names_only", "device_type", "group_by", "refresh_suggestion"),
-    **_words("memory_space", "view_memory_allocation_timeline", "search_metadata", "show_metadata", "merge_fusion", "format", "type"),
-    **_words("graph_type", "use_xplane", "show_hats_survey", "apply_time_scale_multiplier", "group_tiny_events", "tool"),
-    **_words("replace_model", "new_backend", "is_streaming"),
+    **_words("tqx perfetto use_saved_result full_dma names_only device_type group_by refresh_suggestion"),
+    **_words("memory_space view_memory_allocation_timeline search_metadata show_metadata merge_fusion format type"),
+    **_words("graph_type use_xplane show_hats_survey apply_time_scale_multiplier group_tiny_events tool"),
+    **_words("replace_model new_backend is_streaming"),
     **dict.fromkeys(("resolution", "start_time_ms", "end_time_ms", "duration_ms", "unique_id", "graph_width", "op_profile_limit"), _NUMBER),
     **dict.fromkeys(("event_name", "search_prefix", "node_name", "kernel_name", "trace_filter_config"), _TEXT),
 }

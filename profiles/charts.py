@@ -74,7 +74,7 @@ def breakdown(profiles: Sequence[Labelled], phases: Sequence[str] = (ALL,)) -> s
             if width >= _LABEL_FITS:
                 parts.append(svg.text(x + width / 2, y + 15, f"{fraction:.0%}", size=11, anchor="middle", fill=_text_on(COLOURS[category])))
             x += width
-        parts.append(svg.text(x + 6, y + 15, f"{numbers['step_ms']['mean']:.3g} ms"))
+        parts.append(svg.text(x + 6, y + 15, f"{numbers['step_ms']['mean']:,.2f} ms"))
     return svg.document(WIDTH, bottom + 40, "Step time by category", parts)
 
 

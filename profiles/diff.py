@@ -20,6 +20,7 @@ from profiles.errors import ProfileError
 from profiles.session_plan import ALL
 from profiles.sides import Key, Side
 from profiles.summary import Summary
+from profiles.svg import number
 
 Json = dict[str, Any]
 Floats = NDArray[np.float64]
@@ -220,8 +221,8 @@ def _contradiction(step: Row, measured: Measured | None) -> list[str]:
         return []
     if step.low_ms <= measured.high_ms and measured.low_ms <= step.high_ms:
         return []
-    profiled = f"{step.difference_ms:+.3g} ms a step [{step.low_ms:+.3g}, {step.high_ms:+.3g}]"
-    windows = f"{measured.difference_ms:+.3g} [{measured.low_ms:+.3g}, {measured.high_ms:+.3g}]"
+    profiled = f"{step.difference_ms:+,.3f} ms a step [{step.low_ms:+,.3f}, {step.high_ms:+,.3f}]"
+    windows = f"{measured.difference_ms:+,.3f} [{measured.low_ms:+,.3f}, {measured.high_ms:+,.3f}]"
     return [f"the profiles differ by {profiled}, the windows by {windows}"]
 
 
@@ -253,7 +254,7 @@ def _soft_differences(baseline: Sequence[Summary], candidate: Sequence[Summary],
             before, after = ((batch or {})[name] for batch in batches)
             scale = 1.0 if name == "prefill share" else max(before, after)
             if abs(after - before) > COMPOSITION_WITHIN * scale:
-                found.append(f"batch composition differs: {name} {before:.3g} against {after:.3g} a step")
+                found.append(f"batch composition differs: {name} {number(before)} against {number(after)} a step")
     left_out = sum(side.hosts_left_out for side in sides)
     found += [f"hosts that profiled another number of steps were left out: {left_out}"] if left_out else []
     few = [name for name, side in zip(("baseline", "candidate"), sides, strict=True) if len(side.period) < _FEW_STEPS]

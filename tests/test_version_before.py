@@ -27,6 +27,8 @@ COMMANDS = [answer for answer in ANSWERS if "command" in answer]
 REQUESTS = [answer for answer in ANSWERS if "path" in answer]
 PAGES = ["/", "/studies/complete", "/studies/interrupted", "/studies/engine", "/recommendations", "/trials/1", "/trials/29"]
 A_MINUTE_S = 60.0
+# Nothing is stored of it: it is concluded when it is asked for, in this version's words.
+WORDED_ANEW = ("recommend interrupted --json[1].reason", "recommend interrupted --json[1].caveats")
 
 
 @pytest.fixture
@@ -85,7 +87,7 @@ def test_every_command_answers_as_before(in_its_folder: Terminal) -> None:
         result = in_its_folder.run(*old["command"])
         new = result.out if isinstance(old["out"], str) else result.json
         found += differences([old["code"], old["out"]], [result.code, new], " ".join(old["command"]))
-    assert found == []
+    assert [item for item in found if not item.startswith(WORDED_ANEW)] == []
 
 
 def test_every_request_is_answered_as_before(old_client: TestClient) -> None:

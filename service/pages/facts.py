@@ -8,11 +8,12 @@ from dataclasses import dataclass, replace
 
 from service.answers.finished import FinishedStudies
 from storage.base import Storage
-from storage.records import Comparison, Environment, Profile, Study, StudyState, Trial, TrialState, Workload
+from storage.records import Comparison, Environment, Profile, Recommendation, Study, StudyState, Trial, TrialState, Workload
 from tuner.core.errors import BadInput
 from tuner.search.life import Life, life_of
 from tuner.verdict.answer import Answer, answer_of
-from tuner.verdict.conclude import compare_stored
+from tuner.verdict.changes import with_changes
+from tuner.verdict.conclude import compare_stored, default_settings
 
 _KEPT = 32
 _KEPT_COMPARISONS = 200
@@ -70,7 +71,7 @@ class FactsReader:
             trials=trials,
             comparisons=comparisons,
             profiles=storage.list_profiles(study_id=study.id),
-            answer=answer_of(recommendations[0]) if recommendations else None,
+            answer=answer_with_changes(recommendations[0], study) if recommendations else None,
             environment=storage.get_environment(fingerprint) if fingerprint else None,
             workload=storage.get_workload(workload) if workload else None,
             life=life,
@@ -95,6 +96,14 @@ def judged_comparisons(storage: Storage, study: Study, life: Life | None) -> Seq
         return compare_stored(storage, study).comparisons
     except BadInput:
         return storage.list_comparisons(study.id)
+
+
+def answer_with_changes(found: Recommendation, study: Study) -> Answer:
+    """The stored answer with its settings against vLLM's defaults, also one of an earlier version."""
+    try:
+        return with_changes(answer_of(found), default_settings(study))
+    except BadInput:  # a study that cannot be read any more
+        return answer_of(found)
 
 
 def _commonest(values: Iterable[str | None]) -> str | None:

@@ -7,6 +7,7 @@ from starlette.responses import Response
 
 from service.answers.deps import SettingsDep, StorageDep
 from service.pages.answer_view import confirmations
+from service.pages.facts import answer_with_changes
 from service.pages.parts import PageNumber, PageRoute, RecordId
 from service.pages.recommendation_view import expected_rows, first_expected, scope_rows, snippets
 from service.pages.standing import stale_because
@@ -30,14 +31,15 @@ def recommendations(request: Request, storage: StorageDep, number: PageNumber = 
 @router.get("/recommendations/{recommendation_id}")
 def recommendation(request: Request, storage: StorageDep, settings: SettingsDep, recommendation_id: RecordId) -> Response:
     found = storage.get_recommendation(recommendation_id)
-    answer = answer_of(found)
+    study = storage.get_study_by_id(found.study_id)
+    answer = answer_with_changes(found, study)
     trials = _trials(storage, answer)
     return page(
         request,
         "recommendation.html",
         found=found,
         answer=answer,
-        study=storage.get_study_by_id(found.study_id),
+        study=study,
         place=answer.place,
         snippets=snippets(answer),
         expected=expected_rows(answer),

@@ -17,6 +17,7 @@ from service.pages import format as as_text
 from service.web.caching import conditional
 from tuner.report.cell_why import both_arms
 from tuner.report.legend import MARKS
+from tuner.verdict.changes import change_rows
 
 FOLDER = Path(__file__).resolve().parents[1]
 STATIC = FOLDER / "static"
@@ -27,10 +28,11 @@ def environment() -> Environment:
     made = Environment(
         loader=FileSystemLoader(FOLDER / "templates"), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
-    for name in ("number", "change", "percent", "duration", "moment", "machine_moment", "size"):
+    for name in ("number", "change", "percent", "duration", "moment", "machine_moment", "size", "typeset"):
         made.filters[name] = getattr(as_text, name)
     made.filters["code"] = code
     made.filters["both_arms"] = both_arms
+    made.filters["change_rows"] = change_rows
     made.globals["asset"] = asset
     made.globals["marks"] = MARKS
     return made

@@ -20,6 +20,11 @@ ANSWER: Json = {
     "stale": {"stale": False, "reasons": []},
     "caveats": ["holds for the model, workload, versions and machine in scope and says nothing about others"],
     "settings": {"arm": "page_aligned", "block_size": 64, "max_num_batched_tokens": 1024, "page_aligned": True},
+    "changes": [
+        {"setting": "block_size", "default": 32, "recommended": 64},
+        {"setting": "max_num_batched_tokens", "default": 2048, "recommended": 1024},
+        {"setting": "page_aligned", "default": False, "recommended": True},
+    ],
     "published_at": None,
     "withdrawn_at": None,
     "created_at": 1764000900.0,

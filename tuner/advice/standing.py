@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from tuner.core.errors import BadInput
+from tuner.core.numbers import number
 from tuner.metrics.objective import Slo, parse_slo
 from tuner.verdict.answer import Answer, Standing
 
@@ -21,7 +22,7 @@ def slo_standing(answer: Answer, slos: Sequence[Slo]) -> Standing:
         measured = answer.expected.get(slo.metric, {})
         low, high = measured.get("low"), measured.get("high")
         by_interval = low is not None and high is not None and slo.is_met(low) and slo.is_met(high)
-        span = "was not measured" if low is None or high is None else f"was {low:.4g} to {high:.4g} (95 %)"
+        span = "was not measured" if low is None or high is None else f"was {number(low)} to {number(high)} (95 %)"
         if any(implies(other, slo) for other in kept):
             if low is not None and high is not None and not by_interval:
                 notes.append(f"{slo} was kept by the median; {slo.metric} {span}")

@@ -7,7 +7,8 @@ import time
 from types import TracebackType
 from typing import Self
 
-from tuner.cli.tables import duration, number
+from tuner.cli.tables import duration
+from tuner.core.numbers import number
 from tuner.trials.progress import Progress
 
 PLAIN_EVERY_S = 10.0

@@ -79,11 +79,12 @@ def recommend(
 def _of_study(storage: Storage, name: str) -> Answer:
     """The stored one; for a study that has not ended yet, what its evidence says so far."""
     from tuner.verdict.answer import answer_of
-    from tuner.verdict.conclude import recommend_stored
+    from tuner.verdict.changes import with_changes
+    from tuner.verdict.conclude import default_settings, recommend_stored
 
     study = required_study(storage, name)
     stored = storage.list_recommendations(study_id=study.id, limit=1)
-    return answer_of(stored[0] if stored else recommend_stored(storage, study))
+    return with_changes(answer_of(stored[0] if stored else recommend_stored(storage, study)), default_settings(study))
 
 
 def _matching(storage: Storage, model: str, options: Mapping[str, Any]) -> Answer:

@@ -108,6 +108,7 @@ def _run(plan: SearchPlan) -> StudyOutcome:
 
 def _print_plan(plan: SearchPlan, as_json: bool) -> None:
     from tuner.cli.tables import duration
+    from tuner.core.numbers import number
 
     if as_json:
         print_json(plan.to_json())
@@ -126,7 +127,8 @@ def _print_plan(plan: SearchPlan, as_json: bool) -> None:
     limit = "" if config.time_budget is None else f" (time budget {duration(config.time_budget)})"
     print(f"estimated time {duration(plan.estimate_s)}{limit}")
     costs = plan.costs
-    print(f"  from {costs.start_s:.3g} s a start, {costs.warm_up_s:.3g} s a warm-up, {costs.window_s:.3g} s a window: {costs.source}")
+    start_s, warm_up_s, window_s = (number(seconds, 3) for seconds in (costs.start_s, costs.warm_up_s, costs.window_s))
+    print(f"  from {start_s} s a start, {warm_up_s} s a warm-up, {window_s} s a window: {costs.source}")
     print("nothing was written (--dry-run)")
 
 

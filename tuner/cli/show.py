@@ -118,7 +118,7 @@ def _print_links(trials: Sequence[Trial], profiles: Sequence[Profile]) -> None:
 
 
 def _rows(trials: Sequence[Trial], windows: dict[int, int], invalid: dict[int, int]) -> list[list[str]]:
-    from tuner.cli.tables import number
+    from tuner.core.numbers import number
 
     rows = []
     for trial in trials:

@@ -1,4 +1,4 @@
-"""Plain text: aligned tables, and numbers as people read them."""
+"""Plain text: aligned tables, intervals and durations."""
 
 from __future__ import annotations
 
@@ -6,7 +6,9 @@ import re
 from collections.abc import Sequence
 from unicodedata import combining, east_asian_width
 
-_NUMBER = re.compile(r"([+-]?\d+(\.\d+)?(e[+-]?\d+)?( %)?)?")
+from tuner.core.numbers import change
+
+_NUMBER = re.compile(r"([+-]?\d[\d,]*(\.\d+)?( %)?)?")
 
 
 def text_table(headers: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
@@ -27,20 +29,8 @@ def _width(text: str) -> int:
     return sum(0 if combining(letter) else 2 if east_asian_width(letter) in "WF" else 1 for letter in text)
 
 
-def percent(ratio: float | None) -> str:
-    """A ratio as a signed change: 1.031 -> "+3.1 %"."""
-    return "" if ratio is None else f"{100 * (ratio - 1):+.1f} %"
-
-
 def interval(low: float | None, high: float | None) -> str:
-    return "" if low is None or high is None else f"{percent(low)} to {percent(high)}"
-
-
-def number(value: float | None) -> str:
-    """Four significant digits, without an exponent where people would not write one."""
-    if value is None:
-        return ""
-    return f"{value:.0f}" if abs(value) >= 1000 else f"{value:.4g}"
+    return "" if low is None or high is None else f"{change(low)} to {change(high)}"
 
 
 def duration(seconds: float) -> str:

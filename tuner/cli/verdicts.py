@@ -5,13 +5,16 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from storage.records import Comparison
-from tuner.cli.tables import interval, number, percent, text_table
+from tuner.cli.tables import interval, text_table
+from tuner.core.numbers import change, number
 from tuner.metrics.catalog import Direction, metric_info
 from tuner.report.cell_why import cause_of, cost_line, why_lines
 from tuner.report.legend import MARKS
+from tuner.report.recommended import expected_lines
 from tuner.report.report import first_metric, serve_command
 from tuner.stats.intervals import Verdict
 from tuner.verdict.answer import STATUS_NONE, Answer
+from tuner.verdict.changes import change_lines
 from tuner.verdict.compare import StudyComparison
 
 HEADERS = ("page size", "chunk budget", "aligned/default", "95 % interval", "pairs", "verdict")
@@ -22,7 +25,7 @@ def verdict_rows(comparisons: Sequence[Comparison]) -> list[list[str]]:
         [
             str(item.block_size),
             str(item.max_num_batched_tokens),
-            percent(item.ratio),
+            change(item.ratio),
             interval(item.low, item.high),
             str(item.pairs),
             item.verdict + (f" ({item.details['reason']})" if item.details.get("reason") else ""),
@@ -74,11 +77,8 @@ def print_answer(answer: Answer) -> None:
         print(f"  stale: {reason}; measure again with tuner search")
     if answer.status == STATUS_NONE:
         return
-    for metric, expected in answer.expected.items():
-        if metric in (answer.objective or "") or metric.endswith("throughput"):
-            low, high = expected.get("low"), expected.get("high")
-            span = "" if low is None else f" ({number(low)} to {number(high)})"
-            print(f"  expected {metric}: {number(expected['value'])} {expected['unit']}{span}")
+    for line in (*change_lines(answer.changes), *expected_lines(answer)):
+        print(f"  {line}")
     for caveat in answer.caveats:
         print(f"  note: {caveat}")
     print(f"  {serve_command(answer)}")

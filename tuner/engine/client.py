@@ -12,6 +12,7 @@ from typing import Any, override
 
 from tuner.core.contract import StartReport
 from tuner.core.errors import EngineLost, FailureClass, TrialFailed
+from tuner.core.numbers import number
 from tuner.engine.host_process import GONE, Channel, HostLost, HostProcess, failure_class
 from tuner.engine.messages import Fork, Forked, Nothing, Start
 from tuner.engine.processes import GRACE_S, OomWatch, how_it_ended, kill_group, log_excerpt
@@ -98,7 +99,7 @@ class EngineProcess:
             if "error" not in reply:
                 return read_message(answer, reply["result"], op)
         except TimeoutError as error:
-            raise self._lose(FailureClass.TIMEOUT, f"engine {op} took more than {timeout_s:g} s") from error
+            raise self._lose(FailureClass.TIMEOUT, f"engine {op} took more than {number(timeout_s)} s") from error
         except ProtocolViolation as error:
             raise self._lose(FailureClass.INTERNAL, f"the engine's answer cannot be read: {error}") from error
         except ConnectionLost as error:

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import override
 
 from tuner.core.errors import EngineLost
+from tuner.core.numbers import number
 from tuner.engine.host_process import HostProcess
 from tuner.engine.messages import Forked, Run
 from tuner.engine.processes import OomWatch, kill_group
@@ -64,7 +65,7 @@ class Command:
         deadline = time.monotonic() + timeout_s
         while (code := self.exit_code()) is None:
             if time.monotonic() > deadline:
-                raise TimeoutError(f"still running after {timeout_s:g} s")
+                raise TimeoutError(f"still running after {number(timeout_s)} s")
             time.sleep(POLL_S)
         return code
 

@@ -15,6 +15,7 @@ from typing import Any, ClassVar
 
 import tuner
 from tuner.core.errors import EngineLost, FailureClass, TrialFailed
+from tuner.core.numbers import number
 from tuner.engine.messages import Exit, Status
 from tuner.engine.processes import kill_group, log_excerpt
 from tuner.engine.protocol import PROTOCOL_VERSION, ConnectionLost, ProtocolViolation, check_version, read_message, receive, send
@@ -110,7 +111,7 @@ class HostProcess:
         try:
             hello = self._channel.reply_to(0, timeout_s)
         except GONE as error:
-            reason = f"took more than {timeout_s:g} s" if isinstance(error, TimeoutError) else "died"
+            reason = f"took more than {number(timeout_s)} s" if isinstance(error, TimeoutError) else "died"
             raise self._lost(HostLost, f"the {self.what} {reason} while importing vLLM") from error
         if "error" in hello:
             raise self._lost(EngineLost, str(hello["error"]["message"]))

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from tuner.core.contract import Json, LoadPlan
 from tuner.core.errors import FailureClass, TrialFailed
+from tuner.core.numbers import number
 from tuner.engine.bench_trace import CHUNK_TOKENS, TOKENIZER_FOLDER, TRACE_FILE
 from tuner.engine.commands import CommandHost
 from tuner.engine.processes import log_excerpt
@@ -72,14 +73,16 @@ class BenchClient:
         try:
             code = command.finish(timeout_s + CLIENT_START_S, grace_s=2.0)
         except TimeoutError as error:
-            raise TrialFailed(FailureClass.TIMEOUT, f"the window took more than {timeout_s:g} s", log_excerpt(log)) from error
+            raise TrialFailed(FailureClass.TIMEOUT, f"the window took more than {number(timeout_s)} s", log_excerpt(log)) from error
         if code != 0 or not result.is_file():
             failure = start_failure(command, code, "vllm bench serve")
             raise TrialFailed(FailureClass.INTERNAL, str(failure), failure.log_excerpt)
         raw: Json = json.loads(result.read_text(encoding="utf-8"))
         duration_s = float(raw["duration"])
         if duration_s > timeout_s:
-            raise TrialFailed(FailureClass.TIMEOUT, f"the window took {duration_s:.3g} s, more than {timeout_s:g} s", log_excerpt(log))
+            raise TrialFailed(
+                FailureClass.TIMEOUT, f"the window took {number(duration_s, 3)} s, more than {number(timeout_s)} s", log_excerpt(log)
+            )
         return BenchRun(raw, tuple(argv), max(begun, result.stat().st_mtime - duration_s))
 
 

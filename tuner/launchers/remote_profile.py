@@ -23,6 +23,7 @@ from profiles.links import XPLANE_SUFFIX
 from profiles.session_plan import PhasePlan
 from tuner.core.contract import ProfileTarget
 from tuner.core.errors import BadInput, FailureClass, TrialFailed
+from tuner.core.numbers import number
 
 STOP_TIMEOUT_S = 300.0  # the profiler writes about 5 MB a second
 _FIRST_TOKEN = 3  # ids below are often special
@@ -110,7 +111,9 @@ class RunningServer:
             response = connection.getresponse()
             return response.status, response.read()
         except TimeoutError:
-            raise TrialFailed(FailureClass.TIMEOUT, f"{self.url}{path} did not answer within {timeout_s or self._timeout_s:g} s") from None
+            raise TrialFailed(
+                FailureClass.TIMEOUT, f"{self.url}{path} did not answer within {number(timeout_s or self._timeout_s)} s"
+            ) from None
         except (OSError, http.client.HTTPException) as error:
             raise BadInput(f"--url {self.url}: no answer ({error}); is vllm serve running there?") from error
         finally:

@@ -28,6 +28,7 @@ from tuner.core.contract import (
     WindowResult,
 )
 from tuner.core.errors import BadInput, EngineLost, FailureClass, TrialFailed
+from tuner.core.numbers import number
 from tuner.engine.environment import fingerprint
 from tuner.launchers.measured_table import NO_NOISE, MeasuredTable, Noise, TablePoint, Value, describe
 from tuner.launchers.table_files import read_csv
@@ -47,7 +48,9 @@ class VirtualClock:
         """Raises TrialFailed (TIMEOUT), after `timeout_s` have passed, for what takes longer than that."""
         self.now_s += min(seconds, timeout_s)
         if seconds > timeout_s:
-            raise TrialFailed(FailureClass.TIMEOUT, f"{what} takes {seconds:g} s by the table, more than the time-out of {timeout_s:g} s")
+            raise TrialFailed(
+                FailureClass.TIMEOUT, f"{what} takes {number(seconds)} s by the table, more than the time-out of {number(timeout_s)} s"
+            )
 
 
 class TableLauncher:

@@ -14,6 +14,7 @@ from pathlib import Path
 
 from tuner.core.contract import Json
 from tuner.core.errors import EngineLost, FailureClass, TrialFailed
+from tuner.core.numbers import number
 from tuner.engine.commands import Command, CommandHost
 from tuner.engine.owner import OUT_OF_MEMORY_SIGNS
 from tuner.engine.processes import EXCERPT_LINES, how_it_ended, log_excerpt
@@ -75,7 +76,7 @@ class VllmServer:
             if time.monotonic() > deadline:
                 raise TrialFailed(
                     FailureClass.TIMEOUT,
-                    f"vllm serve was not ready after {timeout_s:g} s; raise engine_start_timeout",
+                    f"vllm serve was not ready after {number(timeout_s)} s; raise engine_start_timeout",
                     log_excerpt(self.log_path),
                 )
             try:

@@ -14,6 +14,7 @@ from statistics import median
 from storage.records import Measurement
 from storage.renamed import current_metric
 from tuner.core.errors import BadInput, FailureClass, TrialFailed
+from tuner.core.numbers import exact
 from tuner.metrics.catalog import Direction, metric_info
 from tuner.metrics.window import RequestLimit, metric_value
 
@@ -49,7 +50,7 @@ class Slo:
     limit: float
 
     def __str__(self) -> str:
-        return f"{self.metric}{self.operator}{self.limit:g}"
+        return f"{self.metric}{self.operator}{exact(self.limit)}"
 
     def is_met(self, value: float) -> bool:
         match self.operator:

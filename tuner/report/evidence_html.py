@@ -25,6 +25,7 @@ from tuner.report.evidence_report import (
     why_text,
 )
 from tuner.report.legend import legend_text
+from tuner.report.recommended import RECOMMENDED_HEADING, recommended_lines
 from tuner.report.repeat import repeat_command
 from tuner.report.report import first_metric
 from tuner.report.write_fraction import write_lines
@@ -65,6 +66,9 @@ def evidence_html(evidence: Evidence, comparison: StudyComparison) -> str:
     answer = answer_text(comparison).strip("*")
     parts = [f"<h1>{escape(title)}</h1>", f"<p>{escape(QUESTION)}</p>"]
     parts += ["<h2>Answer</h2>", f'<p class="answer">{escape(answer)}</p>']
+    recommended = recommended_lines(evidence)
+    if recommended:
+        parts += [f"<h2>{RECOMMENDED_HEADING}</h2>", _list(recommended)]
     parts += ["<h2>Method</h2>", f"<p>{_with_code(method_text(evidence))}</p>"]
     parts += ["<h2>Environment</h2>", _table("Environment", ("what", "value"), environment_rows(evidence))]
     for metric in dict.fromkeys(item.metric for item in comparison.comparisons):

@@ -5,12 +5,13 @@ Markdown for a pull request; tuner.report.evidence_html makes a page with charts
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 
 from storage.records import Comparison, Stage, TrialState
+from tuner.core.numbers import change, number
 from tuner.metrics.catalog import metric_info
 from tuner.report.cell_why import WHY_HEADERS, WHY_HEADING, cause_of, cost_line, why_rows
+from tuner.report.recommended import RECOMMENDED_HEADING, recommended_lines
 from tuner.report.repeat import repeat_command
 from tuner.report.report import first_metric
 from tuner.report.write_fraction import write_lines
@@ -27,9 +28,12 @@ QUESTION = (
 
 
 def evidence_markdown(evidence: Evidence, comparison: StudyComparison) -> str:
-    """Question, answer, method, environment, cells of every metric, KV write, failures, caveats, how to repeat."""
+    """Question, answer, recommended settings, method, environment, cells of every metric, KV write, failures, caveats, how to repeat."""
     study = evidence.study
     sections = [f"# Page-aligned scheduling: study {study.name}", QUESTION, "## Answer", answer_text(comparison)]
+    recommended = recommended_lines(evidence)
+    if recommended:
+        sections += [f"## {RECOMMENDED_HEADING}", _bullets(recommended)]
     sections += ["## Method", method_text(evidence), "## Environment", _table(("what", "value"), environment_rows(evidence))]
     for metric in dict.fromkeys(item.metric for item in comparison.comparisons):
         rows = [item for item in comparison.comparisons if item.metric == metric]
@@ -118,7 +122,7 @@ def environment_rows(evidence: Evidence) -> list[tuple[str, str]]:
     if evidence.workload is not None:
         rows += [("workload", f"{evidence.workload.name}, content {evidence.workload.content_hash[:12]}")]
         summary = {name: value for name, value in evidence.workload.summary.items() if not isinstance(value, dict)}
-        rows += [(f"workload {name}", f"{value:.4g}" if isinstance(value, float) else str(value)) for name, value in summary.items()]
+        rows += [(f"workload {name}", number(value) if isinstance(value, float) else str(value)) for name, value in summary.items()]
     return rows
 
 
@@ -128,8 +132,8 @@ def cell_rows(rows: Sequence[Comparison]) -> list[tuple[str, ...]]:
         (
             str(item.block_size),
             str(item.max_num_batched_tokens),
-            _change(item.ratio),
-            f"{_change(item.low)} to {_change(item.high)}" if item.low is not None else "",
+            change(item.ratio, 2),
+            f"{change(item.low, 2)} to {change(item.high, 2)}" if item.low is not None else "",
             str(item.pairs),
             item.verdict,
         )
@@ -162,10 +166,6 @@ def caveat_lines(comparison: StudyComparison) -> list[str]:
 
 def _bullets(lines: Sequence[str]) -> str:
     return "\n".join(f"- {line}" for line in lines)
-
-
-def _change(ratio: float | None) -> str:
-    return "" if ratio is None or not math.isfinite(ratio) else f"{100 * (ratio - 1):+.2f} %"
 
 
 def _table(headers: Sequence[str], rows: Sequence[Sequence[str]]) -> str:

@@ -7,6 +7,7 @@ import shlex
 from typing import Any
 
 from storage.records import Study
+from tuner.core.numbers import exact
 from tuner.setup.config import STUDY_SETTINGS
 from tuner.setup.stored_study import StoredStudy, setting_default
 from tuner.verdict.evidence import Evidence
@@ -55,4 +56,4 @@ def _option(name: str, value: Any) -> list[str]:
 
 
 def _number(value: Any) -> str:
-    return f"{value:g}" if isinstance(value, float) else str(value)
+    return exact(value) if isinstance(value, float) else str(value)

@@ -13,6 +13,7 @@ from profiles.classify import Category
 from profiles.session_plan import PREFILL
 from storage.records import Trial, TrialState
 from tuner.core.contract import ARM_DEFAULT
+from tuner.core.numbers import share
 from tuner.verdict.evidence import Evidence
 from tuner.verdict.profile_sessions import OK, usable
 
@@ -57,7 +58,7 @@ def write_lines(evidence: Evidence) -> list[str]:
     lines = [_line(item) for item in found]
     apart = [item.write for item in found if item.trial.arm == ARM_DEFAULT and item.write > 0 and item.fused == 0]
     if apart:
-        lines.append(f"so writing the cache faster can gain at most {_percent(max(apart))} of such a step here ({CLAIM})")
+        lines.append(f"so writing the cache faster can gain at most {share(max(apart))} of such a step here ({CLAIM})")
     if any(item.loops and item.write > 0 for item in found):
         lines.append(TRACED_LOOPS)
     return lines
@@ -67,9 +68,5 @@ def _line(item: WriteFraction) -> str:
     trial = item.trial
     who = f"trial {trial.number} ({trial.stage}, {trial.arm}, page size {trial.block_size}, budget {trial.max_num_batched_tokens})"
     if item.fused > 0:
-        return f"{who}: one kernel writes and attends ({_percent(item.fused)} of a prefill step); its write cannot be told apart"
-    return f"{who}: {_percent(item.write)} of a prefill step"
-
-
-def _percent(fraction: float) -> str:
-    return f"{100 * fraction:.2g} %"
+        return f"{who}: one kernel writes and attends ({share(item.fused)} of a prefill step); its write cannot be told apart"
+    return f"{who}: {share(item.write)} of a prefill step"

@@ -35,6 +35,16 @@ class Settings(TypedDict, total=False):
 
 
 @with_config(_OPEN)
+class Change(TypedDict):
+    """One setting under study, by vLLM's name (page_aligned is ours): what vLLM takes by itself, null where that is not known, and what is
+    recommended."""
+
+    setting: str
+    default: int | bool | None
+    recommended: int | bool
+
+
+@with_config(_OPEN)
 class Expected(TypedDict, total=False):
     """One metric under these settings: median over `measurements` windows, in `unit`. `low` and `high`: interval of the geometric mean at
     `confidence`, widened to hold the median; None below two windows."""
@@ -186,6 +196,7 @@ class Answer(BaseModel):
     objective: str | None = None
     slos: list[str] = Field(default=[], description="SLOs that it was chosen under.")
     settings: Settings = Field(default=Settings(), description="Page size, chunk budget and arm.")
+    changes: list[Change] = Field(default=[], description="The same against vLLM's defaults, also where they are equal.")
 
     _standing: Standing | None = PrivateAttr(default=None)
 
@@ -204,6 +215,12 @@ class Answer(BaseModel):
         if "arm" not in found or "block_size" not in found or "max_num_batched_tokens" not in found:
             return None
         return found["arm"], found["block_size"], found["max_num_batched_tokens"]
+
+    @property
+    def stage_in_words(self) -> str:
+        """Where its values come from: the two stages' values differ, because the best of many noisy ones is an overestimate."""
+        stage = self.evidence.get("stage")
+        return {"confirm": "after a cold start", "search": "in the search, not confirmed"}.get(stage or "", "")
 
     @property
     def standing(self) -> Standing | None:

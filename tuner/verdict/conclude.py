@@ -48,6 +48,7 @@ def load_evidence(storage: Storage, study: Study) -> Evidence:
         comparisons=storage.list_comparisons(study.id),
         profiles=storage.list_profiles(study_id=study.id),
         defaults=default_settings(study),
+        recommendation=next(iter(storage.list_recommendations(study_id=study.id, limit=1)), None),
     )
 
 

@@ -8,7 +8,20 @@ from collections import Counter
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 
-from storage.records import Comparison, Environment, Json, Measurement, Profile, Stage, Study, StudyState, Trial, TrialState, Workload
+from storage.records import (
+    Comparison,
+    Environment,
+    Json,
+    Measurement,
+    Profile,
+    Recommendation,
+    Stage,
+    Study,
+    StudyState,
+    Trial,
+    TrialState,
+    Workload,
+)
 from tuner.serving.stored_settings import conditions_of
 from tuner.setup.stored_study import StoredStudy
 from tuner.stats.sequential import InterimPlan
@@ -25,7 +38,8 @@ type Origin = tuple[str | None, int | None]
 
 @dataclass(frozen=True)
 class Evidence:
-    """Everything that is stored about one study. `defaults`: vLLM's own defaults on this platform (setting -> value), as far as known."""
+    """Everything that is stored about one study. `defaults`: vLLM's own page size and chunk budget (setting -> value), as far as known.
+    `recommendation`: the newest that is stored; nothing is concluded from it."""
 
     study: Study
     trials: Sequence[Trial]
@@ -35,6 +49,7 @@ class Evidence:
     comparisons: Sequence[Comparison] = ()
     profiles: Sequence[Profile] = ()
     defaults: Json = field(default_factory=dict)
+    recommendation: Recommendation | None = None
 
     @property
     def interim(self) -> InterimPlan | None:

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from storage.records import Json
+from tuner.core.numbers import change
 from tuner.metrics.objective import Objective, Slo, is_feasible
 from tuner.stats.intervals import welch_interval
 from tuner.verdict.answer import Gain
@@ -50,10 +51,22 @@ def gain_text(gain: Gain) -> str:
     where = f"page size {baseline['block_size']}, chunk budget {baseline['max_num_batched_tokens']}"
     who = f"vLLM's own defaults ({where})" if baseline["is_stock"] else f"the nearest to vLLM's own defaults that was measured ({where})"
     low, high = gain["low"], gain["high"]
-    interval = "" if low is None or high is None else f" ({_percent(low)} to {_percent(high)})"
+    interval = "" if low is None or high is None else f" ({change(low)} to {change(high)})"
     missed = f", which miss{'' if baseline['is_stock'] else 'es'} {', '.join(baseline['misses'])}" if baseline["misses"] else ""
-    return f"{_percent(gain['ratio'])}{interval} against {who}{missed}"
+    return f"{change(gain['ratio'])}{interval} against {who}{missed}"
 
 
-def _percent(ratio: float) -> str:
-    return f"{100 * (ratio - 1):+.1f} %"
+def about_the_defaults(winner: Candidate, nearest: Candidate | None, defaults: Json) -> str | None:
+    """A caveat where vLLM's own defaults were not measured; `nearest` is the nearest to them that was. None where they were."""
+    if not defaults:
+        return "vLLM's own defaults are not known for this study"
+    if nearest is not None and settings_changed(nearest.trial, defaults) == 0:
+        return None
+    known = {"page size": defaults.get("block_size"), "chunk budget": defaults.get("max_num_batched_tokens")}
+    which = ", ".join(f"{name} {value}" for name, value in known.items() if value is not None)
+    what = f"vLLM's own defaults ({which}) were not measured"
+    if nearest is None:
+        return f"{what}, and nothing in the default arm was"
+    if winner.is_configuration_of(nearest.trial):
+        return f"{what}: what is recommended is the nearest to them that was"
+    return f"{what}: the gain is told against the nearest that was"

@@ -8,7 +8,7 @@ tuner.verdict.candidates.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
 from storage.records import Comparison, Environment, Json, Recommendation, Stage, Trial, TrialState
@@ -33,7 +33,6 @@ from tuner.verdict.answer import (
 from tuner.verdict.arm_choice import settle_arm, why_not_aligned
 from tuner.verdict.candidates import (
     Candidate,
-    best_by_value,
     candidates_of,
     choose,
     feasible,
@@ -41,10 +40,12 @@ from tuner.verdict.candidates import (
     pareto_front,
     settings_changed,
 )
+from tuner.verdict.changes import changes_of
 from tuner.verdict.compare import compare_study
 from tuner.verdict.evidence import UNFINISHED, Evidence, origin_of
-from tuner.verdict.gain import gain_over, gain_text
+from tuner.verdict.gain import about_the_defaults, gain_over, gain_text
 from tuner.verdict.profile_sessions import profile_json
+from tuner.verdict.reason import Choice, reason
 
 FLAG_PLATFORMS = ("tpu", "cpu", "cuda")
 
@@ -60,14 +61,6 @@ _ALWAYS_EXPECTED = (
 )
 
 
-@dataclass(frozen=True)
-class _Choice:
-    stage: Stage
-    winner: Candidate
-    field: list[Candidate]  # all feasible candidates of the stage
-    by_value: Candidate | None = None  # what would be preferred by the values alone (tuner.verdict.arm_choice)
-
-
 def recommend(evidence: Evidence, objectives: Sequence[Objective], slos: Sequence[Slo]) -> Recommendation:
     """The study's recommendation as a record; its `body` is an Answer's. Never raises for lack of evidence: status "none" says why."""
     begun = any(trial.stage is Stage.CONFIRM and trial.state not in UNFINISHED for trial in evidence.trials)
@@ -75,9 +68,9 @@ def recommend(evidence: Evidence, objectives: Sequence[Objective], slos: Sequenc
     candidates = candidates_of(evidence, stage, objectives)
     fit = feasible(candidates, slos)
     if not fit:
-        reason = "; ".join(filter(None, [_why_none(evidence, stage, candidates, slos), evidence.unconfirmed]))
-        return _record(evidence, _answer(evidence, objectives, slos, status=STATUS_NONE, reason=reason))
-    choice = _Choice(stage, choose(fit, objectives, evidence.defaults), fit)
+        why_none = "; ".join(filter(None, [_why_none(evidence, stage, candidates, slos), evidence.unconfirmed]))
+        return _record(evidence, _answer(evidence, objectives, slos, status=STATUS_NONE, reason=why_none))
+    choice = Choice(stage, choose(fit, objectives, evidence.defaults), fit)
     arms = _arm_effect(evidence, choice, objectives[0])
     if len(objectives) == 1:
         choice = replace(choice, winner=settle_arm(choice.winner, fit, arms, objectives[0]), by_value=choice.winner)
@@ -94,7 +87,7 @@ def recommend(evidence: Evidence, objectives: Sequence[Objective], slos: Sequenc
         objectives,
         slos,
         status=status,
-        reason=_why(choice, objectives, evidence.defaults, arms) + ("" if gain is None else f"; {gain_text(gain)}"),
+        reason=reason(choice, objectives, evidence.defaults, arms, bool(slos)) + ("" if gain is None else f"; {gain_text(gain)}"),
         config=config,
         vllm_args=vllm_flags(config),
         env=vllm_environment(settings_of(trial), platform),
@@ -104,6 +97,7 @@ def recommend(evidence: Evidence, objectives: Sequence[Objective], slos: Sequenc
             max_num_batched_tokens=trial.max_num_batched_tokens,
             page_aligned=trial.arm == ARM_PAGE_ALIGNED,
         ),
+        changes=changes_of((trial.arm, trial.block_size, trial.max_num_batched_tokens), evidence.defaults),
         expected=_expected(choice.winner, [item.metric for item in objectives] + [slo.metric for slo in slos]),
         evidence=Grounds(**_grounds(evidence, choice, objectives), arms=arms, over_default=gain),
         caveats=_caveats(evidence, choice, arms),
@@ -171,34 +165,12 @@ def _why_none(evidence: Evidence, stage: Stage, candidates: Sequence[Candidate],
     return f"{completed} {word}s completed, none with a valid measurement of the objective"
 
 
-def _why(choice: _Choice, objectives: Sequence[Objective], defaults: Json, arms: ArmEffect | None) -> str:
-    objective = objectives[0]
-    best = best_by_value(choice.field, objective)
-    value, top = choice.winner.metrics[objective.metric], best.metrics[objective.metric]
-    text = f"{objective.metric} {value:.4g} {metric_info(objective.metric).unit}, "
-    if choice.winner is best:
-        return text + f"the best of {len(choice.field)} feasible configurations"
-    behind = f"{_distance(value, top)} behind the best ({top:.4g})"
-    if len(objectives) > 1:
-        return text + f"{behind}, preferred by {objectives[1].metric} or as the simpler one"
-    if choice.by_value is not None and choice.by_value is not choice.winner and arms is not None and arms["ratio"] is not None:
-        change = f"{100 * (arms['ratio'] - 1):+.1f} %"
-        return text + f"{behind}: between the arms of its cell the pairs decide (page_aligned {change}, {arms['verdict']})"
-    are_defaults = defaults and settings_changed(choice.winner.trial, defaults) == 0
-    return text + f"{behind}: a tie, which {"vLLM's own defaults win" if are_defaults else 'the simpler configuration wins'}"
-
-
-def _distance(value: float, best: float) -> str:
-    """In percent of the best; of a best of 0 (no preemption, say) there is none, so in the metric's own unit."""
-    return f"{abs(value - best):.4g}" if best == 0 else f"{100 * abs(value / best - 1):.2g} %"
-
-
 def _flag_platform(environment: Environment | None) -> str:
     """What the flags are written for. Values out of a table, or of an unknown machine, are taken to be for a TPU."""
     return environment.platform if environment is not None and environment.platform in FLAG_PLATFORMS else "tpu"
 
 
-def _grounds(evidence: Evidence, choice: _Choice, objectives: Sequence[Objective]) -> Grounds:
+def _grounds(evidence: Evidence, choice: Choice, objectives: Sequence[Objective]) -> Grounds:
     winner = choice.winner
     other_arms = [item for item in choice.field if item.is_other_arm_of(winner)]
     used = {winner.trial.id, *(item.trial.id for item in other_arms)}
@@ -255,7 +227,7 @@ def _overestimate(evidence: Evidence, winner: Candidate, objective: Objective) -
     return {"metric": objective.metric, "search_value": searched, "confirmed_value": confirmed, "overestimate": fraction}
 
 
-def _arm_effect(evidence: Evidence, choice: _Choice, objective: Objective) -> ArmEffect | None:
+def _arm_effect(evidence: Evidence, choice: Choice, objective: Objective) -> ArmEffect | None:
     """Page-aligned / default in the winner's cell, from the study's comparison; None where the cell has no pair.
 
     The comparison is of the search stage, where both arms share an engine, and is corrected for the number of cells and interim analyses,
@@ -276,7 +248,7 @@ def _judged(evidence: Evidence, metric: str) -> Sequence[Comparison]:
     return stored or compare_study(evidence.study.id, evidence.trials, evidence.measurements, [metric], plan=evidence.interim).comparisons
 
 
-def _gain(evidence: Evidence, choice: _Choice, objective: Objective, slos: Sequence[Slo]) -> Gain | None:
+def _gain(evidence: Evidence, choice: Choice, objective: Objective, slos: Sequence[Slo]) -> Gain | None:
     """The gain over vLLM's defaults; None without a default arm to compare with.
 
     Both values are confirmed ones where the defaults were confirmed too. Else the defaults' value is the search's, and so is the winner's
@@ -293,7 +265,7 @@ def _gain(evidence: Evidence, choice: _Choice, objective: Objective, slos: Seque
     return None if winner is None else gain_over(baseline, winner, objective, slos, evidence.defaults)
 
 
-def _caveats(evidence: Evidence, choice: _Choice, arms: ArmEffect | None) -> list[str]:
+def _caveats(evidence: Evidence, choice: Choice, arms: ArmEffect | None) -> list[str]:
     caveats = ["holds for the model, workload, versions and machine in scope and says nothing about others"]
     environment = evidence.environment
     if environment is None:
@@ -303,6 +275,8 @@ def _caveats(evidence: Evidence, choice: _Choice, arms: ArmEffect | None) -> lis
     elif environment.platform != "tpu":
         caveats.append(f"measured on {environment.platform}, not on a TPU")
     caveats += _confirmation_caveats(evidence, choice)
+    searched = candidates_of(evidence, Stage.SEARCH, ())
+    caveats += filter(None, [about_the_defaults(choice.winner, nearest_to_defaults(searched, evidence.defaults), evidence.defaults)])
     if len(choice.winner.measurements) < 2:
         caveats.append("one valid measurement only: no interval")
     if choice.winner.trial.arm == ARM_PAGE_ALIGNED:
@@ -315,7 +289,7 @@ def _caveats(evidence: Evidence, choice: _Choice, arms: ArmEffect | None) -> lis
     return caveats
 
 
-def _confirmation_caveats(evidence: Evidence, choice: _Choice) -> list[str]:
+def _confirmation_caveats(evidence: Evidence, choice: Choice) -> list[str]:
     caveats = [] if evidence.unconfirmed is None else [evidence.unconfirmed]
     if choice.stage is Stage.SEARCH:
         return [*caveats, "not confirmed by a cold start: the best of a search is an overestimate"]

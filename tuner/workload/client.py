@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 from typing import Protocol
 
 from tuner.core.contract import LoadPlan, PlannedRequest, RequestRecord
+from tuner.core.numbers import number
 
 IDLE_SLEEP_S = 0.001
 
@@ -113,7 +114,7 @@ def drive(
         now = clock() - start
         if now > timeout_s:
             engine.abort(sorted(unfinished))
-            raise WindowTimeout(f"{len(unfinished)} requests unfinished and {len(pending)} unsent after {timeout_s:g} s")
+            raise WindowTimeout(f"{len(unfinished)} requests unfinished and {len(pending)} unsent after {number(timeout_s)} s")
         while pending and len(unfinished) < limit and pending[0].arrival_s <= now:
             request = pending.popleft()
             opened[request.request_id] = _Open(request, clock() - start)

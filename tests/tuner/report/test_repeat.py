@@ -85,9 +85,10 @@ def test_every_setting_can_be_repeated() -> None:
 
 def test_defaults_are_left_out_but_for_what_the_question_is_about() -> None:
     words = shlex.split(command_of(load_config(None, {"model": "m", "study": "s"})).replace("\\\n", " "))
-    assert [word for word in words if word.startswith("--")] == [
-        *("--study", "--model", "--page-sizes", "--chunk-budgets", "--arms", "--workload", "--objective", "--rounds", "--seed")
-    ]
+    options = ["--study", "--model", "--chunk-budgets", "--arms", "--workload", "--objective", "--rounds", "--seed"]
+    assert [word for word in words if word.startswith("--")] == options
+    decided = load_config(None, {"model": "m", "study": "s", "page_sizes": [16, 256]})  # a search stores what it decided
+    assert "--page-sizes 16,256" in command_of(decided)
 
 
 def test_a_workload_of_a_file_is_written_out(tmp_path: Path) -> None:

@@ -62,7 +62,7 @@ def test_an_other_arm_that_misses_an_slo_is_no_alternative() -> None:
 
 def test_the_reason_says_that_the_pairs_decided() -> None:
     body = body_of(0.97, 1.04)
-    assert f"{METRIC} 1000 tokens/s, 3.8 % behind the best (1040): " in body["reason"]
+    assert f"{METRIC} 1,000 tokens/s after a cold start, 3.8 % behind the best (1,040): " in body["reason"]
     assert "between the arms of its cell the pairs decide (page_aligned -3.0 %, worse)" in body["reason"]
     assert "pairs decide" not in body_of(1.05, 1.05)["reason"]
 

@@ -104,3 +104,33 @@ def test_less_is_better_for_a_latency() -> None:
             builder.measure(trial, number, {"ttft_p99_ms": value})
     body = body_of(builder, "ttft_p99_ms")
     assert body["evidence"]["over_default"]["ratio"] < 1 and "; -20.3 %" in body["reason"]
+
+
+NOT_MEASURED = "vLLM's own defaults (page size 16, chunk budget 2048) were not measured"
+
+
+@pytest.mark.parametrize(
+    ("levels", "caveat"),
+    [
+        ([("default", 16, 2048, 100.0), ("default", 64, 512, 120.0)], None),
+        ([("default", 32, 2048, 100.0), ("default", 64, 512, 120.0)], f"{NOT_MEASURED}: the gain is told against the nearest that was"),
+        (
+            [("default", 32, 2048, 120.0), ("default", 64, 512, 100.0)],
+            f"{NOT_MEASURED}: what is recommended is the nearest to them that was",
+        ),
+        ([("page_aligned", 16, 2048, 100.0)], f"{NOT_MEASURED}, and nothing in the default arm was"),
+    ],
+)
+def test_defaults_that_were_not_measured_are_said_not_to_be(levels: list[tuple[str, int, int, float]], caveat: str | None) -> None:
+    builder = StudyBuilder()
+    for arm, block_size, budget, value in levels:
+        builder.trial(arm, block_size, budget, [value, value + 1])
+    told = [item for item in body_of(builder)["caveats"] if "own defaults" in item]
+    assert told == ([] if caveat is None else [caveat])
+
+
+def test_defaults_that_failed_were_not_measured() -> None:
+    builder = StudyBuilder()
+    builder.failed("default", 16, 2048)
+    builder.trial("default", 64, 512, WINNER)
+    assert any(item.startswith(NOT_MEASURED) for item in body_of(builder)["caveats"])

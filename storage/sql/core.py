@@ -28,6 +28,7 @@ from storage.records import (
     Workload,
 )
 from storage.renamed import with_current_names
+from storage.secrets import redacted
 from storage.sql import models
 from storage.sql.engine import transaction
 from storage.url import DatabaseUrl
@@ -49,6 +50,8 @@ TABLE_OF: Mapping[type[Any], Table] = {
     AuditEntry: models.audit,
 }
 
+_WITH_SETTINGS = (Study, Trial, Recommendation)  # what users set stands in these
+
 
 def now_s() -> float:
     """Unix seconds, UTC."""
@@ -61,8 +64,8 @@ def columns_of(record: Record, what: str) -> dict[str, Any]:
 
 
 def plain_columns(values: Mapping[str, Any], what: str) -> dict[str, Any]:
-    """Column values made plain; enum members stay, their columns know them. Raises InvalidRecord."""
-    columns = {name: value if isinstance(value, Enum) else plain(value, f"{what}: {name}") for name, value in values.items()}
+    """Column values made plain, without secrets; enum members stay, their columns know them. Raises InvalidRecord."""
+    columns = {name: value if isinstance(value, Enum) else redacted(plain(value, f"{what}: {name}")) for name, value in values.items()}
     for name, value in columns.items():
         if isinstance(value, int) and not -(2**63) <= value < 2**63:
             raise InvalidRecord(f"{what}: {name}: {value} is too large")
@@ -93,9 +96,11 @@ def _finding(table: Table, column: str, lock: bool) -> Select[Any]:
 
 
 def record_of[R: Record](kind: type[R], row: Row[Any]) -> R:
-    """The record that a row of its table holds, under today's names."""
+    """The record that a row of its table holds, under today's names and without the secrets that earlier versions stored."""
     mapping = row._mapping
     values = {name: mapping[column] for name, column in _COLUMNS[kind]}
+    if kind in _WITH_SETTINGS:
+        values = {name: value if isinstance(value, Enum) else redacted(value) for name, value in values.items()}
     return kind(**with_current_names(kind, values))
 
 

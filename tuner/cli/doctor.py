@@ -40,7 +40,11 @@ class Check:
     needed: bool = False
 
 
-@click.command(epilog=examples("tuner doctor", "tuner doctor --json", "tuner doctor --engine-python /opt/vllm/bin/python"))
+@click.command(
+    epilog=examples(
+        "tuner doctor", "tuner doctor --json", "tuner doctor --engine-python /opt/vllm/bin/python", "tuner doctor --model tiny-qwen3"
+    )
+)
 @storage_option
 @logdir_option
 @click.option(
@@ -49,10 +53,13 @@ class Check:
     metavar="PATH",
     help="Path of the Python in which vLLM is installed.  [default: this one]",
 )
+@click.option("--model", metavar="NAME", help="Also say what vLLM knows about this model, and whether it can be searched here.")
 @click.option("--timeout", type=click.FloatRange(1, 600), default=90.0, show_default=True, help="Seconds for JAX to find its devices.")
 @json_option
 @click.pass_context
-def doctor(context: click.Context, storage: str, logdir: str, engine_python: str | None, timeout: float, as_json: bool) -> None:
+def doctor(
+    context: click.Context, storage: str, logdir: str, engine_python: str | None, model: str | None, timeout: float, as_json: bool
+) -> None:
     """Check what a search and the service need and say how to install what is missing. Exit code 1: a search could not run here."""
     from tuner.engine.devices import find_devices
     from tuner.launchers.choice import check_python
@@ -73,6 +80,7 @@ def doctor(context: click.Context, storage: str, logdir: str, engine_python: str
         _logdir(logdir),
         _service(),
         _tensorboard(),
+        *([] if model is None else [_model(model, engine_python, devices)]),
     ]
     ready = all(check.ok for check in checks if check.needed)
     if as_json:
@@ -205,6 +213,13 @@ def _logdir(logdir: str) -> Check:
         return Check("logdir", False, error.complaint, error.fix or "", needed=True)
     folder = Path(logdir).expanduser().absolute()
     return Check("logdir", True, str(folder) + ("" if folder.exists() else " does not exist yet; tuner search will create it"), needed=True)
+
+
+def _model(name: str, engine_python: str | None, devices: Devices) -> Check:
+    from tuner.cli.model_check import check_model
+
+    ok, found, fix = check_model(name, engine_python, devices.platform)
+    return Check("model", ok, found, fix, needed=True)
 
 
 def _service() -> Check:

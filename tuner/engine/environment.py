@@ -141,7 +141,7 @@ def configured(config: Any) -> Json:
         "max_model_len": config.model_config.max_model_len,
         "block_size": config.cache_config.block_size,
         "num_gpu_blocks": config.cache_config.num_gpu_blocks or config.cache_config.num_gpu_blocks_override,
-        "kv_cache_dtype": str(config.cache_config.cache_dtype),
+        "kv_cache_dtype": _kv_dtype(config),
         "enable_prefix_caching": bool(config.cache_config.enable_prefix_caching),
         "max_num_batched_tokens": config.scheduler_config.max_num_batched_tokens,
         "max_num_seqs": config.scheduler_config.max_num_seqs,
@@ -152,8 +152,14 @@ def configured(config: Any) -> Json:
     }
 
 
+def _kv_dtype(config: Any) -> str:
+    """What the configuration makes of it: "auto" is the model's own."""
+    asked = str(config.cache_config.cache_dtype)
+    return str(config.model_config.dtype).removeprefix("torch.") if asked == "auto" else asked
+
+
 def effective_config(engine: Any) -> Json:
     """The configuration that the engine really runs, vLLM's names: platforms override settings behind the user's back."""
     described: Json = engine.engine_core.engine_core.tuner_describe()
-    running = ("scheduler_cls", "alignment_variant", "kv_write", "kv_write_us", "token_buckets")
+    running = ("scheduler_cls", "alignment_variant", "kv_write", "kv_write_us", "token_buckets", "kv_cache_dtype")
     return configured(engine.vllm_config) | {name: described[name] for name in running}

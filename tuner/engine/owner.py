@@ -61,7 +61,9 @@ def serve(sock: socket.socket) -> None:
                 reply: Json = {"result": to_fields(_started(owner).answer(request))}
             except Exception as error:  # noqa: BLE001 - every failure is answered, classified, and in the log
                 traceback.print_exc()  # into the engine's log, from which excerpts are stored
-                reply = error_reply(classify(error, starting=request.op == "start"), one_line(error))
+                usable = owner is None or owner.made_idle()
+                failure = classify(error, starting=request.op == "start") if usable else "engine_crash"
+                reply = error_reply(failure, one_line(error))
             send(sock, {"id": request.id, **reply})
 
 
@@ -105,6 +107,15 @@ class EngineOwner:
             case "profile":
                 return self._profile(read_message(Profile, request.params, request.op))
         raise ProtocolViolation(f"unknown operation {request.op!r}")
+
+    def made_idle(self) -> bool:
+        """After a failure: whether the engine is free of requests again, and so fit for another configuration."""
+        try:
+            self._stepped.forget_unfinished()
+        except Exception:  # noqa: BLE001 - whatever it is, the engine is lost
+            traceback.print_exc()
+            return False
+        return True
 
     def _measure(self, message: Measure) -> Measured:
         plan = message.plan

@@ -1,4 +1,4 @@
-"""Processes by their process group: ended, looked at, and why they ended. Standard library only; Linux."""
+"""Processes by their process group: ended, looked at, and why they ended. Standard library and storage.secrets only; Linux."""
 
 from __future__ import annotations
 
@@ -8,16 +8,18 @@ import signal
 import time
 from pathlib import Path
 
+from storage.secrets import redacted_text
+
 EXCERPT_LINES = 40
 GRACE_S = 10.0
 
 
 def log_excerpt(path: Path, lines: int = EXCERPT_LINES, limit_bytes: int = 64 * 1024) -> str:
-    """The last lines of a process's log, at most `limit_bytes` of them; empty if there is none."""
+    """The last lines of a process's log, at most `limit_bytes` of them, without secrets; empty if there is none."""
     try:
         with path.open("rb") as log:
             log.seek(max(0, path.stat().st_size - limit_bytes))
-            return "\n".join(log.read().decode(errors="replace").splitlines()[-lines:])
+            return redacted_text("\n".join(log.read().decode(errors="replace").splitlines()[-lines:]))
     except OSError:
         return ""
 

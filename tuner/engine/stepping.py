@@ -82,6 +82,7 @@ class SteppedLlmEngine:
         self.core = engine.engine_core.engine_core
         self._buckets: list[int] = self.core.tuner_describe()["token_buckets"]
         self._scheduled: list[Batch] = []
+        self._unfinished: set[str] = set()
         self.steps: list[StepRecord] = []
         self.preemptions: dict[str, int] = {}
         self._origin = time.perf_counter()
@@ -96,12 +97,22 @@ class SteppedLlmEngine:
 
     def add(self, request: PlannedRequest) -> None:
         params = self._sampling(temperature=0.0, max_tokens=request.max_tokens, ignore_eos=True, detokenize=False, output_kind=self._delta)
+        self._unfinished.add(request.request_id)
         self._engine.add_request(request.request_id, {"prompt_token_ids": list(request.prompt_token_ids)}, params)
 
     def abort(self, request_ids: Sequence[str]) -> None:
         self._engine.abort_request(list(request_ids))
         while self._engine.has_unfinished_requests():
             self._engine.step()
+        self._unfinished.clear()
+
+    def forget_unfinished(self) -> None:
+        """After a step that raised: take its requests back without another step, so that the next configuration finds an engine that is
+        idle, and not the reason why this one failed. Raises RuntimeError where that is not possible."""
+        self._engine.abort_request(sorted(self._unfinished))
+        self._unfinished.clear()
+        if self.core.scheduler.has_unfinished_requests():
+            raise RuntimeError("the engine keeps requests of a step that failed")
 
     def step(self) -> list[TokenBatch]:
         start = time.perf_counter()
@@ -109,6 +120,7 @@ class SteppedLlmEngine:
         duration_s = time.perf_counter() - start
         self.steps += [self._record(batch, start - self._origin, duration_s) for batch in self._scheduled]
         self._scheduled.clear()
+        self._unfinished -= {output.request_id for output in outputs if output.finished}
         return [
             TokenBatch(
                 request_id=output.request_id,

@@ -15,6 +15,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PlainSerializer
 
 from storage.base import InvalidRecord
+from storage.secrets import holds_secret
 from storage.values import plain
 from tuner.core.contract import ARM_PAGE_ALIGNED, ARMS, SETTINGS
 from tuner.core.defaults import DEFAULT_LOGDIR, DEFAULT_STORAGE
@@ -298,6 +299,11 @@ def _check_engine_args(engine_args: dict[str, Any]) -> None:
         except InvalidRecord as error:  # YAML has dates, sets and .nan
             raise _bad_engine_arg(str(error), "write text in quotes, or a value that JSON has") from error
         name = key.replace("-", "_")
+        if holds_secret(name, value):
+            variable = "HF_TOKEN" if "hf" in name or "hub" in name else "one that vLLM or its library reads"
+            raise _bad_engine_arg(
+                f"{key} holds a secret, which would be stored and shown", f"set it as an environment variable ({variable})"
+            )
         if name in MANAGED_ENGINE_ARGS:
             raise _bad_engine_arg(f"{key} is set by the search", f"use the setting {MANAGED_ENGINE_ARGS[name]} instead")
         if name in _UNSUPPORTED_ENGINE_ARGS and value:
@@ -327,8 +333,15 @@ def untested_settings(config: StudyConfig, multimodal: bool) -> list[str]:
     if any(key.replace("-", "_") in ("enable_lora", "lora_modules") and value for key, value in config.engine_args.items()):
         warnings.append("engine_args: enable_lora (LoRA) with the arm page_aligned is untested")
     if multimodal:
-        warnings.append(f"model {config.model}: multimodal input with the arm page_aligned is untested; the workload sends text only")
+        warnings.append(f"model {config.model}: {_multimodal_warning(config)}")
     return warnings
+
+
+def _multimodal_warning(config: StudyConfig) -> str:
+    given = {key.replace("-", "_"): value for key, value in config.engine_args.items()}
+    if given.get("language_model_only", True):
+        return "multimodal, measured with text only: the recommended flags have --language-model-only, which takes no images"
+    return "multimodal input with the arm page_aligned is untested; the workload sends text only"
 
 
 def _refuse_two_limits(slos: tuple[Slo, ...]) -> None:

@@ -8,12 +8,14 @@ import logging
 import re
 import tempfile
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from tuner.core.defaults import cache_root
 from tuner.core.errors import BadInput
+from tuner.engine.environment import engine_environment
+from tuner.engine.model_facts import QUESTION_ARGS, ask_vllm
 
 TINY_QWEN3 = "tiny-qwen3"
 
@@ -89,16 +91,50 @@ def local_features(name: str) -> dict[str, Any] | None:
 
 
 def resolve_model(name: str) -> ResolvedModel:
-    """Raises BadInput, in one line, for a model that is neither built in, nor a folder with config.json, nor known to Hugging Face."""
-    if name == TINY_QWEN3:
+    """By the keys of its config.json alone: as_vllm_sees_it knows more. Raises BadInput, in one line, for a model that is neither built in,
+    nor a folder with config.json, nor known to Hugging Face."""
+    place = place_of(name)
+    if place is None:
         return _tiny_qwen3()
+    local = Path(place).is_absolute()
+    return _described(name, place, _read_config(Path(place) / "config.json", name) if local else _hub_config(name))
+
+
+def known_model(name: str, python: str | None, platform: str, engine_args: Mapping[str, Any]) -> ResolvedModel:
+    """The model as vLLM in that Python (None: this one) will see it; by the keys of its config.json where there is no vLLM to ask.
+
+    `engine_args`: the user's, with vLLM's names; some change the configuration. Takes as long as importing vLLM, but for the built-in
+    model, whose configuration is complete. Raises BadInput.
+    """
+    place = place_of(name)
+    if place is None:
+        return _tiny_qwen3()
+    question = {"model": place, **{key: value for key, value in engine_args.items() if key in QUESTION_ARGS}}
+    answers = ask_vllm([question], python, engine_environment(platform, offline=Path(place).is_absolute()))
+    return resolve_model(name) if answers is None else as_vllm_sees_it(name, place, answers[0])
+
+
+def as_vllm_sees_it(name: str, path: str, answer: Mapping[str, Any]) -> ResolvedModel:
+    """The model by vLLM's answer to tuner.engine.model_facts.ask_vllm. Raises BadInput for one that it refuses."""
+    if "error" in answer:
+        raise BadInput(f"model {name!r}: vLLM cannot read its configuration: {answer['error']}; use a model that this vLLM supports")
+    facts = answer["facts"]
+    found = _described(name, path, {"architectures": [facts["architecture"]], **facts["config"]})
+    features = {**found.features, "sinks": facts["sinks"], **({"attention": "mla"} if facts["mla"] else {})}
+    return replace(found, max_position=facts["max_model_len"], features=features, multimodal=facts["multimodal"])
+
+
+def place_of(name: str) -> str | None:
+    """What vLLM gets for a model that is not built in: the folder, or the Hugging Face id; None for the built-in one. Raises BadInput."""
+    if name == TINY_QWEN3:
+        return None
     folder = Path(name).expanduser()
     if name and folder.is_dir():
         if not (folder / "config.json").is_file():
             raise BadInput(f"model {name!r}: the folder has no config.json; name the folder that holds the model")
-        return _described(name, str(folder.resolve()), _read_config(folder / "config.json", name))
+        return str(folder.resolve())
     if _HUB_ID.fullmatch(name):
-        return _described(name, name, _hub_config(name))
+        return name
     raise BadInput(f"unknown model {name!r}; use {TINY_QWEN3}, a folder with config.json, or a Hugging Face id such as Qwen/Qwen3-0.6B")
 
 

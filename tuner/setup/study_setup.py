@@ -10,19 +10,22 @@ from storage.records import Json
 from storage.records import Workload as WorkloadRecord
 from tuner.core.contract import ARM_DEFAULT, EngineSettings, LoadPlan
 from tuner.core.errors import BadInput
+from tuner.engine.environment import resolve_platform
 from tuner.metrics.objective import Objective, Slo, request_limits
 from tuner.metrics.window import RequestLimit
 from tuner.serving.stored_settings import requested_settings
 from tuner.setup.config import StudyConfig, check_config, untested_settings
 from tuner.setup.feasibility import Infeasible, Needs, check
 from tuner.setup.hardware import Limits
-from tuner.setup.models import ResolvedModel, resolve_model
+from tuner.setup.model_rules import model_faults
+from tuner.setup.models import ResolvedModel, known_model, resolve_model
 from tuner.setup.space import Configuration, SearchSpace, build_space, default_page_sizes
 from tuner.setup.vllm_defaults import VllmDefaults, is_mla, vllm_defaults
 from tuner.workload.spec import WorkloadSpec
 
 MIN_MODEL_LEN = 512  # tokens; the default never goes below, so that small workloads do not shape the engine
 MAX_DEFAULT_SEQS = 128
+TEXT_ONLY = "language_model_only"  # vLLM's argument
 
 
 @dataclass(frozen=True)
@@ -74,7 +77,11 @@ class StudySetup:
 
 def prepare_study(config: StudyConfig, limits: Limits | None = None) -> StudySetup:
     """Raises BadInput for a model, workload or length that does not go together, and where no page size can run on this TPU."""
-    model = resolve_model(config.model)
+    given = {key.replace("-", "_"): value for key, value in config.engine_args.items()}
+    if config.launcher == "table":
+        model = resolve_model(config.model)
+    else:
+        model = known_model(config.model, config.engine_python, _platform_of(config), given)
     spec = _parse_workload(config)
     max_model_len = _max_model_len(config, model, spec)
     plan = spec.plan(model.vocab_size, max_model_len)
@@ -98,8 +105,11 @@ def prepare_study(config: StudyConfig, limits: Limits | None = None) -> StudySet
         async_scheduling=config.async_scheduling,
         tensor_parallel_size=config.tensor_parallel_size,
         seed=config.seed,
-        extra_engine_args={key.replace("-", "_"): value for key, value in config.engine_args.items()},
+        extra_engine_args={TEXT_ONLY: True, **given} if model.multimodal else given,  # the workload sends nothing but text
     )
+    if config.launcher != "table":
+        for fault in model_faults(engine, model.features, _platform_of(config, limits)):
+            raise fault.as_error()
     own = vllm_defaults(max_model_len, engine.max_num_seqs, engine.extra_engine_args, mla=is_mla(model.features))
     config = _with_page_sizes(config, own, max_model_len)
     setup = StudySetup(
@@ -129,6 +139,10 @@ def _with_page_sizes(config: StudyConfig, own: VllmDefaults, max_model_len: int)
             f"{largest} is above max_model_len {max_model_len}", setting="page_sizes", fix="drop that page size or raise max_model_len"
         )
     return config
+
+
+def _platform_of(config: StudyConfig, limits: Limits | None = None) -> str:
+    return "tpu" if limits is not None or config.platform == "tpu" else resolve_platform(config.platform)
 
 
 def _skipped_page_sizes(setup: StudySetup) -> list[str]:

@@ -57,6 +57,7 @@ def tuner_describe(self: Any) -> dict[str, Any]:
         else None,
         "kv_write_us": implementations.measured_us if implementations is not None else {},
         "token_buckets": list(runner.num_tokens_paddings),
+        "kv_cache_dtype": str(runner.kv_caches[0].dtype) if runner.kv_caches else None,
     }
 
 

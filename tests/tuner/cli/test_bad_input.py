@@ -49,6 +49,13 @@ LAST_WINS = [
     (["--engine-arg", "a=1", "--engine-arg", "a=2"], "--engine-arg 'a' is given twice; keep one"),
     (["--engine-arg", "a=2026-01-01"], "engine_args: a: date cannot be kept as JSON"),
     (["--engine-arg", "a={b: .nan}"], "engine_args: a['b']: nan is not a finite number"),
+    (
+        ["--engine-arg", "hf_token=abc"],
+        "hf_token holds a secret, which would be stored and shown; set it as an environment variable (HF_TOKEN)",
+    ),
+    (["--engine-arg", "model_loader_extra_config={credentials: {password: x1}}"], "model_loader_extra_config holds a secret"),
+    (["--engine-arg", "additional_config={api-key: abc}"], "additional_config holds a secret"),
+    (["--engine-arg", "tokenizer=https://me:pw@example.org/t"], "tokenizer holds a secret"),
     (["--study", "a/b"], "study 'a/b'"),
     (["--resume"], "there is no database at"),
     (["--trials", "2", "--warm-start", "nowhere"], "warm_start 'nowhere': there is no such study"),

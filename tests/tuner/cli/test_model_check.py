@@ -1,0 +1,48 @@
+"""`tuner doctor --model` and a dry run on models as they are published."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from tests.tuner.cli.terminal import Terminal, is_one_line_error
+from tests.tuner.setup.published import model_folder
+from tuner.cli.model_check import check_model
+
+BASIC = ("--chunk-budgets", "128,256", "--page-sizes", "16,32", "--workload", "demo", "--platform", "cpu", "--dry-run", "--study", "s")
+
+
+def test_the_built_in_model_is_described() -> None:
+    ok, found, fix = check_model("tiny-qwen3", None, "cpu")
+    assert ok and not fix
+    assert "2 layers, 4 attention heads (2 of keys and values, 64 wide), full attention, up to 4096 tokens" in found
+    assert "served in bfloat16" in found
+
+
+@pytest.mark.parametrize("name", ["nope", "/nowhere/model", ""])
+def test_a_model_that_is_not_there(name: str) -> None:
+    ok, found, _fix = check_model(name, None, "cpu")
+    assert not ok and "unknown model" in found
+
+
+@pytest.mark.slow
+def test_a_model_that_cannot_be_searched_here_is_told_by_doctor(tmp_path: Path) -> None:
+    ok, found, fix = check_model(str(model_folder(tmp_path, "gpt-oss")), None, "cpu")
+    assert not ok and "mixture of experts" in found and "attention sinks" in found and "choose a dense model" in fix
+
+
+@pytest.mark.slow
+def test_a_published_multimodal_model_is_planned_with_text_only(terminal: Terminal, tmp_path: Path) -> None:
+    """It has neither heads nor vocabulary in its config.json."""
+    folder = model_folder(tmp_path, "gemma-3-4b-it")
+    result = terminal.run("search", "--model", folder, "--storage", terminal.url, *BASIC)
+    assert result.code == 0, result.err
+    assert "multimodal, measured with text only: the recommended flags have --language-model-only" in result.err
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("model", "words"), [("deepseek-v2-lite", "multi-head latent attention (MLA)")])
+def test_a_search_of_what_cannot_run_is_refused_before_an_engine(terminal: Terminal, tmp_path: Path, model: str, words: str) -> None:
+    result = terminal.run("search", "--model", model_folder(tmp_path, model), "--storage", terminal.url, *BASIC)
+    assert result.code == 2 and is_one_line_error(result) and words in result.err

@@ -26,13 +26,17 @@ _LOOKS = re.compile(
     r"|\bgh[pousr]_[A-Za-z0-9]{20,}|\bgithub_pat_\w{20,}|\bglpat-[\w-]{16,}|\bxox[abeprs]-[\w-]{10,}"
     r"|\b(?:AKIA|ASIA)[0-9A-Z]{16}\b|\bAIza[\w-]{30,}|\bya29\.[\w.-]{20,}"  # AWS, Google
     r"|\beyJ[\w-]{8,}\.[\w-]{8,}\.[\w-]{8,}"  # a JSON web token
-    r"|-----BEGIN [A-Z ]*PRIVATE KEY-----(?:.*?-----END [A-Z ]*PRIVATE KEY-----|.*)",
-    re.DOTALL,
+)
+_PRIVATE_KEY = re.compile(r"-----BEGIN [A-Z ]*PRIVATE KEY-----(?:.*?-----END [A-Z ]*PRIVATE KEY-----|.*)", re.DOTALL)
+# One of these is in every line that any pattern matches: most lines of a log have none, and the patterns are slow.
+_HINT = re.compile(
+    r"hf_|sk-|gh[pousr]_|github_pat|glpat-|xox|AKIA|ASIA|AIza|ya29|eyJ|:[^\s/@]+@|(?i:bearer|basic |token|_key|-key"
+    r"|apikey|accesskey|accountkey|privatekey|encryptionkey|signingkey|passw|passphrase|pwd|credential|authorization|cookie|connection.?string|sas.?url|secret)"
 )
 _IN_URL = re.compile(r"(\b[a-z][a-z0-9+.-]*://[^\s/:@]*):[^\s/@]+@", re.IGNORECASE)
 _BEARER = re.compile(r"(\b(?:bearer|basic)\s+)[\w.~+/=-]{12,}", re.IGNORECASE)
 # In logs: hf_token='...', "api_key": "...", --hf-token ..., AWS_SECRET_ACCESS_KEY=...
-_WORDS = rf"(?:{_NAMES.replace('_?', '[_-]?')}|[\w-]*secret[\w-]*)"
+_WORDS = rf"(?:{_NAMES.replace('_?', '[_-]?')}|(?:client)?secret[\w-]*)"
 _ASSIGNED = re.compile(
     rf"((?:\b|[_-]){_WORDS}[\"']?\s*[=:]\s*[\"']?)(?!(?:None|null|true|false)\b|\[redacted)([^\s\"',}}]+)", re.IGNORECASE
 )
@@ -66,10 +70,16 @@ def _redacted_word(text: str) -> str:
 
 def redacted_text(text: str) -> str:
     """The text with what looks like a secret, or is named like one, replaced by REDACTED."""
-    text = _IN_URL.sub(rf"\1:{REDACTED}@", _LOOKS.sub(REDACTED, text))
+    if "PRIVATE KEY" in text:
+        text = _PRIVATE_KEY.sub(REDACTED, text)
+    return "\n".join(_redacted_line(line) if _HINT.search(line) else line for line in text.split("\n"))
+
+
+def _redacted_line(line: str) -> str:
+    line = _IN_URL.sub(rf"\1:{REDACTED}@", _LOOKS.sub(REDACTED, line))
     for pattern in (_BEARER, _ASSIGNED, _OPTION):
-        text = pattern.sub(rf"\g<1>{REDACTED}", text)
-    return text
+        line = pattern.sub(rf"\g<1>{REDACTED}", line)
+    return line
 
 
 def _is_given(value: Any) -> bool:

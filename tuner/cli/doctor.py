@@ -58,7 +58,15 @@ class Check:
 @json_option
 @click.pass_context
 def doctor(
-    context: click.Context, storage: str, logdir: str, engine_python: str | None, model: str | None, timeout: float, as_json: bool
+    context: click.Context,
+    /,
+    *,
+    storage: str,
+    logdir: str,
+    engine_python: str | None,
+    model: str | None,
+    timeout: float,
+    as_json: bool,
 ) -> None:
     """Check what a search and the service need and say how to install what is missing. Exit code 1: a search could not run here."""
     from tuner.engine.devices import find_devices

@@ -83,7 +83,7 @@ SECTIONS: dict[str, list[Decorator]] = {
             "--workload",
             metavar="W",
             help="demo, mixed-small, chat, prefill-heavy, decode-heavy, a .yaml or .json file, or "
-            "synthetic|azure|mooncake|lengths:key=value,...  [default: mixed-small]",
+            "KIND:key=value,... (KIND: synthetic, or a file's: docs/workloads.md)  [default: mixed-small]",
         ),
         click.option(
             "--objective",

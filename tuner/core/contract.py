@@ -107,6 +107,11 @@ class LoadPlan:
     content_hash: str
     stop_when_saturated: bool = False
 
+    @property
+    def last_arrival_s(self) -> float:
+        """When the last request is sent at the earliest, in seconds since the window's start; 0 in a closed loop."""
+        return 0.0 if self.max_concurrency is not None else max((request.arrival_s for request in self.requests), default=0.0)
+
 
 @dataclass(frozen=True)
 class RequestRecord:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 
 from storage.base import Storage
 from storage.records import Json, Study, StudyState
@@ -97,7 +97,7 @@ def plan_search(setup: StudySetup, storage: Storage | None = None, *, resume: bo
     existing = None if storage is None else find_study(storage, config.study)
     check_resumable(setup, existing, resume=resume)
     measured = 0 if storage is None or existing is None else storage.count_measurements_of([existing.id])[existing.id]
-    costs = (None if storage is None else known_costs(storage, config)) or assumed_costs(config)
+    costs = _with_arrivals(setup, (None if storage is None else known_costs(storage, config)) or assumed_costs(config))
     plan = plan_at(setup, costs, existing=existing, measured=measured)
     check_sampler(plan.sampler)
     if not resume and config.warm_start not in (AUTO, NONE):
@@ -127,6 +127,12 @@ def plan_at(setup: StudySetup, costs: Costs, *, existing: Study | None = None, m
         estimate_s=seconds if config.time_budget is None else min(seconds, config.time_budget),
         costs=costs,
     )
+
+
+def _with_arrivals(setup: StudySetup, costs: Costs) -> Costs:
+    """An open loop's window and warm-up last at least until the last arrival, whatever other studies took."""
+    last_s = 0.0 if setup.config.launcher == "table" else setup.plan.last_arrival_s
+    return replace(costs, warm_up_s=max(costs.warm_up_s, last_s), window_s=max(costs.window_s, last_s))
 
 
 def finalists_of(setup: StudySetup) -> int:

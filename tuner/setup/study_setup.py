@@ -85,6 +85,7 @@ def prepare_study(config: StudyConfig, limits: Limits | None = None) -> StudySet
     spec = _parse_workload(config)
     max_model_len = _max_model_len(config, model, spec)
     plan = spec.plan(model.vocab_size, max_model_len)
+    _refuse_longer_than_its_timeout(config, plan)
     # Without SLOs the throughput of an overloaded engine is a value like any other.
     plan = replace(plan, stop_when_saturated=bool(config.slos) and plan.max_concurrency is None)
     engine = EngineSettings(
@@ -122,7 +123,7 @@ def prepare_study(config: StudyConfig, limits: Limits | None = None) -> StudySet
         objectives=config.objectives,
         slos=config.limits,
         request_limits=request_limits(config.objectives, config.limits),
-        warnings=tuple(untested_settings(config, model.multimodal)),
+        warnings=(*untested_settings(config, model.multimodal), *spec.warnings(plan, max_model_len)),
         limits=limits,
     )
     return replace(setup, warnings=(*setup.warnings, *_skipped_page_sizes(setup)))
@@ -195,9 +196,18 @@ def _max_model_len(config: StudyConfig, model: ResolvedModel, spec: WorkloadSpec
                 fix="lower it",
             )
         return config.max_model_len
-    plan = spec.plan(model.vocab_size, model.max_position)
-    longest = max(len(request.prompt_token_ids) + request.max_tokens for request in plan.requests)
+    longest = spec.longest_request(model.max_position)
     return min(model.max_position, max(MIN_MODEL_LEN, 1 << (longest - 1).bit_length()))
+
+
+def _refuse_longer_than_its_timeout(config: StudyConfig, plan: LoadPlan) -> None:
+    """An open loop lasts at least until its last arrival."""
+    if config.launcher != "table" and plan.last_arrival_s >= config.trial_timeout:
+        raise BadInput(
+            f"the last request arrives after {plan.last_arrival_s:.0f} s, but trial_timeout is {config.trial_timeout:g} s",
+            setting="workload",
+            fix=f"set trial_timeout well above {plan.last_arrival_s:.0f}s, or take fewer requests, a higher rate or a smaller time_scale",
+        )
 
 
 def _max_num_seqs(config: StudyConfig, plan: LoadPlan) -> int:

@@ -3,6 +3,7 @@
     synthetic:input=64-256,output=16-64,requests=32,concurrency=8,prefix_share=0.3,seed=1
     azure:PATH,requests=200,time_scale=0.5,too_long=clip,max_input_tokens=4096
     lengths:PATH,rate=4,burstiness=0.5
+    columns:PATH,input=prompt_len,output=answer_len,time=at,time_unit=ms,bad_rows=skip
 
 Lengths are `128` (fixed), `64-256` (uniform) or `lognormal:MEDIAN:SIGMA:HIGH`. A synthetic or lengths workload without `concurrency`
 and `rate` runs as a closed loop of 8; a synthetic one without `requests` has 32.
@@ -15,16 +16,18 @@ from typing import Any
 
 from tuner.core.errors import BadInput
 
-KINDS = ("synthetic", "azure", "mooncake", "lengths")
+KINDS = ("synthetic", "azure", "mooncake", "lengths", "bailian", "burstgpt", "sharegpt", "columns")
 _DEFAULT_REQUESTS = 32
 _DEFAULT_CONCURRENCY = 8
 
+_TIMED = ("azure", "mooncake", "bailian", "burstgpt")
 _LOAD_KEYS = {"concurrency": "max_concurrency", "rate": "request_rate", "burstiness": "burstiness"}
 _FILE_KEYS = {
     "requests": "max_requests",
     "max_input_tokens": "max_input_tokens",
     "max_output_tokens": "max_output_tokens",
     "too_long": "too_long",
+    "bad_rows": "bad_rows",
 }
 _TRACE_KEYS = _FILE_KEYS | {"time_scale": "time_scale", "duration_s": "max_duration_s"}
 _SOURCE_KEYS = {
@@ -36,8 +39,12 @@ _SOURCE_KEYS = {
         "prefix_groups": "prefix_groups",
     },
     "azure": _TRACE_KEYS,
-    "mooncake": _TRACE_KEYS,
+    "mooncake": _TRACE_KEYS | {"time_unit": "time_unit", "block_tokens": "block_tokens"},
+    "bailian": _TRACE_KEYS | {"block_tokens": "block_tokens"},
+    "burstgpt": _TRACE_KEYS,
+    "columns": _TRACE_KEYS | {"input": "input", "output": "output", "time": "time", "time_unit": "time_unit"},
     "lengths": _FILE_KEYS,
+    "sharegpt": _FILE_KEYS | {"chars_per_token": "chars_per_token"},
 }
 
 
@@ -71,16 +78,23 @@ def inline_mapping(text: str) -> dict[str, Any]:
         elif key in _LOAD_KEYS:
             _set(load, _LOAD_KEYS[key], _scalar(value), text, key)
         elif key in source_keys:
-            _set(source, source_keys[key], _length(key, value, text) if key in ("input", "output") else _scalar(value), text, key)
+            _set(source, source_keys[key], _source_value(kind, key, value, text), text, key)
         else:
             known = ", ".join([*source_keys, *_LOAD_KEYS, "seed", "name"])
             raise bad_workload(text, f"the key {key!r} is unknown", f"use one of {known}")
     return _with_defaults({"name": text, **top, "source": source}, load)
 
 
+def _source_value(kind: str, key: str, value: str, text: str) -> Any:
+    """Of a synthetic workload input and output are lengths, of columns the columns' names."""
+    if kind == "columns" and key in ("input", "output", "time"):
+        return value
+    return _length(key, value, text) if key in ("input", "output") else _scalar(value)
+
+
 def _with_defaults(mapping: dict[str, Any], load: dict[str, Any]) -> dict[str, Any]:
     source = mapping["source"]
-    timed = source["kind"] in ("azure", "mooncake")
+    timed = source["kind"] in _TIMED or "time" in source
     if source["kind"] == "synthetic":
         source.setdefault("num_prompts", _DEFAULT_REQUESTS)
     if not timed and "request_rate" not in load:

@@ -72,7 +72,8 @@ class SyntheticSource(StrictModel):
 class FileSource(StrictModel):
     """What every recorded source has in common. `path` is relative to the working directory.
 
-    A request longer than a limit is shortened to it (`clip`) or left out and counted (`skip`).
+    A request longer than a limit is shortened to it (`clip`) or left out and counted (`skip`). `bad_rows`: whether a row that cannot be
+    read ends everything or is left out and counted.
     """
 
     path: Annotated[str, Field(min_length=1)]
@@ -80,6 +81,7 @@ class FileSource(StrictModel):
     max_input_tokens: PositiveInt | None = None
     max_output_tokens: PositiveInt | None = None
     too_long: Literal["clip", "skip"] = "skip"
+    bad_rows: Literal["refuse", "skip"] = "refuse"
 
 
 class TraceSource(FileSource):
@@ -88,17 +90,69 @@ class TraceSource(FileSource):
     time_scale: Annotated[float, Field(gt=0, allow_inf_nan=False)] = 1.0
     max_duration_s: Annotated[float, Field(gt=0, allow_inf_nan=False)] | None = None  # of the trace's own time, before scaling
 
+    @property
+    def has_times(self) -> bool:
+        return True
+
 
 class AzureSource(TraceSource):
-    """CSV with the columns TIMESTAMP, ContextTokens, GeneratedTokens (Azure/AzurePublicDataset, LLM inference traces of 2023)."""
+    """CSV with the columns TIMESTAMP, ContextTokens, GeneratedTokens (Azure/AzurePublicDataset, LLM inference traces of 2023 and 2024)."""
 
     kind: Literal["azure"] = "azure"
 
 
-class MooncakeSource(TraceSource):
-    """JSON lines with timestamp (ms), input_length, output_length, hash_ids: one id per 512-token prompt block (kvcache-ai/Mooncake)."""
+class BurstGptSource(TraceSource):
+    """CSV with the columns Timestamp (s), Request tokens, Response tokens (HPMLL/BurstGPT). Requests that failed are left out."""
+
+    kind: Literal["burstgpt"] = "burstgpt"
+
+
+class BlockSource(TraceSource):
+    """JSON lines with timestamp, input_length, output_length, hash_ids: one id for each `block_tokens` tokens of the prompt."""
+
+    block_tokens: PositiveInt
+
+    @property
+    def unit(self) -> Literal["s", "ms"]:
+        raise NotImplementedError
+
+
+class MooncakeSource(BlockSource):
+    """Milliseconds and ids of 512 tokens, unless it says otherwise (kvcache-ai/Mooncake)."""
 
     kind: Literal["mooncake"] = "mooncake"
+    block_tokens: PositiveInt = 512
+    time_unit: Literal["s", "ms"] | None = None  # None: ms, refused where that cannot be
+
+    @property
+    def unit(self) -> Literal["s", "ms"]:
+        return self.time_unit or "ms"
+
+
+class BailianSource(BlockSource):
+    """Seconds and ids of 16 tokens (alibaba-edu/qwen-bailian-usagetraces-anon)."""
+
+    kind: Literal["bailian"] = "bailian"
+    block_tokens: PositiveInt = 16
+
+    @property
+    def unit(self) -> Literal["s", "ms"]:
+        return "s"
+
+
+class ColumnsSource(TraceSource):
+    """Any CSV, TSV, JSON lines or JSON list whose rows have the lengths under these names, and perhaps the time of arrival: seconds,
+    milliseconds, or dates ("iso")."""
+
+    kind: Literal["columns"] = "columns"
+    input: Annotated[str, Field(min_length=1)]
+    output: Annotated[str, Field(min_length=1)]
+    time: Annotated[str, Field(min_length=1)] | None = None
+    time_unit: Literal["s", "ms", "iso"] = "s"
+
+    @property
+    def has_times(self) -> bool:
+        return self.time is not None
 
 
 class LengthsSource(FileSource):
@@ -107,7 +161,20 @@ class LengthsSource(FileSource):
     kind: Literal["lengths"] = "lengths"
 
 
-Source = Annotated[SyntheticSource | AzureSource | MooncakeSource | LengthsSource, Field(discriminator="kind")]
+class ConversationsSource(FileSource):
+    """JSON list or JSON lines of conversations as ShareGPT has them; of each the first question and answer. No arrival times.
+
+    Tokens are estimated: characters / `chars_per_token`.
+    """
+
+    kind: Literal["sharegpt"] = "sharegpt"
+    chars_per_token: Annotated[float, Field(gt=0, allow_inf_nan=False)] = 4.0
+
+
+Source = Annotated[
+    SyntheticSource | AzureSource | BurstGptSource | MooncakeSource | BailianSource | ColumnsSource | LengthsSource | ConversationsSource,
+    Field(discriminator="kind"),
+]
 
 
 class Load(StrictModel):

@@ -19,8 +19,9 @@ from tuner.workload.features import block_keys, infinite_cache_hit_rate, plan_fe
 from tuner.workload.inline import KINDS, bad_workload, inline_mapping, is_inline
 from tuner.workload.lengths import draw_lengths
 from tuner.workload.prompts import Stream, Tokens, block_prompts, grouped_prompts, stream
-from tuner.workload.sources import FileSource, Load, MooncakeSource, Source, StrictModel, SyntheticSource, TraceSource
-from tuner.workload.trace import MOONCAKE_BLOCK_TOKENS, RecordedRequest, candidates, fitting, read_source
+from tuner.workload.readers import read_recording
+from tuner.workload.sources import BlockSource, ConversationsSource, FileSource, Load, Source, StrictModel, SyntheticSource, TraceSource
+from tuner.workload.trace import RecordedRequest, candidates, fitting
 
 # A plan is held in memory, at about 40 bytes a token.
 MAX_PLAN_TOKENS = 50_000_000
@@ -29,7 +30,8 @@ MAX_PLAN_TOKENS = 50_000_000
 class WorkloadSpec(StrictModel):
     """A workload: where its requests come from, how they are sent, and the seed that fixes everything random.
 
-    `load` may be left out only for traces (azure, mooncake): then they arrive when they were recorded.
+    `load` may be left out only for traces with times (azure, mooncake, bailian, burstgpt, columns with `time`): then requests arrive when
+    they were recorded.
     """
 
     name: Annotated[str, Field(min_length=1)] = "custom"
@@ -39,7 +41,7 @@ class WorkloadSpec(StrictModel):
 
     @model_validator(mode="after")
     def _sendable(self) -> Self:
-        if self.load is None and not isinstance(self.source, TraceSource):
+        if self.load is None and not (isinstance(self.source, TraceSource) and self.source.has_times):
             raise ValueError(f"a {self.source.kind} workload has no arrival times: add load with max_concurrency or request_rate")
         return self
 
@@ -80,10 +82,7 @@ class WorkloadSpec(StrictModel):
         Token ids are in [0, `vocab_size`). Raises BadInput if a synthetic request does not fit `max_model_len` tokens (input + output),
         if nothing of a trace fits, and if the plan would be too large to hold.
         """
-        if isinstance(self.source, SyntheticSource):
-            requests = self._draw(self.source, max_model_len)
-        else:
-            requests = self._replay(self.source, max_model_len)
+        requests = self._requests(max_model_len)
         total = sum(request.input_tokens for request in requests)
         if total > MAX_PLAN_TOKENS:
             reason = f"{total} prompt tokens, at most {MAX_PLAN_TOKENS} can be planned"
@@ -97,19 +96,54 @@ class WorkloadSpec(StrictModel):
         )
         return LoadPlan(planned, max_concurrency, content_hash(planned, max_concurrency))
 
+    def longest_request(self, max_model_len: int) -> int:
+        """Tokens (input + output) of the longest request of a plan for `max_model_len`. Raises as `plan`."""
+        return max(request.input_tokens + request.output_tokens for request in self._requests(max_model_len))
+
+    def warnings(self, plan: LoadPlan, max_model_len: int) -> list[str]:
+        """One line for each thing about this spec's `plan` that its user has to know."""
+        if not isinstance(self.source, FileSource):
+            return []
+        recording = read_recording(self.source)
+        total = len(candidates(recording.requests, self.source))
+        left_out, found = total - len(plan.requests), []
+        if left_out:
+            limits = ", ".join(f"{name} {value}" for name, value in self._length_limits(max_model_len).items())
+            ways = "raise max_model_len, or set max_input_tokens and max_output_tokens with too_long: clip"
+            found.append(f"{left_out} of {total} requests ({left_out / total:.0%}) are longer than {limits} and left out; {ways}")
+        if recording.bad_rows:
+            found.append(f"{recording.bad_rows} rows of {self.source.path} cannot be read and are left out (bad_rows: skip)")
+        if recording.failed:
+            found.append(f"{recording.failed} requests of {self.source.path} had failed when they were recorded and are left out")
+        if isinstance(self.source, ConversationsSource):
+            found.append(f"lengths are estimated: {self.source.chars_per_token:g} characters a token")
+        return [f"workload {self.name!r}: {line}" for line in found]
+
+    def _length_limits(self, max_model_len: int) -> dict[str, int]:
+        assert isinstance(self.source, FileSource)
+        given = {"max_input_tokens": self.source.max_input_tokens, "max_output_tokens": self.source.max_output_tokens}
+        own = {name: value for name, value in given.items() if value is not None and self.source.too_long == "skip"}
+        return {"max_model_len": max_model_len, **own}
+
     def summary(self, plan: LoadPlan) -> dict[str, Any]:
         """Features of this spec's `plan` (tuner.workload.features.plan_features); for files also how many requests were skipped.
 
-        For Mooncake `block_hit_rate` is what a prefix cache of 512-token blocks that never forgets would hit.
+        For traces with block ids `block_hit_rate` is what a prefix cache of such blocks that never forgets would hit.
         """
         summary = {"kind": self.source.kind, **plan_features(plan)}
         if isinstance(self.source, FileSource):
-            summary["skipped"] = len(candidates(read_source(self.source), self.source)) - len(plan.requests)
-        if isinstance(self.source, MooncakeSource):
-            summary["block_hit_rate"] = infinite_cache_hit_rate(
-                block_keys(request.prompt_token_ids, MOONCAKE_BLOCK_TOKENS) for request in plan.requests
-            )
+            recording = read_recording(self.source)
+            summary["skipped"] = len(candidates(recording.requests, self.source)) - len(plan.requests)
+            summary |= {name: count for name, count in (("bad_rows", recording.bad_rows), ("failed", recording.failed)) if count}
+        if isinstance(self.source, BlockSource):
+            size = self.source.block_tokens
+            summary["block_hit_rate"] = infinite_cache_hit_rate(block_keys(request.prompt_token_ids, size) for request in plan.requests)
         return summary
+
+    def _requests(self, max_model_len: int) -> list[RecordedRequest]:
+        if isinstance(self.source, SyntheticSource):
+            return self._draw(self.source, max_model_len)
+        return self._replay(self.source, max_model_len)
 
     def _draw(self, source: SyntheticSource, max_model_len: int) -> list[RecordedRequest]:
         inputs = draw_lengths(source.input, source.num_prompts, stream(self.seed, Stream.INPUT_LENGTHS))
@@ -121,7 +155,7 @@ class WorkloadSpec(StrictModel):
         return [RecordedRequest(0.0, *pair) for pair in zip(inputs, outputs, strict=True)]
 
     def _replay(self, source: FileSource, max_model_len: int) -> list[RecordedRequest]:
-        chosen = candidates(read_source(source), source)
+        chosen = candidates(read_recording(source).requests, source)
         requests = fitting(chosen, source, max_model_len)
         if not requests:
             reason = f"none of {len(chosen)} requests of {source.path} fits max_model_len {max_model_len}"
@@ -130,8 +164,9 @@ class WorkloadSpec(StrictModel):
 
     def _prompts(self, requests: Sequence[RecordedRequest], vocab_size: int) -> list[Tokens]:
         lengths = [request.input_tokens for request in requests]
-        if isinstance(self.source, MooncakeSource):
-            return block_prompts(lengths, [request.block_ids for request in requests], MOONCAKE_BLOCK_TOKENS, vocab_size, self.seed)
+        if isinstance(self.source, BlockSource):
+            ids = [request.block_ids for request in requests]
+            return block_prompts(lengths, ids, self.source.block_tokens, vocab_size, self.seed)
         if isinstance(self.source, SyntheticSource):
             return grouped_prompts(lengths, self.source.prefix_share, self.source.prefix_groups, vocab_size, self.seed)
         return grouped_prompts(lengths, 0.0, 1, vocab_size, self.seed)

@@ -13,7 +13,15 @@ from tests.tuner.workbench import Workbench, config_of
 from tuner.launchers.local import LocalLauncher
 from tuner.launchers.serve import ServeLauncher
 from tuner.launchers.table import TableLauncher
-from tuner.search.plan import LAUNCHERS_WITHOUT_LIVE_SETTINGS, Costs, costs_from_studies, plan_at, plan_search
+from tuner.search.plan import (
+    ASSUMED_WARM_UP_S,
+    ASSUMED_WINDOW_S,
+    LAUNCHERS_WITHOUT_LIVE_SETTINGS,
+    Costs,
+    costs_from_studies,
+    plan_at,
+    plan_search,
+)
 from tuner.setup.space import Configuration
 from tuner.setup.study_setup import prepare_study
 
@@ -89,3 +97,11 @@ def test_costs_come_from_the_newest_study_that_says_enough() -> None:
     counts = dict.fromkeys((1, 2, 3), 8)
     assert costs_from_studies(studies, dict.fromkeys((1, 2, 3), 24), counts) == Costs(10.0, 2.0, 2.0, "study 's3'")
     assert costs_from_studies(studies[:2], dict.fromkeys((1, 2), 24), counts) is None
+
+
+@pytest.mark.parametrize(("rate", "window_s"), [("0.5", 60), ("2", 15), ("inf", ASSUMED_WINDOW_S)])
+def test_an_estimate_knows_when_the_last_request_arrives(rate: str, window_s: float) -> None:
+    plan = plan_search(prepare_study(config_of(workload=f"synthetic:input=32,output=4,requests=30,rate={rate}")))
+    assert plan.costs.window_s == pytest.approx(window_s)
+    assert plan.costs.warm_up_s == pytest.approx(max(window_s, ASSUMED_WARM_UP_S))
+    assert plan.estimate_s >= 20 * plan.costs.window_s

@@ -93,3 +93,25 @@ def test_a_logdir_that_cannot_be_written(tmp_path: Path, monkeypatch: pytest.Mon
     monkeypatch.setattr(os, "access", lambda *_arguments: False)  # root may write everywhere
     with pytest.raises(BadInput, match="cannot be written; name another with --logdir"):
         check_places(config_of(logdir=str(tmp_path)))
+
+
+@pytest.mark.parametrize(
+    ("workload", "refused"),
+    [
+        ("synthetic:input=32,output=4,requests=100,rate=0.1", True),
+        ("synthetic:input=32,output=4,requests=61,rate=0.1", True),
+        ("synthetic:input=32,output=4,requests=50,rate=0.1", False),
+        ("synthetic:input=32,output=4,requests=100,concurrency=1", False),
+    ],
+)
+def test_an_open_loop_that_lasts_longer_than_a_trial_may_is_refused(workload: str, refused: bool) -> None:
+    """Every trial was measured for ten minutes and then thrown away."""
+    config = config_of(workload=workload)
+    if refused:
+        with pytest.raises(
+            BadInput, match=r"workload: the last request arrives after \d+ s, but trial_timeout is 600 s; set trial_timeout"
+        ):
+            prepare_study(config)
+    else:
+        assert prepare_study(config).plan.last_arrival_s < 600
+    assert prepare_study(config_of(workload=workload, trial_timeout="2h")).warnings == ()

@@ -242,3 +242,57 @@ def test_real_traces_replay_with_their_own_times() -> None:
     assert replay.max_concurrency == 4
     assert {request.arrival_s for request in replay.requests} == {0.0}
     assert mooncake.summary(replay)["block_hit_rate"] > 0.1
+
+
+def test_requests_that_are_left_out_are_said_loudly() -> None:
+    """68 % of Mooncake's trace went without a word on a model of 4,096 tokens."""
+    spec = WorkloadSpec.parse(f"mooncake:{shared_data('traces/mooncake_fast25/conversation_trace.jsonl')},requests=200")
+    (line,) = spec.warnings(spec.plan(1000, 8192), 8192)
+    assert "of 200 requests (" in line and "longer than max_model_len 8192 and left out; raise max_model_len" in line
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "more", "words"),
+    [
+        ("l.csv", "input_length,output_length\n5,6\n900,6\n7,8\n", "", "1 of 3 requests (33%) are longer than max_model_len 512"),
+        (
+            "l.csv",
+            "input_length,output_length\n5,6\n50,6\n7,8\n",
+            ",max_input_tokens=20",
+            "longer than max_model_len 512, max_input_tokens 20",
+        ),
+        ("l.csv", "input_length,output_length\n5,6\nx,6\n7,8\n", ",bad_rows=skip", "1 rows of"),
+        ("l.csv", "input_length,output_length\n5,6\n", "", None),
+    ],
+)
+def test_what_a_file_lost_is_a_warning_and_counted(tmp_path: Path, name: str, text: str, more: str, words: str | None) -> None:
+    (tmp_path / name).write_text(text)
+    spec = WorkloadSpec.parse(f"lengths:{tmp_path / name},concurrency=2{more}")
+    plan = spec.plan(1000, 512)
+    found = spec.warnings(plan, 512)
+    assert len(found) == (words is not None) and all(words is not None and words in line for line in found)
+    summary = spec.summary(plan)
+    assert summary["skipped"] + summary.get("bad_rows", 0) == (words is not None)
+
+
+@pytest.mark.parametrize(
+    ("text", "source"),
+    [
+        ("bailian:t.jsonl,requests=5", {"kind": "bailian", "block_tokens": 16}),
+        ("burstgpt:t.csv,time_scale=0.5", {"kind": "burstgpt", "time_scale": 0.5}),
+        ("sharegpt:t.json,concurrency=4,chars_per_token=3.5", {"kind": "sharegpt", "chars_per_token": 3.5}),
+        ("columns:t.csv,input=prompt,output=64-256,time=at,bad_rows=skip", {"input": "prompt", "output": "64-256", "time": "at"}),
+        ("mooncake:t.jsonl,time_unit=s,block_tokens=16", {"time_unit": "s", "block_tokens": 16}),
+    ],
+)
+def test_the_one_line_form_of_every_reader(text: str, source: dict[str, object]) -> None:
+    found = WorkloadSpec.parse(text)
+    assert source.items() <= found.to_json()["source"].items()
+    assert WorkloadSpec.from_mapping(found.to_json()) == found
+
+
+def test_columns_without_times_run_as_a_closed_loop() -> None:
+    found = WorkloadSpec.parse("columns:t.csv,input=a,output=b")
+    assert found.load is not None and found.load.max_concurrency == 8
+    with pytest.raises(BadInput, match="no arrival times: add load"):
+        WorkloadSpec.from_mapping({"source": {"kind": "columns", "path": "t", "input": "a", "output": "b"}})

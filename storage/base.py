@@ -8,6 +8,8 @@ Errors: `StorageUnavailable` when the database cannot be reached or written, `No
 name is taken or a state change is not allowed (a finished trial never changes its state again; a FAIL trial never gets values),
 `InvalidRecord` when a field holds what no database may keep (NaN or infinity, an unknown word, a negative count), and `SchemaOutdated`
 (names the command that upgrades). `list_*` and `count_*` by the id of another record do not raise for an unknown id: they return [] and 0.
+A row that cannot be read is a `DamagedRecord`. Lists of studies, recommendations, tokens and the audit trail leave it out and log it, so
+that one does not hide all others; lists of evidence raise.
 """
 
 from __future__ import annotations
@@ -64,6 +66,10 @@ class SchemaOutdated(StorageFault):
 
 class InvalidRecord(StorageFault):
     pass
+
+
+class DamagedRecord(InvalidRecord):
+    """A row that this code did not write so: text that is no JSON, an unknown word, a value of another type."""
 
 
 class Storage(ABC):
@@ -280,6 +286,11 @@ class Storage(ABC):
     @abstractmethod
     def check(self) -> dict[str, Any]:
         """{"url" (password hidden), "dialect", "revision", "head", "ok"}. Raises StorageUnavailable."""
+
+    @abstractmethod
+    def damage(self) -> str | None:
+        """What is wrong with the database file, None where nothing is. Reads all of it: seconds for a large one. On PostgreSQL always None:
+        its server looks after that."""
 
     @abstractmethod
     def close(self) -> None: ...

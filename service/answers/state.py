@@ -6,6 +6,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import structlog
 from fastapi import Request
 from starlette.concurrency import run_in_threadpool
 
@@ -20,13 +21,16 @@ from tuner.verdict.compare import StudyComparison
 
 _MOST_ANSWERS = 4096
 _MOST_JUDGED = 32
+_LOOK_FOR_DAMAGE_S = 60.0
+log = structlog.get_logger("tuner.service")
 
 
 @dataclass
 class ServiceState:
-    """`version` changes whenever a stored recommendation changes, in this process or another one."""
+    """`version` changes whenever a stored recommendation changes, in this process or another one. `damage`: of the database file."""
 
     version: Snapshot[object]
+    damage: Snapshot[str | None]
     tokens: Snapshot[Sequence[KnownToken]]
     answers: AnswerCache
     judged: FinishedStudies[StudyComparison]
@@ -44,9 +48,16 @@ def make_state(settings: ServiceSettings, storage: Storage) -> ServiceState:
     async def tokens() -> Sequence[KnownToken]:
         return await run_in_threadpool(known_tokens)
 
+    async def damage() -> str | None:
+        found = await run_in_threadpool(storage.damage)
+        if found is not None:
+            log.error("database_damaged", reason=found)
+        return found
+
     metrics = Metrics()
     return ServiceState(
         version=Snapshot(version, settings.refresh_s),
+        damage=Snapshot(damage, _LOOK_FOR_DAMAGE_S),
         tokens=Snapshot(tokens, settings.refresh_s),
         answers=AnswerCache(_MOST_ANSWERS, metrics),
         judged=FinishedStudies(_MOST_JUDGED),

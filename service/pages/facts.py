@@ -4,14 +4,15 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 
 from service.answers.finished import FinishedStudies
-from storage.base import Storage
+from storage.base import DamagedRecord, Storage
 from storage.records import Comparison, Environment, Profile, Recommendation, Study, StudyState, Trial, TrialState, Workload
 from tuner.core.errors import BadInput
 from tuner.search.life import Life, life_of
-from tuner.verdict.answer import Answer, answer_of
+from tuner.verdict.answer import Answer, answer_of, readable_answers
 from tuner.verdict.changes import with_changes
 from tuner.verdict.conclude import compare_stored, default_settings
 
@@ -71,7 +72,7 @@ class FactsReader:
             trials=trials,
             comparisons=comparisons,
             profiles=storage.list_profiles(study_id=study.id),
-            answer=answer_with_changes(recommendations[0], study) if recommendations else None,
+            answer=next((answer_with_changes(found, study) for found, _ in readable_answers(recommendations)), None),
             environment=storage.get_environment(fingerprint) if fingerprint else None,
             workload=storage.get_workload(workload) if workload else None,
             life=life,
@@ -94,8 +95,10 @@ def judged_comparisons(storage: Storage, study: Study, life: Life | None) -> Seq
         return ()
     try:
         return compare_stored(storage, study).comparisons
-    except BadInput:
-        return storage.list_comparisons(study.id)
+    except (BadInput, DamagedRecord):
+        with suppress(DamagedRecord):
+            return storage.list_comparisons(study.id)
+        return ()
 
 
 def answer_with_changes(found: Recommendation, study: Study) -> Answer:

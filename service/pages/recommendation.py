@@ -14,7 +14,7 @@ from service.pages.standing import stale_because
 from service.pages.templating import page
 from storage.base import NotFound, Storage
 from storage.records import Trial
-from tuner.verdict.answer import Answer, answer_of
+from tuner.verdict.answer import Answer, answer_of, readable_answers
 
 router = APIRouter(route_class=PageRoute, include_in_schema=False)
 _ON_A_PAGE = 50
@@ -24,7 +24,7 @@ _ON_A_PAGE = 50
 def recommendations(request: Request, storage: StorageDep, number: PageNumber = 1) -> Response:
     """Newest first, the withdrawn ones among them."""
     found = storage.list_recommendations(include_withdrawn=True, limit=_ON_A_PAGE + 1, offset=(number - 1) * _ON_A_PAGE)
-    rows = [(item, answer, first_expected(answer)) for item in found[:_ON_A_PAGE] for answer in [answer_of(item)]]
+    rows = [(item, answer, first_expected(answer)) for item, answer in readable_answers(found[:_ON_A_PAGE])]
     return page(request, "recommendations.html", rows=rows, number=number, more=len(found) > _ON_A_PAGE)
 
 

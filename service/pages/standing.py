@@ -9,7 +9,7 @@ from functools import cache
 from service.web.settings import ServiceSettings
 from storage.base import Storage
 from storage.records import Recommendation
-from tuner.advice.lookup import Query, found_for, same_question, stale
+from tuner.advice.lookup import Query, all_found, found_for, same_question, stale
 from tuner.engine.environment import versions
 
 _MOST_RIVALS = 20
@@ -20,7 +20,7 @@ def stale_because(storage: Storage, settings: ServiceSettings, found: Recommenda
     """Why it should be measured again: what its own study stored, other versions here, newer evidence that disagrees, age."""
     query = Query(now=time.time(), versions=_versions(), max_age_s=settings.max_age_days * _DAY_S)
     chosen = found_for(query, found)
-    rivals = [found_for(query, item) for item in _rivals(storage, found)]
+    rivals = all_found(query, _rivals(storage, found))
     return list(dict.fromkeys([*chosen.answer.stale.get("reasons", []), *stale(query, chosen, rivals)]))
 
 

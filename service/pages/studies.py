@@ -18,7 +18,7 @@ from storage.base import Storage
 from storage.records import FINISHED, Study, StudyState, TrialState
 from tuner.report.effects import Effects, effects_of
 from tuner.search.life import Life, life_of
-from tuner.verdict.answer import Answer, answer_of
+from tuner.verdict.answer import Answer, readable_answers
 
 router = APIRouter(route_class=PageRoute, include_in_schema=False)
 _ON_A_PAGE = 25
@@ -86,4 +86,4 @@ def _row(storage: Storage, facts: FactsReader, study: Study, counts: dict[TrialS
     objective = primary_objective(study)
     life = life_of(storage, study)
     effects = effects_of(facts.comparisons(storage, study, life), objective.metric) if objective is not None else None
-    return StudyRow(study, counts, answer_of(recommendations[0]) if recommendations else None, effects, life)
+    return StudyRow(study, counts, next((answer for _, answer in readable_answers(recommendations)), None), effects, life)

@@ -6,6 +6,7 @@ from typing import Any, Literal
 
 from fastapi import APIRouter, Request, Response
 from pydantic import BaseModel, ConfigDict
+from starlette.concurrency import run_in_threadpool
 
 from service.answers.deps import StorageDep
 from service.answers.state import state_of
@@ -28,9 +29,13 @@ async def healthz() -> Health:
 
 
 @router.get("/readyz", summary="The database answers", responses=problems())
-def readyz(storage: StorageDep) -> Health:
-    if not storage.check()["ok"]:
-        raise Problem(503, "the database has another schema; run `tuner db upgrade`")
+async def readyz(storage: StorageDep, request: Request) -> Health:
+    if not (await run_in_threadpool(storage.check))["ok"]:
+        raise Problem(503, "the database has another schema; run `tuner db upgrade`, or a tuner of its version")
+    state = state_of(request)
+    if await state.damage.get() is not None:
+        state.damage.forget()  # whoever mends it need not wait
+        raise Problem(503, "the database file is damaged; restore it from a backup")
     return Health()
 
 

@@ -30,7 +30,7 @@ from service.web.settings import ServiceSettings
 from service.web.strict import Handler
 from storage.base import Storage
 from tuner.serving.serve_formats import FORMATS
-from tuner.verdict.answer import STATUS_NONE, answer_of
+from tuner.verdict.answer import STATUS_NONE, answer_of, readable_answers
 
 _LONGEST_KEPT = 1024  # bytes of a query: nobody fills our memory with questions
 _MEDIA = {"yaml": "application/yaml", "kubernetes": "application/yaml", "flags": "text/plain", "env": "text/plain"}
@@ -152,7 +152,7 @@ def stored(query: Annotated[StoredQuery, Query()], storage: StorageDep, request:
         model=query.model, accelerator=query.accelerator, include_withdrawn=query.withdrawn, limit=query.limit + 1, offset=query.offset
     )
     shown, page = page_of(list(found), query, request, response)
-    return AnswerPage(items=[linked(answer_of(item)) for item in shown], page=page)
+    return AnswerPage(items=[linked(answer) for _, answer in readable_answers(shown)], page=page)
 
 
 @router.get(

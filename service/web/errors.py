@@ -14,7 +14,7 @@ from starlette.exceptions import HTTPException
 from starlette.responses import Response
 
 from profiles.errors import ProfileError
-from storage.base import Conflict, InvalidRecord, NotFound, SchemaOutdated, StorageFault
+from storage.base import Conflict, DamagedRecord, InvalidRecord, NotFound, SchemaOutdated, StorageFault
 from tuner.core.errors import BadInput
 
 MEDIA_TYPE = "application/problem+json"
@@ -96,11 +96,14 @@ def storage_problem(error: StorageFault) -> Problem:
             return Problem(HTTPStatus.NOT_FOUND, str(error))
         case Conflict():
             return Problem(HTTPStatus.CONFLICT, str(error))
+        case DamagedRecord():
+            log.error("damaged_record", reason=str(error))
+            return Problem(HTTPStatus.UNPROCESSABLE_ENTITY, str(error))
         case InvalidRecord():
             return Problem(HTTPStatus.UNPROCESSABLE_ENTITY, "the database cannot hold or look up what was sent")
     log.error("storage_fault", error=type(error).__name__, reason=str(error))
     if isinstance(error, SchemaOutdated):
-        return Problem(HTTPStatus.SERVICE_UNAVAILABLE, "the database has another schema; run `tuner db upgrade`")
+        return Problem(HTTPStatus.SERVICE_UNAVAILABLE, "the database has another schema; run `tuner db upgrade`, or a tuner of its version")
     return Problem(HTTPStatus.SERVICE_UNAVAILABLE, "the database cannot be used just now", headers={"retry-after": "5"})
 
 

@@ -8,7 +8,7 @@ from sqlalchemy import Connection, or_, select, update
 
 from storage.base import NotFound
 from storage.records import Actor, ApiToken, AuditEntry
-from storage.sql.core import SqlCore, columns_of, find_record, insert_record, now_s, record_of, records_of, require_page, write_audit
+from storage.sql.core import SqlCore, columns_of, find_record, insert_record, now_s, record_of, require_page, sound_records, write_audit
 from storage.sql.models import api_tokens, audit
 
 
@@ -44,17 +44,17 @@ class SqlAccess(SqlCore):
 
     def list_tokens(self) -> Sequence[ApiToken]:
         with self._reading("API tokens") as connection:
-            return records_of(ApiToken, connection.execute(select(api_tokens).order_by(api_tokens.c.id)).all())
+            return sound_records(connection, ApiToken, select(api_tokens).order_by(api_tokens.c.id))
 
     def list_audit(self, *, kind: str | None = None, subject: str | None = None, limit: int = 100, offset: int = 0) -> Sequence[AuditEntry]:
         require_page(limit, offset)
-        statement = select(audit).order_by(audit.c.id.desc()).limit(limit).offset(offset)
+        statement = select(audit).order_by(audit.c.id.desc())
         if kind is not None:
             statement = statement.where(audit.c.kind == kind)
         if subject is not None:
             statement = statement.where(audit.c.subject == subject)
         with self._reading("audit trail") as connection:
-            return records_of(AuditEntry, connection.execute(statement).all())
+            return sound_records(connection, AuditEntry, statement, limit, offset)
 
 
 def _insert_token(connection: Connection, token: ApiToken, action: str, by: Actor) -> ApiToken:

@@ -2,17 +2,37 @@
 
 from __future__ import annotations
 
+import logging
 import time
-from collections.abc import Mapping, Sequence
-from contextlib import AbstractContextManager
+from collections.abc import Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import fields
 from enum import Enum
 from functools import cache
+from types import NoneType
 from typing import Any
 
-from sqlalchemy import Column, Connection, Engine, Insert, Row, Select, Table, Update, bindparam, insert, select, update
+from sqlalchemy import (
+    JSON,
+    Boolean,
+    Column,
+    Connection,
+    Engine,
+    Float,
+    Insert,
+    Integer,
+    Result,
+    Row,
+    Select,
+    Table,
+    Update,
+    bindparam,
+    insert,
+    select,
+    update,
+)
 
-from storage.base import InvalidRecord, NotFound, Storage
+from storage.base import DamagedRecord, InvalidRecord, NotFound, Storage
 from storage.records import (
     Actor,
     ApiToken,
@@ -31,8 +51,11 @@ from storage.renamed import with_current_names
 from storage.secrets import redacted
 from storage.sql import models
 from storage.sql.engine import transaction
+from storage.sql.schema import require_current
 from storage.url import DatabaseUrl
 from storage.values import plain
+
+log = logging.getLogger("tuner.storage")
 
 type Record = Study | Lease | Trial | Measurement | Profile | Comparison | Recommendation | Environment | Workload | ApiToken | AuditEntry
 
@@ -72,11 +95,26 @@ def plain_columns(values: Mapping[str, Any], what: str) -> dict[str, Any]:
     return columns
 
 
+def value_types(column: Column[Any]) -> tuple[type[Any], ...]:
+    """Of its values. SQLite keeps any value in any column."""
+    kind: tuple[type[Any], ...] = (str,)
+    if isinstance(column.type, JSON):
+        kind = (list,) if column.name == "scopes" else (dict,)
+    elif isinstance(column.type, Boolean):
+        kind = (bool,)
+    elif isinstance(column.type, Integer):
+        kind = (int,)
+    elif isinstance(column.type, Float):
+        kind = (float, int)
+    return (*kind, NoneType) if column.nullable else kind
+
+
 # A statement is put together once: a search makes hundreds, and building one takes longer than SQLite needs to carry it out.
 _GIVEN = "given_"  # the value that a row is found by; no column has this name
 _COLUMNS: Mapping[type[Any], tuple[tuple[str, Column[Any]], ...]] = {
     kind: tuple((field.name, table.columns[field.name]) for field in fields(kind)) for kind, table in TABLE_OF.items()
 }
+_TYPES = {kind: tuple((name, value_types(column)) for name, column in columns) for kind, columns in _COLUMNS.items()}
 
 
 @cache
@@ -96,12 +134,25 @@ def _finding(table: Table, column: str, lock: bool) -> Select[Any]:
 
 
 def record_of[R: Record](kind: type[R], row: Row[Any]) -> R:
-    """The record that a row of its table holds, under today's names and without the secrets that earlier versions stored."""
+    """The record that a row of its table holds, under today's names and without the secrets that earlier versions stored. Raises
+    DamagedRecord."""
     mapping = row._mapping
     values = {name: mapping[column] for name, column in _COLUMNS[kind]}
+    for name, types in _TYPES[kind]:
+        if not isinstance(values[name], types):
+            raise DamagedRecord(f"{kind.__name__.lower()} {values.get('id', '')}: what is stored as its {name} is damaged")
     if kind in _WITH_SETTINGS:
         values = {name: value if isinstance(value, Enum) else redacted(value) for name, value in values.items()}
     return kind(**with_current_names(kind, values))
+
+
+@contextmanager
+def readable(what: str) -> Iterator[None]:
+    """A value of a row that its column's type cannot read raises DamagedRecord."""
+    try:
+        yield
+    except (LookupError, ValueError, TypeError) as error:  # an unknown word of an Enum; text that is no JSON; a value of another type
+        raise DamagedRecord(f"{what}: what is stored is damaged: {' '.join(str(error).split())[:100]}") from error
 
 
 class SqlCore(Storage):
@@ -114,8 +165,12 @@ class SqlCore(Storage):
     def _reading(self, what: str) -> AbstractContextManager[Connection]:
         return transaction(self._engine, self._url, what, write=False)
 
-    def _writing(self, what: str) -> AbstractContextManager[Connection]:
-        return transaction(self._engine, self._url, what, write=True)
+    @contextmanager
+    def _writing(self, what: str) -> Iterator[Connection]:
+        """Also raises SchemaOutdated."""
+        with transaction(self._engine, self._url, what, write=True) as connection:
+            require_current(connection, self._url)
+            yield connection
 
 
 def insert_record[R: Record](connection: Connection, kind: type[R], values: Mapping[str, Any]) -> R:
@@ -133,7 +188,8 @@ def update_record[R: Record](connection: Connection, kind: type[R], record_id: i
 
 def find_record[R: Record](connection: Connection, kind: type[R], column: str, value: Any, what: str, *, lock: bool = False) -> R:
     """The row whose unique column has this value; `lock` keeps others from changing it until the transaction ends. Raises NotFound."""
-    row = connection.execute(_finding(TABLE_OF[kind], column, lock), {_GIVEN: value}).one_or_none()
+    with readable(what):
+        row = connection.execute(_finding(TABLE_OF[kind], column, lock), {_GIVEN: value}).one_or_none()
     if row is None:
         raise NotFound(f"{what}: no such {kind.__name__.lower()}")
     return record_of(kind, row)
@@ -157,5 +213,53 @@ def require_one_id(trial_id: int | None, study_id: int | None) -> None:
         raise ValueError("give exactly one of trial_id and study_id")
 
 
-def records_of[R: Record](kind: type[R], rows: Sequence[Row[Any]]) -> list[R]:
+def records_of[R: Record](kind: type[R], result: Result[Any], what: str) -> list[R]:
+    """All of them: one that is damaged raises DamagedRecord, because evidence with a hole in it says something else."""
+    with readable(what):
+        rows = result.all()
     return [record_of(kind, row) for row in rows]
+
+
+def sound_records[R: Record](
+    connection: Connection, kind: type[R], statement: Select[Any], limit: int | None = None, offset: int = 0
+) -> list[R]:
+    """`limit` records from `offset` on, without damaged ones; further ones take their places."""
+    if limit is None:
+        return [record for record in _sound(kind, connection.execute(statement)) if record is not None]
+    found: list[R] = []
+    while len(found) < limit:
+        wanted = limit - len(found)
+        read = list(_sound(kind, connection.execute(statement.limit(wanted).offset(offset))))
+        found += [record for record in read if record is not None]
+        if len(read) < wanted:
+            break
+        offset += wanted
+    return found
+
+
+def sound_rows(result: Result[Any], what: str) -> Iterator[Row[Any]]:
+    """Those whose values their columns can read."""
+    while True:
+        try:
+            with readable(what):
+                row = result.fetchone()
+        except DamagedRecord as error:
+            log.warning("left out: %s", error)
+            continue
+        if row is None:
+            return
+        yield row
+
+
+def _sound[R: Record](kind: type[R], result: Result[Any]) -> Iterator[R | None]:
+    """None for a damaged one."""
+    while True:
+        try:
+            with readable(kind.__name__.lower()):
+                row = result.fetchone()
+            if row is None:
+                return
+            yield record_of(kind, row)
+        except DamagedRecord as error:
+            log.warning("left out of a list: %s", error)
+            yield None

@@ -14,18 +14,20 @@ import os
 import sqlite3
 import weakref
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
-from sqlalchemy import Connection, Engine, create_engine, event
-from sqlalchemy.exc import DBAPIError, IntegrityError, SQLAlchemyError
-from sqlalchemy.pool import Pool
+from sqlalchemy import Connection, Engine, ExceptionContext, create_engine, event
+from sqlalchemy.exc import DBAPIError, DisconnectionError, IntegrityError, SQLAlchemyError
+from sqlalchemy.pool import ConnectionPoolEntry, Pool
 
 from storage.base import Conflict, InvalidRecord, NotFound, StorageUnavailable
 from storage.url import LOCK_TIMEOUT_S, POSTGRESQL_ARGUMENTS, SETTING, DatabaseUrl
 
 _WRITE = "tuner_write"
+_FILE = "tuner_file"
 
 
 def _dump_json(value: Any) -> str:
@@ -38,10 +40,14 @@ def make_engine(url: DatabaseUrl, *, create: bool, read_only: bool, foreign_keys
     `foreign_keys` False is for schema changes on SQLite only, see storage.sql.schema.migration.
     """
     common: dict[str, Any] = {"json_serializer": _dump_json, "pool_size": 8, "max_overflow": 24, "pool_timeout": LOCK_TIMEOUT_S}
-    if url.dialect == "sqlite":
+    if url.path is not None:
         pragmas = [f"foreign_keys = {int(foreign_keys)}", "synchronous = FULL", f"query_only = {int(read_only)}"]
         engine = create_engine(url.url, creator=lambda: _connect_sqlite(url, pragmas, create=create, read_only=read_only), **common)
         event.listen(engine, "begin", _begin_sqlite)
+        held = _HeldFile(url.path)
+        event.listen(engine, "connect", held.connected)
+        event.listen(engine, "checkout", held.checked_out)
+        event.listen(engine, "handle_error", _forget_a_damaged_file)
     else:
         arguments: dict[str, Any] = dict(POSTGRESQL_ARGUMENTS)
         if read_only:
@@ -63,6 +69,53 @@ def _connect_sqlite(url: DatabaseUrl, pragmas: list[str], *, create: bool, read_
     for pragma in pragmas:
         connection.execute(f"PRAGMA {pragma}")
     return connection
+
+
+def file_identity(path: Path | None) -> tuple[int, ...]:
+    """(device, inode); () where there is no such file."""
+    try:
+        found = path.stat() if path is not None else None
+    except OSError:
+        return ()
+    return () if found is None else (found.st_dev, found.st_ino)
+
+
+class _HeldFile:
+    """A SQLite file that connections of a pool hold. They hold the one that they opened also where another one was put in its place or it
+    was deleted: what is read then is gone, what is written is lost. So each is looked at before it is used."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._log = path.with_name(path.name + "-wal")
+        self._log_identity: tuple[int, ...] = ()
+
+    def connected(self, _connection: Any, record: ConnectionPoolEntry) -> None:
+        record.info[_FILE] = file_identity(self._path)
+
+    def checked_out(self, _connection: Any, record: ConnectionPoolEntry, _proxy: Any) -> None:
+        """SQLAlchemy opens another connection for a DisconnectionError."""
+        now = file_identity(self._path)
+        if record.info.get(_FILE) == now:
+            self._log_identity = file_identity(self._log)
+            return
+        if now:
+            self._set_log_aside()
+        raise DisconnectionError("another file is in the place of the database")
+
+    def _set_log_aside(self) -> None:
+        """The write-ahead log of the file before would be played into the new one (https://www.sqlite.org/howtocorrupt.html, 1.4). It is
+        kept under another name: whoever moved the file before elsewhere may want it."""
+        if not self._log_identity or file_identity(self._log) != self._log_identity:
+            return
+        for name in (self._log.name, f"{self._path.name}-shm"):
+            with suppress(OSError):  # another process was faster
+                self._path.with_name(name).rename(self._path.with_name(f"{name}.of-inode-{self._log_identity[1]}"))
+
+
+def _forget_a_damaged_file(context: ExceptionContext) -> None:
+    """Whoever mends it need not restart anything."""
+    if getattr(context.original_exception, "sqlite_errorcode", 0) & 0xFF in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB):
+        context.is_disconnect = True
 
 
 def _begin_sqlite(connection: Connection) -> None:

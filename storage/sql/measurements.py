@@ -48,7 +48,7 @@ class SqlMeasurements(SqlCore):
             joined = select(measurements).join(trials, trials.c.id == measurements.c.trial_id)
             statement = joined.where(trials.c.study_id == study_id).order_by(trials.c.number, *order)
         with self._reading("measurements") as connection:
-            return records_of(Measurement, connection.execute(statement).all())
+            return records_of(Measurement, connection.execute(statement), "measurements")
 
     def count_measurements_of(self, study_ids: Sequence[int]) -> dict[int, int]:
         joined = select(trials.c.study_id, func.count()).join(measurements, measurements.c.trial_id == trials.c.id)
@@ -74,4 +74,4 @@ class SqlMeasurements(SqlCore):
             joined = select(profiles).join(trials, trials.c.id == profiles.c.trial_id)
             statement = joined.where(trials.c.study_id == study_id).order_by(trials.c.number, profiles.c.id)
         with self._reading("profiles") as connection:
-            return records_of(Profile, connection.execute(statement).all())
+            return records_of(Profile, connection.execute(statement), "profiles")

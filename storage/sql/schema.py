@@ -17,11 +17,12 @@ from alembic.script import ScriptDirectory
 from sqlalchemy import Connection, Engine, text
 
 from storage.base import SchemaOutdated, StorageUnavailable
-from storage.sql.engine import transaction, unavailable
+from storage.sql.engine import make_engine, transaction, unavailable
 from storage.url import LOCK_TIMEOUT_S, SETTING, DatabaseUrl
 
 MIGRATIONS = Path(__file__).with_name("migrations")
 VERSION_TABLE = "tuner_alembic_version"
+REVISION_QUERY = f"SELECT version_num FROM {VERSION_TABLE}"  # noqa: S608  # a constant
 _one_at_a_time = threading.Lock()  # alembic.context is one global of the process, whatever the database
 _POSTGRESQL_LOCK = 0x74756E6572  # "tuner": the advisory lock that migrations of one database queue for
 OTHERS_LOCK = _POSTGRESQL_LOCK + 1  # that programs beside us queue for
@@ -69,6 +70,14 @@ def require_known(url: DatabaseUrl, revision: str | None) -> None:
         )
 
 
+def require_current(connection: Connection, url: DatabaseUrl) -> None:
+    """Raises SchemaOutdated where somebody brought the schema to another revision since the database was opened: what this code writes may
+    not be what that revision means."""
+    revision = connection.exec_driver_sql(REVISION_QUERY).scalar_one_or_none()
+    if revision != head_revision():
+        require_head(url, revision)
+
+
 def require_head(url: DatabaseUrl, revision: str | None) -> None:
     """Raises StorageUnavailable where there are no tables of ours, SchemaOutdated unless the revision is this code's."""
     if revision is None:
@@ -84,6 +93,20 @@ def describe(engine: Engine, url: DatabaseUrl) -> dict[str, Any]:
         revision = revision_of(connection)
     head = head_revision()
     return {"url": url.safe, "dialect": url.dialect, "revision": revision, "head": head, "ok": revision == head}
+
+
+def damage_of(url: DatabaseUrl) -> str | None:
+    """The first thing that SQLite's own check finds, over a connection that remembers no page. Raises StorageUnavailable where the file
+    cannot be read at all."""
+    if url.dialect != "sqlite":
+        return None
+    engine = make_engine(url, create=False, read_only=True)
+    try:
+        with transaction(engine, url, "database file", write=False) as connection:
+            found = str(connection.execute(text("PRAGMA quick_check(1)")).scalar_one())
+    finally:
+        engine.dispose()
+    return None if found == "ok" else " ".join(found.split())
 
 
 @contextmanager

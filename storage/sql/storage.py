@@ -6,7 +6,7 @@ from typing import Any
 
 from storage.sql.access import SqlAccess
 from storage.sql.measurements import SqlMeasurements
-from storage.sql.schema import describe
+from storage.sql.schema import damage_of, describe
 from storage.sql.studies import SqlStudies
 from storage.sql.trials import SqlTrials
 from storage.sql.verdicts import SqlVerdicts
@@ -17,6 +17,9 @@ class SqlStorage(SqlStudies, SqlTrials, SqlMeasurements, SqlVerdicts, SqlAccess)
 
     def check(self) -> dict[str, Any]:
         return describe(self._engine, self._url)
+
+    def damage(self) -> str | None:
+        return damage_of(self._url)
 
     def close(self) -> None:
         """Idempotent."""

@@ -19,8 +19,8 @@ from storage.sql.core import (
     now_s,
     plain_columns,
     record_of,
-    records_of,
     require_page,
+    sound_records,
     update_record,
     write_audit,
 )
@@ -63,9 +63,9 @@ class SqlStudies(SqlCore):
     ) -> Sequence[Study]:
         require_page(limit, offset)
         newest_first = (studies.c.created_at.desc(), studies.c.id.desc())
-        statement = select(studies).where(*_filter(model, state)).order_by(*newest_first).limit(limit).offset(offset)
+        statement = select(studies).where(*_filter(model, state)).order_by(*newest_first)
         with self._reading("studies") as connection:
-            return records_of(Study, connection.execute(statement).all())
+            return sound_records(connection, Study, statement, limit, offset)
 
     def count_studies(self, *, model: str | None = None, state: StudyState | None = None) -> int:
         statement = select(func.count()).select_from(studies).where(*_filter(model, state))

@@ -17,6 +17,7 @@ from storage.sql.core import (
     plain_columns,
     records_of,
     require_page,
+    sound_rows,
     update_record,
 )
 from storage.sql.models import trials
@@ -92,7 +93,7 @@ class SqlTrials(SqlCore):
             conditions.append(trials.c.arm == arm)
         statement = select(trials).where(*conditions).order_by(trials.c.number).limit(limit).offset(offset)
         with self._reading(f"trials of study {study_id}") as connection:
-            return records_of(Trial, connection.execute(statement).all())
+            return records_of(Trial, connection.execute(statement), f"trials of study {study_id}")
 
     def count_trials(self, study_id: int) -> dict[TrialState, int]:
         """Every state is a key, also those that no trial is in."""
@@ -102,7 +103,8 @@ class SqlTrials(SqlCore):
         counts = {study_id: dict.fromkeys(TrialState, 0) for study_id in study_ids}
         grouped = select(trials.c.study_id, trials.c.state, func.count()).group_by(trials.c.study_id, trials.c.state)
         with self._reading("trials") as connection:
-            for study_id, state, count in connection.execute(grouped.where(trials.c.study_id.in_(study_ids))).all():
+            for row in sound_rows(connection.execute(grouped.where(trials.c.study_id.in_(study_ids))), "trials"):
+                study_id, state, count = tuple(row)
                 counts[study_id][state] = int(count)
         return counts
 

@@ -16,14 +16,19 @@ from storage.sql.core import (
     now_s,
     records_of,
     require_page,
+    sound_records,
+    sound_rows,
     update_record,
+    value_types,
     write_audit,
 )
+from storage.sql.engine import file_identity
 from storage.sql.models import audit as audit_table
 from storage.sql.models import comparisons as comparisons_table
 from storage.sql.models import recommendations as recommendations_table
 from storage.sql.models import studies as studies_table
 from storage.sql.models import workloads as workloads_table
+from storage.sql.schema import require_current
 
 _KEY_COLUMNS = (
     *(recommendations_table.c[name] for name in ("id", "study_id")),
@@ -36,6 +41,7 @@ _KEY_COLUMNS = (
     workloads_table.c.name,
     workloads_table.c.summary,
 )
+_KEY_TYPES = tuple(value_types(column) for column in _KEY_COLUMNS)
 
 
 class SqlVerdicts(SqlCore):
@@ -59,7 +65,7 @@ class SqlVerdicts(SqlCore):
         """In the order in which they were given to replace_comparisons."""
         statement = select(comparisons_table).where(comparisons_table.c.study_id == study_id).order_by(comparisons_table.c.id)
         with self._reading(f"comparisons of study {study_id}") as connection:
-            return records_of(Comparison, connection.execute(statement).all())
+            return records_of(Comparison, connection.execute(statement), f"comparisons of study {study_id}")
 
     def add_recommendation(self, recommendation: Recommendation) -> Recommendation:
         what = f"recommendation of study {recommendation.study_id}"
@@ -78,7 +84,7 @@ class SqlVerdicts(SqlCore):
             return []
         statement = select(recommendations_table).where(recommendations_table.c.id.in_(recommendation_ids))
         with self._reading("recommendations") as connection:
-            found = {item.id: item for item in records_of(Recommendation, connection.execute(statement).all())}
+            found = {item.id: item for item in sound_records(connection, Recommendation, statement)}
         return [found[number] for number in recommendation_ids if number in found]
 
     def list_recommendations(
@@ -93,7 +99,7 @@ class SqlVerdicts(SqlCore):
     ) -> Sequence[Recommendation]:
         require_page(limit, offset)
         table = recommendations_table
-        statement = select(table).order_by(table.c.created_at.desc(), table.c.id.desc()).limit(limit).offset(offset)
+        statement = select(table).order_by(table.c.created_at.desc(), table.c.id.desc())
         if study_id is not None:
             statement = statement.where(table.c.study_id == study_id)
         if model is not None:
@@ -103,7 +109,7 @@ class SqlVerdicts(SqlCore):
         if not include_withdrawn:
             statement = statement.where(table.c.withdrawn_at.is_(None))
         with self._reading("recommendations") as connection:
-            return records_of(Recommendation, connection.execute(statement).all())
+            return sound_records(connection, Recommendation, statement, limit, offset)
 
     def list_recommendation_keys(
         self,
@@ -130,7 +136,8 @@ class SqlVerdicts(SqlCore):
             statement = statement.where(table.c.device_count == device_count)
         statement = statement.order_by(table.c.created_at.desc(), table.c.id.desc()).limit(limit)
         with self._reading("recommendations") as connection:
-            return [RecommendationKey(*row) for row in connection.execute(statement)]
+            rows = sound_rows(connection.execute(statement), "recommendations")
+            return [RecommendationKey(*tuple(row)) for row in rows if all(map(isinstance, row, _KEY_TYPES))]
 
     def mark_recommendation(self, recommendation_id: int, *, published: bool, by: Actor) -> Recommendation:
         """Publishing lifts a withdrawal. `published_at` is the first publication and outlives a withdrawal, so in force means: published_at
@@ -150,7 +157,9 @@ class SqlVerdicts(SqlCore):
             return after
 
     def recommendations_version(self) -> str:
-        """Two look-ups by primary key: every publication, withdrawal and deletion is in the audit trail."""
+        """Two look-ups by primary key: every publication, withdrawal and deletion is in the audit trail. With SQLite also which file it is.
+        Also raises SchemaOutdated."""
         newest = select(*(select(func.max(table.c.id)).scalar_subquery() for table in (recommendations_table, audit_table)))
         with self._reading("recommendations") as connection:
-            return "/".join(str(value) for value in connection.execute(newest).one())
+            require_current(connection, self._url)
+            return "/".join(str(value) for value in (*file_identity(self._url.path), *connection.execute(newest).one()))

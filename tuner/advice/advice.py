@@ -11,7 +11,7 @@ from storage.base import NotFound, Storage
 from storage.records import RecommendationKey
 from tuner.advice.answer import default_answer, exact_answer, nearest_answer, unmet_answer
 from tuner.advice.distance import MODEL_FEATURES, MODEL_REQUIRED, NEAR, WORKLOAD_FEATURES, checked_features, workload_features
-from tuner.advice.lookup import Found, Near, Query, best_exact, beyond, exact_keys, found_for, nearest_keys, questions, same_question, stale
+from tuner.advice.lookup import Found, Near, Query, all_found, best_exact, beyond, exact_keys, nearest_keys, questions, same_question, stale
 from tuner.metrics.objective import parse_objectives
 from tuner.setup.hardware import spellings
 from tuner.verdict.answer import STATUS_NONE, Answer
@@ -51,7 +51,7 @@ def _nearest(storage: Storage, query: Query) -> Answer:
     query = _with_workload_of(storage, query, keys)
     near = nearest_keys(query, keys)
     within = [item for item in near if item.distance <= NEAR][:_TRIED]
-    candidates = {item.id: found_for(query, item) for item in storage.get_recommendations([item.key.id for item in within])}
+    candidates = {item.record.id: item for item in all_found(query, storage.get_recommendations([item.key.id for item in within]))}
     for item in within:
         chosen = candidates.get(item.key.id)
         if chosen is not None and chosen.answer.standing is not None and not chosen.answer.standing.failing:
@@ -96,7 +96,7 @@ def _read(storage: Storage, query: Query, keys: Sequence[RecommendationKey]) -> 
     """Published ones first, so that the limit never hides them; one that was deleted meanwhile is left out."""
     ordered = sorted(keys, key=lambda key: (key.published_at is None, -key.created_at, -key.id))
     most = _BODIES_UNDER_SLOS if query.slos else _BODIES
-    return [found_for(query, item) for item in storage.get_recommendations([key.id for key in ordered[:most]])]
+    return all_found(query, storage.get_recommendations([key.id for key in ordered[:most]]))
 
 
 def _described(storage: Storage, query: Query, keys: Sequence[RecommendationKey]) -> Query:

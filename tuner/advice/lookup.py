@@ -20,7 +20,7 @@ from tuner.advice.standing import implies, slo_standing, slos_kept
 from tuner.core.errors import BadInput
 from tuner.metrics.objective import DEFAULT_OBJECTIVE, Slo, parse_objectives
 from tuner.setup.hardware import Hardware, hardware_of
-from tuner.verdict.answer import STATUS_NONE, Answer, Scope, answer_of
+from tuner.verdict.answer import STATUS_NONE, Answer, Scope, answer_of, readable_answers
 
 MAX_AGE_S = 90 * 24 * 3600.0
 _STALE_PACKAGES = ("vllm", "vllm_tpu", "tpu_inference", "jax", "jaxlib", "libtpu")
@@ -65,7 +65,16 @@ class Found:
 
 
 def found_for(query: Query, record: Recommendation) -> Found:
-    answer = answer_of(record)
+    """Raises BadInput for a damaged one."""
+    return _found(query, record, answer_of(record))
+
+
+def all_found(query: Query, records: Sequence[Recommendation]) -> list[Found]:
+    """Without damaged ones."""
+    return [_found(query, record, answer) for record, answer in readable_answers(records)]
+
+
+def _found(query: Query, record: Recommendation, answer: Answer) -> Found:
     return Found(record, answer if answer.status == STATUS_NONE else answer.under(slo_standing(answer, query.slos)))
 
 

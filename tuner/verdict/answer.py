@@ -6,12 +6,15 @@ versions stored it; tuner.advice turns it into the answer to a question. CLI, RE
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, Literal, Self, TypedDict
 
-from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, with_config
+from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, ValidationError, with_config
 
 from storage.records import Json, Recommendation
+from tuner.core.errors import BadInput
 
 Status = Literal["recommended", "default", "none"]
 MatchKind = Literal["exact", "nearest", "none"]
@@ -251,9 +254,22 @@ class Answer(BaseModel):
 
 
 def answer_of(found: Recommendation) -> Answer:
-    """The answer that a stored recommendation is, with its model in the configuration."""
+    """The answer that a stored recommendation is, with its model in the configuration. Raises BadInput where what is stored is damaged."""
     row: Json = {name: getattr(found, name) for name in (*_ROW, "status")}
-    answer = Answer.of_body({"objective": found.objective, "slos": [], **found.body}, **row)
+    try:
+        answer = Answer.of_body({"objective": found.objective, "slos": [], **found.body}, **row)
+    except ValidationError as error:
+        where = ".".join(map(str, error.errors()[0]["loc"]))
+        raise BadInput(f"recommendation {found.id}: what is stored as its {where} is damaged") from None
     if answer.status == STATUS_NONE:
         return answer
     return answer.changed(config={"model": found.model, **answer.config})
+
+
+def readable_answers(stored: Sequence[Recommendation]) -> list[tuple[Recommendation, Answer]]:
+    """Each with its answer, without damaged ones: for lists, in which one must not hide all others."""
+    found = []
+    for item in stored:
+        with suppress(BadInput):
+            found.append((item, answer_of(item)))
+    return found

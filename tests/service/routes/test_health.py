@@ -17,5 +17,5 @@ def test_not_ready_with_another_schema(client: TestClient, storage: Storage) -> 
         connection.execute(text("UPDATE tuner_alembic_version SET version_num = '0000'"))
     answer = client.get("/readyz")
     assert answer.status_code == 503
-    assert answer.json()["detail"] == "the database has another schema; run `tuner db upgrade`"
+    assert answer.json()["detail"].startswith("the database has another schema; run `tuner db upgrade`")
     assert client.get("/healthz").status_code == 200

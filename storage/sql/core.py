@@ -98,6 +98,8 @@ def plain_columns(values: Mapping[str, Any], what: str) -> dict[str, Any]:
 def value_types(column: Column[Any]) -> tuple[type[Any], ...]:
     """Of its values. SQLite keeps any value in any column."""
     kind: tuple[type[Any], ...] = (str,)
+    if column is models.studies.c.config:
+        return (object,)  # whoever reads it refuses it by name (tuner.setup.stored_study), and the study's measurements stay readable
     if isinstance(column.type, JSON):
         kind = (list,) if column.name == "scopes" else (dict,)
     elif isinstance(column.type, Boolean):

@@ -18,7 +18,6 @@ from tests.storage.raw import raw_connection, url_of
 
 SPOILT: list[tuple[str, str, Any]] = [
     ("tuner_studies", "config", "{not json"),
-    ("tuner_studies", "config", "[1]"),
     ("tuner_studies", "model_features", "null"),
     ("tuner_studies", "state", "SLEEPING"),
     ("tuner_studies", "created_at", "yesterday"),

@@ -96,4 +96,4 @@ def _unasked(query: Query, answer: Answer) -> list[str]:
         "objective": (query.objective, answer.objective),
     }
     said = [f"{name} {value}" for name, (asked, value) in open_parts.items() if asked is None and value is not None]
-    return [f"not asked; this is for {', '.join(said)}"] if said else []
+    return [f"not asked, so the {'best' if query.slos else 'newest'} was taken: {', '.join(said)}"] if said else []

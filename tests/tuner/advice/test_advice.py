@@ -194,7 +194,7 @@ def test_who_names_no_objective_gets_no_other_objectives_study(each_storage: Sto
     latency = _stored(each_storage, "latency", objective="ttft_p99_ms", block_size=64, created_at=NOW - 10)
     answer = advise(each_storage, open_question)
     assert answer.id == latency.id  # there is nothing else, and it says so
-    assert "not asked; this is for objective ttft_p99_ms" in answer.caveats
+    assert "not asked, so the newest was taken: objective ttft_p99_ms" in answer.caveats
     both = _stored(each_storage, "both", objective="total_token_throughput,ttft_p99_ms", created_at=NOW - 20)
     throughput = _stored(each_storage, "throughput", created_at=NOW - 90)
     answer = advise(each_storage, open_question)

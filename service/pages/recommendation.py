@@ -14,7 +14,7 @@ from service.pages.standing import stale_because
 from service.pages.templating import page
 from storage.base import NotFound, Storage
 from storage.records import Trial
-from tuner.verdict.answer import Answer, answer_of, readable_answers
+from tuner.verdict.answer import Answer, readable_answers
 
 router = APIRouter(route_class=PageRoute, include_in_schema=False)
 _ON_A_PAGE = 50

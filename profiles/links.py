@@ -88,7 +88,7 @@ def profile_files_at(path: Path) -> list[Path]:
         return [path]
     if not path.is_dir():
         raise ProfileError(f"{path}: no such file or folder; give an {XPLANE_SUFFIX} file or a session's folder")
-    here = sorted(path.glob(f"*{XPLANE_SUFFIX}"))
+    here = sorted([*path.glob(f"*{XPLANE_SUFFIX}"), *path.glob(f"*{XPLANE_SUFFIX}.gz")])
     if here:
         return here
     found = find_profile_files(path)

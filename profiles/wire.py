@@ -6,7 +6,10 @@ Wire types: 0 varint, 1 eight bytes, 2 length-delimited, 5 four bytes (https://p
 
 from __future__ import annotations
 
+import gzip
 import os
+import tempfile
+import zlib
 from collections.abc import Iterator
 from pathlib import Path
 from types import TracebackType
@@ -20,6 +23,11 @@ _HEADER_BYTES = 20  # a tag and a length, or a tag and a value: two varints of a
 _HEAD_BYTES = 1 << 16
 _MOST_SINGLE_STEPS = 500_000  # fields that Python looks at one by one: real profiles have some ten thousand
 _REPLACEMENT = "�".encode()  # EF BF BD: what a text converter writes for a byte that it did not understand
+
+
+_GZIP = b"\x1f\x8b"  # how a gzip file begins
+_PART_BYTES = 1 << 20
+MOST_UNPACKED_BYTES = 2 << 30  # protobuf's own limit of a message
 
 
 class Malformed(ValueError):
@@ -40,14 +48,22 @@ class ByteSource:
     """Random access to a file by offset, with no mapping: a file that shrinks while it is read is an error, not a crash."""
 
     def __init__(self, path: Path) -> None:
-        """Raises ProfileError where the file cannot be opened, is empty or was converted to UTF-8 text."""
+        """A file packed with gzip is unpacked. Raises ProfileError where it cannot be opened, is empty or was converted to UTF-8 text."""
         self.path = path
         self._steps_left = _MOST_SINGLE_STEPS
         self._descriptor = -1
         try:
             self._descriptor = os.open(path, os.O_RDONLY)
+            if os.pread(self._descriptor, len(_GZIP), 0) == _GZIP:
+                self._unpack()
             self.size = os.fstat(self._descriptor).st_size
             head = os.pread(self._descriptor, _HEAD_BYTES, 0)
+        except ProfileError:
+            self.close()
+            raise
+        except (EOFError, gzip.BadGzipFile, zlib.error):
+            self.close()
+            raise ProfileError(f"{path}: the compressed file is damaged or cut off; copy it again, in binary mode") from None
         except OSError as error:
             self.close()
             raise ProfileError(f"{path}: cannot be read ({error.strerror}); give the path of an .xplane.pb file") from None
@@ -59,6 +75,17 @@ class ByteSource:
             raise ProfileError(
                 f"{path}: the file looks converted to UTF-8 text (bytes became U+FFFD), its numbers are lost; copy it in binary mode"
             )
+
+    def _unpack(self) -> None:
+        """Go on with the content of a gzip file, in a file without a name. Raises ProfileError where it is larger than any profile."""
+        with gzip.open(self.path) as packed, tempfile.TemporaryFile() as unpacked:
+            while part := packed.read(_PART_BYTES):
+                unpacked.write(part)
+                if unpacked.tell() > MOST_UNPACKED_BYTES:
+                    raise ProfileError(f"{self.path}: unpacks to more than {MOST_UNPACKED_BYTES >> 20} MiB; that is no profile of ours")
+            unpacked.flush()
+            os.close(self._descriptor)
+            self._descriptor = os.dup(unpacked.fileno())
 
     def read(self, offset: int, length: int) -> bytes:
         """Exactly `length` bytes; raises Malformed where the file ends before."""

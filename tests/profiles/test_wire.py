@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gzip
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -83,3 +85,26 @@ def test_text_with_replacement_characters_is_recognised_but_text_alone_is_not(tm
         source(tmp_path, "\n\ufffd\ufffd plane \ufffd\ufffd".encode() * 20_000)
     source(tmp_path, b"\n\x05plain ascii").close()
     source(tmp_path, "\ufffd".encode() * 10 + b"\xff\xfe" * 9).close()
+
+
+def test_a_packed_file_reads_as_its_content(tmp_path: Path) -> None:
+    data = b"\x08\x96\x01" + b"\x1a\x03abc"
+    with source(tmp_path, gzip.compress(data)) as packed:
+        assert packed.size == len(data) and packed.read(0, packed.size) == data
+
+
+@pytest.mark.parametrize("damage", [lambda packed: packed[:-9], lambda packed: packed[:12] + b"\0" * 9, lambda packed: packed[:2]])
+def test_a_packed_file_that_is_cut_off_or_damaged_is_refused(tmp_path: Path, damage: Callable[[bytes], bytes]) -> None:
+    with pytest.raises(ProfileError, match="the compressed file is damaged or cut off"):
+        source(tmp_path, damage(gzip.compress(bytes(range(256)) * 9)))
+
+
+def test_a_packed_file_that_unpacks_without_end_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("profiles.wire.MOST_UNPACKED_BYTES", 1 << 20)
+    with pytest.raises(ProfileError, match="unpacks to more than 1 MiB"):
+        source(tmp_path, gzip.compress(b"\0" * (3 << 20)))
+
+
+def test_a_packed_file_of_nothing_is_empty(tmp_path: Path) -> None:
+    with pytest.raises(ProfileError, match="the file is empty"):
+        source(tmp_path, gzip.compress(b""))

@@ -4,6 +4,7 @@ YAML."""
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -11,11 +12,17 @@ import yaml
 
 from tuner.core.errors import BadInput
 
+_NUMBERS = ("tag:yaml.org,2002:int", "tag:yaml.org,2002:float")
+_OLD_NUMBER = re.compile(r"[-+]?0[0-7_]+|[-+]?[0-9][0-9_]*(?::[0-5]?[0-9])+(?:\.[0-9_]*)?")
 _WITHOUT_VALUE = ("tag:yaml.org,2002:merge", "tag:yaml.org,2002:value")  # the keys << and =
 
 
 class DuplicateKey(yaml.constructor.ConstructorError):
     """A mapping names a key twice."""
+
+
+class OldNumber(yaml.constructor.ConstructorError):
+    """A number that other readers, and people, read as something else."""
 
 
 class _StrictLoader(yaml.SafeLoader):
@@ -43,6 +50,16 @@ class _StrictLoader(yaml.SafeLoader):
                 raise DuplicateKey(None, None, f"the key {key!r} is there twice", key_node.start_mark)
             seen.add(key)
         return node
+
+    def construct_scalar(self, node: Any) -> Any:
+        """Refuses numbers that only YAML 1.1 knows: 1:30 is 90 to it, and 0256 is 174."""
+        value = super().construct_scalar(node)
+        if node.tag in _NUMBERS and node.style is None and _OLD_NUMBER.fullmatch(value):
+            problem = (
+                f"{value} is a number to the base of {'60' if ':' in value else '8'} in YAML 1.1; quote what is text, or write it plainly"
+            )
+            raise OldNumber(None, None, problem, node.start_mark)
+        return value
 
     def construct_object(self, node: yaml.Node, deep: bool = False) -> Any:
         try:
@@ -89,6 +106,8 @@ def read_yaml(path: Path, *, what: str = "", holds: str) -> dict[str, Any]:
         raise BadInput(f"{where} cannot be read: it is not UTF-8 text") from error
     except DuplicateKey as error:
         raise BadInput(f"{where}{_line(error)}: {error.problem}; keep one") from error
+    except OldNumber as error:
+        raise BadInput(f"{where}{_line(error)}: {error.problem}") from error
     except yaml.MarkedYAMLError as error:
         raise BadInput(f"{where}{_line(error)}: not valid YAML ({error.problem}); fix that line") from error
     except yaml.YAMLError as error:

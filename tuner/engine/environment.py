@@ -28,6 +28,7 @@ WITHOUT_TPU: Mapping[str, str] = {
     "TPU_WORKER_ID": "0",
     "VLLM_WORKER_MULTIPROC_METHOD": "fork",
 }
+LOOPBACK = ("127.0.0.1", "localhost", "::1")
 ALWAYS: Mapping[str, str] = {
     "VLLM_NO_USAGE_STATS": "1",
     "VLLM_ENABLE_V1_MULTIPROCESSING": "0",  # the host owns the engine core in its own process
@@ -69,6 +70,7 @@ def engine_environment(platform_name: str, offline: bool) -> dict[str, str]:
     env = dict(os.environ)
     env.update(ALWAYS)
     env.pop("PYTHONDONTWRITEBYTECODE", None)  # importing vLLM without byte code takes two to three times as long, every time
+    _leave_loopback_alone(env)
     if offline:
         env["HF_HUB_OFFLINE"] = env["TRANSFORMERS_OFFLINE"] = "1"
     if platform_name != "tpu":
@@ -76,6 +78,15 @@ def engine_environment(platform_name: str, offline: bool) -> dict[str, str]:
         for name, value in WITHOUT_TPU.items():
             env.setdefault(name, value)
     return env
+
+
+def _leave_loopback_alone(env: dict[str, str]) -> None:
+    """A proxy is for other machines: `vllm bench serve` honours HTTP_PROXY and would ask it for the server on this one."""
+    asked = ",".join(filter(None, (env.get("no_proxy"), env.get("NO_PROXY"))))
+    names = [name.strip() for name in asked.split(",") if name.strip()]
+    if "*" not in names:  # none at all
+        value = ",".join(dict.fromkeys([*names, *LOOPBACK]))
+        env["no_proxy"] = env["NO_PROXY"] = value  # some libraries read one, some the other
 
 
 def package_version(name: str) -> str | None:

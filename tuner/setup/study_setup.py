@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
@@ -25,6 +26,7 @@ from tuner.workload.spec import WorkloadSpec
 
 MIN_MODEL_LEN = 512  # tokens; the default never goes below, so that small workloads do not shape the engine
 MAX_DEFAULT_SEQS = 128
+_SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*:/{1,2}")  # gs://, s3://; also gs:/, which is what pathlib makes of it
 TEXT_ONLY = "language_model_only"  # vLLM's argument
 
 
@@ -163,6 +165,13 @@ def check_logdir(logdir: str) -> None:
     """Checks that the profile folder can be written, without writing. Raises BadInput."""
     if not logdir:
         raise BadInput("is empty", setting="logdir", value="", fix="name a folder with --logdir, or drop it for the default")
+    if (scheme := _SCHEME.match(logdir)) is not None:
+        raise BadInput(
+            f"profiles are written to a folder of this machine, not to {scheme.group()}",
+            setting="logdir",
+            value=f"{logdir}:",
+            fix="name a folder, and copy it there when the search has ended (gcloud storage rsync, aws s3 sync)",
+        )
     folder = Path(logdir).expanduser().absolute()
     existing = next(parent for parent in (folder, *folder.parents) if parent.exists())
     if not existing.is_dir():

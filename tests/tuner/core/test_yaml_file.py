@@ -76,3 +76,39 @@ def test_json_is_as_strict() -> None:
     assert parse_json('{"a": {"b": 1}, "b": [{}]}') == {"a": {"b": 1}, "b": [{}]}
     with pytest.raises(ValueError, match="the key 'b' is there twice"):
         parse_json('{"a": [{"b": 1, "b": 1}]}')
+
+
+@pytest.mark.parametrize(
+    ("text", "number", "base"),
+    [
+        ("time_budget: 1:30", "1:30", 60),
+        ("a: {b: [12:30:45]}", "12:30:45", 60),
+        ("x: -1:30.5", "-1:30.5", 60),
+        ("seed: 0256", "0256", 8),
+        ("seed: -017", "-017", 8),
+        ("sizes: [16, 032]", "032", 8),
+        ("007: bond", "007", 8),
+    ],
+)
+def test_numbers_that_only_yaml_1_1_knows_are_refused(tmp_path: Path, text: str, number: str, base: int) -> None:
+    """1:30 was 90, and 0256 was 174."""
+    with pytest.raises(BadInput, match=rf":1: {number} is a number to the base of {base} in YAML 1\.1; quote what is text") as caught:
+        read(tmp_path, text)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [
+        ("x: '1:30'", "1:30"),
+        ('x: "0256"', "0256"),
+        ("x: 90", 90),
+        ("x: 0", 0),
+        ("x: 0.5", 0.5),
+        ("x: 0x10", 16),
+        ("x: 1m30s", "1m30s"),
+        ("x: a:30", "a:30"),
+    ],
+)
+def test_what_is_quoted_or_plain_is_read(tmp_path: Path, text: str, value: object) -> None:
+    assert read(tmp_path, text) == {"x": value}

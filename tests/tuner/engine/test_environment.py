@@ -3,6 +3,7 @@ from __future__ import annotations
 import importlib.metadata
 import os
 from pathlib import Path
+from urllib.request import proxy_bypass
 
 import pytest
 
@@ -58,3 +59,26 @@ def test_the_cache_is_named_where_the_versions_are_known(monkeypatch: pytest.Mon
     use_xla_cache()
     assert os.environ["VLLM_XLA_CACHE_PATH"] == "/mine"
     assert engine_environment("cpu", offline=True)["VLLM_XLA_CACHE_PATH"] == "/mine"
+
+
+@pytest.mark.parametrize("given", [{}, {"NO_PROXY": "example.org"}, {"no_proxy": "a.b, c.d"}, {"no_proxy": "a.b", "NO_PROXY": "c.d"}])
+def test_a_proxy_is_not_asked_for_this_machine(given: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> None:
+    """`vllm bench serve` sent its requests for 127.0.0.1 to HTTP_PROXY."""
+    for name in ("no_proxy", "NO_PROXY"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("HTTP_PROXY", "http://proxy:3128")
+    for name, value in given.items():
+        monkeypatch.setenv(name, value)
+    for name, value in engine_environment("cpu", offline=False).items():
+        monkeypatch.setenv(name, value)
+    bypassed = [host for host in ("127.0.0.1:8000", "localhost:8000", "elsewhere.org", "a.b", "c.d", "example.org") if proxy_bypass(host)]
+    assert bypassed == [
+        "127.0.0.1:8000",
+        "localhost:8000",
+        *(host for host in ("a.b", "c.d", "example.org") if host in " ".join(given.values())),
+    ]
+
+
+def test_no_proxy_at_all_stays_none(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("no_proxy", "*")
+    assert engine_environment("cpu", offline=False)["no_proxy"] == "*"

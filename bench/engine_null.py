@@ -19,8 +19,9 @@ from bench.lib.real_engine import START_TIMEOUT_S, device_line, engine_settings,
 from tuner.core.contract import ARM_DEFAULT, ARM_PAGE_ALIGNED, LiveSettings
 from tuner.launchers.local import LocalLauncher
 from tuner.metrics.catalog import Direction
-from tuner.stats.intervals import Effect, judge, judge_family, paired_log_ratios, sample_of
+from tuner.stats.intervals import Effect, judge, judge_family, paired_log_ratios
 from tuner.stats.pooling import pool
+from tuner.stats.samples import sample_of
 
 WORKLOAD = "synthetic:input=33-280,output=8-16,requests=12,concurrency=8,seed=3"
 BUDGETS = [128, 160, 192, 224, 256, 320, 352, 384, 448, 512]

@@ -44,8 +44,9 @@ from bench.lib.simulate import (
 from tuner.metrics.catalog import Direction
 from tuner.setup.config import Rounds, StudyConfig
 from tuner.setup.space import USUAL_PAGES
-from tuner.stats.intervals import ERROR_RATE, Sample, Verdict, judge_family, sample_of
+from tuner.stats.intervals import ERROR_RATE, Verdict, judge_family
 from tuner.stats.pooling import pool
+from tuner.stats.samples import Sample, sample_of
 from tuner.stats.sequential import InterimPlan
 from tuner.verdict.study_answer import ANSWER_NO_EVIDENCE, ANSWER_OFF, ANSWER_ON
 

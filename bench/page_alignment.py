@@ -33,8 +33,9 @@ from bench.lib.real_engine import (
 )
 from tuner.core.contract import ABLATION_ARM, ARM_DEFAULT, ARM_PAGE_ALIGNED, LiveSettings, WindowResult
 from tuner.metrics.catalog import Direction
-from tuner.stats.intervals import Effect, Verdict, judge_family, paired_log_ratios, sample_of
+from tuner.stats.intervals import Effect, Verdict, judge_family, paired_log_ratios
 from tuner.stats.pooling import PooledEffect, pool
+from tuner.stats.samples import sample_of
 
 PARTS = {
     "scheduling": (ARM_DEFAULT, ABLATION_ARM),

@@ -17,7 +17,8 @@ from profiles.session_plan import PREFILL
 from profiles.summary import Json, summarise
 from tuner.core.contract import ABLATION_ARM, ARM_PAGE_ALIGNED, LiveSettings, LoadPlan, ProfileTarget
 from tuner.launchers.local import LocalSession
-from tuner.stats.intervals import Sample, paired_log_ratios, sample_of
+from tuner.stats.intervals import paired_log_ratios
+from tuner.stats.samples import Sample, sample_of
 
 ERROR_RATE = 0.05
 

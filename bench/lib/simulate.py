@@ -12,9 +12,10 @@ from numpy.typing import NDArray
 
 from tuner.metrics.catalog import Direction
 from tuner.stats.adaptive import decide_rounds
-from tuner.stats.intervals import ERROR_RATE, Effect, Verdict, judge_family, sample_of
+from tuner.stats.intervals import ERROR_RATE, Effect, Verdict, judge_family
 from tuner.stats.pooling import PooledEffect, pool
 from tuner.stats.racing import race
+from tuner.stats.samples import sample_of
 from tuner.stats.sequential import InterimPlan
 from tuner.stats.student import two_sided_critical, two_sided_p
 from tuner.trials.round_order import round_order

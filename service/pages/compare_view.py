@@ -69,8 +69,10 @@ def ratio_rows(
     shared = _names(ours) & _names(theirs) & CATALOG.keys()
     leading = list(dict.fromkeys([*first, *KEY_METRICS]))
     order = [*(name for name in leading if name in shared), *sorted(shared - set(leading))]
-    pairs = paired(baseline, candidate)
-    return [_row(name, ours, theirs, _ratios(name, ours, theirs) if pairs else [], interim, name in leading) for name in order]
+    in_pairs, _ = usable_measurements([baseline, candidate], measurements, COMPARABLE, in_pairs=True)
+    pairs = in_pairs if paired(baseline, candidate) else {}
+    one, other = pairs.get(baseline.id, []), pairs.get(candidate.id, [])
+    return [_row(name, ours, theirs, _ratios(name, one, other), interim, name in leading) for name in order]
 
 
 def differing_settings(baseline: Trial, candidate: Trial) -> list[ConfigRow]:

@@ -11,7 +11,7 @@ import numpy as np
 
 from storage.records import Comparison, Environment, Json, Measurement, Profile, Stage, Study, Trial, TrialState, Workload
 from tuner.core.contract import ARM_DEFAULT, ARM_PAGE_ALIGNED
-from tuner.stats.intervals import Sample
+from tuner.stats.samples import Sample
 from tuner.verdict.evidence import Evidence
 from tuner.verdict.study_answer import study_answer, with_answer
 

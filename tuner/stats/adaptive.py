@@ -12,7 +12,8 @@ from dataclasses import dataclass
 from statistics import NormalDist
 
 from tuner.metrics.catalog import Direction
-from tuner.stats.intervals import EQUIVALENCE_RATIO, ERROR_RATE, Effect, judge_family, sample_of
+from tuner.stats.intervals import EQUIVALENCE_RATIO, ERROR_RATE, Effect, floor_of, judge_family
+from tuner.stats.samples import expected_at
 from tuner.stats.sequential import InterimPlan
 
 FUTILITY_BELOW = 0.05  # give a cell up when its chance of a verdict by the last analysis is smaller
@@ -49,9 +50,9 @@ def decide_rounds[Key: Hashable](
     effects = judge_family(log_ratios, direction, level=level, plan=plan)
     done = rounds_done if rounds_done is not None else max((effect.pairs for effect in effects.values()), default=0)
     decided = tuple(key for key, effect in effects.items() if effect.verdict.decided)
-    futile = tuple(
-        key for key, values in log_ratios.items() if key not in decided and chance_of_verdict(values, plan, level=level) < FUTILITY_BELOW
-    )
+    floor = floor_of(log_ratios.values(), plan)
+    unlikely = {key for key, values in log_ratios.items() if chance_of_verdict(values, plan, floor=floor) < FUTILITY_BELOW}
+    futile = tuple(key for key in log_ratios if key in unlikely and key not in decided)
     open_cells = tuple(key for key in log_ratios if key not in decided and key not in futile)
     out_of_time = budget_left_s is not None and budget_left_s < (round_s or 0.0)
     if not open_cells:
@@ -63,7 +64,7 @@ def decide_rounds[Key: Hashable](
     return RoundDecision(reason != "continue", reason, effects, open_cells, decided, futile)
 
 
-def chance_of_verdict(log_ratios: Sequence[float], plan: InterimPlan, *, level: float = ERROR_RATE) -> float:
+def chance_of_verdict(log_ratios: Sequence[float], plan: InterimPlan, *, level: float = ERROR_RATE, floor: float = 0.0) -> float:
     """The chance that a cell gets a verdict at the last analysis if mean and noise stay as they are (predictive power, normal noise).
 
     Rather too high than too low: it assumes that all other cells are decided, which gives this one the narrowest interval. 1.0 while
@@ -71,17 +72,16 @@ def chance_of_verdict(log_ratios: Sequence[float], plan: InterimPlan, *, level: 
     """
     if len(log_ratios) < max(MIN_ROUNDS_TO_GIVE_UP, plan.first):
         return 1.0
-    sample = sample_of(log_ratios)
-    left = plan.last - sample.pairs
-    if left <= 0:
+    pairs = len(log_ratios)
+    if pairs >= plan.last:
         return 0.0
-    final = type(sample)(plan.last, sample.mean, sample.sd)
+    final = expected_at(log_ratios, plan.last).at_least(floor)
     half = final.half_width(plan.level_at(plan.last, level))
-    wander = sample.sd * math.sqrt(1 / sample.pairs - 1 / plan.last)
+    wander = final.sd * math.sqrt(1 / pairs - 1 / plan.last)
     margin = math.log(EQUIVALENCE_RATIO)
     if wander == 0:
-        return float(abs(sample.mean) > half or abs(sample.mean) <= margin - half)
-    ahead = NormalDist(sample.mean, wander)
+        return float(abs(final.mean) > half or abs(final.mean) <= margin - half)
+    ahead = NormalDist(final.mean, wander)
     different = 1 - (ahead.cdf(half) - ahead.cdf(-half))
     if half >= margin:
         return different

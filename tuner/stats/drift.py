@@ -7,15 +7,17 @@ a rule sees settings only through their common level in a round.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from itertools import accumulate
+from statistics import median
 
 import numpy as np
 from numpy.typing import NDArray
 
 from tuner.stats.intervals import robust_spread
+from tuner.stats.samples import ROBUST_FROM
 
 DRIFT_LEVEL = 0.05  # of both tests together
 DRIFT_RATIO = 1.02  # a significant drift below 2 % is left alone: pairing removes it
@@ -88,11 +90,7 @@ def kendall_p(values: Sequence[float] | NDArray[np.float64]) -> float:
     array = np.asarray(values, dtype=float)
     count = len(array)
     differences = (array[None, :] - array[:, None])[np.triu_indices(count, 1)]
-    score = int(np.sign(np.where(np.abs(differences) < _SAME, 0.0, differences)).sum())
-    ways = _inversion_counts(count)
-    pairs = count * (count - 1) // 2
-    extreme = sum(number for inversions, number in enumerate(ways) if abs(pairs - 2 * inversions) >= abs(score))
-    return extreme / math.factorial(count)
+    return _p_of_score(count, abs(int((differences >= _SAME).sum()) - int((differences <= -_SAME).sum())))
 
 
 def theil_sen_slope(positions: Sequence[float], values: Sequence[float] | NDArray[np.float64]) -> float:
@@ -112,22 +110,37 @@ def outlier_rounds(values: Mapping[str, Mapping[int, float]]) -> frozenset[int]:
     levels = round_levels(values)
     if len(levels) < MIN_ROUNDS_FOR_OUTLIERS:
         return frozenset()
-    array = np.array(list(levels.values()))
-    limit = max(OUTLIER_SPREADS * robust_spread(array), math.log(OUTLIER_RATIO))
-    centre = float(np.median(array))
+    limit = max(OUTLIER_SPREADS * robust_spread(list(levels.values())), math.log(OUTLIER_RATIO))
+    centre = median(levels.values())
     return frozenset(number for number, level in levels.items() if abs(level - centre) > limit)
+
+
+def without_disturbed(ratios: Mapping[int, float], disturbed: Collection[int]) -> dict[int, float]:
+    """Round -> log-ratio of the pairs that a cell is judged by. From ROBUST_FROM pairs on that is all of them: the estimate itself leaves
+    the extreme ones out, and knows the noise better than a rule that takes whole rounds away."""
+    if len(ratios) >= ROBUST_FROM:
+        return dict(ratios)
+    return {number: value for number, value in ratios.items() if number not in disturbed}
 
 
 def round_levels(values: Mapping[str, Mapping[int, float]]) -> dict[int, float]:
     """Round -> common level of all settings in it (log scale, 0 = usual). Values that are not positive and finite are left out."""
     deviations: dict[int, list[float]] = {}
     for series in values.values():
-        logs = {number: math.log(value) for number, value in series.items() if math.isfinite(value) and value > 0}
+        logs = {number: math.log(value) for number, value in series.items() if 0 < value < math.inf}
         if logs:
-            centre = float(np.median(list(logs.values())))
+            centre = median(logs.values())
             for number, value in logs.items():
                 deviations.setdefault(number, []).append(value - centre)
-    return {number: float(np.median(deviations[number])) for number in sorted(deviations)}
+    return {number: median(deviations[number]) for number in sorted(deviations)}
+
+
+@lru_cache(maxsize=4096)
+def _p_of_score(count: int, score: int) -> float:
+    """P(|Kendall's score| >= `score`) of `count` values in random order."""
+    pairs = count * (count - 1) // 2
+    extreme = sum(number for inversions, number in enumerate(_inversion_counts(count)) if abs(pairs - 2 * inversions) >= score)
+    return extreme / math.factorial(count)
 
 
 @lru_cache(maxsize=64)

@@ -32,21 +32,19 @@ its plain 95 %.
 from __future__ import annotations
 
 import math
-from collections.abc import Hashable, Mapping, Sequence
+from collections.abc import Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from enum import StrEnum
-
-import numpy as np
-from numpy.typing import NDArray
+from statistics import median
 
 from tuner.core.errors import BadInput
 from tuner.metrics.catalog import Direction
+from tuner.stats.samples import UNBOUNDED, Sample, noise_floor, sample_of, typical_of
 from tuner.stats.sequential import InterimPlan
-from tuner.stats.student import p_of_one, two_sided_critical
+from tuner.stats.student import two_sided_critical
 
 EQUIVALENCE_RATIO = 1.01  # "equivalent": the whole interval lies in [1/1.01, 1.01], symmetric under a swap of the arms
 ERROR_RATE = 0.05  # of an interval, 1 - confidence: a "level" is always this, never the confidence
-UNBOUNDED = math.log(1e6)  # an interval that reaches further from its middle says nothing: two rounds of much noise give such ones
 
 
 class Verdict(StrEnum):
@@ -79,90 +77,55 @@ class Effect:
     sd: float | None = None
 
 
-@dataclass(frozen=True)
-class Sample:
-    """Mean and standard deviation of `pairs` log-ratios."""
-
-    pairs: int
-    mean: float
-    sd: float
-
-    @property
-    def standard_error(self) -> float:
-        return self.sd / math.sqrt(self.pairs)
-
-    def half_width(self, level: float) -> float:
-        """Half the width of Student's interval on the log scale; `level` = 1 - confidence."""
-        return two_sided_critical(level, self.pairs - 1) * self.standard_error
-
-    def p_at(self, log: float) -> float:
-        """The level at which this end of the interval is exactly `log`: below it the interval holds `log`, above it does not."""
-        away = min(abs(self.mean - log), UNBOUNDED)
-        if self.standard_error == 0:
-            return 0.0 if away > 0 else 1.0
-        return p_of_one(away / self.standard_error, self.pairs - 1)
-
-
 def paired_log_ratios(baseline: Mapping[int, float], candidate: Mapping[int, float]) -> dict[int, float]:
     """Round -> log(candidate / baseline) for the rounds that both have. A value that is not positive has no ratio and drops its round."""
-    usable = (
-        number
-        for number in sorted(baseline.keys() & candidate.keys())
-        if all(math.isfinite(v) and v > 0 for v in (baseline[number], candidate[number]))
-    )
-    return {number: math.log(candidate[number]) - math.log(baseline[number]) for number in usable}
+    both = ((number, baseline[number], candidate[number]) for number in sorted(baseline.keys() & candidate.keys()))
+    return {number: math.log(other) - math.log(one) for number, one, other in both if 0 < one < math.inf and 0 < other < math.inf}
 
 
-def sample_of(log_ratios: Sequence[float]) -> Sample:
-    """Raises ValueError below two values. Sums are exact (math.fsum), so that the order of rounds cannot matter."""
-    count = len(log_ratios)
-    if count < 2:
-        raise ValueError("a sample needs two pairs or more")
-    mean = math.fsum(log_ratios) / count
-    return Sample(count, mean, math.sqrt(math.fsum((value - mean) ** 2 for value in log_ratios) / (count - 1)))
-
-
-def p_value(log_ratios: Sequence[float], null_log: float = 0.0, *, plan: InterimPlan | None = None) -> float:
+def p_value(log_ratios: Sequence[float], null_log: float = 0.0, *, plan: InterimPlan | None = None, floor: float = 0.0) -> float:
     """Two-sided: the smallest level (1 - confidence), all analyses of the plan together, at which the cell's interval excludes
     exp(null_log). 1.0 where there is no interval yet.
 
-    `judge` at a level excludes it exactly where p_value <= level; so do the intervals of a family, at the level of a cell in it.
+    `judge` at a level excludes it exactly where p_value <= level; so do the intervals of a family, at the level of a cell in it, with the
+    family's noise_floor as `floor`.
     """
-    return _p_of(_sample_at(log_ratios, plan), null_log, plan)
+    sample = _sample_at(log_ratios, plan)
+    return 1.0 if sample is None else _p_of(sample.at_least(floor), null_log, plan)
 
 
-def interval_at(log_ratios: Sequence[float], level: float, *, plan: InterimPlan | None = None) -> tuple[float, float] | None:
+def interval_at(
+    log_ratios: Sequence[float], level: float, *, plan: InterimPlan | None = None, floor: float = 0.0
+) -> tuple[float, float] | None:
     """The interval (low, high) of one cell's candidate / baseline at `level`, all analyses of the plan together. None where there is none:
     too few pairs, or UNBOUNDED."""
     sample = _sample_at(log_ratios, plan)
     if sample is None:
         return None
-    half = sample.half_width(level if plan is None else plan.level_at(sample.pairs, level))
+    half = sample.at_least(floor).half_width(level if plan is None else plan.level_at(sample.pairs, level))
     return None if half > UNBOUNDED else (math.exp(sample.mean - half), math.exp(sample.mean + half))
+
+
+def floor_of(log_ratios: Iterable[Sequence[float]], plan: InterimPlan | None = None) -> float:
+    """The noise_floor of a family: see judge_family."""
+    return noise_floor(sample for values in log_ratios if (sample := _sample_at(values, plan)) is not None)
 
 
 def _sample_at(log_ratios: Sequence[float], plan: InterimPlan | None) -> Sample | None:
     """None below two pairs and before the plan's first analysis."""
-    return None if len(log_ratios) < (2 if plan is None else plan.first) else sample_of(log_ratios)
+    return None if len(log_ratios) < (2 if plan is None else plan.first) else typical_of(log_ratios)
 
 
-def _p_of(sample: Sample | None, null_log: float, plan: InterimPlan | None) -> float:
-    if sample is None:
-        return 1.0
+def _p_of(sample: Sample, null_log: float, plan: InterimPlan | None) -> float:
     own = sample.p_at(null_log)
     return own if plan is None else plan.overall(sample.pairs, own)
 
 
-def _level_to_decide(sample: Sample | None, plan: InterimPlan | None) -> float:
-    """The smallest level at which the cell has a verdict: different, or equivalent, for which its interval excludes both ends of the range
-    from inside (two one-sided tests, Schuirmann 1987)."""
-    if sample is None:
-        return 1.0
+def _p_equivalent(sample: Sample, plan: InterimPlan | None) -> float:
+    """The smallest level at which the interval excludes both ends of the range of equivalence from inside (two one-sided tests, Schuirmann
+    1987); 1.0 where the middle is outside."""
     margin = math.log(EQUIVALENCE_RATIO)
-    level = _p_of(sample, 0.0, plan)
-    if abs(sample.mean) <= margin:
-        level = min(level, _p_of(sample, math.copysign(margin, sample.mean), plan))  # the nearer end
-    return level
+    return _p_of(sample, math.copysign(margin, sample.mean), plan) if abs(sample.mean) <= margin else 1.0
 
 
 def verdict_of(low: float, high: float, direction: Direction) -> Verdict:
@@ -194,38 +157,54 @@ def judge_family[Key: Hashable](
     """
     if not 0 < level < 1:
         raise BadInput(f"level {level} must be between 0 and 1, for instance 0.05 for intervals of 95 %")
-    samples = {key: sample_of(values) if len(values) >= 2 else None for key, values in log_ratios.items()}
-    ready = [sample for sample in samples.values() if sample is not None and (plan is None or sample.pairs >= plan.first)]
+    samples = {key: typical_of(values) if len(values) >= 2 else None for key, values in log_ratios.items()}
+    known = {key: sample for key, sample in samples.items() if sample is not None and (plan is None or sample.pairs >= plan.first)}
+    floor = noise_floor(known.values())
+    known = {key: sample.at_least(floor) for key, sample in known.items()}
     asked = max(1, sum(sample is not None for sample in samples.values()))
-    needed = sorted(_level_to_decide(sample, plan) for sample in ready)
-    decided = max((count for count, p in enumerate(needed, start=1) if p <= level * count / asked), default=0)
-    judged = _Judge(direction, level * max(1, decided) / asked, level, plan)
-    return {key: judged.effect(sample, len(log_ratios[key])) for key, sample in samples.items()}
+    equivalent = {key: _p_equivalent(sample, plan) for key, sample in known.items()}
+    levels = _levels({key: _p_of(sample, 0.0, plan) for key, sample in known.items()}, equivalent, level / asked)
+    effects: dict[Key, Effect] = {}
+    for key, sample in samples.items():
+        if sample is None:
+            effects[key] = Effect(len(log_ratios[key]), None, None, None, Verdict.INCONCLUSIVE, family_level=level)
+            continue
+        effect = Effect(sample.pairs, math.exp(sample.mean), None, None, Verdict.INCONCLUSIVE, family_level=level, sd=sample.sd)
+        cell_level = levels.equivalent if equivalent.get(key, 1.0) <= levels.equivalent else levels.different
+        effects[key] = _judged(effect, known[key], direction, cell_level, plan) if key in known else effect
+    return effects
 
 
 @dataclass(frozen=True)
-class _Judge:
-    """How each cell is judged. `cell_level`: 1 - confidence of a cell, all its analyses together; `family_level`: of all cells."""
+class _Levels:
+    """1 - confidence of a cell, all its analyses together: of those that are equivalent, and of all others."""
 
-    direction: Direction
-    cell_level: float
-    family_level: float
-    plan: InterimPlan | None
+    different: float
+    equivalent: float
 
-    def effect(self, sample: Sample | None, pairs: int) -> Effect:
-        """`sample` None: fewer than two pairs."""
-        if sample is None:
-            return Effect(pairs, None, None, None, Verdict.INCONCLUSIVE, family_level=self.family_level)
-        open_ended = Effect(pairs, math.exp(sample.mean), None, None, Verdict.INCONCLUSIVE, family_level=self.family_level, sd=sample.sd)
-        if self.plan is not None and pairs < self.plan.first:
-            return open_ended
-        own_level = self.plan.level_at(pairs, self.cell_level) if self.plan is not None else self.cell_level
-        half = sample.half_width(own_level)
-        if half > UNBOUNDED:
-            return replace(open_ended, level=own_level)
-        low, high = math.exp(sample.mean - half), math.exp(sample.mean + half)
-        verdict = verdict_of(low, high, self.direction)
-        return replace(open_ended, low=low, high=high, verdict=verdict, level=own_level)
+
+def _levels[Key: Hashable](different: Mapping[Key, float], equivalent: Mapping[Key, float], each: float) -> _Levels:
+    """See the module's text. `each`: the level of the family over its number of cells."""
+    found = _step_up(sorted(different.values()), each)
+    own = each * max(1, found)
+    others = sorted(p for key, p in equivalent.items() if different[key] > own)
+    both = sorted([*(0.0 for p in different.values() if p <= own), *others])
+    return _Levels(own, each * max(1, _step_up(both, each)))
+
+
+def _step_up(p_values: Sequence[float], each: float) -> int:
+    """The largest number R of these sorted values that are at most R x `each` (Benjamini and Hochberg 1995)."""
+    return max((count for count, p in enumerate(p_values, start=1) if p <= each * count), default=0)
+
+
+def _judged(effect: Effect, sample: Sample, direction: Direction, cell_level: float, plan: InterimPlan | None) -> Effect:
+    """With its interval at `cell_level` and the verdict of that."""
+    own_level = cell_level if plan is None else plan.level_at(sample.pairs, cell_level)
+    half = sample.half_width(own_level)
+    if half > UNBOUNDED:
+        return replace(effect, level=own_level)
+    low, high = math.exp(sample.mean - half), math.exp(sample.mean + half)
+    return replace(effect, low=low, high=high, verdict=verdict_of(low, high, direction), level=own_level)
 
 
 def log_mean_interval(values: Sequence[float], level: float = ERROR_RATE) -> tuple[float, float] | None:
@@ -256,7 +235,7 @@ def welch_interval(candidate: Sequence[float], baseline: Sequence[float], level:
     return None if half > UNBOUNDED else (math.exp(centre - half), math.exp(centre + half))
 
 
-def robust_spread(values: Sequence[float] | NDArray[np.float64]) -> float:
+def robust_spread(values: Sequence[float]) -> float:
     """Median absolute deviation, scaled by 1.4826 to equal the standard deviation of normal noise."""
-    array = np.asarray(values, dtype=float)
-    return 1.4826 * float(np.median(np.abs(array - np.median(array))))
+    centre = median(values)
+    return 1.4826 * median(abs(value - centre) for value in values)

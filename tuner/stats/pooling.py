@@ -19,7 +19,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tuner.metrics.catalog import Direction
-from tuner.stats.intervals import ERROR_RATE, UNBOUNDED, Sample, Verdict, verdict_of
+from tuner.stats.intervals import ERROR_RATE, Verdict, verdict_of
+from tuner.stats.samples import UNBOUNDED, Sample
 from tuner.stats.sequential import InterimPlan
 from tuner.stats.student import two_sided_critical
 
@@ -59,8 +60,8 @@ def pool(
         return None
     means = np.array([sample.mean for sample in samples])
     counts = np.array([sample.pairs for sample in samples])
-    noise_df = int(np.sum(counts - 1))
-    noise_variance = max(math.fsum((sample.pairs - 1) * sample.sd**2 for sample in samples) / noise_df, 1e-24)
+    noise_df = sum(sample.df for sample in samples)
+    noise_variance = max(math.fsum(sample.df * sample.sd**2 for sample in samples) / noise_df, 1e-24)
     variances = noise_variance / counts
     if len(samples) >= MIN_CELLS_FOR_RANDOM_EFFECTS:
         centre, error, between = _random_effects(means, variances)

@@ -19,7 +19,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from tuner.metrics.catalog import Direction
-from tuner.stats.intervals import ERROR_RATE, paired_log_ratios, sample_of
+from tuner.stats.intervals import ERROR_RATE, paired_log_ratios
+from tuner.stats.samples import sample_of
 from tuner.stats.sequential import InterimPlan
 from tuner.stats.student import two_sided_critical
 

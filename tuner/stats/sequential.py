@@ -27,6 +27,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tuner.core.errors import BadInput
+from tuner.stats.samples import t_of_rows
 from tuner.stats.student import two_sided_p
 
 _SIMULATIONS = 100_000
@@ -66,7 +67,7 @@ class InterimPlan:
             raise ValueError(f"{rounds} rounds are before the first analysis at {self.first}")
         if self.first == self.last:
             return level
-        return _constant(self.first, self.last, level) * min(rounds, self.last) / self.last
+        return _constant(self.first, self.last, level) * _weight(min(rounds, self.last), self.last)
 
     def overall(self, rounds: int, own: float) -> float:
         """The inverse of level_at: the smallest level of all analyses together at which the interval after `rounds` rounds has a level
@@ -76,7 +77,7 @@ class InterimPlan:
             raise ValueError(f"{rounds} rounds are before the first analysis at {self.first}")
         if self.first == self.last:
             return own
-        constant = own * self.last / min(rounds, self.last)
+        constant = own / _weight(min(rounds, self.last), self.last)
         minima = _null_minima(self.first, self.last)
         smaller = int(np.searchsorted(minima, constant, side="right"))
         return min(1.0, constant * _bonferroni(self.first, self.last), max(smaller, _MIN_TAIL) / len(minima))
@@ -90,37 +91,44 @@ def _constant(first: int, last: int, level: float) -> float:
     return max(simulated, level / _bonferroni(first, last))
 
 
+@lru_cache(maxsize=256)
 def _bonferroni(first: int, last: int) -> float:
-    """What a level is divided by in Bonferroni's bound: the sum of the weights n / last."""
-    return (first + last) * (last - first + 1) / 2 / last
+    """What a level is divided by in Bonferroni's bound: the sum of the weights."""
+    return sum(_weight(rounds, last) for rounds in range(first, last + 1))
+
+
+def _weight(rounds: int, last: int) -> float:
+    return (rounds / last) ** 2
 
 
 @lru_cache(maxsize=32)
 def _null_minima(first: int, last: int) -> NDArray[np.float64]:
     """[_SIMULATIONS] sorted minima of p(n) * last / n over the analyses, under no difference."""
     rng = np.random.default_rng(_SEED)
-    parts = [_minima(rng.standard_normal((_CHUNK, last)), first, last) for _ in range(_SIMULATIONS // _CHUNK)]
+    parts = [_minima(rng.standard_normal((_CHUNK, last), dtype=np.float32), first, last) for _ in range(_SIMULATIONS // _CHUNK)]
     return np.sort(np.concatenate(parts))
 
 
-def _minima(noise: NDArray[np.float64], first: int, last: int) -> NDArray[np.float64]:
+def _minima(noise: NDArray[np.floating], first: int, last: int) -> NDArray[np.float64]:
     """[N] of `noise` [N x last]."""
-    sums, squares = noise.cumsum(axis=1), (noise**2).cumsum(axis=1)
     smallest = np.full(len(noise), np.inf)
     for rounds in range(first, last + 1):
-        total = sums[:, rounds - 1]
-        spread = np.sqrt(np.maximum(rounds * squares[:, rounds - 1] - total**2, 1e-300) / (rounds - 1))  # sd x sqrt(rounds)
-        np.minimum(smallest, _fast_p(total / spread, rounds - 1) * (last / rounds), out=smallest)
+        t, df = t_of_rows(noise[:, :rounds])
+        np.minimum(smallest, _fast_p(t, df) / _weight(rounds, last), out=smallest)
     return smallest
 
 
 def _fast_p(t: NDArray[np.float64], df: int) -> NDArray[np.float64]:
     """tuner.stats.student.two_sided_p by interpolation in atan(t / sqrt(df)), within 1 in 10,000 of it: the exact sum grows with df."""
-    angles, p = _p_table(df)
-    return np.asarray(np.interp(np.arctan(np.abs(t) / math.sqrt(df)), angles, p), dtype=np.float64)
+    table, slopes = _p_table(df)
+    places = np.arctan(np.abs(t) / math.sqrt(df)) * ((_TABLE_POINTS - 1) / (math.pi / 2))
+    below = np.minimum(places.astype(np.int32), _TABLE_POINTS - 2)
+    return np.asarray(table[below] + (places - below) * slopes[below], dtype=np.float64)
 
 
 @lru_cache(maxsize=1024)
 def _p_table(df: int) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """(p at angles evenly spaced from 0 to pi / 2, what it changes by from each to the next)."""
     angles = np.linspace(0, math.pi / 2, _TABLE_POINTS)
-    return angles, two_sided_p(math.sqrt(df) * np.tan(angles), df)
+    table = two_sided_p(math.sqrt(df) * np.tan(angles), df)
+    return table, np.append(np.diff(table), 0.0)

@@ -21,10 +21,10 @@ from tuner.trials.context import RunContext
 from tuner.trials.engines import EnginePool, environment_of, launcher_errors
 from tuner.trials.idle import wait_until_idle
 from tuner.trials.learned import attempt_of, dominated_by_oom, known_out_of_memory
-from tuner.trials.round_order import round_order
+from tuner.trials.round_order import configurations_in_order
 from tuner.trials.rounds import RoundHistory, RoundPolicy
 from tuner.trials.trial import BUSY, REPEATED, TrialBook, TrialRun
-from tuner.verdict.evidence import Origin
+from tuner.verdict.evidence import DRIFTED, Origin
 
 MAX_REPEATS = 2  # of a window in which something was compiled, or that others disturbed
 LOSSES_IN_A_ROW = 3  # engines lost without a window in between: then it is not one configuration's fault any more
@@ -269,16 +269,14 @@ class GroupRun:
         return all(self._runs[configuration].valid for configuration in self._alive)
 
     def _order(self, number: int, wanted: Sequence[Configuration]) -> list[Configuration]:
-        cells: dict[str, list[Configuration]] = {}
-        for configuration in sorted(wanted):
-            cells.setdefault(str(configuration.cell), []).append(configuration)
-        return round_order(cells, f"{self._setup.config.seed}/{self._stage}/{self._engine.block_size}", number)
+        return configurations_in_order(wanted, f"{self._setup.config.seed}/{self._stage}/{self._engine.block_size}", number)
 
 
 def mark_drift(book: TrialBook, runs: Sequence[TrialRun], first_round: int, metric: str) -> None:
-    """Take the rounds out in which the machine was not what it was (tuner.stats.drift), for all configurations alike.
+    """Take the rounds in which the machine was not what it was (tuner.stats.drift) out of the values of all configurations alike.
 
-    Seen in the values of the group's first default-arm trial, which is in every round. Pairs would survive drift, medians would not.
+    Seen in the group's first default-arm trial, which is in every round. Pairs keep these rounds (tuner.verdict.compare): what both arms
+    share cancels in their ratio.
     """
     control = next((run for run in sorted(runs, key=lambda run: run.configuration.arm != ARM_DEFAULT) if run.valid), None)
     if control is None:
@@ -287,4 +285,4 @@ def mark_drift(book: TrialBook, runs: Sequence[TrialRun], first_round: int, metr
     drifted = frozenset(detect_drift(series).drifted_rounds)
     for run in runs:
         if not run.finished and any(item.round not in drifted for item in run.valid):
-            book.invalidate(run, drifted, "drifted")
+            book.invalidate(run, drifted, DRIFTED)

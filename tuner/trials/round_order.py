@@ -10,8 +10,10 @@ time is printed by bench/null_and_power.py.
 from __future__ import annotations
 
 import random
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from itertools import chain
+
+from tuner.setup.space import Configuration
 
 
 def round_order[Item](cells: Mapping[str, Sequence[Item]], seed: str, number: int) -> list[Item]:
@@ -22,6 +24,14 @@ def round_order[Item](cells: Mapping[str, Sequence[Item]], seed: str, number: in
     """
     names = _shuffled(sorted(cells), f"{seed}/{number}")
     return list(chain.from_iterable(_arms(cells[name], f"{seed}/{name}/{number // 2}", turned=number % 2 == 1) for name in names))
+
+
+def configurations_in_order(wanted: Iterable[Configuration], seed: str, number: int) -> list[Configuration]:
+    """The configurations of a round of one engine, in the order in which they are measured."""
+    cells: dict[str, list[Configuration]] = {}
+    for configuration in sorted(wanted):
+        cells.setdefault(str(configuration.cell), []).append(configuration)
+    return round_order(cells, seed, number)
 
 
 def _arms[Item](arms: Sequence[Item], seed: str, *, turned: bool) -> list[Item]:

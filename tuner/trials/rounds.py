@@ -10,9 +10,13 @@ from tuner.core.contract import ARM_DEFAULT, ARM_PAGE_ALIGNED
 from tuner.metrics.catalog import Direction
 from tuner.setup.space import Configuration
 from tuner.stats.adaptive import decide_rounds
-from tuner.stats.intervals import paired_log_ratios
+from tuner.stats.drift import outlier_rounds, without_disturbed
+from tuner.stats.intervals import ERROR_RATE, paired_log_ratios
 from tuner.stats.racing import cannot_win, race
+from tuner.stats.samples import ROBUST_FROM
 from tuner.stats.sequential import InterimPlan
+
+LEAST_PART = 1 / 8  # of a study's cells in one engine: more would cost rounds that few verdicts of a large study need
 
 type Cell = tuple[int, int]
 
@@ -38,13 +42,21 @@ class RoundHistory:
     rivals: int = 1
 
     def pairs(self) -> dict[Cell, Sequence[float]]:
-        """Log-ratios page_aligned / default of each cell whose two arms are candidates."""
-        found: dict[Cell, Sequence[float]] = {}
-        for configuration in self.candidates:
-            if configuration.arm == ARM_PAGE_ALIGNED and configuration.twin in self.candidates:
-                baseline, candidate = self.values.get(configuration.twin, {}), self.values.get(configuration, {})
-                found[configuration.cell] = list(paired_log_ratios(baseline, candidate).values())
-        return found
+        """Log-ratios page_aligned / default of each cell whose two arms are candidates: those that it will be judged by
+        (tuner.verdict.compare)."""
+        found = {
+            cell: paired_log_ratios(self.values.get(baseline, {}), self.values.get(candidate, {}))
+            for cell, (baseline, candidate) in self.paired().items()
+        }
+        few = any(len(ratios) < ROBUST_FROM for ratios in found.values())
+        disturbed = outlier_rounds({str(item): series for item, series in self.values.items()}) if few else frozenset()
+        return {cell: list(without_disturbed(ratios, disturbed).values()) for cell, ratios in found.items()}
+
+    def paired(self) -> dict[Cell, tuple[Configuration, Configuration]]:
+        """Cell -> (default, page_aligned), for those whose two arms are candidates."""
+        candidates = set(self.candidates)
+        aligned = (item for item in self.candidates if item.arm == ARM_PAGE_ALIGNED)
+        return {item.cell: (item.twin, item) for item in aligned if item.twin in candidates}
 
 
 class RoundPolicy(Protocol):
@@ -115,6 +127,7 @@ class AdaptiveRounds:
             pairs,
             history.direction,
             self.plan,
+            level=ERROR_RATE * min(1.0, max(LEAST_PART, 2 * len(pairs) / history.rivals)),
             rounds_done=history.rounds_done,
             budget_left_s=history.seconds_left,
             round_s=history.round_s,
@@ -125,7 +138,7 @@ class AdaptiveRounds:
 
     def _in_the_race(self, history: RoundHistory) -> set[Configuration]:
         """Configurations without a twin to be compared with: those that can still be best, as long as that is more than one."""
-        paired = history.pairs()
+        paired = history.paired()
         alone = {str(item): item for item in history.candidates if item.cell not in paired}
         if len(alone) < 2:
             return set()

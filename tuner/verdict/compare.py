@@ -1,8 +1,9 @@
 """Page-aligned against default, cell by cell, with the study's answer in each metric (tuner.verdict.study_answer). Pure.
 
-A pair is the same round of the same cell, measured in both arms in the same running engine, both valid. Failed, invalid, recompiled and
-drifted measurements never enter (tuner.verdict.evidence), and rounds that were disturbed from outside are left out by a rule that knows
-no arm (tuner.stats.drift.outlier_rounds).
+A pair is the same round of the same cell, measured in both arms in the same running engine, both valid. Failed, invalid and recompiled
+measurements never enter (tuner.verdict.evidence). Rounds in which the machine drifted do: what both arms share cancels in their ratio.
+Below ROBUST_FROM pairs, rounds that were disturbed from outside are left out by a rule that knows no arm
+(tuner.stats.drift.outlier_rounds); from there on the estimate itself bears them (tuner.stats.samples).
 """
 
 from __future__ import annotations
@@ -12,14 +13,17 @@ from dataclasses import dataclass, field, replace
 
 from storage.records import Comparison, Json, Measurement, Profile, Stage, Trial
 from tuner.core.contract import ARM_DEFAULT, ARM_PAGE_ALIGNED
-from tuner.metrics.catalog import metric_info
-from tuner.stats.drift import DriftReport, detect_drift, outlier_rounds
-from tuner.stats.intervals import Effect, judge_family, paired_log_ratios, sample_of
+from tuner.metrics.catalog import Direction, metric_info
+from tuner.stats.drift import DriftReport, detect_drift, outlier_rounds, without_disturbed
+from tuner.stats.intervals import Effect, judge_family, paired_log_ratios
 from tuner.stats.pooling import MIN_CELLS_FOR_RANDOM_EFFECTS, PooledEffect
+from tuner.stats.samples import ROBUST_FROM, typical_of
 from tuner.stats.sequential import InterimPlan
 from tuner.verdict.cell_evidence import CellCauses
 from tuner.verdict.evidence import COMPARABLE, ComparedCell, Origin, cells_of, metric_by_round, origin_by_round, usable_measurements
 from tuner.verdict.study_answer import StudyAnswer, study_answer, with_answer
+
+METHOD = f"paired log-ratios: Student's t, from {ROBUST_FROM} pairs on Yuen's 20 % trimmed mean; false coverage rate over the cells"
 
 
 @dataclass(frozen=True)
@@ -69,7 +73,8 @@ def compare_study(
     """Judge every cell that has a trial in both arms. `plan`: the interim analyses that the rounds were measured under; None: they are
     analysed once, at the end.
 
-    Intervals are corrected for the number of cells within each metric, not across metrics. Raises BadInput for an unknown metric.
+    Intervals are corrected for the number of cells within each metric and environment, not across them. Raises BadInput for an unknown
+    metric.
     """
     chosen = [trial for trial in trials if trial.stage is stage and trial.study_id == study_id]
     causes = CellCauses(trials, measurements, profiles)
@@ -78,8 +83,8 @@ def compare_study(
     for metric in metrics:
         direction = metric_info(metric).direction
         pairs, excluded = collect_pairs(chosen, measurements, metric)
-        effects = judge_family({item.cell: item.log_ratios for item in pairs}, direction, plan=plan)
-        samples = [sample_of(item.log_ratios) for item in pairs if len(item.log_ratios) >= 2]
+        effects = _judged(pairs, direction, plan)
+        samples = [typical_of(item.log_ratios) for item in pairs if len(item.log_ratios) >= 2]
         answer = study_answer(metric, samples, [effect.verdict for effect in effects.values()], plan=plan)
         answers[metric] = replace(answer, caveats=_caveats(pairs, effects, excluded, answer.pooled))
         judged = [_comparison(item, effects[item.cell], study_id=study_id, metric=metric, stage=stage) for item in pairs]
@@ -87,9 +92,20 @@ def compare_study(
     return StudyComparison(tuple(comparisons), answers)
 
 
+def _judged(pairs: Sequence[CellPairs], direction: Direction, plan: InterimPlan | None) -> dict[ComparedCell, Effect]:
+    """Each environment is a family: what was measured on another machine neither sharpens nor blurs what is said of this one."""
+    families: dict[str, dict[ComparedCell, Sequence[float]]] = {}
+    for item in pairs:
+        families.setdefault(item.cell.environment, {})[item.cell] = item.log_ratios
+    effects: dict[ComparedCell, Effect] = {}
+    for family in families.values():
+        effects |= judge_family(family, direction, plan=plan)
+    return effects
+
+
 def collect_pairs(trials: Sequence[Trial], measurements: Sequence[Measurement], metric: str) -> tuple[list[CellPairs], dict[str, int]]:
     """(one CellPairs per cell with a trial in both arms, reason -> measurements that were excluded). A cell may have no pair."""
-    usable, excluded = usable_measurements(trials, measurements, COMPARABLE)
+    usable, excluded = usable_measurements(trials, measurements, COMPARABLE, in_pairs=True)
     series = {
         trial.id: _Series(metric_by_round(found, metric), origin_by_round(found, metric))
         for trial in trials
@@ -110,28 +126,26 @@ def collect_pairs(trials: Sequence[Trial], measurements: Sequence[Measurement], 
 def _cell_pairs(cell: ComparedCell, arms: dict[str, list[Trial]], series: dict[int, _Series], disturbed: frozenset[int]) -> CellPairs:
     """Trials of the two arms are matched in order of their numbers, those without a usable value last."""
     ordered = {arm: sorted(found, key=lambda trial: (not series[trial.id].values, trial.number)) for arm, found in arms.items()}
-    log_ratios: list[float] = []
-    rounds: list[int] = []
-    split: list[int] = []
+    together: dict[int, float] = {}
+    split: set[int] = set()
     for baseline, candidate in zip(ordered[ARM_DEFAULT], ordered[ARM_PAGE_ALIGNED], strict=False):
         one, other = series[baseline.id], series[candidate.id]
-        ratios = {number: value for number, value in paired_log_ratios(one.values, other.values).items() if number not in disturbed}
+        ratios = paired_log_ratios(one.values, other.values)
         apart = {number for number in ratios if one.origins[number] != other.origins[number]}
-        kept = {number: value for number, value in ratios.items() if number not in apart}
-        log_ratios += kept.values()
-        rounds += kept.keys()
-        split += sorted(apart)
+        together |= {number: value for number, value in ratios.items() if number not in apart}
+        split |= apart
+    kept = without_disturbed(together, disturbed)
     baseline, candidate = ordered[ARM_DEFAULT][0], ordered[ARM_PAGE_ALIGNED][0]
     drift = detect_drift(series[baseline.id].values)
     return CellPairs(
         cell=cell,
-        log_ratios=tuple(log_ratios),
-        rounds=tuple(rounds),
+        log_ratios=tuple(kept.values()),
+        rounds=tuple(kept),
         baseline=baseline,
         candidate=candidate,
         drift=drift,
-        outlier_rounds=tuple(sorted(disturbed)),
-        split_rounds=tuple(split),
+        outlier_rounds=tuple(sorted(disturbed)) if len(together) < ROBUST_FROM else (),
+        split_rounds=tuple(sorted(split)),
     )
 
 
@@ -151,7 +165,7 @@ def _comparison(item: CellPairs, effect: Effect, *, study_id: int, metric: str, 
     details: Json = {
         "stage": stage.value,
         "direction": metric_info(metric).direction.value,
-        "method": "Student's t on paired log-ratios, false coverage rate over the cells",
+        "method": METHOD,
         "confidence": None if effect.level is None else 1 - effect.level,
         "family_confidence": 1 - effect.family_level,
         "log_ratio_sd": effect.sd,

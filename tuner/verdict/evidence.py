@@ -32,6 +32,8 @@ COMPARABLE = frozenset(
     {TrialState.COMPLETE, TrialState.PRUNED, TrialState.RUNNING}
 )  # a pruned trial's valid windows are still measurements
 
+DRIFTED = "drifted"  # Measurement.invalid_reason of a window of rounds in which the machine was not what it was (tuner.trials.group)
+
 # Which engine a window was measured in: launcher and number of the engine start within the study (None: not recorded).
 type Origin = tuple[str | None, int | None]
 
@@ -98,13 +100,17 @@ def _cell_of(trial: Trial, environment: str) -> ComparedCell:
     return ComparedCell(trial.block_size, trial.max_num_batched_tokens, canonical, trial.workload_hash, environment)
 
 
-def exclusion(trial: Trial | None, measurement: Measurement, states: Collection[TrialState]) -> str | None:
-    """Why a measurement must not enter, or None if it may. Nothing of a failed trial ever enters, however good its numbers."""
+def exclusion(trial: Trial | None, measurement: Measurement, states: Collection[TrialState], *, in_pairs: bool = False) -> str | None:
+    """Why a measurement must not enter, or None if it may. Nothing of a failed trial ever enters, however good its numbers.
+
+    `in_pairs`: it is to be compared with the other arm's in the same round, from which a drift of the machine cancels.
+    """
     if trial is None:
         return "unknown_trial"
     if trial.state not in states:
         return f"trial_{trial.state.value.lower()}"
-    if not measurement.valid or measurement.invalid_reason:
+    drifted = in_pairs and measurement.invalid_reason == DRIFTED
+    if not drifted and (not measurement.valid or measurement.invalid_reason):
         return measurement.invalid_reason or "invalid"
     if measurement.details.get("compilations"):
         return "recompiled"
@@ -114,15 +120,16 @@ def exclusion(trial: Trial | None, measurement: Measurement, states: Collection[
 
 
 def usable_measurements(
-    trials: Sequence[Trial], measurements: Sequence[Measurement], states: Collection[TrialState]
+    trials: Sequence[Trial], measurements: Sequence[Measurement], states: Collection[TrialState], *, in_pairs: bool = False
 ) -> tuple[dict[int, list[Measurement]], dict[str, int]]:
-    """(trial id -> its usable measurements by round and position, reason -> number of excluded ones). Trials without any are absent."""
+    """(trial id -> its usable measurements by round and position, reason -> number of excluded ones). Trials without any are absent.
+    `in_pairs`: see `exclusion`."""
     by_id = {trial.id: trial for trial in trials}
     usable: dict[int, list[Measurement]] = {}
     excluded: dict[str, int] = {}
     for measurement in sorted(measurements, key=lambda item: (item.trial_id, item.round, item.position)):
         trial = by_id.get(measurement.trial_id)
-        reason = exclusion(trial, measurement, states)
+        reason = exclusion(trial, measurement, states, in_pairs=in_pairs)
         if reason is None:
             usable.setdefault(measurement.trial_id, []).append(measurement)
         elif trial is not None:  # measurements of trials outside this question are not "excluded"

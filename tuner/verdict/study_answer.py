@@ -13,8 +13,9 @@ from dataclasses import asdict, dataclass, replace
 
 from storage.records import Comparison, Json
 from tuner.metrics.catalog import Direction, metric_info
-from tuner.stats.intervals import Sample, Verdict
+from tuner.stats.intervals import Verdict
 from tuner.stats.pooling import PooledEffect, pool
+from tuner.stats.samples import Sample
 from tuner.stats.sequential import InterimPlan
 
 ANSWER_ON = "on"

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -17,6 +16,7 @@ from tuner.stats.intervals import (
     EQUIVALENCE_RATIO,
     Effect,
     Verdict,
+    floor_of,
     interval_at,
     judge,
     judge_family,
@@ -24,10 +24,10 @@ from tuner.stats.intervals import (
     p_value,
     paired_log_ratios,
     robust_spread,
-    sample_of,
     verdict_of,
     welch_interval,
 )
+from tuner.stats.samples import sample_of, typical_of
 from tuner.stats.sequential import InterimPlan
 
 UP, DOWN = Direction.MAXIMIZE, Direction.MINIMIZE
@@ -156,15 +156,28 @@ def test_a_family_never_decides_more_than_its_cells_alone(cells: dict[int, list[
 
 def judged_by_trying_every_family_size(
     cells: dict[int, list[float]], direction: Direction, level: float, plan: InterimPlan | None
-) -> dict[int, Effect]:
-    """The definition of the false coverage rate's intervals, without p-values: the largest R of m cells that are decided at R / m."""
-    asked = sum(len(values) >= 2 for values in cells.values())
-    for decided in range(asked, -1, -1):
-        own = level * max(1, decided) / max(1, asked)
-        effects = {key: judge(values, direction, level=own, plan=plan) for key, values in cells.items()}
-        if sum(effect.verdict.decided for effect in effects.values()) >= decided:
-            return {key: replace(effect, family_level=level) for key, effect in effects.items()}
-    raise AssertionError("zero decided cells always satisfy the loop")
+) -> dict[int, tuple[Verdict, float | None, float | None]]:
+    """The definition, without p-values: of m cells the largest R that are different at R / m of the level; then the largest R of cells
+    that are either of these or equivalent at R / m; and from three cells on, none is quieter than half of the median one."""
+    asked = max(1, sum(len(values) >= 2 for values in cells.values()))
+    floor = floor_of(cells.values(), plan)
+
+    def at(count: int) -> dict[int, tuple[Verdict, float | None, float | None]]:
+        found: dict[int, tuple[Verdict, float | None, float | None]] = {}
+        for key, values in cells.items():
+            interval = interval_at(values, level * max(1, count) / asked, plan=plan, floor=floor)
+            found[key] = (Verdict.INCONCLUSIVE, None, None) if interval is None else (verdict_of(*interval, direction), *interval)
+        return found
+
+    def apart(low: float | None, high: float | None) -> bool:
+        return low is not None and high is not None and not low <= 1 <= high
+
+    different = max(count for count in range(asked + 1) if sum(apart(low, high) for _, low, high in at(count).values()) >= count)
+    own = at(different)
+    named = {key for key, (_, low, high) in own.items() if apart(low, high)}
+    equal = {count: {key for key, (verdict, _, _) in at(count).items() if verdict is Verdict.EQUIVALENT} for count in range(asked + 1)}
+    decided = max(count for count in equal if len(named | equal[count]) >= count)
+    return {key: at(decided)[key] if key in equal[decided] else own[key] for key in cells}
 
 
 plans = st.sampled_from([None, InterimPlan(3, 8), InterimPlan(3, 24), InterimPlan.single(4)])
@@ -181,7 +194,9 @@ def test_one_p_value_a_cell_is_as_good_as_every_family_size(
         rng.integers(0, 26, count), rng.choice([0.0, 0.003, 0.02], count), rng.choice([0.0, 0.001, 0.004, 0.03], count), strict=True
     )
     cells = {index: [float(mean + sd * z) for z in rng.standard_normal(pairs)] for index, (pairs, mean, sd) in enumerate(shapes)}
-    assert judge_family(cells, direction, level=level, plan=plan) == judged_by_trying_every_family_size(cells, direction, level, plan)
+    expected = judged_by_trying_every_family_size(cells, direction, level, plan)
+    effects = judge_family(cells, direction, level=level, plan=plan)
+    assert {key: (effect.verdict, effect.low, effect.high) for key, effect in effects.items()} == expected
 
 
 @examples(200)
@@ -203,7 +218,7 @@ def test_a_verdict_alone_is_what_the_two_p_values_say(values: list[float], plan:
     verdict, margin = judge(values, UP, plan=plan).verdict, math.log(EQUIVALENCE_RATIO)
     lower, none, upper = (p_value(values, null, plan=plan) for null in (-margin, 0.0, margin))
     if all(abs(p - 0.05) > 1e-9 for p in (lower, none, upper)):
-        inside = abs(math.fsum(values) / len(values)) <= margin
+        inside = abs(typical_of(values).mean) <= margin
         equivalent = inside and max(lower, upper) <= 0.05
         assert (verdict is Verdict.EQUIVALENT) == equivalent
         assert (verdict in (Verdict.BETTER, Verdict.WORSE)) == (none <= 0.05 and not equivalent)
@@ -235,6 +250,24 @@ def test_the_correction_is_false_coverage_rate() -> None:
 def test_a_family_that_is_decided_throughout_pays_nothing() -> None:
     cells = {index: [0.1, 0.11, 0.09, 0.1] for index in range(20)}
     assert {effect.level for effect in judge_family(cells, UP).values()} == {0.05}
+
+
+def test_cells_that_are_alike_lend_nothing_to_one_that_differs() -> None:
+    """Eleven equivalent cells say nothing about the twelfth: it is different at 1/12 of 5 % or not at all."""
+    alike = {index: [0.0005 * (-1) ** n + 0.0001 * index for n in range(6)] for index in range(11)}
+    borderline = [0.02, 0.06, 0.01, 0.05, -0.01, 0.04]
+    assert judge(borderline, UP).verdict is Verdict.BETTER
+    effects = judge_family({**alike, 11: borderline}, UP)
+    assert [effect.verdict for effect in effects.values()] == [Verdict.EQUIVALENT] * 11 + [Verdict.INCONCLUSIVE]
+    assert effects[11].level == pytest.approx(0.05 / 12) and effects[0].level == pytest.approx(0.05 * 11 / 12)
+
+
+def test_three_lucky_windows_are_not_a_finding_where_the_neighbours_show_the_noise() -> None:
+    """What hits every seventh window hit one arm of one cell three times: alone it looks certain."""
+    lucky = [0.36, 0.355, 0.365]
+    noisy = {index: [0.36, 0.0, -0.01 * index] for index in range(3)}
+    assert judge(lucky, UP, plan=InterimPlan(3, 6)).verdict is Verdict.BETTER
+    assert judge_family({**noisy, 3: lucky}, UP, plan=InterimPlan(3, 6))[3].verdict is Verdict.INCONCLUSIVE
 
 
 def test_cells_that_could_not_be_measured_do_not_count() -> None:

@@ -9,8 +9,9 @@ from hypothesis import strategies as st
 
 from tests.quick import examples
 from tuner.metrics.catalog import Direction
-from tuner.stats.intervals import Sample, Verdict, judge, sample_of
+from tuner.stats.intervals import Verdict, judge
 from tuner.stats.pooling import pool
+from tuner.stats.samples import Sample, sample_of
 from tuner.stats.sequential import InterimPlan
 
 UP, DOWN = Direction.MAXIMIZE, Direction.MINIMIZE

@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 
 from tests.quick import examples
 from tuner.core.errors import BadInput
+from tuner.stats.samples import t_of_rows
 from tuner.stats.sequential import InterimPlan, _fast_p
 from tuner.stats.student import two_sided_p
 
@@ -17,14 +18,15 @@ def ever_rejected(rows: np.ndarray, plan: InterimPlan, level: float) -> float:
     """Fraction of rows of [N x rounds] in which any analysis's interval misses 0."""
     missed = np.zeros(len(rows), dtype=bool)
     for n in range(plan.first, plan.last + 1):
-        t = rows[:, :n].mean(axis=1) / (rows[:, :n].std(axis=1, ddof=1) / np.sqrt(n))
-        missed |= two_sided_p(t, n - 1) < plan.level_at(n, level)
+        t, df = t_of_rows(rows[:, :n])
+        missed |= two_sided_p(t, df) < plan.level_at(n, level)
     return float(missed.mean())
 
 
 def test_all_looks_together_keep_the_level_and_uncorrected_ones_do_not() -> None:
-    rows = np.random.default_rng(1).standard_normal((20_000, PLAN.last))
-    assert ever_rejected(rows, PLAN, 0.05) == pytest.approx(0.05, abs=0.006)
+    rows = np.random.default_rng(1).standard_normal((20_000, 24))
+    for plan in (PLAN, InterimPlan(3, 24), InterimPlan(3, 6)):
+        assert ever_rejected(rows, plan, 0.05) == pytest.approx(0.05, abs=0.006)
     t_by_look = [(rows[:, :n].mean(axis=1) / (rows[:, :n].std(axis=1, ddof=1) / np.sqrt(n)), n) for n in range(3, 13)]
     uncorrected = np.any([two_sided_p(t, n - 1) < 0.05 for t, n in t_by_look], axis=0).mean()
     assert uncorrected > 0.15

@@ -10,6 +10,7 @@ from tests.tuner.evidence_builder import METRIC, STUDY, StudyBuilder, poison
 from tuner.core.errors import BadInput
 from tuner.stats.sequential import InterimPlan
 from tuner.verdict.compare import StudyComparison, compare_study
+from tuner.verdict.evidence import DRIFTED
 from tuner.verdict.study_answer import ANSWER_NO_EVIDENCE, ANSWER_OFF, ANSWER_ON, StudyAnswer
 
 BUDGETS = (128, 256, 512)
@@ -92,11 +93,12 @@ def test_pairs_are_the_same_round_both_valid_and_their_ratio_is_the_geometric_me
     assert (item.block_size, item.max_num_batched_tokens, item.metric) == (32, 256, METRIC)
 
 
-def test_failed_invalid_recompiled_and_drifted_measurements_never_enter() -> None:
+def test_failed_invalid_and_recompiled_measurements_never_enter() -> None:
     clean, planted = grid(dict.fromkeys(BUDGETS, 1.05)), grid(dict.fromkeys(BUDGETS, 1.05))
     for trial in list(planted.trials):
         poison(planted, trial, 1e6 if trial.arm == "default" else 1.0)
         planted.failed(trial.arm, trial.block_size, trial.max_num_batched_tokens, great_values=[1e6 if trial.arm == "default" else 1.0] * 6)
+    planted.measurements = [item for item in planted.measurements if item.invalid_reason != DRIFTED]
     strip = [(item.verdict, item.ratio, item.low, item.high, item.pairs) for item in compare(clean).comparisons]
     assert [(item.verdict, item.ratio, item.low, item.high, item.pairs) for item in compare(planted).comparisons] == strip
     assert any("recompiled" in caveat and "trial_fail" in caveat for caveat in answer(planted).caveats)
@@ -158,6 +160,26 @@ def test_a_round_disturbed_in_one_arm_is_left_out_of_both() -> None:
     assert all(item.details["outlier_rounds"] == [2] and 2 not in item.details["rounds"] for item in result.comparisons)
     assert {item.verdict for item in result.comparisons} == {"equivalent"}
     assert result.answer is not None and any("disturbed" in caveat for caveat in result.answer.caveats)
+
+
+@pytest.mark.parametrize("marked", [True, False])
+def test_rounds_in_which_the_machine_drifted_still_make_pairs(marked: bool) -> None:
+    """Medians leave them out; what both arms share cancels in their ratio, and without these rounds nothing would be decided."""
+    builder = grid(dict.fromkeys(BUDGETS, 1.05))
+    drifted = [
+        replace(item, metrics={METRIC: 0.8 * item.metrics[METRIC]}, valid=not marked, invalid_reason=DRIFTED) if item.round < 3 else item
+        for item in builder.measurements
+    ]
+    result = compare_study(STUDY.id, builder.trials, drifted, [METRIC])
+    assert [item.pairs for item in result.comparisons] == [6] * 6
+    assert [item.ratio for item in result.comparisons] == pytest.approx([item.ratio for item in compare(builder).comparisons])
+    assert result.answer is not None and not any("drifted," in caveat for caveat in result.answer.caveats)
+
+
+def test_a_drifted_window_of_a_failed_trial_makes_no_pair() -> None:
+    builder = grid({256: 1.05}, state=TrialState.FAIL)
+    builder.measurements = [replace(item, valid=False, invalid_reason=DRIFTED) for item in builder.measurements]
+    assert [item.pairs for item in compare(builder).comparisons] == [0, 0]
 
 
 def test_drift_of_the_baseline_cancels_and_is_named() -> None:

@@ -17,6 +17,8 @@ def test_every_kind_of_bad_measurement_is_excluded_with_its_reason() -> None:
     usable, excluded = usable_measurements(builder.trials, builder.measurements, MEASURED)
     assert [item.metrics[METRIC] for item in usable[trial.id]] == [1.0, 2.0]
     assert excluded == {"busy": 1, "drifted": 2, "invalid": 1, "recompiled": 2, "request_failed": 2}
+    in_pairs, left_out = usable_measurements(builder.trials, builder.measurements, MEASURED, in_pairs=True)
+    assert len(in_pairs[trial.id]) == 4 and left_out == {reason: count for reason, count in excluded.items() if reason != "drifted"}
 
 
 @pytest.mark.parametrize(("state", "finished", "comparable"), [

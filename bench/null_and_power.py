@@ -1,9 +1,14 @@
 """How reliable the verdicts are: the rate of false findings where there is no effect, power where there is one, coverage of the intervals.
 
-    python -m bench.null_and_power                       all tables, from simulation, about two minutes
+    python -m bench.null_and_power                       all tables, from simulation, some 12 minutes of one core
+    python -m bench.null_and_power --verdicts            the table of whole searches alone, some 10 minutes
+    python -m bench.null_and_power --verdicts --rows bursts,recorded --studies 1000     some of its rows, with a smaller error of their own
+    python -m bench.null_and_power --quick               the same table from few studies, to see that it runs: half a minute
     python -m bench.null_and_power --ratios FILE.json    the verdicts on measured A/A data: {"cell": [ratio of round 0, round 1, ...], ...}
 
-Exit status 1 if a bar is missed: wrong better/worse in more than 5 % of A/A cells, or +3 % with 2 % noise found in less than 90 %.
+The table of whole searches (bench.lib.simulated_search) runs the code of a search on simulated windows. Exit status 1 if a bar is missed:
+a wrong cell in more than 5 % of the A/A studies of a row, an effect found less often than a row's bar or than the code of November 2026
+did (bench.lib.verdict_table), up to the simulation's own error.
 """
 
 from __future__ import annotations
@@ -12,8 +17,7 @@ import argparse
 import json
 import math
 import sys
-from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -23,8 +27,6 @@ from bench.lib.simulate import (
     NOISES,
     SERIAL_NOISES,
     Array,
-    StudyOutcome,
-    Tally,
     coverage_of_methods,
     covered,
     covered_at_every_analysis,
@@ -36,11 +38,12 @@ from bench.lib.simulate import (
     race_once,
     ratios_from_json,
     shuffled_positions,
-    simulate_study,
     skewed,
     student_interval,
-    tally,
 )
+from bench.lib.simulated_search import PAGES
+from bench.lib.verdict_table import CELLS as SEARCH_CELLS
+from bench.lib.verdict_table import LONG, SHORT, Count, count, rows
 from tuner.metrics.catalog import Direction
 from tuner.setup.config import Rounds, StudyConfig
 from tuner.setup.space import USUAL_PAGES
@@ -48,7 +51,6 @@ from tuner.stats.intervals import ERROR_RATE, Verdict, judge_family
 from tuner.stats.pooling import pool
 from tuner.stats.samples import Sample, sample_of
 from tuner.stats.sequential import InterimPlan
-from tuner.verdict.study_answer import ANSWER_NO_EVIDENCE, ANSWER_OFF, ANSWER_ON
 
 SEED = 19878
 DEFAULT = Rounds()
@@ -87,7 +89,7 @@ def looks_table(samples: int = 20_000) -> None:
     planted = p_by_analysis(PLANTED + 0.02 * log_ratios(rng, normal, (samples, last)), first)
     analyses = np.arange(first, last + 1)
     calibration = p_by_analysis(log_ratios(rng, normal, (4 * samples, last)), first)
-    for name, power in (("equal (Pocock)", 0), ("n / last (ours)", 1), ("(n / last)^3", 3)):
+    for name, power in (("equal (Pocock)", 0), ("n / last", 1), ("(n / last)^2 (ours)", 2), ("(n / last)^3", 3)):
         weights = (analyses / last) ** power
         constant = float(np.quantile((calibration / weights).min(axis=1), ERROR_RATE))
         _print_interim(name, null <= constant * weights, planted <= constant * weights, analyses)
@@ -103,89 +105,34 @@ def _print_interim(name: str, null: NDArray[np.bool_], planted: NDArray[np.bool_
     print(f"{name:24} {100 * null.any(axis=1).mean():10.1f} {100 * found.mean():9.1f} {rounds.mean():10.1f}")
 
 
-def null_table(studies: int = 20) -> bool:
-    """A/A studies of 24 cells, and of the default search's cells and engines. True if no row has more than 5 % wrong verdicts."""
-    shapes = f"studies of {CELLS} cells in one engine or {DEFAULT_CELLS} in {ENGINES} (the default search)"
-    print(f"\nA/A, {studies * CELLS} cells a row in {shapes},\nrounds {PLAN.first}..{PLAN.last} (the default): fractions in %")
-    print("noise    of a window  engines   better  worse  wrong  equivalent  inconclusive  covered  rounds/cell")
-    rng = np.random.default_rng(SEED)
-    rows = [(name, sd, CELLS, 1) for name in NOISES for sd in (0.002, 0.005, 0.01, 0.02, 0.05)]
-    rows += [(name, 0.02, DEFAULT_CELLS, ENGINES) for name in NOISES]
+def verdicts_table(studies: int, power_studies: int, wanted: Sequence[str] = ()) -> bool:
+    """Whole searches under each noise. True if every bar is met."""
+    found, left_out = rows()
+    chosen = [row for row in found if not wanted or any(part in row.name for part in wanted)]
+    print(f"\nWhole searches of {len(SEARCH_CELLS)} cells in {len(PAGES)} engines. A/A: studies with a wrong cell, % of {studies} (95 %);")
+    print(f"an effect in all cells, rounds 3..24: better in % of the cells of {power_studies} studies, before -> now (rounds of a cell)")
+    print("noise              A/A 3..24          A/A 3..6              +3 %               +5 %               +10 %         bars")
     fine = True
-    for name, sd, cells, engines in rows:
-        truth = [0.0] * cells
-        repeats = studies * CELLS // cells
-        row = tally([simulate_study(rng, truth, sd, PLAN, NOISES[name], engines=engines) for _ in range(repeats)], truth, lambda _: True)
-        wrong = row.better + row.worse
-        fine = fine and wrong <= ERROR_RATE
-        fractions = f"{100 * row.better:8.1f} {100 * row.worse:6.1f} {100 * wrong:6.1f} {100 * row.equivalent:11.1f}"
-        spent = f"{100 * row.inconclusive:13.1f} {100 * row.covered:8.1f} {row.rounds:12.1f}"
-        print(f"{name:8} {100 * sd:9.1f} % {engines:8} {fractions} {spent}")
+    for row in chosen:
+        nulls = [count(row.machine, 0.0, rounds, studies) for rounds in (LONG, SHORT)]
+        effects = {effect: count(row.machine, effect, LONG, power_studies) for effect in (0.03, 0.05, 0.10)}
+        met = all(null.rare for null in nulls) or not row.null
+        met = met and all(effects[effect].reaches(max(row.bars.get(effect, 0), row.before.get(effect, 0))) for effect in effects)
+        fine = fine and met
+        powers = " ".join(f"{_power(row.before.get(effect), item):>18}" for effect, item in effects.items())
+        print(f"{row.name:18} {_rate(nulls[0]):18} {_rate(nulls[1]):18} {powers}  {'met' if met else 'MISSED'}", flush=True)
+    for reason in left_out:
+        print(f"left out: {reason}")
     return fine
 
 
-@dataclass(frozen=True)
-class Planted:
-    """A row of the power table: `studies` studies with the true effects `truth`, one per cell; `bar`: 90 % must be found."""
-
-    name: str
-    truth: list[float]
-    studies: int
-    noise: str = "normal"
-    sd: float = 0.02  # of a window
-    plan: InterimPlan = PLAN
-    engines: int = 1
-    give_up: bool = True
-    bar: bool = False
+def _rate(null: Count) -> str:
+    low, high = null.wrong_interval
+    return f"{100 * null.wrong / null.studies:4.1f} [{100 * low:.1f}, {100 * high:.1f}]"
 
 
-def planted_rows(studies: int) -> list[Planted]:
-    mixed = [PLANTED] * 6 + [0.0] * (CELLS - 6)
-    everywhere, default = [PLANTED] * CELLS, [PLANTED] * DEFAULT_CELLS
-    one, all_of = "1 cell", f"{CELLS} of {CELLS} cells"
-    search = f"default: {DEFAULT_CELLS} of {DEFAULT_CELLS}"
-    of_ratio = 0.02 / math.sqrt(2)
-    return [
-        Planted(search, default, 4 * studies, engines=ENGINES, bar=True),
-        Planted(search, default, 4 * studies, noise="t3", engines=ENGINES),
-        Planted(search, default, 4 * studies, noise="skewed", engines=ENGINES),
-        Planted(f"{ENGINES} of {ENGINES} cells", [PLANTED] * ENGINES, 12 * studies, engines=ENGINES, bar=True),
-        Planted(one, [PLANTED], 480, bar=True),
-        Planted(all_of, everywhere, studies, bar=True),
-        Planted(all_of, everywhere, studies, give_up=False),
-        Planted(f"{all_of}, ratio", everywhere, studies, sd=of_ratio, plan=InterimPlan(3, 12)),
-        Planted(all_of, everywhere, studies, plan=InterimPlan(3, 12)),
-        Planted(search, default, 4 * studies, plan=InterimPlan(3, 18), engines=ENGINES),
-        Planted(f"6 of {CELLS} cells", mixed, 4 * studies),
-        Planted(all_of, everywhere, 4 * studies, plan=InterimPlan.single(5)),
-    ]
-
-
-def power_table(studies: int = 20) -> bool:
-    """Planted +3 % with 2 % noise. True if the rows marked with a star, where the whole study has the effect, are found in 90 % or more."""
-    print("\nPlanted +3 %, 2 % noise of a window (or of the ratio): found in % of the planted cells; wrong in % of the others")
-    print("  noise    study                    engines  rounds  give up    planted  found  missed as  wrong  covered  rounds/cell")
-    rng = np.random.default_rng(SEED)
-    fine = True
-    for row in planted_rows(studies):
-        outcomes = [
-            simulate_study(rng, row.truth, row.sd, row.plan, NOISES[row.noise], give_up=row.give_up, engines=row.engines)
-            for _ in range(row.studies)
-        ]
-        planted = tally(outcomes, row.truth, lambda effect: effect > 0)
-        others = tally(outcomes, row.truth, lambda effect: effect == 0) if 0.0 in row.truth else None
-        fine = fine and (planted.better >= 0.9 or not row.bar)
-        rounds = f"{row.plan.first}..{row.plan.last}"
-        label = f"{'*' if row.bar else ' '} {row.noise:8} {row.name:24} {row.engines:7}  {rounds:7} {'yes' if row.give_up else 'no':7}"
-        _print_power(label, planted, others)
-    return fine
-
-
-def _print_power(label: str, planted: Tally, others: Tally | None) -> None:
-    wrong = f"{100 * (others.better + others.worse):5.1f}" if others else "    -"
-    missed = 100 * (planted.worse + planted.equivalent)
-    found = f"{100 * planted.better:6.1f} {missed:10.1f} {wrong:>6} {100 * planted.covered:8.1f}"
-    print(f"{label} {planted.cells:8} {found} {planted.rounds:12.1f}")
+def _power(before: float | None, now: Count) -> str:
+    return f"{'' if before is None else f'{before:.0f} -> '}{100 * now.found:.0f} ({now.rounds:.1f})"
 
 
 def pooled_table(studies: int = 1000, rounds: int = 5) -> None:
@@ -197,36 +144,6 @@ def pooled_table(studies: int = 1000, rounds: int = 5) -> None:
         covers = np.mean([effect is not None and effect.low <= 1 <= effect.high for effect in effects])
         wrong = np.mean([effect is not None and effect.verdict in (Verdict.BETTER, Verdict.WORSE) for effect in effects])
         print(f"{cells:5} {100 * between:18.0f} % {100 * covers:9.1f} {100 * wrong:8.1f}")
-
-
-def answers_table(studies: int = 200) -> bool:
-    """The study's own answer, its rounds stopped as cells were decided. True if at most 5 % of A/A studies claim an effect, up to the error
-    of the simulation."""
-    print(f"\nThe study's answer, {studies} studies a row, rounds {PLAN.first}..{PLAN.last} until decided, 2 % noise of a window")
-    print("true effect   cells  engines   on %  off: worse %  off: no difference %  no evidence %  covers %")
-    rng = np.random.default_rng(SEED)
-    most = ERROR_RATE + 2 * math.sqrt(ERROR_RATE * (1 - ERROR_RATE) / studies)
-    fine = True
-    for effect in (0.0, PLANTED):
-        for cells, engines in ((1, 1), (2, 1), (4, 4), (DEFAULT_CELLS, ENGINES)):
-            outcomes = [simulate_study(rng, [effect] * cells, 0.02, PLAN, engines=engines) for _ in range(studies)]
-            on, worse, same, none = _answer_fractions(outcomes)
-            held = [item.pooled.low <= math.exp(effect) <= item.pooled.high for item in outcomes if item.pooled is not None]
-            fine = fine and (effect != 0 or on + worse <= most)
-            fractions = f"{100 * on:6.1f} {100 * worse:13.1f} {100 * same:21.1f} {100 * none:14.1f} {100 * float(np.mean(held)):9.1f}"
-            print(f"{100 * (math.exp(effect) - 1):+9.1f} % {cells:7} {engines:8} {fractions}")
-    return fine
-
-
-def _answer_fractions(outcomes: Sequence[StudyOutcome]) -> tuple[float, float, float, float]:
-    """(on, off because worse, off because there is no difference, no evidence)"""
-
-    def fraction(answer: str, verdicts: Collection[Verdict]) -> float:
-        found = [item for item in outcomes if item.answer == answer and item.pooled is not None and item.pooled.verdict in verdicts]
-        return len(found) / len(outcomes)
-
-    worse, same = fraction(ANSWER_OFF, (Verdict.WORSE,)), fraction(ANSWER_OFF, (Verdict.EQUIVALENT,))
-    return fraction(ANSWER_ON, Verdict), worse, same, fraction(ANSWER_NO_EVIDENCE, Verdict)
 
 
 def _samples(rng: np.random.Generator, cells: int, rounds: int, between: float) -> list[Sample]:
@@ -288,21 +205,24 @@ def judge_measured(log_ratios_by_cell: Mapping[str, Sequence[float]]) -> bool:
 def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description="False findings, power and coverage of the verdicts.")
     parser.add_argument("--ratios", type=Path, help="measured A/A ratios as JSON, instead of the simulation")
+    parser.add_argument("--verdicts", action="store_true", help="the table of whole searches alone")
+    parser.add_argument("--quick", action="store_true", help="that table from few studies: its numbers say little")
+    parser.add_argument("--rows", default="", help="only rows of that table whose names contain one of these, separated by commas")
+    parser.add_argument("--studies", type=int, default=300, help="A/A studies of a row")
+    parser.add_argument("--power-studies", type=int, default=60, help="studies of a row for each effect")
     options = parser.parse_args(arguments)
     if options.ratios is not None:
         return 0 if judge_measured(ratios_from_json(json.loads(options.ratios.read_text()))) else 1
-    coverage_table()
-    looks_table()
-    null_is_fine = null_table()
-    power_is_fine = power_table()
-    pooled_table()
-    answers_are_fine = answers_table()
-    racing_table()
-    order_table()
-    words = {True: "yes", False: "NO"}
-    print(f"\nA/A wrong <= 5 % in every row: {words[null_is_fine]}; planted +3 % found >= 90 %: {words[power_is_fine]}")
-    print(f"an effect claimed in <= 5 % of A/A studies, up to the simulation's error: {words[answers_are_fine]}")
-    return 0 if null_is_fine and power_is_fine and answers_are_fine else 1
+    if not (options.verdicts or options.quick):
+        coverage_table()
+        looks_table()
+        pooled_table()
+        racing_table()
+        order_table()
+    studies, power_studies = (12, 3) if options.quick else (options.studies, options.power_studies)
+    fine = verdicts_table(studies, power_studies, [part for part in options.rows.split(",") if part])
+    print(f"\nEvery bar is met: {'yes' if fine else 'NO'}")
+    return 0 if fine else 1
 
 
 if __name__ == "__main__":

@@ -15,10 +15,11 @@ from tuner.stats.adaptive import decide_rounds
 from tuner.stats.intervals import ERROR_RATE, Effect, Verdict, judge_family
 from tuner.stats.pooling import PooledEffect, pool
 from tuner.stats.racing import race
-from tuner.stats.samples import sample_of
+from tuner.stats.samples import typical_of
 from tuner.stats.sequential import InterimPlan
 from tuner.stats.student import two_sided_critical, two_sided_p
 from tuner.trials.round_order import round_order
+from tuner.trials.rounds import level_of_part
 from tuner.verdict.study_answer import decide
 
 Array = NDArray[np.float64]
@@ -152,7 +153,7 @@ def simulate_study(
         inside: dict[int, list[float]] = {cell: values[cell] for cell in range(engine, len(true_log), engines)}
         _measure(rng, inside, true_log, sd, plan, noise, give_up=give_up)
     effects = judge_family(values, Direction.MAXIMIZE, plan=plan)
-    pooled = pool([sample_of(found) for found in values.values()], Direction.MAXIMIZE, plan=plan)
+    pooled = pool([typical_of(found) for found in values.values()], Direction.MAXIMIZE, plan=plan)
     answer, _ = decide(pooled, {verdict.value: sum(effect.verdict is verdict for effect in effects.values()) for verdict in Verdict})
     return StudyOutcome(effects, sum(map(len, values.values())) / len(values), pooled, answer)
 
@@ -172,41 +173,10 @@ def _measure(
     for done in range(1, plan.last + 1):
         for cell in still_open:
             values[cell].append(true_log[cell] + sd * float(log_ratios(rng, noise, ())))
-        decision = decide_rounds(values, Direction.MAXIMIZE, plan, rounds_done=done)
+        decision = decide_rounds(values, Direction.MAXIMIZE, plan, level=level_of_part(len(values), len(true_log)), rounds_done=done)
         still_open = decision.open_cells if give_up else [cell for cell in values if cell not in decision.decided]
         if not still_open:
             break
-
-
-@dataclass(frozen=True)
-class Tally:
-    cells: int
-    better: float
-    worse: float
-    equivalent: float
-    inconclusive: float
-    covered: float  # fraction of the intervals that hold the true effect
-    rounds: float
-
-
-def tally(outcomes: Sequence[StudyOutcome], true_log: Sequence[float], wanted: Callable[[float], bool]) -> Tally:
-    """Fractions over the cells whose true effect is `wanted`."""
-    pairs = [(effect, true_log[cell]) for outcome in outcomes for cell, effect in outcome.effects.items() if wanted(true_log[cell])]
-    fraction = {verdict: sum(effect.verdict is verdict for effect, _ in pairs) / len(pairs) for verdict in Verdict}
-    holds = sum(holds_effect(effect, truth) for effect, truth in pairs) / len(pairs)
-    return Tally(
-        cells=len(pairs),
-        better=fraction[Verdict.BETTER],
-        worse=fraction[Verdict.WORSE],
-        equivalent=fraction[Verdict.EQUIVALENT],
-        inconclusive=fraction[Verdict.INCONCLUSIVE],
-        covered=holds,
-        rounds=float(np.mean([outcome.rounds for outcome in outcomes])),
-    )
-
-
-def holds_effect(effect: Effect, true_log: float) -> bool:
-    return effect.low is not None and effect.high is not None and effect.low <= math.exp(true_log) <= effect.high
 
 
 def race_once(rng: np.random.Generator, true_log: Sequence[float], sds: Sequence[float], noise: Noise, rounds: int) -> tuple[bool, float]:

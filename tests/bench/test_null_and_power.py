@@ -22,12 +22,10 @@ from bench.lib.simulate import (
     shuffled_positions,
     simulate_study,
     student_interval,
-    tally,
 )
-from bench.null_and_power import DEFAULT_CELLS, ENGINES, PLAN, PLANTED, main
+from bench.null_and_power import PLAN, PLANTED, main
 from tuner.metrics.catalog import Direction
 from tuner.stats.intervals import Verdict, judge
-from tuner.stats.sequential import InterimPlan
 
 
 def test_the_vectorised_interval_is_the_products() -> None:
@@ -50,26 +48,6 @@ def test_percentile_bootstrap_under_covers_where_student_does_not() -> None:
     fractions, _ = coverage_of_methods(rng, log_ratios(rng, normal, (600, 5)), 200)
     assert fractions["Student t"] > 0.92 and fractions["percentile"] < 0.88 and fractions["BCa"] < 0.88
     assert covered(student_interval(log_ratios(rng, normal, (20_000, 5)), 0.05)) == pytest.approx(0.95, abs=0.006)
-
-
-def test_a_simulated_study_finds_what_is_there_and_tallies_it() -> None:
-    truth = [math.log(1.10), 0.0]
-    outcomes = [simulate_study(np.random.default_rng(seed), truth, 0.005, InterimPlan(3, 8)) for seed in range(20)]
-    planted, null = tally(outcomes, truth, lambda effect: effect > 0), tally(outcomes, truth, lambda effect: effect == 0)
-    assert planted.cells == null.cells == 20 and planted.better > 0.9
-    assert null.better + null.worse <= 0.1 and planted.covered > 0.8
-    assert 3 <= planted.rounds <= 8
-
-
-@pytest.mark.slow
-def test_the_default_search_finds_three_percent_and_calls_nothing_where_nothing_is() -> None:
-    """The bars of bench/null_and_power.py, for the default page sizes, budgets and rounds: fewer cells than there, the same rules."""
-    truth = [PLANTED] * DEFAULT_CELLS
-    found = [simulate_study(np.random.default_rng(seed), truth, 0.02, PLAN, engines=ENGINES) for seed in range(15)]
-    nothing = [simulate_study(np.random.default_rng(seed), [0.0] * DEFAULT_CELLS, 0.02, PLAN, engines=ENGINES) for seed in range(34)]
-    null = tally(nothing, [0.0] * DEFAULT_CELLS, lambda _: True)
-    assert tally(found, truth, lambda _: True).better >= 0.9
-    assert null.cells >= 400 and null.better + null.worse <= 0.05
 
 
 @pytest.mark.parametrize("effect", [0.0, PLANTED])

@@ -16,8 +16,8 @@ from tuner.stats.intervals import EQUIVALENCE_RATIO, ERROR_RATE, Effect, floor_o
 from tuner.stats.samples import expected_at
 from tuner.stats.sequential import InterimPlan
 
-FUTILITY_BELOW = 0.05  # give a cell up when its chance of a verdict by the last analysis is smaller
-MIN_ROUNDS_TO_GIVE_UP = 6  # below that the noise itself is hardly known
+FUTILITY_BELOW = 0.02  # give a cell up when its chance of a verdict by the last analysis is smaller
+MIN_ROUNDS_TO_GIVE_UP = 8  # below that the noise itself is hardly known
 
 
 @dataclass(frozen=True)

@@ -104,15 +104,18 @@ def outlier_rounds(values: Mapping[str, Mapping[int, float]]) -> frozenset[int]:
     """Rounds disturbed from outside. `values`: setting -> round -> positive value of one metric.
 
     A round's level is the median over settings of log(value / the setting's own median), so it knows no arm. A round is out if its level
-    is more than OUTLIER_SPREADS robust standard deviations, and more than OUTLIER_RATIO, away from the median level, on either side. Below
-    MIN_ROUNDS_FOR_OUTLIERS rounds nothing is out. A disturbance that all settings share cancels in the pairs; this is for the rest.
+    is more than OUTLIER_SPREADS robust standard deviations, and more than OUTLIER_RATIO, away from the median level, on either side, and
+    that of no round next to it is on the same side: where the level stays, the machine has changed, and both arms of a pair feel it. Below
+    MIN_ROUNDS_FOR_OUTLIERS rounds nothing is out.
     """
     levels = round_levels(values)
     if len(levels) < MIN_ROUNDS_FOR_OUTLIERS:
         return frozenset()
     limit = max(OUTLIER_SPREADS * robust_spread(list(levels.values())), math.log(OUTLIER_RATIO))
     centre = median(levels.values())
-    return frozenset(number for number, level in levels.items() if abs(level - centre) > limit)
+    sides = [0 if abs(level - centre) <= limit else math.copysign(1, level - centre) for level in levels.values()]
+    alone = zip(levels, [0, *sides], sides, [*sides[1:], 0], strict=False)
+    return frozenset(number for number, before, side, after in alone if side and side not in (before, after))
 
 
 def without_disturbed(ratios: Mapping[int, float], disturbed: Collection[int]) -> dict[int, float]:

@@ -59,6 +59,15 @@ class RoundHistory:
         return {item.cell: (item.twin, item) for item in aligned if item.twin in candidates}
 
 
+def level_of_part(here: int, everywhere: int) -> float:
+    """The level at which the cells of one engine are decided, `here` and `everywhere` being numbers of cells or of configurations.
+
+    So that what is decided here is still decided when all cells of the study are judged together: R of 3 cells at R / 3 of this level are
+    R of 12 at R / 12 of the study's.
+    """
+    return ERROR_RATE * min(1.0, max(LEAST_PART, here / everywhere))
+
+
 class RoundPolicy(Protocol):
     def next_round(self, history: RoundHistory) -> Sequence[Configuration]:
         """The candidates worth another round; empty means stop. Must depend on nothing but `history`, so that a resumed study goes on as it
@@ -127,7 +136,7 @@ class AdaptiveRounds:
             pairs,
             history.direction,
             self.plan,
-            level=ERROR_RATE * min(1.0, max(LEAST_PART, 2 * len(pairs) / history.rivals)),
+            level=level_of_part(2 * len(pairs), history.rivals),
             rounds_done=history.rounds_done,
             budget_left_s=history.seconds_left,
             round_s=history.round_s,

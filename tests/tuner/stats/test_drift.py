@@ -9,7 +9,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.quick import examples
-from tuner.stats.drift import _inversion_counts, _split_t, detect_drift, kendall_p, outlier_rounds, round_levels, theil_sen_slope
+from tuner.stats.drift import (
+    _inversion_counts,
+    _split_t,
+    detect_drift,
+    kendall_p,
+    outlier_rounds,
+    round_levels,
+    theil_sen_slope,
+    without_disturbed,
+)
 
 
 def series(values: list[float]) -> dict[int, float]:
@@ -133,3 +142,22 @@ def test_an_effect_of_one_arm_is_no_outlier() -> None:
 
 def test_round_levels_leave_out_what_has_no_logarithm() -> None:
     assert round_levels({"a": {0: 1.0, 1: 0.0, 2: math.inf, 3: 1.0}, "b": {0: -1.0}}) == {0: 0.0, 3: 0.0}
+
+
+@pytest.mark.parametrize(
+    ("hit", "out"), [({3}, {3}), ({0}, {0}), ({3, 6}, {3, 6}), ({3, 4}, set()), ({0, 1, 2}, set()), ({5, 6, 7}, set())]
+)
+def test_only_a_round_on_its_own_is_disturbed(hit: set[int], out: set[int]) -> None:
+    """Where the level stays, the machine has changed: a step or a warm-up, that both arms of a pair share."""
+    values = {name: {n: (0.8 if n in hit else 1.0) * (100 + 0.1 * ((n + place) % 3)) for n in range(8)} for place, name in enumerate("abc")}
+    assert outlier_rounds(values) == out
+
+
+def test_two_rounds_off_to_different_sides_are_two_disturbances() -> None:
+    values = {name: {n: {3: 80.0, 4: 120.0}.get(n, 100 + 0.1 * ((n + place) % 3)) for n in range(8)} for place, name in enumerate("abc")}
+    assert outlier_rounds(values) == {3, 4}
+
+
+@pytest.mark.parametrize(("pairs", "left"), [(11, 10), (12, 12)])
+def test_from_twelve_pairs_on_the_estimate_bears_disturbed_rounds_itself(pairs: int, left: int) -> None:
+    assert len(without_disturbed({number: 0.01 * number for number in range(pairs)}, {3})) == left

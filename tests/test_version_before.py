@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 import shutil
 import time
 from collections.abc import Iterator
@@ -29,6 +30,9 @@ PAGES = ["/", "/studies/complete", "/studies/interrupted", "/studies/engine", "/
 A_MINUTE_S = 60.0
 # Nothing is stored of it: it is concluded when it is asked for, in this version's words.
 WORDED_ANEW = ("recommend interrupted --json[1].reason", "recommend interrupted --json[1].caveats")
+
+# Cells are judged by this version's rules: one of 3 rounds looked four times as quiet as the others, and is not taken to be.
+JUDGED_ANEW = re.compile(r"(comparisons|items)\[3\]\.(low: 1\.068\d* became 1\.055|high: 1\.076\d* became 1\.089)")
 
 
 @pytest.fixture
@@ -87,7 +91,7 @@ def test_every_command_answers_as_before(in_its_folder: Terminal) -> None:
         result = in_its_folder.run(*old["command"])
         new = result.out if isinstance(old["out"], str) else result.json
         found += differences([old["code"], old["out"]], [result.code, new], " ".join(old["command"]))
-    assert [item for item in found if not item.startswith(WORDED_ANEW)] == []
+    assert [item for item in found if not item.startswith(WORDED_ANEW) and not JUDGED_ANEW.search(item)] == []
 
 
 def test_every_request_is_answered_as_before(old_client: TestClient) -> None:
@@ -96,7 +100,7 @@ def test_every_request_is_answered_as_before(old_client: TestClient) -> None:
         reply = old_client.get(old["path"])
         body = reply.text if isinstance(old["body"], str) else reply.json()
         found += differences([old["status"], old["body"]], [reply.status_code, body], old["path"])
-    assert found == []
+    assert [item for item in found if not JUDGED_ANEW.search(item)] == []
     for path in PAGES:
         assert old_client.get(path, headers={"accept": "text/html"}).status_code == 200, path
 

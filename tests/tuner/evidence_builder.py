@@ -103,13 +103,16 @@ def stepped(steps: int, padded: int, *, scheduled: int = 1966, step_ms: float = 
     return {METRIC: 1e6 / engine_ms, "steps": float(steps), "mean_step_ms": engine_ms / steps, **per_step}
 
 
-def poison(builder: StudyBuilder, trial: Trial, value: float, first_round: int = 50) -> None:
-    """Measurements of a good trial that must never enter: each kind of bad one, with a value that would change everything."""
+def poison(builder: StudyBuilder, trial: Trial, value: float, first_round: int = 50, *, drifted: bool = True) -> None:
+    """Measurements of a good trial that must never enter: each kind of bad one, with a value that would change everything. `drifted`
+    ones enter no value, but pairs."""
     for offset, reason in enumerate(("recompiled", "drifted", "busy", "request_failed", "invalid")):
-        builder.measure(trial, first_round + offset, {METRIC: value}, valid=False, invalid_reason=reason)
+        if drifted or reason != "drifted":
+            builder.measure(trial, first_round + offset, {METRIC: value}, valid=False, invalid_reason=reason)
     builder.measure(trial, first_round + 10, {METRIC: value}, details={"compilations": 2})
     builder.measure(trial, first_round + 11, {METRIC: value, "failed": 3.0})
-    builder.measure(trial, first_round + 12, {METRIC: value}, invalid_reason="drifted")
+    if drifted:
+        builder.measure(trial, first_round + 12, {METRIC: value}, invalid_reason="drifted")
 
 
 def profile(trial_id: int, profile_id: int) -> Profile:

@@ -107,7 +107,8 @@ def test_the_recommendation_never_comes_from_a_faulty_measurement(bench: Workben
     }
     assert PLANTED not in {configuration_of(trial) for trial in bench.trials(Stage.CONFIRM)}
     ratios = [item.ratio for item in outcome.comparison.comparisons if item.metric == "total_token_throughput"]
-    assert all(ratio is None or ratio == pytest.approx(1.1, abs=0.01) for ratio in ratios)
+    if fault != "drifted":  # what one arm alone shows in a round of a machine that drifted is a difference of the arms
+        assert all(ratio is None or ratio == pytest.approx(1.1, abs=0.01) for ratio in ratios)
     planted = bench.trial(PLANTED)
     if planted.state is TrialState.COMPLETE:
         assert planted.values is not None and planted.values["throughput"] == pytest.approx(128.8, rel=0.01)

@@ -96,9 +96,8 @@ def test_pairs_are_the_same_round_both_valid_and_their_ratio_is_the_geometric_me
 def test_failed_invalid_and_recompiled_measurements_never_enter() -> None:
     clean, planted = grid(dict.fromkeys(BUDGETS, 1.05)), grid(dict.fromkeys(BUDGETS, 1.05))
     for trial in list(planted.trials):
-        poison(planted, trial, 1e6 if trial.arm == "default" else 1.0)
+        poison(planted, trial, 1e6 if trial.arm == "default" else 1.0, drifted=False)
         planted.failed(trial.arm, trial.block_size, trial.max_num_batched_tokens, great_values=[1e6 if trial.arm == "default" else 1.0] * 6)
-    planted.measurements = [item for item in planted.measurements if item.invalid_reason != DRIFTED]
     strip = [(item.verdict, item.ratio, item.low, item.high, item.pairs) for item in compare(clean).comparisons]
     assert [(item.verdict, item.ratio, item.low, item.high, item.pairs) for item in compare(planted).comparisons] == strip
     assert any("recompiled" in caveat and "trial_fail" in caveat for caveat in answer(planted).caveats)

@@ -72,7 +72,7 @@ def test_bad_evidence_never_has_any_influence(plant: str) -> None:
     clean, planted = searched(), searched()
     for trial in list(planted.trials):
         if plant == "poison":
-            poison(planted, trial, 1e9)
+            poison(planted, trial, 1e9, drifted=False)
         elif plant == "failed":
             planted.failed(trial.arm, trial.block_size, trial.max_num_batched_tokens, great_values=[1e9] * 6)
             planted.failed(trial.arm, 128, 1024, great_values=[1e9] * 6)

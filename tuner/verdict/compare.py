@@ -20,7 +20,7 @@ from tuner.stats.pooling import MIN_CELLS_FOR_RANDOM_EFFECTS, PooledEffect
 from tuner.stats.samples import ROBUST_FROM, typical_of
 from tuner.stats.sequential import InterimPlan
 from tuner.verdict.cell_evidence import CellCauses
-from tuner.verdict.evidence import COMPARABLE, ComparedCell, Origin, cells_of, metric_by_round, origin_by_round, usable_measurements
+from tuner.verdict.evidence import COMPARABLE, ComparedCell, Origin, cells_of, first_by_round, origin_of, usable_measurements
 from tuner.verdict.study_answer import StudyAnswer, study_answer, with_answer
 
 METHOD = f"paired log-ratios: Student's t, from {ROBUST_FROM} pairs on Yuen's 20 % trimmed mean; false coverage rate over the cells"
@@ -107,9 +107,11 @@ def collect_pairs(trials: Sequence[Trial], measurements: Sequence[Measurement], 
     """(one CellPairs per cell with a trial in both arms, reason -> measurements that were excluded). A cell may have no pair."""
     usable, excluded = usable_measurements(trials, measurements, COMPARABLE, in_pairs=True)
     series = {
-        trial.id: _Series(metric_by_round(found, metric), origin_by_round(found, metric))
+        trial.id: _Series(
+            {at: float(item.metrics[metric]) for at, item in found.items()}, {at: origin_of(item) for at, item in found.items()}
+        )
         for trial in trials
-        for found in [usable.get(trial.id, [])]
+        for found in [first_by_round(usable.get(trial.id, []), metric)]
     }
     cell = cells_of(trials)
     disturbed = _disturbed_rounds(cell, series)

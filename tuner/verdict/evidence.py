@@ -139,20 +139,21 @@ def usable_measurements(
 
 def metric_by_round(measurements: Sequence[Measurement], metric: str) -> dict[int, float]:
     """Round -> value of the first measurement in it that has the metric."""
-    return {number: float(item.metrics[metric]) for number, item in _first_by_round(measurements, metric).items()}
+    return {number: float(item.metrics[metric]) for number, item in first_by_round(measurements, metric).items()}
 
 
 def origin_by_round(measurements: Sequence[Measurement], metric: str) -> dict[int, Origin]:
     """Round -> where that value comes from. Two values are a pair only where this is the same: an engine start is a source of noise of its
     own (memory layout, compiled programs), and launchers measure different paths."""
-    return {number: origin_of(item) for number, item in _first_by_round(measurements, metric).items()}
+    return {number: origin_of(item) for number, item in first_by_round(measurements, metric).items()}
 
 
 def origin_of(measurement: Measurement) -> Origin:
     return measurement.details.get("launcher"), measurement.details.get("engine_start")
 
 
-def _first_by_round(measurements: Sequence[Measurement], metric: str) -> dict[int, Measurement]:
+def first_by_round(measurements: Sequence[Measurement], metric: str) -> dict[int, Measurement]:
+    """Round -> the first measurement in it that has the metric."""
     first: dict[int, Measurement] = {}
     for measurement in sorted(measurements, key=lambda item: (item.round, item.position)):
         if metric in measurement.metrics:

@@ -256,7 +256,8 @@ class Storage(ABC):
 
     @abstractmethod
     def rotate_token(self, token: ApiToken, *, old_until: float, by: Actor) -> ApiToken:
-        """Store the successor of the token with its name, which is revoked from `old_until` (Unix seconds) on. Raises NotFound."""
+        """Store the successor of the token with its name, which is revoked from `old_until` (Unix seconds) on, as are tokens that earlier
+        rotations left to live longer. Raises NotFound."""
 
     @abstractmethod
     def revoke_token(self, name: str, *, by: Actor) -> Sequence[ApiToken]:

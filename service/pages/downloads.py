@@ -15,7 +15,7 @@ from service.web.caching import conditional
 from tuner.report.evidence_html import evidence_html
 from tuner.report.evidence_report import evidence_markdown
 from tuner.report.study_export import study_csv
-from tuner.verdict.conclude import compare_stored, load_evidence
+from tuner.verdict.conclude import compare_stored, load_evidence, trials_and_windows
 
 router = APIRouter(route_class=PageRoute, include_in_schema=False)
 _PLAIN = re.compile(r"[^A-Za-z0-9._-]+")
@@ -33,7 +33,7 @@ _MEDIA = {ReportForm.HTML: "text/html", ReportForm.MARKDOWN: "text/markdown"}
 def trials_csv(request: Request, storage: StorageDep, name: str) -> Response:
     """As `tuner export` writes it: one row a window, failed trials too, without values."""
     study = storage.get_study(name)
-    text = study_csv(storage.list_trials(study.id), storage.list_measurements(study_id=study.id))
+    text = study_csv(*trials_and_windows(storage, study.id))
     return _download(request, text, "text/csv", f"{study.name}-trials.csv")
 
 

@@ -21,6 +21,7 @@ _MOST_PATH_BYTES = 2048
 _MOST_HEADER_BYTES = 16 * 1024
 _BODY_TIMEOUT_S = 10.0
 _MAY_REPEAT = frozenset({"slo", "version"})
+_BY_NAME = "name "  # of a token, as the key of a rate limit; no address begins so
 _UNLIMITED = "/healthz"  # a client that asks too much must not make its host restart us
 _OF_A_PROXY = ("forwarded", "via", "x-forwarded-for", "x-forwarded-host", "x-real-ip")
 
@@ -44,17 +45,31 @@ class Checks:
         self._failures = RateLimit(settings.failed_auth_rate_limit)
 
     async def pass_on(self, scope: Scope, headers: HeaderMap, receive: Receive) -> Receive:
-        """Make all checks; returns the ASGI `receive` from which the route reads the body. Raises Problem, StorageFault."""
+        """Make all checks; returns the ASGI `receive` from which the route reads the body. Raises Problem, StorageFault.
+
+        Who has a token is counted by its name, everybody else by address: what others do behind the same address locks nobody out.
+        """
         client = client_key(scope["client"][0]) if scope.get("client") else ""
-        if scope["path"] != _UNLIMITED:
-            _limited(self._all.take(client))
+        known = "authorization" in headers
+        if not known:
+            self._count(scope, client)
         self._sizes(scope, headers)
         self._host(scope, headers)
         await self._who(scope, headers, client)
+        name = scope["state"].get("token_name")
+        key = client if name is None else f"{_BY_NAME}{name}"
+        if known:
+            self._count(scope, key)
         if scope["method"] in _READING:
             return receive
-        _limited(self._writes.take(client))
+        if name is None and scope["path"].startswith("/v1/"):
+            return nothing  # its route refuses it: no body is waited for, and nobody's writes are used up
+        _limited(self._writes.take(key))
         return await whole_body(receive, self._settings.max_body_bytes)
+
+    def _count(self, scope: Scope, key: str) -> None:
+        if scope["path"] != _UNLIMITED:
+            _limited(self._all.take(key))
 
     def _sizes(self, scope: Scope, headers: HeaderMap) -> None:
         query = scope["query_string"]
@@ -86,11 +101,10 @@ class Checks:
             if closed:
                 raise Problem(401, "a token is needed: Authorization: Bearer TOKEN", headers=CHALLENGE)
             return
-        _limited(self._failures.exhausted(client))
         credentials = credentials_of(header)
         found = None if credentials is None else await self._find(credentials.token)
         if found is None or credentials is None:
-            self._failures.take(client)
+            _limited(self._failures.take(client))  # a right token is never refused for what others tried from the same address
             raise Problem(401, "the token is unknown, expired or revoked", headers=CHALLENGE)
         writes = scope["method"] not in _READING and scope["path"].startswith("/v1/")  # its route wants the scope publish
         if closed and not writes and SCOPE_READ not in found.scopes:
@@ -132,6 +146,11 @@ def _once_each(query: bytes) -> None:
 
 def _too_large(most: int) -> Problem:
     return Problem(413, f"the body may have {most} bytes")
+
+
+async def nothing() -> Message:
+    """An ASGI `receive` of an empty body."""
+    return {"type": "http.request", "body": b"", "more_body": False}
 
 
 async def whole_body(receive: Receive, most: int, timeout_s: float = _BODY_TIMEOUT_S) -> Receive:

@@ -43,12 +43,6 @@ class RateLimit:
         self._drawn[client] = self._portion - 1
         return None
 
-    def exhausted(self, client: str) -> int | None:
-        """As `take`, without counting."""
-        if self._item is None or self._limiter.test(self._item, client):
-            return None
-        return self._wait_s(self._item, client)
-
     def _wait_s(self, item: RateLimitItem, client: str) -> int:
         return max(1, math.ceil(self._limiter.get_window_stats(item, client).reset_time - time.time()))
 

@@ -23,6 +23,7 @@ class ServiceSettings:
     port: int = 8000
     token: str | None = field(default=None, repr=False)
     public_url: str | None = None  # where browsers find the service, e.g. behind a proxy; for absolute links
+    require_token: bool = False  # also on loopback: a proxy there may pass on what comes from elsewhere, and say nothing of it
     max_age_days: float = 90.0  # older evidence is called stale
     max_body_bytes: int = 16 * 1024
     max_query_bytes: int = 4 * 1024
@@ -33,8 +34,9 @@ class ServiceSettings:
 
     @property
     def open_reads(self) -> bool:
-        """On loopback everybody on this machine may read; from elsewhere every request needs a token."""
-        return is_loopback(self.host)
+        """On loopback everybody on this machine may read; from elsewhere every request needs a token. A public address means elsewhere."""
+        public = urlsplit(self.public_url).hostname or "" if self.public_url else "localhost"
+        return is_loopback(self.host) and is_loopback(public) and not self.require_token
 
     @property
     def host_names(self) -> frozenset[str] | None:

@@ -22,9 +22,11 @@ class SqlAccess(SqlCore):
 
     def rotate_token(self, token: ApiToken, *, old_until: float, by: Actor) -> ApiToken:
         what = f"token {token.name!r}"
-        current = (api_tokens.c.name == token.name) & api_tokens.c.revoked_at.is_(None)
+        named, current = api_tokens.c.name == token.name, api_tokens.c.revoked_at.is_(None)
         with self._writing(what) as connection:
-            if connection.execute(update(api_tokens).where(current).values(revoked_at=old_until)).rowcount == 0:
+            longer = update(api_tokens).where(named, api_tokens.c.revoked_at > old_until).values(revoked_at=old_until)
+            connection.execute(longer)
+            if connection.execute(update(api_tokens).where(named, current).values(revoked_at=old_until)).rowcount == 0:
                 raise NotFound(f"{what}: no such token, or it is revoked")
             return _insert_token(connection, token, "token.rotate", by)
 

@@ -146,6 +146,8 @@ def transaction(engine: Engine, url: DatabaseUrl, what: str, *, write: bool) -> 
             yield connection
     except SQLAlchemyError as error:
         raise translate(error, url, what) from error
+    except OverflowError as error:  # sqlite3's, of a number that no column holds
+        raise InvalidRecord(f"{what}: {error}") from error
 
 
 def translate(error: SQLAlchemyError, url: DatabaseUrl, what: str) -> Exception:

@@ -54,6 +54,15 @@ class AccessContract:
         assert storage.revoke_token("ci", by=ANNA) == [storage.get_token("k1"), storage.get_token("k2")]
         assert not any(token.in_force(time.time()) for token in storage.list_tokens())
 
+    def test_a_rotation_without_grace_ends_those_of_earlier_ones(self, storage: Storage) -> None:
+        storage.add_token(a_token(), by=ANNA)
+        now = time.time()
+        storage.rotate_token(a_token(key="k2"), old_until=now + 3600, by=ANNA)
+        storage.rotate_token(a_token(key="k3"), old_until=now, by=ANNA)
+        assert [token.key for token in storage.list_tokens() if token.in_force(now)] == ["k3"]
+        storage.rotate_token(a_token(key="k4"), old_until=now + 7200, by=ANNA)
+        assert [token.key for token in storage.list_tokens() if token.in_force(now)] == ["k3", "k4"], "and revives none"
+
     def test_what_is_not_in_force_is_neither_rotated_nor_revoked(self, storage: Storage) -> None:
         for change in (
             lambda: storage.rotate_token(a_token(), old_until=1.0, by=ANNA),

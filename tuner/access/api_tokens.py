@@ -33,6 +33,16 @@ def new_token(name: str, scopes: Sequence[str], *, now: float, lifetime_s: float
     return ApiToken(name, key, digest_of(text), kept, created_at=now, expires_at=expires_at), text
 
 
+def successor(old: ApiToken, *, now: float, lifetime_s: float | None) -> tuple[ApiToken, str]:
+    """As `new_token`, with the name and scopes of `old`. Without `lifetime_s` it lives as long as `old` was made for: no token gets
+    eternal by being replaced. Raises BadInput for one that has expired."""
+    if not old.in_force(now):
+        raise BadInput(f"token {old.name!r} has expired; end it with `tuner token revoke` and create a new one")
+    if lifetime_s is None and old.expires_at is not None:
+        lifetime_s = old.expires_at - old.created_at
+    return new_token(old.name, old.scopes, now=now, lifetime_s=lifetime_s)
+
+
 def digest_of(token: str) -> str:
     """SHA-256 in hexadecimal of the whole token."""
     return hashlib.sha256(token.encode()).hexdigest()

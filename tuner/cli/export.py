@@ -19,10 +19,11 @@ from tuner.core.errors import BadInput
 def export(study: str, form: str, output: Path | None, storage: str, as_json: bool) -> None:
     """Export STUDY: its trials (failed ones too, without values) and every measured window."""
     from tuner.report.study_export import study_csv, study_document
+    from tuner.verdict.conclude import trials_and_windows
 
     with reading(storage) as opened:
         found = required_study(opened, study)
-        trials, measurements = opened.list_trials(found.id), opened.list_measurements(study_id=found.id)
+        trials, measurements = trials_and_windows(opened, found.id)
     text = study_document(found, trials, measurements) if as_json or form == "json" else study_csv(trials, measurements)
     if output is None:
         print(text, end="")

@@ -32,7 +32,7 @@ EPILOG = examples(
 @click.command(epilog=EPILOG)
 @click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen on; beyond loopback every request needs a token.")
 @click.option("--port", type=click.IntRange(0, 65535), default=8000, show_default=True, help="0 takes a free one.")
-@click.option("--public-url", metavar="URL", help="Where browsers find the service, if behind a proxy.")
+@click.option("--public-url", metavar="URL", help="Where browsers find the service, if behind a proxy; reading needs a token then.")
 @click.option("--max-age-days", type=click.FloatRange(0, min_open=True), default=90.0, show_default=True, help="Older evidence is stale.")
 @click.option("--rate-limit", default="6000/minute", show_default=True, help="Requests of one client address; '' is no limit.")
 @click.option(
@@ -40,8 +40,9 @@ EPILOG = examples(
     "proxies",
     multiple=True,
     metavar="ADDRESS",
-    help="A proxy, or a network of them, whose X-Forwarded-For says who the client is; may be repeated.",
+    help="A proxy, or a network of them, whose X-Forwarded-For says who the client is; may be repeated. Reading needs a token then.",
 )
+@click.option("--require-token", is_flag=True, help="Reading needs a token on loopback, too.")
 @click.option("--log-level", type=click.Choice(["debug", "info", "warning", "error"]), default="info", show_default=True)
 @storage_option
 @logdir_option
@@ -54,6 +55,7 @@ def serve(
     max_age_days: float,
     rate_limit: str,
     proxies: tuple[str, ...],
+    require_token: bool,
     log_level: str,
     storage: str,
     logdir: str,
@@ -61,7 +63,7 @@ def serve(
 ) -> None:
     """Serve recommendations, studies and profiles: REST under /v1, reference at /docs. Ends with Ctrl-C or SIGTERM.
 
-    Reads are open on a loopback address. Anywhere else, through a proxy, and for every write, a token is needed: TUNER_API_TOKEN in the
+    Reads are open on a loopback address. Anywhere else, behind a proxy, and for every write, a token is needed: TUNER_API_TOKEN in the
     environment, or the file that TUNER_API_TOKEN_FILE names, sent as "Authorization: Bearer TOKEN".
     """
     for package in ("fastapi", "uvicorn", "jinja2"):
@@ -88,6 +90,7 @@ def serve(
         port=taken.getsockname()[1],
         token=token,
         public_url=public_url,
+        require_token=require_token or bool(proxies),
         max_age_days=max_age_days,
         rate_limit=rate_limit,
     )

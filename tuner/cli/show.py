@@ -68,12 +68,14 @@ def _show(storage: Storage, study: Study, as_json: bool) -> None:
     from tuner.cli.tables import duration, text_table
     from tuner.report.report import study_json, trial_json
     from tuner.search.life import life_json, life_of
+    from tuner.verdict.conclude import trials_and_windows
     from tuner.verdict.profile_sessions import TENSORBOARD, profile_json
 
-    trials, profiles = storage.list_trials(study.id), storage.list_profiles(study_id=study.id)
+    trials, measured = trials_and_windows(storage, study.id)
+    profiles = storage.list_profiles(study_id=study.id)
     windows = {trial.id: 0 for trial in trials}
     invalid = dict(windows)
-    for item in storage.list_measurements(study_id=study.id):
+    for item in measured:
         windows[item.trial_id] += 1
         invalid[item.trial_id] += not item.valid
     life = life_of(storage, study)

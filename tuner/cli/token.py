@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from tuner.access.api_tokens import SCOPES, new_token
+from tuner.access.api_tokens import SCOPES, new_token, successor
 from tuner.cli.options import examples, json_option, print_json, reading, storage_option
 from tuner.core.defaults import DEFAULT_STORAGE
 
@@ -22,7 +22,7 @@ _DAY_S = 24 * 3600.0
 
 name_argument = click.argument("name")
 reason_option = click.option("--reason", default="", help="Why; the audit trail keeps it.")
-days_option = click.option("--expires-days", type=click.IntRange(1, 3650), help="Days until it expires.  [default: never]")
+days_option = click.option("--expires-days", type=click.IntRange(1, 3650), help="Days until it expires.  [default: never, or as before]")
 
 
 @click.group(
@@ -56,7 +56,7 @@ def create(name: str, scopes: tuple[str, ...], expires_days: int | None, reason:
 @storage_option
 @json_option
 def rotate(name: str, grace_hours: float, expires_days: int | None, reason: str, storage: str, as_json: bool) -> None:
-    """Replace the token NAME by a fresh one with the same scopes, printed this once."""
+    """Replace the token NAME by a fresh one with the same scopes and lifetime, printed this once."""
     from tuner.core.errors import BadInput
 
     now = time.time()
@@ -64,7 +64,7 @@ def rotate(name: str, grace_hours: float, expires_days: int | None, reason: str,
         old = next((item for item in opened.list_tokens() if item.name == name and item.revoked_at is None), None)
         if old is None:
             raise BadInput(f"token {name!r} does not exist or is revoked; see tuner token list")
-        record, text = new_token(name, old.scopes, now=now, lifetime_s=_seconds(expires_days))
+        record, text = successor(old, now=now, lifetime_s=_seconds(expires_days))
         _show_once(opened.rotate_token(record, old_until=now + grace_hours * 3600, by=_operator(reason)), text, as_json)
 
 

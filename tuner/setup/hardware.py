@@ -98,6 +98,9 @@ class Hardware:
 _COUNTS = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512)
 
 
+_MOST_DEVICES = 65_536
+
+
 @lru_cache
 def hardware_of(name: str, device_count: int | None = None) -> Hardware:
     """Hardware from any spelling of its name. `device_count` goes before a count in the name; a chip that is not known keeps its name.
@@ -115,6 +118,8 @@ def hardware_of(name: str, device_count: int | None = None) -> Hardware:
     found = _COUNT.search(plain)
     if device_count is None and found is not None:
         sizes = [int(part) for part in found.group()[1:].split("x")]
+        if math.prod(sizes) > _MOST_DEVICES:
+            return Hardware(name, None)  # of no machine
         if len(sizes) > 1:
             device_count = math.prod(sizes) * limits.devices_per_chip
         elif plain.startswith("tpu") or limits.cores_per_chip == 1:

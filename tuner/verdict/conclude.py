@@ -79,13 +79,13 @@ def compare_stored(storage: Storage, study: Study, metrics: Sequence[str] | None
 
 
 def _with_causes(storage: Storage, study: Study, comparisons: Sequence[Comparison]) -> list[Comparison]:
-    trials, measurements = storage.list_trials(study.id), storage.list_measurements(study_id=study.id)
+    trials, measurements = trials_and_windows(storage, study.id)
     return CellCauses(trials, measurements, storage.list_profiles(study_id=study.id)).told(comparisons)
 
 
 def compare_measured(storage: Storage, study: Study, metrics: Sequence[str] | None = None) -> StudyComparison:
     """Judge the study's search stage from its measurements, in `metrics` or in all of interest, the objective's first. Raises BadInput."""
-    trials, measurements = storage.list_trials(study.id), storage.list_measurements(study_id=study.id)
+    trials, measurements = trials_and_windows(storage, study.id)
     chosen = list(metrics) if metrics is not None else compared_metrics(study, measurements)
     profiles = storage.list_profiles(study_id=study.id)
     return compare_study(study.id, trials, measurements, chosen, stage=Stage.SEARCH, plan=interim_plan(study), profiles=profiles)
@@ -106,3 +106,11 @@ def recommend_stored(storage: Storage, study: Study) -> Recommendation:
 def _environment(storage: Storage, trials: Sequence[Trial]) -> Environment | None:
     known = Counter(trial.environment for trial in trials if trial.environment)
     return storage.get_environment(known.most_common(1)[0][0]) if known else None
+
+
+def trials_and_windows(storage: Storage, study_id: int) -> tuple[Sequence[Trial], Sequence[Measurement]]:
+    """Of a study that may be written or deleted meanwhile: every window is one of these trials."""
+    measurements = storage.list_measurements(study_id=study_id)  # first, so that their trials are there
+    trials = storage.list_trials(study_id)
+    known = {trial.id for trial in trials}
+    return trials, [item for item in measurements if item.trial_id in known]

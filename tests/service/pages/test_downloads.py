@@ -5,12 +5,17 @@ from __future__ import annotations
 import csv
 import io
 import re
+from typing import Any
 from urllib.parse import quote
 
 import pytest
 from fastapi.testclient import TestClient
 
+from storage.base import Storage
+from storage.records import TrialState
+from tests.service.conftest import MakeClient
 from tests.service.pages.gallery import ALL_FAILED, EMPTY, FINISHED, HOSTILE, Gallery
+from tests.storage.builders import FINGERPRINT, a_measurement, a_trial, stored_study
 from tuner.report.evidence_html import evidence_html
 from tuner.report.evidence_report import evidence_markdown
 from tuner.verdict.conclude import compare_stored, load_evidence
@@ -53,3 +58,28 @@ def test_what_is_not_there_is_a_page_that_says_so(pages: TestClient, part: str) 
     answer = pages.get(f"/studies/{quote('no such <study>')}/{part}")
     assert answer.status_code in {404, 422}
     assert answer.headers["content-type"].startswith("text/html") and "content-disposition" not in answer.headers
+
+
+@pytest.mark.parametrize("form", ["trials.csv", "report.md", "report.html"])
+def test_a_study_that_is_written_meanwhile_is_no_500(
+    make_client: MakeClient, storage: Storage, monkeypatch: pytest.MonkeyPatch, form: str
+) -> None:
+    """Around each read of an export another trial is measured, as a search beside the service does."""
+    study = stored_study(storage, name="going", objective="throughput")
+    client = make_client(storage)
+    read: Any = client.app.state.storage  # type: ignore[attr-defined]
+    trials, windows = read.list_trials, read.list_measurements
+
+    def beside(method: Any) -> Any:
+        def reading(*arguments: Any, **options: Any) -> Any:
+            found = method(*arguments, **options)
+            number = len(trials(study.id))
+            trial = storage.create_trial(a_trial(study.id, number, state=TrialState.RUNNING, environment=FINGERPRINT))
+            storage.add_measurement(a_measurement(trial.id, metrics={"total_token_throughput": 1.0}))
+            return found
+
+        return reading
+
+    monkeypatch.setattr(read, "list_trials", beside(trials))
+    monkeypatch.setattr(read, "list_measurements", beside(windows))
+    assert client.get(f"/studies/going/{form}").status_code == 200

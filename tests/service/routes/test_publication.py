@@ -3,6 +3,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import time
+from typing import Any
 
 import pytest
 from fastapi.testclient import TestClient
@@ -107,9 +108,43 @@ def test_guessing_is_slowed_down(make_client: MakeClient, storage: Storage) -> N
     client = make_client(storage, failed_auth_rate_limit="3/minute")
     statuses = [client.get("/v1/studies", headers={"authorization": f"Bearer {place}" + "x" * 30}).status_code for place in range(5)]
     assert statuses == [401, 401, 401, 429, 429]
-    refused = client.get("/v1/studies", headers=BEARER)
-    assert refused.status_code == 429
+    refused = client.get("/v1/studies", headers={"authorization": "Bearer " + "y" * 30})
     assert 1 <= int(refused.headers["retry-after"]) <= 60
+    assert client.get("/v1/studies", headers=BEARER).status_code == 200, "who has a token is not locked out by who has none"
+
+
+def test_posts_without_a_token_lock_nobody_out(make_client: MakeClient, each_storage: Storage, filled: Filled) -> None:
+    """Neither do forged ones, nor reads, of everybody else behind the same address."""
+    client = make_client(each_storage, write_rate_limit="3/minute", rate_limit="8/minute", refresh_s=0.0)
+    where = f"/v1/recommendations/{filled.recommended.id}/publish"
+    statuses = {client.post(where).status_code for _ in range(5)}
+    statuses |= {client.post(where, headers={"authorization": "Bearer " + "z" * 30}).status_code for _ in range(5)}
+    statuses |= {client.get("/v1/studies").status_code for _ in range(5)}
+    assert statuses == {200, 401, 429}
+    assert [client.post(where, headers=BEARER).status_code for _ in range(4)] == [200, 200, 200, 429]
+    each_storage.add_token(_token("ci", "c" * 40, "publish"), by=OPERATOR)
+    other = {"authorization": "Bearer " + "c" * 40}
+    assert client.post(where, headers=other).status_code == 200, "each token has its own share"
+
+
+@pytest.mark.parametrize("changes", [{"public_url": "https://tuner.example"}, {"require_token": True}, {"host": "0.0.0.0"}])
+def test_behind_a_proxy_that_says_nothing_reading_needs_a_token(make_client: MakeClient, storage: Storage, changes: dict[str, Any]) -> None:
+    client = make_client(storage, **changes)
+    for target in ("/v1/studies", "/studies", "/metrics", "/tensorboard/", "/docs", "/static/style.css"):
+        assert client.get(target).status_code == 401, target
+    assert client.get("/v1/studies", headers=BEARER).status_code == 200
+    assert client.get("/healthz").status_code == client.get("/readyz").status_code == 200
+
+
+def test_a_public_address_that_is_this_machine_opens_nothing_and_closes_nothing(make_client: MakeClient, storage: Storage) -> None:
+    assert make_client(storage, public_url="http://127.0.0.1:9000").get("/v1/studies").status_code == 200
+
+
+@pytest.mark.parametrize("count", ["9223372036854775808", "99999999999", "3037000500x3037000500", "9" * 200])
+def test_an_accelerator_with_more_devices_than_there_are_is_no_500(each_client: TestClient, filled: Filled, count: str) -> None:
+    del filled
+    answer = each_client.get("/v1/recommendations", params={"model": "tiny-qwen3", "accelerator": f"TPU v6e-{count}"})
+    assert answer.status_code == 200 and answer.json()["match"]["kind"] == "none"
 
 
 @pytest.mark.slow

@@ -14,8 +14,7 @@ from structlog.testing import capture_logs
 from service.web.checks import whole_body
 from service.web.errors import Problem
 from service.web.middleware import SECURITY_HEADERS
-from storage.base import Storage
-from tests.service.conftest import TOKEN, MakeClient
+from tests.service.conftest import TOKEN
 
 SECRET = "/srv/secret and postgresql://user:password@db"
 
@@ -104,9 +103,8 @@ def test_a_name_that_points_here_is_not_answered(client: TestClient, host: str) 
     assert client.get("/v1/studies", headers={"host": host}).status_code == 421
 
 
-def test_own_names_and_the_public_one_are_answered(make_client: MakeClient, storage: Storage) -> None:
-    client = make_client(storage, public_url="https://tuner.example/")
-    for host in ("localhost", "LOCALHOST:8000", "127.0.0.1", "[::1]:8000", "[::1]", "tuner.example", "tuner.example:443"):
+def test_own_names_are_answered(client: TestClient) -> None:
+    for host in ("localhost", "LOCALHOST:8000", "127.0.0.1", "[::1]:8000", "[::1]"):
         assert client.get("/v1/studies", headers={"host": host}).status_code == 200, host
 
 

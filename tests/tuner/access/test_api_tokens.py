@@ -4,7 +4,7 @@ import base64
 
 import pytest
 
-from tuner.access.api_tokens import digest_of, new_token
+from tuner.access.api_tokens import digest_of, new_token, successor
 from tuner.core.errors import BadInput
 
 
@@ -36,3 +36,21 @@ def test_tokens_are_random_and_only_their_hash_is_kept() -> None:
 def test_impossible_tokens_are_refused(name: str, scopes: list[str]) -> None:
     with pytest.raises(BadInput):
         new_token(name, scopes, now=0.0, lifetime_s=None)
+
+
+@pytest.mark.parametrize(
+    ("made_for_s", "asked_s", "ends_at"), [(90.0, None, 150.0), (90.0, 5.0, 65.0), (None, None, None), (None, 5.0, 65.0)]
+)
+def test_a_successor_lives_as_long_as_its_predecessor_was_made_for(
+    made_for_s: float | None, asked_s: float | None, ends_at: float | None
+) -> None:
+    old, _ = new_token("ci", ["publish"], now=10.0, lifetime_s=made_for_s)
+    fresh, _ = successor(old, now=60.0, lifetime_s=asked_s)
+    assert (fresh.name, fresh.scopes, fresh.expires_at) == ("ci", ["publish"], ends_at)
+
+
+@pytest.mark.parametrize("now", [100.0, 101.0, 1e9])
+def test_an_expired_token_is_not_revived(now: float) -> None:
+    old, _ = new_token("ci", ["read"], now=10.0, lifetime_s=90.0)
+    with pytest.raises(BadInput, match="token 'ci' has expired"):
+        successor(old, now=now, lifetime_s=90.0)

@@ -75,9 +75,9 @@ SECTIONS: dict[str, list[Decorator]] = {
         ),
         click.option(
             "--alignment-variant",
-            type=_choice("demote", "strict"),
-            help="Rules of page-aligned scheduling: demote (safe) or strict (exactly as in vLLM PR 19878, with its "
-            "flaws).  [default: demote]",
+            type=_choice("demote", "strict", "fill_bucket"),
+            help="Rules of page-aligned scheduling: demote (safe), fill_bucket (safe, and chunks fill the step's compiled "
+            "size) or strict (exactly as in vLLM PR 19878, with its flaws).  [default: demote]",
         ),
         click.option(
             "--workload",

@@ -49,7 +49,7 @@ class EngineSettings:
     platform: Annotated[str, _condition("platform")] = "auto"  # "auto", "tpu", "cpu"
     # "auto", "tuner_xla", "rpa"
     attention_backend: Annotated[str, _condition("attention_backend", "attention_backend", as_is=False)] = "auto"
-    alignment_variant: Annotated[str, _condition("alignment_variant")] = "demote"  # "demote" or "strict"
+    alignment_variant: Annotated[str, _condition("alignment_variant")] = "demote"  # "demote", "strict" or "fill_bucket"
     # "auto" = measured on the device; else "<token-wise>,<page-wise>", each "scatter" or "loop"
     kv_write: Annotated[str, _condition("kv_write")] = "auto"
     # Pages in the KV pool; None lets the engine decide (TPU) or sizes it for the workload (CPU).

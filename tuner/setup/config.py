@@ -142,7 +142,7 @@ class StudyConfig(StrictModel):
     page_sizes: Annotated[Sizes | None, _MEASURED] = None  # decided: tuner.setup.space.default_page_sizes
     chunk_budgets: Annotated[Sizes, _MEASURED] = (512, 1024, 2048)
     arms: Annotated[Words, Field(min_length=1), _MEASURED] = ARMS
-    alignment_variant: Annotated[Literal["demote", "strict"], _MEASURED] = "demote"
+    alignment_variant: Annotated[Literal["demote", "strict", "fill_bucket"], _MEASURED] = "demote"
 
     workload: Annotated[str | dict[str, Any], _MEASURED] = "mixed-small"
     objective: Annotated[str, _MEASURED] = DEFAULT_OBJECTIVE

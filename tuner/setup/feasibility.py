@@ -84,8 +84,8 @@ def starvation(page_size: int, budget: int, arms: tuple[str, ...], variant: str)
     """Why a request could wait for ever under page-aligned scheduling; None if it cannot.
 
     If the budget is smaller than a page, no aligned chunk fits into a step. `strict` counts the last part of a prompt in whole pages, too:
-    unless the page size divides the budget, that part can cost more than the whole budget, and then it is never scheduled. `demote` avoids
-    this: it first schedules the whole pages of such a part.
+    unless the page size divides the budget, that part can cost more than the whole budget, and then it is never scheduled. The other
+    variants avoid this: they schedule the whole pages of such a part first, or charge it its tokens.
     """
     if ARM_PAGE_ALIGNED not in arms:
         return None

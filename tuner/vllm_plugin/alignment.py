@@ -15,10 +15,16 @@ fits (left == 1) for a decode, after which the request's later chunks start off 
 Variant `demote` (the default) fixes both: a last segment that does not fit is first demoted to the whole pages that do fit, a segment is a
 decode only when one token is all that the request needs, and a request that gets nothing is skipped without stopping the loop. Every
 request then finishes for every P <= budget.
+
+Variant `fill_bucket` looks at what the device computes: each step is padded to the next compiled size ("bucket"), whatever its segments are
+charged. It differs from `demote` in two rules. A segment is charged its tokens alone, so that a last one which fits is never cut for the
+sake of its charge. And a segment that would lift the step's tokens above a bucket, by less than half of the way to the next, is cut to the
+whole pages that still fit below it, if there are any: the rest comes with a later step.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
@@ -26,6 +32,7 @@ from enum import StrEnum
 class Variant(StrEnum):
     STRICT = "strict"
     DEMOTE = "demote"
+    FILL_BUCKET = "fill_bucket"
 
 
 @dataclass(frozen=True)
@@ -86,19 +93,36 @@ def grant_demote(remaining: int, new_tokens: int, left: int, page_size: int) -> 
     return Grant(new_tokens, round_up(new_tokens, page_size))
 
 
+def grant_fill_bucket(remaining: int, new_tokens: int, used: int, page_size: int, buckets: Sequence[int]) -> Grant:
+    """Safe, and fills buckets. Arguments as of `grant_strict`; `used`: tokens that the step has already; `buckets`: ascending."""
+    if remaining == 1:
+        return Grant(1, 1)
+    if new_tokens < remaining:
+        new_tokens = round_down(new_tokens, page_size)
+    total = used + new_tokens
+    below = max((bucket for bucket in buckets if bucket < total), default=0)
+    above = min((bucket for bucket in buckets if bucket >= total), default=total)
+    fitting = round_down(max(0, below - used), page_size)
+    if fitting and 2 * (total - below) < above - below:
+        new_tokens = min(new_tokens, fitting)
+    return Grant(new_tokens, new_tokens)
+
+
 @dataclass
 class StepLedger:
-    """The charges of one scheduler step."""
+    """The charges of one scheduler step. `buckets`: the sizes that steps are padded to, ascending; only `fill_bucket` needs them."""
 
     page_size: int
     variant: Variant
+    buckets: Sequence[int] = ()
+    budget: int = 0
     left: int = 0
     running_stopped: bool = False
     waiting_stopped: bool = False
 
     def begin(self, budget: int) -> None:
         """Start a step with `budget` tokens."""
-        self.left = budget
+        self.budget = self.left = budget
         self.running_stopped = False
         self.waiting_stopped = False
 
@@ -108,8 +132,7 @@ class StepLedger:
         new_tokens = min(new_tokens, self.left, remaining)
         if stopped or new_tokens <= 0:
             return 0
-        rule = grant_strict if self.variant is Variant.STRICT else grant_demote
-        got = rule(remaining, new_tokens, self.left, self.page_size)
+        got = self._grant(remaining, new_tokens)
         if got.stops_loop:
             if waiting:
                 self.waiting_stopped = True
@@ -117,3 +140,12 @@ class StepLedger:
                 self.running_stopped = True
         self.left -= got.charge
         return got.tokens
+
+    def _grant(self, remaining: int, new_tokens: int) -> Grant:
+        match self.variant:
+            case Variant.STRICT:
+                return grant_strict(remaining, new_tokens, self.left, self.page_size)
+            case Variant.DEMOTE:
+                return grant_demote(remaining, new_tokens, self.left, self.page_size)
+            case Variant.FILL_BUCKET:
+                return grant_fill_bucket(remaining, new_tokens, self.budget - self.left, self.page_size, self.buckets)

@@ -40,7 +40,7 @@ class _PageAligned(Scheduler):
         self.page_aligned = settings.page_aligned
         self.page_wise_kv = True  # False: aligned chunks, token-wise writes (to tell the two effects apart)
         self.unaligned_steps = 0  # steps of the strict variant that had to fall back to token-wise KV writes
-        self._ledger = StepLedger(self.block_size, settings.variant)
+        self._ledger = StepLedger(self.block_size, settings.variant, token_buckets(self.vllm_config))
         logger.info("page-aligned prefill: %s, page size %d, variant %s", self.page_aligned, self.block_size, settings.variant.value)
 
     def set_page_aligned(self, enabled: bool, page_wise_kv: bool = True) -> None:
@@ -77,6 +77,20 @@ class AsyncPageAlignedScheduler(_PageAligned, AsyncScheduler):
     """For async scheduling."""
 
     _async_scheduling = True
+
+
+def token_buckets(vllm_config: Any) -> list[int]:
+    """The sizes that tpu-inference pads a step to, as its TPUModelRunner makes them for one data-parallel rank."""
+    from tpu_inference import envs
+    from tpu_inference.runner.utils import build_token_paddings
+
+    sizes: list[int] = build_token_paddings(
+        min_token_size=envs.MIN_TOKEN_BUCKET,
+        max_token_size=vllm_config.scheduler_config.max_num_batched_tokens,
+        padding_gap=envs.VLLM_TPU_BUCKET_PADDING_GAP,
+        additional_sizes=(vllm_config.additional_config or {}).get("compilation_sizes", []),
+    )
+    return sizes
 
 
 def all_prefills_start_on_a_page(output: SchedulerOutput, page_size: int) -> bool:

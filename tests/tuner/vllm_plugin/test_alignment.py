@@ -11,8 +11,18 @@ from hypothesis import strategies as st
 
 from tests.oracles.pr19878 import Request, schedule_step
 from tests.quick import examples
-from tuner.vllm_plugin.alignment import StepLedger, Variant, check_page_size, grant_demote, grant_strict, round_down, round_up
+from tuner.vllm_plugin.alignment import (
+    StepLedger,
+    Variant,
+    check_page_size,
+    grant_demote,
+    grant_fill_bucket,
+    grant_strict,
+    round_down,
+    round_up,
+)
 
+BUCKETS = (16, 32, 64, 128, 256, 512, 1024)
 PAGES = st.sampled_from([1, 2, 4, 8, 16, 32, 64, 128])
 
 
@@ -33,7 +43,7 @@ class Simulation:
 
     def __post_init__(self) -> None:
         self.waiting = list(self.requests)
-        self.ledger = StepLedger(self.page, self.variant)
+        self.ledger = StepLedger(self.page, self.variant, BUCKETS)
 
     def step(self) -> dict[str, int]:
         self.ledger.begin(self.budget)
@@ -90,8 +100,8 @@ def simulations(draw: st.DrawFn, variant: Variant) -> Simulation:
 
 
 @examples(120)
-@given(simulations(Variant.DEMOTE))
-def test_demote_finishes_every_request_for_every_page_up_to_the_budget(simulation: Simulation) -> None:
+@given(st.one_of(simulations(Variant.DEMOTE), simulations(Variant.FILL_BUCKET)))
+def test_the_safe_variants_finish_every_request_for_every_page_up_to_the_budget(simulation: Simulation) -> None:
     tokens = sum(request.total for request in simulation.requests) + sum(simulation.outputs.values())
     simulation.run(limit=4 * tokens + 16)
     assert simulation.unaligned_starts == 0
@@ -127,6 +137,48 @@ def test_a_grant_is_within_what_was_asked_and_left(page: int, remaining: int, li
     demoted = grant_demote(remaining, new_tokens, left, page)
     assert demoted.tokens in (0, remaining) or demoted.tokens % page == 0
     assert not demoted.stops_loop
+
+
+@examples(120)
+@given(PAGES, st.integers(1, 4096), st.integers(1, 4096), st.integers(0, 1024))
+def test_a_filling_grant_is_charged_its_tokens_and_never_raises_the_padding(page: int, remaining: int, limit: int, used: int) -> None:
+    new_tokens = min(remaining, limit)
+    grant = grant_fill_bucket(remaining, new_tokens, used, page, BUCKETS)
+    assert grant.charge == grant.tokens <= new_tokens and not grant.stops_loop
+    assert grant.tokens in (0, remaining) or grant.tokens % page == 0
+    assert new_tokens < page or grant.tokens > 0  # where a page or the rest fits, something is scheduled
+    assert padded(used + grant.tokens) <= padded(used + new_tokens)
+
+
+def padded(tokens: int) -> int:
+    return next((bucket for bucket in BUCKETS if bucket >= tokens), tokens)
+
+
+@pytest.mark.parametrize(
+    ("remaining", "new_tokens", "used", "granted"),
+    [
+        (70, 70, 5, 48),  # 75 tokens would be padded to 128: 53 fit into 64
+        (100, 100, 5, 100),  # 105 of 128 is filled well enough
+        (70, 70, 60, 64),  # 130 would be padded to 256: 60 + 64 fit into 128
+        (40, 40, 30, 32),  # 70 would be padded to 128: 30 + 32 fit into 64
+        (20, 20, 55, 20),  # 75 would be padded to 128, but beside 55 no whole page fits into 64
+        (300, 123, 5, 112),  # no last segment: whole pages only
+        (1, 1, 64, 1),  # a decode is never kept waiting
+        (11, 11, 5, 11),  # fits the smallest bucket exactly
+        (15, 15, 5, 15),  # 20 would be padded to 32, but no page fits into 16 beside 5
+    ],
+)
+def test_fill_bucket_cuts_a_segment_to_the_bucket_below(remaining: int, new_tokens: int, used: int, granted: int) -> None:
+    """Page size 16."""
+    assert grant_fill_bucket(remaining, new_tokens, used, 16, BUCKETS).tokens == granted
+
+
+def test_fill_bucket_schedules_a_last_segment_whose_charge_would_exceed_the_budget() -> None:
+    """Page 128, budget 200: demote cuts the 195 tokens to 128, because it would charge 256."""
+    steps = [
+        Simulation([Request("r0", 195)], {"r0": 1}, 200, 128, variant).run(limit=1000) for variant in (Variant.DEMOTE, Variant.FILL_BUCKET)
+    ]
+    assert steps == [3, 2]
 
 
 def test_strict_stalls_for_ever_where_demote_does_not() -> None:

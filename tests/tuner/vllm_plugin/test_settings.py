@@ -28,7 +28,7 @@ def test_everything_given() -> None:
     [
         ({"page_wise": True}, "no key 'page_wise'"),
         ({"page_aligned": "yes"}, "page_aligned must be true or false"),
-        ({"variant": "lenient"}, "variant must be one of strict, demote"),
+        ({"variant": "lenient"}, "variant must be one of strict, demote, fill_bucket"),
         ({"kv_write": "loop"}, "kv_write must be"),
         ({"kv_write": "loop,magic"}, "kv_write must be"),
         ({"kv_write": 3}, "kv_write must be"),

@@ -22,6 +22,8 @@ ENGINES = [
     pytest.param(64, {"kv_write": "loop,loop", "enable_prefix_caching": False}, id="page-64-loops-without-prefix-caching"),
     pytest.param(128, {"kv_write": "scatter,scatter"}, id="page-128-scatters"),
     pytest.param(32, {"async_scheduling": True}, id="page-32-async"),
+    pytest.param(16, {"alignment_variant": "fill_bucket"}, id="page-16-fill-bucket"),
+    pytest.param(64, {"alignment_variant": "fill_bucket", "enable_prefix_caching": False}, id="page-64-fill-bucket-without-prefix-caching"),
 ]
 
 

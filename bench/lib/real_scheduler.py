@@ -15,6 +15,7 @@ from typing import Any
 from tuner.core.contract import LoadPlan, PlannedRequest
 from tuner.engine.environment import engine_environment
 from tuner.engine.stepping import batch_of
+from tuner.serving.engine_args import SYNC_SCHEDULER
 
 TOKEN = 7  # what everything generates
 
@@ -53,9 +54,7 @@ class RealScheduler:
         init_none_hash(sha256)
         self._hasher = get_request_block_hasher(settings.block_size, sha256)
         self._scheduler = _scheduler(settings)
-        from tuner.vllm_plugin.scheduler import token_buckets
-
-        self._buckets = token_buckets(self._scheduler.vllm_config)
+        self._buckets = _token_buckets(settings.compiled_budget)
 
     def window(self, plan: LoadPlan, budget: int, *, page_aligned: bool) -> ScheduledSteps:
         """Raises RuntimeError where nothing can be scheduled any more."""
@@ -115,13 +114,19 @@ def _model_output(names: list[str], ready: set[str]) -> Any:
     )
 
 
+def _token_buckets(compiled_budget: int) -> list[int]:
+    """The sizes that tpu-inference's TPUModelRunner pads a step to."""
+    from tpu_inference import envs
+    from tpu_inference.runner.utils import build_token_paddings
+
+    return list(build_token_paddings(envs.MIN_TOKEN_BUCKET, compiled_budget, envs.VLLM_TPU_BUCKET_PADDING_GAP))
+
+
 def _scheduler(settings: SchedulerSettings) -> Any:
     import torch
     from vllm.config import CacheConfig, ModelConfig, SchedulerConfig, VllmConfig
     from vllm.v1.kv_cache_interface import FullAttentionSpec, KVCacheConfig, KVCacheGroupSpec
     from vllm.v1.structured_output import StructuredOutputManager
-
-    from tuner.vllm_plugin.scheduler import PageAlignedScheduler
 
     length, page = settings.max_model_len, settings.block_size
     pages = 2 * settings.max_num_seqs * -(-length // page) + 1  # as tuner.serving.engine_args.pool_pages
@@ -144,11 +149,12 @@ def _scheduler(settings: SchedulerSettings) -> Any:
             enable_chunked_prefill=True,
             is_encoder_decoder=False,
             async_scheduling=False,
+            scheduler_cls=SYNC_SCHEDULER,
         ),
         additional_config={"tuner": {"variant": settings.variant}},
     )
     spec = FullAttentionSpec(block_size=page, num_kv_heads=2, head_size=64, dtype=torch.float32)
-    return PageAlignedScheduler(
+    return config.scheduler_config.get_scheduler_cls()(
         vllm_config=config,
         kv_cache_config=KVCacheConfig(num_blocks=pages, kv_cache_tensors=[], kv_cache_groups=[KVCacheGroupSpec(["layer"], spec)]),
         structured_output_manager=StructuredOutputManager(config),

@@ -26,6 +26,7 @@ class ExpectedRow:
     low: float | None
     high: float | None
     windows: int
+    stage: str  # where the value comes from, in words
 
 
 def snippets(answer: Answer) -> list[Snippet]:
@@ -59,7 +60,9 @@ def command_text(answer: Answer) -> str:
 def expected_rows(answer: Answer) -> list[ExpectedRow]:
     """The objective's metrics first."""
     return [
-        ExpectedRow(name, item.get("unit", ""), item["value"], item.get("low"), item.get("high"), item.get("measurements", 0))
+        ExpectedRow(
+            name, item.get("unit", ""), item["value"], item.get("low"), item.get("high"), item.get("measurements", 0), answer.stage_in_words
+        )
         for name, item in answer.expected.items()
         if "value" in item
     ]

@@ -48,6 +48,7 @@ def unmet_answer(query: Query, closest: Found) -> Answer:
         vllm_args=[],
         env={},
         settings={},
+        changes=[],
         slos=[str(slo) for slo in query.slos],
         caveats=[],
     )

@@ -17,7 +17,7 @@ def recommended_lines(evidence: Evidence) -> list[str]:
     answer = with_changes(answer_of(evidence.recommendation), evidence.defaults)
     if answer.status == STATUS_NONE:
         return [f"nothing: {answer.reason}"]
-    return [answer.reason, *change_lines(answer.changes), *expected_lines(answer), *answer.caveats]
+    return [answer.reason, *change_lines(answer.changes), *expected_lines(answer), *(f"note: {caveat}" for caveat in answer.caveats)]
 
 
 def expected_lines(answer: Answer) -> list[str]:

@@ -15,6 +15,7 @@ from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, ValidationError,
 
 from storage.records import Json, Recommendation
 from tuner.core.errors import BadInput
+from tuner.core.numbers import without_exponents
 
 Status = Literal["recommended", "default", "none"]
 MatchKind = Literal["exact", "nearest", "none"]
@@ -257,7 +258,7 @@ def answer_of(found: Recommendation) -> Answer:
     """The answer that a stored recommendation is, with its model in the configuration. Raises BadInput where what is stored is damaged."""
     row: Json = {name: getattr(found, name) for name in (*_ROW, "status")}
     try:
-        answer = Answer.of_body({"objective": found.objective, "slos": [], **found.body}, **row)
+        answer = _reworded(Answer.of_body({"objective": found.objective, "slos": [], **found.body}, **row))
     except ValidationError as error:
         where = ".".join(map(str, error.errors()[0]["loc"]))
         raise BadInput(f"recommendation {found.id}: what is stored as its {where} is damaged") from None
@@ -273,3 +274,12 @@ def readable_answers(stored: Sequence[Recommendation]) -> list[tuple[Recommendat
         with suppress(BadInput):
             found.append((item, answer_of(item)))
     return found
+
+
+def _reworded(answer: Answer) -> Answer:
+    """Earlier versions wrote large numbers with an exponent, and called page_aligned with vLLM's own page size and chunk budget "vLLM's own
+    defaults"."""
+    reason = without_exponents(answer.reason)
+    if answer.settings.get("page_aligned"):
+        reason = reason.replace("a tie, which vLLM's own defaults win", "a tie, which vLLM's own page size and chunk budget win")
+    return answer if reason == answer.reason else answer.changed(reason=reason)

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 
 from storage.records import Json, Measurement
+from tuner.core.numbers import number
 from tuner.verdict.step_cost import WindowSteps
 
 _NEEDED = ("steps", "mean_step_ms", "scheduled_tokens_per_step", "padded_tokens_per_step")
@@ -78,14 +79,14 @@ def in_words(found: CellSteps) -> str:
     same = [getattr(one, name) == getattr(other, name) for name in ("steps", "scheduled_tokens", "padded_tokens")]
     if all(same):
         mostly = "" if found.identical else "mostly "  # on median: some rounds differ
-        return f"{mostly}identical schedules and padding ({one.steps:g} steps)"
+        return f"{mostly}identical schedules and padding ({number(one.steps)} steps)"
     mostly = "" if found.same_steps else "mostly "
     if same[0] and same[1]:
-        start = f"{mostly}the same {one.steps:g} steps and tokens"
+        start = f"{mostly}the same {number(one.steps)} steps and tokens"
     elif same[0]:
-        start = f"{mostly}the same {one.steps:g} steps, {_more(one.scheduled_tokens, other.scheduled_tokens)} scheduled tokens"
+        start = f"{mostly}the same {number(one.steps)} steps, {_more(one.scheduled_tokens, other.scheduled_tokens)} scheduled tokens"
     else:
-        start = f"{other.steps:g} steps against {one.steps:g}"
+        start = f"{number(other.steps)} steps against {number(one.steps)}"
         if not same[1]:
             start += f", {_more(one.scheduled_tokens, other.scheduled_tokens)} scheduled tokens"
     if same[2]:

@@ -6,6 +6,8 @@ from typing import Annotated, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from tuner.core.numbers import exact
+
 PositiveInt = Annotated[int, Field(gt=0)]
 
 
@@ -48,7 +50,7 @@ class LognormalLength(StrictModel):
     @model_validator(mode="after")
     def _ordered(self) -> Self:
         if not self.low <= self.median <= self.high:
-            raise ValueError(f"median {self.median:g} must lie between low {self.low} and high {self.high}")
+            raise ValueError(f"median {exact(self.median)} must lie between low {self.low} and high {self.high}")
         return self
 
 

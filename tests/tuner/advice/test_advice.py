@@ -109,7 +109,7 @@ def test_an_slo_is_met_by_the_study_or_by_the_interval(storage: Storage) -> None
     slo = (parse_slo("ttft_p99_ms<=500"),)
     _stored(storage, "free", expected={"ttft_p99_ms": {"low": 450.0, "high": 550.0}})
     unmet = advise(storage, replace(ASKED, slos=slo))
-    assert (unmet.status, unmet.config, unmet.match["kind"]) == ("none", {}, "exact")
+    assert (unmet.status, unmet.config, unmet.changes, unmet.match["kind"]) == ("none", {}, [], "exact")
     assert "ttft_p99_ms<=500 is not shown to be met: ttft_p99_ms was 450 to 550" in unmet.reason
     met = advise(storage, replace(ASKED, slos=(parse_slo("ttft_p99_ms<=600"),)))
     assert met.status == "recommended"

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tuner.core.numbers import SMALLEST, change, exact, number, share, signed
+from tuner.core.numbers import SMALLEST, change, exact, number, share, signed, without_exponents
 
 FINITE = st.floats(allow_nan=False, allow_infinity=False, min_value=-1e18, max_value=1e18)
 PLAIN = re.compile(r"-?\d{1,3}(,\d{3})*(\.\d+)?")
@@ -98,3 +98,16 @@ def test_exact_reads_back_as_the_same(value: float) -> None:
 @pytest.mark.parametrize(("value", "text"), [(500.0, "500"), (1e6, "1000000"), (1234567.0, "1234567"), (0.5, "0.5"), (1e-7, "0.0000001")])
 def test_exact_is_short(value: float, text: str) -> None:
     assert exact(value) == text
+
+
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [
+        ("total 1.234e+04 tokens/s, 1e+02 % behind", "total 12,340 tokens/s, 100 % behind"),
+        ("p99 1.5e-05 s", "p99 0.000015 s"),
+        ("TPU v6e-4 and trial 2e+05x", "TPU v6e-4 and trial 2e+05x"),
+        ("page size 32", "page size 32"),
+    ],
+)
+def test_a_stored_sentence_loses_its_exponents(before: str, after: str) -> None:
+    assert without_exponents(before) == after

@@ -51,3 +51,13 @@ def test_its_standing_travels_with_it_and_is_no_part_of_the_json() -> None:
 def test_what_is_no_answer_is_refused() -> None:
     with pytest.raises(ValidationError, match="status"):
         Answer.of_body({**BODY, "status": "perhaps"})
+
+
+def test_the_words_of_an_earlier_version_neither_deny_its_settings_nor_have_exponents() -> None:
+    settings = {"arm": "page_aligned", "block_size": 32, "max_num_batched_tokens": 2048, "page_aligned": True}
+    reason = "total_token_throughput 1.234e+04 tokens/s, 1.2 % behind the best (1.249e+04): a tie, which vLLM's own defaults win"
+    aligned = answer_of(a_recommendation(1, body={**BODY, "settings": settings, "reason": reason}))
+    assert aligned.reason.startswith("total_token_throughput 12,340 tokens/s, 1.2 % behind the best (12,490): ")
+    assert aligned.reason.endswith("a tie, which vLLM's own page size and chunk budget win")
+    default = answer_of(a_recommendation(1, body={**BODY, "settings": {**settings, "page_aligned": False}, "reason": reason}))
+    assert default.reason.endswith("a tie, which vLLM's own defaults win")

@@ -61,7 +61,13 @@ def expected_rows(answer: Answer) -> list[ExpectedRow]:
     """The objective's metrics first."""
     return [
         ExpectedRow(
-            name, item.get("unit", ""), item["value"], item.get("low"), item.get("high"), item.get("measurements", 0), answer.stage_in_words
+            metric=name,
+            unit=item.get("unit", ""),
+            value=item["value"],
+            low=item.get("low"),
+            high=item.get("high"),
+            windows=item.get("measurements", 0),
+            stage=answer.stage_in_words,
         )
         for name, item in answer.expected.items()
         if "value" in item

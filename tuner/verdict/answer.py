@@ -112,7 +112,7 @@ class Overestimate(TypedDict, total=False):
 
 @with_config(_OPEN)
 class Grounds(TypedDict, total=False):
-    """What the answer rests on: `evidence` in the JSON."""
+    """What the answer rests on: `evidence` in the JSON. `over_default`: in the first objective; `_further`: in the others."""
 
     study: str
     study_id: int
@@ -126,6 +126,7 @@ class Grounds(TypedDict, total=False):
     search_overestimate: list[Overestimate]
     arms: ArmEffect | None
     over_default: Gain | None
+    over_default_further: list[Gain]
 
 
 @with_config(_OPEN)

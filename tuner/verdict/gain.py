@@ -45,15 +45,20 @@ def gain_over(baseline: Candidate, winner: Candidate, objective: Objective, slos
     }
 
 
-def gain_text(gain: Gain) -> str:
-    """For instance "+12.3 % (+9.0 % to +15.7 %) against vLLM's own defaults (page size 16, chunk budget 2048)"."""
+def gain_text(gain: Gain, others: Sequence[Gain] = ()) -> str:
+    """For instance "+12.3 % (+9.0 % to +15.7 %) against vLLM's own defaults (page size 16, chunk budget 2048)". `others`: in further
+    objectives, against the same; each is named, so that no gain hides what it costs."""
     baseline = gain["baseline"]
     where = f"page size {baseline['block_size']}, chunk budget {baseline['max_num_batched_tokens']}"
     who = f"vLLM's own defaults ({where})" if baseline["is_stock"] else f"the nearest to vLLM's own defaults that was measured ({where})"
-    low, high = gain["low"], gain["high"]
-    interval = "" if low is None or high is None else f" ({change(low)} to {change(high)})"
     missed = f", which miss{'' if baseline['is_stock'] else 'es'} {', '.join(baseline['misses'])}" if baseline["misses"] else ""
-    return f"{change(gain['ratio'])}{interval} against {who}{missed}"
+    further = "".join(f", {other['metric']} {_ratio_text(other)}" for other in others)
+    return f"{_ratio_text(gain)}{further} against {who}{missed}"
+
+
+def _ratio_text(gain: Gain) -> str:
+    low, high = gain["low"], gain["high"]
+    return change(gain["ratio"]) + ("" if low is None or high is None else f" ({change(low)} to {change(high)})")
 
 
 def about_the_defaults(winner: Candidate, nearest: Candidate | None, defaults: Json) -> str | None:

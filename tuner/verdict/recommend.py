@@ -80,14 +80,15 @@ def recommend(evidence: Evidence, objectives: Sequence[Objective], slos: Sequenc
     is_default = choice.winner.is_default_arm and bool(evidence.defaults) and settings_changed(trial, evidence.defaults) == 0
     status = STATUS_DEFAULT if is_default else STATUS_RECOMMENDED
     platform = _flag_platform(evidence.environment)
-    gain = _gain(evidence, choice, objectives[0], slos)
+    gain, *others = (_gain(evidence, choice, objective, slos) for objective in objectives)
+    further = [other for other in others if other is not None]
     config = vllm_config(trial, platform)
     answer = _answer(
         evidence,
         objectives,
         slos,
         status=status,
-        reason=reason(choice, objectives, evidence.defaults, arms, bool(slos)) + ("" if gain is None else f"; {gain_text(gain)}"),
+        reason=reason(choice, objectives, evidence.defaults, arms, bool(slos)) + ("" if gain is None else f"; {gain_text(gain, further)}"),
         config=config,
         vllm_args=vllm_flags(config),
         env=vllm_environment(settings_of(trial), platform),
@@ -99,7 +100,7 @@ def recommend(evidence: Evidence, objectives: Sequence[Objective], slos: Sequenc
         ),
         changes=changes_of((trial.arm, trial.block_size, trial.max_num_batched_tokens), evidence.defaults),
         expected=_expected(choice.winner, [item.metric for item in objectives] + [slo.metric for slo in slos]),
-        evidence=Grounds(**_grounds(evidence, choice, objectives), arms=arms, over_default=gain),
+        evidence=Grounds(**_grounds(evidence, choice, objectives), arms=arms, over_default=gain, over_default_further=further),
         caveats=_caveats(evidence, choice, arms),
         **({"pareto_front": _front(evidence, objectives, slos)} if len(objectives) > 1 else {}),
     )

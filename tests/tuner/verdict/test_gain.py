@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import re
 from dataclasses import replace
 from typing import Any
 
@@ -134,3 +135,17 @@ def test_defaults_that_failed_were_not_measured() -> None:
     builder.failed("default", 16, 2048)
     builder.trial("default", 64, 512, WINNER)
     assert any(item.startswith(NOT_MEASURED) for item in body_of(builder)["caveats"])
+
+
+def test_a_gain_names_what_it_costs_in_the_other_objectives() -> None:
+    """4 % more throughput was told without its 28 % more TTFT."""
+    builder = StudyBuilder()
+    for arm, block_size, throughput, ttft_ms in (("default", 16, 100.0, 100.0), ("page_aligned", 64, 104.0, 128.0)):
+        trial = builder.trial(arm, block_size, 2048)
+        for number, wobble in enumerate((1.0, 1.001)):
+            builder.measure(trial, number, {METRIC: throughput * wobble, "ttft_p99_ms": ttft_ms * wobble, "tpot_p99_ms": 10.0})
+    body = body_of(builder, "throughput,ttft_p99_ms,tpot_p99_ms")
+    assert re.search(r"; \+4.0 % \(.*\), ttft_p99_ms \+28.0 % \(.*\), tpot_p99_ms \+0.0 % \(.*\) against vLLM's own", body["reason"])
+    further = body["evidence"]["over_default_further"]
+    assert [(gain["metric"], gain["ratio"]) for gain in further] == [("ttft_p99_ms", pytest.approx(1.28)), ("tpot_p99_ms", 1.0)]
+    assert body_of(builder)["evidence"]["over_default_further"] == []

@@ -73,7 +73,9 @@ def serve(
     from service.web.logs import configure_logs
     from service.web.settings import ServiceSettings
     from storage.upgrade import require_file
+    from tuner.setup.study_setup import refuse_address
 
+    refuse_address(logdir)
     token = os.environ.get(TOKEN_VARIABLE) or from_file(TOKEN_VARIABLE)
     if token is not None and len(token) < _SHORTEST_TOKEN:
         raise BadInput(f"{TOKEN_VARIABLE} is shorter than {_SHORTEST_TOKEN} characters; make one with: openssl rand -hex 32")

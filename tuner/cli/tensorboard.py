@@ -35,7 +35,9 @@ def tensorboard(logdir: str, storage: str, host: str, port: int, as_json: bool) 
     from profiles.errors import ProfileError
     from profiles.tensorboard import command
     from tuner.cli.interrupts import interruptible
+    from tuner.setup.study_setup import refuse_address
 
+    refuse_address(logdir)
     folder = Path(logdir).expanduser()
     if not folder.is_dir():
         raise BadInput(f"logdir {logdir} does not exist; run tuner search first or name another with --logdir")

@@ -165,19 +165,24 @@ def check_logdir(logdir: str) -> None:
     """Checks that the profile folder can be written, without writing. Raises BadInput."""
     if not logdir:
         raise BadInput("is empty", setting="logdir", value="", fix="name a folder with --logdir, or drop it for the default")
-    if (scheme := _SCHEME.match(logdir)) is not None:
-        raise BadInput(
-            f"profiles are written to a folder of this machine, not to {scheme.group()}",
-            setting="logdir",
-            value=f"{logdir}:",
-            fix="name a folder, and copy it there when the search has ended (gcloud storage rsync, aws s3 sync)",
-        )
+    refuse_address(logdir)
     folder = Path(logdir).expanduser().absolute()
     existing = next(parent for parent in (folder, *folder.parents) if parent.exists())
     if not existing.is_dir():
         raise _bad_logdir(logdir, f"{existing} is not a folder")
     if not _writable(existing):
         raise _bad_logdir(logdir, f"{existing} cannot be written")
+
+
+def refuse_address(logdir: str) -> None:
+    """Raises BadInput for gs://bucket and its kind, of which pathlib would make a folder called "gs:"."""
+    if (scheme := _SCHEME.match(logdir)) is not None:
+        raise BadInput(
+            f"profiles lie in a folder of this machine, not in {scheme.group()}",
+            setting="logdir",
+            value=f"{logdir}:",
+            fix="name a folder, and copy between the two (gcloud storage rsync, aws s3 sync)",
+        )
 
 
 def _bad_logdir(logdir: str, reason: str) -> BadInput:

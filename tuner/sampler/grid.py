@@ -77,6 +77,12 @@ class CandidateGrid:
                 mask &= self.levels[:, position] == known.get(_key(fixed[axis.name]), -1)
         return mask
 
+    def alike(self, names: Sequence[str] | None) -> tuple[Indices, Indices]:
+        """(one candidate of each combination of these parameters' levels, [candidates]: which of those each is like). None: of all."""
+        kept = [position for position, axis in enumerate(self.axes) if names is None or axis.name in names]
+        _, first, like = np.unique(self.levels[:, kept], axis=0, return_index=True, return_inverse=True)
+        return first, like.reshape(-1)
+
     def _params(self, row: Indices) -> dict[str, Any]:
         return {axis.name: axis.values[level] for axis, level in zip(self.axes, row, strict=True)}
 

@@ -51,6 +51,7 @@ def fit(axes: Sequence[Axis], levels: Indices, scores: Array, earlier: Array) ->
 
     `levels` [n x axes], `scores` [n], `earlier` [n] is 1 for results of earlier studies, else 0.
     """
+    axes, levels = _seen(axes, levels)
     theta, bounds = _start(len(axes))
     step = np.full(len(theta), 0.3)
     loss, slope = _loss(theta, axes, levels, scores, earlier)
@@ -66,6 +67,16 @@ def fit(axes: Sequence[Axis], levels: Indices, scores: Array, earlier: Array) ->
     count = len(axes)
     noise = math.exp(best[count])
     return Hyperparameters(best[:count], noise, noise + math.exp(best[count + 1]))
+
+
+def _seen(axes: Sequence[Axis], levels: Indices) -> tuple[list[Axis], Indices]:
+    """The same with only those levels of each axis that occur: of hundreds of chunk budgets few were measured."""
+    kept, columns = [], []
+    for axis, column in zip(axes, levels.T, strict=True):
+        present, places = np.unique(column, return_inverse=True)
+        kept.append(Axis(axis.name, tuple(axis.values[level] for level in present), axis.distances[np.ix_(present, present)]))
+        columns.append(places.reshape(-1))
+    return kept, np.stack(columns, axis=1).astype(np.intp)
 
 
 def _start(count: int) -> tuple[Array, Array]:

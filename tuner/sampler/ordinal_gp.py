@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import threading
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any, override
 
 import numpy as np
@@ -21,6 +22,20 @@ from tuner.sampler.search import GridSearch, History, Results
 
 Params = dict[str, Any]
 _FIXED = "fixed_params"  # where Optuna's enqueue_trial keeps what it fixes
+
+
+@dataclass(frozen=True)
+class _Told:
+    """What a trial tells: the candidate that it measured, the one that it takes (fixed parameters count), and its result.
+
+    `violation`: by how much it breaks constraints, infinity where it failed; `values` [objectives], None where there are none.
+    """
+
+    candidate: int | None
+    tried: int | None
+    finished: bool
+    violation: float
+    values: list[float] | None
 
 
 class OrdinalGpSampler(BaseSampler):
@@ -41,12 +56,14 @@ class OrdinalGpSampler(BaseSampler):
         contains: Callable[[Params], bool] | None = None,
         n_startup_trials: int | None = None,
         cost_s: Callable[[Params], float] | None = None,
+        cost_depends_on: Sequence[str] | None = None,
         earlier: Sequence[Iterable[FrozenTrial]] = (),
     ) -> None:
         """`contains`: which configurations can run. `n_startup_trials`: random ones before anything is learned, default parameters + 2.
 
         `cost_s`: what measuring a configuration would cost now, in seconds above 0, for improvement per second (Snoek et al., 2012); it is
-        called at every choice, so that it may know which engine runs. `earlier`: trials of earlier studies of the same thing and the same
+        called at every choice, so that it may know which engine runs, with one configuration for each combination of the parameters that
+        it looks at (`cost_depends_on`; None: all). `earlier`: trials of earlier studies of the same thing and the same
         direction; each study is ranked within itself, and how much noisier its results are is learned. Raises BadInput.
         """
         self._distributions = dict(distributions)
@@ -58,6 +75,8 @@ class OrdinalGpSampler(BaseSampler):
         self._seed = seed
         self._search = GridSearch(grid, seed, startup)
         self._cost_s = cost_s
+        self._priced, self._price_of = grid.alike(cost_depends_on)
+        self._told: dict[int, tuple[FrozenTrial, _Told]] = {}
         self._earlier = tuple(tuple(trials) for trials in earlier)
         self._independent = RandomSampler(seed=seed)
         self._lock = threading.Lock()
@@ -72,7 +91,7 @@ class OrdinalGpSampler(BaseSampler):
         fixed = trial.system_attrs.get(_FIXED, {})
         if all(axis.name in fixed for axis in self._grid.axes):
             return {}
-        trials = [other for other in study.get_trials(deepcopy=False) if other.number != trial.number]
+        trials = [self._read(other) for other in study.get_trials(deepcopy=False) if other.number != trial.number]
         signs = np.array([1.0 if direction is StudyDirection.MAXIMIZE else -1.0 for direction in study.directions])
         history = self._history(trials, signs)
         rng = np.random.default_rng([self._seed, trial.number])
@@ -85,48 +104,58 @@ class OrdinalGpSampler(BaseSampler):
         """Parameters that are not in our search space: at random."""
         return self._independent.sample_independent(study, trial, param_name, param_distribution)
 
-    def _open_to(self, trials: Iterable[FrozenTrial], fixed: Params) -> Mask:
+    def _open_to(self, trials: Sequence[_Told], fixed: Params) -> Mask:
         """[candidates]: not tried and with the fixed values; the nearest thing to it that is not empty."""
         tried = np.zeros(len(self._grid), dtype=bool)
-        for trial in trials:
-            candidate = self._grid.find({**trial.system_attrs.get(_FIXED, {}), **trial.params})
-            if candidate is not None:
-                tried[candidate] = True
+        tried[[told.tried for told in trials if told.tried is not None]] = True
         fits = self._grid.matching(fixed)
         everything = np.ones(len(self._grid), dtype=bool)
         return next(mask for mask in (fits & ~tried, fits, ~tried, everything) if mask.any())
 
-    def _history(self, trials: Iterable[FrozenTrial], signs: Array) -> History:
-        known = list(trials)
-        running = (self._grid.find(trial.params) for trial in known if not trial.state.is_finished())
-        earlier = (self._results(study, signs) for study in self._earlier)
+    def _history(self, trials: Sequence[_Told], signs: Array) -> History:
+        running = [told.candidate for told in trials if told.candidate is not None and not told.finished]
+        earlier = (_results([self._made(trial) for trial in study], signs) for study in self._earlier)
         return History(
-            self._results(known, signs),
-            np.array([candidate for candidate in running if candidate is not None], dtype=np.intp),
+            _results(trials, signs),
+            np.array(running, dtype=np.intp),
             tuple(results for results in earlier if len(results.candidates)),
         )
 
-    def _results(self, trials: Iterable[FrozenTrial], signs: Array) -> Results:
-        rows: list[list[float]] = []
-        for trial in trials:
-            candidate = self._grid.find(trial.params)
-            if candidate is None or not trial.state.is_finished():
-                continue
-            values = _values(trial)
-            if values is None:
-                rows.append([candidate, math.inf, *np.zeros(len(signs))])
-            else:
-                rows.append([candidate, sum(max(0.0, broken) for broken in trial.constraints.values()), *(signs * values)])
-        table = np.array(rows, dtype=float).reshape(-1, 2 + len(signs))
-        return Results(table[:, 0].astype(np.intp), pareto_values(table[:, 2:], table[:, 1]), table[:, 1])
+    def _read(self, trial: FrozenTrial) -> _Told:
+        """What a trial tells. Of one that is finished it is kept, since nothing of it changes any more."""
+        known, told = self._told.get(trial.number, (None, None))
+        if known is trial and told is not None:
+            return told
+        told = self._made(trial)
+        if told.finished:
+            self._told[trial.number] = trial, told
+        return told
+
+    def _made(self, trial: FrozenTrial) -> _Told:
+        candidate = self._grid.find(trial.params)
+        fixed = trial.system_attrs.get(_FIXED)
+        tried = self._grid.find({**fixed, **trial.params}) if fixed else candidate
+        values = _values(trial) if trial.state.is_finished() else None
+        violation = math.inf if values is None else sum(max(0.0, broken) for broken in trial.constraints.values())
+        return _Told(candidate, tried, trial.state.is_finished(), violation, values)
 
     def _log_cost(self) -> Array:
         assert self._cost_s is not None
-        costs = np.array([self._cost_s(self._grid.params(candidate)) for candidate in range(len(self._grid))])
+        costs = np.array([self._cost_s(self._grid.params(candidate)) for candidate in self._priced])
         if not (costs > 0).all():
             raise BadInput(f"cost_s gave {costs.min():g} s; a measurement costs more than 0 seconds")
-        logarithm: Array = np.log(costs)
+        logarithm: Array = np.log(costs)[self._price_of]
         return logarithm
+
+
+def _results(trials: Sequence[_Told], signs: Array) -> Results:
+    """Of the finished ones that are in the grid."""
+    known = [told for told in trials if told.candidate is not None and told.finished]
+    candidates = np.array([told.candidate for told in known], dtype=np.intp)
+    violations = np.array([told.violation for told in known], dtype=float)
+    nothing = [0.0] * len(signs)
+    values = np.array([nothing if told.values is None else told.values for told in known], dtype=float).reshape(-1, len(signs))
+    return Results(candidates, pareto_values(signs * values, violations), violations)
 
 
 def _values(trial: FrozenTrial) -> list[float] | None:

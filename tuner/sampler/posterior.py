@@ -23,7 +23,8 @@ class Posterior:
     """A Gaussian process with constant mean over the candidates of a grid.
 
     It keeps the inverse of the Cholesky factor L of the observations' covariance [n x n] and L^-1 K [n x candidates], K being the
-    correlations of observations and candidates. A new observation of candidate c adds one row: column c of L^-1 K is what it needs.
+    correlations of observations and candidates. A new observation of candidate c adds one row: column c of L^-1 K is what it needs. There
+    is room for some more rows from the start, so that adding one copies nothing.
     """
 
     def __init__(self, grid: CandidateGrid, hyper: Hyperparameters, observed: Indices, earlier: Array) -> None:
@@ -35,20 +36,22 @@ class Posterior:
         levels = grid.levels[observed]
         noise = np.where(earlier > 0, hyper.earlier_noise, hyper.noise)
         factor = np.linalg.cholesky(correlation(self._tables, levels, levels) + np.diag(noise))
-        self._inverse = np.linalg.inv(factor)
-        self._rows = self._inverse @ correlation(self._tables, levels, grid.levels)
-        self._explained = np.einsum("ij,ij->j", self._rows, self._rows)
+        inverse = np.linalg.inv(factor)
+        rows = inverse @ correlation(self._tables, levels, grid.levels)
+        self._explained = np.einsum("ij,ij->j", rows, rows)
+        self._inverse, self._rows = inverse, rows
+        self._make_room(len(observed) // 6 + 8)
 
     def observe(self, candidate: int) -> None:
         """One more measurement, of this study."""
         size = len(self.observed)
-        column, pivot, row = self._next_row(self._rows, candidate)
-        inverse = np.zeros((size + 1, size + 1))
-        inverse[:size, :size] = self._inverse
-        inverse[size, :size] = -(column @ self._inverse) / pivot
+        if size == len(self._rows):
+            self._make_room(size // 6 + 8)
+        column, pivot, row = self._next_row(size, candidate)
+        inverse = self._inverse
+        inverse[size, :size] = -(column @ inverse[:size, :size]) / pivot
         inverse[size, size] = 1 / pivot
-        self._inverse = inverse
-        self._rows = np.vstack([self._rows, row])
+        self._rows[size] = row
         self._explained = self._explained + row**2
         self.observed = np.append(self.observed, candidate)
 
@@ -57,20 +60,35 @@ class Posterior:
 
         That leaves the mean as it is and takes their uncertainty away (the "kriging believer" of Ginsbourger et al., 2010).
         """
-        ones = self._inverse.sum(axis=1)
-        white = self._inverse @ scores
+        size = len(scores)
+        inverse = self._inverse[:size, :size]
+        ones = inverse.sum(axis=1)
+        white = inverse @ scores
         level = float(ones @ white) / float(ones @ ones)
         residual = white - level * ones
-        variance = (float(residual @ residual) + 1) / (len(scores) + 1)  # as in kernel.py
-        explained, rows = self._explained, self._rows
-        for candidate in pending:
-            _, _, row = self._next_row(rows, int(candidate))
-            rows, explained = np.vstack([rows, row]), explained + row**2
-        return Belief(level + residual @ self._rows, np.sqrt(variance * np.maximum(1 - explained, 1e-9)))
+        variance = (float(residual @ residual) + 1) / (size + 1)  # as in kernel.py
+        explained = self._explained
+        if size + len(pending) > len(self._rows):
+            self._make_room(len(pending))
+        for place, candidate in enumerate(pending, start=size):  # in rows that the next observations will overwrite
+            _, _, row = self._next_row(place, int(candidate))
+            self._rows[place] = row
+            explained = explained + row**2
+        return Belief(level + residual @ self._rows[:size], np.sqrt(variance * np.maximum(1 - explained, 1e-9)))
 
-    def _next_row(self, rows: Array, candidate: int) -> tuple[Array, float, Array]:
-        """What an observation of `candidate` adds to `rows` [n x candidates]: the factor's off-diagonal [n], its pivot, the row."""
-        column = rows[:, candidate]
+    def _make_room(self, more: int) -> None:
+        """For so many more observations."""
+        size = len(self.observed)
+        inverse = np.zeros((size + more, size + more))
+        inverse[:size, :size] = self._inverse[:size, :size]
+        rows = np.empty((size + more, len(self._grid)))
+        rows[:size] = self._rows[:size]
+        self._inverse, self._rows = inverse, rows
+
+    def _next_row(self, size: int, candidate: int) -> tuple[Array, float, Array]:
+        """What an observation of `candidate` adds to the first `size` rows: the factor's off-diagonal [n], its pivot, the row."""
+        rows = self._rows[:size]
+        column = rows[:, candidate].copy()
         pivot = math.sqrt(max(1 + self._hyper.noise - float(column @ column), self._hyper.noise))
         alike = correlation(self._tables, self._grid.levels[[candidate]], self._grid.levels)
         return column, pivot, (alike[0] - column @ rows) / pivot

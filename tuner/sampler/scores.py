@@ -22,10 +22,12 @@ def normal_scores(values: Array, violations: Array | None = None) -> Array:
     quantile = NormalDist().inv_cdf
     scores = np.array([quantile((rank + 0.5) / len(keys)) for rank in range(len(keys))])
     result = np.empty(len(keys))
+    result[order] = scores
     first = 0
     for last in range(1, len(keys) + 1):
         if last == len(keys) or keys[order[last]] != keys[order[first]]:
-            result[order[first:last]] = scores[first:last].mean()
+            if last - first > 1:
+                result[order[first:last]] = scores[first:last].mean()
             first = last
     return result
 

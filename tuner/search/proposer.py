@@ -14,6 +14,7 @@ from dataclasses import dataclass
 
 import optuna
 from optuna.samplers import BaseSampler
+from optuna.storages import InMemoryStorage
 from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, Trial, TrialState, create_trial
 
@@ -24,6 +25,7 @@ from tuner.setup.config import ORDINAL
 from tuner.setup.space import Configuration, SearchSpace
 
 SAMPLERS = ("random", "tpe", "gp", "nsga2", ORDINAL)
+_LEAST_S = 1e-6  # what answers at once, a table, still takes some time: costs are compared by their ratio
 _MAX_REPEATS = 24  # proposals of known configurations in a row before one is drawn at random
 
 
@@ -83,19 +85,22 @@ class Proposer:
         self._costs_known = sampler == ORDINAL
         self._open_sizes: set[int] = set()
         made = self._ordinal(seed, earlier) if sampler == ORDINAL else _optuna_sampler(sampler, seed)
-        self._study = optuna.create_study(directions=[StudyDirection[item.name] for item in directions], sampler=made)
+        self._memory = InMemoryStorage()
+        self._study = optuna.create_study(storage=self._memory, directions=[StudyDirection[item.name] for item in directions], sampler=made)
         self._random = random.Random(seed)  # noqa: S311  # no secret: a search must be repeatable
+        self._left = list(space.configurations)  # known ones at its end are dropped: what is known stays known
         self._running: dict[Configuration, Trial] = {}
         self._results: dict[Configuration, tuple[tuple[float, ...] | None, dict[str, float]]] = {}
 
-    @property
-    def known(self) -> frozenset[Configuration]:
-        """Configurations that were proposed or told."""
-        return frozenset({*self._running, *self._results})
+    def known(self, configuration: Configuration) -> bool:
+        """Whether it was proposed or told."""
+        return configuration in self._running or configuration in self._results
 
     @property
     def exhausted(self) -> bool:
-        return all(configuration in self.known for configuration in self._space.configurations)
+        while self._left and self.known(self._left[-1]):
+            self._left.pop()
+        return not self._left
 
     def tell(self, configuration: Configuration, values: Sequence[float] | None, constraints: Mapping[str, float]) -> None:
         """A result, or None for a failed trial; also of configurations that were not proposed here. Telling twice changes nothing."""
@@ -123,18 +128,18 @@ class Proposer:
     def hold(self, configurations: Iterable[Configuration]) -> None:
         """Configurations that will be measured although they were not proposed (the baseline, the other arm)."""
         for configuration in configurations:
-            if configuration not in self.known:
+            if not self.known(configuration):
                 self._running[configuration] = self._ask(configuration.params)
 
     def _next(self, fixed: Mapping[str, object]) -> Configuration:
         for _ in range(_MAX_REPEATS):
             trial = self._ask(fixed)
             configuration = Configuration.from_params(trial.params)
-            if configuration in self._space and configuration not in self.known:
+            if configuration in self._space and not self.known(configuration):
                 self._running[configuration] = trial
                 return configuration
             self._finish(trial, configuration)
-        open_points = [item for item in self._space.configurations if item not in self.known]
+        open_points = [item for item in self._space.configurations if not self.known(item)]
         within = [item for item in open_points if fixed.get("block_size") in (None, item.block_size)]
         drawn = self._random.choice(within or open_points)
         self._running[drawn] = self._ask(drawn.params)
@@ -149,15 +154,16 @@ class Proposer:
 
     def _finish(self, trial: Trial, configuration: Configuration) -> None:
         values, constraints = self._results.get(configuration, (None, {}))
-        if values is None:
-            self._study.tell(trial, state=TrialState.FAIL)
-            return
         for name, value in constraints.items():
             trial.set_constraint(name, value)
-        self._study.tell(trial, list(values))
+        state, told = (TrialState.FAIL, None) if values is None else (TrialState.COMPLETE, list(values))
+        if self._costs_known:  # ours learns when it is asked: `tell` would copy the trial with all its choices to tell it
+            self._memory.set_trial_state_values(trial._trial_id, state, told)
+        else:
+            self._study.tell(trial, told, state)
 
     def _has_new(self, block_size: int | None) -> bool:
-        return block_size is not None and any(item not in self.known for item in self._space.group(block_size))
+        return block_size is not None and any(not self.known(item) for item in self._space.group(block_size))
 
     def _ordinal(self, seed: int, earlier: Sequence[Sequence[Observation]]) -> BaseSampler:
         can_run = frozenset(self._space.configurations)
@@ -166,13 +172,14 @@ class Proposer:
             seed=seed,
             contains=lambda params: Configuration.from_params(params) in can_run,
             cost_s=self._seconds if self._costs is not None else None,
+            cost_depends_on=("block_size",),
             earlier=[[self._frozen(item) for item in study if item.configuration in can_run] for study in earlier],
         )
 
     def _seconds(self, params: Params) -> float:
         assert self._costs is not None
         known = self._costs()
-        return known.measure_s + (0.0 if params["block_size"] in self._open_sizes else known.start_s)
+        return max(known.measure_s, _LEAST_S) + (0.0 if params["block_size"] in self._open_sizes else known.start_s)
 
     def _frozen(self, item: Observation) -> FrozenTrial:
         return create_trial(

@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from tuner.core.contract import ARM_DEFAULT, ARM_PAGE_ALIGNED, LiveSettings
@@ -87,7 +88,11 @@ class SearchSpace:
         return tuple(dict.fromkeys(configuration.cell for configuration in self.configurations))
 
     def __contains__(self, configuration: Configuration) -> bool:
-        return configuration in self.configurations
+        return configuration in self._known
+
+    @cached_property
+    def _known(self) -> frozenset[Configuration]:
+        return frozenset(self.configurations)
 
     def group(self, block_size: int) -> tuple[Configuration, ...]:
         return tuple(configuration for configuration in self.configurations if configuration.block_size == block_size)

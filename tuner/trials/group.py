@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from functools import cached_property
 
 from storage.records import Stage, TrialState
 from tuner.core.contract import ARM_DEFAULT, EngineSession, EngineSettings
@@ -222,7 +223,7 @@ class GroupRun:
             seconds_left=self._budget.search_left_s(),
             round_s=self._round_s,
             may_lead=self._leaders(values),
-            incumbent=self._incumbent(),
+            incumbent=self._incumbent,
             rivals=len(self._setup.space.configurations),
         )
 
@@ -241,23 +242,22 @@ class GroupRun:
                 found.add(configuration)
         return frozenset(found)
 
+    @cached_property
     def _incumbent(self) -> tuple[float, ...]:
-        """The windows of the best finished trial outside this group that meets every SLO; empty where there is none, or no single best."""
+        """The windows of the best finished trial outside this group that meets every SLO; empty where there is none, or no single best.
+
+        Looked for once: while a group is measured nothing else changes. The best come first, so that few medians are needed.
+        """
         setup = self._setup
         if len(setup.objectives) > 1:
             return ()
         (objective,) = setup.objectives
         done = [
-            run
-            for run in self._book.staged(Stage.SEARCH)
-            if run.trial.state is TrialState.COMPLETE
-            and run.configuration not in self._runs
-            and is_feasible(setup.slos, median_metrics(run.measurements))
+            run for run in self._book.staged(Stage.SEARCH) if run.trial.state is TrialState.COMPLETE and run.configuration not in self._runs
         ]
-        if not done:
-            return ()
-        best = max(done, key=lambda run: (objective.direction.sign * (run.trial.values or {})[objective.name], -run.trial.number))
-        return tuple(best.values_by_round(objective.metric).values())
+        done.sort(key=lambda run: (objective.direction.sign * (run.trial.values or {})[objective.name], -run.trial.number), reverse=True)
+        best = next((run for run in done if is_feasible(setup.slos, median_metrics(run.measurements))), None)
+        return () if best is None else tuple(best.values_by_round(objective.metric).values())
 
     def _engine_of_round(self, number: int) -> Origin | None:
         """The engine that most windows of this round come from."""

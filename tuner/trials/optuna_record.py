@@ -1,19 +1,19 @@
 """The study as Optuna sees it, in the same database as ours, so that `optuna-dashboard URL` just works.
 
 Optuna keeps the record here and proposes nothing: which configuration comes next is decided before (tuner.search.proposer), then asked for.
-A trial gets its value from us in one place, `tell`, with the number that storage has.
+A trial gets its value from us in one place, `complete`, with the number that storage has.
 """
 
 from __future__ import annotations
 
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any
 
 import optuna
 from optuna.distributions import BaseDistribution
-from optuna.exceptions import StorageInternalError
+from optuna.exceptions import StorageInternalError, UpdateFinishedTrialError
 from optuna.storages import RDBStorage
 from optuna.study import StudyDirection
 from optuna.trial import TrialState
@@ -57,21 +57,25 @@ class OptunaRecord:
     def complete(self, trial_id: int, values: Sequence[float], constraints: Mapping[str, float]) -> None:
         """Finish a trial with its values; telling it twice changes nothing. Constraints are feasible at 0 and below."""
         with self._translated():
-            trial = optuna.trial.Trial(self._study, trial_id)
-            if constraints and not trial.constraints:
-                for name, value in constraints.items():
-                    trial.set_constraint(name, value)
-            self._study.tell(trial, list(values), state=TrialState.COMPLETE, skip_if_finished=True)
+            if constraints:
+                trial = optuna.trial.Trial(self._study, trial_id)
+                if not trial.constraints:
+                    for name, value in constraints.items():
+                        trial.set_constraint(name, value)
+        self._finish(trial_id, TrialState.COMPLETE, list(values))
 
     def fail(self, trial_id: int) -> None:
         """Finish a trial without a value."""
-        with self._translated():
-            self._study.tell(optuna.trial.Trial(self._study, trial_id), state=TrialState.FAIL, skip_if_finished=True)
+        self._finish(trial_id, TrialState.FAIL)
 
     def prune(self, trial_id: int) -> None:
         """Finish a trial that was skipped or given up, without a value."""
-        with self._translated():
-            self._study.tell(optuna.trial.Trial(self._study, trial_id), state=TrialState.PRUNED, skip_if_finished=True)
+        self._finish(trial_id, TrialState.PRUNED)
+
+    def _finish(self, trial_id: int, state: TrialState, values: Sequence[float] | None = None) -> None:
+        """Not by `Study.tell`, which reads the trial with all its choices twice before and asks a sampler that proposes nothing here."""
+        with self._translated(), suppress(UpdateFinishedTrialError):
+            self._storage.set_trial_state_values(trial_id, state, values)
 
     def running(self) -> list[int]:
         """The ids of unfinished trials."""

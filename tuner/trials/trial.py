@@ -80,28 +80,42 @@ class TrialBook:
         self._environments: set[str] = set()
         self.listener: ResultListener | None = None
         self.contentions: list[float] = []  # of this run's windows, in order
-        self.runs: list[TrialRun] = [
-            TrialRun(trial, Configuration(trial.block_size, trial.max_num_batched_tokens, trial.arm))
-            for trial in self._storage.list_trials(study.id)
-        ]
+        self.runs: list[TrialRun] = []
+        self._last_number = -1
+        self._latest: dict[tuple[Configuration, Stage], TrialRun] = {}
+        self._unfinished: list[TrialRun] = []  # of the search; those that finished since are dropped when it is looked through
+        self._last_round: dict[int, int] = {}  # page size -> the last round of the search that has a window
+        for trial in self._storage.list_trials(study.id):
+            self._keep(TrialRun(trial, Configuration(trial.block_size, trial.max_num_batched_tokens, trial.arm)))
         by_id = {run.trial.id: run for run in self.runs}
         for measurement in sorted(self._storage.list_measurements(study_id=study.id), key=lambda item: item.id):
-            by_id[measurement.trial_id].measurements.append(measurement)
+            self._keep_window(by_id[measurement.trial_id], measurement)
 
     def find(self, configuration: Configuration, stage: Stage = Stage.SEARCH) -> TrialRun | None:
         """The latest trial of this configuration."""
-        return next((run for run in reversed(self.runs) if run.configuration == configuration and run.trial.stage is stage), None)
+        return self._latest.get((configuration, stage))
 
     def staged(self, stage: Stage) -> list[TrialRun]:
         return [run for run in self.runs if run.trial.stage is stage]
 
     def next_round(self, block_size: int) -> int:
         """The first round number that nothing of this page size has used: pairs never span two batches."""
-        rounds = [
-            item.round for run in self.staged(Stage.SEARCH) if run.configuration.block_size == block_size for item in run.measurements
-        ]
-        planned = [run.first_round for run in self.staged(Stage.SEARCH) if run.configuration.block_size == block_size and not run.finished]
-        return max([-1, *rounds, *(first - 1 for first in planned)]) + 1
+        self._unfinished = [run for run in self._unfinished if not run.finished]
+        planned = [run.first_round for run in self._unfinished if run.configuration.block_size == block_size]
+        return max([0, self._last_round.get(block_size, -1) + 1, *planned])
+
+    def _keep(self, run: TrialRun) -> None:
+        self.runs.append(run)
+        self._last_number = max(run.trial.number, self._last_number)
+        self._latest[run.configuration, run.trial.stage] = run
+        if run.trial.stage is Stage.SEARCH:
+            self._unfinished.append(run)
+
+    def _keep_window(self, run: TrialRun, measurement: Measurement) -> None:
+        run.measurements.append(measurement)
+        if run.trial.stage is Stage.SEARCH:
+            page = run.configuration.block_size
+            self._last_round[page] = max(measurement.round, self._last_round.get(page, -1))
 
     def create(self, configuration: Configuration, engine: EngineSettings, stage: Stage, first_round: int) -> TrialRun:
         """A WAITING trial. Search trials are Optuna trials as well."""
@@ -111,7 +125,7 @@ class TrialBook:
         trial = self._storage.create_trial(
             Trial(
                 study_id=self._study.id,
-                number=max((run.trial.number for run in self.runs), default=-1) + 1,
+                number=self._last_number + 1,
                 arm=configuration.arm,
                 block_size=configuration.block_size,
                 max_num_batched_tokens=configuration.max_num_batched_tokens,
@@ -123,7 +137,7 @@ class TrialBook:
             )
         )
         run = TrialRun(trial, configuration)
-        self.runs.append(run)
+        self._keep(run)
         return run
 
     def start(self, run: TrialRun, environment: Environment, effective: Json) -> None:
@@ -159,7 +173,7 @@ class TrialBook:
                 details=_window_details(result, self._setup.plan, origin),
             )
         )
-        run.measurements.append(measurement)
+        self._keep_window(run, measurement)
         return measurement
 
     def invalidate(self, run: TrialRun, rounds: frozenset[int], reason: str) -> None:

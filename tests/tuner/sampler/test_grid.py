@@ -86,3 +86,14 @@ def test_bad_spaces(space: dict[str, FloatDistribution], message: str) -> None:
 def test_nothing_that_can_run() -> None:
     with pytest.raises(BadInput, match="no configuration that can run"):
         CandidateGrid({"x": IntDistribution(1, 3)}, contains=lambda _: False)
+
+
+@pytest.mark.parametrize(("names", "kinds"), [(["size"], 3), (["kind", "size"], 6), ([], 1), (None, 12)])
+def test_candidates_are_alike_in_the_parameters_that_count(names: list[str] | None, kinds: int) -> None:
+    kind, size, steps = CategoricalDistribution(("b", "a")), CategoricalDistribution((64, 16, 32)), IntDistribution(2, 4, step=2)
+    grid = CandidateGrid({"kind": kind, "size": size, "steps": steps})
+    first, like = grid.alike(names)
+    assert len(first) == kinds and len(like) == len(grid)
+    for candidate in range(len(grid)):
+        mine, its = grid.params(candidate), grid.params(first[like[candidate]])
+        assert all(mine[name] == its[name] for name in (mine if names is None else names))

@@ -106,6 +106,57 @@ def test_a_resumed_study_goes_on_as_if_it_had_never_stopped(tmp_path: Any) -> No
     assert begun + run(OrdinalGpSampler(SPACE, seed=3), 11, study=resumed) == whole
 
 
+@pytest.fixture
+def few_kept(monkeypatch: pytest.MonkeyPatch) -> int:
+    """A posterior is made from so many results at most, else of a thousand."""
+    monkeypatch.setattr("tuner.sampler.search._KEPT", 20)
+    return 20
+
+
+def test_a_long_search_forgets_the_others_and_not_the_best(few_kept: int) -> None:
+    """What a choice costs grew with every result."""
+    sampler = OrdinalGpSampler(SPACE, seed=4)
+    asked = run(sampler, 60)
+    assert distinct(asked) == 60
+    posterior = sampler._search._posterior
+    assert posterior is not None and few_kept <= len(posterior.observed) <= 1.2 * few_kept
+    ranked = sorted(asked, key=throughput, reverse=True)
+    assert {sampler._grid.find(params) for params in ranked[: few_kept // 2]} <= set(posterior.observed.tolist())
+    assert throughput(ranked[0]) == 105, "it still finds the best"
+
+
+def test_a_long_search_that_is_taken_up_again_goes_on_alike(few_kept: int) -> None:
+    study = optuna.create_study(direction="maximize")
+    whole = run(OrdinalGpSampler(SPACE, seed=3), 50)
+    assert run(OrdinalGpSampler(SPACE, seed=3), 37, study=study) + run(OrdinalGpSampler(SPACE, seed=3), 13, study=study) == whole
+
+
+def test_a_short_search_forgets_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    whole = run(OrdinalGpSampler(SPACE, seed=3), 30)
+    monkeypatch.setattr("tuner.sampler.search._KEPT", 30)
+    assert run(OrdinalGpSampler(SPACE, seed=3), 30) == whole
+
+
+def test_a_sampler_that_meets_another_study_reads_that_one(few_kept: int) -> None:
+    """Its trials have the numbers of those that were read before."""
+    sampler = OrdinalGpSampler(SPACE, seed=6)
+    run(sampler, 25, lambda params: -throughput(params))
+    assert run(sampler, 30) == run(OrdinalGpSampler(SPACE, seed=6), 30)
+
+
+def test_costs_need_not_be_asked_for_every_configuration() -> None:
+    asked: list[Params] = []
+
+    def cost_s(params: Params) -> float:
+        asked.append(params)
+        return 1.0 if params["page"] == 32 else 3.0
+
+    every = run(OrdinalGpSampler(SPACE, seed=1, cost_s=cost_s), 15)
+    of_all = len(asked)
+    assert run(OrdinalGpSampler(SPACE, seed=1, cost_s=cost_s, cost_depends_on=["page"]), 15) == every
+    assert (len(asked) - of_all) * 24 == of_all, "one of 24 configurations of a page size"
+
+
 def test_minimising_is_maximising_the_negative() -> None:
     up = run(OrdinalGpSampler(SPACE, seed=8), 30)
     down = run(OrdinalGpSampler(SPACE, seed=8), 30, lambda params: -throughput(params), direction="minimize")

@@ -71,6 +71,28 @@ def test_the_posterior_is_the_text_books_however_it_was_reached() -> None:
         assert belief.deviation == pytest.approx(deviation, abs=1e-8)
 
 
+def test_levels_that_were_never_measured_change_nothing() -> None:
+    observed, scores = _data(30)
+    seen = observed[GRID.levels[observed, 0] < 4]  # of six
+    scores = scores[: len(seen)]
+    smaller = CandidateGrid({"a": IntDistribution(1, 4), "b": IntDistribution(1, 5), "c": CategoricalDistribution(("x", "y", "z"))})
+    smaller.axes[0].distances[:] = GRID.axes[0].distances[:4, :4]  # ranks among six
+    marks = np.zeros(len(seen))
+    whole, part = fit(GRID.axes, GRID.levels[seen], scores, marks), fit(smaller.axes, GRID.levels[seen], scores, marks)
+    assert np.array_equal(whole.log_lengths, part.log_lengths) and whole.noise == part.noise
+
+
+def test_many_observations_and_running_trials_find_room() -> None:
+    observed, scores = _data(80)
+    grown = Posterior(GRID, HYPER, observed[:3], np.zeros(3))
+    for count, candidate in enumerate(observed[3:], start=3):
+        grown.belief(scores[:count], observed[count : count + 20])  # more than there is room for
+        grown.observe(int(candidate))
+    found = grown.belief(scores, np.zeros(0, dtype=np.intp))
+    expected = Posterior(GRID, HYPER, observed, np.zeros(80)).belief(scores, np.zeros(0, dtype=np.intp))
+    assert found.mean == pytest.approx(expected.mean, abs=1e-8) and found.deviation == pytest.approx(expected.deviation, abs=1e-8)
+
+
 def test_a_running_trial_takes_uncertainty_away_and_leaves_the_mean() -> None:
     observed, scores = _data(10)
     posterior = Posterior(GRID, HYPER, observed, np.zeros(10))

@@ -91,7 +91,7 @@ def test_ours_takes_earlier_results_as_priors_and_not_as_results() -> None:
     best = max(space.configurations, key=value)
     earlier = [Observation(item, (0.1 * value(item),), {}) for item in space.configurations if item != best]
     proposer = Proposer("ordinal", space, [Direction.MAXIMIZE], 0, earlier=[earlier])
-    assert proposer.known == frozenset() and best in proposer.propose(3)
+    assert not any(map(proposer.known, space.configurations)) and best in proposer.propose(3)
 
 
 def test_an_engine_with_nothing_new_is_not_preferred() -> None:
@@ -146,3 +146,21 @@ def test_several_objectives(sampler: str) -> None:
     for configuration in proposer.propose(2):
         proposer.tell(configuration, [1.0, 2.0], {})
     assert len(proposer.propose(2)) == 2
+
+
+def test_a_table_that_answers_at_once_can_be_searched_further() -> None:
+    """`tuner search --launcher table --sampler ordinal --resume` was refused: "cost_s gave 0 s"."""
+    free, cheap = (
+        drain(Proposer("ordinal", space_of(), [Direction.MAXIMIZE], 0, costs=lambda cost=cost: Seconds(0.0, cost))) for cost in (0.0, 1.0)
+    )
+    assert free == cheap, "where all costs are the same they do not count"
+
+
+def test_what_was_told_before_it_was_proposed_counts_as_known() -> None:
+    space = space_of(2, 2)
+    proposer = Proposer("ordinal", space, [Direction.MAXIMIZE], 0)
+    for place, configuration in enumerate(reversed(space.configurations), start=1):
+        assert not proposer.exhausted and not proposer.known(configuration)
+        proposer.tell(configuration, None if place == 2 else [1.0], {})
+        assert proposer.known(configuration)
+    assert proposer.exhausted and proposer.propose(3) == []

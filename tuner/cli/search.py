@@ -50,6 +50,7 @@ def search(context: click.Context, /, *, config: Path | None, resume: bool, dry_
 
 def _search(config: Path | None, options: dict[str, Any], *, resume: bool, dry_run: bool, as_json: bool) -> StudyOutcome | None:
     """None for a dry run."""
+    from tuner.foresight.judge import judge_for
     from tuner.launchers.choice import check_launcher, device_limits, with_measured_sizes
     from tuner.setup.config_file import load_config
     from tuner.setup.study_setup import check_places, prepare_study
@@ -59,16 +60,27 @@ def _search(config: Path | None, options: dict[str, Any], *, resume: bool, dry_r
     settings = with_measured_sizes(named)
     check_launcher(settings)
     check_places(settings)
-    setup = prepare_study(settings, device_limits(settings))
-    for warning in setup.warnings:
-        print(f"warning: {warning}", file=sys.stderr)
-    plan = _plan(setup, resume=resume)
-    if dry_run:
-        _print_plan(plan, as_json)
-        return None
-    outcome = _run(plan)
+    limits = device_limits(settings)
+    with ExitStack() as ending:
+        judge = judge_for(settings, limits, _say)
+        if judge is not None:
+            ending.callback(judge.rest)
+        setup = prepare_study(settings, limits, judge)
+        if judge is not None:
+            judge.rest()  # its processes, while the study runs
+        for warning in setup.warnings:
+            _say(f"warning: {warning}")
+        plan = _plan(setup, resume=resume)
+        if dry_run:
+            _print_plan(plan, as_json)
+            return None
+        outcome = _run(plan)
     _print_outcome(settings, outcome, as_json)
     return outcome
+
+
+def _say(line: str) -> None:
+    print(line, file=sys.stderr, flush=True)
 
 
 def _plan(setup: StudySetup, *, resume: bool) -> SearchPlan:

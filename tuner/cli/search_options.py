@@ -12,16 +12,16 @@ from tuner.core.errors import BadInput
 from tuner.core.yaml_file import parse_yaml
 
 
-def _numbers(_context: click.Context, _parameter: click.Parameter, text: str | None) -> list[int | str] | None:
+def numbers(_context: click.Context, _parameter: click.Parameter, text: str | None) -> list[int | str] | None:
     """16,32,64 -> [16, 32, 64]; what is no number stays a word, for the configuration to refuse by name."""
     return None if text is None else [int(part) if part.isascii() and part.isdecimal() else part for part in _split(text)]
 
 
-def _words(_context: click.Context, _parameter: click.Parameter, text: str | None) -> list[str] | None:
+def words(_context: click.Context, _parameter: click.Parameter, text: str | None) -> list[str] | None:
     return None if text is None else _split(text)
 
 
-def _assignments(_context: click.Context, _parameter: click.Parameter, texts: tuple[str, ...]) -> dict[str, Any] | None:
+def assignments(_context: click.Context, _parameter: click.Parameter, texts: tuple[str, ...]) -> dict[str, Any] | None:
     """("a=1", "b={x: 2}") -> {"a": 1, "b": {"x": 2}}; values are YAML."""
     found: dict[str, Any] = {}
     for text in texts:
@@ -56,20 +56,20 @@ SECTIONS: dict[str, list[Decorator]] = {
         click.option("--model", metavar="MODEL", help="tiny-qwen3 (built in, dummy weights), a folder, or a Hugging Face id."),
         click.option(
             "--page-sizes",
-            callback=_numbers,
+            callback=numbers,
             metavar="N,N",
             help="Page sizes to try: tokens per KV block, vLLM's block_size. Not named: 16 to 128, 256 where requests may "
             "be longer than 2048 tokens, and vLLM's own, as far as they fit.  [default: from the workload]",
         ),
         click.option(
             "--chunk-budgets",
-            callback=_numbers,
+            callback=numbers,
             metavar="N,N",
             help="Chunk budgets to try: tokens per engine step, vLLM's max_num_batched_tokens.  [default: 512,1024,2048]",
         ),
         click.option(
             "--arms",
-            callback=_words,
+            callback=words,
             metavar="ARM,ARM",
             help="Schedulers to compare: default, page_aligned, or both.  [default: both]",
         ),
@@ -155,6 +155,11 @@ SECTIONS: dict[str, list[Decorator]] = {
             "--platform", type=_choice("auto", "tpu", "cpu"), help="Hardware to run on; auto: a TPU if there is one.  [default: auto]"
         ),
         click.option(
+            "--foresight/--no-foresight",
+            default=None,
+            help="Compile every engine before it is started, and skip what does not compile or fit.  [default: on a TPU]",
+        ),
+        click.option(
             "--dtype", metavar="TYPE", help="Type of weights and activations: auto, float32, bfloat16 or float16.  [default: auto]"
         ),
         click.option("--max-num-seqs", type=int, metavar="N", help="Most requests that run at once.  [default: from the workload]"),
@@ -187,7 +192,7 @@ SECTIONS: dict[str, list[Decorator]] = {
             "--engine-arg",
             "engine_args",
             multiple=True,
-            callback=_assignments,
+            callback=assignments,
             metavar="KEY=VALUE",
             help="Any other vLLM engine argument; the value is YAML. Repeat the option for several.",
         ),

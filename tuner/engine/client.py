@@ -28,6 +28,7 @@ class EngineHost(HostProcess):
     what = "engine host"
     module = "tuner.engine.host"
     log_name = "host.log"
+    child = "engine"  # what messages call one of its children
 
     def __init__(self, python: str | None, env: Mapping[str, str], log_dir: Path) -> None:
         """Raises EngineLost (STARTUP), HostLost."""
@@ -38,8 +39,17 @@ class EngineHost(HostProcess):
 
     def start_engine(self, engine_args: Json, env: Mapping[str, str], timeout_s: float) -> tuple[EngineProcess, StartReport]:
         """Fork an engine process and start vLLM in it. Returns it with its start report. Raises TrialFailed, EngineLost or HostLost."""
+        engine = self.fork_child(f"engine-{self._started + 1:03d}.log", env)
+        with ExitStack() as undo:
+            undo.callback(engine.close)
+            report = engine.ask("start", Start(engine_args), StartReport, timeout_s, failure=FailureClass.STARTUP)
+            undo.pop_all()
+        return engine, report
+
+    def fork_child(self, log_name: str, env: Mapping[str, str]) -> EngineProcess:
+        """A child of the host that answers; ended with the host at the latest. Raises HostLost."""
         self._started += 1
-        log_path = self._log_dir / f"engine-{self._started:03d}.log"
+        log_path = self._log_dir / log_name
         ours, theirs = socket.socketpair()
         with ExitStack() as undo:
             undo.callback(ours.close)
@@ -47,10 +57,8 @@ class EngineHost(HostProcess):
                 forked = self.ask("fork", Fork(str(log_path), dict(env)), Forked, fd=theirs.fileno())
             engine = EngineProcess(self, forked.pid, Channel(ours), log_path)
             self._engines.append(engine)
-            undo.callback(engine.close)
-            report = engine.ask("start", Start(engine_args), StartReport, timeout_s, failure=FailureClass.STARTUP)
             undo.pop_all()
-        return engine, report
+        return engine
 
     def wait_for_exit(self, pid: int) -> int | None:
         """The exit code of an engine process, or None if it still runs after two seconds or cannot be known."""
@@ -93,15 +101,15 @@ class EngineProcess:
         """Raises TrialFailed (the engine goes on) or EngineLost (it is gone; nothing of it is left; `failure` is the class where it just
         died)."""
         if self._closed or self._lost is not None:
-            raise self._lost or EngineLost(failure, "the engine was closed")
+            raise self._lost or EngineLost(failure, f"the {self._host.child} was closed")
         try:
             reply = self._channel.call(op, message, timeout_s)
             if "error" not in reply:
                 return read_message(answer, reply["result"], op)
         except TimeoutError as error:
-            raise self._lose(FailureClass.TIMEOUT, f"engine {op} took more than {number(timeout_s)} s") from error
+            raise self._lose(FailureClass.TIMEOUT, f"{self._host.child} {op} took more than {number(timeout_s)} s") from error
         except ProtocolViolation as error:
-            raise self._lose(FailureClass.INTERNAL, f"the engine's answer cannot be read: {error}") from error
+            raise self._lose(FailureClass.INTERNAL, f"the {self._host.child}'s answer cannot be read: {error}") from error
         except ConnectionLost as error:
             raise self._lose(*self._diagnose(op, failure)) from error
         kind, text = failure_class(reply["error"]["class"]), str(reply["error"]["message"])
@@ -112,8 +120,8 @@ class EngineProcess:
     def _diagnose(self, op: str, failure: FailureClass) -> tuple[FailureClass, str]:
         code = self._host.wait_for_exit(self.pid)
         if self._oom.killed(code):
-            return FailureClass.OUT_OF_MEMORY, f"the kernel's out-of-memory killer ended the engine process during {op}"
-        return failure, f"the engine process {'is gone' if code is None else how_it_ended(code)} during {op}"
+            return FailureClass.OUT_OF_MEMORY, f"the kernel's out-of-memory killer ended the {self._host.child} process during {op}"
+        return failure, f"the {self._host.child} process {'is gone' if code is None else how_it_ended(code)} during {op}"
 
     def _lose(self, failure: FailureClass, message: str) -> EngineLost:
         self._lost = EngineLost(failure, message, log_excerpt(self.log_path))

@@ -160,6 +160,7 @@ class StudyConfig(StrictModel):
     table: Annotated[str | None, _EXTENT] = None
     table_noise: Annotated[float, Field(ge=0, le=1), _MEASURED] = 0.0
     engine_python: Annotated[str | None, _PLACE] = None
+    foresight: Annotated[bool | None, _PLACE] = None  # where there is a TPU
 
     max_num_seqs: Annotated[PositiveInt | None, _MEASURED] = None
     max_model_len: Annotated[PositiveInt | None, _MEASURED] = None

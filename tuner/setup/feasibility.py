@@ -48,15 +48,27 @@ class Needs:
     chunk_budgets: tuple[int, ...] = ()
 
 
-def check(settings: EngineSettings, features: Features, limits: Limits | None, needs: Needs | None = None) -> list[Infeasible]:
+@dataclass(frozen=True)
+class Judged:
+    """What the compiler says of an engine (tuner.foresight). `problem` None: it compiles and fits."""
+
+    problem: Infeasible | None
+
+
+def check(
+    settings: EngineSettings, features: Features, limits: Limits | None, needs: Needs | None = None, judged: Judged | None = None
+) -> list[Infeasible]:
     """All known reasons why an engine with these settings cannot run, the simplest first; empty if none is known.
 
-    `limits` None: no TPU, so only the rules that hold on every platform are applied.
+    `limits` None: no TPU, so only the rules that hold on every platform are applied. `judged`: the compiler's word, in place of the rules
+    about a TPU's memories.
     """
     found = list(_pages(settings, needs or Needs()))
     if found:
         return found  # the rest divides by the page size
     found += _pool(settings)
+    if judged is not None:
+        return found if judged.problem is None else [*found, judged.problem]
     if limits is not None:
         found += [*_scalar_memory(settings, limits), *_device_memory(settings, features, limits)]
     return found
@@ -135,7 +147,7 @@ def smallest_page_size(settings: EngineSettings, limits: Limits) -> int:
 
 
 def _device_memory(settings: EngineSettings, features: Features, limits: Limits) -> Iterator[Infeasible]:
-    """Weights and one request of max_model_len beside the null page, in HBM x gpu_memory_utilization.
+    """Weights and one request of max_model_len beside the null page, in usable HBM x gpu_memory_utilization.
 
     Source: tpu_inference 0.32.0, worker/tpu_worker.py `determine_available_memory`; vllm/v1/core/kv_cache_planning.py
     `_check_enough_kv_cache_memory`.
@@ -147,7 +159,7 @@ def _device_memory(settings: EngineSettings, features: Features, limits: Limits)
     kv_dtype = str(extra.get("kv_cache_dtype") or "auto")
     kv_dtype = dtype if kv_dtype == "auto" else kv_dtype
     utilization = float(extra.get("gpu_memory_utilization") or DEFAULT_MEMORY_UTILIZATION)
-    room = int(limits.hbm_bytes * (utilization if settings.num_gpu_blocks is None else 1))  # a given pool is allocated in any case
+    room = int(limits.usable_hbm_bytes * (utilization if settings.num_gpu_blocks is None else 1))  # a given pool is allocated in any case
 
     def needed(parallel: int) -> tuple[int, int] | None:
         weights = weight_bytes(features, dtype, parallel)
@@ -162,7 +174,7 @@ def _device_memory(settings: EngineSettings, features: Features, limits: Limits)
         return
     weights, cache = parts
     what = f"weights of {weights / GIB:.1f} GiB" + (f" and a KV cache of {cache / GIB:.1f} GiB" if cache else "")
-    where = f"{limits.name} ({room / GIB:.1f} of {limits.hbm_bytes / GIB:.0f} GiB a device)"
+    where = f"{limits.name} ({room / GIB:.1f} of {limits.usable_hbm_bytes / GIB:.2f} GiB a device)"
     enough = next((size for size in _more_parallel(settings, features) if sum(needed(size) or (room, 1)) <= room), None)
     ways = [] if enough is None else [f"use tensor_parallel_size {enough}"]
     if weights <= room:

@@ -3,6 +3,7 @@
 Sources, read in November 2026:
 - HBM per JAX device: tpu_inference 0.32.0, `utils.get_device_hbm_limit`; v4, v5e, v5p, v6e and 7x agree with the package tpu_info 0.7.1
   (`TpuChip`: GiB per chip and devices per chip).
+- Usable HBM: what the compiler of libtpu 0.0.48 lets a program have (docs/foresight.md); 8i, which that one does not know, as if all.
 - VMEM, SMEM and TensorCores: JAX 0.11.2, `jax._src.tpu_info` (per TensorCore; docs.jax.dev/en/latest/pallas/tpu/hardware.html).
 - Names: `chip_version_from_device_kind` there, and Cloud's accelerator types ("v5litepod-8").
 
@@ -31,15 +32,16 @@ class Limits:
     smem_bytes: int  # per TensorCore
     cores_per_chip: int  # TensorCores
     devices_per_chip: int  # JAX devices
+    usable_hbm_bytes: int  # per JAX device: the rest is the runtime's own
 
 
 _GENERATIONS = (
-    Limits("TPU v4", 32 * GIB, 16 * MIB, 1024 * KIB, 2, 1),
-    Limits("TPU v5e", 16 * GIB, 128 * MIB, 1024 * KIB, 1, 1),
-    Limits("TPU v5p", 95 * GIB, 64 * MIB, 1024 * KIB, 2, 1),
-    Limits("TPU v6e", 32 * GIB, 128 * MIB, 1024 * KIB, 1, 1),
-    Limits("TPU v7x", 96 * GIB, 64 * MIB, 1024 * KIB, 2, 2),
-    Limits("TPU v8i", 144 * GIB, 192 * MIB, 1024 * KIB, 2, 2),
+    Limits("TPU v4", 32 * GIB, 16 * MIB, 1024 * KIB, 2, 1, usable_hbm_bytes=int(30.5 * GIB)),
+    Limits("TPU v5e", 16 * GIB, 128 * MIB, 1024 * KIB, 1, 1, usable_hbm_bytes=int(15.75 * GIB)),
+    Limits("TPU v5p", 95 * GIB, 64 * MIB, 1024 * KIB, 2, 1, usable_hbm_bytes=int(95.73 * GIB)),
+    Limits("TPU v6e", 32 * GIB, 128 * MIB, 1024 * KIB, 1, 1, usable_hbm_bytes=int(31.24 * GIB)),
+    Limits("TPU v7x", 96 * GIB, 64 * MIB, 1024 * KIB, 2, 2, usable_hbm_bytes=int(94.74 * GIB)),
+    Limits("TPU v8i", 144 * GIB, 192 * MIB, 1024 * KIB, 2, 2, usable_hbm_bytes=144 * GIB),
 )
 TPU_LIMITS = {limits.name: limits for limits in _GENERATIONS}
 

@@ -138,10 +138,20 @@ def place_of(name: str) -> str | None:
     raise BadInput(f"unknown model {name!r}; use {TINY_QWEN3}, a folder with config.json, or a Hugging Face id such as Qwen/Qwen3-0.6B")
 
 
+def model_of_config(path: Path) -> ResolvedModel:
+    """A model without weights, from its config.json alone under any file name. Raises BadInput."""
+    return _without_weights(str(path), path.stem, _read_config(path, str(path)))
+
+
 def _tiny_qwen3() -> ResolvedModel:
-    content = json.dumps(dict(TINY_QWEN3_CONFIG), indent=2, sort_keys=True) + "\n"
-    folder = cache_root() / "models" / f"{TINY_QWEN3}-{hashlib.sha256(content.encode()).hexdigest()[:12]}"
-    return _described(TINY_QWEN3, str(folder), dict(TINY_QWEN3_CONFIG), load_format="dummy", files={"config.json": content})
+    return _without_weights(TINY_QWEN3, TINY_QWEN3, TINY_QWEN3_CONFIG)
+
+
+def _without_weights(name: str, stem: str, config: Mapping[str, Any]) -> ResolvedModel:
+    """In a folder of its own in the cache, which prepare() makes."""
+    content = json.dumps(dict(config), indent=2, sort_keys=True) + "\n"
+    folder = cache_root() / "models" / f"{stem}-{hashlib.sha256(content.encode()).hexdigest()[:12]}"
+    return _described(name, str(folder), dict(config), load_format="dummy", files={"config.json": content})
 
 
 def _hub_config(name: str) -> dict[str, Any]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
@@ -16,7 +17,7 @@ from tuner.metrics.objective import Objective, Slo, request_limits
 from tuner.metrics.window import RequestLimit
 from tuner.serving.stored_settings import requested_settings
 from tuner.setup.config import StudyConfig, check_config, untested_settings
-from tuner.setup.feasibility import Infeasible, Needs, check
+from tuner.setup.feasibility import Infeasible, Judged, Needs, check
 from tuner.setup.hardware import Limits
 from tuner.setup.model_rules import model_faults
 from tuner.setup.models import ResolvedModel, known_model, resolve_model
@@ -28,6 +29,9 @@ MIN_MODEL_LEN = 512  # tokens; the default never goes below, so that small workl
 MAX_DEFAULT_SEQS = 128
 _SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*:/{1,2}")  # gs://, s3://; also gs:/, which is what pathlib makes of it
 TEXT_ONLY = "language_model_only"  # vLLM's argument
+
+type Judge = Callable[[EngineSettings, ResolvedModel], Judged | None]
+"""The compiler's word on an engine (tuner.foresight.judge); None where it does not know."""
 
 
 @dataclass(frozen=True)
@@ -46,6 +50,7 @@ class StudySetup:
     request_limits: tuple[RequestLimit, ...]
     warnings: tuple[str, ...]
     limits: Limits | None = None  # of the TPU, None where there is none
+    judge: Judge | None = None
 
     @property
     def open_loop(self) -> bool:
@@ -70,46 +75,33 @@ class StudySetup:
         turn comes, since those of the finalists and of `vllm serve` are compiled for a chunk budget of their own.
         """
         longest = max(len(request.prompt_token_ids) + request.max_tokens for request in self.plan.requests)
-        return check(engine, self.model.features, self.limits, Needs(longest, self.config.arms))
+        needs = Needs(longest, self.config.arms)
+        found = check(engine, self.model.features, None, needs)
+        if found or self.judge is None:  # what breaks a simple rule is not compiled
+            return found or check(engine, self.model.features, self.limits, needs)
+        return check(engine, self.model.features, self.limits, needs, self.judge(engine, self.model))
 
     def requested(self, configuration: Configuration, engine: EngineSettings) -> Json:
         """What storage.records.Trial.requested holds."""
         return requested_settings(asdict(engine), configuration.params)
 
 
-def prepare_study(config: StudyConfig, limits: Limits | None = None) -> StudySetup:
-    """Raises BadInput for a model, workload or length that does not go together, and where no page size can run on this TPU."""
-    given = {key.replace("-", "_"): value for key, value in config.engine_args.items()}
+def prepare_study(config: StudyConfig, limits: Limits | None = None, judge: Judge | None = None) -> StudySetup:
+    """`judge` is asked about the engine of each page size, which may take minutes.
+
+    Raises BadInput for a model, workload or length that does not go together, and where no page size can run on this TPU.
+    """
     if config.launcher == "table":
         model = resolve_model(config.model)
     else:
-        model = known_model(config.model, config.engine_python, _platform_of(config), given)
+        model = known_model(config.model, config.engine_python, _platform_of(config), _given_args(config))
     spec = _parse_workload(config)
     max_model_len = _max_model_len(config, model, spec)
     plan = spec.plan(model.vocab_size, max_model_len)
     _refuse_longer_than_its_timeout(config, plan)
     # Without SLOs the throughput of an overloaded engine is a value like any other.
     plan = replace(plan, stop_when_saturated=bool(config.slos) and plan.max_concurrency is None)
-    engine = EngineSettings(
-        model=config.model,
-        model_path=model.path,
-        block_size=0,
-        max_num_batched_tokens=max(config.chunk_budgets),
-        max_num_seqs=_max_num_seqs(config, plan),
-        max_model_len=max_model_len,
-        dtype=config.dtype,
-        load_format=model.load_format,
-        platform=config.platform,
-        attention_backend=config.attention_backend,
-        alignment_variant=config.alignment_variant,
-        kv_write=config.kv_write,
-        num_gpu_blocks=config.num_gpu_blocks,
-        enable_prefix_caching=config.enable_prefix_caching,
-        async_scheduling=config.async_scheduling,
-        tensor_parallel_size=config.tensor_parallel_size,
-        seed=config.seed,
-        extra_engine_args={TEXT_ONLY: True, **given} if model.multimodal else given,  # the workload sends nothing but text
-    )
+    engine = shared_engine(config, model, max_num_seqs=_max_num_seqs(config, plan), max_model_len=max_model_len)
     if config.launcher != "table":
         for fault in model_faults(engine, model.features, _platform_of(config, limits)):
             raise fault.as_error()
@@ -127,8 +119,39 @@ def prepare_study(config: StudyConfig, limits: Limits | None = None) -> StudySet
         request_limits=request_limits(config.objectives, config.limits),
         warnings=(*untested_settings(config, model.multimodal), *spec.warnings(plan, max_model_len)),
         limits=limits,
+        judge=judge,
     )
     return replace(setup, warnings=(*setup.warnings, *_skipped_page_sizes(setup)))
+
+
+def _given_args(config: StudyConfig) -> Json:
+    """The further engine arguments under vLLM's names."""
+    return {key.replace("-", "_"): value for key, value in config.engine_args.items()}
+
+
+def shared_engine(config: StudyConfig, model: ResolvedModel, *, max_num_seqs: int, max_model_len: int) -> EngineSettings:
+    """The cold settings that all engines of a configuration share; the page size is 0 until somebody sets it."""
+    given = _given_args(config)
+    return EngineSettings(
+        model=config.model,
+        model_path=model.path,
+        block_size=0,
+        max_num_batched_tokens=max(config.chunk_budgets),
+        max_num_seqs=max_num_seqs,
+        max_model_len=max_model_len,
+        dtype=config.dtype,
+        load_format=model.load_format,
+        platform=config.platform,
+        attention_backend=config.attention_backend,
+        alignment_variant=config.alignment_variant,
+        kv_write=config.kv_write,
+        num_gpu_blocks=config.num_gpu_blocks,
+        enable_prefix_caching=config.enable_prefix_caching,
+        async_scheduling=config.async_scheduling,
+        tensor_parallel_size=config.tensor_parallel_size,
+        seed=config.seed,
+        extra_engine_args={TEXT_ONLY: True, **given} if model.multimodal else given,  # the workload sends nothing but text
+    )
 
 
 def _with_page_sizes(config: StudyConfig, own: VllmDefaults, max_model_len: int) -> StudyConfig:

@@ -2,22 +2,19 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 from storage.records import Trial
 from tuner.core.contract import EngineSettings
 from tuner.core.errors import FailureClass
+from tuner.core.memory_space import memory_space
 from tuner.core.settings import Memory, declared_settings
 from tuner.serving.stored_settings import measured_engine_of
 
 _COLD = declared_settings(EngineSettings)
 _GROWING = tuple(name for name, setting in _COLD.items() if setting.memory is Memory.GROWS)
 _SAME = tuple(name for name, setting in _COLD.items() if setting.memory is Memory.SAME)
-
-_SPACE = re.compile(r"memory space (hbm|vmem|smem)|ran out of (hbm|vmem|smem)|exceeded (hbm|vmem|smem)", re.IGNORECASE)
-_HBM_SIGNS = ("No available memory for the cache blocks", "exceeds total_hbm_limit", "to serve at least one request")
 
 
 @dataclass(frozen=True)
@@ -40,14 +37,6 @@ class OutOfMemory:
     attempt: Attempt
     space: str | None
     label: str  # how a person finds it, for instance "trial 7"
-
-
-def memory_space(message: str) -> str | None:
-    """Which memory was exhausted, in the words of XLA ("Ran out of memory in memory space vmem"), vLLM or tpu-inference."""
-    found = _SPACE.search(message)
-    if found is not None:
-        return next(group for group in found.groups() if group).lower()
-    return "hbm" if any(sign.lower() in message.lower() for sign in _HBM_SIGNS) else None
 
 
 def dominated_by_oom(candidate: Attempt, known: Sequence[OutOfMemory]) -> str | None:

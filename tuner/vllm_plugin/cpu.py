@@ -16,7 +16,8 @@ def runs_without_tpu() -> bool:
     """Whether JAX was told to use something else than a TPU (JAX_PLATFORMS=cpu or cuda). Unset means: JAX decides, on a TPU host the
     TPU."""
     platforms = [name for name in os.environ.get("JAX_PLATFORMS", "").lower().split(",") if name]
-    return bool(platforms) and not any(name in ("tpu", "proxy") for name in platforms)
+    pretending = bool(os.environ.get("TUNER_COMPILES_FOR"))  # tuner.foresight: on the CPU, but for a TPU
+    return not pretending and bool(platforms) and not any(name in ("tpu", "proxy") for name in platforms)
 
 
 def install() -> bool:

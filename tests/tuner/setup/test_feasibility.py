@@ -90,11 +90,11 @@ def test_the_smem_rule_is_tpu_inferences(seqs: int, length: int, page: int) -> N
 
 
 def test_qwen3_32b_needs_more_than_one_v5e(tmp_path: Any) -> None:
-    """65.5 GB of weights against 0.92 x 16 GiB a chip: 8 chips hold them, 4 do not (61.0 GiB / 4 = 15.3)."""
+    """65.5 GB of weights against 0.92 x 15.75 GiB a chip: 8 chips hold them, 4 do not (61.0 GiB / 4 = 15.3)."""
     features = features_of("Qwen--Qwen3-32B", tmp_path)
     (found,) = check(engine(), features, V5E)
     assert found.setting == "tensor_parallel_size"
-    assert "weights of 61.0 GiB" in found.reason and "14.7 of 16 GiB" in found.reason and found.fix == "use tensor_parallel_size 8"
+    assert "weights of 61.0 GiB" in found.reason and "14.5 of 15.75 GiB" in found.reason and found.fix == "use tensor_parallel_size 8"
     assert settings_of(engine(tensor_parallel_size=4), features, V5E) == ["tensor_parallel_size"]
     assert settings_of(engine(tensor_parallel_size=8), features, V5E) == []
     assert settings_of(engine(), features, V7X) == [] and settings_of(engine(dtype="float32"), features, V7X) == ["tensor_parallel_size"]

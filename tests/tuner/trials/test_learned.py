@@ -13,7 +13,7 @@ from storage.records import Trial, TrialState
 from tests.quick import examples
 from tuner.core.contract import EngineSettings
 from tuner.core.errors import FailureClass
-from tuner.trials.learned import Attempt, OutOfMemory, attempt_of, dominated_by_oom, known_out_of_memory, memory_space
+from tuner.trials.learned import Attempt, OutOfMemory, attempt_of, dominated_by_oom, known_out_of_memory
 
 ENGINE = EngineSettings("m", "m", block_size=32, max_num_batched_tokens=1024, max_num_seqs=64, max_model_len=2048)
 FAILED = Attempt(ENGINE, "default", 512, "TPU v6e-1")
@@ -110,21 +110,6 @@ def test_dominance_is_an_order(one: Any, two: Any, three: Any, space: str | None
     assert dominated(a, space, a)
     if dominated(b, space, a) and dominated(c, space, b):
         assert dominated(c, space, a)
-
-
-@pytest.mark.parametrize(
-    ("message", "space"),
-    [
-        ("RESOURCE_EXHAUSTED: Ran out of memory in memory space vmem. Used 20.1M of 16.0M", "vmem"),
-        ("XLA:TPU compile permanent error. Ran out of memory in memory space hbm. Used 22.1G of 15.5G hbm.", "hbm"),
-        ("Ran out of smem", "smem"),
-        ("No available memory for the cache blocks. Try increasing", "hbm"),
-        ("the kernel's out-of-memory killer ended the engine process during start", None),
-        ("RESOURCE_EXHAUSTED", None),
-    ],
-)
-def test_which_memory(message: str, space: str | None) -> None:
-    assert memory_space(message) == space
 
 
 def trial(number: int, state: TrialState = TrialState.FAIL, error: FailureClass | None = FailureClass.OUT_OF_MEMORY) -> Trial:

@@ -1,0 +1,89 @@
+"""Questions about small models that exist nowhere, and a compiler that answers from a script."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from tuner.core.errors import TrialFailed
+from tuner.foresight.compiler import Compiler
+from tuner.foresight.messages import STEP, Compiled, Prepared, ProgramName
+from tuner.foresight.question import Question
+from tuner.foresight.questions import foreseeable_model, questions_of
+from tuner.setup.config_file import load_config
+
+ONE_LAYER: dict[str, Any] = {
+    "architectures": ["Qwen3ForCausalLM"],
+    "model_type": "qwen3",
+    "num_hidden_layers": 1,
+    "hidden_size": 256,
+    "num_attention_heads": 4,
+    "num_key_value_heads": 2,
+    "head_dim": 128,
+    "intermediate_size": 512,
+    "vocab_size": 2048,
+    "max_position_embeddings": 40960,
+    "torch_dtype": "bfloat16",
+    "tie_word_embeddings": True,
+    "hidden_act": "silu",
+    "rms_norm_eps": 1e-6,
+    "rope_theta": 1e6,
+    "attention_bias": False,
+    "bos_token_id": 1,
+    "eos_token_id": 2,
+}
+
+
+def questions_about(folder: Path, accelerators: str = "v6e-1", model: dict[str, Any] | None = None, **settings: Any) -> list[Question]:
+    """About ONE_LAYER with the changes in `model`; `settings` are those of a study."""
+    path = folder / "config.json"
+    path.write_text(json.dumps({**ONE_LAYER, **(model or {})}))
+    given = {"page_sizes": [64], "chunk_budgets": [128], "max_num_seqs": 16, "max_model_len": 2048, **settings}
+    config = load_config(None, {"model": str(path), "study": "s", "arms": ["default"], **given})
+    made = foreseeable_model(config.model)
+    made.prepare()
+    return questions_of(config, made, accelerators.split(","))
+
+
+STEPS = (ProgramName(STEP, 16), ProgramName(STEP, 64), ProgramName(STEP, 128))
+PREPARED = Prepared(
+    "TPU v6 lite",
+    1000,
+    weight_bytes=100,
+    page_bytes=8,
+    pages=81,
+    pages_per_request=16,
+    utilization=0.92,
+    programs=(*STEPS, ProgramName("compute_logits", 16)),
+    decode_tokens=16,
+    seconds=1.0,
+)
+COMPILED = Compiled(STEPS[0], argument_bytes=750, temporary_bytes=40, output_bytes=6, code_bytes=4, seconds=2.0)
+
+
+class ScriptedCompiler(Compiler):
+    """Starts nothing; notes what it is asked. `prepares` and `compiles`: answers or failures, the last one for all that follow."""
+
+    def __init__(self, prepares: list[Prepared | TrialFailed] | None = None, compiles: list[Compiled | TrialFailed] | None = None) -> None:
+        self.asked: list[str] = []
+        self._prepares = prepares or [PREPARED]
+        self._compiles = compiles or [COMPILED]
+
+    def prepare(self, question: Question) -> Prepared:
+        self.asked.append(f"prepare {question.engine.block_size} {question.engine.max_num_batched_tokens}")
+        return _next(self._prepares)
+
+    def compile(self, program: ProgramName) -> Compiled:
+        self.asked.append(f"{program.kind} {program.size}")
+        return _next(self._compiles)
+
+    def close(self) -> None:
+        """Nothing was started."""
+
+
+def _next[Answer](answers: list[Answer | TrialFailed]) -> Answer:
+    found = answers.pop(0) if len(answers) > 1 else answers[0]
+    if isinstance(found, TrialFailed):
+        raise found
+    return found

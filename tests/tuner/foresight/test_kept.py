@@ -1,0 +1,60 @@
+"""Answers on disk: whole or not at all, and never a reason to stop."""
+
+from __future__ import annotations
+
+import resource
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.tuner.foresight.questions import COMPILED, PREPARED
+from tuner.core.errors import BadInput
+from tuner.foresight.kept import KeptAnswers
+from tuner.foresight.messages import Compiled, Prepared
+
+KEY = {"versions": {"libtpu": "1"}, "program": None}
+
+
+@pytest.fixture
+def full_disk() -> Iterator[None]:
+    """No file of this process can grow."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (0, hard))
+    yield
+    resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+
+
+def test_what_was_kept_is_found_under_its_key_only(tmp_path: Path) -> None:
+    kept = KeptAnswers(tmp_path / "a" / "b")
+    assert kept.keep(KEY, PREPARED) is None
+    assert kept.keep({**KEY, "program": "x"}, COMPILED) is None
+    assert KeptAnswers(tmp_path / "a" / "b").find(Prepared, KEY) == PREPARED
+    assert kept.find(Compiled, {**KEY, "program": "x"}) == COMPILED
+    assert kept.find(Prepared, {**KEY, "program": "y"}) is None
+
+
+@pytest.mark.parametrize("content", ["", "{", "[]", '{"answer": {}}', '{"answer": null}', '{"answer": {"device_kind": 1}}', "\udcff"])
+def test_a_damaged_file_is_asked_for_again(tmp_path: Path, content: str) -> None:
+    kept = KeptAnswers(tmp_path)
+    kept.keep(KEY, PREPARED)
+    (file,) = tmp_path.iterdir()
+    file.write_text(content, errors="surrogateescape")
+    assert kept.find(Prepared, KEY) is None
+    assert kept.keep(KEY, PREPARED) is None
+    assert kept.find(Prepared, KEY) == PREPARED
+
+
+@pytest.mark.usefixtures("full_disk")
+def test_a_full_disk_is_said_and_leaves_nothing_behind(tmp_path: Path) -> None:
+    kept = KeptAnswers(tmp_path)
+    problem = kept.keep(KEY, PREPARED)
+    assert problem == f"{tmp_path}: File too large"
+    assert list(tmp_path.iterdir()) == []
+    assert kept.find(Prepared, KEY) is None
+
+
+def test_a_cache_that_cannot_be_made_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(BadInput, match=r"the cache folder .*file/foresight cannot be written: .*; set TUNER_CACHE to another"):
+        KeptAnswers(tmp_path / "file" / "foresight")

@@ -1,0 +1,100 @@
+"""Answers questions: from what is kept where it can, else by compiling. The next room's way in."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import replace
+from typing import Any
+
+from tuner.core.errors import FailureClass, TrialFailed
+from tuner.foresight.compiler import Compiler
+from tuner.foresight.kept import KeptAnswers
+from tuner.foresight.messages import STEP, Compiled, Prepared, ProgramName
+from tuner.foresight.question import Foreseen, Question, named
+
+Json = dict[str, Any]
+Say = Callable[[str], None]
+
+
+class Foresight:
+    """`installed`: tuner.foresight.installed, of the engine's Python. `say` is told what is being done, one line each. Owned by `with`."""
+
+    def __init__(self, compiler: Compiler, kept: KeptAnswers, installed: Json, say: Say) -> None:
+        self._compiler = compiler
+        self._kept = kept
+        self._installed = installed
+        self._say = say
+        self._warned = False
+
+    def answer(self, questions: Iterable[Question], *, all_programs: bool = False) -> Iterator[Foreseen]:
+        """One answer a question, in order. Raises Interrupted and the like, never TrialFailed."""
+        return (self._answer(question, all_programs=all_programs) for question in questions)
+
+    def _answer(self, question: Question, *, all_programs: bool) -> Foreseen:
+        begun = time.perf_counter()
+        key = question.key(self._installed)
+        prepared = self._kept.find(Prepared, key)
+        compiling = prepared is None
+        if prepared is None:
+            self._say(f"{_title(question)}: building the engine without weights")
+            try:
+                prepared = self._compiler.prepare(question)
+            except TrialFailed as error:
+                return replace(_refused(question, error), seconds=time.perf_counter() - begun)
+            self._remember(key, prepared)
+        found: list[Compiled] = []
+        answer = Foreseen(question, prepared, lost=prepared.not_known, refused=prepared.refused, refusal=_class(prepared.refusal))
+        for program in _wanted(prepared, all_programs=all_programs):
+            program_key = {**question.key(self._installed, program), "pages": prepared.pages}
+            compiled = self._kept.find(Compiled, program_key)
+            if compiled is None:
+                try:
+                    if not compiling:
+                        self._say(f"{_title(question)}: building the engine without weights")
+                        self._compiler.prepare(question)
+                        compiling = True
+                    self._say(f"{_title(question)}: compiling {named(program)}")
+                    compiled = self._compiler.compile(program)
+                except TrialFailed as error:
+                    return replace(answer, programs=tuple(found), lost=str(error), seconds=time.perf_counter() - begun)
+                self._remember(program_key, compiled)
+            found.append(compiled)
+            if compiled.failure is not None:
+                break  # one reason is enough
+        return replace(answer, programs=tuple(found), seconds=time.perf_counter() - begun, kept=not compiling)
+
+    def _remember(self, key: Json, answer: object) -> None:
+        problem = self._kept.keep(key, answer)
+        if problem is not None and not self._warned:
+            self._warned = True
+            self._say(f"warning: answers cannot be kept for the next time: {problem}")
+
+
+def _wanted(prepared: Prepared, *, all_programs: bool) -> Sequence[ProgramName]:
+    """The programs that decide, the quickest first: a step of decodes only and the largest step. Where the engine refuses to start, only
+    the first, for the compiler's word on it."""
+    if all_programs and prepared.refused is None:
+        return prepared.programs
+    steps = [program for program in prepared.programs if program.kind == STEP]
+    if not steps:
+        return ()
+    decode = ProgramName(STEP, prepared.decode_tokens)
+    largest = max(steps, key=lambda program: program.size)
+    return (decode,) if prepared.refused is not None or largest == decode else (decode, largest)
+
+
+def _refused(question: Question, error: TrialFailed) -> Foreseen:
+    """Where not even the engine could be built: vLLM refuses the settings, or something was lost."""
+    if error.failure is FailureClass.INVALID_CONFIG:
+        return Foreseen(question, None, refused=str(error), refusal=error.failure)
+    return Foreseen(question, None, lost=str(error))
+
+
+def _class(word: str | None) -> FailureClass | None:
+    return None if word is None else FailureClass(word)
+
+
+def _title(question: Question) -> str:
+    engine = question.engine
+    return f"{question.target.name}, page size {engine.block_size}, budget {engine.max_num_batched_tokens}"

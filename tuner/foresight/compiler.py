@@ -1,0 +1,103 @@
+"""Our end of the compiler host: engines are prepared and their programs compiled in processes of the Python that has vLLM."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+from tuner.core.errors import FailureClass
+from tuner.engine.client import EngineHost, EngineProcess
+from tuner.engine.environment import engine_environment
+from tuner.foresight.messages import Compile, Compiled, Prepare, Prepared, ProgramName
+from tuner.foresight.question import Question
+from tuner.foresight.target import Target
+
+PREPARE_TIMEOUT_S = 600.0
+COMPILE_TIMEOUT_S = 1800.0
+
+# The machine's own TPU, if it has one, is neither looked for nor touched; tuner.vllm_plugin.cpu stays out of the way.
+_FOR_ANOTHER_TPU: Mapping[str, str] = {
+    "JAX_PLATFORMS": "cpu",
+    "ALLOW_MULTIPLE_LIBTPU_LOAD": "1",  # libtpu lets one process in, which holds the TPU; this one only compiles
+    "TPU_SKIP_MDS_QUERY": "1",
+    "TPU_WORKER_HOSTNAMES": "localhost",
+    "TPU_NAME": "none",
+    "TPU_WORKER_ID": "0",
+    "VLLM_LOGGING_LEVEL": "WARNING",
+}
+
+
+def compiling_environment(target: Target) -> dict[str, str]:
+    """The environment of a process that compiles for `target`."""
+    kind = target.accelerator_type
+    return {**engine_environment("tpu", offline=True), **_FOR_ANOTHER_TPU, "TPU_ACCELERATOR_TYPE": kind, "TUNER_COMPILES_FOR": kind}
+
+
+class CompilerHost(EngineHost):
+    what = "compiler host"
+    module = "tuner.foresight.host"
+    log_name = "compiler-host.log"
+    child = "compiler"
+
+
+class Compiler:
+    """Starts its host when it is first needed, and leaves no process and no file behind. Not thread-safe.
+
+    One engine at a time: `prepare` ends the one before, `compile` is about the last one.
+    """
+
+    def __init__(self, python: str | None) -> None:
+        self._python = python
+        self._logs: tempfile.TemporaryDirectory[str] | None = None
+        self._host: CompilerHost | None = None
+        self._child: EngineProcess | None = None
+        self._count = 0
+
+    def prepare(self, question: Question) -> Prepared:
+        """Raises TrialFailed: INVALID_CONFIG in vLLM's words for settings that it refuses, else what was lost and why."""
+        self._end_child()
+        env = compiling_environment(question.target)
+        if self._host is None or not self._host.alive:
+            self._end_host()
+            self._logs = tempfile.TemporaryDirectory(prefix="tuner-foresight-", ignore_cleanup_errors=True)
+            self._host = CompilerHost(self._python, env, Path(self._logs.name))
+        self._count += 1
+        self._child = self._host.fork_child(f"compiler-{self._count:03d}.log", env)
+        asked = Prepare(question.engine_args, question.target.topology)
+        return self._child.ask("start", asked, Prepared, PREPARE_TIMEOUT_S, failure=FailureClass.STARTUP)
+
+    def compile(self, program: ProgramName) -> Compiled:
+        """Raises TrialFailed where the process was lost or took too long."""
+        assert self._child is not None, "nothing was prepared"
+        return self._child.ask("compile", Compile(program), Compiled, COMPILE_TIMEOUT_S)
+
+    def _end_child(self) -> None:
+        child, self._child = self._child, None
+        if child is not None:
+            child.close()
+
+    def _end_host(self) -> None:
+        host, self._host = self._host, None
+        logs, self._logs = self._logs, None
+        try:
+            if host is not None:
+                host.close()
+        finally:
+            if logs is not None:
+                logs.cleanup()
+
+    def close(self) -> None:
+        """End the processes. Idempotent; what is asked after it starts a new host."""
+        try:
+            self._end_child()
+        finally:
+            self._end_host()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self.close()

@@ -14,6 +14,7 @@ from dataclasses import replace
 from functools import partial
 from typing import Any
 
+from tuner.core.memory_space import memory_space
 from tuner.engine.forking import one_line
 from tuner.engine.owner import classify
 from tuner.foresight import pretence
@@ -36,23 +37,27 @@ class AbstractEngine:
         self._runner: Any = None
         devices = pretence.topology_devices(asked.topology)
         empty = _nothing_known(devices[0].device_kind, pretence.usable_hbm_bytes(devices[0]))
-        try:
-            prepared = self._prepare(asked, devices, empty)
-        except NotKnown as reason:
-            prepared = replace(empty, not_known=str(reason))
-        self.prepared = replace(prepared, seconds=time.perf_counter() - begun)
-
-    def _prepare(self, asked: Prepare, devices: list[Any], empty: Prepared) -> Prepared:
         pretence.take_over(devices)
         config = pretence.engine_config(asked.engine_args)
-        _require_known(config)
+        try:
+            _require_known(config)
+            prepared = self._build(config, devices, empty)
+        except NotKnown as reason:
+            prepared = replace(empty, not_known=str(reason))
+        except (ValueError, NotImplementedError) as error:  # not necessarily the engine's: it is no answer
+            raise RuntimeError(f"the engine cannot be built from shapes: {one_line(error)}") from error
+        self.prepared = replace(prepared, seconds=time.perf_counter() - begun)
+
+    def _build(self, config: Any, devices: list[Any], empty: Prepared) -> Prepared:
         self._runner = pretence.runner(config, devices)
         weight_bytes = pretence.device_bytes(self._runner.state_leaves)
-        refused = refusal = None
+        refused = None
         try:
             pool = pretence.kv_pool(self._runner, empty.usable_hbm_bytes, weight_bytes)
         except ValueError as error:
-            refused, refusal = one_line(error), classify(error, starting=True)
+            refused = one_line(error)
+            if memory_space(refused) is None:
+                raise
             pool = pretence.kv_pool_of_one_request(self._runner)
         pretence.make_kv_caches(self._runner, pool)
         self._collect()
@@ -67,7 +72,6 @@ class AbstractEngine:
             programs=tuple(self._programs),
             decode_tokens=min(name.size for name in self._programs if name.kind == STEP and name.size >= running),
             refused=refused,
-            refusal=refusal,
         )
 
     def _collect(self) -> None:
@@ -88,12 +92,13 @@ class AbstractEngine:
         manager._precompile_sampling()
 
     def compile(self, program: ProgramName) -> Compiled:
-        """Also of a program that does not compile. Raises KeyError for one that the engine does not have."""
+        """Also of a program that does not compile. Raises KeyError for one that the engine does not have, and whatever is neither the
+        compiler's error nor a kernel's refusal of its settings: that may as well be ours."""
         lower, begun = self._programs[program], time.perf_counter()
         try:
             with pretence.inside(self._runner):
                 stats = lower().compile().memory_analysis()
-        except Exception as error:  # noqa: BLE001 - that it does not compile is the answer
+        except (*pretence.COMPILER_ERRORS, ValueError, NotImplementedError) as error:  # that it does not compile is the answer
             failed = Compiled(program, 0, 0, 0, 0, seconds=time.perf_counter() - begun)
             return replace(failed, failure=classify(error, starting=True), message=one_line(error))
         return Compiled(

@@ -44,7 +44,8 @@ class Foresight:
                 return replace(_refused(question, error), seconds=time.perf_counter() - begun)
             self._remember(key, prepared)
         found: list[Compiled] = []
-        answer = Foreseen(question, prepared, lost=prepared.not_known, refused=prepared.refused, refusal=_class(prepared.refusal))
+        refusal = None if prepared.refused is None else FailureClass.OUT_OF_MEMORY
+        answer = Foreseen(question, prepared, lost=prepared.not_known, refused=prepared.refused, refusal=refusal)
         for program in _wanted(prepared, all_programs=all_programs):
             program_key = {**question.key(self._installed, program), "pages": prepared.pages}
             compiled = self._kept.find(Compiled, program_key)
@@ -89,10 +90,6 @@ def _refused(question: Question, error: TrialFailed) -> Foreseen:
     if error.failure is FailureClass.INVALID_CONFIG:
         return Foreseen(question, None, refused=str(error), refusal=error.failure)
     return Foreseen(question, None, lost=str(error))
-
-
-def _class(word: str | None) -> FailureClass | None:
-    return None if word is None else FailureClass(word)
 
 
 def _title(question: Question) -> str:

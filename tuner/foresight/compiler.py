@@ -30,10 +30,15 @@ _FOR_ANOTHER_TPU: Mapping[str, str] = {
 }
 
 
-def compiling_environment(target: Target) -> dict[str, str]:
-    """The environment of a process that compiles for `target`."""
+def compiling_environment(target: Target, model_path: str) -> dict[str, str]:
+    """The environment of a process that compiles for `target`. Where the model is no folder, config.json is found as engines do."""
     kind = target.accelerator_type
-    return {**engine_environment("tpu", offline=True), **_FOR_ANOTHER_TPU, "TPU_ACCELERATOR_TYPE": kind, "TUNER_COMPILES_FOR": kind}
+    return {
+        **engine_environment("tpu", offline=Path(model_path).is_dir()),
+        **_FOR_ANOTHER_TPU,
+        "TPU_ACCELERATOR_TYPE": kind,
+        "TUNER_COMPILES_FOR": kind,
+    }
 
 
 class CompilerHost(EngineHost):
@@ -59,7 +64,7 @@ class Compiler:
     def prepare(self, question: Question) -> Prepared:
         """Raises TrialFailed: INVALID_CONFIG in vLLM's words for settings that it refuses, else what was lost and why."""
         self._end_child()
-        env = compiling_environment(question.target)
+        env = compiling_environment(question.target, question.engine.model_path)
         if self._host is None or not self._host.alive:
             self._end_host()
             self._logs = tempfile.TemporaryDirectory(prefix="tuner-foresight-", ignore_cleanup_errors=True)

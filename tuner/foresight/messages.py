@@ -38,7 +38,7 @@ class Prepared:
     """The engine, as far as it is known before anything is compiled.
 
     `not_known`: why this model cannot be built without its weights; then the numbers are 0. `refused`: the engine's own words where it
-    would not start, for instance because weights and one request do not fit; `refusal`: their FailureClass.
+    would not start, because weights and one request do not fit.
     """
 
     device_kind: str
@@ -53,7 +53,6 @@ class Prepared:
     seconds: float
     not_known: str | None = None
     refused: str | None = None
-    refusal: str | None = None
 
 
 @dataclass(frozen=True)

@@ -16,6 +16,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax._src.pallas.mosaic.error_handling import MosaicError
 from jax.experimental import topologies
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
@@ -23,6 +24,7 @@ _OVERSIZE_BYTES = 1 << 42  # more than any device has: the compiler says what it
 _AVAILABLE = re.compile(r"exceeds available HBM \((\d+(?:\.\d+)?)G\)")
 GIB = 1 << 30
 
+COMPILER_ERRORS: tuple[type[Exception], ...] = (jax.errors.JaxRuntimeError, MosaicError)
 Shape: Any = jax.ShapeDtypeStruct  # untyped in JAX 0.11.2, as is the specification
 Spec: Any = PartitionSpec
 

@@ -120,7 +120,7 @@ def test_the_compilers_refusal_is_kept_with_its_class_and_its_words(desk: Desk) 
 
 def test_where_the_engine_would_not_start_its_words_count_and_the_compiler_is_asked_once(desk: Desk) -> None:
     words = "total_hbm_used_gb=15.3GiB exceeds total_hbm_limit_cap_gb=14.5GiB"
-    refused = replace(PREPARED, pages=17, refused=words, refusal="out_of_memory")
+    refused = replace(PREPARED, pages=17, refused=words)
     (found,) = desk.ask(ScriptedCompiler([refused]))
     assert desk.asked == ["prepare 64 128", "step 16"]
     assert (found.verdict, found.kind, found.reason) == (Verdict.DOES_NOT_FIT, "HBM out of memory", words)

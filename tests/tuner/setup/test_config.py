@@ -84,7 +84,7 @@ def test_a_new_setting_of_a_study_must_say_whether_it_may_change_on_resume() -> 
 
 def test_what_is_measured_stays_when_a_study_is_resumed() -> None:
     assert {name for name, setting in STUDY_SETTINGS.items() if setting.resumable} == {
-        *("study", "storage", "logdir", "table", "engine_python"),
+        *("study", "storage", "logdir", "table", "engine_python", "foresight"),
         *("trials", "time_budget", "profile", "trial_timeout", "engine_start_timeout", "warm_start"),
     }
 

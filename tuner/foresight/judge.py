@@ -37,11 +37,12 @@ class CompilerJudge:
         self._fit: list[EngineSettings] = []
 
     def __call__(self, engine: EngineSettings, model: ResolvedModel) -> Judged | None:
-        """None where the compiler does not know."""
+        """None where the compiler does not know, or vLLM refuses a setting: then the engine's own start tells."""
         if any(_needs_no_more(engine, known) for known in self._fit):
             return Judged(None)
+        model.prepare()
         (found,) = self._foresight.answer([question_of(engine, model, self._target)])
-        if found.verdict is Verdict.NOT_KNOWN:
+        if found.verdict is Verdict.NOT_KNOWN or found.prepared is None:
             return None
         if found.verdict is Verdict.FITS:
             self._fit.append(engine)

@@ -66,9 +66,10 @@ def test_the_compiler_is_believed_against_the_rule_of_thumb(tmp_path: Path) -> N
     [
         ScriptedCompiler([UNKNOWN]),
         ScriptedCompiler([EngineLost(FailureClass.STARTUP, "the compiler process was ended by SIGSEGV during start")]),
+        ScriptedCompiler([EngineLost(FailureClass.INVALID_CONFIG, "vLLM does not find the model")]),
         ScriptedCompiler(compiles=[EngineLost(FailureClass.TIMEOUT, "compiler compile took more than 1800 s")]),
     ],
-    ids=["a model that is not known", "a compiler that dies", "one that takes too long"],
+    ids=["a model that is not known", "a compiler that dies", "a setting that vLLM refuses", "one that takes too long"],
 )
 def test_where_the_compiler_does_not_know_the_rules_apply(tmp_path: Path, compiler: ScriptedCompiler) -> None:
     assert any("half of TPU v6e's SMEM" in line for line in setup_with(tmp_path, compiler).warnings)
@@ -84,6 +85,7 @@ def test_a_simple_rule_is_not_compiled(tmp_path: Path) -> None:
 def test_finalists_with_a_smaller_budget_are_not_compiled_anew(tmp_path: Path) -> None:
     compiler = ScriptedCompiler()
     setup = setup_with(tmp_path, compiler)
+    assert (Path(setup.model.path) / "config.json").is_file(), "vLLM reads it there"
     asked = list(compiler.asked)
     for configuration in setup.space.configurations:
         assert setup.infeasible(setup.cold_engine(configuration)) == []

@@ -62,7 +62,8 @@ def _search(config: Path | None, options: dict[str, Any], *, resume: bool, dry_r
     check_places(settings)
     limits = device_limits(settings)
     with ExitStack() as ending:
-        judge = judge_for(settings, limits, _say)
+        wanted = limits is not None if settings.foresight is None else settings.foresight
+        judge = judge_for(settings, limits, _say) if wanted else None
         if judge is not None:
             ending.callback(judge.rest)
         setup = prepare_study(settings, limits, judge)

@@ -55,12 +55,8 @@ class CompilerJudge:
 
 
 def judge_for(config: StudyConfig, limits: Limits | None, say: Callable[[str], None]) -> CompilerJudge | None:
-    """The judge of a search that runs on this TPU (None: on none); None without one. `config.foresight` None: where it can be had.
-
-    Raises BadInput where foresight was asked for and cannot be had.
-    """
-    if config.foresight is False or (config.foresight is None and limits is None):
-        return None
+    """The judge of a search that runs on this TPU (None: on none). Where it cannot be had, raises BadInput if `config.foresight` asks for
+    it, else says so and returns None."""
     if limits is None:
         raise BadInput("needs a TPU here", setting="foresight", value="on:", fix="drop it; tuner foresee check compiles for any TPU")
     try:

@@ -66,6 +66,7 @@ LAST_WINS = [
     (["--engine-arg", "additional_config={api-key: abc}"], "additional_config holds a secret"),
     (["--engine-arg", "tokenizer=https://me:pw@example.org/t"], "tokenizer holds a secret"),
     (["--study", "a/b"], "study 'a/b'"),
+    (["--foresight"], "foresight on: needs a TPU here"),
     (["--resume"], "there is no database at"),
     (["--trials", "2", "--warm-start", "nowhere"], "warm_start 'nowhere': there is no such study"),
     (["--warm-start", "nowhere"], "warm_start 'nowhere': sampler grid has no use for earlier results"),

@@ -104,11 +104,6 @@ def test_a_search_measures_what_is_left(tmp_path: Path, bench: Workbench, monkey
     assert all("does not run on TPU v6e: SMEM out of memory" in str(trial.error_message) for trial in by_page[16])
 
 
-@pytest.mark.parametrize(("asked", "limits"), [(False, V6E), (None, None)], ids=["switched off", "without a TPU"])
-def test_no_judge(asked: bool | None, limits: Any) -> None:
-    assert judge_for(config_of(foresight=asked), limits, print) is None
-
-
 def test_asked_for_where_it_cannot_be_had_is_refused_and_by_itself_only_told(monkeypatch: pytest.MonkeyPatch) -> None:
     lines: list[str] = []
     with pytest.raises(BadInput, match="foresight on: needs a TPU here; drop it; tuner foresee check compiles for any TPU"):

@@ -15,7 +15,7 @@ from tuner.stats.adaptive import decide_rounds
 from tuner.stats.intervals import ERROR_RATE, Effect, Verdict, judge_family
 from tuner.stats.pooling import PooledEffect, pool
 from tuner.stats.racing import race
-from tuner.stats.samples import typical_of
+from tuner.stats.samples import t_of_rows, typical_of
 from tuner.stats.sequential import InterimPlan
 from tuner.stats.student import two_sided_critical, two_sided_p
 from tuner.trials.round_order import round_order
@@ -111,10 +111,8 @@ def covered(interval: Interval) -> float:
 
 
 def p_by_analysis(rows: Array, first: int) -> Array:
-    """[N x analyses] two-sided p of Student's t after each of the rounds first..last."""
-    analysed = range(first, rows.shape[1] + 1)
-    columns = [two_sided_p(rows[:, :n].mean(axis=1) / (rows[:, :n].std(axis=1, ddof=1) / math.sqrt(n)), n - 1) for n in analysed]
-    return np.stack(columns, axis=1)
+    """[N x analyses] two-sided p of what cells are judged by (tuner.stats.samples) after each of the rounds first..last."""
+    return np.stack([two_sided_p(*t_of_rows(rows[:, :n])) for n in range(first, rows.shape[1] + 1)], axis=1)
 
 
 def covered_at_every_analysis(rows: Array, plan: InterimPlan, level: float = ERROR_RATE) -> float:

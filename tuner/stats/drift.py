@@ -89,15 +89,16 @@ def kendall_p(values: Sequence[float] | NDArray[np.float64]) -> float:
     """Two-sided exact p-value of Mann-Kendall's trend test (Kendall, Rank Correlation Methods). Ties count as no order: cautious."""
     array = np.asarray(values, dtype=float)
     count = len(array)
-    differences = (array[None, :] - array[:, None])[np.triu_indices(count, 1)]
+    first, second = _pairs_of(count)
+    differences = array[second] - array[first]
     return _p_of_score(count, abs(int((differences >= _SAME).sum()) - int((differences <= -_SAME).sum())))
 
 
 def theil_sen_slope(positions: Sequence[float], values: Sequence[float] | NDArray[np.float64]) -> float:
     """Median of the slopes of all pairs of points; per unit of `positions`, which must differ. Needs two points."""
     x, y = np.asarray(positions, dtype=float), np.asarray(values, dtype=float)
-    first, second = np.triu_indices(len(x), 1)
-    return float(np.median((y[second] - y[first]) / (x[second] - x[first])))
+    first, second = _pairs_of(len(x))
+    return median(((y[second] - y[first]) / (x[second] - x[first])).tolist())
 
 
 def outlier_rounds(values: Mapping[str, Mapping[int, float]]) -> frozenset[int]:
@@ -136,6 +137,13 @@ def round_levels(values: Mapping[str, Mapping[int, float]]) -> dict[int, float]:
             for number, value in logs.items():
                 deviations.setdefault(number, []).append(value - centre)
     return {number: median(deviations[number]) for number in sorted(deviations)}
+
+
+@lru_cache(maxsize=64)
+def _pairs_of(count: int) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
+    """Indices of the earlier and the later of every two of `count` values."""
+    first, second = np.triu_indices(count, 1)
+    return first, second
 
 
 @lru_cache(maxsize=4096)

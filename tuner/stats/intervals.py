@@ -1,7 +1,8 @@
 """Paired comparison: log-ratios of the two arms of one round, honest intervals from few rounds, and verdicts. Pure.
 
-The effect is the mean over rounds of log(candidate / baseline), both measured in the same round; as a ratio it is a geometric mean. A
-ratio is always candidate / baseline; "better" respects the metric's direction. Interval: Student's t on the log-ratios.
+The effect is the typical log(candidate / baseline) of a round, both measured in it: the mean of fewer than 12 pairs, the trimmed mean of
+more (tuner.stats.samples). A ratio is always candidate / baseline; "better" respects the metric's direction. Interval: Student's t on
+the log-ratios, with the degrees of freedom of the estimate.
 
 Why not a bootstrap: with 3 to 12 rounds there is little to resample. Coverage in % of nominal 95 % intervals by simulation, as
 `python -m bench.null_and_power` prints it (noise of a window, in both arms; more rounds counts there):
@@ -23,10 +24,11 @@ Skewed noise common to both arms cancels in the difference. The last two rows ar
 one arm and none in the other; bootstrap-t would be nearer there, for intervals 1.2 to 1.5 times as wide, and is useless at three rounds.
 
 Families: a study asks the same question in many cells. The verdict of a cell is a function of its interval alone, so the two cannot
-contradict each other; the intervals are widened together (Benjamini and Yekutieli, JASA 2005, false coverage rate): with R of m cells
-decided, each interval has the level R/m * 5 %, R being the largest number for which that many cells are decided. For the excluded "no
-difference" this is Benjamini-Hochberg; the expected fraction of wrong ones among the decided cells is at most 5 %, and one cell alone keeps
-its plain 95 %.
+contradict each other; the intervals are widened together (Benjamini and Yekutieli, JASA 2005, false coverage rate). Of m cells, the
+different ones are judged at R/m * 5 %, R being the largest number of cells that are different at this level (Benjamini-Hochberg): where
+nothing differs, any cell is called better or worse in at most 5 % of studies. The equivalent ones are judged at R'/m * 5 %, R' being the
+largest number that are different, or equivalent at this level; so cells that are alike do not make a wrong difference likelier. One cell
+alone keeps its plain 95 %. From three cells on no cell is taken to be quieter than half of the median one (noise_floor).
 """
 
 from __future__ import annotations

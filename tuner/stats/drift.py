@@ -98,7 +98,7 @@ def theil_sen_slope(positions: Sequence[float], values: Sequence[float] | NDArra
     """Median of the slopes of all pairs of points; per unit of `positions`, which must differ. Needs two points."""
     x, y = np.asarray(positions, dtype=float), np.asarray(values, dtype=float)
     first, second = _pairs_of(len(x))
-    return median(((y[second] - y[first]) / (x[second] - x[first])).tolist())
+    return float(median(((y[second] - y[first]) / (x[second] - x[first])).tolist()))
 
 
 def outlier_rounds(values: Mapping[str, Mapping[int, float]]) -> frozenset[int]:

@@ -18,8 +18,10 @@ def cause_of(item: Comparison) -> Json:
 
 
 def why_lines(rows: Sequence[Comparison]) -> list[str]:
-    """One line a cell, for a terminal: "16 x 128  the same 49 steps ...". `rows`: of one metric."""
+    """One line a cell, for a terminal: "16 x 128  the same 49 steps ..."; a single one where all are alike. `rows`: of one metric."""
     told = [(f"{item.block_size} x {item.max_num_batched_tokens}", cause_of(item).get("sentence")) for item in rows]
+    if len(told) > 1 and len({sentence for _, sentence in told}) == 1 and told[0][1]:
+        return [f"all cells: {told[0][1]}"]
     width = max((len(place) for place, _ in told), default=0)
     return [f"{place:>{width}}  {sentence}" for place, sentence in told if sentence]
 

@@ -26,6 +26,7 @@ from tuner.verdict.step_cost import StepCost
 
 CAUSE = "cause"  # its key in the details of a comparison
 SCHEDULE, PADDING, KV_WRITE, OTHER, NOISE = "schedule", "padding", "kv_write", "other", "noise"
+NO_PAIR = "unknown: no valid pair"
 UNSEEN = "unknown: the launcher sees no steps"
 _RATES = frozenset({"request_throughput", "output_token_throughput", "prompt_token_throughput", "total_token_throughput"})
 _STEP_TIME = "mean_step_ms"
@@ -64,6 +65,8 @@ class CellEvidence:
 def cell_cause(evidence: CellEvidence, effect: Comparison) -> Json:
     """`sentence` for people, `causes` of the verdict, and the numbers: see docs/metrics.md. Raises BadInput for an unknown metric."""
     steps = evidence.steps
+    if effect.pairs == 0:
+        return {"sentence": NO_PAIR, "causes": []}
     if steps is None:
         return {"sentence": UNSEEN, "causes": []}
     parts = _parts(evidence, effect)

@@ -42,18 +42,18 @@ class CellSteps:
 
 
 def window_steps(window: Measurement) -> WindowSteps | None:
-    """None where the launcher saw no steps."""
-    metrics = window.metrics
-    if not all(isinstance(metrics.get(name), int | float) for name in _NEEDED) or not metrics["steps"] or not metrics["mean_step_ms"]:
+    """None where the launcher saw no steps, or a table says what no steps can be."""
+    steps, step_ms, scheduled, padded = map(window.metrics.get, _NEEDED)
+    if not steps or not step_ms or not scheduled or not padded:
         return None
-    steps = round(metrics["steps"])
-    return WindowSteps(
-        steps=steps,
-        scheduled_tokens=round(steps * metrics["scheduled_tokens_per_step"]),
-        padded_tokens=round(steps * metrics["padded_tokens_per_step"]),
-        prefill_tokens=round(steps * metrics.get("prefill_tokens_per_step", 0.0)),
-        engine_ms=steps * float(metrics["mean_step_ms"]),
+    found = WindowSteps(
+        steps=round(steps),
+        scheduled_tokens=round(steps * scheduled),
+        padded_tokens=round(steps * padded),
+        prefill_tokens=round(steps * window.metrics.get("prefill_tokens_per_step", 0.0)),
+        engine_ms=float(steps * step_ms),
     )
+    return found if min(found.steps, found.scheduled_tokens, found.padded_tokens) >= 1 and found.engine_ms > 0 else None
 
 
 def cell_steps(default: Mapping[int, WindowSteps], page_aligned: Mapping[int, WindowSteps], rounds: Sequence[int]) -> CellSteps | None:

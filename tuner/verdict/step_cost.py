@@ -82,17 +82,23 @@ def _differences(cost: StepCost, budgets: Sequence[Mapping[int, WindowSteps]]) -
     found = []
     for other in budgets:
         common = sorted(reference.keys() & other.keys()) if other is not reference else []
-        sides = [reference[number] for number in common], [other[number] for number in common]
-        if any(_shape(one) != _shape(two) for one, two in zip(*sides, strict=True)):  # equal steps and tokens say nothing about their costs
-            found.append(np.median(_log_misfit(cost, sides[1]) - _log_misfit(cost, sides[0]), axis=0))
+        pairs = [(reference[number], other[number]) for number in common]
+        shapes = [(_shape(one), _shape(two)) for one, two in pairs]
+        if all(one == two for one, two in shapes):  # equal steps and tokens say nothing about their costs
+            continue
+        measured = np.log([two.engine_ms / one.engine_ms for one, two in pairs])
+        modelled = {key: _log_modelled(cost, key[1]) - _log_modelled(cost, key[0]) for key in set(shapes)}
+        if len(modelled) == 1:  # the same in every round, as closed loops are
+            found.append(np.median(measured) - modelled[shapes[0]])
+        else:
+            found.append(np.median(measured[:, None] - np.array([modelled[key] for key in shapes]), axis=0))
     return found
 
 
-def _log_misfit(cost: StepCost, windows: Sequence[WindowSteps]) -> NDArray[np.float64]:
-    """Log of the engine time over the modelled one, [windows, grid]."""
-    numbers = np.array([(item.steps / cost.typical[0], item.padded_tokens / cost.typical[1], item.engine_ms) for item in windows])
-    modelled = np.outer(numbers[:, 0], 1 - _GRID) + np.outer(numbers[:, 1], _GRID)
-    return np.asarray(np.log(numbers[:, 2:]) - np.log(modelled), dtype=np.float64)
+def _log_modelled(cost: StepCost, shape: tuple[int, int]) -> NDArray[np.float64]:
+    """Log of the modelled engine time, [grid]."""
+    time = (1 - _GRID) * shape[0] / cost.typical[0] + _GRID * shape[1] / cost.typical[1]
+    return np.asarray(np.log(time), dtype=np.float64)
 
 
 def _shape(window: WindowSteps) -> tuple[int, int]:

@@ -12,7 +12,7 @@ from storage.records import Json, Measurement
 from tests.storage.builders import a_profile
 from tests.tuner.evidence_builder import METRIC, STUDY, StudyBuilder, stepped
 from tuner.core.contract import ARM_DEFAULT, ARM_PAGE_ALIGNED
-from tuner.verdict.cell_cause import CAUSE, UNSEEN
+from tuner.verdict.cell_cause import CAUSE, NO_PAIR, UNSEEN
 from tuner.verdict.compare import compare_study
 
 SHAPES = {128: (49, 2448), 256: (45, 2864), 512: (43, 3008)}  # the demo at page size 16, arm default
@@ -135,6 +135,25 @@ def test_a_launcher_that_sees_no_steps_says_unknown() -> None:
     builder = StudyBuilder()
     builder.cell(16, 128, 1000.0, 0.9)
     assert causes(builder)[128] == {"sentence": UNSEEN, "causes": []}
+
+
+@pytest.mark.parametrize("name", ["steps", "mean_step_ms", "scheduled_tokens_per_step", "padded_tokens_per_step"])
+@pytest.mark.parametrize("value", [0.0, None])
+def test_a_table_with_impossible_steps_says_unknown(name: str, value: float | None) -> None:
+    builder = study({128: {"padded": 2624}})
+    for index, item in enumerate(builder.measurements):
+        metrics = {key: found for key, found in {**item.metrics, name: value}.items() if found is not None}
+        builder.measurements[index] = Measurement(**{**vars(item), "metrics": metrics})
+    assert causes(builder)[128] == {"sentence": UNSEEN, "causes": []}
+
+
+def test_a_cell_of_which_an_arm_failed_has_no_pair_and_says_so() -> None:
+    builder = study({})
+    builder.trial(ARM_DEFAULT, 64, 128, [1000.0, 1001.0])
+    builder.failed(ARM_PAGE_ALIGNED, 64, 128)
+    found = compare_study(STUDY.id, builder.trials, builder.measurements, [METRIC]).comparisons
+    (failed,) = [item for item in found if item.block_size == 64]
+    assert failed.details[CAUSE] == {"sentence": NO_PAIR, "causes": []}
 
 
 @pytest.mark.parametrize(("worse", "words"), [(1.5, ": padding"), (0.5, ": schedule: when which request gets its tokens")])

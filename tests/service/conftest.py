@@ -3,7 +3,9 @@ same database."""
 
 from __future__ import annotations
 
+import socket
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any, NoReturn
 
 import pytest
@@ -14,6 +16,7 @@ from service.app import create_app
 from service.web.settings import ServiceSettings
 from storage.base import Storage
 from tests.service.builders import Filled, fill
+from tests.service.places import Place, listening, make_place
 from tests.storage.raw import url_of
 
 # A line for each request would bury what a failing test says; structlog.testing.capture_logs still sees them.
@@ -58,3 +61,14 @@ def each_client(make_client: MakeClient, each_storage: Storage) -> TestClient:
 def filled(each_storage: Storage, each_client: TestClient) -> Filled:
     """What stands in the database that `each_client` answers from."""
     return fill(each_storage)
+
+
+@pytest.fixture
+def place(tmp_path: Path) -> Place:
+    return make_place(tmp_path)
+
+
+@pytest.fixture
+def listener() -> Iterator[socket.socket]:
+    with listening() as waiting:
+        yield waiting

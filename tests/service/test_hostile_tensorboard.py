@@ -2,67 +2,22 @@
 
 from __future__ import annotations
 
-import gzip
 import importlib.util
 import socket
 import time
-from collections.abc import Iterator
-from dataclasses import dataclass
-from pathlib import Path
 
 import httpx
 import pytest
 from fastapi.testclient import TestClient
 
-from profiles.links import ProfileFile
 from service.pages.tensorboard_child import TensorBoardChild
 from storage.base import Storage
 from tests.service import hostile_tensorboard
 from tests.service.conftest import MakeClient
 from tests.service.hostile_tensorboard import REFUSED, XPROF
+from tests.service.places import SECRET, Place
 from tests.service.watching import watched
 from tests.waiting import PATIENCE_S
-
-PROFILE = Path(__file__).resolve().parents[1] / "profiles" / "data" / "jax_0_12_cpu.xplane.pb.gz"
-SECRET = "host-of-somebody-else"
-
-
-@dataclass(frozen=True)
-class Place:
-    """`outside`: a session beside the logdir. Symbolic links of the logdir lead into `linked`, a session as well."""
-
-    logdir: Path
-    outside: Path
-    linked: Path
-
-
-@pytest.fixture
-def place(tmp_path: Path) -> Place:
-    logdir = tmp_path / "logs"
-    _session(logdir, "s/trial-0", "now", "h")
-    outside, linked = (_session(tmp_path / name, "", "now", SECRET).parent for name in ("outside", "linked"))
-    (logdir / "out").symlink_to(tmp_path / "linked")
-    session = _session(logdir, "s/trial-0", "linked", "h").parent
-    (session / "h.xplane.pb").unlink()
-    (session / "h.xplane.pb").symlink_to(linked / f"{SECRET}.xplane.pb")
-    return Place(logdir, outside, linked)
-
-
-def _session(logdir: Path, run: str, session: str, host: str) -> Path:
-    path = ProfileFile(logdir, run, session, host).path
-    path.parent.mkdir(parents=True)
-    path.write_bytes(gzip.decompress(PROFILE.read_bytes()))
-    return path
-
-
-@pytest.fixture
-def listener() -> Iterator[socket.socket]:
-    """Somebody who waits for a connection that a client named."""
-    with socket.socket() as waiting:
-        waiting.bind(("127.0.0.1", 0))
-        waiting.listen()
-        waiting.setblocking(False)
-        yield waiting
 
 
 @pytest.fixture

@@ -8,11 +8,13 @@ from functools import cache
 from importlib.metadata import version
 
 from fastapi import APIRouter, FastAPI, Security
+from starlette.middleware.gzip import GZipMiddleware
 
 from service import openapi
 from service.answers.state import make_state
 from service.pages.install import close as close_pages
 from service.pages.install import install as install_pages
+from service.pages.templating import error_page
 from service.routes import health, profiles, publication, recommendations, reference, studies, trials
 from service.web import errors
 from service.web.auth import bearer_scheme
@@ -21,6 +23,7 @@ from service.web.middleware import Gate
 from service.web.settings import ServiceSettings
 from storage.upgrade import open_storage
 
+_LEAST_COMPRESSED_BYTES = 4096
 _DESCRIPTION = "Which flags for my model on my accelerator with my traffic: measured answers, each with its evidence."
 
 
@@ -41,7 +44,9 @@ def create_app(settings: ServiceSettings) -> FastAPI:
     app.router.routes.extend(_routes(settings.open_reads).routes)
     openapi.install(app)
     install_pages(app, settings)
-    app.add_middleware(Gate, checks=Checks(settings, app.state.service.tokens.get), metrics=app.state.service.metrics)
+    app.add_middleware(GZipMiddleware, minimum_size=_LEAST_COMPRESSED_BYTES, compresslevel=5)
+    checks = Checks(settings, app.state.service.tokens.get)
+    app.add_middleware(Gate, checks=checks, metrics=app.state.service.metrics, error_page=error_page)
     return app
 
 

@@ -53,15 +53,18 @@ def comparison_link(baseline: Sequence[Profile], candidate: Sequence[Profile], l
 
 
 def profile_file_of(profile: Profile, logdir: Path) -> ProfileFile | None:
-    """None for a missing profile, one of another logdir, and names that are not plain."""
+    """None for a missing profile, one that is not below this logdir, and names that are not plain. Where it was captured does not matter: a
+    logdir is moved, or mounted elsewhere."""
     if profile.status == "missing" or not profile.host or "/" in profile.host or "\\" in profile.host:
         return None
     try:
         session_folder(logdir, profile.run, profile.session)
     except ProfileError:
         return None
-    same_place = Path(profile.logdir).expanduser().absolute() == logdir.expanduser().absolute()
-    return ProfileFile(logdir.expanduser().absolute(), profile.run, profile.session, profile.host) if same_place else None
+    file = ProfileFile(logdir.expanduser().absolute(), profile.run, profile.session, profile.host)
+    here = file.path.is_file() or summary_path(file.path).is_file()
+    same_place = Path(profile.logdir).expanduser().absolute() == file.logdir
+    return file if here or same_place else None
 
 
 def _entry(profile: Profile, logdir: Path) -> ProfileEntry:
@@ -69,7 +72,7 @@ def _entry(profile: Profile, logdir: Path) -> ProfileEntry:
         return ProfileEntry(profile, (), None, str(profile.quality.get("error") or "the profile session failed"))
     file = profile_file_of(profile, logdir)
     if file is None:
-        return ProfileEntry(profile, (), None, "captured under another logdir than this service serves; start it with --logdir")
+        return ProfileEntry(profile, (), None, "not below the logdir that this service serves; start it with --logdir")
     links = tuple((name, deep_link(MOUNT, file, tool)) for name, tool in _TOOLS)
     path = summary_path(file.path).resolve()
     if not path.is_file() or not path.is_relative_to(logdir.resolve()):

@@ -11,7 +11,9 @@ from typing import Any
 from fastapi import Request
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup, escape
+from starlette.datastructures import QueryParams
 from starlette.responses import HTMLResponse, Response
+from starlette.types import Scope
 
 from service.pages import format as as_text
 from service.web.caching import conditional
@@ -53,3 +55,9 @@ def page(request: Request, template: str, status: int = 200, **context: Any) -> 
     """The page, or 304 where the reader has this very one."""
     text = environment().get_template(template).render(path=request.url.path, query=request.query_params, **context)
     return conditional(request, HTMLResponse(text, status))
+
+
+def error_page(scope: Scope, title: str, detail: str) -> bytes:
+    """For service.web.middleware.Gate."""
+    text = environment().get_template("error.html").render(path=scope["path"], query=QueryParams(), title=title, message=detail)
+    return text.encode()

@@ -4,17 +4,20 @@ who may pass, security headers, logs and metrics, and the last net for errors.""
 from __future__ import annotations
 
 import itertools
+import json
 import re
 import secrets
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, field
+from http import HTTPStatus
 
 import structlog
 from starlette.datastructures import MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from service.web.checks import Checks, HeaderMap, headers_of
-from service.web.errors import Problem, problem_response, storage_problem
+from service.web.errors import MEDIA_TYPE, Problem, problem_document, problem_response, storage_problem
 from service.web.metrics import UNMATCHED, Metrics
 from storage.base import StorageFault
 
@@ -38,6 +41,11 @@ _REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{8,64}")
 log = structlog.get_logger("tuner.service")
 
 
+def wants_page(scope: Scope, headers: HeaderMap) -> bool:
+    """Whether a browser asks for something to show; programs ask the API, or say that they take anything."""
+    return "text/html" in headers.get("accept", "") and not scope["path"].startswith(("/v1/", "/static/"))
+
+
 class _HeadAnswered(Exception):
     """Stops a route that would go on streaming to a HEAD request."""
 
@@ -54,11 +62,16 @@ class _Exchange:
     finished: bool = False
 
 
-class Gate:
-    """A route may set a security header itself, then its own stays. HEAD is answered by the route of GET, without the body."""
+ErrorPage = Callable[[Scope, str, str], bytes]  # scope, title, detail -> HTML
 
-    def __init__(self, app: ASGIApp, checks: Checks, metrics: Metrics) -> None:
+
+class Gate:
+    """A route may set a security header itself, then its own stays. HEAD is answered by the route of GET, without the body. Who asks for a
+    page gets errors as pages."""
+
+    def __init__(self, app: ASGIApp, checks: Checks, metrics: Metrics, error_page: ErrorPage) -> None:
         self._app = app
+        self._error_page = error_page
         self._checks = checks
         self._metrics = metrics
         self._process, self._count = secrets.token_hex(6), itertools.count(1)
@@ -77,7 +90,8 @@ class Gate:
         scope.setdefault("state", {})["request_id"] = exchange.request_id
         self._metrics.in_flight.inc()
         try:
-            await self._answer(exchange, headers, receive, self._sender(exchange, send))
+            wanted = self._as_page(scope, send) if wants_page(scope, headers) else send
+            await self._answer(exchange, headers, receive, self._sender(exchange, wanted))
         finally:
             self._metrics.in_flight.dec()
             self._record(exchange)
@@ -105,6 +119,28 @@ class Gate:
         finally:
             exchange.scope = scope
 
+    def _as_page(self, scope: Scope, send: Send) -> Send:
+        """Problem documents, which come in one piece, as pages."""
+        begun: list[Message] = []
+
+        async def answer(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                if dict(message["headers"]).get(b"content-type") == MEDIA_TYPE.encode():
+                    begun.append(message)
+                    return
+            elif begun:
+                start = begun.pop()
+                given = json.loads(message["body"]) if message.get("body") else problem_document(int(start["status"]), "")
+                body = self._error_page(scope, given["title"], given["detail"])
+                headers = MutableHeaders(raw=start["headers"])
+                headers["content-type"], headers["content-length"] = "text/html; charset=utf-8", str(len(body))
+                headers["vary"] = "accept"
+                await send(start)
+                message = {**message, "body": body if message.get("body") else b""}
+            await send(message)
+
+        return answer
+
     @staticmethod
     def _sender(exchange: _Exchange, send: Send) -> Send:
         head = exchange.method == "HEAD"
@@ -116,6 +152,8 @@ class Gate:
                 own = {name for name, _ in headers.raw} & _SECURITY_NAMES
                 headers.raw.extend([pair for pair in _SECURITY if pair[0] not in own] if own else _SECURITY)
                 headers.raw.append((b"x-request-id", exchange.request_id.encode()))
+                if exchange.status == HTTPStatus.METHOD_NOT_ALLOWED and headers.get("allow") == "GET":
+                    headers["allow"] = "GET, HEAD"
             elif head:
                 if exchange.finished:
                     raise _HeadAnswered

@@ -9,6 +9,7 @@ import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 from urllib.parse import urlencode
 
 import httpx
@@ -74,7 +75,7 @@ BYTES: dict[str, bytes] = {
 @pytest.fixture
 def address(storage: Storage, place: Place) -> Iterator[tuple[str, int]]:
     fill(storage)
-    limits = {"rate_limit": "", "write_rate_limit": "", "failed_auth_rate_limit": ""}
+    limits: dict[str, Any] = {"rate_limit": "", "write_rate_limit": "", "failed_auth_rate_limit": ""}
     app = create_app(ServiceSettings(storage_url=url_of(storage), logdir=place.logdir, token=TOKEN, **limits))
     with socket.socket() as listening:
         listening.bind(("127.0.0.1", 0))

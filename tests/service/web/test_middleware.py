@@ -124,3 +124,50 @@ def test_a_client_that_goes_away_ends_its_request() -> None:
 
     with pytest.raises(Problem, match="went away"):
         asyncio.run(whole_body(gone, 10_000))
+
+
+BROWSER = {"accept": "text/html,application/xhtml+xml,*/*;q=0.8"}
+
+
+@pytest.mark.parametrize(
+    ("method", "target", "headers", "status"),
+    [
+        ("GET", "/nothing-here", {}, 404),
+        ("GET", "/favicon.ico", {}, 404),
+        ("POST", "/studies", {}, 405),
+        ("GET", "/studies", {"x-forwarded-for": "10.0.0.1"}, 401),
+        ("GET", "/studies", {"authorization": "Bearer wrong"}, 401),
+        ("GET", "/studies?model=" + "a" * 5000, {}, 414),
+        ("GET", "/tensorboard/data/plugin/profile/capture_profile", {}, 404),
+        ("GET", "/tensorboard/data/runs", {"origin": "https://evil.example"}, 403),
+    ],
+)
+def test_a_browser_gets_a_page_and_a_program_a_document(
+    client: TestClient, method: str, target: str, headers: dict[str, str], status: int
+) -> None:
+    page = client.request(method, target, headers={**BROWSER, **headers})
+    document = client.request(method, target, headers=headers)
+    assert page.status_code == document.status_code == status
+    assert (page.headers["content-type"], document.headers["content-type"]) == ("text/html; charset=utf-8", "application/problem+json")
+    assert document.json()["title"] in page.text and "<h1>" in page.text
+    assert "unsafe-inline" not in page.headers["content-security-policy"]
+    for name in ("www-authenticate", "allow", "retry-after"):
+        assert page.headers.get(name) == document.headers.get(name)
+
+
+def test_the_api_answers_a_browser_with_documents(client: TestClient) -> None:
+    assert client.get("/v1/studies/nothing", headers=BROWSER).headers["content-type"] == "application/problem+json"
+
+
+@pytest.mark.parametrize("target", ["/v1/studies", "/studies", "/healthz"])
+def test_what_is_allowed_includes_head(client: TestClient, target: str) -> None:
+    refused = client.put(target)
+    assert (refused.status_code, refused.headers["allow"]) == (405, "GET, HEAD")
+    assert client.head(target).status_code == 200
+
+
+def test_large_answers_are_compressed_for_who_can_read_it(client: TestClient) -> None:
+    large, small = ("/openapi.json", "/healthz")
+    assert client.get(large, headers={"accept-encoding": "gzip"}).headers["content-encoding"] == "gzip"
+    assert "content-encoding" not in client.get(large, headers={"accept-encoding": "identity"}).headers
+    assert "content-encoding" not in client.get(small, headers={"accept-encoding": "gzip"}).headers

@@ -25,7 +25,15 @@ def progress(view: ProgressView | None = None) -> Progress:
 
 def test_the_line_has_trials_best_starts_and_time_left() -> None:
     line = status_line(progress(), "throughput")
-    assert line == "3/8 trials | 1 failed | 7 windows | best throughput 1234 (default p16 b128) | 2 engine starts | at most about 13 s left"
+    parts = (
+        "3/8 trials",
+        "1 failed",
+        "7 windows",
+        "best throughput 1,234 (default p16 b128)",
+        "2 engine starts",
+        "at most about 13 s left",
+    )
+    assert line == " | ".join(parts)
 
 
 def test_plain_lines_where_there_is_no_terminal(capsys: pytest.CaptureFixture[str]) -> None:

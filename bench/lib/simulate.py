@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from tuner.metrics.catalog import Direction
 from tuner.stats.adaptive import decide_rounds
-from tuner.stats.intervals import ERROR_RATE, Effect, Verdict, judge_family
+from tuner.stats.intervals import ERROR_RATE, Effect, judge_family
 from tuner.stats.pooling import PooledEffect, pool
 from tuner.stats.racing import race
 from tuner.stats.samples import t_of_rows, typical_of
@@ -20,7 +20,6 @@ from tuner.stats.sequential import InterimPlan
 from tuner.stats.student import two_sided_critical, two_sided_p
 from tuner.trials.round_order import round_order
 from tuner.trials.rounds import level_of_part
-from tuner.verdict.study_answer import decide
 
 Array = NDArray[np.float64]
 Interval = tuple[Array, Array]
@@ -123,12 +122,10 @@ def covered_at_every_analysis(rows: Array, plan: InterimPlan, level: float = ERR
 
 @dataclass(frozen=True)
 class StudyOutcome:
-    """`answer`: the study's, by tuner.verdict.compare."""
-
     effects: dict[int, Effect]
     rounds: float  # mean rounds per cell
     pooled: PooledEffect | None
-    answer: str
+    log_ratios: dict[int, list[float]]
 
 
 def simulate_study(
@@ -140,6 +137,7 @@ def simulate_study(
     *,
     give_up: bool = True,
     engines: int = 1,
+    sure_level: float | None = None,
 ) -> StudyOutcome:
     """One study by the product's own rules. `true_log`: [cells] effects; `sd`: noise of one window on the log scale.
 
@@ -149,11 +147,10 @@ def simulate_study(
     values: dict[int, list[float]] = {cell: [] for cell in range(len(true_log))}
     for engine in range(engines):
         inside: dict[int, list[float]] = {cell: values[cell] for cell in range(engine, len(true_log), engines)}
-        _measure(rng, inside, true_log, sd, plan, noise, give_up=give_up)
+        _measure(rng, inside, true_log, sd, plan, noise, give_up=give_up, sure_level=sure_level)
     effects = judge_family(values, Direction.MAXIMIZE, plan=plan)
     pooled = pool([typical_of(found) for found in values.values()], Direction.MAXIMIZE, plan=plan)
-    answer, _ = decide(pooled, {verdict.value: sum(effect.verdict is verdict for effect in effects.values()) for verdict in Verdict})
-    return StudyOutcome(effects, sum(map(len, values.values())) / len(values), pooled, answer)
+    return StudyOutcome(effects, sum(map(len, values.values())) / len(values), pooled, values)
 
 
 def _measure(
@@ -165,13 +162,15 @@ def _measure(
     noise: Noise,
     *,
     give_up: bool,
+    sure_level: float | None = None,
 ) -> None:
     """The rounds of one engine, added to `values`: cell -> log-ratios."""
     still_open: Sequence[int] = tuple(values)
     for done in range(1, plan.last + 1):
         for cell in still_open:
             values[cell].append(true_log[cell] + sd * float(log_ratios(rng, noise, ())))
-        decision = decide_rounds(values, Direction.MAXIMIZE, plan, level=level_of_part(len(values), len(true_log)), rounds_done=done)
+        part = level_of_part(len(values), len(true_log))
+        decision = decide_rounds(values, Direction.MAXIMIZE, plan, level=part, rounds_done=done, sure_level=sure_level)
         still_open = decision.open_cells if give_up else [cell for cell in values if cell not in decision.decided]
         if not still_open:
             break

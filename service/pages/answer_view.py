@@ -1,4 +1,4 @@
-"""What a study found in words: is page alignment better here, by how much, how sure, where. Pure."""
+"""What a study found in words: can page alignment be on by default, by how much, where. Pure."""
 
 from __future__ import annotations
 
@@ -7,10 +7,16 @@ from dataclasses import dataclass
 
 from service.pages.format import number, percent
 from tuner.report.effects import EffectRow, Effects
-from tuner.report.legend import MARKS
-from tuner.stats.intervals import Verdict
 from tuner.verdict.answer import Answer
-from tuner.verdict.study_answer import ANSWER_OFF, ANSWER_ON
+from tuner.verdict.study_answer import (
+    ANSWER_MIXED,
+    ANSWER_NO_DIFFERENCE,
+    ANSWER_OFF,
+    ANSWER_ON,
+    ANSWER_ON_WHERE,
+    ANSWER_TRADE_OFF,
+    StudyAnswer,
+)
 
 _MOST_SIZES = 8
 
@@ -23,24 +29,19 @@ class Pattern:
     effects: tuple[tuple[int, float], ...]
 
 
-def headline(effects: Effects) -> str:
-    """The answer to "is page-aligned scheduling better here?" in a few words."""
-    found = effects.answer
-    if found is None:
-        return "Not decided"
-    if found.answer == ANSWER_ON:
-        return "Yes: turn it on"
-    if found.answer == ANSWER_OFF:
-        equivalent = found.pooled is not None and found.pooled.verdict is Verdict.EQUIVALENT
-        return "No practical difference: leave it off" if equivalent else "No: leave it off"
-    if found.counts[Verdict.BETTER] and found.counts[Verdict.WORSE]:
-        return "It depends on page size and chunk budget"
-    return "Not decided"
+_HEADLINES = {
+    ANSWER_ON: "Yes: turn it on",
+    ANSWER_ON_WHERE: "In some settings: turn it on there",
+    ANSWER_OFF: "No: leave it off",
+    ANSWER_MIXED: "It depends: better here, worse there",
+    ANSWER_TRADE_OFF: "A trade-off",
+    ANSWER_NO_DIFFERENCE: "No difference: leave it off",
+}
 
 
-def how_sure(effects: Effects) -> str:
-    """Why the verdict on all cells is what it is; "" without one."""
-    return MARKS[Verdict(effects.pooled.verdict)].meaning.replace("+-", "±") if effects.pooled is not None else ""
+def headline(answer: StudyAnswer | None) -> str:
+    """The answer to "can page-aligned scheduling be on by default?" in a few words."""
+    return _HEADLINES.get(answer.answer, "Not decided") if answer is not None else "Not decided"
 
 
 def patterns(effects: Effects) -> list[Pattern]:

@@ -14,7 +14,9 @@ from tuner.core.errors import BadInput
 from tuner.search.life import Life, life_of
 from tuner.verdict.answer import Answer, answer_of, readable_answers
 from tuner.verdict.changes import with_changes
+from tuner.verdict.compare import StudyComparison
 from tuner.verdict.conclude import compare_stored, default_settings
+from tuner.verdict.study_answer import StudyAnswer, stored_answer
 
 _KEPT = 32
 _KEPT_COMPARISONS = 200
@@ -22,17 +24,27 @@ _KEPT_COMPARISONS = 200
 
 @dataclass(frozen=True)
 class StudyFacts:
-    """`answer`: what the study recommends. `life`: of its search, None where nobody says that it runs. `environment` and `workload`: those
-    that most trials have. Measurements are not here: a large study has thousands."""
+    """`answer`: what the study recommends; `said`: its answer to the question of page alignment. `life`: of its search, None where nobody
+    says that it runs. `environment` and `workload`: those that most trials have. Measurements are not here: a large study has thousands.
+    """
 
     study: Study
     trials: Sequence[Trial]
-    comparisons: Sequence[Comparison]
+    comparison: StudyComparison
     profiles: Sequence[Profile]
     answer: Answer | None
     environment: Environment | None
     workload: Workload | None
     life: Life | None = None
+
+    @property
+    def comparisons(self) -> Sequence[Comparison]:
+        return self.comparison.comparisons
+
+    @property
+    def said(self) -> StudyAnswer | None:
+        """None while the search runs: looking early finds differences that are not there."""
+        return None if self.running else self.comparison.answer
 
     @property
     def running(self) -> bool:
@@ -54,23 +66,21 @@ class FactsReader:
     """One for a process; safe to use from several threads."""
 
     def __init__(self) -> None:
-        self._trials = FinishedStudies[tuple[Sequence[Trial], Sequence[Comparison]]](_KEPT)
-        self._comparisons = FinishedStudies[Sequence[Comparison]](_KEPT_COMPARISONS)
+        self._trials = FinishedStudies[tuple[Sequence[Trial], StudyComparison]](_KEPT)
+        self._comparisons = FinishedStudies[StudyComparison](_KEPT_COMPARISONS)
 
     def read(self, storage: Storage, name: str) -> StudyFacts:
         """Raises NotFound."""
         study = storage.get_study(name)
         life = life_of(storage, study)
-        trials, comparisons = self._trials.get(
-            _settled(study, life), lambda: (storage.list_trials(study.id), judged_comparisons(storage, study, life))
-        )
+        trials, comparison = self._trials.get(_settled(study, life), lambda: (storage.list_trials(study.id), judged(storage, study, life)))
         recommendations = storage.list_recommendations(study_id=study.id, limit=1)
         fingerprint = _commonest(trial.environment for trial in trials)
         workload = _commonest(trial.workload_hash for trial in trials)
         return StudyFacts(
             study=study,
             trials=trials,
-            comparisons=comparisons,
+            comparison=comparison,
             profiles=storage.list_profiles(study_id=study.id),
             answer=next((answer_with_changes(found, study) for found, _ in readable_answers(recommendations)), None),
             environment=storage.get_environment(fingerprint) if fingerprint else None,
@@ -78,9 +88,9 @@ class FactsReader:
             life=life,
         )
 
-    def comparisons(self, storage: Storage, study: Study, life: Life | None) -> Sequence[Comparison]:
-        """A study's comparisons, for a list of many studies. None while its search runs: too early, one sees differences by chance."""
-        return self._comparisons.get(_settled(study, life), lambda: judged_comparisons(storage, study, life))
+    def comparison(self, storage: Storage, study: Study, life: Life | None) -> StudyComparison:
+        """For a list of many studies. Empty while its search runs: too early, one sees differences by chance."""
+        return self._comparisons.get(_settled(study, life), lambda: judged(storage, study, life))
 
 
 def _settled(study: Study, life: Life | None) -> Study:
@@ -88,17 +98,18 @@ def _settled(study: Study, life: Life | None) -> Study:
     return replace(study, state=StudyState.INTERRUPTED) if life is not None and life.note else study
 
 
-def judged_comparisons(storage: Storage, study: Study, life: Life | None) -> Sequence[Comparison]:
-    """As everybody else shows them, also of a search that was interrupted or died; none while it runs. Of one that cannot be read any more,
-    what is stored."""
+def judged(storage: Storage, study: Study, life: Life | None) -> StudyComparison:
+    """As everybody else shows it, also of a search that was interrupted or died; nothing while it runs. Of one that cannot be read any
+    more, what is stored."""
     if life is not None and not life.note:
-        return ()
-    try:
-        return compare_stored(storage, study).comparisons
-    except (BadInput, DamagedRecord):
-        with suppress(DamagedRecord):
-            return storage.list_comparisons(study.id)
-        return ()
+        return StudyComparison(())
+    with suppress(BadInput, DamagedRecord):
+        return compare_stored(storage, study)
+    with suppress(DamagedRecord):
+        stored = storage.list_comparisons(study.id)
+        found = {item.metric: stored_answer(stored, item.metric) for item in stored}
+        return StudyComparison(tuple(stored), {metric: answer for metric, answer in found.items() if answer is not None})
+    return StudyComparison(())
 
 
 def answer_with_changes(found: Recommendation, study: Study) -> Answer:

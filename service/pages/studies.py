@@ -12,13 +12,12 @@ from service.pages.answer_view import headline
 from service.pages.facts import FactsReader
 from service.pages.parts import FactsDep, PageNumber, PageRoute
 from service.pages.recommendation_view import ExpectedRow, first_expected
-from service.pages.study_view import primary_objective
 from service.pages.templating import page
 from storage.base import Storage
 from storage.records import FINISHED, Study, StudyState, TrialState
-from tuner.report.effects import Effects, effects_of
 from tuner.search.life import Life, life_of
 from tuner.verdict.answer import Answer, readable_answers
+from tuner.verdict.study_answer import StudyAnswer
 
 router = APIRouter(route_class=PageRoute, include_in_schema=False)
 _ON_A_PAGE = 25
@@ -29,13 +28,13 @@ class StudyRow:
     study: Study
     counts: dict[TrialState, int]
     answer: Answer | None
-    effects: Effects | None
+    said: StudyAnswer | None
     life: Life | None
 
     @property
     def headline(self) -> str:
-        """Whether page alignment is better there; "" where that was not judged."""
-        return headline(self.effects) if self.effects is not None and self.effects.rows else ""
+        """Whether page alignment can be on there; "" where that was not judged."""
+        return headline(self.said) if self.said is not None else ""
 
     @property
     def running(self) -> bool:
@@ -83,7 +82,6 @@ def studies(request: Request, storage: StorageDep, facts: FactsDep, model: str =
 
 def _row(storage: Storage, facts: FactsReader, study: Study, counts: dict[TrialState, int]) -> StudyRow:
     recommendations = storage.list_recommendations(study_id=study.id, limit=1)
-    objective = primary_objective(study)
     life = life_of(storage, study)
-    effects = effects_of(facts.comparisons(storage, study, life), objective.metric) if objective is not None else None
-    return StudyRow(study, counts, next((answer for _, answer in readable_answers(recommendations)), None), effects, life)
+    said = facts.comparison(storage, study, life).answer
+    return StudyRow(study, counts, next((answer for _, answer in readable_answers(recommendations)), None), said, life)

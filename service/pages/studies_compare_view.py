@@ -45,15 +45,15 @@ def apart(one: EffectRow, other: EffectRow) -> bool:
 
 
 def in_words(baseline: Effects, candidate: Effects) -> str:
-    """Whether the answer to "is page alignment better?" is the same in both."""
-    answers = headline(baseline), headline(candidate)
+    """Whether the answer to "can page alignment be on?" is the same in both."""
+    answers = headline(baseline.answer), headline(candidate.answer)
     same = answers[0] == answers[1]
     start = f"Both say the same: {answers[0]}." if same else f"The answer differs: {answers[0]}, against {answers[1]}."
     if baseline.pooled is None or candidate.pooled is None:
         return start
     if apart(baseline.pooled, candidate.pooled):
-        return f"{start} The effects over all cells differ: their intervals do not touch."
-    return f"{start} The effects over all cells may be the same: their intervals overlap."
+        return f"{start} The averages over the cells differ: their intervals do not touch."
+    return f"{start} The averages over the cells may be the same: their intervals overlap."
 
 
 def differences(baseline: StudyFacts, candidate: StudyFacts) -> list[ConfigRow]:

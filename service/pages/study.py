@@ -9,7 +9,7 @@ from fastapi import APIRouter, Request
 from starlette.responses import Response
 
 from service.answers.deps import StorageDep
-from service.pages.answer_view import headline, how_sure, patterns, winning_cell
+from service.pages.answer_view import headline, patterns, winning_cell
 from service.pages.facts import StudyFacts
 from service.pages.parts import FactsDep, PageNumber, PageRoute
 from service.pages.recommendation_view import can_be_served, command_text
@@ -105,11 +105,9 @@ def _answer(facts: StudyFacts) -> dict[str, Any]:
     return {
         "effects": effects,
         "cost": cost_line([row.cause for row in first.rows]) if first is not None else None,
-        "headline": headline(first) if first is not None else "",
-        "how_sure": how_sure(first) if first is not None else "",
+        "headline": headline(facts.said),
         "patterns": patterns(first) if first is not None else [],
         "winning_cell": winning_cell(first, facts.place) if first is not None else None,
-        "arms": sorted({trial.arm for trial in facts.trials}),
         "command": command_text(facts.answer) if facts.answer is not None and can_be_served(facts.answer) else "",
     }
 

@@ -149,7 +149,11 @@ COMPARISON: Json = {
             "candidate_trial_id": 12,
         }
     ],
-    "answer": {"metric": "total_token_throughput", "answer": "on", "sentence": "turn page-aligned scheduling on"},
+    "answer": {
+        "metric": "total_token_throughput",
+        "answer": "on",
+        "sentence": "on: page-aligned scheduling wins in the only cell (page size 64, chunk budget 1024: +4.2 % throughput)",
+    },
 }
 PROFILE_DIFF: Json = {
     "baseline_trial_id": 30,

@@ -179,7 +179,12 @@ class StudyComparisonAnswer(BaseModel):
     study: str
     state: str
     items: list[ComparisonEntry]
-    answer: dict[str, Any] | None = Field(description="On, off or no evidence, in the objective's metric; null before any pair.")
+    answer: dict[str, Any] | None = Field(
+        description=(
+            "Can page-aligned scheduling be on by default? `answer`: on, on_where (with `rule`), off, mixed, trade_off, no_difference or "
+            "undecided, over all objectives and SLOs; `sentence` says it with its numbers."
+        )
+    )
 
 
 def study_entry(study: Study, counts: dict[TrialState, int], life: Life | None) -> Json:

@@ -20,12 +20,11 @@ from bench.lib.simulate import (
     paired_positions,
     race_once,
     shuffled_positions,
-    simulate_study,
     student_interval,
 )
-from bench.null_and_power import PLAN, PLANTED, main
+from bench.null_and_power import main
 from tuner.metrics.catalog import Direction
-from tuner.stats.intervals import Verdict, judge
+from tuner.stats.intervals import judge
 
 
 def test_the_vectorised_interval_is_the_products() -> None:
@@ -48,15 +47,6 @@ def test_percentile_bootstrap_under_covers_where_student_does_not() -> None:
     fractions, _ = coverage_of_methods(rng, log_ratios(rng, normal, (600, 5)), 200)
     assert fractions["Student t"] > 0.92 and fractions["percentile"] < 0.88 and fractions["BCa"] < 0.88
     assert covered(student_interval(log_ratios(rng, normal, (20_000, 5)), 0.05)) == pytest.approx(0.95, abs=0.006)
-
-
-@pytest.mark.parametrize("effect", [0.0, PLANTED])
-def test_the_answer_of_one_cell_is_the_cells_verdict(effect: float) -> None:
-    """However often the data were analysed: an answer from uncorrected analyses would claim effects that the cell itself does not."""
-    answers = {Verdict.BETTER: "on", Verdict.WORSE: "off", Verdict.EQUIVALENT: "off", Verdict.INCONCLUSIVE: "no_evidence"}
-    for seed in range(60):
-        outcome = simulate_study(np.random.default_rng(seed), [effect], 0.02, PLAN)
-        assert outcome.answer == answers[outcome.effects[0].verdict]
 
 
 def test_a_race_spends_less_than_the_grid() -> None:

@@ -11,7 +11,12 @@ import numpy as np
 
 from storage.records import Comparison, Environment, Json, Measurement, Profile, Stage, Study, Trial, TrialState, Workload
 from tuner.core.contract import ARM_DEFAULT, ARM_PAGE_ALIGNED
-from tuner.stats.samples import Sample
+from tuner.metrics.catalog import metric_info
+from tuner.stats.intervals import Effect, Verdict, floor_of
+from tuner.stats.pooling import pool
+from tuner.stats.samples import typical_of
+from tuner.verdict.answer_words import Told
+from tuner.verdict.cell_claims import CellEvidence, MetricCells, cell_claims
 from tuner.verdict.evidence import Evidence
 from tuner.verdict.study_answer import study_answer, with_answer
 
@@ -120,9 +125,27 @@ def profile(trial_id: int, profile_id: int) -> Profile:
 
 
 def answered(cells: Sequence[Comparison]) -> list[Comparison]:
-    """Cells of one metric with the answer that they give, as a study's end stores them."""
-    samples = [Sample(item.pairs, math.log(item.ratio), item.details["log_ratio_sd"]) for item in cells if item.ratio and item.pairs > 1]
-    return with_answer(cells, study_answer(cells[0].metric, samples, [item.verdict for item in cells]))
+    """Cells of one metric with the answer that they give, as a study's end stores them. Pairs with their mean and standard deviation take
+    the place of those that were not kept."""
+    direction = metric_info(cells[0].metric).direction
+    floor = floor_of(map(_pairs_of, cells))
+    evidence = [CellEvidence((item.block_size, item.max_num_batched_tokens), _pairs_of(item), _effect_of(item), floor) for item in cells]
+    samples = [typical_of(item.log_ratios) for item in evidence if len(item.log_ratios) >= 2]
+    found = MetricCells(cells[0].metric, cell_claims(evidence, direction), pool(samples, direction))
+    return with_answer(cells, study_answer(Told([found])))
+
+
+def _pairs_of(item: Comparison) -> list[float]:
+    if not item.ratio or item.pairs < 2:
+        return []
+    away = item.details["log_ratio_sd"] * math.sqrt((item.pairs - 1) / (item.pairs - item.pairs % 2))
+    signs = [1, -1] * (item.pairs // 2) + [0] * (item.pairs % 2)
+    return [math.log(item.ratio) + sign * away for sign in signs]
+
+
+def _effect_of(item: Comparison) -> Effect:
+    sd = item.details.get("log_ratio_sd")
+    return Effect(item.pairs, item.ratio, item.low, item.high, Verdict(item.verdict), sd=sd if item.low is not None else None)
 
 
 def comparison(block_size: int, budget: int, verdict: str = "better") -> Comparison:

@@ -14,6 +14,7 @@ from tuner.core.errors import BadInput
 if TYPE_CHECKING:
     from storage.base import Storage
     from tuner.verdict.answer import Answer
+    from tuner.verdict.study_answer import StudyAnswer
 
 FORMS = ("yaml", "flags", "env", "kubernetes")
 EPILOG = examples(
@@ -64,11 +65,14 @@ def recommend(
         raise BadInput("--accelerator, --devices, --workload, --objective and --slo go with --model; a STUDY has its own")
     with reading(storage) as opened:
         answer = _of_study(opened, study) if study is not None else _matching(opened, str(model), options)
+        said = _said_by(opened, study) if study is not None and form == "table" and not as_json else None
     if as_json or form == "json":
         print_json(recommendation_json(answer) if study is not None else answer.to_json())
         return
     if form == "table":
         print_answer(answer)
+        if said is not None:
+            print(f"  the study's answer: {said.sentence}")
         return
     if answer.status == STATUS_NONE:
         click.echo(f"error: nothing is recommended: {answer.reason}", err=True)
@@ -85,6 +89,16 @@ def _of_study(storage: Storage, name: str) -> Answer:
     study = required_study(storage, name)
     stored = storage.list_recommendations(study_id=study.id, limit=1)
     return with_changes(answer_of(stored[0] if stored else recommend_stored(storage, study)), default_settings(study))
+
+
+def _said_by(storage: Storage, name: str) -> StudyAnswer | None:
+    """The study's answer to "can page-aligned scheduling be on by default?", beside what it recommends."""
+    from tuner.search.life import life_of
+    from tuner.verdict.conclude import compare_stored
+
+    study = required_study(storage, name)
+    life = life_of(storage, study)
+    return None if life is not None and not life.note else compare_stored(storage, study).answer
 
 
 def _matching(storage: Storage, model: str, options: Mapping[str, Any]) -> Answer:

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 @storage_option
 @json_option
 def show(study: str | None, limit: int, storage: str, as_json: bool) -> None:
-    """List the studies, newest first, or show one STUDY with its trials."""
+    """List the studies, newest first, or show one STUDY with its trials and its answer."""
     with reading(storage) as opened:
         if study is None:
             _list(opened, limit, as_json)
@@ -66,9 +66,9 @@ def _list(storage: Storage, limit: int, as_json: bool) -> None:
 
 def _show(storage: Storage, study: Study, as_json: bool) -> None:
     from tuner.cli.tables import duration, text_table
-    from tuner.report.report import study_json, trial_json
+    from tuner.report.report import answer_json, study_json, trial_json
     from tuner.search.life import life_json, life_of
-    from tuner.verdict.conclude import trials_and_windows
+    from tuner.verdict.conclude import compare_stored, trials_and_windows
     from tuner.verdict.profile_sessions import TENSORBOARD, profile_json
 
     trials, measured = trials_and_windows(storage, study.id)
@@ -79,13 +79,16 @@ def _show(storage: Storage, study: Study, as_json: bool) -> None:
         windows[item.trial_id] += 1
         invalid[item.trial_id] += not item.valid
     life = life_of(storage, study)
+    running = life is not None and not life.note  # looking early finds differences that are not there
+    answer = None if running else compare_stored(storage, study).answer
     if as_json:
         runs = {trial.id: [profile_json(profile, TENSORBOARD) for profile in profiles if profile.trial_id == trial.id] for trial in trials}
         documents = [
             {**trial_json(trial), "measurements": windows[trial.id], "invalid_measurements": invalid[trial.id], "profiles": runs[trial.id]}
             for trial in trials
         ]
-        print_json({"study": {**study_json(study), **life_json(life), "config": study.config}, "trials": documents})
+        document = {**study_json(study), **life_json(life), "config": study.config}
+        print_json({"study": document, "answer": answer_json(answer), "trials": documents})
         return
     print(f"study {study.name}: {study.state.value}, model {study.model}, objective {_objective(study.objective)}")
     if life is not None and life.note:
@@ -94,6 +97,8 @@ def _show(storage: Storage, study: Study, as_json: bool) -> None:
     print(f"{study.engine_starts} engine starts" + (f"; {spent}" if spent else ""))
     print(text_table(("trial", "stage", "arm", "page size", "budget", "state", "windows", "result"), _rows(trials, windows, invalid)))
     _print_links(trials, profiles)
+    if answer is not None:
+        print(f"answer: {answer.sentence}")
 
 
 def _objective(text: str) -> str:

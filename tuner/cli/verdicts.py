@@ -37,9 +37,18 @@ def verdict_rows(comparisons: Sequence[Comparison]) -> list[list[str]]:
 def print_verdicts(comparison: StudyComparison) -> None:
     """The table of the objective's metric and the study's answer."""
     rows = first_metric(comparison.comparisons)
-    if not rows:
-        print("no cell was measured in both arms: nothing to compare")
-        return
+    if rows:
+        _print_cells(rows)
+    answer = comparison.answer
+    if answer is not None:
+        print(f"{'\n' if rows else ''}answer: {answer.sentence}")
+        if answer.average:
+            print(f"  {answer.average}")
+        for note in answer.notes:
+            print(f"  note: {note}")
+
+
+def _print_cells(rows: Sequence[Comparison]) -> None:
     info = metric_info(rows[0].metric)
     print(
         f"page-aligned against default, {info.name} ({info.unit}, {'more' if info.direction is Direction.MAXIMIZE else 'less'} is better):"
@@ -48,11 +57,6 @@ def print_verdicts(comparison: StudyComparison) -> None:
     for verdict in dict.fromkeys(row.verdict for row in rows):
         print(f"  {verdict}: {MARKS[Verdict(verdict)].meaning}")
     _print_why(rows)
-    answer = comparison.answer
-    if answer is not None:
-        print(f"\nanswer: {answer.sentence}")
-        for caveat in answer.caveats:
-            print(f"  note: {caveat}")
 
 
 def _print_why(rows: Sequence[Comparison]) -> None:

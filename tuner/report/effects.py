@@ -13,7 +13,7 @@ from tuner.verdict.cell_cause import CAUSE
 from tuner.verdict.study_answer import StudyAnswer, stored_answer
 
 MOST_FOREST_ROWS = 30
-POOLED = "all cells pooled"
+POOLED = "average"
 
 
 @dataclass(frozen=True)
@@ -59,12 +59,12 @@ class Effects:
 
     @property
     def pooled(self) -> EffectRow | None:
-        """All cells together."""
+        """The average over the cells, which is not the answer."""
         return _pooled_row(self.answer.pooled) if self.answer is not None and self.answer.pooled is not None else None
 
     @property
     def forest(self) -> list[EffectRow]:
-        """What the picture shows: the largest effects first where there are too many, and all cells pooled as the last line."""
+        """What the picture shows: the largest effects first where there are too many, and their average as the last line."""
         drawn = [row for row in self.rows if row.change is not None]
         if len(drawn) > MOST_FOREST_ROWS:
             largest = sorted(drawn, key=lambda row: -abs(row.change or 0.0))[:MOST_FOREST_ROWS]

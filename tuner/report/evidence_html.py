@@ -17,11 +17,13 @@ from tuner.report.evidence_report import (
     QUESTION,
     WRITE_HEADING,
     answer_text,
+    average_text,
     caveat_lines,
     cell_rows,
     environment_rows,
     failure_lines,
     method_text,
+    metric_text,
     why_text,
 )
 from tuner.report.legend import legend_text
@@ -63,9 +65,9 @@ def evidence_html(evidence: Evidence, comparison: StudyComparison) -> str:
     Raises BadInput where the extra `ui`, which draws, is missing.
     """
     title = f"Page-aligned scheduling: study {evidence.study.name}"
-    answer = answer_text(comparison).strip("*")
+    average = average_text(comparison)
     parts = [f"<h1>{escape(title)}</h1>", f"<p>{escape(QUESTION)}</p>"]
-    parts += ["<h2>Answer</h2>", f'<p class="answer">{escape(answer)}</p>']
+    parts += ["<h2>Answer</h2>", f'<p class="answer">{escape(answer_text(comparison))}</p>', f"<p>{escape(average)}</p>" if average else ""]
     recommended = recommended_lines(evidence)
     if recommended:
         parts += [f"<h2>{RECOMMENDED_HEADING}</h2>", _list(recommended)]
@@ -101,9 +103,9 @@ def _metric(metric: str, comparison: StudyComparison) -> list[str]:
     rows = [item for item in comparison.comparisons if item.metric == metric]
     better = "more is better" if info.direction.sign > 0 else "less is better"
     parts = [f"<h2>{escape(metric)} ({escape(info.unit)}, {better})</h2>"]
-    answer = comparison.answers.get(metric)
-    if answer is not None:
-        parts.append(f"<p>{escape(answer.sentence)}</p>")
+    alone = metric_text(comparison, metric)
+    if alone:
+        parts.append(f"<p>{escape(alone)}</p>")
     effects = effects_of(comparison.comparisons, metric)
     if effects.forest:
         parts.append(_figure(f"Forest plot of {metric}", _pictures(effects, _forest), _forest_caption(effects)))

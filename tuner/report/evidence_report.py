@@ -30,7 +30,8 @@ QUESTION = (
 def evidence_markdown(evidence: Evidence, comparison: StudyComparison) -> str:
     """Question, answer, recommended settings, method, environment, cells of every metric, KV write, failures, caveats, how to repeat."""
     study = evidence.study
-    sections = [f"# Page-aligned scheduling: study {study.name}", QUESTION, "## Answer", answer_text(comparison)]
+    sections = [f"# Page-aligned scheduling: study {study.name}", QUESTION, "## Answer", f"**{answer_text(comparison)}**"]
+    sections += filter(None, [average_text(comparison)])
     recommended = recommended_lines(evidence)
     if recommended:
         sections += [f"## {RECOMMENDED_HEADING}", _bullets(recommended)]
@@ -40,9 +41,7 @@ def evidence_markdown(evidence: Evidence, comparison: StudyComparison) -> str:
         info = metric_info(metric)
         better = "more is better" if info.direction.sign > 0 else "less is better"
         sections += [f"## {metric} ({info.unit}, {better})", _table(CELL_HEADERS, cell_rows(rows))]
-        answer = comparison.answers.get(metric)
-        if answer is not None:
-            sections.append(answer.sentence)
+        sections += filter(None, [metric_text(comparison, metric)])
     first = first_metric(comparison.comparisons)
     if first:
         sections += [f"## {WHY_HEADING}", why_text(first), _table(WHY_HEADERS, why_rows(first))]
@@ -56,7 +55,7 @@ def evidence_markdown(evidence: Evidence, comparison: StudyComparison) -> str:
 
 def answer_text(comparison: StudyComparison) -> str:
     answer = comparison.answer
-    return f"**{answer.sentence}**" if answer is not None else "No cell was measured in both arms: no answer."
+    return answer.sentence if answer is not None else "undecided: no cell was measured in both arms"
 
 
 _STEPS = (
@@ -70,6 +69,22 @@ def why_text(rows: Sequence[Comparison]) -> str:
     return " ".join(filter(None, [_STEPS, cost_line([cause_of(item) for item in rows])]))
 
 
+def average_text(comparison: StudyComparison) -> str:
+    """ "" without an average."""
+    answer = comparison.answer
+    return f"For comparison, and not the answer: {answer.average}." if answer is not None and answer.average else ""
+
+
+def metric_text(comparison: StudyComparison, metric: str) -> str:
+    """What a further metric says by itself; "" for the first, whose answer is the study's."""
+    answer = comparison.answers.get(metric)
+    return f"This metric alone: {answer.sentence}" if answer is not None and answer is not comparison.answer else ""
+
+
+_ANSWER = (
+    "What the answer says of cells holds together with 95 % confidence: of single cells by Holm's step-down over the cells, of all "
+    "cells by an intersection-union test."
+)
 _EFFECT = (
     "The effect is the geometric mean of page_aligned / default over rounds; intervals are Student's t on the log-ratios, widened "
     "together over the cells (false coverage rate 5 %)."
@@ -82,7 +97,7 @@ _VERDICT = (
 
 def method_text(evidence: Evidence) -> str:
     variant = f"Variant of the alignment rules: `{StoredStudy.from_record(evidence.study).alignment_variant}`."
-    return " ".join(filter(None, [_engines_text(evidence), _EFFECT, _interim_text(evidence), _VERDICT, variant]))
+    return " ".join(filter(None, [_engines_text(evidence), _EFFECT, _interim_text(evidence), _VERDICT, _ANSWER, variant]))
 
 
 def _engines_text(evidence: Evidence) -> str:
@@ -160,7 +175,7 @@ def failure_lines(evidence: Evidence) -> list[str]:
 
 
 def caveat_lines(comparison: StudyComparison) -> list[str]:
-    caveats = list(comparison.answer.caveats) if comparison.answer is not None else []
+    caveats = list(comparison.answer.notes) if comparison.answer is not None else []
     return caveats or ["none beyond the scope above"]
 
 

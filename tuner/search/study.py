@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import ExitStack, suppress
@@ -26,6 +27,7 @@ from tuner.trials.profiling import capture_profile
 from tuner.trials.progress import Progress
 from tuner.trials.rounds import round_policy
 from tuner.trials.trial import TrialBook, TrialRun
+from tuner.verdict.cell_claims import sure_level
 from tuner.verdict.compare import StudyComparison
 from tuner.verdict.conclude import compare_measured, recommend_stored
 
@@ -238,7 +240,14 @@ class _Search:
         baselines = self._baselines(runs)
         control = next((run.configuration for run in (*baselines, *runs) if run.configuration.arm == ARM_DEFAULT), None)
         rounds = self._setup.config.rounds
-        policy = round_policy(rounds.min, rounds.max, control, seek_best=self._sampler != "grid", keep=self._space.baseline.cell)
+        policy = round_policy(
+            rounds.min,
+            rounds.max,
+            control,
+            seek_best=self._sampler != "grid",
+            keep=self._space.baseline.cell,
+            sure_level=sure_level(min(len(self._space.cells), math.ceil(self._plan.trials / 2)), len(self._setup.objectives)),
+        )
         GroupRun(
             self._context, self._book, self._pool, self._budget, engine=engine, runs=runs, policy=policy, baselines=baselines
         ).execute()

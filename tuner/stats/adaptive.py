@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from statistics import NormalDist
 
 from tuner.metrics.catalog import Direction
-from tuner.stats.intervals import EQUIVALENCE_RATIO, ERROR_RATE, Effect, floor_of, judge_family
+from tuner.stats.intervals import EQUIVALENCE_RATIO, ERROR_RATE, Effect, Verdict, floor_of, judge_family, p_value
 from tuner.stats.samples import expected_at
 from tuner.stats.sequential import InterimPlan
 
@@ -22,7 +22,8 @@ MIN_ROUNDS_TO_GIVE_UP = 8  # below that the noise itself is hardly known
 
 @dataclass(frozen=True)
 class RoundDecision[Key: Hashable]:
-    """`open_cells` are worth another round; measuring stops when there is none. `reason`: "continue", "decided", "futility" or "budget"."""
+    """`open_cells` are worth another round; measuring stops when there is none. `reason`: "continue", "decided", "futility" or "budget".
+    `unsure`: those of the open cells that have a verdict, but not yet at `sure_level`."""
 
     stop: bool
     reason: str
@@ -30,6 +31,7 @@ class RoundDecision[Key: Hashable]:
     open_cells: tuple[Key, ...]
     decided: tuple[Key, ...]
     futile: tuple[Key, ...]
+    unsure: tuple[Key, ...] = ()
 
 
 def decide_rounds[Key: Hashable](
@@ -41,18 +43,26 @@ def decide_rounds[Key: Hashable](
     rounds_done: int | None = None,
     budget_left_s: float | None = None,
     round_s: float | None = None,
+    sure_level: float | None = None,
 ) -> RoundDecision[Key]:
     """Whether the next round is worth measuring, and for which cells. To be asked after every round.
 
+    `sure_level`: a cell that is better or worse stays open until its p-value is at most this, so that a sentence about the whole study may
+    count it (tuner.verdict.cell_claims), or until that can hardly be reached any more. None: its verdict is enough.
     `rounds_done` counts rounds measured, also where a pair was invalid; without it, the pairs of the cell that has most. A round
     that does not fit into the budget (`round_s` > `budget_left_s`) is not started.
     """
     effects = judge_family(log_ratios, direction, level=level, plan=plan)
     done = rounds_done if rounds_done is not None else max((effect.pairs for effect in effects.values()), default=0)
-    decided = tuple(key for key, effect in effects.items() if effect.verdict.decided)
     floor = floor_of(log_ratios.values(), plan)
+    unsure = tuple(
+        key
+        for key, effect in effects.items()
+        if sure_level is not None and _is_unsure(log_ratios[key], effect, plan, level=sure_level, floor=floor)
+    )
+    decided = tuple(key for key, effect in effects.items() if effect.verdict.decided and key not in unsure)
     unlikely = {key for key, values in log_ratios.items() if chance_of_verdict(values, plan, floor=floor) < FUTILITY_BELOW}
-    futile = tuple(key for key in log_ratios if key in unlikely and key not in decided)
+    futile = tuple(key for key in log_ratios if key in unlikely and key not in decided and key not in unsure)
     open_cells = tuple(key for key in log_ratios if key not in decided and key not in futile)
     out_of_time = budget_left_s is not None and budget_left_s < (round_s or 0.0)
     if not open_cells:
@@ -61,7 +71,22 @@ def decide_rounds[Key: Hashable](
         reason = "budget"
     else:
         reason = "continue"
-    return RoundDecision(reason != "continue", reason, effects, open_cells, decided, futile)
+    return RoundDecision(
+        stop=reason != "continue",
+        reason=reason,
+        effects=effects,
+        open_cells=open_cells,
+        decided=decided,
+        futile=futile,
+        unsure=unsure,
+    )
+
+
+def _is_unsure(log_ratios: Sequence[float], effect: Effect, plan: InterimPlan, *, level: float, floor: float) -> bool:
+    """Better or worse, not yet at `level`, and with a chance to come there."""
+    if effect.verdict not in (Verdict.BETTER, Verdict.WORSE) or p_value(log_ratios, plan=plan, floor=floor) <= level:
+        return False
+    return chance_of_verdict(log_ratios, plan, level=level, floor=floor) >= FUTILITY_BELOW
 
 
 def chance_of_verdict(log_ratios: Sequence[float], plan: InterimPlan, *, level: float = ERROR_RATE, floor: float = 0.0) -> float:

@@ -90,23 +90,26 @@ class AdaptiveRounds:
     """Between `plan.first` and `plan.last` rounds: cells until they are decided (tuner.stats.adaptive), single arms until they have lost
     (tuner.stats.racing). `control`, a default arm, stays in every round as long as there is one, so that drift can be seen.
 
-    `seek_best`: a cell that is not decided is given up as well when neither arm can win any more: it is worse by more than the tie band
-    than the leader here or the best elsewhere. `keep`, the baseline's cell, is measured to its verdict in any case.
+    `seek_best`: a cell without a verdict is given up as well when neither arm can win any more: it is worse by more than the tie band
+    than the leader here or the best elsewhere. `keep`, the baseline's cell, is measured to its verdict in any case. `sure_level`: see
+    tuner.stats.adaptive.decide_rounds.
     """
 
     plan: InterimPlan
     control: Configuration | None = None
     seek_best: bool = False
     keep: Cell | None = None
+    sure_level: float | None = None
 
     def next_round(self, history: RoundHistory) -> Sequence[Configuration]:
         if history.rounds_done < self.plan.first:
             return history.candidates
         if history.rounds_done >= self.plan.last:
             return ()
-        wanted = self._undecided(history) | self._in_the_race(history)
+        wanted, unsure = self._undecided(history)
+        wanted |= self._in_the_race(history)
         if self.seek_best:
-            wanted -= self.futile(history)
+            wanted -= self.futile(history) - unsure
         if not wanted:
             return ()
         if self.control is not None:
@@ -128,10 +131,11 @@ class AdaptiveRounds:
         values = list(history.values.get(item, {}).values())
         return bool(history.incumbent) and cannot_win(history.incumbent, values, history.direction, rivals=history.rivals, plan=self.plan)
 
-    def _undecided(self, history: RoundHistory) -> set[Configuration]:
+    def _undecided(self, history: RoundHistory) -> tuple[set[Configuration], set[Configuration]]:
+        """(the arms of the cells that are open, those of them that have a verdict which is not yet sure)."""
         pairs = history.pairs()
         if not pairs:
-            return set()
+            return set(), set()
         decision = decide_rounds(
             pairs,
             history.direction,
@@ -140,10 +144,11 @@ class AdaptiveRounds:
             rounds_done=history.rounds_done,
             budget_left_s=history.seconds_left,
             round_s=history.round_s,
+            sure_level=self.sure_level,
         )
         if decision.stop:
-            return set()
-        return {Configuration(*cell, arm) for cell in decision.open_cells for arm in (ARM_DEFAULT, ARM_PAGE_ALIGNED)}
+            return set(), set()
+        return _both_arms(decision.open_cells), _both_arms(decision.unsure)
 
     def _in_the_race(self, history: RoundHistory) -> set[Configuration]:
         """Configurations without a twin to be compared with: those that can still be best, as long as that is more than one."""
@@ -157,8 +162,18 @@ class AdaptiveRounds:
         return {alone[name] for name in result.active} if len(result.active) > 1 else set()
 
 
+def _both_arms(cells: Sequence[Cell]) -> set[Configuration]:
+    return {Configuration(*cell, arm) for cell in cells for arm in (ARM_DEFAULT, ARM_PAGE_ALIGNED)}
+
+
 def round_policy(
-    first: int, last: int, control: Configuration | None = None, *, seek_best: bool = False, keep: Cell | None = None
+    first: int,
+    last: int,
+    control: Configuration | None = None,
+    *,
+    seek_best: bool = False,
+    keep: Cell | None = None,
+    sure_level: float | None = None,
 ) -> RoundPolicy:
     """Fixed where the two numbers are equal."""
-    return FixedRounds(last) if first == last else AdaptiveRounds(InterimPlan(first, last), control, seek_best, keep)
+    return FixedRounds(last) if first == last else AdaptiveRounds(InterimPlan(first, last), control, seek_best, keep, sure_level)

@@ -11,16 +11,19 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
-from storage.records import Comparison, Json, Measurement, Profile, Stage, Trial
+from storage.records import Comparison, Json, Measurement, Profile, Stage, Trial, TrialState
 from tuner.core.contract import ARM_DEFAULT, ARM_PAGE_ALIGNED
 from tuner.metrics.catalog import Direction, metric_info
 from tuner.stats.drift import DriftReport, detect_drift, outlier_rounds, without_disturbed
-from tuner.stats.intervals import Effect, judge_family, paired_log_ratios
-from tuner.stats.pooling import MIN_CELLS_FOR_RANDOM_EFFECTS, PooledEffect
+from tuner.stats.intervals import Effect, floor_of, judge_family, paired_log_ratios
+from tuner.stats.pooling import MIN_CELLS_FOR_RANDOM_EFFECTS, pool
 from tuner.stats.samples import ROBUST_FROM, typical_of
 from tuner.stats.sequential import InterimPlan
+from tuner.verdict.answer_words import Told
+from tuner.verdict.cell_claims import CellEvidence, MetricCells, cell_claims
 from tuner.verdict.cell_evidence import CellCauses
 from tuner.verdict.evidence import COMPARABLE, ComparedCell, Origin, cells_of, first_by_round, origin_of, usable_measurements
+from tuner.verdict.slo_cells import NO_SLOS, SloFacts
 from tuner.verdict.study_answer import StudyAnswer, study_answer, with_answer
 
 METHOD = f"paired log-ratios: Student's t, from {ROBUST_FROM} pairs on Yuen's 20 % trimmed mean; false coverage rate over the cells"
@@ -39,6 +42,32 @@ class CellPairs:
     outlier_rounds: tuple[int, ...] = ()
     split_rounds: tuple[int, ...] = ()  # measured in both arms, but not in the same engine
 
+    @property
+    def runs_in_neither_arm(self) -> bool:
+        """Failed or given up in both: nobody can use such a cell, so it is no part of the question."""
+        ended = {self.baseline.state, self.candidate.state}
+        return not self.log_ratios and ended <= {TrialState.FAIL, TrialState.PRUNED}
+
+
+@dataclass(frozen=True)
+class Question:
+    """What a study's answer is about: the metrics of its objectives (none: the first metric that is compared), its SLOs, and whether its
+    search can still go on."""
+
+    objectives: tuple[str, ...] = ()
+    slos: SloFacts = NO_SLOS
+    interrupted: bool = False
+
+
+@dataclass(frozen=True)
+class _Judged:
+    """One metric, judged."""
+
+    pairs: list[CellPairs]
+    excluded: dict[str, int]
+    effects: dict[ComparedCell, Effect]
+    cells: MetricCells
+
 
 @dataclass(frozen=True)
 class _Series:
@@ -50,7 +79,8 @@ class _Series:
 
 @dataclass(frozen=True)
 class StudyComparison:
-    """All comparisons, and one answer per metric in the order asked. The first metric is the objective's: its answer is the study's."""
+    """All comparisons, and one answer per metric in the order asked. The first metric is the first objective's: its answer is the study's,
+    over all objectives and SLOs."""
 
     comparisons: tuple[Comparison, ...]
     answers: dict[str, StudyAnswer] = field(default_factory=dict)
@@ -68,39 +98,84 @@ def compare_study(
     *,
     stage: Stage = Stage.SEARCH,
     plan: InterimPlan | None = None,
+    question: Question | None = None,
     profiles: Sequence[Profile] = (),
 ) -> StudyComparison:
     """Judge every cell that has a trial in both arms. `plan`: the interim analyses that the rounds were measured under; None: they are
     analysed once, at the end.
 
-    Intervals are corrected for the number of cells within each metric and environment, not across them. Raises BadInput for an unknown
-    metric.
+    Intervals are corrected for the number of cells within each metric and environment, not across them; what the answer says holds
+    together over its cells and objectives. Raises BadInput for an unknown metric.
     """
     chosen = [trial for trial in trials if trial.stage is stage and trial.study_id == study_id]
     causes = CellCauses(trials, measurements, profiles)
+    asked = question or Question()
+    objectives = asked.objectives or tuple(metrics[:1])
+    judged: dict[str, _Judged] = {}
+    for metric in dict.fromkeys([*metrics, *(objectives if objectives[0] in metrics else ())]):
+        judged[metric] = _judged(chosen, measurements, metric, plan, objectives=len(objectives) if metric in objectives else 1)
     comparisons: list[Comparison] = []
     answers: dict[str, StudyAnswer] = {}
     for metric in metrics:
-        direction = metric_info(metric).direction
-        pairs, excluded = collect_pairs(chosen, measurements, metric)
-        effects = _judged(pairs, direction, plan)
-        samples = [typical_of(item.log_ratios) for item in pairs if len(item.log_ratios) >= 2]
-        answer = study_answer(metric, samples, [effect.verdict for effect in effects.values()], plan=plan)
-        answers[metric] = replace(answer, caveats=_caveats(pairs, effects, excluded, answer.pooled))
-        judged = [_comparison(item, effects[item.cell], study_id=study_id, metric=metric, stage=stage) for item in pairs]
-        comparisons += with_answer(causes.told(judged), answers[metric])
+        found = judged[metric]
+        is_first = metric == objectives[0]
+        told = [judged[name].cells for name in objectives] if is_first else [found.cells]
+        answer = study_answer(Told(told, asked.slos if is_first else NO_SLOS, plan, asked.interrupted), nothing=_why_nothing(chosen))
+        answers[metric] = replace(answer, caveats=_caveats(found))
+        items = [_comparison(item, found.effects[item.cell], study_id=study_id, metric=metric, stage=stage) for item in found.pairs]
+        comparisons += with_answer(causes.told(items), answers[metric])
     return StudyComparison(tuple(comparisons), answers)
 
 
-def _judged(pairs: Sequence[CellPairs], direction: Direction, plan: InterimPlan | None) -> dict[ComparedCell, Effect]:
-    """Each environment is a family: what was measured on another machine neither sharpens nor blurs what is said of this one."""
+def _judged(
+    trials: Sequence[Trial], measurements: Sequence[Measurement], metric: str, plan: InterimPlan | None, *, objectives: int
+) -> _Judged:
+    """`objectives`: how many metrics share the error of the study's answer."""
+    direction = metric_info(metric).direction
+    pairs, excluded = collect_pairs(trials, measurements, metric)
+    effects, floors = _effects(pairs, direction, plan)
+    samples = [typical_of(item.log_ratios) for item in pairs if len(item.log_ratios) >= 2]
+    evidence = [
+        CellEvidence(
+            place=(item.cell.block_size, item.cell.max_num_batched_tokens),
+            log_ratios=item.log_ratios,
+            effect=effects[item.cell],
+            floor=floors[item.cell.environment],
+            reason=None if item.log_ratios else _why_no_pair(item),
+        )
+        for item in pairs
+        if not item.runs_in_neither_arm
+    ]
+    claims = cell_claims(evidence, direction, plan=plan, objectives=objectives)
+    return _Judged(pairs, excluded, effects, MetricCells(metric, claims, pool(samples, direction, plan=plan)))
+
+
+def _effects(
+    pairs: Sequence[CellPairs], direction: Direction, plan: InterimPlan | None
+) -> tuple[dict[ComparedCell, Effect], dict[str, float]]:
+    """(cell -> verdict, environment -> least noise that its cells are taken to have). Each environment is a family: what was measured on
+    another machine neither sharpens nor blurs what is said of this one."""
     families: dict[str, dict[ComparedCell, Sequence[float]]] = {}
     for item in pairs:
         families.setdefault(item.cell.environment, {})[item.cell] = item.log_ratios
     effects: dict[ComparedCell, Effect] = {}
     for family in families.values():
         effects |= judge_family(family, direction, plan=plan)
-    return effects
+    return effects, {environment: floor_of(family.values(), plan) for environment, family in families.items()}
+
+
+def _why_nothing(trials: Sequence[Trial]) -> str:
+    """Why no cell was compared."""
+    if not trials:
+        return "nothing was measured"
+    arms = {trial.arm for trial in trials}
+    ended = {trial.state for trial in trials}
+    if ended <= {TrialState.FAIL, TrialState.PRUNED}:
+        classes = sorted({trial.error_class for trial in trials if trial.error_class})
+        return f"none of {len(trials)} trials completed" + (f" ({', '.join(classes)})" if classes else "")
+    if len(arms) == 1:
+        return f"only the {arms.pop()} arm was measured"
+    return "no cell was measured in both arms"
 
 
 def collect_pairs(trials: Sequence[Trial], measurements: Sequence[Measurement], metric: str) -> tuple[list[CellPairs], dict[str, int]]:
@@ -206,12 +281,14 @@ def _why_no_pair(item: CellPairs) -> str:
     return "no round has a valid measurement of the metric in both arms"
 
 
-def _caveats(
-    pairs: Sequence[CellPairs], effects: dict[ComparedCell, Effect], excluded: dict[str, int], pooled: PooledEffect | None
-) -> tuple[str, ...]:
+def _caveats(found: _Judged) -> tuple[str, ...]:
+    pairs, effects, excluded, pooled = found.pairs, found.effects, found.excluded, found.cells.pooled
     caveats = ["holds for the model, workload, versions and machine of this study and says nothing about others"]
     if pooled is not None and pooled.cells < MIN_CELLS_FOR_RANDOM_EFFECTS:
         caveats.append(f"{pooled.cells} cell(s) measured: too few to speak of other page sizes and chunk budgets")
+    dead = sum(item.runs_in_neither_arm for item in pairs)
+    if dead:
+        caveats.append(f"{dead} of {len(pairs)} cells ran in neither arm; the answer is about the others")
     without = [item.cell for item in pairs if effects[item.cell].low is None]
     if without:
         caveats.append(f"{len(without)} of {len(pairs)} cells have too few valid pairs for an interval")

@@ -7,18 +7,24 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import asdict
+from contextlib import suppress
+from dataclasses import asdict, replace
 
 from storage.base import Storage
 from storage.records import Comparison, Environment, Json, Measurement, Recommendation, Stage, Study, StudyState, Trial
+from tuner.core.errors import BadInput
 from tuner.metrics.objective import Objective, Slo, parse_objectives
 from tuner.setup.stored_study import StoredStudy
 from tuner.setup.vllm_defaults import is_mla, vllm_defaults
+from tuner.verdict.answer import Answer, answer_of, readable_answers
+from tuner.verdict.beside import beside
+from tuner.verdict.candidates import candidates_of
 from tuner.verdict.cell_cause import CAUSE
 from tuner.verdict.cell_evidence import CellCauses
-from tuner.verdict.compare import StudyComparison, compare_study
-from tuner.verdict.evidence import Evidence, interim_plan
+from tuner.verdict.compare import Question, StudyComparison, compare_study
+from tuner.verdict.evidence import Evidence
 from tuner.verdict.recommend import recommend
+from tuner.verdict.slo_cells import NO_SLOS, SloFacts, slo_facts
 from tuner.verdict.study_answer import stored_answer
 
 # Judged beside the objective where they were measured: what the feature was claimed to win (a step's time), and what it may cost.
@@ -65,8 +71,8 @@ def compare_stored(storage: Storage, study: Study, metrics: Sequence[str] | None
     """The study's comparison, in `metrics` or in all that were judged: the one path for CLI, report, REST and pages.
 
     A completed study has it stored (an older version's without the causes of its cells, which are added). `compare_measured` makes it
-    anew where the study is not complete, where an older version stored no answer, and where one of `metrics` was not judged at the end.
-    Raises BadInput for an unknown metric.
+    anew where the study is not complete, where another version stored no answer or one of another meaning, and where one of `metrics`
+    was not judged at the end. Raises BadInput for an unknown metric.
     """
     stored = storage.list_comparisons(study.id) if study.state is StudyState.COMPLETE else ()
     judged = [item.metric for item in stored]
@@ -85,10 +91,44 @@ def _with_causes(storage: Storage, study: Study, comparisons: Sequence[Compariso
 
 def compare_measured(storage: Storage, study: Study, metrics: Sequence[str] | None = None) -> StudyComparison:
     """Judge the study's search stage from its measurements, in `metrics` or in all of interest, the objective's first. Raises BadInput."""
-    trials, measurements = trials_and_windows(storage, study.id)
-    chosen = list(metrics) if metrics is not None else compared_metrics(study, measurements)
-    profiles = storage.list_profiles(study_id=study.id)
-    return compare_study(study.id, trials, measurements, chosen, stage=Stage.SEARCH, plan=interim_plan(study), profiles=profiles)
+    evidence, objectives = load_evidence(storage, study), study_objectives(study)
+    chosen = list(metrics) if metrics is not None else compared_metrics(study, evidence.measurements)
+    question = Question(
+        objectives=tuple(item.metric for item in objectives),
+        slos=_slo_facts(evidence, objectives, study_slos(study)),
+        interrupted=study.state is StudyState.INTERRUPTED,
+    )
+    judged = compare_study(
+        study.id,
+        evidence.trials,
+        evidence.measurements,
+        chosen,
+        stage=Stage.SEARCH,
+        plan=evidence.interim,
+        question=question,
+        profiles=evidence.profiles,
+    )
+    if question.objectives[0] not in judged.answers:  # other metrics were asked for
+        return judged
+    return beside(judged, _recommended(storage, replace(evidence, comparisons=judged.comparisons)))
+
+
+def _slo_facts(evidence: Evidence, objectives: Sequence[Objective], slos: Sequence[Slo]) -> SloFacts:
+    """Of the search and, where it was begun, of the confirmation, which a recommendation then rests on."""
+    stages = [Stage.SEARCH, *([Stage.CONFIRM] if evidence.confirming else [])]
+    return slo_facts([candidates_of(evidence, stage, objectives) for stage in stages], slos) if slos else NO_SLOS
+
+
+def _recommended(storage: Storage, evidence: Evidence) -> Answer | None:
+    """What is shown beside the study's answer: the stored one of a study that has ended, else what its evidence says now. None where no
+    settings can be made of what is stored of its trials; their pairs still count."""
+    study = evidence.study
+    stored = storage.list_recommendations(study_id=study.id, limit=1) if study.state is StudyState.COMPLETE else ()
+    for _, answer in readable_answers(stored):
+        return answer
+    with suppress(BadInput):
+        return answer_of(recommend(evidence, study_objectives(study), study_slos(study)))
+    return None
 
 
 def compared_metrics(study: Study, measurements: Sequence[Measurement]) -> list[str]:

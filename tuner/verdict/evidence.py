@@ -59,6 +59,11 @@ class Evidence:
         return interim_plan(self.study)
 
     @property
+    def confirming(self) -> bool:
+        """Whether a finalist's cold start has ended: from then on a recommendation rests on the confirmation."""
+        return any(trial.stage is Stage.CONFIRM and trial.state not in UNFINISHED for trial in self.trials)
+
+    @property
     def unconfirmed(self) -> str | None:
         """Why finalists were not measured cold, in words; None where all were. Only the time budget makes a complete run leave some."""
         finalists = [trial for trial in self.trials if trial.stage is Stage.CONFIRM]

@@ -14,7 +14,7 @@ from typing import Any
 from storage.records import Comparison, Environment, Json, Recommendation, Stage, Trial, TrialState
 from tuner.core.contract import ARM_PAGE_ALIGNED
 from tuner.metrics.catalog import metric_info
-from tuner.metrics.objective import Objective, Slo, is_feasible
+from tuner.metrics.objective import Objective, Slo
 from tuner.serving.stored_settings import settings_of
 from tuner.serving.vllm_args import vllm_config, vllm_environment, vllm_flags
 from tuner.stats.intervals import ERROR_RATE, log_mean_interval
@@ -42,10 +42,11 @@ from tuner.verdict.candidates import (
 )
 from tuner.verdict.changes import changes_of
 from tuner.verdict.compare import compare_study
-from tuner.verdict.evidence import UNFINISHED, Evidence, origin_of
+from tuner.verdict.evidence import Evidence, origin_of
 from tuner.verdict.gain import about_the_defaults, gain_over, gain_text
 from tuner.verdict.profile_sessions import profile_json
 from tuner.verdict.reason import Choice, reason
+from tuner.verdict.slo_cells import unmet_words
 
 FLAG_PLATFORMS = ("tpu", "cpu", "cuda")
 
@@ -63,8 +64,7 @@ _ALWAYS_EXPECTED = (
 
 def recommend(evidence: Evidence, objectives: Sequence[Objective], slos: Sequence[Slo]) -> Recommendation:
     """The study's recommendation as a record; its `body` is an Answer's. Never raises for lack of evidence: status "none" says why."""
-    begun = any(trial.stage is Stage.CONFIRM and trial.state not in UNFINISHED for trial in evidence.trials)
-    stage = Stage.CONFIRM if begun else Stage.SEARCH
+    stage = Stage.CONFIRM if evidence.confirming else Stage.SEARCH
     candidates = candidates_of(evidence, stage, objectives)
     fit = feasible(candidates, slos)
     if not fit:
@@ -151,10 +151,7 @@ def _answer(evidence: Evidence, objectives: Sequence[Objective], slos: Sequence[
 def _why_none(evidence: Evidence, stage: Stage, candidates: Sequence[Candidate], slos: Sequence[Slo]) -> str:
     trials = [trial for trial in evidence.trials if trial.stage is stage]
     if candidates:
-        limits = [slo for slo in slos if not any(is_feasible((slo,), item.metrics) for item in candidates)]
-        which = ", ".join(map(str, limits or slos))
-        alone = "no configuration meets" if limits else "no configuration meets at once"
-        return f"{alone} {which} ({len(candidates)} measured); relax the SLO or search other settings"
+        return f"{unmet_words(candidates, slos)} ({len(candidates)} measured); relax the SLO or search other settings"
     if not trials:
         return "the study has no trial yet"
     completed = sum(trial.state is TrialState.COMPLETE for trial in trials)

@@ -42,7 +42,7 @@ def test_every_cell_of_either_study_is_a_row() -> None:
     [
         (BETTER, BETTER, ("Both say the same: Yes: turn it on.", "may be the same")),
         (BETTER, WORSE, ("The answer differs: Yes: turn it on, against No: leave it off.", "do not touch")),
-        (SAME, WORSE, ("The answer differs: No practical difference", "do not touch")),
+        (SAME, WORSE, ("The answer differs: No difference", "do not touch")),
     ],
 )
 def test_the_words_say_whether_the_answer_changed(one: list[object], other: list[object], said: tuple[str, str]) -> None:

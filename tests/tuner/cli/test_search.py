@@ -22,7 +22,7 @@ def test_a_search_ends_with_verdicts_flags_and_what_it_cost(ready: Terminal) -> 
     lines = result.out.splitlines()
     rows = [line.split() for line in lines if line.endswith("better")]
     assert [row[:3] for row in rows] == [[page, budget, "+10.0"] for page in ("16", "32") for budget in ("128", "256")]
-    assert any(line.startswith("answer: turn page-aligned scheduling on") for line in lines)
+    assert any(line.startswith("answer: on: page-aligned scheduling wins in 4 of 4 cells") for line in lines)
     assert any("vllm serve" in line and "--block-size 32" in line and "PageAlignedScheduler" in line for line in lines)
     assert lines[-1].startswith("wall time ") and lines[-1].endswith(" 4 engine starts, 30 measured windows")
     assert "trials" in result.err, "progress goes to standard error"

@@ -146,7 +146,7 @@ def test_a_single_arm_is_searched_without_a_comparison(bench: Workbench) -> None
     outcome = bench.run(arms=["default"])
     assert {trial.arm for trial in bench.trials()} == {"default"}
     assert bench.storage.list_comparisons(outcome.study.id) == []
-    assert outcome.comparison.answer is not None and outcome.comparison.answer.answer == "no_evidence"
+    assert outcome.comparison.answer is not None and outcome.comparison.answer.answer == "undecided"
 
 
 @pytest.mark.parametrize("sampler", ["random", "tpe", "nsga2"])
@@ -204,7 +204,7 @@ def test_a_launcher_without_live_settings_gets_an_engine_for_each_configuration(
     assert [len(list(group)) for _, group in groupby(launcher.measured)] == [3] * 10
     search = [(settings.block_size, settings.max_num_batched_tokens) for settings in launcher.opened[:8]]
     assert search == [configuration.cell for configuration in prepare_study(config_of()).space.configurations]
-    assert outcome.comparison.answer is not None and outcome.comparison.answer.answer == "no_evidence"
+    assert outcome.comparison.answer is not None and outcome.comparison.answer.answer == "undecided"
     assert {item.pairs for item in outcome.comparison.comparisons} == {0}, "arms in different engines are no pairs"
     assert all("different engines in all 3 rounds" in item.details["reason"] for item in outcome.comparison.comparisons)
     assert outcome.recommendation.body["settings"]["block_size"] == 32

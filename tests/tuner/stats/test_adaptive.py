@@ -34,6 +34,20 @@ def test_gives_up_what_cannot_be_decided_any_more() -> None:
     assert (decision.stop, decision.reason) == (True, "futility")
 
 
+@pytest.mark.parametrize(("sure_level", "reason"), [(None, "decided"), (0.05, "decided"), (1e-4, "continue"), (1e-12, "decided")])
+def test_a_cell_goes_on_until_it_is_sure_over_the_study_or_cannot_be(sure_level: float | None, reason: str) -> None:
+    """Six clear rounds: a p-value of some 0.002, so 1e-4 needs a few more, and 1e-12 is beyond twelve."""
+    values = [0.05, 0.03, 0.06, 0.035, 0.055, 0.04]
+    decision = decide_rounds({"a": values}, UP, PLAN, sure_level=sure_level)
+    assert decision.reason == reason and decision.effects["a"].verdict == "better"
+    assert decision.unsure == decision.open_cells == (("a",) if reason == "continue" else ())
+
+
+def test_equivalence_needs_no_more_rounds() -> None:
+    same = [0.0001, -0.0001, 0.00005, -0.00005]
+    assert decide_rounds({"a": same}, UP, PLAN, sure_level=1e-4).reason == "decided"
+
+
 @pytest.mark.parametrize(
     ("rounds_done", "left_s", "round_s", "reason"),
     [

@@ -53,6 +53,14 @@ def test_a_clear_cell_stops_and_an_open_one_goes_on() -> None:
     assert list(AdaptiveRounds(PLAN).next_round(history(values, 4))) == [C, D]
 
 
+def test_a_cell_with_a_verdict_that_the_answer_may_not_count_yet_goes_on() -> None:
+    """Also where the best is sought and neither arm can win: harm that was seen is measured until it is sure."""
+    values = {A: rounds(100, 0.01, 6, 1), B: rounds(90, 0.01, 6, 2), C: rounds(200, 0.001, 6, 3), D: rounds(260, 0.001, 6, 4)}
+    assert list(AdaptiveRounds(PLAN).next_round(history(values, 6))) == []
+    for seek_best in (False, True):
+        assert list(AdaptiveRounds(PLAN, seek_best=seek_best, sure_level=1e-5).next_round(history(values, 6))) == [A, B]
+
+
 def test_the_baseline_stays_in_every_round() -> None:
     values = {A: rounds(100, 0.001, 4, 1), B: rounds(130, 0.001, 4, 2), C: rounds(100, 0.05, 4, 3), D: rounds(101, 0.05, 4, 4)}
     assert list(AdaptiveRounds(PLAN, control=A).next_round(history(values, 4))) == [A, C, D]

@@ -11,7 +11,15 @@ from tuner.core.errors import BadInput
 from tuner.stats.sequential import InterimPlan
 from tuner.verdict.compare import StudyComparison, compare_study
 from tuner.verdict.evidence import DRIFTED
-from tuner.verdict.study_answer import ANSWER_NO_EVIDENCE, ANSWER_OFF, ANSWER_ON, StudyAnswer
+from tuner.verdict.study_answer import (
+    ANSWER_MIXED,
+    ANSWER_NO_DIFFERENCE,
+    ANSWER_OFF,
+    ANSWER_ON,
+    ANSWER_ON_WHERE,
+    ANSWER_UNDECIDED,
+    StudyAnswer,
+)
 
 BUDGETS = (128, 256, 512)
 
@@ -41,7 +49,7 @@ def test_better_everywhere_says_on() -> None:
     found = result.answer
     assert found is not None and found.answer == ANSWER_ON and found.counts["better"] == 6
     assert found.pooled is not None and found.pooled.low < 1.05 < found.pooled.high
-    assert "turn page-aligned scheduling on" in found.sentence and "95 %" in found.sentence
+    assert found.sentence.startswith("on: page-aligned scheduling wins in 6 of 6 cells (best: page size ") and "95 %" in found.average
 
 
 def test_worse_everywhere_says_off_and_a_latency_the_other_way_round() -> None:
@@ -55,26 +63,50 @@ def test_worse_everywhere_says_off_and_a_latency_the_other_way_round() -> None:
     assert answer(builder, "mean_step_ms").answer == ANSWER_ON
 
 
-def test_no_practical_difference_says_leave_it_off() -> None:
+def test_no_difference_anywhere_is_said() -> None:
     found = answer(grid(dict.fromkeys(BUDGETS, 1.0), sd=0.001))
-    assert found.answer == ANSWER_OFF and "no practical difference" in found.sentence
+    assert found.answer == ANSWER_NO_DIFFERENCE
+    assert found.sentence == "no difference: page-aligned scheduling changes throughput by less than 1 % in all 6 cells"
 
 
-def test_better_here_and_worse_there_is_no_evidence_for_one_default() -> None:
-    found = answer(grid({128: 1.08, 256: 1.0, 512: 0.92}))
-    assert found.answer == ANSWER_NO_EVIDENCE and "worse in others" in found.sentence
+def test_harm_in_one_cell_is_off_however_good_the_average_is() -> None:
+    builder = grid(dict.fromkeys(BUDGETS, 1.0), sd=0.001)
+    builder.cell(128, 128, 1000.0, 0.33)
+    found = answer(builder)
+    assert found.answer == ANSWER_OFF and found.loses == ((128, 128),) and found.wins == ()
+    assert found.sentence == (
+        "off: page-aligned scheduling loses in 1 of 7 cells (worst: page size 128, chunk budget 128: -67 % throughput), wins in none"
+    )
+
+
+def test_better_here_and_worse_there_by_a_rule_is_on_there() -> None:
+    found = answer(grid({128: 0.92, 256: 1.0, 512: 1.08}, sd=0.001))
+    assert found.answer == ANSWER_ON_WHERE and found.rule is not None
+    assert found.rule["words"] == "chunk budget at least 256" and found.rule["off"] == [[32, 128], [64, 128]]
+    assert "there page-aligned scheduling wins in 2 of 4 cells" in found.sentence and "elsewhere it loses in 2 of 2 cells" in found.sentence
     assert any("differ between cells" in caveat for caveat in found.caveats)
 
 
-def test_noise_is_no_evidence() -> None:
+def test_better_here_and_worse_there_without_a_rule_is_mixed() -> None:
+    builder = StudyBuilder()
+    for number, (page, budget) in enumerate((page, budget) for page in (32, 64, 128) for budget in BUDGETS):
+        builder.cell(page, budget, 1000.0, 1.06 if number % 2 else 0.93)
+    found = answer(builder)
+    assert found.answer == ANSWER_MIXED and len(found.wins) == 4 and len(found.loses) == 5
+    assert found.sentence.endswith("; no simple rule in the settings is shown to separate them")
+
+
+def test_noise_decides_nothing_and_the_answer_says_what_would() -> None:
     found = answer(grid(dict.fromkeys(BUDGETS, 1.0), sd=0.05))
-    assert found.answer == ANSWER_NO_EVIDENCE and "neither" in found.sentence
+    assert found.answer == ANSWER_UNDECIDED and "is shown to win or lose in none of 6 cells" in found.sentence
+    assert "rounds a cell would tell at the noise seen" in found.sentence and "quieter machine" in found.sentence
 
 
-def test_an_empty_study_is_no_evidence() -> None:
+def test_an_empty_study_is_undecided() -> None:
     result = compare(StudyBuilder())
     assert result.comparisons == ()
-    assert result.answer is not None and result.answer.answer == ANSWER_NO_EVIDENCE
+    assert result.answer is not None and result.answer.answer == ANSWER_UNDECIDED
+    assert result.answer.sentence == "undecided: nothing was measured"
     assert StudyComparison(()).answer is None
 
 
@@ -116,6 +148,7 @@ def test_a_cell_with_one_arm_is_not_a_comparison() -> None:
     builder = StudyBuilder()
     builder.trial("default", values=[1.0, 2.0])
     assert compare(builder).comparisons == ()
+    assert answer(builder).sentence == "undecided: only the default arm was measured"
 
 
 def test_a_repeated_trial_takes_the_failed_ones_place() -> None:
@@ -205,7 +238,7 @@ def test_each_metric_is_a_family_with_an_answer_of_its_own() -> None:
     builder = grid(dict.fromkeys(BUDGETS, 1.05))
     result = compare_study(STUDY.id, builder.trials, builder.measurements, [METRIC, "goodput"])
     assert list(result.answers) == [METRIC, "goodput"] and result.answer is result.answers[METRIC]
-    assert result.answers["goodput"].answer == ANSWER_NO_EVIDENCE
+    assert result.answers["goodput"].answer == ANSWER_UNDECIDED
     assert {item.verdict for item in result.comparisons if item.metric == "goodput"} == {"inconclusive"}
 
 

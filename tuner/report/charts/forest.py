@@ -17,7 +17,7 @@ _ROW = 24
 def forest(
     rows: Sequence[EffectRow], metric: str, less_is_better: bool, look: Look, recommended: tuple[int, int] | None = None
 ) -> dict[str, Any]:
-    """One line a cell, in the order given; the last one may be all cells pooled, in bold. Rows without an interval are left to the table.
+    """One line a cell, in the order given; the last one may be their average, in bold. Rows without an interval are left to the table.
 
     `recommended`: the page size and chunk budget that get a star.
     """

@@ -1,0 +1,77 @@
+"""A rule in the settings that separates the cells in which page-aligned scheduling may be on from those in which it loses. Pure.
+
+Rules are half-planes that a person can say: page size, chunk budget, or the one over the other, at most or at least a measured value.
+Choosing one from the data costs nothing, because all that it says of its cells is shown of each of them over the whole study
+(tuner.verdict.cell_claims); it says nothing of cells that were not measured.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection
+from dataclasses import dataclass
+from fractions import Fraction
+
+from tuner.verdict.cell_claims import Place
+
+FEW_CELLS = 2  # a side with fewer is thin: rules with more are preferred
+
+_QUANTITIES: dict[str, Callable[[Place], Fraction]] = {  # the simplest first
+    "page size": lambda place: Fraction(place[0]),
+    "chunk budget": lambda place: Fraction(place[1]),
+    "page size / chunk budget": lambda place: Fraction(place[0], place[1]),
+}
+_PARTS = {2: "half of", 3: "a third of", 4: "a quarter of", 5: "a fifth of", 6: "a sixth of", 8: "an eighth of", 16: "a sixteenth of"}
+
+
+@dataclass(frozen=True)
+class SettingsRule:
+    """`quantity` at most, or at least, `limit`."""
+
+    quantity: str
+    at_most: bool
+    limit: Fraction
+
+    def holds(self, place: Place) -> bool:
+        value = _QUANTITIES[self.quantity](place)
+        return value <= self.limit if self.at_most else value >= self.limit
+
+    @property
+    def words(self) -> str:
+        """For instance "page size at most a quarter of the chunk budget"."""
+        bound = "at most" if self.at_most else "at least"
+        if self.quantity != "page size / chunk budget":
+            return f"{self.quantity} {bound} {self.limit}"
+        return f"page size {bound} {_part(self.limit)}the chunk budget"
+
+
+def find_rule(
+    cells: Collection[Place], *, wins: Collection[Place], loses: Collection[Place], safe: Collection[Place]
+) -> SettingsRule | None:
+    """The rule that leaves every cell that loses outside, holds none but `safe` cells, and at least as many of those that win as it leaves
+    out; None where there is none, and where a single cell would be set apart from others that win as well.
+
+    Of several, the one that leaves out the fewest wins, has two cells on each side, is simplest, and holds most cells, in this order.
+    """
+    found = []
+    for order, (quantity, value) in enumerate(_QUANTITIES.items()):
+        for at_most in (True, False):
+            for limit in sorted({value(place) for place in cells}):
+                rule = SettingsRule(quantity, at_most, limit)
+                inside = {place for place in cells if rule.holds(place)}
+                outside = set(cells) - inside
+                missed = len(outside.intersection(wins))
+                kept = len(inside.intersection(wins))
+                separates = bool(outside) and outside.issuperset(loses) and inside <= set(safe)
+                thin = min(len(inside), len(outside)) < FEW_CELLS
+                if separates and kept >= max(1, missed) and (not missed or len(inside) >= FEW_CELLS):
+                    found.append(((missed, thin, order, -len(inside), not at_most, limit), rule))
+    return min(found, key=lambda item: item[0])[1] if found else None
+
+
+def _part(limit: Fraction) -> str:
+    """ "a quarter of ", "3/8 of ", "twice ", or "" for the whole."""
+    if limit == 1:
+        return ""
+    if limit.denominator == 1:
+        return "twice " if limit == 2 else f"{limit} times "
+    return f"{_PARTS[limit.denominator]} " if limit.numerator == 1 and limit.denominator in _PARTS else f"{limit} of "

@@ -98,7 +98,7 @@ class AbstractEngine:
         try:
             with pretence.inside(self._runner):
                 stats = lower().compile().memory_analysis()
-        except (*pretence.COMPILER_ERRORS, ValueError, NotImplementedError) as error:  # that it does not compile is the answer
+        except pretence.REFUSALS as error:  # that it does not compile is the answer
             failed = Compiled(program, 0, 0, 0, 0, seconds=time.perf_counter() - begun)
             return replace(failed, failure=classify(error, starting=True), message=one_line(error))
         return Compiled(

@@ -24,7 +24,8 @@ _OVERSIZE_BYTES = 1 << 42  # more than any device has: the compiler says what it
 _AVAILABLE = re.compile(r"exceeds available HBM \((\d+(?:\.\d+)?)G\)")
 GIB = 1 << 30
 
-COMPILER_ERRORS: tuple[type[Exception], ...] = (jax.errors.JaxRuntimeError, MosaicError)
+# The compiler's, and those of kernels that refuse their settings.
+REFUSALS: tuple[type[Exception], ...] = (jax.errors.JaxRuntimeError, MosaicError, ValueError, NotImplementedError)
 Shape: Any = jax.ShapeDtypeStruct  # untyped in JAX 0.11.2, as is the specification
 Spec: Any = PartitionSpec
 

@@ -47,7 +47,7 @@ class Checks:
     async def pass_on(self, scope: Scope, headers: HeaderMap, receive: Receive) -> Receive:
         """Make all checks; returns the ASGI `receive` from which the route reads the body. Raises Problem, StorageFault.
 
-        Who has a token is counted by its name, everybody else by address: what others do behind the same address locks nobody out.
+        Who has a token is counted apart from others at the same address: what those do locks nobody out.
         """
         client = client_key(scope["client"][0]) if scope.get("client") else ""
         known = "authorization" in headers
@@ -57,7 +57,7 @@ class Checks:
         self._host(scope, headers)
         await self._who(scope, headers, client)
         name = scope["state"].get("token_name")
-        key = client if name is None else f"{_BY_NAME}{name}"
+        key = client if name is None else f"{_BY_NAME}{name} {client}"
         if known:
             self._count(scope, key)
         if scope["method"] in _READING:

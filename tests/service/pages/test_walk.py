@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -11,7 +12,7 @@ import pytest
 from storage.records import StudyState, TrialState
 from tests.plugins.browser import PHONE, OpenPage
 from tests.service.pages.gallery import FINISHED, Gallery
-from tests.storage.builders import FINGERPRINT, a_study, a_trial, stored_study
+from tests.storage.builders import FINGERPRINT, a_lease, a_study, a_trial, stored_study
 from tests.waiting import PATIENCE_S
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -44,6 +45,7 @@ def test_a_keyboard_reaches_everything_and_sees_where_it_is(open_page: OpenPage,
 def test_an_open_page_follows_the_search_to_its_end(open_page: OpenPage, site: str, gallery: Gallery) -> None:
     storage = gallery.storage
     study = storage.create_study(a_study(name="followed", objective="throughput"))
+    storage.swap_lease(study.id, None, a_lease(study.id, heartbeat=time.time() + PATIENCE_S))
     trials = [storage.create_trial(a_trial(study.id, number, state=TrialState.RUNNING, environment=FINGERPRINT)) for number in range(2)]
     watched = open_page(f"{site}/studies/followed")
     assert "0 of 2 trials finished" in watched.page.inner_text("main")
@@ -59,7 +61,8 @@ def test_an_open_page_follows_the_search_to_its_end(open_page: OpenPage, site: s
 
 
 def test_what_another_process_measures_appears_without_a_reload(open_page: OpenPage, site: str, gallery: Gallery) -> None:
-    stored_study(gallery.storage, name="written", objective="throughput")
+    written = stored_study(gallery.storage, name="written", objective="throughput")
+    gallery.storage.swap_lease(written.id, None, a_lease(written.id, heartbeat=time.time() + PATIENCE_S))
 
     def write(first: int, count: int) -> None:
         command = [sys.executable, "-m", "tests.storage.writer", gallery.url, str(first), str(count), "written"]
@@ -78,6 +81,7 @@ def test_what_another_process_measures_appears_without_a_reload(open_page: OpenP
 
 def test_nothing_is_asked_any_more_when_the_study_has_ended(open_page: OpenPage, site: str, gallery: Gallery) -> None:
     study = stored_study(gallery.storage, name="ending", objective="throughput")
+    gallery.storage.swap_lease(study.id, None, a_lease(study.id, heartbeat=time.time() + PATIENCE_S))
     live = f"{site}/studies/ending/live"
     watched = open_page(f"{site}/studies/ending")
     page = watched.page

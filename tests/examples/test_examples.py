@@ -69,6 +69,7 @@ def test_the_deployment_and_its_service_find_the_pods() -> None:
     assert deployment["spec"]["selector"]["matchLabels"] == labels == service["spec"]["selector"]
 
 
+@pytest.mark.slow  # asks vLLM about the model
 def test_the_study_is_planned_as_it_stands(terminal: Terminal) -> None:
     """With a local model in the place of the one on the hub, and on this machine's platform: everything else is the file's."""
     (terminal.folder / "model").mkdir()

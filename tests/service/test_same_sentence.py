@@ -23,6 +23,8 @@ from tuner.cli.command_line import run
 from tuner.verdict.cell_claims import Place
 from tuner.verdict.study_answer import StudyAnswer
 
+pytestmark = pytest.mark.slow  # each kind of study goes through all ways out
+
 THROUGHPUT, TTFT = "total_token_throughput", "ttft_p99_ms"
 CELLS = [(page, budget) for page in (16, 32, 64) for budget in (128, 256)]
 Effect = Callable[[Place], float]

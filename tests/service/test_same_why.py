@@ -17,6 +17,8 @@ from tuner.core.contract import ARM_PAGE_ALIGNED, WindowResult
 from tuner.setup.space import Configuration
 from tuner.verdict.cell_cause import CAUSE
 
+pytestmark = pytest.mark.slow  # a study through all ways out
+
 
 def stepped(configuration: Configuration, _nth: int, result: WindowResult) -> WindowResult:
     """With alignment one step fewer at the small budget, and smaller padded sizes at the large one."""

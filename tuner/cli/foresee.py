@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from tuner.cli.options import examples, json_option, print_json
-from tuner.cli.search_options import assignments, numbers, words
+from tuner.cli.search_options import engine_arg_option, numbers, words
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -55,14 +55,7 @@ def foresee() -> None:
 @click.option("--dtype", metavar="TYPE", help="Type of weights and activations.  [default: auto]")
 @click.option("--kv-cache-dtype", metavar="TYPE", help="Type of the KV cache, for instance fp8.  [default: as the model]")
 @click.option("--num-gpu-blocks", type=int, metavar="N", help="Pages in the KV cache.  [default: the engine decides]")
-@click.option(
-    "--engine-arg",
-    "engine_args",
-    multiple=True,
-    callback=assignments,
-    metavar="KEY=VALUE",
-    help="Any other vLLM engine argument; the value is YAML. Repeat the option for several.",
-)
+@engine_arg_option
 @click.option(
     "--all-buckets",
     is_flag=True,

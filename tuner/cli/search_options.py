@@ -38,6 +38,16 @@ def assignments(_context: click.Context, _parameter: click.Parameter, texts: tup
     return found or None
 
 
+engine_arg_option = click.option(
+    "--engine-arg",
+    "engine_args",
+    multiple=True,
+    callback=assignments,
+    metavar="KEY=VALUE",
+    help="Any other vLLM engine argument; the value is YAML. Repeat the option for several.",
+)
+
+
 def _split(text: str) -> list[str]:
     return [part.strip() for part in text.split(",") if part.strip()]
 
@@ -188,14 +198,7 @@ SECTIONS: dict[str, list[Decorator]] = {
             "whole pages, each scatter or "
             "loop, e.g. scatter,loop. auto: whichever is fastest here.  [default: auto]",
         ),
-        click.option(
-            "--engine-arg",
-            "engine_args",
-            multiple=True,
-            callback=assignments,
-            metavar="KEY=VALUE",
-            help="Any other vLLM engine argument; the value is YAML. Repeat the option for several.",
-        ),
+        engine_arg_option,
         click.option("--table", metavar="FILE", help="The CSV of measured configurations for --launcher table."),
         click.option(
             "--table-noise",

@@ -18,9 +18,9 @@ import sys
 import traceback
 from abc import ABC, abstractmethod
 from collections.abc import Callable
-from typing import Any
+from typing import Any, override
 
-from tuner.engine.messages import Exit, Forked, Status
+from tuner.engine.messages import Exit, Fork, Forked, Nothing, Status
 from tuner.engine.protocol import (
     PROTOCOL_VERSION,
     ConnectionLost,
@@ -115,6 +115,39 @@ class Host(ABC):
                 if pid == 0:
                     return
                 self._exits[pid] = os.waitstatus_to_exitcode(status)
+
+
+class ChannelHost(Host):
+    """Forks children that serve a socket of their own, whose descriptor follows the request."""
+
+    @abstractmethod
+    def serve_child(self, channel: socket.socket) -> None:
+        """In the child: answer on `channel` until shutdown or until the client is gone (answer_requests)."""
+
+    @override
+    def start(self, request: Request) -> int:
+        if request.op != "fork":
+            raise ProtocolViolation(f"unknown operation {request.op!r}")
+        _, fds, _, _ = socket.recv_fds(self.listener, 1, 1)
+        with socket.socket(fileno=fds[0]) as channel:
+            message = read_message(Fork, request.params, "fork")
+            return self.fork(message.log_path, lambda: self._child(channel, message.env))
+
+    def _child(self, channel: socket.socket, env: dict[str, str]) -> int:
+        os.environ.update(env)
+        self.serve_child(channel)
+        return 0
+
+
+def answer_requests(channel: socket.socket, answer: Callable[[Request], dict[str, Any]]) -> None:
+    """Send what `answer` makes of each request ({"result"} or {"error"}; it must not raise), until shutdown or until the client is gone."""
+    with contextlib.suppress(ConnectionLost):
+        while True:
+            request = receive_request(channel)
+            if request.op == "shutdown":
+                send(channel, {"id": request.id, "result": to_fields(Nothing())})
+                return
+            send(channel, {"id": request.id, **answer(request)})
 
 
 def run_host(kind: type[Host]) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import gc
 import socket
 import time
@@ -13,9 +12,9 @@ from typing import Any
 from tuner.core.contract import StartReport
 from tuner.engine import environment
 from tuner.engine.cpu_contention import CpuContention
-from tuner.engine.forking import error_reply, one_line
+from tuner.engine.forking import answer_requests, error_reply, one_line
 from tuner.engine.messages import Measure, Measured, Nothing, Profile, Profiled, Reconfigure, Start
-from tuner.engine.protocol import ConnectionLost, ProtocolViolation, Request, read_message, receive_request, send
+from tuner.engine.protocol import ProtocolViolation, Request, read_message
 from tuner.engine.stepping import CompileCounter, SteppedLlmEngine
 from tuner.engine.tracing import capture_phase
 from tuner.engine.wire_fields import to_fields
@@ -49,22 +48,19 @@ def classify(error: BaseException, *, starting: bool) -> str:
 def serve(sock: socket.socket) -> None:
     """Answer requests until shutdown or until the client is gone."""
     owner: EngineOwner | None = None
-    with contextlib.suppress(ConnectionLost):
-        while True:
-            request = receive_request(sock)
-            if request.op == "shutdown":
-                send(sock, {"id": request.id, "result": to_fields(Nothing())})
-                return
-            try:
-                if request.op == "start":
-                    owner = EngineOwner(read_message(Start, request.params, "start").engine_args)
-                reply: Json = {"result": to_fields(_started(owner).answer(request))}
-            except Exception as error:  # noqa: BLE001 - every failure is answered, classified, and in the log
-                traceback.print_exc()  # into the engine's log, from which excerpts are stored
-                usable = owner is None or owner.made_idle()
-                failure = classify(error, starting=request.op == "start") if usable else "engine_crash"
-                reply = error_reply(failure, one_line(error))
-            send(sock, {"id": request.id, **reply})
+
+    def answer(request: Request) -> Json:
+        nonlocal owner
+        try:
+            if request.op == "start":
+                owner = EngineOwner(read_message(Start, request.params, "start").engine_args)
+            return {"result": to_fields(_started(owner).answer(request))}
+        except Exception as error:  # noqa: BLE001 - every failure is answered, classified, and in the log
+            traceback.print_exc()  # into the engine's log, from which excerpts are stored
+            usable = owner is None or owner.made_idle()
+            return error_reply(classify(error, starting=request.op == "start") if usable else "engine_crash", one_line(error))
+
+    answer_requests(sock, answer)
 
 
 def _started(owner: EngineOwner | None) -> EngineOwner:

@@ -5,17 +5,14 @@ python -m tuner.foresight.host FD PARENT_PID PROTOCOL_VERSION
 
 from __future__ import annotations
 
-import contextlib
 import importlib
-import os
 import socket
 import traceback
 from typing import TYPE_CHECKING, Any, override
 
-from tuner.engine.forking import Host, error_reply, one_line, run_host
-from tuner.engine.messages import Fork, Nothing
+from tuner.engine.forking import ChannelHost, answer_requests, error_reply, one_line, run_host
 from tuner.engine.owner import classify
-from tuner.engine.protocol import ConnectionLost, ProtocolViolation, Request, read_message, receive_request, send
+from tuner.engine.protocol import ProtocolViolation, Request, read_message
 from tuner.engine.wire_fields import to_fields
 from tuner.foresight.messages import Compile, Prepare
 
@@ -31,44 +28,29 @@ _IMPORTED = (
 )
 
 
-class CompilerForker(Host):
+class CompilerForker(ChannelHost):
     @override
     def import_engine(self) -> None:
         for name in _IMPORTED:
             importlib.import_module(name)
 
     @override
-    def start(self, request: Request) -> int:
-        """A compiler process; it serves the socket whose descriptor follows the request."""
-        if request.op != "fork":
-            raise ProtocolViolation(f"unknown operation {request.op!r}")
-        _, fds, _, _ = socket.recv_fds(self.listener, 1, 1)
-        with socket.socket(fileno=fds[0]) as channel:
-            message = read_message(Fork, request.params, "fork")
-            return self.fork(message.log_path, lambda: _serve(channel, message.env))
+    def serve_child(self, channel: socket.socket) -> None:
+        engine: AbstractEngine | None = None
 
-
-def _serve(sock: socket.socket, env: dict[str, str]) -> int:
-    """Answer requests until shutdown or until the client is gone."""
-    os.environ.update(env)
-    engine: AbstractEngine | None = None
-    with contextlib.suppress(ConnectionLost):
-        while True:
-            request = receive_request(sock)
-            if request.op == "shutdown":
-                send(sock, {"id": request.id, "result": to_fields(Nothing())})
-                return 0
+        def answer(request: Request) -> dict[str, Any]:
+            nonlocal engine
             try:
                 if request.op == "start":
                     from tuner.foresight.abstract_engine import AbstractEngine
 
                     engine = AbstractEngine(read_message(Prepare, request.params, "start"))
-                reply = {"result": to_fields(_answer(engine, request))}
+                return {"result": to_fields(_answer(engine, request))}
             except Exception as error:  # noqa: BLE001 - every failure is answered, classified, and in the log
                 traceback.print_exc()
-                reply = error_reply(classify(error, starting=True), one_line(error))
-            send(sock, {"id": request.id, **reply})
-    return 0
+                return error_reply(classify(error, starting=True), one_line(error))
+
+        answer_requests(channel, answer)
 
 
 def _answer(engine: AbstractEngine | None, request: Request) -> Any:

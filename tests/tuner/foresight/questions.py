@@ -12,26 +12,14 @@ from tuner.foresight.messages import STEP, Compiled, Prepared, ProgramName
 from tuner.foresight.question import Question
 from tuner.foresight.questions import foreseeable_model, questions_of
 from tuner.setup.config_file import load_config
+from tuner.setup.models import TINY_QWEN3_CONFIG
 
 ONE_LAYER: dict[str, Any] = {
-    "architectures": ["Qwen3ForCausalLM"],
-    "model_type": "qwen3",
+    **TINY_QWEN3_CONFIG,
     "num_hidden_layers": 1,
-    "hidden_size": 256,
-    "num_attention_heads": 4,
-    "num_key_value_heads": 2,
     "head_dim": 128,
-    "intermediate_size": 512,
-    "vocab_size": 2048,
     "max_position_embeddings": 40960,
     "torch_dtype": "bfloat16",
-    "tie_word_embeddings": True,
-    "hidden_act": "silu",
-    "rms_norm_eps": 1e-6,
-    "rope_theta": 1e6,
-    "attention_bias": False,
-    "bos_token_id": 1,
-    "eos_token_id": 2,
 }
 
 

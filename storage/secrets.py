@@ -56,6 +56,8 @@ def holds_secret(name: str, value: Any) -> bool:
 
 def redacted(value: Any) -> Any:
     """The value with each secret replaced by REDACTED: in text what looks like one, in mappings also what stands under the name of one."""
+    if value is None or isinstance(value, int | float):  # most of what is stored; asking for a Mapping is slow
+        return value
     if isinstance(value, str):
         return _redacted_word(value) if len(value) <= _SHORT else redacted_text(value)
     if isinstance(value, Mapping):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from hypothesis import settings
 
-EXAMPLES, QUICK_EXAMPLES = 50, 15
+EXAMPLES, QUICK_EXAMPLES = 50, 10
 
 
 def register_profiles() -> None:

@@ -116,6 +116,7 @@ def test_a_bar_is_reached_up_to_the_error_of_the_simulation(found: float, percen
     assert Count(60, 0, found, 20.0).reaches(percent) is reached
 
 
+@pytest.mark.slow
 def test_a_missed_bar_is_said_and_is_the_exit_status(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     """Noise of 30 %: nothing can be found."""
     loud = Row("loud", Machine(lambda rng, windows: 0.3 * rng.standard_normal((windows, 2))), {}, {0.03: 95})

@@ -86,6 +86,7 @@ def test_what_cannot_be_shown_is_a_page_that_says_why(pages: TestClient, address
     assert '<p class="lead">' in answer.text
 
 
+@pytest.mark.slow
 def test_a_page_that_has_not_changed_is_not_sent_again(pages: TestClient) -> None:
     for address in (f"/studies/{FINISHED}", f"/studies/{RUNNING}/live", f"/studies/{FINISHED}/charts/heat-map.svg"):
         first = pages.get(address)

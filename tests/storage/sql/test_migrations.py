@@ -80,6 +80,7 @@ def test_upgrading_makes_exactly_the_models(each_url: str, tmp_path: Path) -> No
     assert all(len(shape["checks"]) > 0 for name, shape in migrated.items())
 
 
+@pytest.mark.slow
 def test_autogenerate_writes_an_empty_revision_beside_optuna(each_url: str, tmp_path: Path) -> None:
     """Through our own env.py: were Optuna's tables seen, the revision would drop them."""
     upgrade(each_url)
@@ -92,6 +93,7 @@ def test_autogenerate_writes_an_empty_revision_beside_optuna(each_url: str, tmp_
             command.check(config)
 
 
+@pytest.mark.slow
 def test_down_and_up_again_leaves_optuna_alone(each_url: str) -> None:
     upgrade(each_url)
     optuna.create_study(study_name="first", storage=optuna.storages.RDBStorage(**optuna_storage_arguments(each_url)))

@@ -100,6 +100,7 @@ def filled(each_storage: Storage) -> tuple[Storage, int]:
     return each_storage, _fill(each_storage)
 
 
+@pytest.mark.slow
 def test_look_ups_use_indexes(filled: tuple[Storage, int]) -> None:
     storage, study = filled
     sqlite = storage.check()["dialect"] == "sqlite"

@@ -56,6 +56,7 @@ def test_every_example_is_understood(line: str) -> None:
     parse(line)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("line", RUN)
 def test_an_example_runs(searched: Terminal, monkeypatch: pytest.MonkeyPatch, line: str) -> None:
     """In a folder with the study "first" and a study.yaml; a search is planned only (--dry-run)."""

@@ -14,6 +14,7 @@ def _write(terminal: Terminal, metric: str, values: list[float]) -> None:
     terminal.table.write_text("\n".join([f"block_size,max_num_batched_tokens,arm,total_token_throughput,{metric}", *rows]) + "\n")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("objective", "values"),
     [

@@ -105,6 +105,7 @@ class Page(HTMLParser):
         self.words += data
 
 
+@pytest.mark.slow
 def test_the_page_says_what_the_markdown_says_and_loads_nothing(grid: FinishedStudy) -> None:
     study = grid.bench.storage.get_study("s")
     evidence, comparison = load_evidence(grid.bench.storage, study), compare_stored(grid.bench.storage, study)
@@ -118,6 +119,7 @@ def test_the_page_says_what_the_markdown_says_and_loads_nothing(grid: FinishedSt
         assert line in page.words
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("cells", "says"), [(30, ""), (33, "The 30 largest effects; 3 more cells are in the table below.")])
 def test_a_forest_plot_that_leaves_cells_out_says_so(grid: FinishedStudy, cells: int, says: str) -> None:
     study = grid.bench.storage.get_study("s")

@@ -113,6 +113,7 @@ def few_kept(monkeypatch: pytest.MonkeyPatch) -> int:
     return 20
 
 
+@pytest.mark.slow
 def test_a_long_search_forgets_the_others_and_not_the_best(few_kept: int) -> None:
     """What a choice costs grew with every result."""
     sampler = OrdinalGpSampler(SPACE, seed=4)
@@ -125,6 +126,7 @@ def test_a_long_search_forgets_the_others_and_not_the_best(few_kept: int) -> Non
     assert throughput(ranked[0]) == 105, "it still finds the best"
 
 
+@pytest.mark.slow
 def test_a_long_search_that_is_taken_up_again_goes_on_alike(few_kept: int) -> None:
     study = optuna.create_study(direction="maximize")
     whole = run(OrdinalGpSampler(SPACE, seed=3), 50)
@@ -137,6 +139,7 @@ def test_a_short_search_forgets_nothing(monkeypatch: pytest.MonkeyPatch) -> None
     assert run(OrdinalGpSampler(SPACE, seed=3), 30) == whole
 
 
+@pytest.mark.slow
 def test_a_sampler_that_meets_another_study_reads_that_one(few_kept: int) -> None:
     """Its trials have the numbers of those that were read before."""
     sampler = OrdinalGpSampler(SPACE, seed=6)
@@ -157,6 +160,7 @@ def test_costs_need_not_be_asked_for_every_configuration() -> None:
     assert (len(asked) - of_all) * 24 == of_all, "one of 24 configurations of a page size"
 
 
+@pytest.mark.slow
 def test_minimising_is_maximising_the_negative() -> None:
     up = run(OrdinalGpSampler(SPACE, seed=8), 30)
     down = run(OrdinalGpSampler(SPACE, seed=8), 30, lambda params: -throughput(params), direction="minimize")

@@ -53,6 +53,7 @@ def measured(bench: Workbench, study: str) -> list[Configuration]:
     return [configuration_of(trial) for trial in bench.trials(study=study)]
 
 
+@pytest.mark.slow
 def test_a_warm_start_finds_the_best_sooner_and_no_prior_becomes_a_trial(taught: Workbench) -> None:
     taught.run(FakeLauncher(value=lambda item: 0.3 * value(item)), study="warm", trials=6, **SPACE)
     taught.run(FakeLauncher(value=value), study="cold", trials=6, warm_start="none", **SPACE)

@@ -46,6 +46,7 @@ def test_an_unknown_chip_gets_nobodys_limits(name: str) -> None:
     assert "\n" not in str(caught.value)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", JAX_VERSIONS)
 def test_vmem_smem_and_cores_are_jaxs(name: str) -> None:
     tpu_info = pytest.importorskip("jax._src.tpu_info", reason="needs JAX")

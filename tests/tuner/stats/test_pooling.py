@@ -47,7 +47,7 @@ def test_cells_before_the_first_look_are_left_out() -> None:
 
 
 def test_an_interval_without_bounds_is_no_interval() -> None:
-    assert pool([Sample(2, 0.3, 1.0)], UP, plan=InterimPlan(2, 48)) is None
+    assert pool([Sample(2, 0.3, 1.0)], UP, plan=InterimPlan(2, 12)) is None
 
 
 def test_cells_that_agree_have_no_spread_and_a_known_error() -> None:

@@ -77,6 +77,7 @@ def test_all_claims_together_keep_five_percent(cells: int, objectives: int) -> N
     assert count == 1 or 0.025 + (count - 1) * level <= 0.05 + 1e-12
 
 
+@pytest.mark.slow
 def test_wrong_claims_are_rare_where_nothing_is_true() -> None:
     """2,000 studies of 6 cells without an effect, analysed once."""
     rng = np.random.default_rng(7)

@@ -20,6 +20,7 @@ from typing import Any
 
 from storage.records import (
     Actor,
+    Answerable,
     ApiToken,
     AuditEntry,
     Comparison,
@@ -28,10 +29,12 @@ from storage.records import (
     Lease,
     Measurement,
     Profile,
+    PublicationState,
     Recommendation,
     RecommendationKey,
     Stage,
     Study,
+    StudyContext,
     StudyState,
     Trial,
     TrialState,
@@ -90,22 +93,56 @@ class Storage(ABC):
 
     @abstractmethod
     def list_studies(
-        self, *, model: str | None = None, state: StudyState | None = None, limit: int = 100, offset: int = 0
+        self,
+        *,
+        model: str | None = None,
+        state: StudyState | None = None,
+        text: str | None = None,
+        accelerator: str | None = None,
+        archived: bool | None = None,
+        limit: int = 100,
+        offset: int = 0,
     ) -> Sequence[Study]:
-        """Newest first."""
+        """Newest first. `text` stands in the name, model, a tag or the name of a workload, in any case; `accelerator` is that of a trial.
+        `archived`: None for both."""
 
     @abstractmethod
-    def count_studies(self, *, model: str | None = None, state: StudyState | None = None) -> int: ...
+    def count_studies(
+        self,
+        *,
+        model: str | None = None,
+        state: StudyState | None = None,
+        text: str | None = None,
+        accelerator: str | None = None,
+        archived: bool | None = None,
+    ) -> int: ...
+
+    @abstractmethod
+    def contexts_of(self, study_ids: Sequence[int]) -> dict[int, Sequence[StudyContext]]:
+        """What the trials of several studies ran on; every id is a key."""
+
+    @abstractmethod
+    def list_accelerators(self) -> Sequence[str]:
+        """Those that something was measured on, by name."""
 
     @abstractmethod
     def update_study(
         self, study_id: int, *, state: StudyState | None = None, engine_starts: int | None = None, cost: Json | None = None
     ) -> Study: ...
 
+    # people's changes of a study; each is written to the audit trail in the same transaction, and what changes nothing is not
+    @abstractmethod
+    def rename_study(self, study_id: int, name: str, *, by: Actor) -> Study:
+        """Also in its recommendations, and in Optuna's table. Raises NotFound, and Conflict where the name is taken."""
+
+    @abstractmethod
+    def label_study(self, study_id: int, *, tags: Sequence[str] | None = None, archived: bool | None = None, by: Actor) -> Study:
+        """Replace the tags, archive or restore; None leaves as it is. Raises NotFound."""
+
     @abstractmethod
     def delete_study(self, study_id: int, *, by: Actor) -> None:
-        """Delete the study with all that belongs to it (trials, measurements, ...). The audit trail gets an entry for each of its
-        recommendations, in the same transaction. Raises NotFound."""
+        """Delete the study with all that belongs to it (trials, measurements, ...). The audit trail gets an entry for it and for each of
+        its recommendations. Raises NotFound."""
 
     # who runs a study
     @abstractmethod
@@ -228,11 +265,18 @@ class Storage(ABC):
         study_id: int | None = None,
         model: str | None = None,
         accelerator: str | None = None,
+        text: str | None = None,
+        publication: PublicationState | None = None,
         include_withdrawn: bool = False,
         limit: int = 100,
         offset: int = 0,
     ) -> Sequence[Recommendation]:
-        """Newest first."""
+        """Newest first. `text` stands in the model, the objective or the name of the study, one of its tags or of the workload, in any
+        case. `publication`: only in this state; "withdrawn" includes them."""
+
+    @abstractmethod
+    def list_answerable(self, limit: int = 1000) -> Sequence[Answerable]:
+        """What may be asked with an exact answer, each once; without withdrawn recommendations."""
 
     @abstractmethod
     def list_recommendation_keys(

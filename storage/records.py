@@ -33,6 +33,14 @@ class StudyState(StrEnum):
     FAIL = "FAIL"
 
 
+class PublicationState(StrEnum):
+    """Of a recommendation, by what people decided."""
+
+    PUBLISHED = "published"
+    OPEN = "open"  # neither published nor withdrawn
+    WITHDRAWN = "withdrawn"
+
+
 class Stage(StrEnum):
     """`search`: measured among others in a shared engine. `confirm`: a finalist, started cold with its own flags."""
 
@@ -75,6 +83,18 @@ class Study:
     updated_at: float = 0.0
     engine_starts: int = 0
     cost: Json = field(default_factory=dict)  # seconds spent: start, compile, measure, profile, other
+    tags: list[str] | None = None  # people's own words for it, sorted; None: none
+    archived_at: float | None = None  # since when lists leave it out
+
+
+@dataclass(frozen=True)
+class StudyContext:
+    """What trials of a study ran on, and under which load. A study has one, unless it was resumed on another machine."""
+
+    study_id: int
+    accelerator: str | None  # None before an engine has started
+    device_count: int | None
+    workload: str  # its name
 
 
 @dataclass(frozen=True)
@@ -209,6 +229,17 @@ class RecommendationKey:
 
 
 @dataclass(frozen=True)
+class Answerable:
+    """A question that a stored recommendation answers exactly."""
+
+    model: str
+    accelerator: str
+    device_count: int
+    workload: str  # its name
+    objective: str
+
+
+@dataclass(frozen=True)
 class ApiToken:
     """What is kept of an API token: its public key part and a SHA-256, never the token.
 
@@ -243,10 +274,11 @@ class AuditEntry:
     """One change that somebody made; it outlives its subject."""
 
     actor: str
-    action: str  # "publish", "withdraw", "delete", "token.create", "token.rotate", "token.revoke"
-    kind: str  # what was changed: "recommendation" or "token"
-    subject: str  # the recommendation's id, the token's name
+    action: str  # "publish", "withdraw", "rename", "tag", "archive", "restore", "delete", "token.create", "token.rotate", "token.revoke"
+    kind: str  # what was changed: "recommendation", "study" or "token"
+    subject: str  # the id of the recommendation or study, the token's name
     reason: str
     request_id: str | None
     id: int = 0
     at: float = 0.0
+    detail: str = ""  # what changed, where the action alone does not say it: "first -> second"

@@ -73,6 +73,7 @@ TABLE_OF: Mapping[type[Any], Table] = {
     AuditEntry: models.audit,
 }
 
+_LISTS = ("scopes", "tags")  # columns; other JSON is an object
 _WITH_SETTINGS = (Study, Trial, Recommendation)  # what users set stands in these
 
 
@@ -101,7 +102,7 @@ def value_types(column: Column[Any]) -> tuple[type[Any], ...]:
     if column is models.studies.c.config:
         return (object,)  # whoever reads it refuses it by name (tuner.setup.stored_study), and the study's measurements stay readable
     if isinstance(column.type, JSON):
-        kind = (list,) if column.name == "scopes" else (dict,)
+        kind = (list,) if column.name in _LISTS else (dict,)
     elif isinstance(column.type, Boolean):
         kind = (bool,)
     elif isinstance(column.type, Integer):
@@ -197,9 +198,9 @@ def find_record[R: Record](connection: Connection, kind: type[R], column: str, v
     return record_of(kind, row)
 
 
-def write_audit(connection: Connection, action: str, kind: str, subject: str, by: Actor, at: float) -> None:
+def write_audit(connection: Connection, action: str, kind: str, subject: str, by: Actor, at: float, *, detail: str = "") -> None:
     """In the transaction of the change itself: neither is stored without the other."""
-    entry = AuditEntry(by.name, action, kind, subject, by.reason, by.request_id, at=at)
+    entry = AuditEntry(by.name, action, kind, subject, by.reason, by.request_id, at=at, detail=detail)
     connection.execute(insert(models.audit).values(columns_of(entry, f"audit of {kind} {subject}")))
 
 

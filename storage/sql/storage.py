@@ -8,11 +8,13 @@ from storage.sql.access import SqlAccess
 from storage.sql.measurements import SqlMeasurements
 from storage.sql.schema import damage_of, describe
 from storage.sql.studies import SqlStudies
+from storage.sql.study_keeping import SqlStudyKeeping
+from storage.sql.study_lists import SqlStudyLists
 from storage.sql.trials import SqlTrials
 from storage.sql.verdicts import SqlVerdicts
 
 
-class SqlStorage(SqlStudies, SqlTrials, SqlMeasurements, SqlVerdicts, SqlAccess):
+class SqlStorage(SqlStudies, SqlStudyLists, SqlStudyKeeping, SqlTrials, SqlMeasurements, SqlVerdicts, SqlAccess):
     """The whole contract of storage.base.Storage. Safe to share between threads; after a fork the child opens connections of its own."""
 
     def check(self) -> dict[str, Any]:

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
-from sqlalchemy import ColumnElement, Insert, Table, delete, func, select, update
+from sqlalchemy import Insert, Table, delete, select, update
 from sqlalchemy.dialects import postgresql, sqlite
 
 from storage.base import InvalidRecord
-from storage.records import Actor, Environment, Json, Lease, Study, StudyState, Workload
+from storage.records import Environment, Json, Lease, Study, StudyState, Workload
 from storage.sql.core import (
     TABLE_OF,
     SqlCore,
@@ -19,21 +19,9 @@ from storage.sql.core import (
     now_s,
     plain_columns,
     record_of,
-    require_page,
-    sound_records,
     update_record,
-    write_audit,
 )
-from storage.sql.models import leases, recommendations, studies
-
-
-def _filter(model: str | None, state: StudyState | None) -> list[ColumnElement[bool]]:
-    conditions: list[ColumnElement[bool]] = []
-    if model is not None:
-        conditions.append(studies.c.model == model)
-    if state is not None:
-        conditions.append(studies.c.state == state)
-    return conditions
+from storage.sql.models import leases
 
 
 class SqlStudies(SqlCore):
@@ -57,20 +45,6 @@ class SqlStudies(SqlCore):
         what = f"study {study_id}"
         with self._reading(what) as connection:
             return find_record(connection, Study, "id", study_id, what)
-
-    def list_studies(
-        self, *, model: str | None = None, state: StudyState | None = None, limit: int = 100, offset: int = 0
-    ) -> Sequence[Study]:
-        require_page(limit, offset)
-        newest_first = (studies.c.created_at.desc(), studies.c.id.desc())
-        statement = select(studies).where(*_filter(model, state)).order_by(*newest_first)
-        with self._reading("studies") as connection:
-            return sound_records(connection, Study, statement, limit, offset)
-
-    def count_studies(self, *, model: str | None = None, state: StudyState | None = None) -> int:
-        statement = select(func.count()).select_from(studies).where(*_filter(model, state))
-        with self._reading("studies") as connection:
-            return int(connection.execute(statement).scalar_one())
 
     def update_study(
         self, study_id: int, *, state: StudyState | None = None, engine_starts: int | None = None, cost: Json | None = None
@@ -100,14 +74,6 @@ class SqlStudies(SqlCore):
                 return insert is not None and connection.execute(insert).first() is not None
             changed = delete(leases).where(ours) if values is None else update(leases).where(ours).values(values)
             return connection.execute(changed.returning(leases.c.study_id)).first() is not None
-
-    def delete_study(self, study_id: int, *, by: Actor) -> None:
-        what, own = f"study {study_id}", recommendations.c.study_id == study_id
-        with self._writing(what) as connection:
-            find_record(connection, Study, "id", study_id, what, lock=True)  # nobody adds a recommendation meanwhile
-            for number in connection.scalars(select(recommendations.c.id).where(own).order_by(recommendations.c.id)).all():
-                write_audit(connection, "delete", "recommendation", str(number), by, now_s())
-            connection.execute(delete(studies).where(studies.c.id == study_id))
 
     def put_environment(self, environment: Environment) -> None:
         self._put_once(environment, f"environment {environment.fingerprint!r}")

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from sqlalchemy import delete, func, select
+from sqlalchemy import ColumnElement, delete, func, or_, select
 
 from storage.base import InvalidRecord
-from storage.records import Actor, Comparison, Recommendation, RecommendationKey, Study
+from storage.records import Actor, Answerable, Comparison, PublicationState, Recommendation, RecommendationKey, Study
 from storage.sql.core import (
     SqlCore,
     columns_of,
@@ -29,6 +29,7 @@ from storage.sql.models import recommendations as recommendations_table
 from storage.sql.models import studies as studies_table
 from storage.sql.models import workloads as workloads_table
 from storage.sql.schema import require_current
+from storage.sql.text_search import holds
 
 _KEY_COLUMNS = (
     *(recommendations_table.c[name] for name in ("id", "study_id")),
@@ -42,6 +43,24 @@ _KEY_COLUMNS = (
     workloads_table.c.summary,
 )
 _KEY_TYPES = tuple(value_types(column) for column in _KEY_COLUMNS)
+
+
+_IN_STATE = {
+    PublicationState.PUBLISHED: (recommendations_table.c.published_at.is_not(None), recommendations_table.c.withdrawn_at.is_(None)),
+    PublicationState.OPEN: (recommendations_table.c.published_at.is_(None), recommendations_table.c.withdrawn_at.is_(None)),
+    PublicationState.WITHDRAWN: (recommendations_table.c.withdrawn_at.is_not(None),),
+}
+
+
+def _mentions(text: str) -> ColumnElement[bool]:
+    table = recommendations_table
+    of_study = or_(holds(studies_table.c.name, text), holds(studies_table.c.tags, text))
+    return or_(
+        holds(table.c.model, text),
+        holds(table.c.objective, text),
+        table.c.study_id.in_(select(studies_table.c.id).where(of_study)),
+        table.c.workload_hash.in_(select(workloads_table.c.content_hash).where(holds(workloads_table.c.name, text))),
+    )
 
 
 class SqlVerdicts(SqlCore):
@@ -93,6 +112,8 @@ class SqlVerdicts(SqlCore):
         study_id: int | None = None,
         model: str | None = None,
         accelerator: str | None = None,
+        text: str | None = None,
+        publication: PublicationState | None = None,
         include_withdrawn: bool = False,
         limit: int = 100,
         offset: int = 0,
@@ -106,10 +127,28 @@ class SqlVerdicts(SqlCore):
             statement = statement.where(table.c.model == model)
         if accelerator is not None:
             statement = statement.where(table.c.accelerator == accelerator)
-        if not include_withdrawn:
+        if text is not None:
+            statement = statement.where(_mentions(text))
+        if publication is not None:
+            statement = statement.where(*_IN_STATE[publication])
+        elif not include_withdrawn:
             statement = statement.where(table.c.withdrawn_at.is_(None))
         with self._reading("recommendations") as connection:
             return sound_records(connection, Recommendation, statement, limit, offset)
+
+    def list_answerable(self, limit: int = 1000) -> Sequence[Answerable]:
+        table = recommendations_table
+        columns = (table.c.model, table.c.accelerator, table.c.device_count, workloads_table.c.name, table.c.objective)
+        statement = (
+            select(*columns)
+            .join(workloads_table, workloads_table.c.content_hash == table.c.workload_hash)
+            .where(table.c.withdrawn_at.is_(None))
+            .group_by(*columns)
+            .order_by(func.max(table.c.created_at).desc())
+            .limit(limit)
+        )
+        with self._reading("recommendations") as connection:
+            return [Answerable(*row) for row in connection.execute(statement)]
 
     def list_recommendation_keys(
         self,

@@ -5,15 +5,16 @@ from __future__ import annotations
 import pytest
 
 from storage.base import Storage
+from tests.conformance.storage_keeping import KeepingContract
 from tests.conformance.storage_results import StorageContract
 
 
-class TestSqlite(StorageContract):
+class TestSqlite(StorageContract, KeepingContract):
     """`storage` is the plugin's SQLite storage."""
 
 
 @pytest.mark.postgres
-class TestPostgresql(StorageContract):
+class TestPostgresql(StorageContract, KeepingContract):
     @pytest.fixture
     def storage(self, postgres_storage: Storage) -> Storage:
         return postgres_storage

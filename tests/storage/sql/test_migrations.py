@@ -133,6 +133,11 @@ def test_an_old_database_is_upgraded_and_resumed(asset: Path, sqlite_url: str, t
     assert storage.list_profiles(study_id=study.id)[0].size_bytes == 5 * 2**30
     assert storage.list_comparisons(study.id)[0].ratio == a_comparison(study.id).ratio
     assert storage.list_recommendations()[0].published_at is not None
+    assert (study.tags, study.archived_at) == (["chat"] if asset.name >= "0004" else None, None)
+    assert storage.rename_study(study.id, "renamed", by=ANNA).id == study.id
+    assert storage.rename_study(study.id, "first", by=ANNA) == study
+    trail = [(entry.action, entry.detail) for entry in storage.list_audit(kind="study", limit=2)]
+    assert trail == [("rename", "renamed -> first"), ("rename", "first -> renamed")]
     assert storage.finish_trial(running.id, TrialState.FAIL, error_class="internal").id == running.id
     assert storage.create_trial(a_trial(study.id, 3)).id > running.id
     assert storage.count_trials(study.id)[TrialState.FAIL] == 2

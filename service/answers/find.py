@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from functools import cache
 
+from service.schemas.common import with_moments
 from service.schemas.recommendations import Accept, Answer, RecommendationQuery
 from service.web.settings import ServiceSettings
 from storage.base import Storage
@@ -44,7 +45,8 @@ def linked(found: answer.Answer) -> Answer:
         links["self"] = f"/v1/recommendations/{found.id}"
         if found.match["kind"] == "exact" and found.status != STATUS_NONE:
             links["config"] = f"{links['self']}/config"
-    return Answer.model_validate({**found.to_json(), "links": links})
+    document = with_moments(found.to_json(), ("created_at", "published_at", "withdrawn_at"))
+    return Answer.model_validate({**document, "links": links})
 
 
 def _query(asked: RecommendationQuery, settings: ServiceSettings) -> Query:

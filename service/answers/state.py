@@ -12,11 +12,13 @@ from starlette.concurrency import run_in_threadpool
 
 from service.answers.cache import AnswerCache
 from service.answers.finished import FinishedStudies
+from service.schemas.history import WithReason
 from service.web.auth import KnownToken
 from service.web.caching import Snapshot
 from service.web.metrics import Metrics
 from service.web.settings import ServiceSettings
 from storage.base import Storage
+from storage.records import Actor
 from tuner.verdict.compare import StudyComparison
 
 _MOST_ANSWERS = 4096
@@ -63,6 +65,12 @@ def make_state(settings: ServiceSettings, storage: Storage) -> ServiceState:
         judged=FinishedStudies(_MOST_JUDGED),
         metrics=metrics,
     )
+
+
+def actor_of(request: Request, mark: WithReason | None) -> Actor:
+    """Who writes, for the audit trail: the token that the gate has found."""
+    state = request.scope["state"]
+    return Actor(state["token_name"], mark.reason if mark is not None else "", state.get("request_id"))
 
 
 def state_of(request: Request) -> ServiceState:

@@ -8,15 +8,15 @@ from fastapi import APIRouter, Request, Security
 
 from service.answers.deps import StorageDep
 from service.answers.find import linked
-from service.answers.state import state_of
+from service.answers.state import actor_of, state_of
 from service.schemas.common import Id, problems
-from service.schemas.recommendations import Answer, History, Mark
-from service.web.auth import SCOPE_PUBLISH, bearer_scheme
+from service.schemas.history import History, Mark, history_entries
+from service.schemas.recommendations import Answer
+from service.web.auth import SCOPE_PUBLISH, bearer_scheme, scope_needed
 from service.web.caching import EtagRoute
-from service.web.errors import Problem
 from service.web.strict import StrictRoute
 from storage.base import Storage
-from storage.records import Actor, Json
+from storage.records import Json
 from tuner.verdict.answer import answer_of
 
 router = APIRouter(prefix="/v1/recommendations", tags=["publication"], route_class=StrictRoute)
@@ -24,21 +24,11 @@ trail = APIRouter(prefix="/v1/recommendations", tags=["publication"], route_clas
 _WRITES = problems(404, 408, 413, 415)
 
 
-async def writer(request: Request) -> str:
-    """The name of the token that may publish. Raises Problem."""
-    state = request.scope.get("state", {})
-    if "token_name" not in state:
-        raise Problem(401, "a token with the scope publish is needed: Authorization: Bearer TOKEN", headers={"www-authenticate": "Bearer"})
-    if SCOPE_PUBLISH not in state["scopes"]:
-        raise Problem(403, "the token lacks the scope publish, or came as Basic, which is for reading only")
-    return str(state["token_name"])
-
-
 _MARKING: dict[str, Any] = {
     "response_model": Answer,
     "response_model_exclude_unset": True,
     "responses": _WRITES,
-    "dependencies": [Security(bearer_scheme), Security(writer)],
+    "dependencies": [Security(bearer_scheme), Security(scope_needed(SCOPE_PUBLISH))],
 }
 
 
@@ -66,12 +56,10 @@ def withdraw(recommendation_id: Id, storage: StorageDep, request: Request, mark:
 def history(recommendation_id: Id, storage: StorageDep) -> Json:
     storage.get_recommendation(recommendation_id)
     found = storage.list_audit(kind="recommendation", subject=str(recommendation_id))
-    return {"recommendation_id": recommendation_id, "items": found}
+    return {"recommendation_id": recommendation_id, "items": history_entries(found)}
 
 
 def _mark(storage: Storage, request: Request, recommendation_id: int, mark: Mark | None, *, published: bool) -> Answer:
-    state = request.scope["state"]
-    actor = Actor(state["token_name"], mark.reason if mark is not None else "", state.get("request_id"))
-    found = storage.mark_recommendation(recommendation_id, published=published, by=actor)
+    found = storage.mark_recommendation(recommendation_id, published=published, by=actor_of(request, mark))
     state_of(request).version.forget()
     return linked(answer_of(found))

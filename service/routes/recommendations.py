@@ -149,7 +149,13 @@ def _as_text(found: Answer, form: Form) -> Response:
 )
 def stored(query: Annotated[StoredQuery, Query()], storage: StorageDep, request: Request, response: Response) -> AnswerPage:
     found = storage.list_recommendations(
-        model=query.model, accelerator=query.accelerator, include_withdrawn=query.withdrawn, limit=query.limit + 1, offset=query.offset
+        model=query.model,
+        accelerator=query.accelerator,
+        text=query.q,
+        publication=query.publication,
+        include_withdrawn=query.withdrawn,
+        limit=query.limit + 1,
+        offset=query.offset,
     )
     shown, page = page_of(list(found), query, request, response)
     return AnswerPage(items=[linked(answer) for _, answer in readable_answers(shown)], page=page)

@@ -34,6 +34,9 @@ router = APIRouter(prefix="/v1/studies", tags=["studies"], route_class=EtagRoute
 class StudyQuery(PageQuery):
     model: Annotated[Text | None, Field(description="Only studies of this model.")] = None
     state: StudyState | None = None
+    q: Annotated[Text | None, Field(description="Stands in the name, model, a tag or the workload's name, in any case.")] = None
+    accelerator: Annotated[Text | None, Field(description="Only studies with trials on it.")] = None
+    archived: Annotated[bool, Field(description="Those that were archived, and no others.")] = False
 
 
 class TrialQuery(PageQuery):
@@ -44,7 +47,15 @@ class TrialQuery(PageQuery):
 
 @router.get("", summary="Studies, newest first", response_model=StudyPage, responses=problems(304))
 def studies(query: Annotated[StudyQuery, Query()], storage: StorageDep, request: Request, response: Response) -> Json:
-    found = storage.list_studies(model=query.model, state=query.state, limit=query.limit + 1, offset=query.offset)
+    found = storage.list_studies(
+        model=query.model,
+        state=query.state,
+        text=query.q,
+        accelerator=query.accelerator,
+        archived=query.archived,
+        limit=query.limit + 1,
+        offset=query.offset,
+    )
     shown, page = page_of(list(found), query, request, response)
     counts = storage.count_trials_of([item.id for item in shown])
     return {"items": [study_entry(item, counts[item.id], life_of(storage, item)) for item in shown], "page": page}

@@ -2,18 +2,37 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from datetime import UTC, datetime
 from typing import Annotated, Any
 
 from fastapi import Path
 from pydantic import BaseModel, ConfigDict, Field
 
 from service.web.errors import MEDIA_TYPE
+from storage.records import Json
 
 MOST_ID = 2**31 - 1  # what an INTEGER column of PostgreSQL holds
 
 Id = Annotated[int, Path(ge=1, le=MOST_ID, examples=[1])]
 StudyName = Annotated[str, Path(pattern=r"^[A-Za-z0-9_][A-Za-z0-9_.-]{0,254}$", examples=["qwen3-chat"])]
+Moment = Annotated[str | None, Field(description="The time before it by RFC 3339.", json_schema_extra={"format": "date-time"})]
 Text = Annotated[str, Field(min_length=1, max_length=300, pattern=r"^[^\x00-\x1f\x7f]+$")]
+
+
+def rfc3339(seconds: float | None) -> str | None:
+    """Unix seconds as text, UTC, with milliseconds; None also for what is no time of our calendar."""
+    if seconds is None:
+        return None
+    try:
+        return datetime.fromtimestamp(seconds, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+    except (ValueError, OverflowError, OSError):
+        return None
+
+
+def with_moments(document: Json, names: Iterable[str]) -> Json:
+    """The times `names` (Unix seconds) have text beside them: NAME_rfc3339."""
+    return document | {f"{name}_rfc3339": rfc3339(document[name]) for name in names if name in document}
 
 
 class ProblemDocument(BaseModel):

@@ -28,13 +28,21 @@ ANSWER: Json = {
     "published_at": None,
     "withdrawn_at": None,
     "created_at": 1764000900.0,
+    "created_at_rfc3339": "2025-11-24T16:15:00.000Z",
+    "published_at_rfc3339": None,
+    "withdrawn_at_rfc3339": None,
     "links": {"self": "/v1/recommendations/7", "config": "/v1/recommendations/7/config"},
 }
 PAGE: Json = {"limit": 1, "offset": 0, "next": "/v1/studies?limit=1&offset=1"}
 ANSWER_PAGE: Json = {"items": [ANSWER], "page": {**PAGE, "next": "/v1/recommendations/stored?limit=1&offset=1"}}
+_CHANGE: Json = {"at": 1764001000.0, "at_rfc3339": "2025-11-24T16:16:40.000Z", "actor": "ci", "request_id": "5f1c2d3e4a5b-0000002a"}
 HISTORY: Json = {
     "recommendation_id": 7,
-    "items": [{"at": 1764001000.0, "actor": "ci", "action": "publish", "reason": "seen on staging", "request_id": "5f1c2d3e4a5b-0000002a"}],
+    "items": [{**_CHANGE, "action": "publish", "detail": "", "reason": "seen on staging"}],
+}
+STUDY_HISTORY: Json = {
+    "study": "qwen3-chat",
+    "items": [{**_CHANGE, "action": "rename", "detail": "first -> qwen3-chat", "reason": "found more easily"}],
 }
 STUDY: Json = {
     "name": "qwen3-chat",
@@ -44,9 +52,15 @@ STUDY: Json = {
     "engine_starts": 6,
     "cost_s": {"start": 212.4, "measure": 610.2},
     "created_at": 1764000000.0,
+    "created_at_rfc3339": "2025-11-24T16:00:00.000Z",
     "updated_at": 1764000900.0,
+    "updated_at_rfc3339": "2025-11-24T16:15:00.000Z",
+    "tags": ["nightly"],
+    "archived_at": None,
+    "archived_at_rfc3339": None,
     "trials": {"WAITING": 0, "RUNNING": 0, "COMPLETE": 26, "PRUNED": 1, "FAIL": 1},
     "last_sign_of_life": None,
+    "last_sign_of_life_rfc3339": None,
     "no_sign_of_life": None,
 }
 STUDY_DETAIL: Json = {
@@ -67,7 +81,9 @@ TRIAL: Json = {
     "error_class": None,
     "error_message": None,
     "started_at": 1764000700.0,
+    "started_at_rfc3339": "2025-11-24T16:11:40.000Z",
     "finished_at": 1764000780.0,
+    "finished_at_rfc3339": "2025-11-24T16:13:00.000Z",
 }
 TRIAL_PAGE: Json = {"items": [TRIAL], "page": {**PAGE, "next": "/v1/studies/qwen3-chat/trials?limit=1&offset=1"}}
 PROFILE: Json = {
@@ -79,6 +95,7 @@ PROFILE: Json = {
     "size_bytes": 18874368,
     "status": "ok",
     "created_at": 1764000790.0,
+    "created_at_rfc3339": "2025-11-24T16:13:10.000Z",
     "quality": {"complete_steps": 40},
     "summary": {"attention": 1.9, "kv_write": 0.2},
     "tensorboard": "/tensorboard/?run=qwen3-chat%2Ftrial-24%2F2026_11_26_18_30_00&tool=trace_viewer&host=tpu-vm-0#profile",
@@ -105,6 +122,7 @@ TRIAL_DETAIL: Json = {
             "round": 0,
             "position": 0,
             "started_at": 1764000710.0,
+            "started_at_rfc3339": "2025-11-24T16:11:50.000Z",
             "duration_s": 12.1,
             "valid": True,
             "invalid_reason": None,

@@ -10,9 +10,9 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, WithJsonSchem
 from pydantic_core import PydanticCustomError
 
 from service.schemas import examples
-from service.schemas.common import MOST_ID, Text
+from service.schemas.common import MOST_ID, Moment, Text
 from service.web.paging import PageInfo, PageQuery, Query
-from storage.records import Json
+from storage.records import Json, PublicationState
 from storage.renamed import RENAMED_METRICS
 from tuner.advice.distance import MODEL_FEATURES
 from tuner.core.errors import BadInput
@@ -62,6 +62,9 @@ class Answer(answer.Answer):
 
     model_config = ConfigDict(json_schema_extra={"examples": [examples.ANSWER]})
 
+    created_at_rfc3339: Moment = None
+    published_at_rfc3339: Moment = None
+    withdrawn_at_rfc3339: Moment = None
     links: dict[str, str]
 
 
@@ -121,6 +124,8 @@ class ConfigQuery(RecommendationQuery):
 class StoredQuery(PageQuery):
     model: Annotated[Text | None, Field(description="Only of this model.")] = None
     accelerator: Text | None = None
+    q: Annotated[Text | None, Field(description="Stands in the model, objective, study, one of its tags or workload, in any case.")] = None
+    publication: Annotated[PublicationState | None, Field(description="Only in this state.")] = None
     withdrawn: Annotated[bool, Field(description="Also those that were withdrawn.")] = False
 
 
@@ -129,26 +134,3 @@ class AnswerPage(BaseModel):
 
     items: list[Answer]
     page: PageInfo
-
-
-class HistoryEntry(BaseModel):
-    at: float
-    actor: str
-    action: str
-    reason: str
-    request_id: str | None
-
-
-class History(BaseModel):
-    model_config = ConfigDict(json_schema_extra={"examples": [examples.HISTORY]})
-
-    recommendation_id: int
-    items: list[HistoryEntry]
-
-
-class Mark(BaseModel):
-    """Why, for the audit trail."""
-
-    model_config = ConfigDict(extra="forbid", json_schema_extra={"examples": [{"reason": "confirmed on the staging slice"}]})
-
-    reason: Annotated[str, Field(max_length=500, pattern=r"^[^\x00-\x1f\x7f]*$")] = ""

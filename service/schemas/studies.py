@@ -1,15 +1,18 @@
-"""Studies, trials, comparisons as answers. Times are Unix seconds, durations carry their unit."""
+"""Studies, trials, comparisons as answers. Times are Unix seconds, each with a neighbour by RFC 3339; durations carry their unit."""
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field
 
 from service.schemas import examples
+from service.schemas.common import Moment, with_moments
+from service.schemas.history import HistoryEntry, WithReason
 from service.web.paging import PageInfo
 from storage.records import Json, Measurement, Profile, Study, Trial, TrialState
 from tuner.report.report import comparison_json, study_json, trial_json
+from tuner.search.keeping import MOST_TAGS, TAG
 from tuner.search.life import Life, life_json
 
 
@@ -23,9 +26,15 @@ class StudyEntry(BaseModel):
     engine_starts: int
     cost_s: dict[str, Any]
     created_at: float
+    created_at_rfc3339: Moment = None
     updated_at: float
+    updated_at_rfc3339: Moment = None
+    tags: list[str] = Field(description="People's own words for it.")
+    archived_at: float | None = Field(description="Since when lists leave it out; null where they do not.")
+    archived_at_rfc3339: Moment = None
     trials: dict[str, int] = Field(description="State -> trials.")
     last_sign_of_life: float | None = Field(default=None, description="Of whoever runs it; null unless its state is RUNNING.")
+    last_sign_of_life_rfc3339: Moment = None
     no_sign_of_life: str | None = Field(
         default=None, description="Since when nobody runs it although its state is RUNNING, and what to do."
     )
@@ -57,7 +66,9 @@ class TrialEntry(BaseModel):
     error_class: str | None
     error_message: str | None
     started_at: float | None
+    started_at_rfc3339: Moment = None
     finished_at: float | None
+    finished_at_rfc3339: Moment = None
 
 
 class TrialPage(BaseModel):
@@ -72,6 +83,7 @@ class MeasurementEntry(BaseModel):
     round: int
     position: int
     started_at: float
+    started_at_rfc3339: Moment = None
     duration_s: float
     valid: bool
     invalid_reason: str | None
@@ -95,6 +107,7 @@ class ProfileEntry(BaseModel):
     size_bytes: int
     status: str
     created_at: float
+    created_at_rfc3339: Moment = None
     quality: dict[str, Any]
     summary: dict[str, Any] = Field(description="Milliseconds per step and category; empty where the profile was not read yet.")
     tensorboard: str | None = Field(description="Opens the profile in the service's TensorBoard.")
@@ -187,8 +200,34 @@ class StudyComparisonAnswer(BaseModel):
     )
 
 
+class NewName(WithReason):
+    model_config = ConfigDict(json_schema_extra={"examples": [{"name": "chat-v6e", "reason": "found more easily"}]})
+
+    name: Annotated[str, Field(max_length=255)]
+
+
+class StudyTags(WithReason):
+    model_config = ConfigDict(json_schema_extra={"examples": [{"tags": ["nightly", "v6e"]}]})
+
+    tags: Annotated[list[Annotated[str, Field(pattern=f"^{TAG}$")]], Field(max_length=MOST_TAGS)]
+
+
+class Deleted(BaseModel):
+    model_config = ConfigDict(json_schema_extra={"examples": [{"deleted": "qwen3-chat"}]})
+
+    deleted: str = Field(description="The name that the study had.")
+
+
+class StudyHistory(BaseModel):
+    model_config = ConfigDict(json_schema_extra={"examples": [examples.STUDY_HISTORY]})
+
+    study: str
+    items: list[HistoryEntry]
+
+
 def study_entry(study: Study, counts: dict[TrialState, int], life: Life | None) -> Json:
-    return {**study_json(study), **life_json(life), "trials": {state.value: count for state, count in counts.items()}}
+    found = {**study_json(study), **life_json(life), "trials": {state.value: count for state, count in counts.items()}}
+    return with_moments(found, ("created_at", "updated_at", "archived_at", "last_sign_of_life"))
 
 
 def study_detail(study: Study, counts: dict[TrialState, int], life: Life | None) -> Json:
@@ -196,12 +235,12 @@ def study_detail(study: Study, counts: dict[TrialState, int], life: Life | None)
 
 
 def trial_entry(trial: Trial) -> Json:
-    document = trial_json(trial)
+    document = with_moments(trial_json(trial), ("started_at", "finished_at"))
     return {name: document[name] for name in TrialEntry.model_fields}
 
 
 def measurement_entry(item: Measurement) -> Json:
-    return {name: getattr(item, name) for name in MeasurementEntry.model_fields}
+    return with_moments(_taken(item, MeasurementEntry), ("started_at",))
 
 
 def comparison_entry(item: Any) -> Json:
@@ -209,4 +248,9 @@ def comparison_entry(item: Any) -> Json:
 
 
 def profile_entry(item: Profile, tensorboard: str | None) -> Json:
-    return {name: getattr(item, name) for name in ProfileEntry.model_fields if name != "tensorboard"} | {"tensorboard": tensorboard}
+    return with_moments(_taken(item, ProfileEntry), ("created_at",)) | {"tensorboard": tensorboard}
+
+
+def _taken(item: Measurement | Profile, entry: type[BaseModel]) -> Json:
+    """What the entry shows of the record, by name."""
+    return {name: getattr(item, name) for name in entry.model_fields if hasattr(item, name)}

@@ -5,20 +5,23 @@ from __future__ import annotations
 import base64
 import binascii
 import hmac
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 
+from fastapi import Request
 from fastapi.security import HTTPBearer
 
-from tuner.access.api_tokens import OPERATOR, digest_of
+from service.web.errors import Problem
+from tuner.access.api_tokens import OPERATOR, SCOPES, digest_of
 
 SCOPE_READ = "read"
 SCOPE_PUBLISH = "publish"
+SCOPE_MANAGE = "manage"  # studies
 CHALLENGE = {"www-authenticate": 'Bearer realm="tuner", Basic realm="tuner", charset="UTF-8"'}
 _LONGEST_TOKEN = 512
 
 # Declares the scheme in the OpenAPI document; the gate is what checks.
-bearer_scheme = HTTPBearer(auto_error=False, description="A token with the scopes `read` or `publish`, see `tuner token --help`.")
+bearer_scheme = HTTPBearer(auto_error=False, description="A token with the scopes `read`, `publish` or `manage`, see `tuner token --help`.")
 
 
 @dataclass(frozen=True)
@@ -38,9 +41,24 @@ class Credentials:
     by_browser: bool
 
 
+def scope_needed(scope: str) -> Callable[[Request], Awaitable[str]]:
+    """A FastAPI dependency: the name of the token, which has this scope. It raises Problem."""
+
+    async def holder(request: Request) -> str:
+        state = request.scope.get("state", {})
+        if "token_name" not in state:
+            text = f"a token with the scope {scope} is needed: Authorization: Bearer TOKEN"
+            raise Problem(401, text, headers={"www-authenticate": "Bearer"})
+        if scope not in state["scopes"]:
+            raise Problem(403, f"the token lacks the scope {scope}, or came as Basic, which is for reading only")
+        return str(state["token_name"])
+
+    return holder
+
+
 def environment_token(token: str | None) -> list[KnownToken]:
     """The operator's token: every scope."""
-    return [] if token is None else [KnownToken(OPERATOR, digest_of(token), frozenset({SCOPE_READ, SCOPE_PUBLISH}))]
+    return [] if token is None else [KnownToken(OPERATOR, digest_of(token), frozenset(SCOPES))]
 
 
 def credentials_of(header: str) -> Credentials | None:

@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from sqlalchemy import Connection, delete, inspect, select, text, update
+from sqlalchemy import Connection, column, delete, inspect, select, table, update
 
+from storage.base import Conflict
 from storage.records import Actor, Study
 from storage.sql.core import SqlCore, find_record, now_s, plain_columns, update_record, write_audit
 from storage.sql.models import recommendations, studies, trials
 
-_OPTUNA_STUDIES = "studies"
+_OPTUNA = table("studies", column("study_name"))
 
 
 class SqlStudyKeeping(SqlCore):
@@ -68,7 +69,9 @@ def _rename_in_recommendations(connection: Connection, study: Study) -> None:
 
 
 def _rename_in_optuna(connection: Connection, before: str, after: str) -> None:
-    """Optuna keeps the study under the same name (tuner.trials.optuna_record), and a resumed search looks for it there."""
-    if inspect(connection).has_table(_OPTUNA_STUDIES):
-        statement = text(f"UPDATE {_OPTUNA_STUDIES} SET study_name = :after WHERE study_name = :before")  # noqa: S608  # our own word
-        connection.execute(statement, {"before": before, "after": after})
+    """Optuna keeps the study under the same name (tuner.trials.optuna_record), and a resumed search looks for it there. Raises Conflict."""
+    if not inspect(connection).has_table(_OPTUNA.name):
+        return
+    if connection.execute(select(_OPTUNA.c.study_name).where(_OPTUNA.c.study_name == after)).first() is not None:
+        raise Conflict(f"study {after!r}: Optuna keeps another study of this name in the database", "choose another name")
+    connection.execute(update(_OPTUNA).where(_OPTUNA.c.study_name == before).values(study_name=after))

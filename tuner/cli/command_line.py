@@ -36,6 +36,7 @@ VERBS = {
     "doctor": ("tuner.cli.doctor", "doctor", "Check this machine: engine, versions, devices, storage."),
     "serve": ("tuner.cli.serve", "serve", "Start the REST API and the web pages."),
     "tensorboard": ("tuner.cli.tensorboard", "tensorboard", "Open the XLA profiles in TensorBoard."),
+    "studies": ("tuner.cli.studies", "studies", "Rename, tag, archive or delete studies; who did what."),
     "token": ("tuner.cli.token", "token", "Create, list, rotate or revoke tokens of the REST API."),
     "db": ("tuner.cli.db", "db", "Upgrade, check or back up the database."),
 }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import getpass
 import json
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -15,7 +16,7 @@ from tuner.core.defaults import DEFAULT_LOGDIR, DEFAULT_STORAGE
 
 if TYPE_CHECKING:
     from storage.base import Storage
-    from storage.records import Study
+    from storage.records import Actor, Study
 
 type Decorator = Callable[[Callable[..., Any]], Callable[..., Any]]
 
@@ -38,6 +39,9 @@ storage_option: Decorator = click.option(
     "--storage", envvar=STORAGE_VARIABLE, default=lambda: storage_from_file() or DEFAULT_STORAGE, metavar="URL", help=STORAGE_HELP
 )
 logdir_option: Decorator = click.option("--logdir", envvar="TUNER_LOGDIR", default=DEFAULT_LOGDIR, metavar="DIR", help=LOGDIR_HELP)
+
+
+reason_option: Decorator = click.option("--reason", default="", help="Why; the audit trail keeps it.")
 
 
 def study_argument(*, required: bool = True) -> Decorator:
@@ -87,6 +91,26 @@ def reading(url: str) -> Iterator[Storage]:
         yield storage
     finally:
         storage.close()
+
+
+@contextmanager
+def writing(url: str, *, create: bool = False) -> Iterator[Storage]:
+    """The storage for a verb that changes something by itself, without a search. Raises StorageFault, also for a mistyped path."""
+    from storage.upgrade import open_storage, require_file
+
+    require_file(url, unless=DEFAULT_STORAGE)
+    opened = open_storage(url, create=create)
+    try:
+        yield opened
+    finally:
+        opened.close()
+
+
+def operator(reason: str) -> Actor:
+    """Who sits at this machine, for the audit trail."""
+    from storage.records import Actor
+
+    return Actor(f"cli:{getpass.getuser()}", reason)
 
 
 def required_study(storage: Storage, name: str) -> Study:

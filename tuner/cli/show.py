@@ -18,23 +18,25 @@ if TYPE_CHECKING:
 @click.command(epilog=examples("tuner show", "tuner show first", "tuner show first --json"))
 @study_argument(required=False)
 @click.option("--limit", type=click.IntRange(1, 1000), default=50, show_default=True, help="Studies to list at most.")
+@click.option("--archived", is_flag=True, help="List the archived studies.")
 @storage_option
 @json_option
-def show(study: str | None, limit: int, storage: str, as_json: bool) -> None:
+def show(study: str | None, limit: int, archived: bool, storage: str, as_json: bool) -> None:
     """List the studies, newest first, or show one STUDY with its trials and its answer."""
     with reading(storage) as opened:
         if study is None:
-            _list(opened, limit, as_json)
+            _list(opened, limit, archived, as_json)
         else:
             _show(opened, required_study(opened, study), as_json)
 
 
-def _list(storage: Storage, limit: int, as_json: bool) -> None:
+def _list(storage: Storage, limit: int, archived: bool, as_json: bool) -> None:
     from tuner.cli.tables import text_table
     from tuner.report.report import study_json
     from tuner.search.life import life_json, life_of
 
-    studies, total = storage.list_studies(limit=limit), storage.count_studies()
+    studies, total = storage.list_studies(archived=archived, limit=limit), storage.count_studies(archived=archived)
+    others = 0 if archived else storage.count_studies(archived=True)
     counts = storage.count_trials_of([item.id for item in studies])
     lives = {item.id: life_of(storage, item) for item in studies}
     if as_json:
@@ -62,6 +64,8 @@ def _list(storage: Storage, limit: int, as_json: bool) -> None:
             print(f"study {item.name}: {life.note}")
     if total > len(studies):
         print(f"{len(studies)} of {total}; --limit shows more")
+    if others:
+        print(f"{others} archived; --archived lists them")
 
 
 def _show(storage: Storage, study: Study, as_json: bool) -> None:

@@ -2,26 +2,20 @@
 
 from __future__ import annotations
 
-import getpass
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from tuner.access.api_tokens import SCOPES, new_token, successor
-from tuner.cli.options import examples, json_option, print_json, reading, storage_option
-from tuner.core.defaults import DEFAULT_STORAGE
+from tuner.cli.options import examples, json_option, operator, print_json, reading, reason_option, storage_option, writing
 
 if TYPE_CHECKING:
-    from storage.base import Storage
-    from storage.records import Actor, ApiToken
+    from storage.records import ApiToken
 
 _DAY_S = 24 * 3600.0
 
 name_argument = click.argument("name")
-reason_option = click.option("--reason", default="", help="Why; the audit trail keeps it.")
 days_option = click.option("--expires-days", type=click.IntRange(1, 3650), help="Days until it expires.  [default: never, or as before]")
 
 
@@ -44,8 +38,8 @@ def token() -> None:
 def create(name: str, scopes: tuple[str, ...], expires_days: int | None, reason: str, storage: str, as_json: bool) -> None:
     """Create the token NAME and print it, this once."""
     record, text = new_token(name, scopes, now=time.time(), lifetime_s=_seconds(expires_days))
-    with _writing(storage, create=True) as opened:
-        _show_once(opened.add_token(record, by=_operator(reason)), text, as_json)
+    with writing(storage, create=True) as opened:
+        _show_once(opened.add_token(record, by=operator(reason)), text, as_json)
 
 
 @token.command(epilog=examples("tuner token rotate ci --grace-hours 24"))
@@ -60,12 +54,12 @@ def rotate(name: str, grace_hours: float, expires_days: int | None, reason: str,
     from tuner.core.errors import BadInput
 
     now = time.time()
-    with _writing(storage) as opened:
+    with writing(storage) as opened:
         old = next((item for item in opened.list_tokens() if item.name == name and item.revoked_at is None), None)
         if old is None:
             raise BadInput(f"token {name!r} does not exist or is revoked; see tuner token list")
         record, text = successor(old, now=now, lifetime_s=_seconds(expires_days))
-        _show_once(opened.rotate_token(record, old_until=now + grace_hours * 3600, by=_operator(reason)), text, as_json)
+        _show_once(opened.rotate_token(record, old_until=now + grace_hours * 3600, by=operator(reason)), text, as_json)
 
 
 @token.command(epilog=examples("tuner token revoke ci --reason 'left the team'"))
@@ -75,8 +69,8 @@ def rotate(name: str, grace_hours: float, expires_days: int | None, reason: str,
 @json_option
 def revoke(name: str, reason: str, storage: str, as_json: bool) -> None:
     """Revoke the token NAME at once, rotated ones of that name included."""
-    with _writing(storage) as opened:
-        revoked = opened.revoke_token(name, by=_operator(reason))
+    with writing(storage) as opened:
+        revoked = opened.revoke_token(name, by=operator(reason))
     if as_json:
         print_json({"revoked": [_described(item) for item in revoked]})
     else:
@@ -119,24 +113,6 @@ def history(name: str | None, limit: int, storage: str, as_json: bool) -> None:
         print(text_table(list(rows[0]), [[_cell(value) for value in row.values()] for row in rows]))
     else:
         print("nothing happened to that token yet" if name is not None else "no token yet: see tuner token create --help")
-
-
-@contextmanager
-def _writing(url: str, *, create: bool = False) -> Iterator[Storage]:
-    from storage.upgrade import open_storage, require_file
-
-    require_file(url, unless=DEFAULT_STORAGE)
-    opened = open_storage(url, create=create)
-    try:
-        yield opened
-    finally:
-        opened.close()
-
-
-def _operator(reason: str) -> Actor:
-    from storage.records import Actor
-
-    return Actor(f"cli:{getpass.getuser()}", reason)
 
 
 def _seconds(days: int | None) -> float | None:

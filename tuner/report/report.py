@@ -42,6 +42,8 @@ def study_json(study: Study) -> Json:
         "cost_s": study.cost,
         "created_at": study.created_at,
         "updated_at": study.updated_at,
+        "tags": study.tags or [],
+        "archived_at": study.archived_at,
     }
 
 

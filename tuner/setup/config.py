@@ -217,10 +217,15 @@ def _about(setting: str) -> Iterator[None]:
         raise error.about(setting) from error
 
 
+def check_study_name(name: str) -> None:
+    """Raises BadInput."""
+    if not _STUDY_NAME.fullmatch(name):
+        raise BadInput(setting="study", value=repr(name), fix=_STUDY_NAME_RULE)
+
+
 def check_config(config: StudyConfig) -> None:
     """Checks that need more than one value or more than its type. Raises BadInput naming the setting and the fix."""
-    if not _STUDY_NAME.fullmatch(config.study):
-        raise BadInput(setting="study", value=repr(config.study), fix=_STUDY_NAME_RULE)
+    check_study_name(config.study)
     for name in ("page_sizes", "chunk_budgets", "arms", "slos"):
         _refuse_duplicates(name, getattr(config, name) or ())
     for arm in config.arms:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager, suppress
 from typing import Any
 
 import optuna
@@ -17,6 +17,7 @@ from optuna.exceptions import StorageInternalError, UpdateFinishedTrialError
 from optuna.storages import RDBStorage
 from optuna.study import StudyDirection
 from optuna.trial import TrialState
+from sqlalchemy import create_engine, inspect
 from sqlalchemy.exc import SQLAlchemyError
 
 from storage.base import StorageUnavailable
@@ -28,6 +29,25 @@ LEASE_ATTRIBUTE = "tuner_lease"
 GOAL_ATTRIBUTE = "tuner_goal"
 SAMPLER_ATTRIBUTE = "tuner_sampler"
 WARM_START_ATTRIBUTE = "tuner_warm_start"
+_TABLE = "studies"  # of Optuna's
+
+
+def delete_record(url: str, name: str) -> None:
+    """Delete Optuna's study of this name, where it keeps one; makes no tables. Raises StorageUnavailable."""
+    arguments = optuna_storage_arguments(url)
+    with _translated(parse_url(url).safe):
+        engine = create_engine(arguments["url"], **arguments["engine_kwargs"])
+        there = inspect(engine).has_table(_TABLE)
+        engine.dispose()
+        if not there:
+            return
+        storage = RDBStorage(**arguments)
+        try:
+            with suppress(KeyError):  # it keeps none of this name
+                storage.delete_study(storage.get_study_id_from_name(name))
+        finally:
+            storage.remove_session()
+            storage.engine.dispose()
 
 
 class OptunaRecord:
@@ -97,11 +117,15 @@ class OptunaRecord:
         self._storage.remove_session()
         self._storage.engine.dispose()
 
-    @contextmanager
-    def _translated(self) -> Iterator[None]:
-        """Optuna's and SQLAlchemy's own errors become ours, in one line."""
-        try:
-            yield
-        except (StorageInternalError, SQLAlchemyError, RuntimeError) as error:
-            reason = str(getattr(error, "orig", None) or error).strip().split("\n")[0]
-            raise StorageUnavailable(f"Optuna cannot use {self._safe_url}: {reason}") from error
+    def _translated(self) -> AbstractContextManager[None]:
+        return _translated(self._safe_url)
+
+
+@contextmanager
+def _translated(safe_url: str) -> Iterator[None]:
+    """Optuna's and SQLAlchemy's own errors become ours, in one line."""
+    try:
+        yield
+    except (StorageInternalError, SQLAlchemyError, RuntimeError) as error:
+        reason = str(getattr(error, "orig", None) or error).strip().split("\n")[0]
+        raise StorageUnavailable(f"Optuna cannot use {safe_url}: {reason}") from error

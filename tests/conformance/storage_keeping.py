@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 
 import pytest
@@ -147,22 +148,24 @@ class KeepingContract:
 
     def test_a_change_that_nobody_makes_is_not_made(self, storage: Storage) -> None:
         study, nobody = stored_study(storage), Actor("")
-        for change in (
+        changes: list[Callable[[], object]] = [
             lambda: storage.rename_study(study.id, "other", by=nobody),
             lambda: storage.label_study(study.id, tags=["chat"], by=nobody),
             lambda: storage.label_study(study.id, archived=True, by=nobody),
             lambda: storage.delete_study(study.id, by=nobody),
-        ):
+        ]
+        for change in changes:
             with pytest.raises(InvalidRecord):
                 change()
         assert (storage.get_study("first"), storage.list_audit()) == (study, [])
 
     def test_studies_that_there_are_not_are_not_changed(self, storage: Storage) -> None:
-        for change in (
+        changes: list[Callable[[], object]] = [
             lambda: storage.rename_study(MISSING, "other", by=ANNA),
             lambda: storage.label_study(MISSING, tags=["chat"], by=ANNA),
             lambda: storage.label_study(MISSING, archived=True, by=ANNA),
-        ):
+        ]
+        for change in changes:
             with pytest.raises(NotFound):
                 change()
         assert storage.list_audit() == []

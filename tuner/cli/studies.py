@@ -27,8 +27,8 @@ if TYPE_CHECKING:
 @click.group(
     epilog=examples(
         "tuner studies rename first chat-v6e",
-        "tuner studies tag chat-v6e nightly v6e",
-        "tuner studies archive chat-v6e --reason 'another machine'",
+        "tuner studies tag first nightly v6e",
+        "tuner studies archive first --reason 'another machine'",
         "tuner studies history",
     )
 )
@@ -87,7 +87,7 @@ def restore(study: str, reason: str, storage: str, as_json: bool) -> None:
     _archive(study, reason, storage, as_json, archived=False)
 
 
-@studies.command(epilog=examples("tuner studies delete first", "tuner studies delete first --confirm first"))
+@studies.command(epilog=examples("tuner studies delete first --confirm first"))
 @study_argument()
 @click.option("--confirm", metavar="NAME", help="The study's name once more, instead of typing it when asked.")
 @reason_option

@@ -69,12 +69,14 @@ def _measured(
     windows: dict[Configuration, list[Measurement]] = {item: [] for item in everything}
     direction = metric_info(METRIC).direction
     number = at = 0
-    while wanted := policy.next_round(RoundHistory(tuple(everything), values, number, direction, rivals=RIVALS)):
+    places: dict[Configuration, dict[int, int]] = {item: {} for item in everything}
+    while wanted := policy.next_round(RoundHistory(tuple(everything), values, number, direction, rivals=RIVALS, positions=places)):
         order = configurations_in_order(wanted, seed, number)
         for position, item in enumerate(order):
             log = float(table[at, ARMS.index(item.arm)]) + _fixed(machine, effects, order, position)
             at += 1
             values[item][number] = TYPICAL * math.exp(log)
+            places[item][number] = position
             windows[item].append(_window(number, position, values[item][number]))
         number += 1
     drifted = frozenset(detect_drift(values[everything[0]]).drifted_rounds)

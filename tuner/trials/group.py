@@ -225,6 +225,7 @@ class GroupRun:
             may_lead=self._leaders(values),
             incumbent=self._incumbent,
             rivals=len(self._setup.space.configurations),
+            positions={item: run.positions_by_round() for item, run in self._runs.items()},
         )
 
     def _leaders(self, values: Mapping[Configuration, Mapping[int, float]]) -> frozenset[Configuration] | None:

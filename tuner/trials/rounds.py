@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Protocol
 
 from tuner.core.contract import ARM_DEFAULT, ARM_PAGE_ALIGNED
@@ -12,6 +12,7 @@ from tuner.setup.space import Configuration
 from tuner.stats.adaptive import decide_rounds
 from tuner.stats.drift import outlier_rounds, without_disturbed
 from tuner.stats.intervals import ERROR_RATE, paired_log_ratios
+from tuner.stats.order_effect import order_effect, order_of_rounds, without_order
 from tuner.stats.racing import cannot_win, race
 from tuner.stats.samples import ROBUST_FROM
 from tuner.stats.sequential import InterimPlan
@@ -28,7 +29,7 @@ class RoundHistory:
     `candidates` are the configurations that can still be measured (those that failed are gone); `rounds_done` counts rounds, also where
     a window was invalid. `seconds_left` is None without a time budget; `round_s` is what the last round took. `may_lead`: those that meet
     every SLO so far (None: all; empty where several objectives leave no single best). `incumbent`: the windows of the best feasible trial
-    of other engines; `rivals`: how many configurations the study has.
+    of other engines; `rivals`: how many configurations the study has. `positions`: which place in its round each of the windows had.
     """
 
     candidates: tuple[Configuration, ...]
@@ -40,6 +41,7 @@ class RoundHistory:
     may_lead: frozenset[Configuration] | None = None
     incumbent: tuple[float, ...] = ()
     rivals: int = 1
+    positions: Mapping[Configuration, Mapping[int, int]] = field(default_factory=dict)
 
     def pairs(self) -> dict[Cell, Sequence[float]]:
         """Log-ratios page_aligned / default of each cell whose two arms are candidates: those that it will be judged by
@@ -50,7 +52,15 @@ class RoundHistory:
         }
         few = any(len(ratios) < ROBUST_FROM for ratios in found.values())
         disturbed = outlier_rounds({str(item): series for item, series in self.values.items()}) if few else frozenset()
-        return {cell: list(without_disturbed(ratios, disturbed).values()) for cell, ratios in found.items()}
+        kept = {cell: without_disturbed(ratios, disturbed) for cell, ratios in found.items()}
+        orders = {cell: self._orders(cell, ratios) for cell, ratios in kept.items()}
+        effect = order_effect((list(ratios.values()), orders[cell]) for cell, ratios in kept.items())
+        return {cell: without_order(list(ratios.values()), orders[cell], effect) for cell, ratios in kept.items()}
+
+    def _orders(self, cell: Cell, rounds: Iterable[int]) -> list[int]:
+        baseline, candidate = (self.positions.get(Configuration(*cell, arm), {}) for arm in (ARM_DEFAULT, ARM_PAGE_ALIGNED))
+        found = order_of_rounds(baseline, candidate)
+        return [found.get(number, 0) for number in rounds]
 
     def paired(self) -> dict[Cell, tuple[Configuration, Configuration]]:
         """Cell -> (default, page_aligned), for those whose two arms are candidates."""

@@ -59,6 +59,10 @@ class TrialRun:
     def values_by_round(self, metric: str) -> dict[int, float]:
         return {item.round: float(item.metrics[metric]) for item in self.valid if metric in item.metrics}
 
+    def positions_by_round(self) -> dict[int, int]:
+        """The place of each round's valid window in the order of its round."""
+        return {item.round: item.position for item in self.valid}
+
     def origins_by_round(self) -> dict[int, Origin]:
         """The engine of each round's valid window."""
         return {item.round: origin_of(item) for item in self.valid}

@@ -2,20 +2,24 @@
 
 A pair is the same round of the same cell, measured in both arms in the same running engine, both valid. Failed, invalid and recompiled
 measurements never enter (tuner.verdict.evidence). Rounds in which the machine drifted do: what both arms share cancels in their ratio.
-Below ROBUST_FROM pairs, rounds that were disturbed from outside are left out by a rule that knows no arm
-(tuner.stats.drift.outlier_rounds); from there on the estimate itself bears them (tuner.stats.samples).
+What being second in a pair costs is taken out from ROBUST_FROM pairs on (tuner.stats.order_effect). Below that, rounds that were disturbed
+from outside are left out by a rule that knows no arm (tuner.stats.drift.outlier_rounds); from there on the estimate itself bears them
+(tuner.stats.samples).
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
 from storage.records import Comparison, Json, Measurement, Profile, Stage, Trial, TrialState
 from tuner.core.contract import ARM_DEFAULT, ARM_PAGE_ALIGNED
+from tuner.core.numbers import change
 from tuner.metrics.catalog import Direction, metric_info
 from tuner.stats.drift import DriftReport, detect_drift, outlier_rounds, without_disturbed
 from tuner.stats.intervals import Effect, floor_of, judge_family, paired_log_ratios
+from tuner.stats.order_effect import order_effect, order_of_rounds, without_order
 from tuner.stats.pooling import MIN_CELLS_FOR_RANDOM_EFFECTS, pool
 from tuner.stats.samples import ROBUST_FROM, typical_of
 from tuner.stats.sequential import InterimPlan
@@ -41,6 +45,8 @@ class CellPairs:
     drift: DriftReport
     outlier_rounds: tuple[int, ...] = ()
     split_rounds: tuple[int, ...] = ()  # measured in both arms, but not in the same engine
+    orders: tuple[int, ...] = ()  # [pairs] which arm came second (tuner.stats.order_effect)
+    order_effect: float = 0.0  # log of what being second multiplied a value by, taken out of `log_ratios`
 
     @property
     def runs_in_neither_arm(self) -> bool:
@@ -75,6 +81,7 @@ class _Series:
 
     values: dict[int, float]
     origins: dict[int, Origin]
+    positions: dict[int, int]
 
 
 @dataclass(frozen=True)
@@ -183,7 +190,9 @@ def collect_pairs(trials: Sequence[Trial], measurements: Sequence[Measurement], 
     usable, excluded = usable_measurements(trials, measurements, COMPARABLE, in_pairs=True)
     series = {
         trial.id: _Series(
-            {at: float(item.metrics[metric]) for at, item in found.items()}, {at: origin_of(item) for at, item in found.items()}
+            {at: float(item.metrics[metric]) for at, item in found.items()},
+            {at: origin_of(item) for at, item in found.items()},
+            {at: item.position for at, item in found.items()},
         )
         for trial in trials
         for found in [first_by_round(usable.get(trial.id, []), metric)]
@@ -197,19 +206,35 @@ def collect_pairs(trials: Sequence[Trial], measurements: Sequence[Measurement], 
     for key, arms in sorted(cells.items()):
         if arms.keys() >= {ARM_DEFAULT, ARM_PAGE_ALIGNED}:
             result.append(_cell_pairs(key, arms, series, disturbed.get(_engine_of(key), frozenset())))
-    return result, excluded
+    return _without_order_effects(result), excluded
+
+
+def _without_order_effects(pairs: Sequence[CellPairs]) -> list[CellPairs]:
+    """What being second costs is a property of the engine that ran: asked of all its cells together."""
+    engines: dict[ComparedCell, list[CellPairs]] = {}
+    for item in pairs:
+        engines.setdefault(_engine_of(item.cell), []).append(item)
+    effects = {engine: order_effect((item.log_ratios, item.orders) for item in cells) for engine, cells in engines.items()}
+    found: list[CellPairs] = []
+    for item in pairs:
+        effect = effects[_engine_of(item.cell)] if len(item.log_ratios) >= ROBUST_FROM else 0.0
+        found.append(replace(item, log_ratios=tuple(without_order(item.log_ratios, item.orders, effect)), order_effect=effect))
+    return found
 
 
 def _cell_pairs(cell: ComparedCell, arms: dict[str, list[Trial]], series: dict[int, _Series], disturbed: frozenset[int]) -> CellPairs:
     """Trials of the two arms are matched in order of their numbers, those without a usable value last."""
     ordered = {arm: sorted(found, key=lambda trial: (not series[trial.id].values, trial.number)) for arm, found in arms.items()}
     together: dict[int, float] = {}
+    orders: dict[int, int] = {}
     split: set[int] = set()
     for baseline, candidate in zip(ordered[ARM_DEFAULT], ordered[ARM_PAGE_ALIGNED], strict=False):
         one, other = series[baseline.id], series[candidate.id]
         ratios = paired_log_ratios(one.values, other.values)
         apart = {number for number in ratios if one.origins[number] != other.origins[number]}
         together |= {number: value for number, value in ratios.items() if number not in apart}
+        order = order_of_rounds(one.positions, other.positions)
+        orders |= {number: order[number] for number in ratios.keys() - apart}
         split |= apart
     kept = without_disturbed(together, disturbed)
     baseline, candidate = ordered[ARM_DEFAULT][0], ordered[ARM_PAGE_ALIGNED][0]
@@ -223,6 +248,7 @@ def _cell_pairs(cell: ComparedCell, arms: dict[str, list[Trial]], series: dict[i
         drift=drift,
         outlier_rounds=tuple(sorted(disturbed)) if len(together) < ROBUST_FROM else (),
         split_rounds=tuple(sorted(split)),
+        orders=tuple(orders[number] for number in kept),
     )
 
 
@@ -249,6 +275,7 @@ def _comparison(item: CellPairs, effect: Effect, *, study_id: int, metric: str, 
         "rounds": list(item.rounds),
         "outlier_rounds": list(item.outlier_rounds),
         "split_rounds": list(item.split_rounds),
+        "order_effect": math.exp(item.order_effect),
         "settings": item.cell.settings,
         "environment": item.cell.environment,
         "workload_hash": item.cell.workload_hash,
@@ -298,6 +325,10 @@ def _caveats(found: _Judged) -> tuple[str, ...]:
     outliers = {(_engine_of(item.cell), number) for item in pairs for number in item.outlier_rounds}
     if outliers:
         caveats.append(f"{len(outliers)} round(s) were disturbed from outside and left out, in both arms")
+    second = [math.exp(item.order_effect) for item in pairs if item.order_effect]
+    if second:
+        span = " to ".join(dict.fromkeys(change(ratio) for ratio in (min(second), max(second))))
+        caveats.append(f"being measured second changed windows by {span} in {len(second)} of {len(pairs)} cells; taken out of their pairs")
     split = sum(len(item.split_rounds) for item in pairs)
     if split:
         caveats.append(f"{split} round(s) of a cell had its arms in different engines (restarted in between) and are not pairs")

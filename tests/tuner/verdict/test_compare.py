@@ -5,10 +5,15 @@ from dataclasses import replace
 
 import pytest
 
-from storage.records import Stage, TrialState
+from storage.records import Measurement, Stage, TrialState
 from tests.tuner.evidence_builder import METRIC, STUDY, StudyBuilder, poison
+from tuner.core.contract import ARM_PAGE_ALIGNED
 from tuner.core.errors import BadInput
+from tuner.metrics.catalog import Direction
+from tuner.setup.space import Configuration
+from tuner.stats.samples import typical_of
 from tuner.stats.sequential import InterimPlan
+from tuner.trials.rounds import RoundHistory
 from tuner.verdict.compare import StudyComparison, compare_study
 from tuner.verdict.evidence import DRIFTED
 from tuner.verdict.study_answer import (
@@ -224,6 +229,41 @@ def test_drift_of_the_baseline_cancels_and_is_named() -> None:
     assert result.answer is not None and result.answer.answer == ANSWER_ON
     assert all(item.ratio == pytest.approx(1.05, rel=2e-3) for item in result.comparisons)
     assert any("drifted in 3 of 3" in caveat for caveat in result.answer.caveats)
+
+
+def with_turns(builder: StudyBuilder, slower: float) -> list[Measurement]:
+    """Measured AB, BA, BA, AB ...; the second of a pair is `slower`."""
+    arms = {trial.id: trial.arm for trial in builder.trials}
+    second = [(arms[item.trial_id] == ARM_PAGE_ALIGNED) is (item.round % 4 in (0, 3)) for item in builder.measurements]
+    return [
+        replace(item, position=int(late), metrics={METRIC: item.metrics[METRIC] * (slower if late else 1.0)})
+        for item, late in zip(builder.measurements, second, strict=True)
+    ]
+
+
+@pytest.mark.parametrize("slower", [0.97, 1.0, 1.03])
+def test_what_the_second_of_a_pair_pays_is_taken_out_and_named(slower: float) -> None:
+    """It cancels in the mean, but hid a +1 %."""
+    builder = grid(dict.fromkeys(BUDGETS, 1.01), rounds=12)
+    result = compare_study(STUDY.id, builder.trials, with_turns(builder, slower), [METRIC])
+    factors = [item.details["order_effect"] for item in result.comparisons]
+    assert factors == pytest.approx([slower] * 6, abs=0.004) and (slower != 1.0 or set(factors) == {1.0})
+    assert {item.verdict for item in result.comparisons} == {"better"}
+    assert result.answer is not None and any("measured second" in caveat for caveat in result.answer.caveats) is (slower != 1.0)
+
+
+def test_the_rounds_of_an_engine_are_decided_by_the_pairs_that_are_judged() -> None:
+    builder = grid(dict.fromkeys(BUDGETS, 1.01), rounds=12)
+    builder.measurements = with_turns(builder, 0.97)
+    engine = {Configuration(32, t.max_num_batched_tokens, t.arm): t.id for t in builder.trials if t.block_size == 32}
+    windows = {key: [item for item in builder.measurements if item.trial_id == trial] for key, trial in engine.items()}
+    values = {key: {item.round: item.metrics[METRIC] for item in found} for key, found in windows.items()}
+    positions = {key: {item.round: item.position for item in found} for key, found in windows.items()}
+    history = RoundHistory(tuple(engine), values, 12, Direction.MAXIMIZE, positions=positions)
+    judged = {(item.block_size, item.max_num_batched_tokens): item.ratio for item in compare(builder).comparisons}
+    assert {cell: math.exp(typical_of(ratios).mean) for cell, ratios in history.pairs().items()} == pytest.approx(
+        {cell: ratio for cell, ratio in judged.items() if cell[0] == 32}
+    )
 
 
 def test_looks_widen_the_intervals() -> None:

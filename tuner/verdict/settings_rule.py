@@ -7,9 +7,11 @@ Choosing one from the data costs nothing, because all that it says of its cells 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass
 from fractions import Fraction
+from itertools import groupby
+from typing import NamedTuple
 
 from tuner.verdict.cell_claims import Place
 
@@ -52,20 +54,39 @@ def find_rule(
 
     Of several, the one that leaves out the fewest wins, has two cells on each side, is simplest, and holds most cells, in this order.
     """
+    places = set(cells)
+    bad = {*loses, *(places - set(safe))}
+    if not bad <= places:
+        return None
     found = []
     for order, (quantity, value) in enumerate(_QUANTITIES.items()):
         for at_most in (True, False):
-            for limit in sorted({value(place) for place in cells}):
-                rule = SettingsRule(quantity, at_most, limit)
-                inside = {place for place in cells if rule.holds(place)}
-                outside = set(cells) - inside
-                missed = len(outside.intersection(wins))
-                kept = len(inside.intersection(wins))
-                separates = bool(outside) and outside.issuperset(loses) and inside <= set(safe)
-                thin = min(len(inside), len(outside)) < FEW_CELLS
-                if separates and kept >= max(1, missed) and (not missed or len(inside) >= FEW_CELLS):
-                    found.append(((missed, thin, order, -len(inside), not at_most, limit), rule))
+            for limit, inside in _good_sides({place: value(place) for place in places}, bad, set(wins), at_most=at_most):
+                missed, outside = len(places.intersection(wins)) - inside.wins, len(places) - inside.cells
+                if outside and inside.wins >= max(1, missed) and (not missed or inside.cells >= FEW_CELLS):
+                    thin = min(inside.cells, outside) < FEW_CELLS
+                    found.append(((missed, thin, order, -inside.cells, not at_most, limit), SettingsRule(quantity, at_most, limit)))
     return min(found, key=lambda item: item[0])[1] if found else None
+
+
+class _Side(NamedTuple):
+    """How many cells are inside a limit, and how many of them win."""
+
+    cells: int
+    wins: int
+
+
+def _good_sides(
+    values: Mapping[Place, Fraction], bad: Collection[Place], wins: Collection[Place], *, at_most: bool
+) -> Iterator[tuple[Fraction, _Side]]:
+    """(limit, what is inside it) for each value as a limit, the tightest first, as long as nothing bad is inside."""
+    cells = won = 0
+    for limit, same in groupby(sorted(values, key=values.__getitem__, reverse=not at_most), key=values.__getitem__):
+        level = set(same)
+        if level.intersection(bad):
+            return
+        cells, won = cells + len(level), won + len(level.intersection(wins))
+        yield limit, _Side(cells, won)
 
 
 def _part(limit: Fraction) -> str:

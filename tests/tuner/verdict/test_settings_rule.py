@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from fractions import Fraction
 
 import pytest
@@ -11,6 +12,11 @@ from hypothesis import strategies as st
 from tuner.verdict.cell_claims import Place
 from tuner.verdict.settings_rule import SettingsRule, find_rule
 
+QUANTITIES: dict[str, Callable[[Place], Fraction]] = {
+    "page size": lambda place: Fraction(place[0]),
+    "chunk budget": lambda place: Fraction(place[1]),
+    "page size / chunk budget": lambda place: Fraction(place[0], place[1]),
+}
 CELLS = [(page, budget) for page in (16, 32, 64, 128) for budget in (128, 256, 512)]
 
 
@@ -83,3 +89,24 @@ def test_what_a_rule_says_is_shown_of_its_cells(wins: set[Place], loses: set[Pla
     if rule is not None:
         inside = {place for place in CELLS if rule.holds(place)}
         assert inside and inside <= safe and not inside & loses and inside & (wins - loses) and inside != set(CELLS)
+
+
+def all_rules(wins: set[Place], loses: set[Place], safe: set[Place]) -> list[SettingsRule]:
+    """By trying each one on each cell: what may be a rule at all."""
+    found = []
+    for rule in (SettingsRule(name, at_most, value(p)) for name, value in QUANTITIES.items() for at_most in (True, False) for p in CELLS):
+        inside = {place for place in CELLS if rule.holds(place)}
+        kept, missed = len(inside & wins), len(wins - inside)
+        if inside != set(CELLS) and not inside & loses and inside <= safe and kept >= max(1, missed) and (not missed or len(inside) > 1):
+            found.append(rule)
+    return found
+
+
+@given(st.sets(st.sampled_from(CELLS)), st.sets(st.sampled_from(CELLS)), st.sets(st.sampled_from(CELLS)))
+def test_a_rule_is_found_where_there_is_one_and_leaves_out_the_fewest_wins(wins: set[Place], loses: set[Place], unsafe: set[Place]) -> None:
+    wins, safe = wins - loses, set(CELLS) - unsafe
+    possible = all_rules(wins, loses, safe)
+    rule = find_rule(CELLS, wins=wins, loses=loses, safe=safe)
+    assert (rule is None) is (not possible) and (rule is None or rule in possible)
+    left_out = [sum(not item.holds(place) for place in wins) for item in possible]
+    assert rule is None or sum(not rule.holds(place) for place in wins) == min(left_out)

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from service.pages.format import number, percent
 from tuner.report.effects import EffectRow, Effects
 from tuner.verdict.answer import Answer
+from tuner.verdict.cell_claims import Place
+from tuner.verdict.price import price_text
 from tuner.verdict.study_answer import (
     ANSWER_MIXED,
     ANSWER_NO_DIFFERENCE,
@@ -62,7 +65,23 @@ def winning_cell(effects: Effects, place: tuple[str, int, int] | None) -> Effect
     """The effect in the cell that is recommended; None where it was not judged."""
     if place is None:
         return None
-    return next((row for row in effects.rows if (row.block_size, row.max_num_batched_tokens) == place[1:] and row.change is not None), None)
+    return _row_of(effects, place[1:])
+
+
+def price(effects: Sequence[Effects], place: Place | None = None) -> str:
+    """What the first metric's change costs in the others: in one cell, or on average over the cells."""
+    if not effects:
+        return ""
+    rows = [(item.metric, _row_of(item, place)) for item in effects]
+    judged = [(metric, 1 + row.change / 100, row.verdict) for metric, row in rows[1:] if row is not None and row.change is not None]
+    first = rows[0][1]
+    return price_text(first.verdict, judged) if first is not None else ""
+
+
+def _row_of(effects: Effects, place: Place | None) -> EffectRow | None:
+    if place is None:
+        return effects.pooled
+    return next((row for row in effects.rows if row.place == place and row.change is not None), None)
 
 
 def confirmations(answer: Answer) -> list[str]:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 from service.answers.finished import FinishedStudies
+from service.pages.slo_view import Margin, margins_of, slos_of
 from storage.base import DamagedRecord, Storage
 from storage.records import Comparison, Environment, Profile, Recommendation, Study, StudyState, Trial, TrialState, Workload
 from tuner.core.errors import BadInput
@@ -25,7 +26,8 @@ _KEPT_COMPARISONS = 200
 @dataclass(frozen=True)
 class StudyFacts:
     """`answer`: what the study recommends; `said`: its answer to the question of page alignment. `life`: of its search, None where nobody
-    says that it runs. `environment` and `workload`: those that most trials have. Measurements are not here: a large study has thousands.
+    says that it runs. `environment` and `workload`: those that most trials have. `margins`: trial id -> how far it is inside each SLO.
+    Measurements are not here: a large study has thousands.
     """
 
     study: Study
@@ -36,6 +38,7 @@ class StudyFacts:
     environment: Environment | None
     workload: Workload | None
     life: Life | None = None
+    margins: Mapping[int, Sequence[Margin]] = field(default_factory=dict)
 
     @property
     def comparisons(self) -> Sequence[Comparison]:
@@ -62,35 +65,59 @@ class StudyFacts:
         return self.answer.place if self.answer is not None else None
 
 
+@dataclass(frozen=True)
+class _Measured:
+    """What is kept of a study whose search does not run."""
+
+    trials: Sequence[Trial]
+    comparison: StudyComparison
+    margins: Mapping[int, Sequence[Margin]]
+
+
 class FactsReader:
     """One for a process; safe to use from several threads."""
 
     def __init__(self) -> None:
-        self._trials = FinishedStudies[tuple[Sequence[Trial], StudyComparison]](_KEPT)
+        self._measured = FinishedStudies[_Measured](_KEPT)
         self._comparisons = FinishedStudies[StudyComparison](_KEPT_COMPARISONS)
 
     def read(self, storage: Storage, name: str) -> StudyFacts:
         """Raises NotFound."""
         study = storage.get_study(name)
         life = life_of(storage, study)
-        trials, comparison = self._trials.get(_settled(study, life), lambda: (storage.list_trials(study.id), judged(storage, study, life)))
+        measured = self._measured.get(_settled(study, life), lambda: _measured(storage, study, life))
+        trials = measured.trials
         recommendations = storage.list_recommendations(study_id=study.id, limit=1)
         fingerprint = _commonest(trial.environment for trial in trials)
         workload = _commonest(trial.workload_hash for trial in trials)
         return StudyFacts(
             study=study,
             trials=trials,
-            comparison=comparison,
+            comparison=measured.comparison,
             profiles=storage.list_profiles(study_id=study.id),
             answer=next((answer_with_changes(found, study) for found, _ in readable_answers(recommendations)), None),
             environment=storage.get_environment(fingerprint) if fingerprint else None,
             workload=storage.get_workload(workload) if workload else None,
             life=life,
+            margins=measured.margins,
         )
 
     def comparison(self, storage: Storage, study: Study, life: Life | None) -> StudyComparison:
         """For a list of many studies. Empty while its search runs: too early, one sees differences by chance."""
         return self._comparisons.get(_settled(study, life), lambda: judged(storage, study, life))
+
+
+def _measured(storage: Storage, study: Study, life: Life | None) -> _Measured:
+    trials = storage.list_trials(study.id)
+    return _Measured(trials, judged(storage, study, life), _margins(storage, study, trials))
+
+
+def _margins(storage: Storage, study: Study, trials: Sequence[Trial]) -> Mapping[int, Sequence[Margin]]:
+    """Empty without SLOs, and where what is stored cannot be read."""
+    slos = slos_of(study)
+    with suppress(DamagedRecord):
+        return margins_of(trials, storage.list_measurements(study_id=study.id), slos) if slos else {}
+    return {}
 
 
 def _settled(study: Study, life: Life | None) -> Study:

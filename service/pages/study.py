@@ -9,13 +9,14 @@ from fastapi import APIRouter, Request
 from starlette.responses import Response
 
 from service.answers.deps import StorageDep
-from service.pages.answer_view import headline, patterns, winning_cell
+from service.pages.answer_view import headline, patterns, price, winning_cell
 from service.pages.facts import StudyFacts
 from service.pages.parts import FactsDep, PageNumber, PageRoute
 from service.pages.recommendation_view import can_be_served, command_text
+from service.pages.slo_view import slos_of
+from service.pages.study_charts import read_trade_off
 from service.pages.study_view import cost_parts, heat_cells, history_of, other_arm, primary_objective
 from service.pages.templating import page
-from service.pages.tradeoff_view import trade_off
 from service.pages.trials_view import TrialOrder, failure_groups, in_order
 from storage.records import Trial, TrialState
 from tuner.core.contract import ARMS
@@ -58,9 +59,9 @@ def live(request: Request, storage: StorageDep, facts: FactsDep, name: str) -> R
 def trade_off_table(request: Request, storage: StorageDep, facts: FactsDep, name: str) -> Response:
     """The numbers behind the picture of two metrics; a page of its own, because it reads every window."""
     found = facts.read(storage, name)
-    measurements = storage.list_measurements(study_id=found.study.id)
-    points = trade_off(found.trials, measurements, study_objectives(found.study), found.place)
-    return page(request, "trade_off.html", facts=found, found=points, version=version_of(found))
+    return page(
+        request, "trade_off.html", facts=found, found=read_trade_off(storage, found), slos=_slo_texts(found), version=version_of(found)
+    )
 
 
 def version_of(facts: StudyFacts) -> str:
@@ -82,10 +83,12 @@ def _context(facts: StudyFacts) -> dict[str, Any]:
     finished = sum(facts.counts[state] for state in (TrialState.COMPLETE, TrialState.PRUNED, TrialState.FAIL))
     return {
         "facts": facts,
+        "slos": _slo_texts(facts),
+        "recommended": facts.place[1:] if facts.place is not None else None,
         "version": version_of(facts),
         "objective": objective,
         "info": metric_info(objective.metric) if objective is not None else None,
-        "cells": heat_cells(trials, objective, facts.place) if objective is not None else [],
+        "cells": heat_cells(trials, objective, facts.place, facts.margins) if objective is not None else [],
         "history": history_of(trials, objective) if objective is not None else [],
         "parts": cost_parts(facts.study),
         "failures": failure_groups(trials),
@@ -98,6 +101,10 @@ def _context(facts: StudyFacts) -> dict[str, Any]:
     }
 
 
+def _slo_texts(facts: StudyFacts) -> list[str]:
+    return [str(slo) for slo in slos_of(facts.study)]
+
+
 def _answer(facts: StudyFacts) -> dict[str, Any]:
     """What the first screen says."""
     effects = _effects(facts)
@@ -108,6 +115,8 @@ def _answer(facts: StudyFacts) -> dict[str, Any]:
         "headline": headline(facts.said),
         "patterns": patterns(first) if first is not None else [],
         "winning_cell": winning_cell(first, facts.place) if first is not None else None,
+        "price": price(effects),
+        "price_there": price(effects, facts.place[1:]) if facts.place is not None else "",
         "command": command_text(facts.answer) if facts.answer is not None and can_be_served(facts.answer) else "",
     }
 

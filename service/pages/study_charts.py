@@ -16,8 +16,9 @@ from service.pages.charts.tradeoff import tradeoff
 from service.pages.facts import StudyFacts
 from service.pages.parts import FactsDep, LookDep, PageRoute, RendererDep, svg_response
 from service.pages.profile_pictures import picture_of
+from service.pages.slo_view import slos_of
 from service.pages.study_view import cost_parts, heat_cells, history_of
-from service.pages.tradeoff_view import trade_off
+from service.pages.tradeoff_view import TradeOff, trade_off
 from storage.base import NotFound, Storage
 from tuner.metrics.catalog import Direction, metric_info
 from tuner.metrics.objective import Objective
@@ -25,7 +26,7 @@ from tuner.report.charts.forest import forest
 from tuner.report.charts.heat_map import heat_map
 from tuner.report.charts.render import described
 from tuner.report.charts.theme import Look
-from tuner.report.effects import effects_of
+from tuner.report.effects import EffectRow, effects_of
 from tuner.verdict.conclude import study_objectives
 
 router = APIRouter(route_class=PageRoute, include_in_schema=False)
@@ -66,29 +67,38 @@ def _drawn(storage: Storage, facts: StudyFacts, objective: Objective, chart: Cha
     less = info.direction is Direction.MINIMIZE
     match chart:
         case Chart.HEAT_MAP:
-            cells = heat_cells(facts.trials, objective, facts.place)
-            return f"{objective.metric} by page size and chunk budget", heat_map(_some(cells), info.unit, less, look)
+            cells = _some(heat_cells(facts.trials, objective, facts.place, facts.margins))
+            drawn = heat_map(cells, info.unit, less, look, address=lambda cell: f"/trials/{cell.trial_id}")
+            return f"{objective.metric} by page size and chunk budget", drawn
         case Chart.FOREST:
             effects = effects_of(facts.comparisons, metric)
             best = facts.place[1:] if facts.place is not None else None
-            drawn = forest(_some(effects.forest), metric, effects.less_is_better, look, best)
+            drawn = forest(_some(effects.forest(best)), metric, effects.less_is_better, look, best, address=_of_both_trials)
             return f"Effect of page alignment on {metric}", drawn
         case Chart.HISTORY:
             return f"Best {objective.metric} so far", history(_some(history_of(facts.trials, objective)), info.unit, look)
         case Chart.COST:
             return "Where the wall time went", cost(_some(cost_parts(facts.study)), look)
         case Chart.TRADE_OFF:
-            measurements = storage.list_measurements(study_id=facts.study.id)
-            found = trade_off(facts.trials, measurements, study_objectives(facts.study), facts.place)
+            found = read_trade_off(storage, facts)
             if found is None:
                 raise NotFound(_NOTHING)
             return f"{found.y_metric} against {found.x_metric}", tradeoff(found, look)
 
 
-def _has_trade_off(storage: Storage, facts: StudyFacts) -> bool:
+def read_trade_off(storage: Storage, facts: StudyFacts) -> TradeOff | None:
+    """Reads every window of the study."""
     measurements = storage.list_measurements(study_id=facts.study.id)
-    found = trade_off(facts.trials, measurements, study_objectives(facts.study), facts.place)
+    return trade_off(facts.trials, measurements, study_objectives(facts.study), facts.place, slos_of(facts.study))
+
+
+def _has_trade_off(storage: Storage, facts: StudyFacts) -> bool:
+    found = read_trade_off(storage, facts)
     return found is not None and bool(found.points)
+
+
+def _of_both_trials(row: EffectRow) -> str:
+    return f"/compare?baseline={row.baseline_id}&candidate={row.candidate_id}" if row.baseline_id and row.candidate_id else ""
 
 
 _NOTHING = "there is nothing to draw yet"

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from types import MappingProxyType
 
 from service.pages.format import number
+from service.pages.slo_view import Margin, misses
 from storage.records import Stage, Study, Trial, TrialState
 from tuner.core.contract import ARM_DEFAULT, ARM_PAGE_ALIGNED
 from tuner.core.errors import BadInput
@@ -43,18 +45,24 @@ def primary_objective(study: Study) -> Objective | None:
         return None
 
 
-def heat_cells(trials: Sequence[Trial], objective: Objective, winner: tuple[str, int, int] | None) -> list[HeatCell]:
-    """The best search trial of each arm, page size and chunk budget, in that order. `winner`: what is recommended, in the same order."""
+def heat_cells(
+    trials: Sequence[Trial],
+    objective: Objective,
+    winner: tuple[str, int, int] | None,
+    margins: Mapping[int, Sequence[Margin]] = MappingProxyType({}),
+) -> list[HeatCell]:
+    """The best search trial of each arm, page size and chunk budget, in that order. `winner`: what is recommended, in the same order.
+    `margins`: trial id -> how far it is inside each SLO."""
     best: dict[tuple[str, int, int], Trial] = {}
     for trial in trials:
         if trial.stage is Stage.SEARCH:
             key = (trial.arm, trial.block_size, trial.max_num_batched_tokens)
             if key not in best or _beats(trial, best[key], objective):
                 best[key] = trial
-    return [_heat_cell(trial, objective, winner=key == winner) for key, trial in sorted(best.items())]
+    return [_heat_cell(trial, objective, winner=key == winner, missed=misses(margins, trial.id)) for key, trial in sorted(best.items())]
 
 
-def _heat_cell(trial: Trial, objective: Objective, *, winner: bool) -> HeatCell:
+def _heat_cell(trial: Trial, objective: Objective, *, winner: bool, missed: tuple[str, ...]) -> HeatCell:
     value = value_of(trial, objective)
     return HeatCell(
         arm=trial.arm,
@@ -64,6 +72,7 @@ def _heat_cell(trial: Trial, objective: Objective, *, winner: bool) -> HeatCell:
         label=state_word(trial) if value is None else number(value),
         trial_id=trial.id,
         winner=winner,
+        misses=missed,
     )
 
 

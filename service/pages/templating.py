@@ -20,6 +20,7 @@ from service.web.caching import conditional
 from tuner.report.cell_why import both_arms
 from tuner.report.legend import MARKS
 from tuner.verdict.changes import change_rows
+from tuner.verdict.price import cell_price
 
 FOLDER = Path(__file__).resolve().parents[1]
 STATIC = FOLDER / "static"
@@ -35,6 +36,7 @@ def environment() -> Environment:
     made.filters["code"] = code
     made.filters["both_arms"] = both_arms
     made.filters["change_rows"] = change_rows
+    made.filters["cell_price"] = cell_price
     made.globals["asset"] = asset
     made.globals["marks"] = MARKS
     return made

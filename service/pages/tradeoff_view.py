@@ -7,9 +7,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from statistics import median
 
+from service.pages.slo_view import margins_of, misses
 from storage.records import Measurement, Stage, Trial
 from tuner.metrics.catalog import Direction, metric_info
-from tuner.metrics.objective import Objective
+from tuner.metrics.objective import Objective, Slo
 from tuner.verdict.evidence import MEASURED, usable_measurements
 
 _THROUGHPUT = ("total_token_throughput", "output_token_throughput", "request_throughput")
@@ -23,6 +24,7 @@ class TradeOffPoint:
     y: float
     front: bool
     winner: bool
+    misses: tuple[str, ...] = ()
 
     @property
     def arm(self) -> str:
@@ -31,11 +33,13 @@ class TradeOffPoint:
 
 @dataclass(frozen=True)
 class TradeOff:
-    """Medians over the usable windows. `front`: nothing else matches a point in both metrics and beats it in one."""
+    """Medians over the usable windows. `front`: nothing else matches a point in both metrics and beats it in one; `misses`: the SLOs that
+    it does not meet. `slos`: those on one of the two metrics, which are lines in the picture."""
 
     x_metric: str
     y_metric: str
     points: tuple[TradeOffPoint, ...]
+    slos: tuple[Slo, ...] = ()
 
     @property
     def x_title(self) -> str:
@@ -47,15 +51,19 @@ class TradeOff:
 
 
 def trade_off(
-    trials: Sequence[Trial], measurements: Sequence[Measurement], objectives: Sequence[Objective], place: tuple[str, int, int] | None
+    trials: Sequence[Trial],
+    measurements: Sequence[Measurement],
+    objectives: Sequence[Objective],
+    place: tuple[str, int, int] | None,
+    slos: Sequence[Slo] = (),
 ) -> TradeOff | None:
     """None where no second metric was measured. The confirmed finalists are left out: they repeat search trials.
 
-    `place`: arm, page size and chunk budget that are recommended.
+    `place`: arm, page size and chunk budget that are recommended. A single objective stands against what its first SLO limits.
     """
     searched = [trial for trial in trials if trial.stage is Stage.SEARCH]
     usable, _ = usable_measurements(searched, measurements, MEASURED)
-    metrics = _metrics(objectives, usable)
+    metrics = _metrics(objectives, usable, slos)
     if metrics is None:
         return None
     x_metric, y_metric = metrics
@@ -67,21 +75,30 @@ def trade_off(
             values.append((trial, median(x), median(y)))
     signs = metric_info(x_metric).direction.sign, metric_info(y_metric).direction.sign
     scores = [(signs[0] * x, signs[1] * y) for _, x, y in values]
+    margins = margins_of(searched, measurements, slos) if slos else {}
     points = [
-        TradeOffPoint(trial, x, y, not _dominated(score, scores), (trial.arm, trial.block_size, trial.max_num_batched_tokens) == place)
+        TradeOffPoint(
+            trial=trial,
+            x=x,
+            y=y,
+            front=not _dominated(score, scores),
+            winner=(trial.arm, trial.block_size, trial.max_num_batched_tokens) == place,
+            misses=misses(margins, trial.id),
+        )
         for (trial, x, y), score in zip(values, scores, strict=True)
     ]
-    return TradeOff(x_metric, y_metric, tuple(points))
+    return TradeOff(x_metric, y_metric, tuple(points), tuple(slo for slo in slos if slo.metric in metrics))
 
 
-def _metrics(objectives: Sequence[Objective], usable: dict[int, list[Measurement]]) -> tuple[str, str] | None:
+def _metrics(objectives: Sequence[Objective], usable: dict[int, list[Measurement]], slos: Sequence[Slo]) -> tuple[str, str] | None:
     """(x, y): latency lies along x where there is one."""
     measured = {name for windows in usable.values() for item in windows[:1] for name in item.metrics}
     first = objectives[0].metric
     if len(objectives) > 1:
         second = objectives[1].metric
     else:
-        others = _LATENCY if metric_info(first).direction is Direction.MAXIMIZE else _THROUGHPUT
+        usual = _LATENCY if metric_info(first).direction is Direction.MAXIMIZE else _THROUGHPUT
+        others = (*(slo.metric for slo in slos), *usual)
         second = next((name for name in others if name in measured and name != first), "")
     if first not in measured or second not in measured:
         return None

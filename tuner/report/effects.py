@@ -8,17 +8,21 @@ from dataclasses import dataclass, field
 
 from storage.records import Comparison, Json
 from tuner.metrics.catalog import Direction, metric_info
+from tuner.stats.intervals import Verdict
 from tuner.stats.pooling import PooledEffect
 from tuner.verdict.cell_cause import CAUSE
+from tuner.verdict.cell_claims import Place
 from tuner.verdict.study_answer import StudyAnswer, stored_answer
 
 MOST_FOREST_ROWS = 30
 POOLED = "average"
+NOT_COMPARED = "not measured in both arms"
 
 
 @dataclass(frozen=True)
 class HeatCell:
-    """`label` is what the map says in the cell: its value, or why there is none. `arm` is the map's own title."""
+    """`label` is what the map says in the cell: its value, or why there is none. `arm` is the map's own title. `misses`: the SLOs that it
+    does not meet."""
 
     arm: str
     block_size: int
@@ -27,6 +31,7 @@ class HeatCell:
     label: str
     trial_id: int = 0
     winner: bool = False
+    misses: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -46,6 +51,10 @@ class EffectRow:
     candidate_id: int | None = None
     cause: Json = field(default_factory=dict)  # tuner.verdict.cell_cause
 
+    @property
+    def place(self) -> Place:
+        return self.block_size, self.max_num_batched_tokens
+
 
 @dataclass(frozen=True)
 class Effects:
@@ -62,18 +71,30 @@ class Effects:
         """The average over the cells, which is not the answer."""
         return _pooled_row(self.answer.pooled) if self.answer is not None and self.answer.pooled is not None else None
 
-    @property
-    def forest(self) -> list[EffectRow]:
-        """What the picture shows: the largest effects first where there are too many, and their average as the last line."""
-        drawn = [row for row in self.rows if row.change is not None]
-        if len(drawn) > MOST_FOREST_ROWS:
-            largest = sorted(drawn, key=lambda row: -abs(row.change or 0.0))[:MOST_FOREST_ROWS]
-            drawn = [row for row in drawn if row in largest]
-        return [*drawn, *([self.pooled] if self.pooled is not None else [])]
+    def forest(self, recommended: Place | None = None) -> list[EffectRow]:
+        """What the picture shows: the largest effects where there are too many, and their average as the last line; [] without any effect.
+        The `recommended` page size and chunk budget are always among them, also where that cell has no pair or was not compared."""
+        drawable = [row for row in self.rows if row.change is not None]
+        if not drawable:
+            return []
+        largest = sorted(drawable, key=lambda row: -abs(row.change or 0.0))[:MOST_FOREST_ROWS]
+        kept = [row for row in self.rows if row in largest or row.place == recommended]
+        if recommended is not None and all(row.place != recommended for row in kept):
+            missing: Json = {
+                "change": None,
+                "low": None,
+                "high": None,
+                "verdict": Verdict.INCONCLUSIVE.value,
+                "pairs": 0,
+                "reason": NOT_COMPARED,
+            }
+            kept.append(EffectRow(_label(recommended), *recommended, **missing))
+        return [*kept, *([self.pooled] if self.pooled is not None else [])]
 
-    @property
-    def left_out(self) -> int:
-        return sum(row.change is not None for row in self.rows) - len(self.forest) + (self.pooled is not None)
+    def left_out(self, recommended: Place | None = None) -> int:
+        """How many cells with an effect are in the table only."""
+        shown = [row for row in self.forest(recommended) if row.change is not None and row.label != POOLED]
+        return sum(row.change is not None for row in self.rows) - len(shown)
 
 
 def effects_of(comparisons: Sequence[Comparison], metric: str) -> Effects:
@@ -104,7 +125,7 @@ def in_words(effects: Effects) -> str:
 
 def _effect_row(item: Comparison) -> EffectRow:
     return EffectRow(
-        label=f"{item.block_size} \N{MULTIPLICATION SIGN} {item.max_num_batched_tokens}",
+        label=_label((item.block_size, item.max_num_batched_tokens)),
         block_size=item.block_size,
         max_num_batched_tokens=item.max_num_batched_tokens,
         change=_percent(item.ratio),
@@ -117,6 +138,10 @@ def _effect_row(item: Comparison) -> EffectRow:
         candidate_id=item.candidate_trial_id,
         cause=item.details.get(CAUSE) or {},
     )
+
+
+def _label(place: Place) -> str:
+    return f"{place[0]} \N{MULTIPLICATION SIGN} {place[1]}"
 
 
 def _pooled_row(pooled: PooledEffect) -> EffectRow:

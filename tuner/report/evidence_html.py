@@ -27,10 +27,11 @@ from tuner.report.evidence_report import (
     why_text,
 )
 from tuner.report.legend import legend_text
-from tuner.report.recommended import RECOMMENDED_HEADING, recommended_lines
+from tuner.report.recommended import RECOMMENDED_HEADING, recommended_cell, recommended_lines
 from tuner.report.repeat import repeat_command
 from tuner.report.report import first_metric
 from tuner.report.write_fraction import write_lines
+from tuner.verdict.cell_claims import Place
 from tuner.verdict.compare import StudyComparison
 from tuner.verdict.evidence import Evidence
 
@@ -74,7 +75,7 @@ def evidence_html(evidence: Evidence, comparison: StudyComparison) -> str:
     parts += ["<h2>Method</h2>", f"<p>{_with_code(method_text(evidence))}</p>"]
     parts += ["<h2>Environment</h2>", _table("Environment", ("what", "value"), environment_rows(evidence))]
     for metric in dict.fromkeys(item.metric for item in comparison.comparisons):
-        parts += _metric(metric, comparison)
+        parts += _metric(metric, comparison, recommended_cell(evidence))
     first = first_metric(comparison.comparisons)
     if first:
         parts += [f"<h2>{escape(WHY_HEADING)}</h2>", f"<p>{escape(why_text(first))}</p>"]
@@ -91,14 +92,17 @@ def evidence_html(evidence: Evidence, comparison: StudyComparison) -> str:
     return f'<!doctype html>\n<html lang="en"><head>{head}</head>\n<body><main>\n' + "\n".join(parts) + "\n</main></body></html>\n"
 
 
-def _forest_caption(effects: Effects) -> str:
-    what = f"Mark: geometric mean over rounds. Line: its interval. Band: no practical difference. {legend_text()}"
-    if effects.left_out == 0:
+def _forest_caption(effects: Effects, recommended: Place | None) -> str:
+    star = "" if recommended is None else " Star: the recommended cell."
+    what = f"Mark: geometric mean over rounds. Line: its interval. Band: no practical difference.{star} {legend_text()}"
+    left_out = effects.left_out(recommended)
+    if left_out == 0:
         return what
-    return f"The {MOST_FOREST_ROWS} largest effects; {effects.left_out} more cells are in the table below. {what}"
+    also = "" if recommended is None else " and the recommended cell"
+    return f"The {MOST_FOREST_ROWS} largest effects{also}; {left_out} more cells are in the table below. {what}"
 
 
-def _metric(metric: str, comparison: StudyComparison) -> list[str]:
+def _metric(metric: str, comparison: StudyComparison, recommended: Place | None) -> list[str]:
     info = metric_info(metric)
     rows = [item for item in comparison.comparisons if item.metric == metric]
     better = "more is better" if info.direction.sign > 0 else "less is better"
@@ -107,16 +111,17 @@ def _metric(metric: str, comparison: StudyComparison) -> list[str]:
     if alone:
         parts.append(f"<p>{escape(alone)}</p>")
     effects = effects_of(comparison.comparisons, metric)
-    if effects.forest:
-        parts.append(_figure(f"Forest plot of {metric}", _pictures(effects, _forest), _forest_caption(effects)))
+    if effects.forest(recommended):
+        drawn = _pictures(effects, lambda found, look: _forest(found, look, recommended))
+        parts.append(_figure(f"Forest plot of {metric}", drawn, _forest_caption(effects, recommended)))
         parts.append(_figure(f"Heat map of {metric}", _pictures(effects, _heat_map), "The change in percent; stronger colour is better."))
     return [*parts, _table(f"Cells of {metric}", CELL_HEADERS, cell_rows(rows), "cells")]
 
 
-def _forest(effects: Effects, look: Look) -> Json:
+def _forest(effects: Effects, look: Look, recommended: Place | None) -> Json:
     from tuner.report.charts.forest import forest
 
-    return forest(effects.forest, effects.metric, effects.less_is_better, look)
+    return forest(effects.forest(recommended), effects.metric, effects.less_is_better, look, recommended)
 
 
 def _heat_map(effects: Effects, look: Look) -> Json:

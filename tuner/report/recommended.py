@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from tuner.core.numbers import number
 from tuner.verdict.answer import STATUS_NONE, Answer, Expected, answer_of
+from tuner.verdict.cell_claims import Place
 from tuner.verdict.changes import change_lines, with_changes
 from tuner.verdict.evidence import Evidence
 
@@ -18,6 +19,12 @@ def recommended_lines(evidence: Evidence) -> list[str]:
     if answer.status == STATUS_NONE:
         return [f"nothing: {answer.reason}"]
     return [answer.reason, *change_lines(answer.changes), *expected_lines(answer), *(f"note: {caveat}" for caveat in answer.caveats)]
+
+
+def recommended_cell(evidence: Evidence) -> Place | None:
+    """Page size and chunk budget of the stored recommendation; None where nothing is recommended."""
+    place = None if evidence.recommendation is None else answer_of(evidence.recommendation).place
+    return None if place is None else place[1:]
 
 
 def expected_lines(answer: Answer) -> list[str]:

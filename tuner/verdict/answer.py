@@ -112,7 +112,8 @@ class Overestimate(TypedDict, total=False):
 
 @with_config(_OPEN)
 class Grounds(TypedDict, total=False):
-    """What the answer rests on: `evidence` in the JSON. `over_default`: in the first objective; `_further`: in the others."""
+    """What the answer rests on: `evidence` in the JSON. `over_default`: in the first objective; `_further`: in the others; `_costs`:
+    what got worse of what was no objective."""
 
     study: str
     study_id: int
@@ -127,6 +128,7 @@ class Grounds(TypedDict, total=False):
     arms: ArmEffect | None
     over_default: Gain | None
     over_default_further: list[Gain]
+    over_default_costs: list[Gain]
 
 
 @with_config(_OPEN)

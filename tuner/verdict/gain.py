@@ -11,10 +11,13 @@ from collections.abc import Sequence
 
 from storage.records import Json
 from tuner.core.numbers import change
+from tuner.metrics.catalog import Direction, metric_info
 from tuner.metrics.objective import Objective, Slo, is_feasible
 from tuner.stats.intervals import welch_interval
 from tuner.verdict.answer import Gain
 from tuner.verdict.candidates import Candidate, settings_changed
+
+COST_METRICS = ("total_token_throughput", "ttft_p99_ms", "tpot_p99_ms")
 
 
 def gain_over(baseline: Candidate, winner: Candidate, objective: Objective, slos: Sequence[Slo], defaults: Json) -> Gain | None:
@@ -45,20 +48,34 @@ def gain_over(baseline: Candidate, winner: Candidate, objective: Objective, slos
     }
 
 
-def gain_text(gain: Gain, others: Sequence[Gain] = ()) -> str:
-    """For instance "+12.3 % (+9.0 % to +15.7 %) against vLLM's own defaults (page size 16, chunk budget 2048)". `others`: in further
-    objectives, against the same; each is named, so that no gain hides what it costs."""
+def is_cost(gain: Gain) -> bool:
+    """Whether the whole interval is a change for the worse."""
+    low, high = gain["low"], gain["high"]
+    if low is None or high is None:
+        return False
+    return low > 1 if metric_info(gain["metric"]).direction is Direction.MINIMIZE else high < 1
+
+
+def gain_text(gain: Gain, others: Sequence[Gain] = (), costs: Sequence[Gain] = ()) -> str:
+    """For instance "+12.3 % (+9.0 % to +15.7 %), at +28.0 % ttft_p99_ms (+20.1 % to +36.4 %), against vLLM's own defaults (page size 16,
+    chunk budget 2048)". `others`: in further objectives, `costs`: in what was no objective, against the same; each is named, so that no
+    gain hides what it costs."""
     baseline = gain["baseline"]
     where = f"page size {baseline['block_size']}, chunk budget {baseline['max_num_batched_tokens']}"
     who = f"vLLM's own defaults ({where})" if baseline["is_stock"] else f"the nearest to vLLM's own defaults that was measured ({where})"
     missed = f", which miss{'' if baseline['is_stock'] else 'es'} {', '.join(baseline['misses'])}" if baseline["misses"] else ""
     further = "".join(f", {other['metric']} {_ratio_text(other)}" for other in others)
-    return f"{_ratio_text(gain)}{further} against {who}{missed}"
+    paid = " and ".join(f"{change(cost['ratio'])} {cost['metric']}{_span(cost)}" for cost in costs)
+    return f"{_ratio_text(gain)}{further}{f', at {paid},' if paid else ''} against {who}{missed}"
 
 
 def _ratio_text(gain: Gain) -> str:
+    return change(gain["ratio"]) + _span(gain)
+
+
+def _span(gain: Gain) -> str:
     low, high = gain["low"], gain["high"]
-    return change(gain["ratio"]) + ("" if low is None or high is None else f" ({change(low)} to {change(high)})")
+    return "" if low is None or high is None else f" ({change(low)} to {change(high)})"
 
 
 def about_the_defaults(winner: Candidate, nearest: Candidate | None, defaults: Json) -> str | None:

@@ -43,7 +43,7 @@ from tuner.verdict.candidates import (
 from tuner.verdict.changes import changes_of
 from tuner.verdict.compare import compare_study
 from tuner.verdict.evidence import Evidence, origin_of
-from tuner.verdict.gain import about_the_defaults, gain_over, gain_text
+from tuner.verdict.gain import COST_METRICS, about_the_defaults, gain_over, gain_text, is_cost
 from tuner.verdict.profile_sessions import profile_json
 from tuner.verdict.reason import Choice, reason
 from tuner.verdict.slo_cells import unmet_words
@@ -82,13 +82,16 @@ def recommend(evidence: Evidence, objectives: Sequence[Objective], slos: Sequenc
     platform = _flag_platform(evidence.environment)
     gain, *others = (_gain(evidence, choice, objective, slos) for objective in objectives)
     further = [other for other in others if other is not None]
+    costs = [] if gain is None else _costs(evidence, choice, objectives, gain)
     config = vllm_config(trial, platform)
     answer = _answer(
         evidence,
         objectives,
         slos,
         status=status,
-        reason=reason(choice, objectives, evidence.defaults, arms, bool(slos)) + ("" if gain is None else f"; {gain_text(gain, further)}"),
+        reason="; ".join(
+            [reason(choice, objectives, evidence.defaults, arms, bool(slos)), *([] if gain is None else [gain_text(gain, further, costs)])]
+        ),
         config=config,
         vllm_args=vllm_flags(config),
         env=vllm_environment(settings_of(trial), platform),
@@ -100,7 +103,9 @@ def recommend(evidence: Evidence, objectives: Sequence[Objective], slos: Sequenc
         ),
         changes=changes_of((trial.arm, trial.block_size, trial.max_num_batched_tokens), evidence.defaults),
         expected=_expected(choice.winner, [item.metric for item in objectives] + [slo.metric for slo in slos]),
-        evidence=Grounds(**_grounds(evidence, choice, objectives), arms=arms, over_default=gain, over_default_further=further),
+        evidence=Grounds(
+            **_grounds(evidence, choice, objectives), arms=arms, over_default=gain, over_default_further=further, over_default_costs=costs
+        ),
         caveats=_caveats(evidence, choice, arms),
         **({"pareto_front": _front(evidence, objectives, slos)} if len(objectives) > 1 else {}),
     )
@@ -261,6 +266,14 @@ def _gain(evidence: Evidence, choice: Choice, objective: Objective, slos: Sequen
     if baseline is searched and choice.stage is Stage.CONFIRM and not _same_path(evidence, choice.winner):
         winner = _in_the_search(evidence, choice.winner, (objective,))
     return None if winner is None else gain_over(baseline, winner, objective, slos, evidence.defaults)
+
+
+def _costs(evidence: Evidence, choice: Choice, objectives: Sequence[Objective], gain: Gain) -> list[Gain]:
+    """What the gain costs: the changes for the worse, against the same baseline, in what nobody asked for but users feel."""
+    asked = {objective.metric for objective in objectives}
+    metrics = [metric for metric in COST_METRICS if metric not in asked and metric in choice.winner.metrics]
+    found = (_gain(evidence, choice, Objective(metric, metric, metric_info(metric).direction), ()) for metric in metrics)
+    return [item for item in found if item is not None and is_cost(item) and item["baseline"]["trial_id"] == gain["baseline"]["trial_id"]]
 
 
 def _caveats(evidence: Evidence, choice: Choice, arms: ArmEffect | None) -> list[str]:

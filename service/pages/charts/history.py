@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from service.pages.format import number
 from service.pages.study_view import HistoryPoint
 from tuner.core.contract import ARM_DEFAULT, ARM_PAGE_ALIGNED
+from tuner.report.charts.links import link, link_layer
 from tuner.report.charts.theme import Look, chart_of, finished
 
 
@@ -14,7 +16,7 @@ def history(points: Sequence[HistoryPoint], unit: str, look: Look) -> dict[str, 
     import altair as alt  # late: a command or a service that draws nothing does without
 
     colours = look.colours
-    values = [{"order": point.order, "value": point.value, "best": point.best, "arm": point.arm} for point in points]
+    values = [_value(point, unit) for point in points]
     few = len(points) <= 2 * look.ticks
     axis = alt.Axis(grid=False, format="d", **({"values": list(range(1, len(points) + 1))} if few else {"tickCount": look.ticks}))
     base = chart_of(values).encode(x=alt.X("order:Q", title="finished trials", axis=axis, scale=alt.Scale(nice=False)))
@@ -26,5 +28,13 @@ def history(points: Sequence[HistoryPoint], unit: str, look: Look) -> dict[str, 
         base.mark_point(filled=True, size=55, opacity=0.85).encode(
             y=y, color=alt.Color("arm:N", scale=arms), shape=alt.Shape("arm:N", scale=shapes)
         ),
+        link_layer(values, size=260).encode(x="order:Q", y=y),
     )
     return finished(chart.properties(width=look.half_width, height=210), look)
+
+
+def _value(point: HistoryPoint, unit: str) -> dict[str, Any]:
+    trial = point.trial
+    place = f"page size {trial.block_size}, chunk budget {trial.max_num_batched_tokens}"
+    words = f"trial {trial.number}, {point.arm}, {place}: {number(point.value)} {unit}"
+    return {"order": point.order, "value": point.value, "best": point.best, "arm": point.arm, **link(f"/trials/{trial.id}", words)}

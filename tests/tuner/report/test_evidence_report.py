@@ -120,7 +120,9 @@ def test_the_page_says_what_the_markdown_says_and_loads_nothing(grid: FinishedSt
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("cells", "says"), [(30, ""), (33, "The 30 largest effects; 3 more cells are in the table below.")])
+@pytest.mark.parametrize(
+    ("cells", "says"), [(30, ""), (33, "The 30 largest effects and the recommended cell; 3 more cells are in the table below.")]
+)
 def test_a_forest_plot_that_leaves_cells_out_says_so(grid: FinishedStudy, cells: int, says: str) -> None:
     study = grid.bench.storage.get_study("s")
     many = tuple(a_comparison(study.id, metric="goodput", block_size=16, max_num_batched_tokens=128 + number) for number in range(cells))

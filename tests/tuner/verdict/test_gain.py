@@ -149,3 +149,39 @@ def test_a_gain_names_what_it_costs_in_the_other_objectives() -> None:
     further = body["evidence"]["over_default_further"]
     assert [(gain["metric"], gain["ratio"]) for gain in further] == [("ttft_p99_ms", pytest.approx(1.28)), ("tpot_p99_ms", 1.0)]
     assert body_of(builder)["evidence"]["over_default_further"] == []
+
+
+def with_latencies(baseline: list[float], winner: list[float], metric: str = "ttft_p99_ms") -> StudyBuilder:
+    """`searched`, with one more metric."""
+    builder = searched()
+    values = {1: baseline, 3: winner}
+    taken = [
+        replace(item, metrics={**item.metrics, metric: values.get(item.trial_id, baseline)[item.round]}) for item in builder.measurements
+    ]
+    builder.measurements = taken
+    return builder
+
+
+@pytest.mark.parametrize(
+    ("metric", "baseline", "winner", "says"),
+    [
+        ("ttft_p99_ms", [50.0, 51.0, 49.0], [64.0, 65.0, 63.0], ", at +28.0 % ttft_p99_ms (+2"),
+        ("tpot_p99_ms", [10.0, 10.1, 9.9], [11.0, 11.1, 10.9], ", at +10.0 % tpot_p99_ms (+"),
+        ("ttft_p99_ms", [64.0, 65.0, 63.0], [50.0, 51.0, 49.0], None),  # a gain, no cost
+        ("ttft_p99_ms", [50.0, 90.0, 20.0], [64.0, 30.0, 99.0], None),  # noise
+        ("ttft_p50_ms", [50.0, 51.0, 49.0], [64.0, 65.0, 63.0], None),  # nobody promises a median
+    ],
+)
+def test_a_gain_of_throughput_hid_what_users_wait_for_it(metric: str, baseline: list[float], winner: list[float], says: str | None) -> None:
+    body = body_of(with_latencies(baseline, winner, metric))
+    costs = body["evidence"]["over_default_costs"]
+    assert [item["metric"] for item in costs] == ([] if says is None else [metric])
+    assert (", at " in body["reason"]) is (says is not None) and (says or "+20.0 %") in body["reason"]
+    if says is not None:
+        assert costs[0]["baseline"]["trial_id"] == 1
+        assert re.search(r"\+20\.0 % \(.*?\), at \+[\d.]+ % \w+ \(.*?\), against vLLM's own defaults", body["reason"])
+
+
+def test_a_latency_that_is_an_objective_is_told_once() -> None:
+    body = body_of(with_latencies([50.0, 51.0, 49.0], [64.0, 65.0, 63.0]), "throughput,ttft_p99_ms")
+    assert body["evidence"]["over_default_costs"] == [] and ", at " not in body["reason"]

@@ -3,30 +3,37 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
+from tuner.report.charts.links import link, link_layer, no_address
 from tuner.report.charts.theme import Colours, Look, chart_of, finished
 from tuner.report.effects import POOLED, EffectRow
 from tuner.report.legend import MARKS
 from tuner.stats.intervals import EQUIVALENCE_RATIO, Verdict
+from tuner.verdict.cell_claims import Place
 
 _ROW = 24
 
 
 def forest(
-    rows: Sequence[EffectRow], metric: str, less_is_better: bool, look: Look, recommended: tuple[int, int] | None = None
+    rows: Sequence[EffectRow],
+    metric: str,
+    less_is_better: bool,
+    look: Look,
+    recommended: Place | None = None,
+    *,
+    address: Callable[[EffectRow], str] = no_address,
 ) -> dict[str, Any]:
-    """One line a cell, in the order given; the last one may be their average, in bold. Rows without an interval are left to the table.
+    """One line a cell, in the order given; the last one may be their average, in bold. A row without an effect says "no pair".
 
-    `recommended`: the page size and chunk budget that get a star.
+    `recommended`: the page size and chunk budget that get a star. `address`: where a row leads to, "" for nowhere.
     """
     import altair as alt  # late: a command or a service that draws nothing does without
 
     bold = alt.condition(f"datum.value == '{POOLED}'", alt.value("bold"), alt.value("normal"))
     colours = look.colours
-    drawn = [row for row in rows if row.change is not None]
-    values = _named([_value(row, recommended) for row in drawn])
+    values = _named([_value(row, recommended, address(row)) for row in rows])
     order = [value["cell"] for value in values]
     y = alt.Y(
         "cell:N",
@@ -34,7 +41,7 @@ def forest(
         title=None,
         axis=alt.Axis(grid=False, ticks=False, domain=False, labelColor=colours.ink, labelFontWeight=bold),
     )
-    reach = max([2.0, *(abs(edge) for row in drawn for edge in (row.low, row.change, row.high) if edge is not None)]) * 1.08
+    reach = max([2.0, *(abs(edge) for row in rows for edge in (row.low, row.change, row.high) if edge is not None)]) * 1.08
     direction = "left is better" if less_is_better else "right is better"
     title = f"{metric}: page_aligned against default, % ({direction})"
     x = alt.X("change:Q", title=_lines(title) if look.narrow else title, scale=alt.Scale(domain=[-reach, reach], nice=False))
@@ -44,16 +51,24 @@ def forest(
     scale = alt.Scale(domain=[str(verdict) for verdict in Verdict], range=[_colour(colours, verdict) for verdict in Verdict])
     shapes = alt.Scale(domain=[str(verdict) for verdict in Verdict], range=[MARKS[verdict].shape for verdict in Verdict])
     colour = alt.Color("verdict:N", scale=scale, legend=alt.Legend(columns=2 if look.narrow else 4))
-    chart = alt.layer(
+    layers = [
         band.mark_rect(color=colours.band).encode(x="from:Q", x2="to:Q"),
         chart_of([{"at": 0, "text": f"±{width:.0f} %"}])
         .mark_text(baseline="bottom", dy=-3, fontSize=11, color=colours.muted)
         .encode(x="at:Q", y=alt.value(0), text="text:N"),
         chart_of([{"zero": 0}]).mark_rule(color=colours.muted, strokeDash=[3, 3]).encode(x="zero:Q"),
         base.mark_rule(strokeWidth=2.5).encode(y=y, x=alt.X("low:Q"), x2="high:Q", color=colour).transform_filter("datum.low !== null"),
-        base.mark_point(filled=True, size=95, opacity=1).encode(y=y, x=x, color=colour, shape=alt.Shape("verdict:N", scale=shapes)),
-    )
-    return finished(chart.properties(width=look.plot_width, height=_ROW * max(1, len(values))), look)
+        base.mark_point(filled=True, size=95, opacity=1)
+        .encode(y=y, x=x, color=colour, shape=alt.Shape("verdict:N", scale=shapes))
+        .transform_filter("datum.change !== null"),
+    ]
+    without = [{"zero": 0, "cell": value["cell"]} for value in values if value["change"] is None]
+    if without:
+        words = chart_of(without).mark_text(text="no pair", fontSize=11, color=colours.muted, align="left", dx=6)
+        layers.append(words.encode(x="zero:Q", y=y))
+    if any("link" in value for value in values):
+        layers.append(link_layer(values, size=420).encode(x="at:Q", y=y))
+    return finished(alt.layer(*layers).properties(width=look.plot_width, height=_ROW * max(1, len(values))), look)
 
 
 def _named(values: list[dict[str, Any]]) -> list[dict[str, Any]]:
@@ -66,9 +81,17 @@ def _named(values: list[dict[str, Any]]) -> list[dict[str, Any]]:
     return values
 
 
-def _value(row: EffectRow, recommended: tuple[int, int] | None) -> dict[str, Any]:
-    star = "\N{BLACK STAR} " if (row.block_size, row.max_num_batched_tokens) == recommended else ""
-    return {"cell": star + row.label, "change": row.change, "low": row.low, "high": row.high, "verdict": row.verdict}
+def _value(row: EffectRow, recommended: Place | None, address: str) -> dict[str, Any]:
+    star = "\N{BLACK STAR} " if row.place == recommended else ""
+    value = {"cell": star + row.label, "change": row.change, "low": row.low, "high": row.high, "verdict": row.verdict}
+    return {**value, "at": row.change or 0.0, **link(address, f"{row.label}: {_said(row)}")}
+
+
+def _said(row: EffectRow) -> str:
+    if row.change is None:
+        return row.reason or "no pair"
+    interval = "" if row.low is None or row.high is None else f" [{row.low:+.2f} % to {row.high:+.2f} %]"
+    return f"{row.change:+.2f} %{interval}, {row.verdict}, {row.pairs} pairs; compare the two trials"
 
 
 def _colour(colours: Colours, verdict: Verdict) -> str:

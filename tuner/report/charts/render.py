@@ -9,6 +9,8 @@ from html import escape
 from threading import Lock
 from typing import Any
 
+from tuner.report.charts.links import has_links, with_links
+
 _KEPT = 400
 _NUMBERS = {"decimal": ".", "thousands": "\N{NO-BREAK SPACE}", "grouping": [3], "currency": ["", ""]}  # as the pages write them
 
@@ -32,7 +34,8 @@ class Renderer:
         import vl_convert  # late, as Altair
 
         with self._drawing:
-            found = described(vl_convert.vegalite_to_svg(spec, allowed_base_urls=[], format_locale=_NUMBERS), title, description)
+            drawn = vl_convert.vegalite_to_svg(spec, allowed_base_urls=[], format_locale=_NUMBERS)
+        found = described(with_links(drawn), title, description, role="group" if has_links(drawn) else "img")
         with self._lock:
             self._pictures[key] = found
             while len(self._pictures) > self._kept:
@@ -40,7 +43,7 @@ class Renderer:
         return found
 
 
-def described(svg: str, title: str, description: str) -> str:
-    """The same picture with a title and a description as its first children."""
+def described(svg: str, title: str, description: str, role: str = "img") -> str:
+    """The same picture with a title and a description as its first children. `role`: "group" where it has parts to go to."""
     start, tag, rest = svg.partition(">")
-    return f'{start} role="img"{tag}<title>{escape(title)}</title><desc>{escape(description)}</desc>{rest}'
+    return f'{start} role="{role}"{tag}<title>{escape(title)}</title><desc>{escape(description)}</desc>{rest}'

@@ -139,6 +139,7 @@ def finished(chart: alt.LayerChart | alt.Chart | alt.HConcatChart | alt.VConcatC
         "titlePadding": 12,
     }
     spec["config"] = {
+        "aria": False,  # a picture is described as a whole; only links say what they are (tuner.report.charts.links)
         "background": colours.surface,
         "padding": {"left": 14, "right": 14, "top": 6, "bottom": 6},  # readers' fonts may be wider than the one measured with
         "font": "system-ui, sans-serif",

@@ -13,6 +13,7 @@ import pytest
 from service.pages.templating import environment
 from storage.records import Comparison
 from tests.tuner.evidence_builder import answered
+from tests.tuner.report.charts.drawings import CELLS, TIMES, label, row, texts
 from tuner.report.charts.forest import forest
 from tuner.report.charts.heat_map import heat_map
 from tuner.report.charts.render import Renderer
@@ -20,25 +21,6 @@ from tuner.report.charts.theme import Look, Scheme
 from tuner.report.effects import POOLED, Effects, effect_cells, effects_of, in_words
 from tuner.report.legend import MARKS, legend_text
 from tuner.stats.intervals import Verdict
-
-TIMES = "\N{MULTIPLICATION SIGN}"
-METRIC = "total_token_throughput"
-
-
-def row(
-    page: int, budget: int, verdict: str, ratio: float | None, *, half: float = 0.01, metric: str = METRIC, pairs: int = 6
-) -> Comparison:
-    ends = {"ratio": ratio} if ratio is None else {"ratio": ratio, "low": ratio - half, "high": ratio + half}
-    return Comparison(1, metric, page, budget, verdict, pairs, details={"log_ratio_sd": 0.01}, **ends)
-
-
-CELLS = [
-    row(16, 128, "better", 1.05),
-    row(16, 256, "inconclusive", 1.02, half=0.04),
-    row(32, 128, "worse", 0.96),
-    row(32, 256, "equivalent", 1.0, half=0.005),
-    row(64, 256, "inconclusive", None),
-]
 
 
 def effects(cells: list[Comparison]) -> Effects:
@@ -49,18 +31,10 @@ def drawn(cells: list[Comparison], chart: str = "forest", scheme: Scheme = Schem
     found, look = effects(cells), Look(scheme)
     spec: dict[str, Any]
     if chart == "forest":
-        spec = forest(found.forest, found.metric, found.less_is_better, look)
+        spec = forest(found.forest(), found.metric, found.less_is_better, look)
     else:
         spec = heat_map(effect_cells(found), "%", found.less_is_better, look)
     return Renderer().picture(spec, "title", in_words(found))
-
-
-def label(page: int, budget: int) -> str:
-    return f"{page} {TIMES} {budget}"
-
-
-def texts(svg: str) -> list[str]:
-    return ["".join(node.itertext()) for node in ElementTree.fromstring(svg).iter("{http://www.w3.org/2000/svg}text")]
 
 
 def points(svg: str) -> list[tuple[float, float]]:
@@ -116,7 +90,7 @@ def test_every_verdict_has_one_mark_in_charts_pages_and_captions() -> None:
     """A circle once meant "better" in the report and "inconclusive" on the pages."""
     assert MARKS.keys() == set(Verdict)
     found = effects(CELLS)
-    chart = forest(found.forest, found.metric, found.less_is_better, Look())
+    chart = forest(found.forest(), found.metric, found.less_is_better, Look())
     scales = re.findall(r"'shape': \{.*?'domain': (\[.*?\]), 'range': (\[.*?\])", str(chart))
     assert scales == [(str([str(verdict) for verdict in MARKS]), str([mark.shape for mark in MARKS.values()]))]
     macro: Any = environment().get_template("macros.html").module

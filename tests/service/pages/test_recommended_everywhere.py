@@ -26,6 +26,7 @@ def words(page: str) -> str:
     return " ".join(html.unescape(re.sub(r"<[^>]+>", "", page)).split())
 
 
+@pytest.mark.slow
 def test_everywhere(pages: TestClient, gallery: Gallery) -> None:
     answer = answer_of(gallery.recommendation)
     lines = change_lines(answer.changes)

@@ -233,6 +233,10 @@ class Storage(ABC):
     def count_measurements_of(self, study_ids: Sequence[int]) -> dict[int, int]:
         """Windows of several studies at once, invalid ones included; every id is a key."""
 
+    @abstractmethod
+    def measured_by_trial(self, study_id: int) -> dict[int, tuple[int, float]]:
+        """Trial id -> (windows, invalid ones included; their seconds together); trials without any are absent."""
+
     # profiles
     @abstractmethod
     def add_profile(self, profile: Profile) -> Profile: ...

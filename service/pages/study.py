@@ -13,16 +13,19 @@ from service.pages.answer_view import headline, patterns, price, winning_cell
 from service.pages.facts import StudyFacts
 from service.pages.parts import FactsDep, PageNumber, PageRoute
 from service.pages.recommendation_view import can_be_served, command_text
+from service.pages.running_view import Running, running_of
 from service.pages.slo_view import slos_of
 from service.pages.study_charts import read_trade_off
 from service.pages.study_view import cost_parts, heat_cells, history_of, other_arm, primary_objective
 from service.pages.templating import page
 from service.pages.trials_view import TrialOrder, failure_groups, in_order
+from storage.base import Storage
 from storage.records import Trial, TrialState
 from tuner.core.contract import ARMS
 from tuner.metrics.catalog import CATALOG, metric_info
 from tuner.report.cell_why import cost_line
 from tuner.report.effects import Effects, effects_of
+from tuner.search.time_left import time_left
 from tuner.verdict.conclude import study_objectives
 
 router = APIRouter(route_class=PageRoute, include_in_schema=False)
@@ -46,13 +49,13 @@ def study(
     """`state` and `arm` filter the table of trials, `order` sorts it; what there is not is read as none."""
     found = facts.read(storage, name)
     others = [item.name for item in storage.list_studies(model=found.study.model, limit=_OTHERS + 1) if item.id != found.study.id][:_OTHERS]
-    return page(request, "study.html", **_context(found), **_trial_table(found, state, arm, order, number), others=others)
+    return page(request, "study.html", **_context(storage, found), **_trial_table(found, state, arm, order, number), others=others)
 
 
 @router.get("/studies/{name}/live")
 def live(request: Request, storage: StorageDep, facts: FactsDep, name: str) -> Response:
     """The changing part alone, for a page that asks again and again."""
-    return page(request, "study_live.html", **_context(facts.read(storage, name)))
+    return page(request, "study_live.html", **_context(storage, facts.read(storage, name)))
 
 
 @router.get("/studies/{name}/trade-off")
@@ -76,7 +79,7 @@ def version_of(facts: StudyFacts) -> str:
     return hashlib.sha256(repr(content).encode()).hexdigest()[:12]
 
 
-def _context(facts: StudyFacts) -> dict[str, Any]:
+def _context(storage: Storage, facts: StudyFacts) -> dict[str, Any]:
     objective = primary_objective(facts.study)
     trials = facts.trials
     winner = _winner(facts)
@@ -96,9 +99,15 @@ def _context(facts: StudyFacts) -> dict[str, Any]:
         "other": other_arm(trials, winner) if winner is not None else None,
         "numbers": {trial.id: trial.number for trial in trials},
         "finished": finished,
+        "running": _running(storage, facts) if facts.running else None,
         "most_rows": _MOST_ROWS,
         **_answer(facts),
     }
+
+
+def _running(storage: Storage, facts: StudyFacts) -> Running:
+    measured = storage.measured_by_trial(facts.study.id)
+    return running_of(facts.trials, measured, time_left(storage, facts.study, facts.trials, measured))
 
 
 def _slo_texts(facts: StudyFacts) -> list[str]:

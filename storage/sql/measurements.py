@@ -57,6 +57,13 @@ class SqlMeasurements(SqlCore):
             found = {int(study_id): int(count) for study_id, count in connection.execute(statement).all()}
         return {study_id: found.get(study_id, 0) for study_id in study_ids}
 
+    def measured_by_trial(self, study_id: int) -> dict[int, tuple[int, float]]:
+        counted = select(measurements.c.trial_id, func.count(), func.sum(measurements.c.duration_s))
+        joined = counted.join(trials, measurements.c.trial_id == trials.c.id).where(trials.c.study_id == study_id)
+        with self._reading("measurements") as connection:
+            found = connection.execute(joined.group_by(measurements.c.trial_id)).all()
+        return {int(trial_id): (int(windows), float(seconds)) for trial_id, windows, seconds in found}
+
     def add_profile(self, profile: Profile) -> Profile:
         """Raises Conflict where the trial has this logdir, run, session, host and phase already."""
         what = f"profile {profile.run}/{profile.session} of trial {profile.trial_id}"

@@ -42,6 +42,20 @@ class MeasurementContract:
         assert storage.count_measurements_of([other.id, trial.study_id, MISSING]) == {other.id: 0, trial.study_id: 3, MISSING: 0}
         assert storage.count_measurements_of([]) == {}
 
+    def test_windows_and_seconds_are_counted_by_trial(self, storage: Storage) -> None:
+        trial, other = stored_trial(storage), storage.create_study(a_study(name="other"))
+        second, _waiting = (storage.create_trial(a_trial(trial.study_id, number)) for number in (1, 2))
+        elsewhere = storage.create_trial(a_trial(other.id, 0))
+        for measured, changes in (
+            (trial, {}),
+            (trial, {"round": 1, "valid": False, "invalid_reason": "busy"}),
+            (second, {}),
+            (elsewhere, {}),
+        ):
+            storage.add_measurement(a_measurement(measured.id, duration_s=0.5 + len(changes), **changes))
+        assert storage.measured_by_trial(trial.study_id) == {trial.id: (2, 4.0), second.id: (1, 0.5)}
+        assert storage.measured_by_trial(MISSING) == {}
+
     def test_an_unknown_trial_has_no_measurement(self, storage: Storage) -> None:
         with pytest.raises(NotFound) as raised:
             storage.add_measurement(a_measurement(MISSING))

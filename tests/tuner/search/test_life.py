@@ -73,3 +73,21 @@ def test_what_has_ended_needs_no_sign(storage: Storage, state: StudyState) -> No
     assert note(storage, storage.update_study(study.id, state=state), 10 * STALE_AFTER_S) is None
     assert note(storage, study, 10 * STALE_AFTER_S)  # as it was read before it ended
     assert life_json(None) == {"last_sign_of_life": None, "no_sign_of_life": None}
+
+
+def test_somebody_who_is_there_and_silent_was_told_of_by_nobody(storage: Storage) -> None:
+    """A search that was stopped (SIGSTOP), or does not reach the database, looked as if it measured."""
+    study = held(storage)
+    fresh, late = (life_of(storage, study, SEEN + after_s) for after_s in (HEARTBEAT_S, 2 * HEARTBEAT_S + 1))
+    assert fresh is not None and (fresh.note, fresh.silence) == ("", "")
+    assert (
+        late is not None and late.note == "" and late.silence.startswith("no sign of life since 2001-09-09 01:46:40 UTC, although process")
+    )
+    assert f"kill -CONT {os.getpid()}" in late.silence and "tuner search --study first --resume" in late.silence
+    assert life_json(late)["no_sign_of_life"] is None
+
+
+@pytest.mark.parametrize(("host", "after_s", "silent"), [("elsewhere", 15, False), ("elsewhere", 45, True), ("elsewhere", 75, False)])
+def test_another_machine_that_is_slow_is_silent_before_it_is_given_up(storage: Storage, host: str, after_s: float, silent: bool) -> None:
+    life = life_of(storage, held(storage, host=host), SEEN + after_s)
+    assert life is not None and bool(life.silence) is silent and bool(life.note) is (after_s > STALE_AFTER_S)

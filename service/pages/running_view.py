@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from storage.records import FINISHED, Trial, TrialState
-from tuner.search.time_left import TimeLeft
+
+if TYPE_CHECKING:
+    from tuner.search.time_left import TimeLeft
 
 MOST_ROWS = 16
 

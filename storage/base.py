@@ -280,7 +280,7 @@ class Storage(ABC):
 
     @abstractmethod
     def list_answerable(self, limit: int = 1000) -> Sequence[Answerable]:
-        """What may be asked with an exact answer, each once; without withdrawn recommendations."""
+        """What may be asked with an exact answer, each once; without recommendations that are withdrawn or of nothing."""
 
     @abstractmethod
     def list_recommendation_keys(

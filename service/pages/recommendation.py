@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from typing import Any
+from urllib.parse import urlencode
+
 from fastapi import APIRouter, Request
 from starlette.responses import Response
 
@@ -13,7 +16,7 @@ from service.pages.recommendation_view import expected_rows, first_expected, sco
 from service.pages.standing import stale_because
 from service.pages.templating import page
 from storage.base import NotFound, Storage
-from storage.records import Trial
+from storage.records import PublicationState, Trial
 from tuner.verdict.answer import Answer, readable_answers
 
 router = APIRouter(route_class=PageRoute, include_in_schema=False)
@@ -21,11 +24,34 @@ _ON_A_PAGE = 50
 
 
 @router.get("/recommendations")
-def recommendations(request: Request, storage: StorageDep, number: PageNumber = 1) -> Response:
-    """Newest first, the withdrawn ones among them."""
-    found = storage.list_recommendations(include_withdrawn=True, limit=_ON_A_PAGE + 1, offset=(number - 1) * _ON_A_PAGE)
-    rows = [(item, answer, first_expected(answer)) for item, answer in readable_answers(found[:_ON_A_PAGE])]
-    return page(request, "recommendations.html", rows=rows, number=number, more=len(found) > _ON_A_PAGE)
+def recommendations(
+    request: Request, storage: StorageDep, q: str = "", accelerator: str = "", publication: str = "", number: PageNumber = 1
+) -> Response:
+    """Newest first, the withdrawn ones among them. A state that there is not is read as none."""
+    chosen = PublicationState(publication) if publication in set(PublicationState) else None
+    text, machine = q.strip(), accelerator.strip()
+    found = storage.list_recommendations(
+        text=text or None,
+        accelerator=machine or None,
+        publication=chosen,
+        include_withdrawn=True,
+        limit=_ON_A_PAGE + 1,
+        offset=(number - 1) * _ON_A_PAGE,
+    )
+    filters: dict[str, Any] = {"q": text, "accelerator": machine, "publication": chosen or ""}
+    kept = {name: value for name, value in filters.items() if value}
+    return page(
+        request,
+        "recommendations.html",
+        rows=[(item, answer, first_expected(answer)) for item, answer in readable_answers(found[:_ON_A_PAGE])],
+        number=number,
+        more=len(found) > _ON_A_PAGE,
+        accelerators=storage.list_accelerators(),
+        states=list(PublicationState),
+        filtered=bool(kept),
+        address=f"/recommendations?{urlencode(kept)}{'&' if kept else ''}number=",
+        **filters,
+    )
 
 
 @router.get("/recommendations/{recommendation_id}")

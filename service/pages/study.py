@@ -11,6 +11,7 @@ from starlette.responses import Response
 from service.answers.deps import StorageDep
 from service.pages.answer_view import headline, patterns, price, winning_cell
 from service.pages.facts import StudyFacts
+from service.pages.next_step import study_steps
 from service.pages.parts import FactsDep, PageNumber, PageRoute
 from service.pages.recommendation_view import can_be_served, command_text
 from service.pages.running_view import Running, running_of
@@ -100,6 +101,7 @@ def _context(storage: Storage, facts: StudyFacts) -> dict[str, Any]:
         "numbers": {trial.id: trial.number for trial in trials},
         "finished": finished,
         "running": _running(storage, facts) if facts.running else None,
+        "steps": study_steps(facts.study, facts.counts, facts.life),
         "most_rows": _MOST_ROWS,
         **_answer(facts),
     }

@@ -16,6 +16,7 @@ from starlette.responses import HTMLResponse, Response
 from starlette.types import Scope
 
 from service.pages import format as as_text
+from service.pages.next_step import study_badge
 from service.web.caching import conditional
 from tuner.report.cell_why import both_arms
 from tuner.report.legend import MARKS
@@ -39,6 +40,7 @@ def environment() -> Environment:
     made.filters["cell_price"] = cell_price
     made.globals["asset"] = asset
     made.globals["marks"] = MARKS
+    made.globals["study_badge"] = study_badge
     return made
 
 

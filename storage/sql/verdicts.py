@@ -142,7 +142,7 @@ class SqlVerdicts(SqlCore):
         statement = (
             select(*columns)
             .join(workloads_table, workloads_table.c.content_hash == table.c.workload_hash)
-            .where(table.c.withdrawn_at.is_(None))
+            .where(table.c.withdrawn_at.is_(None), table.c.status != "none")
             .group_by(*columns)
             .order_by(func.max(table.c.created_at).desc())
             .limit(limit)

@@ -86,6 +86,7 @@ class KeepingContract:
             ({"publication": PublicationState.OPEN}, ["other/C"]),
         ):
             assert [item.model for item in storage.list_recommendations(**wanted)] == models, wanted
+        storage.add_recommendation(a_recommendation(study.id, model="other/D", status="none"))
         asked = storage.list_answerable()
         assert {item.model for item in asked} == {"Qwen/A", "other/C"}
         assert asked[0] == Answerable(asked[0].model, "cpu x86_64", 1, "chat", "output_token_throughput")

@@ -1,9 +1,10 @@
-"""The command that repeats a study, written out of its stored configuration. Pure."""
+"""The commands that repeat a study or go on with it, written out of its stored configuration. Pure."""
 
 from __future__ import annotations
 
 import json
 import shlex
+from collections.abc import Set as AbstractSet
 from typing import Any
 
 from storage.records import Study
@@ -18,21 +19,35 @@ _WORKLOAD_FILE = "workload.json"
 
 def repeat_command(evidence: Evidence) -> str:
     """`tuner search` with every setting that is not its default; a workload that was written in a file comes before it."""
+    return search_again(evidence.study, "AGAIN")
+
+
+def search_again(study: Study, name: str) -> str:
+    """The same search, as the study `name`. Raises BadInput where what is stored of the study is damaged."""
+    return _command(study, name, {key for key, setting in STUDY_SETTINGS.items() if setting.repeated})
+
+
+def resume_command(study: Study) -> str:
+    """What goes on with the study on the machine where it was begun; its database is not said: it may hold a password. Raises BadInput."""
+    return _command(study, study.name, STUDY_SETTINGS.keys() - {"study", "storage"}, "--resume")
+
+
+def _command(study: Study, name: str, settings: AbstractSet[str], *further: str) -> str:
     lines = []
-    workload = StoredStudy.from_record(evidence.study).workload
+    workload = StoredStudy.from_record(study).workload
     if isinstance(workload, dict):
         lines.append(f"cat > {_WORKLOAD_FILE} <<'END'\n{json.dumps(workload, indent=2)}\nEND")
-    lines.append(" \\\n  ".join(["tuner search", "--study AGAIN", *_options(evidence.study)]))
+    lines.append(" \\\n  ".join(["tuner search", f"--study {shlex.quote(name)}", *_options(study, settings), *further]))
     return "\n".join(lines)
 
 
-def _options(study: Study) -> list[str]:
+def _options(study: Study, settings: AbstractSet[str]) -> list[str]:
     config = StoredStudy.from_record(study).given
     chosen = [name for name in _ALWAYS if config.get(name) not in (None, {}, [])]
     chosen += [
         name
-        for name, setting in STUDY_SETTINGS.items()
-        if name in config and name not in _ALWAYS and setting.repeated and config[name] != setting_default(name)
+        for name in STUDY_SETTINGS
+        if name in config and name in settings and name not in _ALWAYS and config[name] != setting_default(name)
     ]
     return [option for name in chosen for option in _option(name, config[name])]
 

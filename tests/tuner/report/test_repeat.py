@@ -11,7 +11,7 @@ import pytest
 
 from storage.records import Study
 from tuner.cli.search import search
-from tuner.report.repeat import repeat_command
+from tuner.report.repeat import repeat_command, resume_command
 from tuner.setup.config import StudyConfig
 from tuner.setup.config_file import load_config
 from tuner.verdict.evidence import Evidence
@@ -107,3 +107,14 @@ def test_rounds_that_were_stored_as_a_number_are_repeated() -> None:
     """The report failed: it took them for a minimum and a maximum."""
     evidence = Evidence(Study("s", "m", {"model": "m", "rounds": 5}, "throughput"), (), ())
     assert "--rounds 5" in repeat_command(evidence)
+
+
+def test_what_goes_on_with_a_study_names_the_places_too() -> None:
+    """On the machine where it was begun; of its database nothing is said, it may hold a password."""
+    places = {"logdir": "/data/my logs", "engine_python": "/opt/vllm/bin/python", "warm_start": "none", "foresight": False}
+    config = load_config(None, {"model": "org/a model", "study": "s", "storage": "postgresql://me:secret@db/tuner", **MANY, **places})
+    command = resume_command(Study("s", config.model, json.loads(json.dumps(config.to_json())), config.objective))
+    *words, last = shlex.split(command.replace("\\\n", " "))
+    assert last == "--resume" and "secret" not in command
+    read = read_back(shlex.join(words))
+    assert {name: value for name, value in read.to_json().items() if name != "storage"} == config.to_json()

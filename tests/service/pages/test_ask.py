@@ -1,0 +1,148 @@
+"""The first page: a question gets the API's answer, and what is wrong with it is said beside the field."""
+
+from __future__ import annotations
+
+import html
+import re
+import shlex
+from urllib.parse import urlencode
+
+import pytest
+from fastapi.testclient import TestClient
+
+from storage.base import Storage
+from storage.records import Actor
+from tests.service.builders import BODY, Filled
+from tests.service.pages.gallery import EVIL, FINISHED, Gallery
+from tests.storage.builders import a_recommendation
+
+ASK = {"model": "tiny-qwen3", "accelerator": "cpu x86_64", "workload": "chat", "objective": "output_token_throughput"}
+
+
+def text_of(page: str) -> str:
+    """What a reader sees, in one line."""
+    return re.sub(r"\s+", " ", html.unescape(re.sub(r"<[^>]*>", " ", page.split("<main", 1)[1])))
+
+
+def command_in(page: str, key: str) -> list[str]:
+    """The words of a command that is there to be copied."""
+    (found,) = re.findall(rf'<pre id="{key}(?:-[0-9]+)*">(.*?)</pre>', page, re.DOTALL)
+    return shlex.split(html.unescape(found).replace("\\\n", " "))
+
+
+def test_a_question_gets_the_answer_of_the_api(each_client: TestClient, filled: Filled) -> None:
+    """Whoever asks for the page and whoever asks the API are told the same."""
+    asked = urlencode(ASK)
+    answer = each_client.get(f"/v1/recommendations?{asked}").json()
+    page = each_client.get(f"/?{asked}")
+    assert page.status_code == 200 and answer["id"] == filled.recommended.id
+    shown = text_of(page.text)
+    assert answer["reason"] in shown and "Measured for exactly this, 1 window;" in shown
+    assert all(reason in shown for reason in answer["stale"]["reasons"])
+    assert command_in(page.text, "command") == ["JAX_PLATFORMS=cpu", "vllm", "serve", "tiny-qwen3", *BODY["vllm_args"]]
+    links = set(re.findall(r'href="([^"]+)"', html.unescape(page.text)))
+    assert {f"/recommendations/{answer['id']}", "/studies/first", f"/v1/recommendations?{asked}"} <= links
+    for link in (f"/recommendations/{answer['id']}", "/studies/first"):
+        assert each_client.get(link).status_code == 200
+
+
+@pytest.mark.parametrize(
+    ("question", "said"),
+    [
+        ({"model": "tiny-qwen3", "slo": "ttft_p99_ms<=0.5"}, "ttft_p99_ms<=0.5 is not shown to be met"),
+        ({"model": "tiny-qwen3", "workload": "chat", "slo": "tpot_p99_ms<=3"}, "tpot_p99_ms was not measured"),
+        ({"model": "org/new", "accelerator": "TPU v6e-1"}, "vLLM's defaults: model 'org/new' was not measured for this question"),
+        ({"model": "tiny-qwen3", "workload": "nobody's"}, 'workload "nobody\'s" is unknown here'),
+        ({"model": "tiny-qwen3", "accelerator": "TPU v6e-9223372036854775808"}, "vLLM's defaults"),
+    ],
+)
+def test_where_nothing_is_recommended_the_page_says_why_and_what_to_do(
+    each_client: TestClient, filled: Filled, question: dict[str, str], said: str
+) -> None:
+    del filled
+    page = each_client.get("/", params=question)
+    assert page.status_code == 200
+    shown = text_of(page.text)
+    assert said in shown and said in each_client.get("/v1/recommendations", params=question).json()["reason"]
+    assert "What to do next" in shown
+    words = command_in(page.text, "next")
+    assert words[:4] == ["tuner", "search", "--model", question["model"]]
+    for name, option in (("workload", "--workload"), ("slo", "--slo")):
+        if name in question:
+            assert words[words.index(option) + 1] == question[name]
+
+
+@pytest.mark.parametrize(
+    ("query", "field", "said"),
+    [
+        ("accelerator=v6e-1", "model", "name the model"),
+        ("model=a&model=b", "model", "given more than once"),
+        ("model=x&slo=soon", "slo", "'soon' cannot be read"),
+        ("model=x&slo=ttft_p99_ms<=500&slo=latency<=5", "slo", "latency"),
+        ("model=x&objective=speed", "objective", "speed"),
+        ("model=x&device_count=none", "device_count", "valid integer"),
+        ("model=x&prefix_share=2", "prefix_share", "less than or equal to 1"),
+        ("model=x&layers=-3", "layers", "greater than or equal to 1"),
+        (f"model={'x' * 301}", "model", "at most 300"),
+    ],
+)
+def test_what_is_wrong_is_said_beside_the_field(each_client: TestClient, query: str, field: str, said: str) -> None:
+    page = each_client.get(f"/?{query}")
+    assert page.status_code == 422 and page.headers["content-type"].startswith("text/html")
+    (told,) = re.findall(rf'<p class="bad error" id="{field}-error">(.*?)</p>', page.text)
+    assert said in html.unescape(told)
+    assert f'aria-describedby="{field}-error"' in page.text
+    if field in ("device_count", "prefix_share", "layers"):
+        assert '<details id="further" open>' in page.text, "it is not folded away"
+
+
+@pytest.mark.parametrize("query", ["model=x&modle=y", "q=qwen&model=x", "model=x&number=2", "model=x&a=1&b=2"])
+def test_a_field_that_there_is_not_is_told_and_not_ignored(each_client: TestClient, query: str) -> None:
+    page = each_client.get(f"/?{query}")
+    assert page.status_code == 422 and "there is no field" in page.text
+
+
+@pytest.mark.parametrize("typed", ["ttft_p99_ms <= 12.5", " ttft_p99_ms<=12.5 ", "ttft_p99_ms<= 12.5"])
+def test_spaces_in_a_limit_do_not_matter(each_client: TestClient, filled: Filled, typed: str) -> None:
+    del filled
+    page = each_client.get("/", params={"model": "tiny-qwen3", "slo": typed})
+    assert page.status_code == 200 and "slo=ttft_p99_ms%3C%3D12.5" in page.text
+
+
+def test_empty_fields_leave_the_address(each_client: TestClient) -> None:
+    """What a browser sends for a form with one field filled in; the address is passed on."""
+    sent = "/?model=Qwen%2FQwen3-0.6B&accelerator=&workload=+&objective=&slo=&slo=&device_count="
+    assert each_client.get(sent, follow_redirects=False).headers["location"] == "/?model=Qwen%2FQwen3-0.6B"
+    assert each_client.get("/?model=&slo=", follow_redirects=False).headers["location"] == "/"
+
+
+def test_the_form_suggests_what_is_stored(each_client: TestClient, each_storage: Storage, filled: Filled) -> None:
+    each_storage.add_recommendation(a_recommendation(filled.study.id, model="Qwen/Qwen3-0.6B", accelerator="TPU v6e-4", device_count=4))
+    gone = each_storage.add_recommendation(a_recommendation(filled.study.id, model="withdrawn/model"))
+    each_storage.mark_recommendation(gone.id, published=False, by=Actor("anna"))
+    page = each_client.get("/").text
+    for choice in ("Qwen/Qwen3-0.6B", "tiny-qwen3", "TPU v6e-4", "cpu x86_64", "chat", "decode-heavy"):
+        assert f'<option value="{choice}">' in page, choice
+    assert "withdrawn/model" not in page
+    for address in re.findall(r'<th scope="row"><a href="(/\?[^"]+)"', page):
+        assert "Measured for exactly this" in text_of(each_client.get(html.unescape(address)).text), address
+
+
+def test_an_empty_database_says_how_to_begin(each_client: TestClient) -> None:
+    page = each_client.get("/").text
+    assert command_in(page, "begin")[:2] == ["tuner", "search"]
+
+
+def test_hostile_words_stay_text(pages: TestClient, gallery: Gallery) -> None:
+    del gallery
+    for query in ({"model": EVIL}, {"model": "x", "slo": EVIL}, {EVIL: EVIL, "model": "x"}, {"model": "x", "workload": EVIL}):
+        answer = pages.get("/", params=query)
+        assert answer.status_code in (200, 422)
+        assert "<script>window" not in answer.text and "<img src=x" not in answer.text
+
+
+def test_a_real_studys_answer_is_found_by_the_form(pages: TestClient, gallery: Gallery) -> None:
+    found = gallery.recommendation
+    page = pages.get("/", params={"model": found.model, "accelerator": found.accelerator, "slo": "ttft_p99_ms<=400"}).text
+    shown = text_of(page)
+    assert "Recommended flags" in shown and "after a cold start" in shown and f"The study {FINISHED}" in shown

@@ -25,7 +25,7 @@ _LABELS = {
     "output_tokens": "Output length, median tokens",
     "request_rate": "Requests/s",
     "max_concurrency": "Requests at once",
-    "prefix_share": "Share of a prompt in a shared prefix, 0 to 1",
+    "prefix_share": "Prompt in a shared prefix, 0 to 1",
     "layers": "Layers",
     "hidden_size": "Hidden size",
     "heads": "Attention heads",
@@ -107,15 +107,16 @@ def read(pairs: Sequence[tuple[str, str]]) -> Question:
     if not given:
         return Question(given)
     twice = {name: "given more than once" for name, values in given.items() if len(values) > 1 and name not in _REPEATED}
-    if "model" not in given:
-        return Question(given, errors={**twice, "model": "name the model, as it is given to vllm serve"})
-    if twice:
-        return Question(given, errors=_placed(twice))
+    missing = {} if "model" in given else {"model": "name the model, as it is given to vllm serve"}
+    plain = {"model": "?"} | {name: values if name in _REPEATED else values[0] for name, values in given.items()}
+    found: RecommendationQuery | None = None
+    wrong: dict[str, str] = {}
     try:
-        plain = {name: values if name in _REPEATED else values[0] for name, values in given.items()}
-        return Question(given, RecommendationQuery.model_validate(plain))
+        found = RecommendationQuery.model_validate(plain)
     except ValidationError as error:
-        return Question(given, errors=_placed({str(item["loc"][0]): str(item["msg"]) for item in reversed(error.errors())}))
+        wrong = {str(item["loc"][0]): str(item["msg"]) for item in reversed(error.errors())}
+    errors = _placed({**wrong, **twice, **missing})
+    return Question(given, None if errors else found, errors)
 
 
 def choices(known: Sequence[Answerable]) -> Choices:

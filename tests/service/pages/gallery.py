@@ -6,6 +6,7 @@ import math
 import socket
 from dataclasses import dataclass, replace
 from pathlib import Path
+from urllib.parse import urlencode
 
 import numpy as np
 import psutil
@@ -16,6 +17,7 @@ from storage.base import Storage
 from storage.records import Comparison, Lease, Recommendation, Stage, StudyState, Trial, TrialState
 from tests.profiles.summaries import summary
 from tests.storage.builders import (
+    ANNA,
     FINGERPRINT,
     a_comparison,
     a_measurement,
@@ -32,6 +34,7 @@ from tests.tuner.workbench import Workbench
 from tuner.core.contract import EngineSettings, WindowResult
 from tuner.setup.space import Configuration
 
+STATUSES = {"not-found": 404, "ask-wrong": 422}  # of pages by name; 200 for all others
 FINISHED, RUNNING, HOSTILE, EMPTY = "qwen3-v6e", "still-going", "hostile", "no-trials"
 KILLED, STOPPED = "killed", "stopped-halfway"
 LARGE, ONE_CELL, ALL_FAILED = "many-cells", "one-cell", "all-failed"
@@ -57,7 +60,14 @@ class Gallery:
     def pages(self) -> dict[str, str]:
         """Name -> address of every page."""
         return {
+            "ask": "/",
+            "ask-answer": f"/?{urlencode({'model': self.recommendation.model, 'slo': 'ttft_p99_ms<=400'})}",
+            "ask-nothing": f"/?{urlencode({'model': self.recommendation.model, 'slo': 'ttft_p99_ms<=1'})}",
+            "ask-default": f"/?{urlencode({'model': 'org/never-measured', 'accelerator': 'TPU v6e-4'})}",
+            "ask-wrong": f"/?{urlencode({'accelerator': EVIL, 'slo': 'soon', 'layers': 'many'})}",
             "studies": "/studies",
+            "studies-archived": "/studies?archived=1",
+            "studies-none": "/studies?q=nobody",
             "study": f"/studies/{FINISHED}",
             "study-running": f"/studies/{RUNNING}",
             "study-killed": f"/studies/{KILLED}",
@@ -102,6 +112,8 @@ def build_gallery(bench: Workbench) -> Gallery:
     _stored(storage, ONE_CELL, [32], [16384])
     _stored(storage, ALL_FAILED, [16, 32], [128, 256], fails=True)
     storage.create_study(a_study(name=LONG, model="an-organisation/" + "A-Model-" * 12, objective="throughput", state=StudyState.COMPLETE))
+    storage.label_study(storage.create_study(a_study(name="put-away", state=StudyState.COMPLETE)).id, archived=True, by=ANNA)
+    storage.label_study(winner.study_id, tags=["nightly", EVIL[:20]], by=ANNA)
     found = storage.list_recommendations(study_id=winner.study_id)[0]
     failed = next(trial for trial in trials if trial.state is TrialState.FAIL)
     return Gallery(

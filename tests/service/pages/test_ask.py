@@ -96,6 +96,12 @@ def test_what_is_wrong_is_said_beside_the_field(each_client: TestClient, query: 
         assert '<details id="further" open>' in page.text, "it is not folded away"
 
 
+def test_everything_that_is_wrong_is_told_at_once(each_client: TestClient) -> None:
+    page = each_client.get("/?slo=soon&layers=many&dtype=a+b&strange=1").text
+    assert {"model", "slo", "layers", "dtype"} == set(re.findall(r'id="([a-z_]+)-error"', page))
+    assert "there is no field strange" in page
+
+
 @pytest.mark.parametrize("query", ["model=x&modle=y", "q=qwen&model=x", "model=x&number=2", "model=x&a=1&b=2"])
 def test_a_field_that_there_is_not_is_told_and_not_ignored(each_client: TestClient, query: str) -> None:
     page = each_client.get(f"/?{query}")

@@ -11,7 +11,7 @@ from urllib.parse import urlsplit
 import pytest
 
 from tests.plugins.browser import DESKTOP, PHONE, OpenPage, Scheme, WatchedPage
-from tests.service.pages.gallery import EMPTY, EVIL, FINISHED, HOSTILE, LARGE, LONG, ONE_CELL, RUNNING, Gallery
+from tests.service.pages.gallery import EMPTY, EVIL, FINISHED, HOSTILE, LARGE, LONG, ONE_CELL, RUNNING, STATUSES, Gallery
 
 if TYPE_CHECKING:
     from playwright.sync_api import Page
@@ -22,7 +22,14 @@ SCHEMES: tuple[Scheme, ...] = ("light", "dark")
 
 # What must be read on each page.
 TEXTS = {
-    "studies": ("Studies", FINISHED, HOSTILE, RUNNING, EMPTY),
+    "ask": ("Which flags for my model on my accelerator?", "Answered here", "tiny-qwen3", EVIL),
+    "ask-answer": ("Recommended flags", "--max-num-batched-tokens", "Measured for exactly this", "The evidence"),
+    "ask-nothing": ("No recommendation", "is not shown to be met", "What to do next", "tuner search"),
+    "ask-default": ("vLLM's own defaults", "No measurement stands behind this", "What to do next"),
+    "ask-wrong": ("name the model", "Further details"),
+    "studies": ("Studies", FINISHED, HOSTILE, RUNNING, EMPTY, "ttft_p99_ms<=400", "nightly", "--resume", "1 archived study is not shown"),
+    "studies-archived": ("put-away", "go on answering questions until they are withdrawn"),
+    "studies-none": ("No study here with this filter",),
     "study": (
         "Can page-aligned scheduling be on by default?",
         "Recommended settings",
@@ -105,11 +112,17 @@ def test_a_page_is_seen_and_has_no_fault(name: str, open_page: OpenPage, site: s
             if (form, scheme) != ("phone", "dark"):  # the colours are the desk's, the layout is the light one's
                 faults += [f"{form} {scheme}: {line}" for line in serious_violations(watched)]
             assert not watched.scrolls_sideways(), f"{form} {scheme}"
+            assert name not in LISTS or page.evaluate(CUT_OFF) == [], f"{form} {scheme}: a column is cut off"
     assert faults == []
     assert watched.hosts() == {urlsplit(site).netloc}
-    expected = ["404"] if name == "not-found" else []
-    assert [re.findall(r"\b404\b", error) for error in watched.errors] == [[code] for code in expected], watched.errors
+    expected = [str(STATUSES[name])] if name in STATUSES else []
+    assert [re.findall(r"\b4\d\d\b", error) for error in watched.errors] == [[code] for code in expected], watched.errors
     assert page.evaluate("window.hacked") is None
+
+
+LISTS = ("ask", "studies", "studies-archived", "recommendations")
+CUT_OFF = """() => [...document.querySelectorAll('.scroll:has(table)')]
+  .filter((each) => each.scrollWidth > each.clientWidth).map((each) => each.ariaLabel)"""
 
 
 def everything_open(page: Page) -> None:

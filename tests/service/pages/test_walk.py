@@ -29,11 +29,11 @@ def test_a_keyboard_reaches_everything_and_sees_where_it_is(open_page: OpenPage,
     reached = []
     for _ in range(40):
         page.keyboard.press("Tab")
-        reached.append(page.evaluate("document.activeElement.textContent.trim() || document.activeElement.id"))
+        reached.append(page.evaluate("document.activeElement.id || document.activeElement.textContent.trim()"))
         if reached[-1] == FINISHED:
             break
         assert page.evaluate("getComputedStyle(document.activeElement).outlineStyle") == "solid", reached
-    assert {"model", "Filter"} <= set(reached) and reached[-1] == FINISHED
+    assert {"q", "state", "accelerator", "Filter"} <= set(reached) and reached[-1] == FINISHED
     page.keyboard.press("Enter")
     page.wait_for_url(f"{site}/studies/{FINISHED}")
     summary = page.locator("#map-data > summary")
@@ -93,7 +93,7 @@ def test_nothing_is_asked_any_more_when_the_study_has_ended(open_page: OpenPage,
     gallery.storage.update_study(study.id, state=StudyState.COMPLETE)
     with page.expect_navigation():  # the page is loaded again, once, for the verdicts
         page.clock.run_for(6_000)
-    page.wait_for_selector(".title >> text=complete")
+    page.wait_for_selector(".title >> text=empty")
     asked = len(watched.requests)
     page.clock.run_for(120_000)
     page.wait_for_load_state("networkidle")
@@ -106,3 +106,24 @@ def test_without_scripts_everything_is_there(open_page: OpenPage, site: str, gal
     text = watched.page.inner_text("main")
     assert "vllm serve" in text and "Scope and caveats" in text
     assert watched.page.locator("button.copy").count() == watched.page.locator("button.copy[hidden]").count() == 3
+
+
+def test_a_visitor_gets_flags_without_scripts(open_page: OpenPage, site: str, gallery: Gallery) -> None:
+    """From the first page, by keyboard, on a phone: type what is served, press Enter, read the flags; the address can be passed on."""
+    watched = open_page(site, size=PHONE, javascript=False)
+    page = watched.page
+    page.get_by_label("Model", exact=True).fill(gallery.recommendation.model)
+    page.get_by_label("SLO", exact=True).fill("ttft_p99_ms <= 400")
+    page.keyboard.press("Enter")
+    page.wait_for_url("**/?model=*")
+    assert page.url == f"{site}/?model={gallery.recommendation.model}&slo=ttft_p99_ms%3C%3D400"
+    assert "vllm serve" in page.inner_text("#command") and "Measured for exactly this" in page.inner_text("main")
+    page.get_by_role("link", name="The evidence").click()
+    page.wait_for_url(f"**/recommendations/{gallery.recommendation.id}")
+
+
+def test_what_was_typed_wrongly_is_told_at_its_field(open_page: OpenPage, site: str) -> None:
+    page = open_page(f"{site}/?model=x&slo=soon").page
+    field = page.get_by_label("SLO", exact=True)
+    assert field.get_attribute("aria-invalid") == "true" and field.input_value() == "soon"
+    assert "cannot be read" in page.locator(f"#{field.get_attribute('aria-describedby')}").inner_text()

@@ -1,0 +1,160 @@
+"""Does it fit? Real models on TPUs that are not here, and how good the answer is close to the limit.
+
+    python -m bench.foresee_table [--rows TEXT] [--limit] [--configs ../shared/data/configs]
+
+The first table: a sample of Qwen3 models, TPUs, page sizes and chunk budgets with requests of the model's own length, each compiled whole
+by the code of `tuner foresee check`; seconds are those of building the engine and of compiling its two programs when that was done (answers
+are kept below TUNER_CACHE: name an empty folder to measure them anew). --limit: from one answer the number of KV pages that just fits is
+computed, and the compiler is asked half a percent below and above it. Exit status 1 where a configuration took more than 90 s, or the
+compiler contradicts a "fits".
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from tuner.foresight.check import Foresight
+from tuner.foresight.compiler import Compiler
+from tuner.foresight.installed import installed
+from tuner.foresight.kept import KeptAnswers
+from tuner.foresight.question import GIB, Foreseen, Question, Verdict
+from tuner.foresight.questions import foreseeable_model, questions_of
+from tuner.setup.config_file import load_config
+
+CONFIGS = Path(__file__).resolve().parents[2] / "shared" / "data" / "configs"
+MOST_S = 90.0
+NEAR = 0.005  # of the pages, on both sides of the limit
+
+
+@dataclass(frozen=True)
+class Asked:
+    """`model`: a file of the configs, without "Qwen--" and "_config.json"."""
+
+    model: str
+    accelerator: str
+    page: int
+    budget: int
+    devices: int = 1  # tensor parallelism
+    pages: int | None = None  # in the KV cache; None: the engine decides
+
+    def __str__(self) -> str:
+        return f"{self.model} {self.accelerator} TP {self.devices} page {self.page} budget {self.budget}"
+
+
+def _every(model: str, accelerators: str, settings: str, devices: int = 1) -> list[Asked]:
+    pairs = [tuple(map(int, word.split("/"))) for word in settings.split()]
+    return [Asked(model, name, page, budget, devices) for name in accelerators.split() for page, budget in pairs]
+
+
+SAMPLE = (
+    *_every("Qwen3-0.6B", "v5e v6e 7x", "16/512 64/2048 256/8192"),
+    *_every("Qwen3-8B", "v5e", "128/2048"),
+    *_every("Qwen3-8B", "v6e 7x", "64/512 128/2048 256/8192"),
+    *_every("Qwen3-8B", "v5e-4 v6e-4", "128/2048", devices=4),
+    *_every("Qwen3-32B", "v5e-4", "128/2048", devices=4),
+    *_every("Qwen3-32B", "v6e-4 7x-4", "64/1024 256/8192", devices=4),
+    *_every("Qwen3-32B", "v5e-8 v6e-8", "128/2048", devices=8),
+    *_every("Qwen3-30B-A3B", "v6e-4", "128/2048", devices=4),
+)
+NEAR_THE_LIMIT = (
+    *_every("Qwen3-0.6B", "v5e v6e 7x", "64/2048"),
+    *_every("Qwen3-8B", "v6e", "128/2048"),
+)
+
+
+def question_of(asked: Asked, configs: Path) -> Question:
+    settings = {
+        "study": "foresee",
+        "model": str(configs / f"Qwen--{asked.model}_config.json"),
+        "page_sizes": [asked.page],
+        "chunk_budgets": [asked.budget],
+        "tensor_parallel_size": asked.devices,
+        "num_gpu_blocks": asked.pages,
+        "arms": ["default"],
+    }
+    config = load_config(None, {name: value for name, value in settings.items() if value is not None})
+    return questions_of(config, foreseeable_model(config.model), [asked.accelerator])[0]
+
+
+def seconds_of(answer: Foreseen) -> tuple[float, float]:
+    """(building the engine, compiling), when that was done."""
+    built = 0.0 if answer.prepared is None else answer.prepared.seconds
+    return built, sum(program.seconds for program in answer.programs)
+
+
+def cells_of(asked: Asked, answer: Foreseen) -> list[str]:
+    built, compiled = seconds_of(answer)
+    weights = None if answer.prepared is None or not answer.prepared.pages else answer.prepared.weight_bytes
+    sizes = [f"{size / GIB:.2f}" if size is not None else "" for size in (weights, answer.pool_bytes, answer.hbm_left_bytes)]
+    verdict = answer.verdict.value + (f": {answer.kind}" if answer.kind else "")
+    requests = "" if answer.most_requests is None else str(answer.most_requests)
+    where = [asked.model, asked.accelerator, str(asked.devices), str(asked.page), str(asked.budget)]
+    return [*where, verdict, *sizes, requests, f"{built:.0f} + {compiled:.0f}"]
+
+
+HEADERS = ("model", "TPU", "TP", "page", "budget", "verdict", "weights GiB", "KV pages GiB", "left GiB", "requests", "seconds")
+
+
+def table(foresight: Foresight, sample: Sequence[Asked], configs: Path) -> bool:
+    """Printed row by row, as each is known. Whether all took at most MOST_S."""
+    print(f"| {' | '.join(HEADERS)} |\n|{'---|' * len(HEADERS)}")
+    slowest, lines = 0.0, []
+    for asked in sample:
+        for answer in foresight.answer([question_of(asked, configs)]):
+            print(f"| {' | '.join(cells_of(asked, answer))} |", flush=True)
+            slowest = max(slowest, sum(seconds_of(answer)))
+            lines += [f"{asked}: {answer.reason}"] if answer.reason is not None else []
+    print("\n" + "\n".join(lines))
+    print(
+        f"\n{len(sample)} configurations; the slowest took {slowest:.0f} s (bar {MOST_S:.0f}): {'met' if slowest <= MOST_S else 'MISSED'}"
+    )
+    return slowest <= MOST_S
+
+
+def around_the_limit(foresight: Foresight, sample: Sequence[Asked], configs: Path) -> Iterator[tuple[Asked, bool, Foreseen]]:
+    """(configuration, whether it should fit by what the first answer leaves, the compiler's answer), on both sides of each limit."""
+    for asked in sample:
+        (first,) = foresight.answer([question_of(asked, configs)])
+        if first.prepared is None or first.hbm_left_bytes is None:
+            raise SystemExit(f"{asked}: {first.reason}")
+        limit = first.prepared.pages + first.hbm_left_bytes / first.prepared.page_bytes
+        for factor, fits in ((1 - NEAR, True), (1 + NEAR, False)):
+            near = Asked(asked.model, asked.accelerator, asked.page, asked.budget, asked.devices, int(limit * factor))
+            (answer,) = foresight.answer([question_of(near, configs)])
+            yield near, fits, answer
+
+
+def limits(foresight: Foresight, sample: Sequence[Asked], configs: Path) -> bool:
+    print("| model | TPU | TP | page | budget | KV pages | by what was left | compiler |\n|---|---|---|---|---|---|---|---|")
+    agreed = total = 0
+    for near, fits, answer in around_the_limit(foresight, sample, configs):
+        compiles = answer.failed_program is None and answer.verdict is not Verdict.NOT_KNOWN
+        said = "compiles" if compiles else answer.kind or "not known"
+        where = (near.model, near.accelerator, near.devices, near.page, near.budget, f"{near.pages:,}")
+        print(f"| {' | '.join(map(str, where))} | {'fits' if fits else 'does not fit'} | {said} |", flush=True)
+        agreed, total = agreed + (compiles is fits), total + 1
+    print(f"\n{agreed} of {total} agree")
+    return agreed == total
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--rows", default="", help="only configurations whose names contain this")
+    parser.add_argument("--limit", action="store_true", help="close to the limit instead of the sample")
+    parser.add_argument("--configs", type=Path, default=CONFIGS)
+    args = parser.parse_args()
+    if not args.configs.is_dir():
+        sys.exit(f"{args.configs} is not there: name the folder of the models' config.json files with --configs")
+    sample = [asked for asked in (NEAR_THE_LIMIT if args.limit else SAMPLE) if args.rows in str(asked)]
+    with Compiler(None) as compiler:
+        foresight = Foresight(compiler, KeptAnswers(), installed(None), lambda line: print(line, file=sys.stderr, flush=True))
+        done = (limits if args.limit else table)(foresight, sample, args.configs)
+    sys.exit(0 if done else 1)
+
+
+if __name__ == "__main__":
+    main()

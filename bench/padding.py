@@ -15,7 +15,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 
 from bench.lib.real_engine import say
-from bench.lib.real_scheduler import RealScheduler, ScheduledSteps, SchedulerSettings
+from bench.lib.real_scheduler import RealScheduler, ScheduledSteps
+from tuner.core.contract import EngineSettings
 from tuner.setup.models import resolve_model
 from tuner.workload.spec import WorkloadSpec
 
@@ -56,7 +57,16 @@ def rows_of(workload: str, variants: Sequence[str]) -> Iterator[Row]:
     plan = WorkloadSpec.parse(workload).plan(model.vocab_size, case.max_model_len)
     for page in case.page_sizes:
         settings = [
-            SchedulerSettings(str(model.path), page, max(case.chunk_budgets), case.max_num_seqs, case.max_model_len, variant)
+            EngineSettings(
+                model=model.name,
+                model_path=model.path,
+                block_size=page,
+                max_num_batched_tokens=max(case.chunk_budgets),
+                max_num_seqs=case.max_num_seqs,
+                max_model_len=case.max_model_len,
+                load_format=model.load_format,
+                alignment_variant=variant,
+            )
             for variant in variants
         ]
         schedulers = dict(zip(variants, map(RealScheduler, settings), strict=True))

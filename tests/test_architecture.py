@@ -45,7 +45,7 @@ LAZILY = {"tuner.cli.serve": ("service",)}
 
 # The rooms of tuner/, each of which imports only rooms before it; what they are for stands in ARCHITECTURE.md.
 ORDER = (
-    *("core", "metrics", "stats", "workload", "engine", "serving", "setup", "launchers", "foresight", "verdict", "trials", "sampler"),
+    *("core", "metrics", "stats", "workload", "engine", "serving", "setup", "foresight", "launchers", "verdict", "trials", "sampler"),
     *("search", "fleet", "advice", "report", "access", "cli"),
 )
 NOT_BUILT_YET = {"fleet"}
@@ -63,7 +63,7 @@ CALLED_BY_TPU_INFERENCE = "tuner/vllm_plugin/attention.py"  # its signature is g
 PLUGIN = "tuner.vllm_plugin"
 PLUGIN_MAY_IMPORT = ("vllm", "jax", "tpu_inference", "numpy")
 
-ENTRY_POINTS = ("tuner.engine.host", "tuner.foresight.host", "tuner.__main__")  # started as programs
+ENTRY_POINTS = ("tuner.engine.host", "tuner.engine.simulated_host", "tuner.foresight.host", "tuner.__main__")  # started as programs
 FOUND_BY_FOLDER = "storage.sql.migrations."  # Alembic looks for its files itself
 # A scheduler class that the engine finds by name, like the plugin itself; and the bench of the plugin's own arithmetic, outside any engine.
 ON_THE_PLUGINS_SIDE = ("bench/lib/planted.py", "bench/kv_write_kernel.py", "bench/kv_write_in_step.py")

@@ -48,6 +48,18 @@ engine_arg_option = click.option(
 )
 
 
+accelerator_option = click.option("--accelerator", metavar="TPU", help="The TPU that --launcher simulate simulates, for instance v6e-1.")
+step_time_option = click.option(
+    "--step-time", metavar="FILE", help="What a simulated step costs, as you measured it; in place of what is known of --accelerator."
+)
+borrow_option = click.option(
+    "--borrow", metavar="CHIP", help="Simulate with this chip's step times where --accelerator has none of its own; every answer says so."
+)
+step_noise_option = click.option(
+    "--step-noise", type=float, metavar="SIGMA", help="Noise of simulated steps, as a fraction: 0.02 = 2 %.  [default: 0]"
+)
+
+
 def _split(text: str) -> list[str]:
     return [part.strip() for part in text.split(",") if part.strip()]
 
@@ -151,9 +163,8 @@ SECTIONS: dict[str, list[Decorator]] = {
         click.option(
             "--launcher",
             metavar="NAME",
-            help="What runs the model: local (vLLM inside a process of this tuner), serve (vllm serve), or table (no "
-            "engine: measured values from "
-            "a CSV).  [default: local]",
+            help="What runs the model: local (vLLM inside a process of this tuner), serve (vllm serve), table (no engine: measured values "
+            "from a CSV), or simulate (no engine: vLLM's scheduler under predicted step times).  [default: local]",
         ),
         click.option(
             "--engine-python",
@@ -206,6 +217,10 @@ SECTIONS: dict[str, list[Decorator]] = {
             metavar="SIGMA",
             help="Noise added to the values of --table, as a fraction: 0.02 = 2 %.  [default: 0]",
         ),
+        accelerator_option,
+        step_time_option,
+        borrow_option,
+        step_noise_option,
     ],
     "Where it is kept": [
         click.option("--storage", envvar=STORAGE_VARIABLE, default=storage_from_file, metavar="URL", help=STORAGE_HELP),

@@ -27,6 +27,7 @@ from tuner.setup.model_memory import dtype_bytes
 
 MATMUL, ELEMENTWISE, GATHER, PREFILL, DECODE = "matmul", "elementwise", "gather", "prefill_attention", "decode_attention"
 _UNIT_HEADS = (32, 8, 128)
+LOGITS = "lm_head"  # the one product whose tokens are the requests of the step
 FORM_OF = {MATMUL: ROOFLINE, ELEMENTWISE: LINEAR, GATHER: LINEAR, PREFILL: LINEAR, DECODE: LINEAR}
 
 
@@ -126,7 +127,7 @@ def operations_of(features: Mapping[str, Any], work: StepWork, *, dtype: str = "
         matmul("up_proj", tokens, hidden, inner, size, layers),
         matmul("down_proj", tokens, inner, hidden, size, layers),
         elementwise("final_layernorm", tokens, hidden, size),
-        matmul("lm_head", max(1, work.requests), hidden, int(features["vocab_size"]) // devices, size),
+        matmul(LOGITS, max(1, work.requests), hidden, int(features["vocab_size"]) // devices, size),
     ]
     found += [prefill(heads, chunk, context, layers) for chunk, context in work.prefills]
     if work.decodes:

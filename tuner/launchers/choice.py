@@ -12,13 +12,14 @@ from tuner.core.errors import BadInput
 from tuner.engine.devices import find_devices
 from tuner.engine.environment import resolve_platform, tpu_present
 from tuner.serving.engine_arg_names import check_engine_arg_names
-from tuner.setup.config import StudyConfig, check_config
+from tuner.setup.config import WITHOUT_AN_ENGINE, StudyConfig, check_config
 from tuner.setup.hardware import Limits, accelerator_limits
 
 if TYPE_CHECKING:
+    from tuner.foresight.simulated_chip import SimulatedChip
     from tuner.launchers.measured_table import MeasuredTable
 
-LAUNCHERS = ("local", "serve", "table")
+LAUNCHERS = ("local", "serve", "table", "simulate")
 
 
 def check_launcher(config: StudyConfig) -> None:
@@ -26,22 +27,39 @@ def check_launcher(config: StudyConfig) -> None:
     if config.launcher not in LAUNCHERS:
         raise BadInput(f"launcher {config.launcher!r} is unknown; use one of {', '.join(LAUNCHERS)}")
     if config.launcher == "table":
+        _refuse_others_settings(config)
         if config.table is None:
             raise BadInput("launcher table needs a file of measured configurations; add --table FILE.csv")
         _check_table(config, Path(config.table).expanduser())
         return
-    for name, given in (("table", config.table), ("table_noise", config.table_noise or None)):
-        if given is not None:
-            raise BadInput(f"{name} {given} is only for --launcher table; drop it or add --launcher table")
+    _refuse_others_settings(config)
     if config.engine_python is not None:
         check_python(config.engine_python)
     check_engine_arg_names(config.engine_args, config.engine_python)
+    if config.launcher == "simulate":
+        _chip_of(config)
+        return
     if config.platform == "tpu":
         _require_tpu(config)
     if config.tensor_parallel_size > 1 and resolve_platform(config.platform) != "tpu":
         raise BadInput(
             f"tensor_parallel_size {config.tensor_parallel_size} needs a TPU: elsewhere our XLA backend runs on one device; use 1"
         )
+
+
+def _refuse_others_settings(config: StudyConfig) -> None:
+    """Settings that only another launcher looks at."""
+    for launcher, names in (("table", ("table", "table_noise")), ("simulate", ("accelerator", "step_time", "borrow", "step_noise"))):
+        for name in names:
+            given = getattr(config, name)
+            if config.launcher != launcher and given not in (None, 0.0):
+                raise BadInput(f"{name} {given} is only for --launcher {launcher}; drop it or add --launcher {launcher}")
+
+
+def _chip_of(config: StudyConfig) -> SimulatedChip:
+    from tuner.foresight.simulated_chip import simulated_chip
+
+    return simulated_chip(config.accelerator, config.step_time, config.borrow, config.step_noise)
 
 
 def with_measured_sizes(config: StudyConfig) -> StudyConfig:
@@ -63,6 +81,10 @@ def make_launcher(config: StudyConfig) -> Launcher:
         noise = Noise("multiplicative", config.table_noise) if config.table_noise else Noise()
         return TableLauncher(Path(str(config.table)).expanduser(), noise=noise, seed=config.seed)
     logs = Path(config.logdir).expanduser().absolute() / config.study / "engine-logs"
+    if config.launcher == "simulate":
+        from tuner.launchers.simulate import SimulateLauncher
+
+        return SimulateLauncher(_chip_of(config), log_dir=logs, python=config.engine_python, seed=config.seed)
     if config.launcher == "serve":
         from tuner.launchers.serve import ServeLauncher
 
@@ -84,7 +106,7 @@ def device_limits(config: StudyConfig) -> Limits | None:
 
     Raises BadInput where the TPU cannot be asked for its kind, or is of a kind that nobody here knows.
     """
-    if config.launcher == "table" or resolve_platform(config.platform) != "tpu":
+    if config.launcher in WITHOUT_AN_ENGINE or resolve_platform(config.platform) != "tpu":
         return None
     found = find_devices(config.engine_python or sys.executable, platform="tpu")
     if found.error is not None:

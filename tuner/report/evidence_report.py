@@ -95,6 +95,12 @@ _VERDICT = (
 )
 
 
+_NO_ENGINE = {
+    "table": "No engine ran: values were drawn from the table {}. ",
+    "simulate": "No engine ran and nothing was measured: vLLM's scheduler was simulated under predicted step times. ",
+}
+
+
 def method_text(evidence: Evidence) -> str:
     variant = f"Variant of the alignment rules: `{StoredStudy.from_record(evidence.study).alignment_variant}`."
     return " ".join(filter(None, [_engines_text(evidence), _EFFECT, _interim_text(evidence), _VERDICT, _ANSWER, variant]))
@@ -111,7 +117,7 @@ def _engines_text(evidence: Evidence) -> str:
             f"Every configuration had a server of its own (`vllm serve`, loaded by `vllm bench serve`; {many}). A pair is the same round "
             "in both arms in the same running engine, so there is none here."
         )
-    source = f"No engine ran: values were drawn from the table {stored.table}. " if stored.launcher == "table" else ""
+    source = _NO_ENGINE.get(stored.launcher or "", "").format(stored.table)
     return (
         f"{source}One engine per page size; all chunk budgets and both arms are live settings of that engine, measured in randomised "
         f"interleaved rounds ({many}). A pair is the same round in both arms, one right after the other, in the same running engine."

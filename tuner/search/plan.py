@@ -12,7 +12,7 @@ from storage.records import Json, Study, StudyState
 from tuner.search.opening import check_resumable, find_study
 from tuner.search.proposer import check_sampler
 from tuner.search.warm_start import AUTO, NONE, check_warm_start
-from tuner.setup.config import ORDINAL, StudyConfig
+from tuner.setup.config import ORDINAL, WITHOUT_AN_ENGINE, StudyConfig
 from tuner.setup.space import Configuration
 from tuner.setup.stored_study import was_launched_by
 from tuner.setup.study_setup import StudySetup
@@ -131,7 +131,7 @@ def plan_at(setup: StudySetup, costs: Costs, *, existing: Study | None = None, m
 
 def _with_arrivals(setup: StudySetup, costs: Costs) -> Costs:
     """An open loop's window and warm-up last at least until the last arrival, whatever other studies took."""
-    last_s = 0.0 if setup.config.launcher == "table" else setup.plan.last_arrival_s
+    last_s = 0.0 if setup.config.launcher in WITHOUT_AN_ENGINE else setup.plan.last_arrival_s
     return replace(costs, warm_up_s=max(costs.warm_up_s, last_s), window_s=max(costs.window_s, last_s))
 
 
@@ -141,8 +141,12 @@ def finalists_of(setup: StudySetup) -> int:
 
 
 def assumed_costs(config: StudyConfig) -> Costs:
-    """Where no earlier study tells. A table's seconds pass on a clock of its own."""
-    return Costs(0.0, 0.0, 0.0, "a table answers at once") if config.launcher == "table" else Costs()
+    """Where no earlier study tells. Seconds of tables and simulations pass on a clock of their own."""
+    if config.launcher == "table":
+        return Costs(0.0, 0.0, 0.0, "a table answers at once")
+    if config.launcher == "simulate":
+        return Costs(ASSUMED_START_S, 0.0, ASSUMED_WINDOW_S, "assumed for a simulation; the first run on this machine will tell")
+    return Costs()
 
 
 def choose_sampler(setup: StudySetup, costs: Costs) -> str:

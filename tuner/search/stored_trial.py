@@ -7,7 +7,7 @@ from storage.records import Trial
 from tuner.core.contract import EngineSession, EngineSettings, Launcher
 from tuner.core.errors import BadInput
 from tuner.serving.stored_settings import measured_kv_write
-from tuner.setup.config import check_config
+from tuner.setup.config import WITHOUT_AN_ENGINE, check_config
 from tuner.setup.space import Configuration
 from tuner.setup.stored_study import StoredStudy
 from tuner.setup.study_setup import StudySetup, prepare_study
@@ -20,8 +20,9 @@ def setup_of(storage: Storage, trial: Trial, storage_url: str, logdir: str | Non
     study = storage.get_study_by_id(trial.study_id)
     config = StoredStudy.from_record(study).config(storage=storage_url, **({"logdir": logdir} if logdir is not None else {}))
     check_config(config)
-    if config.launcher == "table":
-        raise BadInput("was measured from a table", setting="study", value=repr(study.name), fix="there is no engine to profile")
+    if config.launcher in WITHOUT_AN_ENGINE:
+        how = "measured from a table" if config.launcher == "table" else "simulated"
+        raise BadInput(f"was {how}", setting="study", value=repr(study.name), fix="there is no engine to profile")
     setup = prepare_study(config)
     if setup.workload.content_hash != trial.workload_hash:
         raise BadInput(

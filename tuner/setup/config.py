@@ -24,6 +24,7 @@ from tuner.metrics.objective import DEFAULT_OBJECTIVE, Objective, Slo, parse_obj
 from tuner.setup.feasibility import starvation
 from tuner.stats.sequential import InterimPlan
 
+WITHOUT_AN_ENGINE = ("table", "simulate")  # launchers
 ORDINAL = "ordinal"  # our own sampler, tuner.sampler
 MOST_ROUNDS = 500  # more would ask for minutes of statistics
 CONFIRMATION_ROUNDS = 6  # of a finalist, within min and max: its value needs an interval, no verdict hangs on it
@@ -159,6 +160,10 @@ class StudyConfig(StrictModel):
     finalists_via: Annotated[Literal["launcher", "serve"], _MEASURED] = "launcher"
     table: Annotated[str | None, _EXTENT] = None
     table_noise: Annotated[float, Field(ge=0, le=1), _MEASURED] = 0.0
+    accelerator: Annotated[str | None, _MEASURED] = None  # that is simulated
+    step_time: Annotated[str | None, _MEASURED] = None
+    borrow: Annotated[str | None, _MEASURED] = None
+    step_noise: Annotated[float, Field(ge=0, le=1), _MEASURED] = 0.0
     engine_python: Annotated[str | None, _PLACE] = None
     foresight: Annotated[bool | None, _PLACE] = None  # where there is a TPU
 
@@ -257,9 +262,9 @@ def check_config(config: StudyConfig) -> None:
 def _check_finalists_via(config: StudyConfig) -> None:
     if config.finalists_via == "launcher":
         return
-    if config.launcher == "table":
+    if config.launcher in WITHOUT_AN_ENGINE:
         raise BadInput(
-            "the launcher table has no engine that could be served",
+            f"the launcher {config.launcher} has no engine that could be served",
             setting="finalists_via",
             value="serve:",
             fix="drop it or choose another launcher",

@@ -94,7 +94,7 @@ def prepare_study(config: StudyConfig, limits: Limits | None = None, judge: Judg
     if config.launcher == "table":
         model = resolve_model(config.model)
     else:
-        model = known_model(config.model, config.engine_python, _platform_of(config), _given_args(config))
+        model = known_model(config.model, config.engine_python, _asked_on(config), _given_args(config))
     spec = _parse_workload(config)
     max_model_len = _max_model_len(config, model, spec)
     plan = spec.plan(model.vocab_size, max_model_len)
@@ -168,7 +168,12 @@ def _with_page_sizes(config: StudyConfig, own: VllmDefaults, max_model_len: int)
 
 
 def _platform_of(config: StudyConfig, limits: Limits | None = None) -> str:
-    return "tpu" if limits is not None or config.platform == "tpu" else resolve_platform(config.platform)
+    return "tpu" if config.launcher == "simulate" or limits is not None or config.platform == "tpu" else resolve_platform(config.platform)
+
+
+def _asked_on(config: StudyConfig) -> str:
+    """Where vLLM is asked about the model: on this machine, whatever is simulated."""
+    return resolve_platform(config.platform) if config.launcher == "simulate" else _platform_of(config)
 
 
 def _skipped_page_sizes(setup: StudySetup) -> list[str]:
@@ -238,7 +243,7 @@ def _max_model_len(config: StudyConfig, model: ResolvedModel, spec: WorkloadSpec
 
 
 def _refuse_longer_than_its_timeout(config: StudyConfig, plan: LoadPlan) -> None:
-    """An open loop lasts at least until its last arrival."""
+    """An open loop lasts at least until its last arrival; so does a simulated one, in its own time."""
     if config.launcher != "table" and plan.last_arrival_s >= config.trial_timeout:
         raise BadInput(
             f"the last request arrives after {plan.last_arrival_s:.0f} s, but trial_timeout is {config.trial_timeout:g} s",

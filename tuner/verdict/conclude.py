@@ -23,6 +23,7 @@ from tuner.verdict.cell_cause import CAUSE
 from tuner.verdict.cell_evidence import CellCauses
 from tuner.verdict.compare import Question, StudyComparison, compare_study
 from tuner.verdict.evidence import Evidence
+from tuner.verdict.predicted import is_simulated, marked
 from tuner.verdict.recommend import recommend
 from tuner.verdict.slo_cells import NO_SLOS, SloFacts, slo_facts
 from tuner.verdict.study_answer import stored_answer
@@ -108,6 +109,8 @@ def compare_measured(storage: Storage, study: Study, metrics: Sequence[str] | No
         question=question,
         profiles=evidence.profiles,
     )
+    if is_simulated(study):
+        return marked(judged)
     if question.objectives[0] not in judged.answers:  # other metrics were asked for
         return judged
     return beside(judged, _recommended(storage, replace(evidence, comparisons=judged.comparisons)))

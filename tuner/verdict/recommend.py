@@ -44,6 +44,7 @@ from tuner.verdict.changes import changes_of
 from tuner.verdict.compare import compare_study
 from tuner.verdict.evidence import Evidence, origin_of
 from tuner.verdict.gain import COST_METRICS, about_the_defaults, gain_over, gain_text, is_cost
+from tuner.verdict.predicted import is_simulated, predicted_only
 from tuner.verdict.profile_sessions import profile_json
 from tuner.verdict.reason import Choice, reason
 from tuner.verdict.slo_cells import unmet_words
@@ -109,7 +110,7 @@ def recommend(evidence: Evidence, objectives: Sequence[Objective], slos: Sequenc
         caveats=_caveats(evidence, choice, arms),
         **({"pareto_front": _front(evidence, objectives, slos)} if len(objectives) > 1 else {}),
     )
-    return _record(evidence, answer)
+    return _record(evidence, predicted_only(answer) if is_simulated(evidence.study) else answer)
 
 
 def _expected(candidate: Candidate, first: Sequence[str]) -> dict[str, Expected]:

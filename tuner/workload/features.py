@@ -74,7 +74,7 @@ def infinite_cache_hit_rate(requests_blocks: Iterable[Iterable[Hashable]]) -> fl
 
 def block_keys(prompt: Sequence[int], block_tokens: int) -> Iterator[bytes]:
     """One key per block of `block_tokens`, the last one possibly shorter: a chained hash, so equal keys mean equal prefixes."""
-    chain = hashlib.sha256()
-    for start in range(0, len(prompt), block_tokens):
-        chain.update(np.asarray(prompt[start : start + block_tokens], dtype="<i8").tobytes())
+    chain, content = hashlib.sha256(), memoryview(np.asarray(prompt, dtype="<i8").tobytes())
+    for start in range(0, len(content), 8 * block_tokens):
+        chain.update(content[start : start + 8 * block_tokens])
         yield chain.digest()

@@ -26,6 +26,13 @@ from tuner.setup.hardware import TPU_LIMITS
         ({"engine_python": "/nowhere/python"}, "engine_python /nowhere/python does not exist"),
         ({"engine_python": __file__}, "is not a program; name the Python that has vLLM"),
         ({"tensor_parallel_size": 2, "platform": "cpu"}, "tensor_parallel_size 2 needs a TPU"),
+        ({"launcher": "simulate"}, "add --accelerator v6e-1, or --step-time FILE"),
+        ({"launcher": "simulate", "accelerator": "v5e-1"}, "accelerator TPU v5e has no prediction"),
+        ({"launcher": "simulate", "step_time": "/nowhere/steps.yaml"}, "/nowhere/steps.yaml"),
+        ({"launcher": "simulate", "accelerator": "v6e-1", "table": "x.csv"}, "table x.csv is only for --launcher table"),
+        ({"accelerator": "v6e-1"}, "accelerator v6e-1 is only for --launcher simulate"),
+        ({"launcher": "table", "table": "x.csv", "step_noise": 0.1}, "step_noise 0.1 is only for --launcher simulate"),
+        ({"borrow": "v6e"}, "borrow v6e is only for --launcher simulate"),
     ],
 )
 def test_what_does_not_go_together(changes: dict[str, Any], message: str) -> None:

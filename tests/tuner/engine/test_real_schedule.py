@@ -1,0 +1,50 @@
+"""vLLM's real scheduler, asked only where its answer can change, decides what it decides when it is asked for every step."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[3]
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]  # importing vLLM
+
+
+@pytest.fixture(scope="module")
+def windows(tmp_path_factory: pytest.TempPathFactory) -> list[dict[str, Any]]:
+    environment = {**os.environ, "TUNER_CACHE": str(tmp_path_factory.mktemp("cache"))}
+    command = [sys.executable, "-m", "tests.tuner.engine.replayed"]
+    done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr[-2000:]
+    return [json.loads(line) for line in done.stdout.splitlines() if line.startswith("{")]
+
+
+def test_repeating_steps_changes_no_step_no_time_and_no_request(windows: list[dict[str, Any]]) -> None:
+    assert len(windows) == 12
+    for window in windows:
+        where = (window["page"], window["aligned"], window["load"])
+        for part in ("steps", "times", "requests"):
+            assert window["jumping"][part] == window["each"][part], where
+
+
+def test_most_steps_need_no_asking(windows: list[dict[str, Any]]) -> None:
+    large = [window for window in windows if window["page"] == 64]
+    asked, steps = (sum(window[way]["asked"] for window in large) for way in ("jumping", "each"))
+    assert asked < steps / 2
+
+
+def test_the_crowded_load_preempts_and_still_every_token_comes(windows: list[dict[str, Any]]) -> None:
+    crowded = [window["jumping"]["requests"] for window in windows if window["load"] == "crowded"]
+    assert any(preemptions for requests in crowded for _, _, _, preemptions, _ in requests)
+    assert {tokens for requests in crowded for *_, tokens in requests} == {150}
+
+
+def test_alignment_changes_the_steps(windows: list[dict[str, Any]]) -> None:
+    """So that the two arms above are not one and the same."""
+    steps = {(window["page"], window["load"], window["aligned"]): window["each"]["steps"] for window in windows}
+    assert steps[64, "closed", True] != steps[64, "closed", False]

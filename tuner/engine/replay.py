@@ -1,0 +1,174 @@
+"""A load in virtual time: requests arrive, the real scheduler decides each step, and a clock says how long it took. As
+tuner.workload.client.drive does it in real time: a request is sent at the first step boundary at or after its arrival."""
+
+from __future__ import annotations
+
+from array import array
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from itertools import accumulate
+
+from tuner.core.contract import RequestRecord
+from tuner.core.numbers import number
+from tuner.engine.real_schedule import Prompt, RealSchedule, Scheduled
+from tuner.engine.step_costs import StepClock
+from tuner.workload.client import WindowTimeout
+
+type Stop = Callable[[Sequence[RequestRecord], float], str | None]
+
+
+@dataclass(frozen=True)
+class Load:
+    """`arrivals_s`: [prompts], ascending; `max_concurrency` None: an open loop."""
+
+    prompts: tuple[Prompt, ...]
+    arrivals_s: tuple[float, ...]
+    max_concurrency: int | None
+
+
+@dataclass(frozen=True)
+class Steps:
+    """Columns, one entry a step: when it began and how long it took, and what was in it (tuner.core.contract.StepRecord)."""
+
+    start_s: array[float]
+    duration_s: array[float]
+    scheduled_tokens: array[int]
+    padded_tokens: array[int]
+    prefill_tokens: array[int]
+    prefill_requests: array[int]
+    decode_requests: array[int]
+
+
+def _no_steps() -> Steps:
+    return Steps(array("d"), array("d"), *(array("q") for _ in range(5)))
+
+
+@dataclass
+class Sent:
+    """One request. `runs`: (step, count), steps one after the other each of which ended with a token of it."""
+
+    prompt: Prompt
+    planned_s: float
+    sent_s: float
+    runs: list[tuple[int, int]] = field(default_factory=list)
+    cached_tokens: int = 0
+    preemptions: int = 0
+    finished_s: float | None = None
+
+
+@dataclass(frozen=True)
+class Replayed:
+    """`sent`: in the order of the load, without those never sent. `asked`: how often the scheduler was asked; the other steps repeat."""
+
+    sent: list[Sent]
+    steps: Steps
+    duration_s: float
+    stopped: str | None
+    asked: int
+
+
+class Replay:
+    """One window."""
+
+    def __init__(self, schedule: RealSchedule, clock: StepClock, *, repeats: bool = True) -> None:
+        """`repeats` False: the scheduler is asked for every single step."""
+        self._schedule = schedule
+        self._clock = clock
+        self._repeats = repeats
+        self._now = 0.0
+        self._steps = _no_steps()
+        self._sent: dict[str, Sent] = {}
+        self._asked = 0
+
+    def run(self, load: Load, timeout_s: float, stop: Stop | None = None, stop_every: int = 1) -> Replayed:
+        """Raises WindowTimeout where the window would last longer than `timeout_s` of its own time, or nothing can be scheduled any
+        more."""
+        self._schedule.reset()
+        try:
+            stopped = self._run(load, timeout_s, stop, stop_every)
+        finally:
+            self._schedule.abort_all()
+        return Replayed(list(self._sent.values()), self._steps, self._now, stopped, self._asked)
+
+    def _run(self, load: Load, timeout_s: float, stop: Stop | None, stop_every: int) -> str | None:
+        count, following, unfinished = len(load.prompts), 0, 0
+        limit = load.max_concurrency if load.max_concurrency is not None else count
+        next_check = stop_every
+        while following < count or unfinished:
+            while following < count and unfinished < limit and load.arrivals_s[following] <= self._now:
+                self._send(load.prompts[following], load.arrivals_s[following])
+                following += 1
+                unfinished += 1
+            until_s = load.arrivals_s[following] if following < count and unfinished < limit else float("inf")
+            step = self._step(until_s) if unfinished else None
+            if step is None:
+                if until_s == float("inf"):
+                    raise WindowTimeout(f"nothing is scheduled any more, and {unfinished} requests are unfinished")
+                self._now = max(self._now, until_s)
+            else:
+                unfinished -= len(step.finished)
+            if self._now > timeout_s:
+                raise WindowTimeout(f"{unfinished} requests unfinished and {count - following} unsent after {number(timeout_s)} s")
+            done = following - unfinished
+            if stop is not None and load.max_concurrency is None and done >= next_check and (following < count or unfinished):
+                next_check = done + stop_every
+                if (reason := stop(self._so_far(), self._now)) is not None:
+                    return reason
+        return None
+
+    def _send(self, prompt: Prompt, planned_s: float) -> None:
+        self._sent[prompt.request_id] = Sent(prompt, planned_s, self._now)
+        self._schedule.add(prompt)
+
+    def _step(self, until_s: float) -> Scheduled | None:
+        """One step, and those after it that are alike and begin before `until_s`."""
+        step = self._schedule.step()
+        self._asked += 1
+        if step is None:
+            return None
+        padded = next((bucket for bucket in self._schedule.buckets if bucket >= step.scheduled_tokens), step.scheduled_tokens)
+        index = len(self._steps.start_s)
+        self._book(step, padded, [self._clock.step(padded, step.prefills, step.decodes, step.context)])
+        for name, cached in step.begun.items():
+            self._sent[name].cached_tokens = max(self._sent[name].cached_tokens, cached)
+        receivers = [self._sent[name] for name in step.tokens_for]
+        alike = self._schedule.steps_alike if self._repeats else 0
+        if alike and self._now < until_s:
+            seconds = self._clock.repeated(padded, step.decodes, step.context + step.decodes, alike, until_s - self._now)
+            self._schedule.repeat(len(seconds))
+            self._book(step, padded, seconds.tolist())
+        run = (index, len(self._steps.start_s) - index)
+        for item in receivers:
+            item.runs.append(run)
+        for name, preemptions in step.finished.items():
+            self._sent[name].finished_s, self._sent[name].preemptions = self._now, preemptions
+        return step
+
+    def _book(self, step: Scheduled, padded: int, seconds: Sequence[float]) -> None:
+        ends = list(accumulate(seconds, initial=self._now))
+        columns, times = self._steps, len(seconds)
+        columns.start_s.extend(ends[:-1])
+        columns.duration_s.extend(seconds)
+        columns.scheduled_tokens.extend([step.scheduled_tokens] * times)
+        columns.padded_tokens.extend([padded] * times)
+        columns.prefill_tokens.extend([step.prefill_tokens] * times)
+        columns.prefill_requests.extend([len(step.prefills)] * times)
+        columns.decode_requests.extend([step.decodes] * times)
+        self._now = ends[-1]
+
+    def _so_far(self) -> list[RequestRecord]:
+        """What the test for saturation looks at: arrivals, first tokens, ends."""
+        return [
+            RequestRecord(
+                request_id=item.prompt.request_id,
+                prompt_tokens=item.prompt.tokens,
+                planned_s=item.planned_s,
+                sent_s=item.sent_s,
+                token_times_s=(self._end_of(item.runs[0][0]),) if item.runs else (),
+                finished_s=item.finished_s,
+            )
+            for item in self._sent.values()
+        ]
+
+    def _end_of(self, step: int) -> float:
+        return self._steps.start_s[step] + self._steps.duration_s[step]

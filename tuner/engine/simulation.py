@@ -1,0 +1,85 @@
+"""What a simulated engine is asked and answers, over the wire of tuner.engine.protocol.
+
+| operation | message | answer |
+|---|---|---|
+| `start` | StartSimulated | StartReport |
+| `load` | SimulatedLoad | Nothing |
+| `reconfigure` | Reconfigure (tuner.engine.messages) | Nothing |
+| `measure` | Simulate | Simulated |
+| `shutdown` | Nothing | Nothing |
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from tuner.engine.replay import Load
+from tuner.engine.step_costs import StepCosts
+
+Json = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class StartSimulated:
+    """`engine_args`: keyword arguments of vLLM's EngineArgs, with num_gpu_blocks_override."""
+
+    engine_args: Json
+    costs: StepCosts
+
+
+@dataclass(frozen=True)
+class SimulatedLoad:
+    """A load to be kept under `key`; one at a time is."""
+
+    key: str
+    load: Load
+
+
+@dataclass(frozen=True)
+class Simulate:
+    """One window of the load `key`. `timeout_s`: of the window's own time."""
+
+    key: str
+    seed: tuple[int, ...]
+    timeout_s: float
+    stop_when_saturated: bool
+
+
+@dataclass(frozen=True)
+class SimulatedRequest:
+    """As tuner.engine.replay.Sent."""
+
+    request_id: str
+    planned_s: float
+    sent_s: float
+    runs: tuple[tuple[int, int], ...]
+    cached_tokens: int
+    preemptions: int
+    finished_s: float | None
+
+
+@dataclass(frozen=True)
+class SimulatedSteps:
+    """As tuner.engine.replay.Steps."""
+
+    start_s: tuple[float, ...]
+    duration_s: tuple[float, ...]
+    scheduled_tokens: tuple[int, ...]
+    padded_tokens: tuple[int, ...]
+    prefill_tokens: tuple[int, ...]
+    prefill_requests: tuple[int, ...]
+    decode_requests: tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class Simulated:
+    """`started_at`: Unix seconds; `wall_s`: how long the simulation itself took; the rest as tuner.engine.replay.Replayed."""
+
+    requests: tuple[SimulatedRequest, ...]
+    steps: SimulatedSteps
+    started_at: float
+    duration_s: float
+    wall_s: float
+    stopped: str | None
+    asked: int

@@ -7,6 +7,7 @@ service asks `checked` before it passes anything on, and `Guard` stands inside T
 
 from __future__ import annotations
 
+import gzip
 import re
 import threading
 from collections.abc import Callable, Iterable, Mapping
@@ -17,6 +18,7 @@ from urllib.parse import parse_qsl, urlencode, urlsplit
 
 from profiles.errors import ProfileError
 from profiles.links import session_folder
+from profiles.xprof_notice import with_notice
 
 AT_ONCE = 32  # requests in TensorBoard's process; each has a thread there
 _LONGEST = 500  # characters of a value
@@ -29,6 +31,7 @@ _TEXT = re.compile(r"[^\x00-\x1f\x7f]*")
 _NAME = re.compile(r"(?!\.{1,2}$)[^\x00-\x1f\x7f/\\]*")  # of one file
 _STATIC = re.compile(r"/(font-roboto/|tf-imports/(vs/([a-z]+/)*)?)?[A-Za-z0-9_.-]+\.(html|js|css|svg|woff2|ttf)|/")
 _XPROF_STATIC = re.compile(rf"{_PLUGIN}/profile/([a-z0-9_]+\.(html|js|css|woff2|wasm))?")
+_XPROF_PAGE = re.compile(rf"{_PLUGIN}/profile/(index\.html)?$")
 _EXPERIMENT = re.compile(r"^/experiment/[A-Za-z0-9_-]{1,40}(?=/data/)")  # TensorBoard has one, and its pages name it so
 # They name a folder of the client's choice, or an address: not even a page that ignores them is given where one stands in its address.
 _NEVER = frozenset({"session_path", "run_path", "service_addr", "worker_list", "logdir"})
@@ -179,6 +182,8 @@ class Guard:
         if not self._places.acquire(blocking=False):
             return _answer(start_response, 429, "TensorBoard is busy; ask again")
         try:
+            if _XPROF_PAGE.search(str(environ.get("PATH_INFO", ""))):
+                return _noticed(self._app, environ, start_response)
             return list(self._app(environ, start_response))  # TensorBoard makes its answers whole
         finally:
             self._places.release()
@@ -195,6 +200,19 @@ class Guard:
             raise Refused(404, "there is no such page of TensorBoard here")
         below = path[len(self._prefix) :] or "/"
         return checked(str(environ["REQUEST_METHOD"]), below, str(environ.get("QUERY_STRING", "")), self._logdir)
+
+
+def _noticed(app: _Wsgi, environ: dict[str, Any], start_response: Callable[..., Any]) -> list[bytes]:
+    """XProf's page with what it does not say itself (profiles.xprof_notice)."""
+    said: list[Any] = []
+    body = b"".join(app(environ, lambda *words: said.extend(words)))
+    status, headers, *rest = said
+    if any(name.lower() == "content-encoding" and value == "gzip" for name, value in headers) and body:  # whatever was asked for
+        body = gzip.decompress(body)
+    noticed = with_notice(body)
+    kept = [(name, value) for name, value in headers if name.lower() not in {"content-length", "content-encoding", "etag"}]
+    start_response(status, [*kept, ("Content-Length", str(len(noticed)))], *rest)
+    return [noticed]
 
 
 def _answer(start_response: Callable[..., Any], status: int, text: str) -> list[bytes]:

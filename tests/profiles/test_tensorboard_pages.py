@@ -122,6 +122,16 @@ def test_a_deep_link_opens_its_trace_and_the_profile_tab_shows_every_run(board: 
     watched.page.screenshot(path=tmp_path / "runs.png")
 
 
+def test_an_overview_without_step_markers_showed_0_ms_for_every_part_of_a_step(board: Board, open_page: OpenPage) -> None:
+    watched = open_page(board.url + board.links[-1].replace("trace_viewer", "overview_page"))
+    frame = frame_of(watched, "/data/plugin/profile/overview_page")
+    summary, notice = frame.locator("performance-summary"), frame.locator("#tuner-notice")
+    summary.wait_for(state="attached", timeout=PATIENCE_MS)
+    notice.get_by_text("No step times").wait_for(state="visible", timeout=PATIENCE_MS)
+    assert "0.0 ms" in summary.text_content() and not summary.is_visible()  # type: ignore[operator]
+    assert "tuner profile show has the step's time by category" in notice.inner_text()
+
+
 def test_the_hparams_tab_lists_every_trial(board: Board, bench: Workbench, open_page: OpenPage, tmp_path: Path) -> None:
     watched = open_page(board.url + "/#hparams")
     trials = bench.trials(None)

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import html
 import importlib.util
 import os
+import re
 import signal
 import time
 from collections.abc import Iterator
 from pathlib import Path
 
+import httpx
 import psutil
 import pytest
 from fastapi.testclient import TestClient
@@ -18,6 +21,7 @@ from service.app import create_app
 from service.pages.tensorboard_child import TensorBoardChild
 from service.web.settings import ServiceSettings
 from tests.plugins.browser import OpenPage
+from tests.service.pages.gallery import FINISHED, Gallery
 
 pytestmark = [
     pytest.mark.browser,  # as slow as one: TensorBoard takes seconds to start
@@ -136,4 +140,27 @@ def test_its_page_works_in_a_browser_and_asks_no_other_machine(site: str, open_p
         watched.page.wait_for_timeout(1000)
     watched.page.wait_for_selector("tb-webapp", state="attached")
     watched.page.wait_for_timeout(2000)
+    assert watched.hosts() == {site.removeprefix("http://")}
+
+
+def test_xprofs_overview_says_what_it_lacks_and_leads_back_to_our_numbers(
+    site: str, pages: TestClient, gallery: Gallery, open_page: OpenPage
+) -> None:
+    trial = pages.get(f"/trials/{gallery.winner.id}").text
+    assert "draw with Google Charts, which is not loaded here" in trial
+    (link, *_) = re.findall(r'href="(/tensorboard/[^"]*tool=overview_page[^"]*)"', trial)
+    deadline = time.monotonic() + PATIENCE_S
+    while httpx.get(f"{site}/tensorboard/data/runs").status_code == 503 and time.monotonic() < deadline:
+        time.sleep(0.5)
+    watched = open_page(site + html.unescape(link))
+    frame = None
+    while frame is None and time.monotonic() < deadline:
+        watched.page.wait_for_timeout(200)
+        frame = next((each for each in watched.page.frames if "/data/plugin/profile/overview_page" in each.url), None)
+    assert frame is not None
+    notice = frame.locator("#tuner-notice")
+    notice.wait_for(state="visible", timeout=1000 * PATIENCE_S)
+    said = " ".join(notice.inner_text().split())
+    assert "Tables and charts are missing here" in said and f"The trials of {FINISHED} have the step's time" in said
+    assert notice.get_by_role("link").get_attribute("href") == f"/studies/{FINISHED}#trials"
     assert watched.hosts() == {site.removeprefix("http://")}

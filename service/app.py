@@ -46,6 +46,7 @@ def create_app(settings: ServiceSettings) -> FastAPI:
     install_pages(app, settings)
     app.add_middleware(GZipMiddleware, minimum_size=_LEAST_COMPRESSED_BYTES, compresslevel=5)
     checks = Checks(settings, app.state.service.tokens.get)
+    app.state.checks = checks
     app.add_middleware(Gate, checks=checks, metrics=app.state.service.metrics, error_page=error_page)
     return app
 

@@ -2,21 +2,28 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from http import HTTPStatus
 from typing import Any
 from urllib.parse import urlencode
 
 from fastapi import APIRouter, Request
-from starlette.responses import Response
+from starlette.concurrency import run_in_threadpool
+from starlette.responses import RedirectResponse, Response
 
 from service.answers.deps import SettingsDep, StorageDep
+from service.answers.state import state_of
 from service.pages.answer_view import confirmations
 from service.pages.facts import answer_with_changes
+from service.pages.forms import Refused, posted, signed, with_form
 from service.pages.parts import PageNumber, PageRoute, RecordId
 from service.pages.recommendation_view import expected_rows, first_expected, scope_rows, snippets
 from service.pages.standing import stale_because
 from service.pages.templating import page
+from service.web.auth import SCOPE_PUBLISH
+from service.web.settings import ServiceSettings
 from storage.base import NotFound, Storage
-from storage.records import PublicationState, Trial
+from storage.records import Actor, PublicationState, Trial
 from tuner.verdict.answer import Answer, readable_answers
 
 router = APIRouter(route_class=PageRoute, include_in_schema=False)
@@ -56,13 +63,46 @@ def recommendations(
 
 @router.get("/recommendations/{recommendation_id}")
 def recommendation(request: Request, storage: StorageDep, settings: SettingsDep, recommendation_id: RecordId) -> Response:
+    return _shown(request, storage, settings, recommendation_id, form={})
+
+
+@router.post("/recommendations/{recommendation_id}")
+async def mark(request: Request, storage: StorageDep, settings: SettingsDep, recommendation_id: RecordId) -> Response:
+    """Publishes or withdraws, as the pressed button says."""
+    form = await posted(request, settings)
+    try:
+        actor = await signed(request, form, SCOPE_PUBLISH)
+        await run_in_threadpool(_mark, storage, recommendation_id, form.get("action", ""), actor)
+    except Refused as refused:
+        return await run_in_threadpool(_shown, request, storage, settings, recommendation_id, form=form, refused=refused)
+    state_of(request).version.forget()
+    return RedirectResponse(f"/recommendations/{recommendation_id}", HTTPStatus.SEE_OTHER)
+
+
+def _mark(storage: Storage, recommendation_id: int, action: str, actor: Actor) -> None:
+    """Raises Refused, NotFound."""
+    if action not in ("publish", "withdraw"):
+        raise Refused(HTTPStatus.UNPROCESSABLE_ENTITY, "", "press one of the buttons")
+    storage.mark_recommendation(recommendation_id, published=action == "publish", by=actor)
+
+
+def _shown(
+    request: Request,
+    storage: Storage,
+    settings: ServiceSettings,
+    recommendation_id: int,
+    *,
+    form: Mapping[str, str],
+    refused: Refused | None = None,
+) -> Response:
     found = storage.get_recommendation(recommendation_id)
     study = storage.get_study_by_id(found.study_id)
     answer = answer_with_changes(found, study)
     trials = _trials(storage, answer)
-    return page(
+    shown = page(
         request,
         "recommendation.html",
+        HTTPStatus.OK if refused is None else refused.status,
         found=found,
         answer=answer,
         study=study,
@@ -75,7 +115,10 @@ def recommendation(request: Request, storage: StorageDep, settings: SettingsDep,
         stale=stale_because(storage, settings, found),
         confirmations=confirmations(answer),
         trail=storage.list_audit(kind="recommendation", subject=str(found.id)),
+        given={"reason": form.get("reason", "")},
+        errors={} if refused is None else {refused.field: str(refused)},
     )
+    return with_form(shown)
 
 
 def _trials(storage: Storage, answer: Answer) -> list[Trial]:

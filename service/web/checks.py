@@ -102,10 +102,9 @@ class Checks:
                 raise Problem(401, "a token is needed: Authorization: Bearer TOKEN", headers=CHALLENGE)
             return
         credentials = credentials_of(header)
-        found = None if credentials is None else await self._find(credentials.token)
-        if found is None or credentials is None:
-            _limited(self._failures.take(client))  # a right token is never refused for what others tried from the same address
-            raise Problem(401, "the token is unknown, expired or revoked", headers=CHALLENGE)
+        if credentials is None:
+            raise self._unknown(client)
+        found = await self.holder(credentials.token, client)
         writes = scope["method"] not in _READING and scope["path"].startswith("/v1/")  # its route wants the scope publish
         if closed and not writes and SCOPE_READ not in found.scopes:
             raise Problem(403, f"the token lacks the scope {SCOPE_READ}")
@@ -117,9 +116,17 @@ class Checks:
             return False
         return not self._open_reads or any(name in headers for name in _OF_A_PROXY)
 
-    async def _find(self, token: str) -> KnownToken | None:
-        own = find_token(self._own_tokens, token)
-        return own if own is not None else find_token(await self._tokens(), token)
+    async def holder(self, token: str, client: str) -> KnownToken:
+        """Whose token it is. `client`: who is counted where it is nobody's. Raises Problem."""
+        found = find_token(self._own_tokens, token) or find_token(await self._tokens(), token)
+        if found is None:
+            raise self._unknown(client)
+        return found
+
+    def _unknown(self, client: str) -> Problem:
+        """Counts the failure: a right token is never refused for what others tried from the same address."""
+        _limited(self._failures.take(client))
+        return Problem(401, "the token is unknown, expired or revoked", headers=CHALLENGE)
 
 
 def _scopes(token: KnownToken, credentials: Credentials) -> frozenset[str]:

@@ -28,6 +28,8 @@ def _drop() -> NoReturn:
 
 
 TOKEN = "a-token-of-the-tests-0123456789"
+# What a browser says when a form of our own page is sent.
+ORIGIN = {"origin": "http://127.0.0.1:8000", "sec-fetch-site": "same-origin", "sec-fetch-mode": "navigate", "accept": "text/html"}
 MakeClient = Callable[..., TestClient]
 
 

@@ -15,6 +15,7 @@ from fastapi.testclient import TestClient
 from service.app import create_app
 from service.web.settings import ServiceSettings
 from tests.plugins.study import workbench_in
+from tests.service.conftest import TOKEN
 from tests.service.pages.gallery import Gallery, build_gallery
 
 
@@ -37,7 +38,7 @@ def pages(gallery: Gallery) -> Iterator[TestClient]:
 @pytest.fixture(scope="session")
 def site(gallery: Gallery) -> Iterator[str]:
     """The address of a real server."""
-    app = create_app(ServiceSettings(storage_url=gallery.url, logdir=gallery.logdir))
+    app = create_app(ServiceSettings(storage_url=gallery.url, logdir=gallery.logdir, token=TOKEN))
     with socket.socket() as listening:
         listening.bind(("127.0.0.1", 0))
         server = uvicorn.Server(uvicorn.Config(app, log_level="warning"))

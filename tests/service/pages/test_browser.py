@@ -56,6 +56,9 @@ TEXTS = {
     "study-one-cell": ("No difference: leave it off", "of 1 cell"),
     "study-all-failed": ("Not decided", "none of 8 trials completed", "4 failed", "8 of 8", "no room for pages of 16", "out_of_memory"),
     "study-long-name": (LONG, "A-Model-A-Model"),
+    "study-keep": ("Rename, tag, archive or delete", "Token with the scope manage", "none -> ", "tag by anna"),
+    "study-keep-running": ("Its search runs",),
+    "audit": ("Audit trail", "archive", "put-away", "measured again"),
     "trade-off": ("Pareto front", "ttft_p99_ms", "total_token_throughput"),
     "trial": ("Where a step's time goes", "kv_write", "Configuration", "Environment", "Open in TensorBoard", "95 % interval"),
     "trial-failed": ("Why it failed", "engine_crash", "last line of the log", "Nothing was measured"),
@@ -78,7 +81,15 @@ TEXTS = {
         "The same cell in the search",
     ),
     "recommendations": ("Recommendations", "tiny-qwen3", "not published"),
-    "recommendation": ("Use it", "vllm serve", "block-size", "args:", "Scope and caveats"),
+    "recommendation": (
+        "Publish or withdraw it",
+        "Token with the scope publish",
+        "Use it",
+        "vllm serve",
+        "block-size",
+        "args:",
+        "Scope and caveats",
+    ),
     "recommendation-hostile": ("Stale: measure again", EVIL),
     "reference": ("/v1/recommendations", "Parameters", "curl"),
     "not-found": ("Not found",),
@@ -120,7 +131,7 @@ def test_a_page_is_seen_and_has_no_fault(name: str, open_page: OpenPage, site: s
     assert page.evaluate("window.hacked") is None
 
 
-LISTS = ("ask", "studies", "studies-archived", "recommendations")
+LISTS = ("ask", "studies", "studies-archived", "recommendations", "audit")
 CUT_OFF = """() => [...document.querySelectorAll('.scroll:has(table)')]
   .filter((each) => each.scrollWidth > each.clientWidth).map((each) => each.ariaLabel)"""
 

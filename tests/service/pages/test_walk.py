@@ -11,6 +11,7 @@ import pytest
 
 from storage.records import StudyState, TrialState
 from tests.plugins.browser import PHONE, OpenPage
+from tests.service.conftest import TOKEN
 from tests.service.pages.gallery import FINISHED, Gallery
 from tests.storage.builders import FINGERPRINT, a_lease, a_study, a_trial, stored_study
 from tests.waiting import PATIENCE_S
@@ -127,3 +128,25 @@ def test_what_was_typed_wrongly_is_told_at_its_field(open_page: OpenPage, site: 
     field = page.get_by_label("SLO", exact=True)
     assert field.get_attribute("aria-invalid") == "true" and field.input_value() == "soon"
     assert "cannot be read" in page.locator(f"#{field.get_attribute('aria-describedby')}").inner_text()
+
+
+def test_a_study_is_renamed_and_deleted_in_a_real_browser(open_page: OpenPage, site: str, gallery: Gallery) -> None:
+    """Its forms come from our own page, and Chromium says so (under no-referrer it would say "null"); without scripts."""
+    gallery.storage.create_study(a_study(name="misnamed", state=StudyState.COMPLETE))
+    page = open_page(f"{site}/studies/misnamed", javascript=False).page
+    page.get_by_role("link", name="Rename, tag, archive or delete it").click()
+    page.get_by_label("New name").fill("well-named")
+    page.get_by_label("Token with the scope manage").fill("wrong-token-0123456789")
+    page.get_by_role("button", name="Rename").click()
+    assert "unknown, expired or revoked" in page.locator("#token-error").inner_text()
+    assert page.get_by_label("New name").input_value() == "well-named", "what was typed stays"
+    page.get_by_label("Token with the scope manage").fill(TOKEN)
+    page.get_by_role("button", name="Rename").click()
+    page.wait_for_url(f"{site}/studies/well-named/keep")
+    assert "misnamed -> well-named" in page.inner_text("main")
+    page.get_by_label("To delete it, type its name").fill("well-named")
+    page.get_by_label("Token with the scope manage").fill(TOKEN)
+    page.get_by_role("button", name="Delete").click()
+    page.wait_for_url(f"{site}/audit")
+    assert "well-named, 0 trials" in page.inner_text("main")
+    assert {study.name for study in gallery.storage.list_studies()}.isdisjoint({"misnamed", "well-named"})

@@ -198,9 +198,9 @@ SECTIONS: dict[str, list[Decorator]] = {
         click.option(
             "--attention-backend",
             metavar="NAME",
-            help="rpa (the Pallas kernel of tpu-inference, TPU only), tuner_xla (XLA operations, runs anywhere), or "
-            "auto: rpa on a TPU, else "
-            "tuner_xla.  [default: auto]",
+            help="rpa (the Pallas kernel of tpu-inference, TPU only), tuner_rpa (the same after a KV write of ours, page-wise "
+            "in the page-aligned arm and token-wise in the other, TPU only), tuner_xla (XLA operations, runs anywhere), or "
+            "auto: rpa on a TPU, else tuner_xla.  [default: auto]",
         ),
         click.option(
             "--kv-write",

@@ -47,7 +47,7 @@ class EngineSettings:
     dtype: Annotated[str, _condition("dtype", "dtype", vllm_default="auto")] = "auto"
     load_format: Annotated[str, _condition(None, "load_format", vllm_default="auto")] = "auto"
     platform: Annotated[str, _condition("platform")] = "auto"  # "auto", "tpu", "cpu"
-    # "auto", "tuner_xla", "rpa"
+    # "auto", "tuner_xla", "tuner_rpa", "rpa"
     attention_backend: Annotated[str, _condition("attention_backend", "attention_backend", as_is=False)] = "auto"
     alignment_variant: Annotated[str, _condition("alignment_variant")] = "demote"  # "demote", "strict" or "fill_bucket"
     # "auto" = measured on the device; else "<token-wise>,<page-wise>", each "scatter" or "loop"

@@ -140,8 +140,9 @@ def _require_known(config: Any) -> None:
         raise NotKnown(f"the model is of the kind {config.model_config.runner_type}; only generating models are built here")
     if config.model_config.quantization or config.additional_config.get("quantization"):
         raise NotKnown("weights: quantised ones get their form on the device only when they are loaded")
-    if config.attention_config.backend is not None and config.attention_config.backend.name.lower() == "tuner_xla":
-        raise NotKnown("attention_backend tuner_xla: it runs vLLM's own model through torchax, which needs the weights; use rpa")
+    backend = "rpa" if config.attention_config.backend is None else config.attention_config.backend.name.lower()
+    if backend in ("tuner_xla", "tuner_rpa"):
+        raise NotKnown(f"attention_backend {backend}: it runs vLLM's own model through torchax, which needs the weights; use rpa")
     if config.lora_config is not None or config.speculative_config is not None or config.model_config.is_multimodal_model:
         raise NotKnown("LoRA, speculative decoding and multimodal input have further programs, which are not built here")
     if config.parallel_config.pipeline_parallel_size > 1 or config.sharding_config.total_dp_size > 1:

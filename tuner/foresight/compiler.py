@@ -14,6 +14,7 @@ from tuner.engine.environment import engine_environment
 from tuner.foresight.messages import Compile, Compiled, Prepare, Prepared, ProgramName
 from tuner.foresight.question import Question
 from tuner.foresight.target import Target
+from tuner.serving.vllm_args import vllm_environment
 
 PREPARE_TIMEOUT_S = 600.0
 COMPILE_TIMEOUT_S = 1800.0
@@ -64,7 +65,7 @@ class Compiler:
     def prepare(self, question: Question) -> Prepared:
         """Raises TrialFailed: INVALID_CONFIG in vLLM's words for settings that it refuses, else what was lost and why."""
         self._end_child()
-        env = compiling_environment(question.target, question.engine.model_path)
+        env = compiling_environment(question.target, question.engine.model_path) | vllm_environment(question.engine, "tpu")
         if self._host is None or not self._host.alive:
             self._end_host()
             self._logs = tempfile.TemporaryDirectory(prefix="tuner-foresight-", ignore_cleanup_errors=True)

@@ -30,6 +30,7 @@ from tuner.engine.host_process import HostLost
 from tuner.engine.messages import Measure, Measured, Nothing, Profile, Profiled, Reconfigure
 from tuner.launchers.scratch import publish, scratch_logdir
 from tuner.serving.engine_args import engine_args
+from tuner.serving.vllm_args import vllm_environment
 from tuner.workload.phases import phase_load, possible_phases
 
 GRACE_S = 30.0
@@ -55,6 +56,8 @@ class LocalLauncher:
         """Start an engine. Raises TrialFailed with class and log excerpt."""
         args = engine_args(settings, self.platform)
         env = engine_environment(self.platform, offline=Path(settings.model_path).is_dir())
+        if self.platform == "tpu":
+            env |= vllm_environment(settings, self.platform)  # elsewhere what the user has set wins
         try:
             return self._start(args, env, timeout_s)
         except HostLost:  # it died with an earlier engine, or while importing: replaced once

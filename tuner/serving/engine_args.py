@@ -9,6 +9,7 @@ from tuner.core.settings import declared_settings
 SYNC_SCHEDULER = "tuner.vllm_plugin.scheduler.PageAlignedScheduler"
 ASYNC_SCHEDULER = "tuner.vllm_plugin.scheduler.AsyncPageAlignedScheduler"
 CPU_POOL_HEADROOM = 2.0
+OUR_BACKENDS = ("tuner_xla", "tuner_rpa")  # of the plugin; vLLM has them in its own models only
 
 # The flags of a recommendation come in the order of the arguments, which stays from version to version.
 _FIRST = ("model", "skip_tokenizer_init", "dtype", "load_format")
@@ -25,9 +26,11 @@ def scheduler_for(settings: EngineSettings) -> str:
 
 
 def attention_backend_for(settings: EngineSettings, platform: str) -> str:
-    """ "auto" is the Pallas kernel of tpu-inference (rpa) on a TPU and our XLA backend elsewhere. Raises BadInput for rpa without a TPU."""
-    if settings.attention_backend == "rpa" and platform != "tpu":
-        raise BadInput(f"attention_backend rpa needs a TPU, the platform here is {platform}: use attention_backend tuner_xla or auto")
+    """ "auto" is the Pallas kernel of tpu-inference (rpa) on a TPU and our XLA backend elsewhere. Raises BadInput for a Pallas kernel
+    without a TPU."""
+    asked = settings.attention_backend
+    if asked in ("rpa", "tuner_rpa") and platform != "tpu":
+        raise BadInput(f"attention_backend {asked} needs a TPU, the platform here is {platform}: use attention_backend tuner_xla or auto")
     if settings.attention_backend != "auto":
         return settings.attention_backend
     return "rpa" if platform == "tpu" else "tuner_xla"
@@ -48,8 +51,9 @@ def engine_args(settings: EngineSettings, platform: str) -> Json:
     args = {**{name: args[name] for name in _FIRST}, **args}
     if settings.alignable:
         args["scheduler_cls"] = scheduler_for(settings)
-    if attention_backend_for(settings, platform) == "tuner_xla":
-        args["attention_backend"] = "TUNER_XLA"
+    backend = attention_backend_for(settings, platform)
+    if backend in OUR_BACKENDS:
+        args["attention_backend"] = backend.upper()
     if platform != "tpu":
         additional["sharding"] = {"sharding_strategy": {"device_indexes": [0]}}  # host devices have no coordinates
         args["num_gpu_blocks_override"] = pool_pages(settings)

@@ -12,7 +12,7 @@ from storage.records import Json, Trial
 from tuner.core.contract import ARM_PAGE_ALIGNED, SETTINGS, EngineSettings
 from tuner.core.settings import ALWAYS
 from tuner.engine.environment import WITHOUT_TPU
-from tuner.serving.engine_args import attention_backend_for, engine_args
+from tuner.serving.engine_args import OUR_BACKENDS, attention_backend_for, engine_args
 from tuner.serving.stored_settings import measured_kv_write, settings_of
 
 _ONLY_FOR_MEASURING = {"disable_log_stats"}
@@ -64,7 +64,7 @@ def vllm_environment(settings: EngineSettings, platform: str) -> dict[str, str]:
     """Environment variables that the flags need to work. Empty on a TPU with tpu-inference's own kernel."""
     if platform != "tpu":
         return {"JAX_PLATFORMS": platform, **WITHOUT_TPU}
-    if attention_backend_for(settings, platform) == "tuner_xla":
+    if attention_backend_for(settings, platform) in OUR_BACKENDS:
         return {"MODEL_IMPL_TYPE": WITHOUT_TPU["MODEL_IMPL_TYPE"]}
     return {}
 

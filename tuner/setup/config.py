@@ -171,7 +171,7 @@ class StudyConfig(StrictModel):
     max_model_len: Annotated[PositiveInt | None, _MEASURED] = None
     dtype: Annotated[Literal["auto", "float32", "bfloat16", "float16"], _MEASURED] = "auto"
     platform: Annotated[Literal["auto", "tpu", "cpu"], _MEASURED] = "auto"
-    attention_backend: Annotated[Literal["auto", "tuner_xla", "rpa"], _MEASURED] = "auto"
+    attention_backend: Annotated[Literal["auto", "tuner_xla", "tuner_rpa", "rpa"], _MEASURED] = "auto"
     kv_write: Annotated[str, _MEASURED] = "auto"
     num_gpu_blocks: Annotated[PositiveInt | None, _MEASURED] = None
     tensor_parallel_size: Annotated[PositiveInt, _MEASURED] = 1

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 
 def register() -> None:
-    """Register the XLA attention backend, the guards and, where there is no TPU, the accommodations. Idempotent: vLLM may call it
+    """Register our attention backends, the guards and, where there is no TPU, the accommodations. Idempotent: vLLM may call it
     repeatedly."""
     from tpu_inference.layers.common.attention_backend import register_attention_backend
 
@@ -13,10 +13,17 @@ def register() -> None:
     cpu.install()
     guards.install_platform_guard()
     engine_core.install()
-    register_attention_backend("tuner_xla", attention=_make_backend, vllm_backend="tuner.vllm_plugin.attention.XlaPallasBackend")
+    register_attention_backend("tuner_xla", attention=_make_xla, vllm_backend="tuner.vllm_plugin.attention.XlaPallasBackend")
+    register_attention_backend(guards.RPA_BACKEND, attention=_make_rpa, vllm_backend="tuner.vllm_plugin.rpa.RpaPallasBackend")
 
 
-def _make_backend() -> object:
+def _make_xla() -> object:
     from tuner.vllm_plugin.attention import XlaAttentionBackend
 
     return XlaAttentionBackend()
+
+
+def _make_rpa() -> object:
+    from tuner.vllm_plugin.rpa import WriteThenRpaBackend
+
+    return WriteThenRpaBackend()

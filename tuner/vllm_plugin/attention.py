@@ -1,8 +1,8 @@
 """An XLA attention backend for tpu-inference: paged KV writes of our choice and ragged causal attention in plain JAX.
 
-It runs wherever XLA runs (CPU, TPU, GPU), and it is the only backend in which the KV write can be chosen. On a TPU vLLM's own Pallas
-kernel ("rpa"), which writes the cache inside the attention kernel, stays the default. Select this one with `--attention-backend TUNER_XLA`;
-it needs MODEL_IMPL_TYPE=vllm.
+It runs wherever XLA runs (CPU, TPU, GPU). On a TPU vLLM's own Pallas kernel ("rpa"), which writes the cache inside the attention kernel,
+stays the default, and TUNER_RPA (rpa.py) has a write of ours before that kernel's attention. Select this one with
+`--attention-backend TUNER_XLA`; it needs MODEL_IMPL_TYPE=vllm.
 
 Whether a step writes token-wise or page-wise is chosen per step by runner_hook.py, from the scheduler's stamp on each SchedulerOutput.
 """

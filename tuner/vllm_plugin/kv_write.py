@@ -99,7 +99,7 @@ def _put_rows(cache: jax.Array, rows: jax.Array, slots: jax.Array, count: jax.Ar
 def _put_pages(cache: jax.Array, new_kv: jax.Array, batch: Batch, implementation: str) -> jax.Array:
     """A slice that reaches behind the rows would be clamped back onto earlier tokens: such pages are read from a padded copy of the end."""
     page_size = cache.shape[1]
-    index = _page_index(batch, new_kv.shape[0], page_size)
+    index = page_index(batch, new_kv.shape[0], page_size)
     rows = new_kv.astype(cache.dtype)
     if implementation == "scatter":
         padded = _padded(rows, page_size)
@@ -127,13 +127,14 @@ def _padded(rows: jax.Array, page_size: int) -> jax.Array:
 
 
 @dataclass(frozen=True)
-class _PageIndex:
+class PageIndex:
     page: jax.Array  # [S] cache page of each page slot; past the end beyond `count`
     first_row: jax.Array  # [S] row of new_kv that starts the page
+    length: jax.Array  # [S] rows of the page's segment from there on, at most P
     count: jax.Array  # scalar: page slots in use
 
 
-def _page_index(batch: Batch, num_rows: int, page_size: int) -> _PageIndex:
+def page_index(batch: Batch, num_rows: int, page_size: int) -> PageIndex:
     """Page slots of all prefill segments. S = T/P + R bounds their number: each request has at most one partial page."""
     requests = batch.block_tables.shape[0]
     slots = -(-num_rows // page_size) + requests
@@ -146,8 +147,9 @@ def _page_index(batch: Batch, num_rows: int, page_size: int) -> _PageIndex:
     first_page = batch.segment_starts[request] // page_size
     page = batch.block_tables[request, jnp.clip(first_page + nth, 0, batch.block_tables.shape[1] - 1)]
     used = slot < ends[-1]
-    return _PageIndex(
+    return PageIndex(
         page=jnp.where(used, page, INT32_MAX),
         first_row=jnp.where(used, batch.query_start_loc[request] + nth * page_size, 0),
+        length=jnp.where(used, jnp.minimum(lens[request] - nth * page_size, page_size), 0),
         count=ends[-1],
     )

@@ -1,4 +1,4 @@
-"""Chooses, for each step of tpu-inference's model runner, how the XLA backend writes the KV cache.
+"""Chooses, for each step of tpu-inference's model runner, how our backends write the KV cache.
 
 The choice is a JAX user context, which is part of the jit cache key: the token-wise and the page-wise program coexist in one engine, and
 switching between them costs nothing. Page-wise is chosen only for a step that PageAlignedScheduler stamped, so that page-wise writes
@@ -14,9 +14,11 @@ from typing import Any
 import jax
 
 from tuner.vllm_plugin.calibrate import fastest_implementations
-from tuner.vllm_plugin.guards import uses_our_scheduler
+from tuner.vllm_plugin.guards import uses_our_scheduler, uses_rpa_backend
 from tuner.vllm_plugin.scheduler import PAGE_WISE_ATTRIBUTE
 from tuner.vllm_plugin.settings import parse_settings
+
+BY_DMA = "dma"  # the implementation of both writes in backend TUNER_RPA (kv_write_tpu.py)
 
 
 @dataclass(frozen=True)
@@ -42,11 +44,13 @@ class KvWriteImplementations:
 
 
 def implementations_of(runner: Any) -> KvWriteImplementations:
-    """The runner's implementations: as configured, else measured once on its device for its cache's shape."""
+    """The runner's implementations: as configured, else measured once on its device for its cache's shape. TUNER_RPA has one of each."""
     implementations: KvWriteImplementations | None = getattr(runner, "_tuner_kv_implementations", None)
     if implementations is None:
         settings = parse_settings(runner.vllm_config.additional_config)
-        if settings.token_implementation is not None and settings.page_implementation is not None:
+        if uses_rpa_backend(runner.vllm_config):
+            implementations = KvWriteImplementations(BY_DMA, BY_DMA, {})
+        elif settings.token_implementation is not None and settings.page_implementation is not None:
             implementations = KvWriteImplementations(settings.token_implementation, settings.page_implementation, {})
         else:
             cache = runner.kv_caches[0]

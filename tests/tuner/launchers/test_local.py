@@ -103,15 +103,23 @@ def test_users_engine_arguments_win_and_their_additional_config_is_kept() -> Non
 
 
 @pytest.mark.parametrize(
-    ("asked", "platform", "got"), [("auto", "tpu", "rpa"), ("auto", "cpu", "tuner_xla"), ("tuner_xla", "tpu", "tuner_xla")]
+    ("asked", "platform", "got"),
+    [("auto", "tpu", "rpa"), ("auto", "cpu", "tuner_xla"), ("tuner_xla", "tpu", "tuner_xla"), ("tuner_rpa", "tpu", "tuner_rpa")],
 )
 def test_attention_backend(asked: str, platform: str, got: str) -> None:
     assert attention_backend_for(SETTINGS.with_changes(attention_backend=asked), platform) == got
 
 
-def test_the_tpu_kernel_without_a_tpu_is_refused() -> None:
-    with pytest.raises(BadInput, match="attention_backend rpa needs a TPU"):
-        attention_backend_for(SETTINGS.with_changes(attention_backend="rpa"), "cpu")
+@pytest.mark.parametrize("asked", ["rpa", "tuner_rpa"])
+@pytest.mark.parametrize("platform", ["cpu", "cuda"])
+def test_a_tpu_kernel_without_a_tpu_is_refused(asked: str, platform: str) -> None:
+    with pytest.raises(BadInput, match=f"attention_backend {asked} needs a TPU, the platform here is {platform}: use attention_backend"):
+        attention_backend_for(SETTINGS.with_changes(attention_backend=asked), platform)
+
+
+@pytest.mark.parametrize(("asked", "named"), [("auto", None), ("rpa", None), ("tuner_xla", "TUNER_XLA"), ("tuner_rpa", "TUNER_RPA")])
+def test_a_backend_of_ours_is_named_to_vllm_on_a_tpu(asked: str, named: str | None) -> None:
+    assert engine_args(SETTINGS.with_changes(attention_backend=asked), "tpu").get("attention_backend") == named
 
 
 def test_a_tpu_that_is_asked_for_and_not_there_is_bad_input(tmp_path: Any) -> None:

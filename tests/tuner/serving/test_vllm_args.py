@@ -53,7 +53,14 @@ def test_off_a_tpu_the_backend_the_pool_and_the_environment_come_along() -> None
     trial = StudyBuilder().trial()
     assert vllm_environment(settings_of(trial), "cpu")["JAX_PLATFORMS"] == "cpu"
     assert vllm_environment(settings_of(trial), "tpu") == {}
-    assert vllm_environment(settings_of(trial).with_changes(attention_backend="tuner_xla"), "tpu") == {"MODEL_IMPL_TYPE": "vllm"}
+    for ours in ("tuner_xla", "tuner_rpa"):
+        assert vllm_environment(settings_of(trial).with_changes(attention_backend=ours), "tpu") == {"MODEL_IMPL_TYPE": "vllm"}
+
+
+def test_a_write_by_dma_has_no_implementation_to_pin() -> None:
+    options = flags("page_aligned", effective={"kv_write": "dma,dma"}, attention_backend="tuner_rpa")
+    assert value_of(options, "--attention-backend") == "TUNER_RPA"
+    assert json.loads(value_of(options, "--additional-config")) == {"tuner": {"page_aligned": True, "variant": "demote"}}
 
 
 def test_the_users_own_engine_arguments_are_kept() -> None:

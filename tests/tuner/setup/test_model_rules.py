@@ -67,3 +67,22 @@ def test_a_quantised_kv_cache_needs_vllms_own_kernel(dtype: str, platform: str, 
 @pytest.mark.parametrize("dtype", ["auto", "bfloat16", None])
 def test_a_plain_kv_cache_is_fine(dtype: str | None) -> None:
     assert _lines("cpu", {}, extra_engine_args={"kv_cache_dtype": dtype}) == []
+
+
+@pytest.mark.parametrize(
+    ("features", "settings", "words"),
+    [
+        ({"head_size": 64}, {}, "attention_backend: tuner_rpa cannot write for heads of 64, which M has"),
+        ({"sinks": True}, {}, "model: M has attention sinks"),
+        ({}, {"kv_write": "loop,loop"}, "kv_write: loop,loop chooses among XLA operations, and tuner_rpa writes by DMA; leave it at auto"),
+        ({}, {"extra_engine_args": {"kv_cache_dtype": "int8"}}, "engine_args: kv_cache_dtype int8 is not supported by tuner_rpa"),
+    ],
+)
+def test_what_the_write_before_the_stock_kernel_cannot_do(features: dict[str, Any], settings: dict[str, Any], words: str) -> None:
+    (line,) = _lines("tpu", features, attention_backend="tuner_rpa", **settings)
+    assert line.startswith(words)
+
+
+@pytest.mark.parametrize("dtype", ["auto", "bfloat16", "fp8", "fp8_e5m2"])
+def test_the_write_before_the_stock_kernel_takes_heads_of_128_and_any_floating_point_cache(dtype: str) -> None:
+    assert _lines("tpu", {"head_size": 128}, attention_backend="tuner_rpa", extra_engine_args={"kv_cache_dtype": dtype}) == []

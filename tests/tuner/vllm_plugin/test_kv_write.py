@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import numpy as np
 import pytest
 from hypothesis import given
@@ -15,76 +13,15 @@ pytest.importorskip("jax", reason="needs JAX (extra: tpu)")
 import jax
 import jax.numpy as jnp
 
+from tests.tuner.vllm_plugin.ragged_batches import DIM, GROUP, KV_HEADS, MAX_REQUESTS, Ragged, bits, ragged
 from tuner.vllm_plugin.kv_write import Batch, interleave_kv, write_pages, write_tokens
 from tuner.vllm_plugin.ragged import ragged_attention
 
 pytestmark = pytest.mark.slow  # each compiles
 
-KV_HEADS, GROUP, DIM = 2, 2, 8
-MAX_REQUESTS, TABLE_WIDTH, BUCKET = 6, 8, 64
 WRITE_TOKENS = jax.jit(write_tokens, static_argnames="implementation")
 WRITE_PAGES = jax.jit(write_pages, static_argnames="implementation")
 ATTEND = jax.jit(ragged_attention, static_argnames=("scale", "window", "soft_cap"))
-
-
-@dataclass
-class Ragged:
-    """A step's batch, decodes first, prefills starting on a page boundary, and a cache that already holds the earlier tokens."""
-
-    page_size: int
-    decode_lens: list[int]
-    prefills: list[tuple[int, int]]  # (whole pages computed before, new tokens)
-    seed: int
-
-    @property
-    def query_lens(self) -> list[int]:
-        return [1] * len(self.decode_lens) + [new for _, new in self.prefills]
-
-    @property
-    def starts(self) -> list[int]:
-        return [length - 1 for length in self.decode_lens] + [pages * self.page_size for pages, _ in self.prefills]
-
-    def batch(self) -> Batch:
-        rng = np.random.default_rng(self.seed)
-        pages = 1 + rng.permutation(MAX_REQUESTS * TABLE_WIDTH)
-        tables = np.zeros((MAX_REQUESTS, TABLE_WIDTH), np.int32)
-        count = len(self.query_lens)
-        tables[:count] = pages.reshape(MAX_REQUESTS, TABLE_WIDTH)[:count]
-        seq_lens = np.zeros(MAX_REQUESTS, np.int32)
-        seq_lens[:count] = np.array(self.starts) + np.array(self.query_lens)
-        starts = np.zeros(MAX_REQUESTS + 1, np.int32)
-        starts[1 : count + 1] = np.cumsum(self.query_lens)
-        starts[count + 1 :] = starts[count]
-        return Batch(jnp.asarray(tables), jnp.asarray(seq_lens), jnp.asarray(starts), jnp.int32(len(self.decode_lens)), jnp.int32(count))
-
-    def arrays(self, dtype: str) -> tuple[jax.Array, jax.Array, jax.Array, jax.Array]:
-        """cache, q, k, v; the cache is random everywhere."""
-        rng = np.random.default_rng(self.seed + 1)
-        shape = (1 + MAX_REQUESTS * TABLE_WIDTH, self.page_size, 2 * KV_HEADS, DIM)
-        cache, q = rng.normal(size=shape), rng.normal(size=(BUCKET, KV_HEADS * GROUP, DIM))
-        k, v = rng.normal(size=(BUCKET, KV_HEADS, DIM)), rng.normal(size=(BUCKET, KV_HEADS, DIM))
-        return tuple(jnp.asarray(array, dtype) for array in (cache, q, k, v))  # type: ignore[return-value]
-
-
-@st.composite
-def ragged(draw: st.DrawFn) -> Ragged:
-    page = draw(st.sampled_from([4, 8, 16]))
-    decodes = draw(st.lists(st.integers(1, page * TABLE_WIDTH), max_size=3))
-    prefills: list[tuple[int, int]] = []
-    room = BUCKET - len(decodes)
-    for _ in range(draw(st.integers(0 if decodes else 1, 3))):
-        before = draw(st.integers(0, 3))
-        longest = min(room, page * (TABLE_WIDTH - before))
-        if longest < 2:
-            break
-        new = draw(st.integers(2, longest))
-        prefills.append((before, new))
-        room -= new
-    return Ragged(page, decodes, prefills, draw(st.integers(0, 2**31)))
-
-
-def bits(array: jax.Array) -> bytes:
-    return np.asarray(array).tobytes()
 
 
 @examples(40)
@@ -92,15 +29,7 @@ def bits(array: jax.Array) -> bytes:
 def test_all_implementations_leave_the_same_bytes_for_every_token_and_touch_no_other_page(case: Ragged, dtype: str) -> None:
     batch, (cache, _, k, v) = case.batch(), case.arrays(dtype)
     new_kv = interleave_kv(k, v)
-    expected = np.array(cache)
-    behind = np.zeros(cache.shape[:2], bool)  # the rest of partial last pages: page-wise implementations may put anything there
-    for request, (start, length) in enumerate(zip(case.starts, case.query_lens, strict=True)):
-        for offset in range(length):
-            page = int(batch.block_tables[request, (start + offset) // case.page_size])
-            row = int(batch.query_start_loc[request]) + offset
-            expected[page, (start + offset) % case.page_size] = np.asarray(new_kv[row])
-        if length > 1:
-            behind[page, (start + length - 1) % case.page_size + 1 :] = True
+    expected, behind = case.written(cache, new_kv)
     assert expected.tobytes() != bits(cache)
     for implementation in ("scatter", "loop"):
         assert bits(WRITE_TOKENS(cache, new_kv, batch, implementation=implementation)) == expected.tobytes(), implementation

@@ -6,10 +6,10 @@ import hashlib
 import html
 import re
 import time
+from typing import Any
 
 import pytest
 from fastapi.testclient import TestClient
-from httpx import Response
 
 from storage.base import NotFound, Storage
 from storage.records import Actor, ApiToken, StudyState
@@ -20,7 +20,7 @@ from tests.storage.builders import ANNA, a_lease
 FORM = "application/x-www-form-urlencoded"
 
 
-def press(client: TestClient, button: str, *, study: str = "first", **fields: str) -> Response:
+def press(client: TestClient, button: str, *, study: str = "first", **fields: str) -> Any:
     """As a browser sends the form: every field, the pressed button, where it comes from."""
     page = client.get(f"/studies/{study}/keep").text
     sent = {name: html.unescape(value) for name, value in re.findall(r'<input id="\w+" name="(\w+)" type="\w+" value="([^"]*)"', page)}
@@ -29,7 +29,7 @@ def press(client: TestClient, button: str, *, study: str = "first", **fields: st
     )
 
 
-def error_at(page: Response, field: str) -> str:
+def error_at(page: Any, field: str) -> str:
     (found,) = re.findall(rf'<p class="bad error" id="{field}-error">(.*?)</p>', page.text)
     return html.unescape(found)
 

@@ -16,7 +16,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Unpack
 
 from storage.records import (
     Actor,
@@ -35,6 +35,7 @@ from storage.records import (
     Stage,
     Study,
     StudyContext,
+    StudyFilter,
     StudyState,
     Trial,
     TrialState,
@@ -92,30 +93,11 @@ class Storage(ABC):
         """Raises NotFound."""
 
     @abstractmethod
-    def list_studies(
-        self,
-        *,
-        model: str | None = None,
-        state: StudyState | None = None,
-        text: str | None = None,
-        accelerator: str | None = None,
-        archived: bool | None = None,
-        limit: int = 100,
-        offset: int = 0,
-    ) -> Sequence[Study]:
-        """Newest first. `text` stands in the name, model, a tag or the name of a workload, in any case; `accelerator` is that of a trial.
-        `archived`: None for both."""
+    def list_studies(self, *, limit: int = 100, offset: int = 0, **wanted: Unpack[StudyFilter]) -> Sequence[Study]:
+        """Newest first."""
 
     @abstractmethod
-    def count_studies(
-        self,
-        *,
-        model: str | None = None,
-        state: StudyState | None = None,
-        text: str | None = None,
-        accelerator: str | None = None,
-        archived: bool | None = None,
-    ) -> int: ...
+    def count_studies(self, **wanted: Unpack[StudyFilter]) -> int: ...
 
     @abstractmethod
     def contexts_of(self, study_ids: Sequence[int]) -> dict[int, Sequence[StudyContext]]:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import Any
+from typing import Any, TypedDict
 
 Json = dict[str, Any]
 
@@ -85,6 +85,16 @@ class Study:
     cost: Json = field(default_factory=dict)  # seconds spent: start, compile, measure, profile, other
     tags: list[str] | None = None  # people's own words for it, sorted; None: none
     archived_at: float | None = None  # since when lists leave it out
+
+
+class StudyFilter(TypedDict, total=False):
+    """Which studies a list is of; None and absent are all."""
+
+    model: str | None
+    state: StudyState | None
+    text: str | None  # stands in the name, model, a tag or the name of a workload, in any case
+    accelerator: str | None  # of one of its trials
+    archived: bool | None
 
 
 @dataclass(frozen=True)

@@ -18,7 +18,7 @@ from service.pages.parts import FactsDep, PageNumber, PageRoute
 from service.pages.recommendation_view import ExpectedRow, first_expected
 from service.pages.templating import page
 from storage.base import Storage
-from storage.records import FINISHED, Study, StudyContext, StudyState, TrialState
+from storage.records import FINISHED, Study, StudyContext, StudyFilter, StudyState, TrialState
 from tuner.search.life import Life, life_of
 from tuner.verdict.answer import Answer, readable_answers
 from tuner.verdict.study_answer import StudyAnswer
@@ -105,9 +105,10 @@ def studies(
     """Newest first. `model` is what `q` was called before. A state that there is not is read as none."""
     chosen = StudyState(state) if state in set(StudyState) else None
     text, machine, put_away = (q or model).strip(), accelerator.strip(), bool(archived)
-    wanted: dict[str, Any] = {"state": chosen, "text": text or None, "accelerator": machine or None}
-    total = storage.count_studies(**wanted, archived=put_away)
-    found = storage.list_studies(**wanted, archived=put_away, limit=_ON_A_PAGE, offset=(number - 1) * _ON_A_PAGE)
+    wanted: StudyFilter = {"state": chosen, "text": text or None, "accelerator": machine or None, "archived": put_away}
+    others: StudyFilter = {**wanted, "archived": True}
+    total = storage.count_studies(**wanted)
+    found = storage.list_studies(**wanted, limit=_ON_A_PAGE, offset=(number - 1) * _ON_A_PAGE)
     ids = [study.id for study in found]
     counts, contexts = storage.count_trials_of(ids), storage.contexts_of(ids)
     filters: dict[str, Any] = {"q": text, "state": chosen or "", "accelerator": machine, "archived": "1" if put_away else ""}
@@ -124,7 +125,7 @@ def studies(
         **filters,
         filtered=bool(kept.keys() - {"archived"}),
         address=f"/studies?{urlencode(kept)}" if kept else "/studies",
-        put_away=0 if put_away else storage.count_studies(**wanted, archived=True),
+        put_away=0 if put_away else storage.count_studies(**others),
         put_away_address=f"/studies?{urlencode({**kept, 'archived': '1'})}",
     )
 

@@ -10,7 +10,7 @@ from service.answers.deps import SettingsDep, StorageDep
 from service.answers.state import actor_of, state_of
 from service.schemas.common import StudyName, problems
 from service.schemas.history import Mark, history_entries
-from service.schemas.studies import Deleted, NewName, StudyDetail, StudyHistory, StudyTags, study_detail
+from service.schemas.studies import Confirmation, Deleted, NewName, StudyDetail, StudyHistory, StudyTags, study_detail
 from service.web.auth import SCOPE_MANAGE, bearer_scheme, scope_needed
 from service.web.caching import EtagRoute
 from service.web.strict import StrictRoute
@@ -54,8 +54,8 @@ def restore(name: StudyName, storage: StorageDep, request: Request, body: Mark |
 
 
 @router.post("/{name}/delete", summary="Delete a study with all that was measured", response_model=Deleted, **_WRITES)
-def delete(name: StudyName, storage: StorageDep, settings: SettingsDep, request: Request, body: NewName) -> Json:
-    """The body says its name once more. Its recommendations go with it, its profiles stay in their folder. 409 while it runs."""
+def delete(name: StudyName, storage: StorageDep, settings: SettingsDep, request: Request, body: Confirmation) -> Json:
+    """The body says its name once more. Its recommendations go with it, profiles stay in their folder. 409 while it runs, or for another name."""
     found = keeping.delete(storage, settings.storage_url, name, typed=body.name, by=actor_of(request, body))
     state_of(request).version.forget()
     return {"deleted": found.name}

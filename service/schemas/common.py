@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import re
+from collections.abc import Callable, Iterable
 from datetime import UTC, datetime
 from typing import Annotated, Any
 
 from fastapi import Path
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, WithJsonSchema
+from pydantic_core import PydanticCustomError
 
 from service.web.errors import MEDIA_TYPE
 from storage.records import Json
+from tuner.core.errors import BadInput
 
+LONGEST = 200  # letters of a text with a pattern
 MOST_ID = 2**31 - 1  # what an INTEGER column of PostgreSQL holds
 
 Id = Annotated[int, Path(ge=1, le=MOST_ID, examples=[1])]
@@ -33,6 +37,22 @@ def rfc3339(seconds: float | None) -> str | None:
 def with_moments(document: Json, names: Iterable[str]) -> Json:
     """The times `names` (Unix seconds) have text beside them: NAME_rfc3339."""
     return document | {f"{name}_rfc3339": rfc3339(document[name]) for name in names if name in document}
+
+
+def patterned(pattern: str, read: Callable[[str], object], example: str) -> tuple[Any, ...]:
+    """The pattern for the OpenAPI document, and an error in the place of it that a reader can use: the tuner's own where it has one."""
+    compiled = re.compile(pattern)
+
+    def check(text: str) -> str:
+        if compiled.fullmatch(text):
+            return text
+        try:
+            read(text)
+        except BadInput as error:
+            raise PydanticCustomError("bad_input", "{message}", {"message": str(error)}) from None
+        raise PydanticCustomError("bad_input", "write it without spaces, for instance {example}", {"example": example})
+
+    return AfterValidator(check), WithJsonSchema({"type": "string", "pattern": pattern, "maxLength": LONGEST})
 
 
 class ProblemDocument(BaseModel):

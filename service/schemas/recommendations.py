@@ -2,20 +2,16 @@
 
 from __future__ import annotations
 
-import re
-from collections.abc import Callable
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, WithJsonSchema
-from pydantic_core import PydanticCustomError
+from pydantic import BaseModel, ConfigDict, Field
 
 from service.schemas import examples
-from service.schemas.common import MOST_ID, Moment, Text
+from service.schemas.common import LONGEST, MOST_ID, Moment, Text, patterned
 from service.web.paging import PageInfo, PageQuery, Query
 from storage.records import Json, PublicationState
 from storage.renamed import RENAMED_METRICS
 from tuner.advice.distance import MODEL_FEATURES
-from tuner.core.errors import BadInput
 from tuner.metrics.catalog import CATALOG, Direction
 from tuner.metrics.objective import objective_names, parse_objectives, parse_slo
 from tuner.verdict import answer
@@ -29,27 +25,10 @@ _SLO = rf"^({_METRIC}(<=|<)|{_MORE_IS_BETTER}(>=|>))[0-9]{{1,9}}(\.[0-9]{{1,6}})
 _VERSION = r"^[a-z_]{1,40}=[0-9A-Za-z.+-]{1,50}$"
 
 
-def _patterned(pattern: str, read: Callable[[str], object], example: str) -> tuple[Any, ...]:
-    """The pattern for the OpenAPI document, and an error in the place of it that a reader can use: the tuner's own where it has one."""
-    compiled = re.compile(pattern)
-
-    def check(text: str) -> str:
-        if compiled.fullmatch(text):
-            return text
-        try:
-            read(text)
-        except BadInput as error:
-            raise PydanticCustomError("bad_input", "{message}", {"message": str(error)}) from None
-        raise PydanticCustomError("bad_input", "write it without spaces, for instance {example}", {"example": example})
-
-    return AfterValidator(check), WithJsonSchema({"type": "string", "pattern": pattern, "maxLength": _LONGEST})
-
-
-_LONGEST = 200
-_Text = Annotated[str, Field(max_length=_LONGEST)]
-_Objective = Annotated[_Text, *_patterned(_OBJECTIVE, parse_objectives, "throughput")]
-_Slo = Annotated[_Text, *_patterned(_SLO, parse_slo, "ttft_p99_ms<=500")]
-_Version = Annotated[_Text, *_patterned(_VERSION, str, "vllm=0.32.0")]
+_Text = Annotated[str, Field(max_length=LONGEST)]
+_Objective = Annotated[_Text, *patterned(_OBJECTIVE, parse_objectives, "throughput")]
+_Slo = Annotated[_Text, *patterned(_SLO, parse_slo, "ttft_p99_ms<=500")]
+_Version = Annotated[_Text, *patterned(_VERSION, str, "vllm=0.32.0")]
 _Word = Annotated[str, Field(pattern=r"^[A-Za-z0-9_.-]{1,40}$")]
 _MOST_SIZE = 10_000_000
 _Tokens = Annotated[float, Field(gt=0, le=1e9)]

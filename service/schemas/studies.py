@@ -7,13 +7,14 @@ from typing import Annotated, Any
 from pydantic import BaseModel, ConfigDict, Field
 
 from service.schemas import examples
-from service.schemas.common import Moment, with_moments
+from service.schemas.common import LONGEST, Moment, patterned, with_moments
 from service.schemas.history import HistoryEntry, WithReason
 from service.web.paging import PageInfo
 from storage.records import Json, Measurement, Profile, Study, Trial, TrialState
 from tuner.report.report import comparison_json, study_json, trial_json
 from tuner.search.keeping import MOST_TAGS, TAG
 from tuner.search.life import Life, life_json
+from tuner.setup.config import STUDY_NAME, check_study_name
 
 
 class StudyEntry(BaseModel):
@@ -203,7 +204,13 @@ class StudyComparisonAnswer(BaseModel):
 class NewName(WithReason):
     model_config = ConfigDict(json_schema_extra={"examples": [{"name": "chat-v6e", "reason": "found more easily"}]})
 
-    name: Annotated[str, Field(max_length=255)]
+    name: Annotated[str, Field(max_length=LONGEST), *patterned(f"^{STUDY_NAME}$", check_study_name, "chat-v6e")]
+
+
+class Confirmation(WithReason):
+    model_config = ConfigDict(json_schema_extra={"examples": [{"name": "qwen3-chat", "reason": "of a wrong model"}]})
+
+    name: Annotated[str, Field(max_length=255, description="Of the study, once more.")]
 
 
 class StudyTags(WithReason):

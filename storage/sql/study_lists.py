@@ -3,32 +3,31 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Unpack
 
 from sqlalchemy import ColumnElement, func, or_, select
 
-from storage.records import Study, StudyContext, StudyState
+from storage.records import Study, StudyContext, StudyFilter
 from storage.sql.core import SqlCore, require_page, sound_records
 from storage.sql.models import environments, studies, trials, workloads
 from storage.sql.text_search import holds
 
 
-def _filter(
-    *, model: str | None, state: StudyState | None, text: str | None, accelerator: str | None, archived: bool | None
-) -> list[ColumnElement[bool]]:
+def _filter(wanted: StudyFilter) -> list[ColumnElement[bool]]:
     conditions: list[ColumnElement[bool]] = []
-    if model is not None:
+    if (model := wanted.get("model")) is not None:
         conditions.append(studies.c.model == model)
-    if state is not None:
+    if (state := wanted.get("state")) is not None:
         conditions.append(studies.c.state == state)
-    if text is not None:
+    if (text := wanted.get("text")) is not None:
         named = select(workloads.c.content_hash).where(holds(workloads.c.name, text))
         loaded = select(trials.c.study_id).where(trials.c.workload_hash.in_(named))
         own = (holds(column, text) for column in (studies.c.name, studies.c.model, studies.c.tags))
         conditions.append(or_(*own, studies.c.id.in_(loaded)))
-    if accelerator is not None:
+    if (accelerator := wanted.get("accelerator")) is not None:
         machines = select(environments.c.fingerprint).where(environments.c.accelerator == accelerator)
         conditions.append(studies.c.id.in_(select(trials.c.study_id).where(trials.c.environment.in_(machines))))
-    if archived is not None:
+    if (archived := wanted.get("archived")) is not None:
         conditions.append(studies.c.archived_at.is_not(None) if archived else studies.c.archived_at.is_(None))
     return conditions
 
@@ -36,35 +35,16 @@ def _filter(
 class SqlStudyLists(SqlCore):
     """See storage.base.Storage."""
 
-    def list_studies(
-        self,
-        *,
-        model: str | None = None,
-        state: StudyState | None = None,
-        text: str | None = None,
-        accelerator: str | None = None,
-        archived: bool | None = None,
-        limit: int = 100,
-        offset: int = 0,
-    ) -> Sequence[Study]:
+    def list_studies(self, *, limit: int = 100, offset: int = 0, **wanted: Unpack[StudyFilter]) -> Sequence[Study]:
         require_page(limit, offset)
-        wanted = _filter(model=model, state=state, text=text, accelerator=accelerator, archived=archived)
         newest_first = (studies.c.created_at.desc(), studies.c.id.desc())
+        statement = select(studies).where(*_filter(wanted)).order_by(*newest_first)
         with self._reading("studies") as connection:
-            return sound_records(connection, Study, select(studies).where(*wanted).order_by(*newest_first), limit, offset)
+            return sound_records(connection, Study, statement, limit, offset)
 
-    def count_studies(
-        self,
-        *,
-        model: str | None = None,
-        state: StudyState | None = None,
-        text: str | None = None,
-        accelerator: str | None = None,
-        archived: bool | None = None,
-    ) -> int:
-        wanted = _filter(model=model, state=state, text=text, accelerator=accelerator, archived=archived)
+    def count_studies(self, **wanted: Unpack[StudyFilter]) -> int:
         with self._reading("studies") as connection:
-            return int(connection.execute(select(func.count()).select_from(studies).where(*wanted)).scalar_one())
+            return int(connection.execute(select(func.count()).select_from(studies).where(*_filter(wanted))).scalar_one())
 
     def contexts_of(self, study_ids: Sequence[int]) -> dict[int, Sequence[StudyContext]]:
         found: dict[int, list[StudyContext]] = {study_id: [] for study_id in study_ids}

@@ -47,13 +47,13 @@ def archive(storage: Storage, name: str, *, archived: bool, by: Actor) -> Study:
 def delete(storage: Storage, url: str, name: str, *, typed: str, by: Actor) -> Study:
     """Delete the study with all that was measured, and Optuna's record of it; profiles stay in their folder. Returns what is gone.
 
-    `url`: of the storage. `typed`: the name once more. Raises NotFound, Conflict where the study runs, BadInput for another name.
+    `url`: of the storage. `typed`: the name once more. Raises NotFound, and Conflict where the study runs or `typed` is another name.
     """
     from tuner.trials.optuna_record import delete_record
 
     study = storage.get_study(name)
     if typed != name:
-        raise BadInput(setting="name", value=repr(typed), fix=f"type the study's name, {name}, to delete it")
+        raise Conflict(f"{typed!r} is not its name", f"type the study's name, {name}, to delete it")
     with _held(storage, study, "deleted"):
         delete_record(url, name)
         storage.delete_study(study.id, by=by)

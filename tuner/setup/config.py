@@ -43,7 +43,7 @@ _UNSUPPORTED_ENGINE_ARGS = {
 _DURATION = re.compile(r"(?:(\d+(?:\.\d+)?)h)?(?:(\d+(?:\.\d+)?)m)?(?:(\d+(?:\.\d+)?)s?)?")
 _KV_WRITES = ("scatter", "loop")  # tuner.vllm_plugin.settings.IMPLEMENTATIONS, which only the engine's process may import
 LARGEST_SIZE = 1 << 20  # tokens: far above what any engine takes for a page or a step, and low enough that a typing error is told
-_STUDY_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,99}")
+STUDY_NAME = r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,99}"
 _STUDY_NAME_RULE = "use 1 to 100 letters, digits and _ . - (it names a folder), not starting with . or -"
 
 
@@ -224,7 +224,7 @@ def _about(setting: str) -> Iterator[None]:
 
 def check_study_name(name: str) -> None:
     """Raises BadInput."""
-    if not _STUDY_NAME.fullmatch(name):
+    if not re.fullmatch(STUDY_NAME, name):
         raise BadInput(setting="study", value=repr(name), fix=_STUDY_NAME_RULE)
 
 

@@ -60,7 +60,7 @@ def test_every_button_does_what_it_says_and_leaves_a_trail(each_client: TestClie
 def test_deleting_asks_for_the_name_and_the_trail_outlives_the_study(each_client: TestClient, ended: Storage) -> None:
     for typed in ("", "second", "First", "first x"):
         refused = press(each_client, "delete", typed=typed)
-        assert refused.status_code == 422 and "type the study's name, first" in error_at(refused, "typed")
+        assert refused.status_code == 409 and "type the study's name, first" in error_at(refused, "typed")
     assert ended.get_study("first").name == "first"
     answer = press(each_client, "delete", typed="first", reason="a wrong model")
     assert (answer.status_code, answer.headers["location"]) == (303, "/audit")

@@ -65,7 +65,7 @@ def test_a_deleted_study_is_gone_with_its_answers_and_leaves_a_trail(
     ask = "/v1/recommendations?model=tiny-qwen3&workload=chat"
     assert each_client.get(ask).json()["id"] == filled.recommended.id
     wrong = each_client.post("/v1/studies/first/delete", json={"name": "second"}, headers=BEARER)
-    assert wrong.status_code == 422 and "type the study's name, first" in wrong.json()["detail"]
+    assert wrong.status_code == 409 and "type the study's name, first" in wrong.json()["detail"]
     assert each_client.post("/v1/studies/first/delete", json={"name": "first"}, headers=BEARER).json() == {"deleted": "first"}
     assert each_client.get("/v1/studies/first").status_code == 404
     assert each_client.get(ask).json()["id"] is None

@@ -55,7 +55,7 @@ def restore(name: StudyName, storage: StorageDep, request: Request, body: Mark |
 
 @router.post("/{name}/delete", summary="Delete a study with all that was measured", response_model=Deleted, **_WRITES)
 def delete(name: StudyName, storage: StorageDep, settings: SettingsDep, request: Request, body: Confirmation) -> Json:
-    """The body says its name once more. Its recommendations go with it, profiles stay in their folder. 409 while it runs, or for another name."""
+    """The body says its name once more. Recommendations go with it, profiles stay. 409 while it runs, or where the name is another one."""
     found = keeping.delete(storage, settings.storage_url, name, typed=body.name, by=actor_of(request, body))
     state_of(request).version.forget()
     return {"deleted": found.name}

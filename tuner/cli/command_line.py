@@ -31,6 +31,7 @@ VERBS = {
     "compare": ("tuner.cli.compare", "compare", "Compare page-aligned with default scheduling, per page size and chunk budget."),
     "recommend": ("tuner.cli.recommend", "recommend", "Print the recommended `vllm serve` settings."),
     "foresee": ("tuner.cli.foresee", "foresee", "Compile for a TPU that is not here: what fits, and for how many requests."),
+    "simulate": ("tuner.cli.simulate", "simulate", "Predict how many requests per second a TPU that is not here serves well."),
     "export": ("tuner.cli.export", "export", "Write a study's trials and measurements as CSV or JSON."),
     "profile": ("tuner.cli.profile", "profile", "Capture and read XLA profiles: where the time of a step goes."),
     "doctor": ("tuner.cli.doctor", "doctor", "Check this machine: engine, versions, devices, storage."),

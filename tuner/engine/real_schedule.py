@@ -1,9 +1,9 @@
 """vLLM's real scheduler and KV cache manager without an engine: the scheduler class and the settings that an engine with these arguments
 has, and nothing that computes. A request of which all tokens are scheduled gets a new one. Imports vLLM on first use.
 
-`steps_alike` and `repeat` take several steps at once where the scheduler can only do the same again: every running request decodes, the
-last step admitted and finished nothing, and no request needs a new page, finishes or arrives. What schedule() decides is not copied; it is
-asked wherever its answer can change.
+`coming` and `repeat` take several steps at once where the scheduler has no choice: every running request decodes, none needs a new page or
+gets its last token, and either nobody waits, or the last step was such a one and those who wait were passed over in it. What schedule()
+decides is not copied; it is asked wherever its answer can differ from "one token for each".
 """
 
 from __future__ import annotations
@@ -47,6 +47,15 @@ class Scheduled:
         return sum(chunk for chunk, _ in self.prefills)
 
 
+@dataclass(frozen=True)
+class Coming:
+    """The next `steps` steps, as long as no request is added: a token for each of `tokens_for`. `context`: of the first of them."""
+
+    steps: int
+    tokens_for: tuple[str, ...]
+    context: int
+
+
 class RealSchedule:
     """`buckets`: the sizes that steps are padded to, ascending."""
 
@@ -63,13 +72,13 @@ class RealSchedule:
         self._request, self._sampling = Request, SamplingParams
         self._live: dict[str, Any] = {}
         self._caching = bool(self.config.cache_config.enable_prefix_caching)
-        self._alike = 0
+        self._coming: Coming | None = None
 
     def reset(self) -> None:
         """Forget the prefix cache. Raises RuntimeError while requests are unfinished."""
         if self._live or not self.scheduler.reset_prefix_cache():
             raise RuntimeError(f"{len(self._live)} requests are unfinished")
-        self._alike = 0
+        self._coming = None
 
     def add(self, prompt: Prompt) -> None:
         request = self._request(
@@ -80,7 +89,7 @@ class RealSchedule:
             block_hasher=_hasher(prompt, self._page) if self._caching else None,
         )
         self._live[prompt.request_id] = request
-        self._alike = 0
+        self._coming = None
         self.scheduler.add_request(request)
 
     def abort_all(self) -> None:
@@ -91,7 +100,7 @@ class RealSchedule:
             output = self.scheduler.schedule()
             self.scheduler.update_from_output(output, _model_output([], set()))
         self._live.clear()
-        self._alike = 0
+        self._coming = None
 
     def step(self) -> Scheduled | None:
         """None where nothing can be scheduled."""
@@ -99,15 +108,15 @@ class RealSchedule:
         output = scheduler.schedule()
         given: dict[str, int] = output.num_scheduled_tokens
         if not given:
-            self._alike = 0
+            self._coming = None
             return None
         begun = {new.req_id: new.num_computed_tokens for new in output.scheduled_new_reqs}
         prefills, decodes, context, ready = self._parts(given)
         scheduler.update_from_output(output, _model_output(list(given), set(ready)))
         finished = {name: self._live[name].num_preemptions for name in ready if self._live[name].is_finished()}
         resumed = bool(output.scheduled_cached_reqs.resumed_req_ids)
-        quiet = not prefills and not finished and not begun and not resumed and decodes == len(scheduler.running)
-        self._alike = self._until_something_changes() if quiet else 0
+        same_again = not prefills and not finished and not begun and not resumed and decodes == len(scheduler.running)
+        self._coming = self._foreseen() if same_again or not scheduler.get_request_counts()[1] else None
         for name in finished:
             del self._live[name]
         return Scheduled(
@@ -121,17 +130,17 @@ class RealSchedule:
         )
 
     @property
-    def steps_alike(self) -> int:
-        """How many steps after the last one can only be like it, as long as no request is added."""
-        return self._alike
+    def coming(self) -> Coming | None:
+        """None where the scheduler has to be asked."""
+        return self._coming
 
     def repeat(self, steps: int) -> None:
-        """The last step `steps` times more; at most `steps_alike`."""
-        assert 0 < steps <= self._alike
+        """The first `steps` of `coming`, which is then past."""
+        assert self._coming is not None and 0 < steps <= self._coming.steps
         for request in self.scheduler.running:
             request.num_computed_tokens += steps
             request.append_output_token_ids([TOKEN] * steps)
-        self._alike -= steps
+        self._coming = None
 
     def _parts(self, given: Mapping[str, int]) -> tuple[list[tuple[int, int]], int, int, list[str]]:
         """Prefill segments, decoding requests, their context, and who gets a token; as tuner.engine.stepping.batch_of tells them apart."""
@@ -150,14 +159,21 @@ class RealSchedule:
                 ready.append(name)
         return prefills, decodes, context, ready
 
-    def _until_something_changes(self) -> int:
-        """Steps in which no running request needs a new page or gets its last token."""
-        page = self._page
-        steps: int = min(
-            min(-request.num_computed_tokens % page, request.max_tokens - request.num_output_tokens - 1)
-            for request in self.scheduler.running
-        )
-        return steps
+    def _foreseen(self) -> Coming | None:
+        """Where each running request decodes and keeps its pages: until one needs a new page or gets its last token."""
+        page, running = self._page, self.scheduler.running
+        if not 0 < len(running) <= self.scheduler.max_num_scheduled_tokens:
+            return None
+        steps, context = 1 << 30, 0
+        for request in running:
+            computed: int = request.num_computed_tokens
+            if request.num_tokens != computed + 1:
+                return None
+            steps = min(steps, -computed % page, request.max_tokens - request.num_output_tokens - 1)
+            if steps <= 0:
+                return None
+            context += computed
+        return Coming(steps, tuple(request.request_id for request in running), context)
 
 
 def _hasher(prompt: Prompt, page: int) -> Callable[[Any], list[bytes]]:

@@ -4,6 +4,7 @@ tuner.workload.client.drive does it in real time: a request is sent at the first
 from __future__ import annotations
 
 from array import array
+from bisect import bisect_left
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from itertools import accumulate
@@ -37,6 +38,11 @@ class Steps:
     prefill_tokens: array[int]
     prefill_requests: array[int]
     decode_requests: array[int]
+
+    @property
+    def counts(self) -> tuple[array[int], ...]:
+        """All but the times."""
+        return self.scheduled_tokens, self.padded_tokens, self.prefill_tokens, self.prefill_requests, self.decode_requests
 
 
 def _no_steps() -> Steps:
@@ -99,14 +105,15 @@ class Replay:
                 self._send(load.prompts[following], load.arrivals_s[following])
                 following += 1
                 unfinished += 1
+            step = self._step() if unfinished else None
+            unfinished -= len(step.finished) if step is not None else 0
             until_s = load.arrivals_s[following] if following < count and unfinished < limit else float("inf")
-            step = self._step(until_s) if unfinished else None
-            if step is None:
-                if until_s == float("inf"):
-                    raise WindowTimeout(f"nothing is scheduled any more, and {unfinished} requests are unfinished")
+            if step is not None:
+                self._repeat(until_s)
+            elif until_s < float("inf"):
                 self._now = max(self._now, until_s)
             else:
-                unfinished -= len(step.finished)
+                raise WindowTimeout(f"nothing is scheduled any more, and {unfinished} requests are unfinished")
             if self._now > timeout_s:
                 raise WindowTimeout(f"{unfinished} requests unfinished and {count - following} unsent after {number(timeout_s)} s")
             done = following - unfinished
@@ -120,41 +127,52 @@ class Replay:
         self._sent[prompt.request_id] = Sent(prompt, planned_s, self._now)
         self._schedule.add(prompt)
 
-    def _step(self, until_s: float) -> Scheduled | None:
-        """One step, and those after it that are alike and begin before `until_s`."""
+    def _step(self) -> Scheduled | None:
+        """None where nothing can be scheduled."""
         step = self._schedule.step()
         self._asked += 1
         if step is None:
             return None
-        padded = next((bucket for bucket in self._schedule.buckets if bucket >= step.scheduled_tokens), step.scheduled_tokens)
-        index = len(self._steps.start_s)
-        self._book(step, padded, [self._clock.step(padded, step.prefills, step.decodes, step.context)])
+        padded = self._padded(step.scheduled_tokens)
+        seconds = self._clock.step(padded, step.prefills, step.decodes, step.context)
+        run = self._book([seconds], (step.scheduled_tokens, padded, step.prefill_tokens, len(step.prefills), step.decodes))
         for name, cached in step.begun.items():
             self._sent[name].cached_tokens = max(self._sent[name].cached_tokens, cached)
-        receivers = [self._sent[name] for name in step.tokens_for]
-        alike = self._schedule.steps_alike if self._repeats else 0
-        if alike and self._now < until_s:
-            seconds = self._clock.repeated(padded, step.decodes, step.context + step.decodes, alike, until_s - self._now)
-            self._schedule.repeat(len(seconds))
-            self._book(step, padded, seconds.tolist())
-        run = (index, len(self._steps.start_s) - index)
-        for item in receivers:
-            item.runs.append(run)
+        for name in step.tokens_for:
+            self._sent[name].runs.append(run)
         for name, preemptions in step.finished.items():
             self._sent[name].finished_s, self._sent[name].preemptions = self._now, preemptions
         return step
 
-    def _book(self, step: Scheduled, padded: int, seconds: Sequence[float]) -> None:
+    def _repeat(self, until_s: float) -> None:
+        """The steps that the scheduler need not be asked for, as far as they begin before `until_s`."""
+        coming = self._schedule.coming
+        if not self._repeats or coming is None or self._now >= until_s:
+            return
+        decodes = len(coming.tokens_for)
+        padded = self._padded(decodes)
+        seconds = self._clock.repeated(padded, decodes, coming.context, coming.steps, until_s - self._now)
+        self._schedule.repeat(len(seconds))
+        run = self._book(seconds.tolist(), (decodes, padded, 0, 0, decodes))
+        for name in coming.tokens_for:
+            self._sent[name].runs.append(run)
+
+    def _padded(self, tokens: int) -> int:
+        buckets = self._schedule.buckets
+        place = bisect_left(buckets, tokens)
+        return buckets[place] if place < len(buckets) else tokens
+
+    def _book(self, seconds: Sequence[float], what: tuple[int, int, int, int, int]) -> tuple[int, int]:
+        """Steps that all have `what` in them, in the order of the columns. Returns their run (first, count); they are then past."""
         ends = list(accumulate(seconds, initial=self._now))
         columns, times = self._steps, len(seconds)
+        first = len(columns.start_s)
         columns.start_s.extend(ends[:-1])
         columns.duration_s.extend(seconds)
-        columns.scheduled_tokens.extend([step.scheduled_tokens] * times)
-        columns.padded_tokens.extend([padded] * times)
-        columns.prefill_tokens.extend([step.prefill_tokens] * times)
-        columns.prefill_requests.extend([len(step.prefills)] * times)
-        columns.decode_requests.extend([step.decodes] * times)
+        for column, value in zip(columns.counts, what, strict=True):
+            column.extend([value] * times)
         self._now = ends[-1]
+        return first, times
 
     def _so_far(self) -> list[RequestRecord]:
         """What the test for saturation looks at: arrivals, first tokens, ends."""

@@ -10,7 +10,7 @@ import importlib
 import socket
 import time
 import traceback
-from dataclasses import asdict, fields
+from dataclasses import asdict, fields, replace
 from typing import Any, override
 
 from tuner.core.contract import StartReport
@@ -113,9 +113,12 @@ class SimulatedEngine:
         gc.collect()
         gc.disable()
         try:
-            replay = Replay(self._schedule, StepClock(self._costs, message.seed))
+            costs = self._costs if message.costs == 1 else self._costs.scaled(message.costs)
+            load = self._loads[message.key]
+            if message.arrivals != 1:
+                load = replace(load, arrivals_s=tuple(arrival * message.arrivals for arrival in load.arrivals_s))
             stop = saturation if message.stop_when_saturated else None
-            found = replay.run(self._loads[message.key], message.timeout_s, stop, CHECK_EVERY)
+            found = Replay(self._schedule, StepClock(costs, message.seed)).run(load, message.timeout_s, stop, CHECK_EVERY)
         finally:
             gc.enable()
         return _answer(found, started_at, time.perf_counter() - begun)

@@ -38,12 +38,15 @@ class SimulatedLoad:
 
 @dataclass(frozen=True)
 class Simulate:
-    """One window of the load `key`. `timeout_s`: of the window's own time."""
+    """One window of the load `key`. `timeout_s`: of the window's own time. `arrivals`: what arrival times are multiplied by; `costs`: what
+    all seconds of steps are."""
 
     key: str
     seed: tuple[int, ...]
     timeout_s: float
     stop_when_saturated: bool
+    arrivals: float
+    costs: float
 
 
 @dataclass(frozen=True)

@@ -40,6 +40,7 @@ from tuner.engine.messages import Nothing, Reconfigure
 from tuner.engine.real_schedule import Prompt
 from tuner.engine.replay import Load
 from tuner.engine.simulation import Simulate, Simulated, SimulatedLoad, StartSimulated
+from tuner.engine.step_costs import StepCosts
 from tuner.foresight.simulated_chip import SIMULATED, SimulatedChip
 from tuner.serving.engine_args import engine_args
 from tuner.setup.models import resolve_model
@@ -83,7 +84,7 @@ class SimulateLauncher:
         except HostLost:
             self.close()
             engine, report = self._start(asked, settings, timeout_s)
-        return SimulatedSession(self, engine, settings, self._marked(report))
+        return SimulatedSession(self, engine, settings, self._marked(report), costs)
 
     def _start(self, asked: StartSimulated, settings: EngineSettings, timeout_s: float) -> tuple[EngineProcess, StartReport]:
         env = engine_environment("cpu", offline=Path(settings.model_path).is_dir()) | {"VLLM_LOGGING_LEVEL": "WARNING"}
@@ -117,7 +118,10 @@ class SimulateLauncher:
 class SimulatedSession(EngineSession):
     """One simulated engine; see tuner.core.contract.EngineSession."""
 
-    def __init__(self, launcher: SimulateLauncher, engine: EngineProcess, settings: EngineSettings, report: StartReport) -> None:
+    def __init__(
+        self, launcher: SimulateLauncher, engine: EngineProcess, settings: EngineSettings, report: StartReport, costs: StepCosts
+    ) -> None:
+        self.costs = costs
         self._launcher = launcher
         self._engine = engine
         self._settings = settings
@@ -140,11 +144,23 @@ class SimulatedSession(EngineSession):
     @override
     def measure(self, live: LiveSettings, plan: LoadPlan, timeout_s: float) -> WindowResult:
         """The window's details say that it is simulated, and what its clock rests on."""
+        return self.simulate(live, plan, timeout_s, seed=self._next_seed(live))
+
+    def simulate(
+        self, live: LiveSettings, plan: LoadPlan, timeout_s: float, *, seed: tuple[int, ...], arrivals: float = 1.0, costs: float = 1.0
+    ) -> WindowResult:
+        """As `measure`, with arrival times multiplied by `arrivals` and the seconds of all steps by `costs`."""
         self._apply(live)
         self._load(plan)
-        seed = self._next_seed(live)
-        asked = Simulate(plan.content_hash, seed, timeout_s, plan.stop_when_saturated)
-        found = self._engine.ask("measure", asked, Simulated, max(timeout_s, MOST_WALL_S) + GRACE_S)
+        asked = Simulate(
+            key=plan.content_hash,
+            seed=seed,
+            timeout_s=timeout_s,
+            stop_when_saturated=plan.stop_when_saturated,
+            arrivals=arrivals,
+            costs=costs,
+        )
+        found = self._engine.ask("measure", asked, Simulated, MOST_WALL_S)
         return self._window(found, plan)
 
     @property

@@ -96,7 +96,7 @@ def prepare_study(config: StudyConfig, limits: Limits | None = None, judge: Judg
     else:
         model = known_model(config.model, config.engine_python, _asked_on(config), _given_args(config))
     spec = _parse_workload(config)
-    max_model_len = _max_model_len(config, model, spec)
+    max_model_len = max_model_len_of(config, model, spec)
     plan = spec.plan(model.vocab_size, max_model_len)
     _refuse_longer_than_its_timeout(config, plan)
     # Without SLOs the throughput of an overloaded engine is a value like any other.
@@ -227,7 +227,7 @@ def _parse_workload(config: StudyConfig) -> WorkloadSpec:
     return WorkloadSpec.from_mapping(config.workload, "workload")
 
 
-def _max_model_len(config: StudyConfig, model: ResolvedModel, spec: WorkloadSpec) -> int:
+def max_model_len_of(config: StudyConfig, model: ResolvedModel, spec: WorkloadSpec) -> int:
     """The given one; else the next power of two that holds the workload's longest request, at least 512, at most the model's maximum."""
     if config.max_model_len is not None:
         if config.max_model_len > model.max_position:

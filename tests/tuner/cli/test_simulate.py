@@ -1,0 +1,61 @@
+"""`tuner simulate`, in one process of its own each: what it prints, and what it refuses."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from tests.tuner.cli.terminal import Terminal
+from tuner.cli.simulate import chart
+from tuner.launchers.rate_sweep import RatePoint
+
+STEPS = "about: a test\npadded_ms: {16: 10, 2048: 60}\nlow: 0.8\nhigh: 1.2\n"
+
+
+def _point(rate: float, goodput: float, low: float, high: float) -> RatePoint:
+    return RatePoint(rate, "default", goodput, low, high, {"request_throughput": goodput}, 0.1)
+
+
+def test_bars_reach_from_the_lower_to_the_upper_end() -> None:
+    head, *bars = chart([_point(1, 1.0, 0.5, 2.0), _point(8, 0.0, 0.0, 0.0)]).splitlines()
+    assert "lower end" in head
+    assert bars[0].endswith("#" * 10 + "=" * 10 + "-" * 20)
+    assert bars[1].split() == ["8", "default"]
+
+
+def test_nothing_served_at_any_rate_is_a_chart_without_bars() -> None:
+    assert chart([_point(1, 0.0, 0.0, 0.0)]).splitlines()[1].split() == ["1", "default"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "complaint"),
+    [
+        (["--rates", "1"], "add --accelerator v6e-1, or --step-time FILE"),
+        (["--rates", "1", "--accelerator", "v5e-1"], "has no prediction"),
+        (["--rates", "fast", "--accelerator", "v6e-1"], "rates 'fast' is no list"),
+        (["--rates", "0,1", "--accelerator", "v6e-1"], "rates '0,1' is no list"),
+        (["--rates", "1", "--accelerator", "v6e-1", "--page-size", "24"], "not a power of two"),
+        (["--rates", "1", "--accelerator", "v6e-1", "--slo", "speed<=1"], "speed"),
+        (["--rates", "1", "--accelerator", "v6e-1", "--slo", "total_token_throughput>=5"], "needs a latency SLO"),
+    ],
+)
+def test_bad_input_is_one_line_and_exit_code_2(terminal: Terminal, arguments: list[str], complaint: str) -> None:
+    done = terminal.run("simulate", "--model", "tiny-qwen3", "--workload", "demo", *arguments)
+    assert done.code == 2, done.err
+    assert complaint in done.err
+    assert done.err.count("\n") == 1
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(300)
+def test_json_says_what_was_predicted_and_from_what(terminal: Terminal, tmp_path: Path) -> None:
+    (tmp_path / "steps.yaml").write_text(STEPS)
+    arguments = ["--step-time", str(tmp_path / "steps.yaml"), "--rates", "2", "--seeds", "1", "--arms", "default", "--json"]
+    done = terminal.run("simulate", "--model", "tiny-qwen3", "--workload", "demo", *arguments)
+    assert done.code == 0, done.err
+    found = done.json
+    assert (found["status"], found["step_times"], found["step_time_interval"]) == ("predicted", "given: a test", [0.8, 1.2])
+    (point,) = found["points"]
+    assert point["low"] <= point["goodput"] <= point["high"]
+    assert found["settings"]["block_size"] == 32

@@ -37,8 +37,8 @@ FOREVER_S = 1e9
 
 @dataclass(frozen=True)
 class Row:
-    """`recorded_s`: the trace's last arrival; `simulated_s`: the window's own time; `wall_s`: what simulating it took; `asked`: how many of
-    the steps the scheduler was asked for."""
+    """`recorded_s`: the trace's last arrival; `simulated_s`: the window's own time; `wall_s`, `cpu_s`: what simulating took, by the clock
+    and of one core; `asked`: how many of the steps the scheduler was asked for."""
 
     trace: str
     arm: str
@@ -48,6 +48,7 @@ class Row:
     recorded_s: float
     simulated_s: float
     wall_s: float
+    cpu_s: float
     planning_s: float
 
     @property
@@ -90,6 +91,7 @@ def rows(traces: Path) -> Iterator[Row]:
                     recorded_s=plan.last_arrival_s,
                     simulated_s=window.duration_s,
                     wall_s=wall_s,
+                    cpu_s=float(window.details["cpu_s"]),
                     planning_s=planning_s + time.perf_counter() - begun - wall_s,
                 )
 
@@ -105,11 +107,12 @@ def main() -> None:
         if args.json:
             print(json.dumps(asdict(row)), flush=True)
     if not args.json:
-        print("| trace | arm | requests | steps | asked for | trace, s | simulated, s | took, s | times faster | planning, s |")
-        print("|" + "---|" * 10)
+        print("| trace | arm | requests | steps | asked for | trace, s | simulated, s | took, s | core, s | times faster | planning, s |")
+        print("|" + "---|" * 11)
         for row in found:
             counts = f"{row.requests:,} | {row.steps:,} | {row.asked:,}"
-            times = f"{row.recorded_s:,.0f} | {row.simulated_s:,.0f} | {row.wall_s:.1f} | {row.times_faster:,.0f} | {row.planning_s:.0f}"
+            own = f"{row.recorded_s:,.0f} | {row.simulated_s:,.0f} | {row.wall_s:.1f} | {row.cpu_s:.1f}"
+            times = f"{own} | {row.times_faster:,.0f} | {row.planning_s:.0f}"
             print(f"| {row.trace} | {row.arm} | {counts} | {times} |")
 
 

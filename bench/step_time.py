@@ -1,6 +1,7 @@
 """How well step times of a TPU are predicted: each kind of layer, and each range of tokens, is left out of the fit in turn.
 
     python -m bench.step_time [--table ../shared/data/tables/tpu_v6e1_layers]
+    python -m bench.step_time --storage sqlite:///tuner.db --study NAME      # the same for an engine's own mean steps, any device
 
 Printed for each: the median absolute error (of prediction / measurement - 1) beside the roofline's alone, and how many of the held-out
 points lie in the 90 % interval. `--write` prints what tuner/foresight/fitted.py keeps.
@@ -15,6 +16,9 @@ from pathlib import Path
 
 import numpy as np
 
+from storage.upgrade import open_storage
+from tuner.core.defaults import DEFAULT_STORAGE
+from tuner.foresight.engine_windows import window_table
 from tuner.foresight.fitted import FITTED
 from tuner.foresight.layer_table import PEAK_BYTES, PEAK_FLOPS, anomalies, read_layer_table
 from tuner.foresight.operations import MATMUL
@@ -94,11 +98,45 @@ def _share(value: float | None) -> str:
     return "-" if value is None else f"{value:.1%}"
 
 
+def measured_study(url: str, name: str) -> list[Measured]:
+    """The mean steps of a study's valid windows, by configuration."""
+    storage = open_storage(url, create=False, read_only=True)
+    try:
+        study = storage.get_study(name)
+        trials = {trial.id: trial for trial in storage.list_trials(study.id)}
+        windows = [item for item in storage.list_measurements(study_id=study.id) if item.valid]
+    finally:
+        storage.close()
+    places = ((trials[item.trial_id], item.metrics) for item in windows)
+    return window_table((f"p{trial.block_size} b{trial.max_num_batched_tokens} {trial.arm}", metrics) for trial, metrics in places)
+
+
+def print_study(table: Sequence[Measured]) -> None:
+    folds = kinds_left_out(table)
+    print("\nOne configuration left out: its mean step predicted from the other configurations' windows\n")
+    print("| left out | windows | measured, ms | predicted, ms | median error | inside the 90 % interval |")
+    print("|---|---|---|---|---|---|")
+    for item, fold in zip(table, folds, strict=True):
+        assert fold.ratios is not None
+        measured = 1000 * float(np.median(item.seconds))
+        predicted = 1000 * float(np.median(item.seconds / fold.ratios))
+        share = _share(None if fold.band is None else float(fold.inside.mean()))
+        print(f"| {fold.kind} | {fold.points} | {measured:.2f} | {predicted:.2f} | {fold.median_error:.1%} | {share} |")
+    ratios = np.concatenate([fold.ratios for fold in folds if fold.ratios is not None])
+    inside = np.concatenate([fold.inside for fold in folds if fold.band is not None])
+    print(f"\nall {len(ratios)} windows: median error {np.median(np.abs(1 / ratios - 1)):.1%}, inside {inside.mean():.1%}")
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--table", type=Path, default=TABLE)
     parser.add_argument("--write", action="store_true", help="print the fitted coefficients instead")
+    parser.add_argument("--storage", help="database of --study")
+    parser.add_argument("--study", help="leave each configuration of this measured study out, instead of the table's layers")
     args = parser.parse_args()
+    if args.study is not None:
+        print_study(measured_study(args.storage or DEFAULT_STORAGE, args.study))
+        return
     table, few = read_layer_table(args.table)
     if args.write:
         print(f"{CHIP.rpartition(' ')[2].upper()} = {rounded(fit_step_times(CHIP, SOURCE, table))!r}")

@@ -109,7 +109,7 @@ class SimulatedEngine:
     def _measure(self, message: Simulate) -> Simulated:
         if message.key not in self._loads:
             raise ProtocolViolation(f"no load {message.key!r} was given")
-        begun, started_at = time.perf_counter(), time.time()
+        begun, busy_s, started_at = time.perf_counter(), time.process_time(), time.time()
         gc.collect()
         gc.disable()
         try:
@@ -121,10 +121,10 @@ class SimulatedEngine:
             found = Replay(self._schedule, StepClock(costs, message.seed)).run(load, message.timeout_s, stop, CHECK_EVERY)
         finally:
             gc.enable()
-        return _answer(found, started_at, time.perf_counter() - begun)
+        return _answer(found, started_at, time.perf_counter() - begun, time.process_time() - busy_s)
 
 
-def _answer(found: Replayed, started_at: float, wall_s: float) -> Simulated:
+def _answer(found: Replayed, started_at: float, wall_s: float, cpu_s: float) -> Simulated:
     steps = SimulatedSteps(**{item.name: tuple(getattr(found.steps, item.name)) for item in fields(SimulatedSteps)})
     requests = tuple(
         SimulatedRequest(
@@ -144,6 +144,7 @@ def _answer(found: Replayed, started_at: float, wall_s: float) -> Simulated:
         started_at=started_at,
         duration_s=found.duration_s,
         wall_s=wall_s,
+        cpu_s=cpu_s,
         stopped=found.stopped,
         asked=found.asked,
     )

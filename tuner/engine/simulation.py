@@ -77,12 +77,14 @@ class SimulatedSteps:
 
 @dataclass(frozen=True)
 class Simulated:
-    """`started_at`: Unix seconds; `wall_s`: how long the simulation itself took; the rest as tuner.engine.replay.Replayed."""
+    """`started_at`: Unix seconds; `wall_s`, `cpu_s`: how long the simulation itself took, and how much of a core; the rest as
+    tuner.engine.replay.Replayed."""
 
     requests: tuple[SimulatedRequest, ...]
     steps: SimulatedSteps
     started_at: float
     duration_s: float
     wall_s: float
+    cpu_s: float
     stopped: str | None
     asked: int

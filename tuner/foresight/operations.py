@@ -26,9 +26,10 @@ from tuner.foresight.curve import LINEAR, ROOFLINE
 from tuner.setup.model_memory import dtype_bytes
 
 MATMUL, ELEMENTWISE, GATHER, PREFILL, DECODE = "matmul", "elementwise", "gather", "prefill_attention", "decode_attention"
+STEP = "step"  # a whole one, as engines are measured (tuner.foresight.engine_windows)
 _UNIT_HEADS = (32, 8, 128)
 LOGITS = "lm_head"  # the one product whose tokens are the requests of the step
-FORM_OF = {MATMUL: ROOFLINE, ELEMENTWISE: LINEAR, GATHER: LINEAR, PREFILL: LINEAR, DECODE: LINEAR}
+FORM_OF = {MATMUL: ROOFLINE, ELEMENTWISE: LINEAR, GATHER: LINEAR, PREFILL: LINEAR, DECODE: LINEAR, STEP: LINEAR}
 
 
 @dataclass(frozen=True)

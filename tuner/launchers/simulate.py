@@ -236,6 +236,7 @@ class SimulatedSession(EngineSession):
                 SIMULATED: True,
                 "step_times": chip.source,
                 "wall_s": round(found.wall_s, 4),
+                "cpu_s": round(found.cpu_s, 4),
                 "scheduler_asked": found.asked,
             },
             stopped=found.stopped,

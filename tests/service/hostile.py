@@ -136,4 +136,43 @@ ACCESS = [
     _headers("through a proxy by its standard header", forwarded="for=127.0.0.1"),
     _headers("announced too large", content_length="99999999"),
 ]
-ALL = [*TRAVERSAL, *INJECTION, *QUESTIONS, *NUMBERS, *TEXT, *METHODS, *ACCESS]
+FORM = "application/x-www-form-urlencoded"
+DELETE = "/v1/studies/first/delete"
+KEEP, MARK = "/studies/first/keep", "/recommendations/2"
+_SENT = {"data": {"action": "delete", "typed": "first", "token": "a-token-of-the-tests-0123456789"}}
+
+
+def _form(name: str, target: str, content: bytes, **headers: str) -> Hostile:
+    return Hostile(name, "POST", target, {"content": content, "headers": {key.replace("_", "-"): value for key, value in headers.items()}})
+
+
+# Of studies and recommendations. The forms have a right token in them, which no page of another site could know.
+CHANGES = [
+    Hostile("delete without a token", "POST", DELETE, {"json": {"name": "first"}}),
+    Hostile("delete by a link", "GET", DELETE, {}),
+    _headers("delete with a forged token", DELETE, "POST", authorization="Bearer forged"),
+    _headers("delete as a browser would", DELETE, "POST", authorization="Basic bWU6YS10b2tlbi1vZi10aGUtdGVzdHMtMDEyMzQ1Njc4OQ=="),
+    Hostile("rename without a token", "POST", "/v1/studies/first/rename", {"json": {"name": "taken"}}),
+    Hostile("tags without a token", "POST", "/v1/studies/first/tags", {"json": {"tags": ["<script>"]}}),
+    Hostile("archive without a token", "POST", "/v1/studies/first/archive", {}),
+    Hostile("archive what is no name", "POST", "/v1/studies/..%2f..%2ffirst/archive", {}),
+    Hostile("a verb that there is not", "POST", "/v1/studies/first/drop", {}),
+    *[
+        Hostile(f"{name} at {target}", "POST", target, {**_SENT, "headers": headers})
+        for target in (KEEP, MARK)
+        for name, headers in {
+            "another site": {"origin": "https://evil.example"},
+            "a sandbox of another site": {"origin": "null"},
+            "another port": {"origin": "http://127.0.0.1:9999"},
+            "our name in another one": {"origin": "http://127.0.0.1:8000.evil.example"},
+            "cross-site": {"sec-fetch-site": "cross-site", "sec-fetch-mode": "navigate"},
+        }.items()
+    ],
+    _form("two actions", KEEP, b"action=archive&action=delete&token=x", content_type=FORM),
+    _form("a script's request", KEEP, b'{"action": "delete"}', content_type="application/json"),
+    _form("plain text, which no browser asks about first", MARK, b"action=withdraw", content_type="text/plain"),
+    _form("no text", MARK, b"action=%ff%fe&token=x", content_type=FORM),
+    _form("fields by the hundred", MARK, b"&".join(b"f%d=1" % number for number in range(200)), content_type=FORM),
+    _form("a form too large", KEEP, b"reason=" + b"a" * 20_000, content_type=FORM),
+]
+ALL = [*TRAVERSAL, *INJECTION, *QUESTIONS, *NUMBERS, *TEXT, *METHODS, *ACCESS, *CHANGES]

@@ -49,6 +49,9 @@ def main() -> None:
                 ("study, warm", f"/studies/{NAME}", False),
                 ("trials, best first", f"/studies/{NAME}?order=best&number=20", False),
                 ("list of studies", "/studies", False),
+                ("found by workload", "/studies?q=chat", False),  # every trial has it
+                ("found by name", "/studies?q=study-77", False),
+                ("form and answer", "/?model=tiny-qwen3", False),
             ):
                 times = [timed(client, address, cold) for _ in range(asked.repeats + 1)][1:]  # the first one compiles the templates
                 wall, processor = [one for one, _ in times], statistics.median(one for _, one in times)

@@ -21,9 +21,10 @@ def _filter(wanted: StudyFilter) -> list[ColumnElement[bool]]:
         conditions.append(studies.c.state == state)
     if (text := wanted.get("text")) is not None:
         named = select(workloads.c.content_hash).where(holds(workloads.c.name, text))
-        loaded = select(trials.c.study_id).where(trials.c.workload_hash.in_(named))
+        # All trials of a study have its workload (tuner.search.opening), so one of them is enough.
+        first = select(trials.c.workload_hash).where(trials.c.study_id == studies.c.id).order_by(trials.c.number).limit(1).scalar_subquery()
         own = (holds(column, text) for column in (studies.c.name, studies.c.model, studies.c.tags))
-        conditions.append(or_(*own, studies.c.id.in_(loaded)))
+        conditions.append(or_(*own, first.in_(named)))
     if (accelerator := wanted.get("accelerator")) is not None:
         machines = select(environments.c.fingerprint).where(environments.c.accelerator == accelerator)
         conditions.append(studies.c.id.in_(select(trials.c.study_id).where(trials.c.environment.in_(machines))))

@@ -56,9 +56,8 @@ def _list(storage: Storage, limit: int, archived: bool, as_json: bool) -> None:
         ]
         for item in studies
     ]
-    print(
-        text_table(("study", "state", "model", "objective", "trials", "created"), rows) if rows else "no study yet: see tuner search --help"
-    )
+    nothing = "no archived study" if archived else "no study in lists" if others else "no study yet: see tuner search --help"
+    print(text_table(("study", "state", "model", "objective", "trials", "created"), rows) if rows else nothing)
     for item in studies:
         if (life := lives[item.id]) is not None and life.note:
             print(f"study {item.name}: {life.note}")
@@ -95,6 +94,10 @@ def _show(storage: Storage, study: Study, as_json: bool) -> None:
         print_json({"study": document, "answer": answer_json(answer), "trials": documents})
         return
     print(f"study {study.name}: {study.state.value}, model {study.model}, objective {_objective(study.objective)}")
+    if study.tags or study.archived_at is not None:
+        print(
+            ", ".join([*(["archived"] if study.archived_at is not None else []), *([f"tags {' '.join(study.tags)}"] if study.tags else [])])
+        )
     if life is not None and life.note:
         print(life.note)
     spent = ", ".join(f"{name} {duration(float(seconds))}" for name, seconds in study.cost.items())

@@ -31,6 +31,7 @@ def test_a_study_is_renamed_tagged_archived_and_restored(terminal: Terminal, sto
     shown = terminal.run("show", *place).out
     assert "chat-v6e" not in shown and "1 archived; --archived lists them" in shown
     assert "chat-v6e" in terminal.run("show", "--archived", *place).out
+    assert "archived, tags nightly v6e" in terminal.run("show", "chat-v6e", *place).out
     assert terminal.run("studies", "restore", "chat-v6e", *place).out == "chat-v6e is in lists again\n"
     assert stored.get_study("chat-v6e").archived_at is None
     found = terminal.run("studies", "history", "chat-v6e", "--json", *place).json["history"]

@@ -92,6 +92,11 @@ def load(plane: Plane | None, wanted: Mapping[int, tuple[str, frozenset[str]]], 
     return found
 
 
+def describe(module: Any, names: frozenset[str], is_anchor: Anchor) -> dict[str, HloOp]:
+    """The instructions of a module (schema.HloModule) that no profile lists, because it never ran."""
+    return _Module(module, is_anchor).describe(names)
+
+
 def _entry_name(plane: Plane, index: int) -> str:
     return schema.text(parse(schema.EventMetadataEntry, plane.source, plane.event_metadata[index]).value.name)
 

@@ -38,14 +38,48 @@ _MESSAGES: dict[str, dict[str, tuple[int, str]]] = {
     "XStatMetadata": {"id": (1, "int64"), "name": (2, "string")},
     "EventMetadataEntry": {"key": (1, "int64"), "value": (2, "XEventMetadata")},
     "StatMetadataEntry": {"key": (1, "int64"), "value": (2, "XStatMetadata")},
-    "OpMetadata": {"op_type": (1, "string"), "op_name": (2, "string"), "source_file": (3, "string"), "source_line": (4, "int64")},
+    "OpMetadata": {
+        "op_type": (1, "string"),
+        "op_name": (2, "string"),
+        "source_file": (3, "string"),
+        "source_line": (4, "int64"),
+        "stack_frame_id": (15, "int64"),
+    },
+    "FileLocation": {"function_name_id": (2, "int64")},
+    "StackFrame": {"file_location_id": (1, "int64"), "parent_frame_id": (2, "int64")},
+    "StackFrames": {"function_names": (2, "string[]"), "file_locations": (3, "FileLocation[]"), "stack_frames": (4, "StackFrame[]")},
+    "Layout": {"memory_space": (8, "int64")},  # 0: HBM
+    "Shape": {"element_type": (2, "int64"), "dimensions": (3, "int64[]"), "tuple_shapes": (4, "Shape[]"), "layout": (5, "Layout")},
+    "DotDimensions": {"lhs_contracting": (1, "int64[]")},
+    "WindowDimension": {
+        "size": (1, "int64"),
+        "stride": (2, "int64"),
+        "padding_low": (3, "int64"),
+        "window_dilation": (5, "int64"),
+        "base_dilation": (6, "int64"),
+    },
+    "Window": {"dimensions": (1, "WindowDimension[]")},
+    "ConvolutionDimensions": {
+        "kernel_input_feature": (3, "int64"),
+        "input_batch": (7, "int64"),
+        "output_feature": (10, "int64"),
+        "input_spatial": (11, "int64[]"),
+        "output_spatial": (12, "int64[]"),
+        "output_batch": (9, "int64"),
+    },
     "HloInstruction": {
         "name": (1, "string"),
         "opcode": (2, "string"),
+        "shape": (3, "Shape"),
         "metadata": (7, "OpMetadata"),
+        "parameter_number": (9, "int64"),
+        "window": (15, "Window"),
+        "convolution": (16, "ConvolutionDimensions"),
+        "dot": (30, "DotDimensions"),
         "id": (35, "int64"),
         "operand_ids": (36, "int64[]"),
         "called_computation_ids": (38, "int64[]"),
+        "backend_config": (43, "bytes"),
         "replica_groups": (49, "ReplicaGroup[]"),
         "collective_device_list": (87, "CollectiveDeviceList"),
     },
@@ -55,12 +89,14 @@ _MESSAGES: dict[str, dict[str, tuple[int, str]]] = {
     "IotaReplicaGroups": {"num_devices_per_group": (2, "int64")},
     "CollectiveDeviceList": {"replica_groups": (1, "ReplicaGroup[]"), "iota_replica_group_list": (2, "IotaReplicaGroups")},
     "DeviceAssignment": {"replica_count": (1, "int64"), "computation_count": (2, "int64")},
-    "HloComputation": {"name": (1, "string"), "instructions": (2, "HloInstruction[]"), "id": (5, "int64")},
+    "HloComputation": {"name": (1, "string"), "instructions": (2, "HloInstruction[]"), "id": (5, "int64"), "root_id": (6, "int64")},
     "HloModule": {
         "name": (1, "string"),
         "computations": (3, "HloComputation[]"),
+        "entry_computation_id": (6, "int64"),
         "id": (5, "int64"),
         "device_assignment": (15, "DeviceAssignment"),
+        "stack_frame_index": (17, "StackFrames"),
     },
     "HloProto": {"hlo_module": (1, "HloModule")},
 }
@@ -93,6 +129,7 @@ XEventMetadata: Any = _CLASSES["XEventMetadata"]
 EventMetadataEntry: Any = _CLASSES["EventMetadataEntry"]
 StatMetadataEntry: Any = _CLASSES["StatMetadataEntry"]
 HloProto: Any = _CLASSES["HloProto"]
+HloModule: Any = _CLASSES["HloModule"]
 MemoryAccessBreakdown: Any = _CLASSES["MemoryAccessBreakdown"]
 HBM = 1  # MemoryAccess.memory_space
 

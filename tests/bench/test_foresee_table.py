@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
@@ -26,7 +27,7 @@ class Chip(ScriptedCompiler):
         super().__init__()
         self.most, self.pages = most, 0
 
-    def prepare(self, question: Question) -> Prepared:
+    def prepare(self, question: Question, environment: Mapping[str, str] | None = None) -> Prepared:
         self.pages = question.engine.num_gpu_blocks or PREPARED.pages
         return replace(PREPARED, pages=self.pages, usable_hbm_bytes=1_000_000)
 

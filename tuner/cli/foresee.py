@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from tuner.cli.foresee_profile import profile
 from tuner.cli.options import examples, json_option, print_json
 from tuner.cli.search_options import engine_arg_option, numbers, words
 
@@ -25,10 +26,13 @@ _STUDY = "foresee"  # a configuration needs a name; nothing is stored under it
     )
 )
 def foresee() -> None:
-    """Compile an engine for a TPU that is not here: does it fit, and for how many requests?
+    """Compile an engine for a TPU that is not here: does it fit, for how many requests, and what is inside?
 
     libtpu compiles without a TPU, and the model needs no weights: its config.json is enough.
     """
+
+
+foresee.add_command(profile)
 
 
 @foresee.command(
@@ -112,10 +116,11 @@ def _found(accelerators: list[str], kv_cache_dtype: str | None, options: dict[st
     kept = KeptAnswers()
     model.prepare()
     with Compiler(python) as compiler:
-        return list(Foresight(compiler, kept, known, _say).answer(questions, all_programs=all_buckets))
+        return list(Foresight(compiler, kept, known, say).answer(questions, all_programs=all_buckets))
 
 
-def _say(line: str) -> None:
+def say(line: str) -> None:
+    """Progress, not part of the answer."""
     print(line, file=sys.stderr, flush=True)
 
 

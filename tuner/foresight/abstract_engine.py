@@ -12,6 +12,7 @@ import time
 from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 from tuner.core.memory_space import memory_space
@@ -91,16 +92,21 @@ class AbstractEngine:
         manager._precompile_compute_logits()
         manager._precompile_sampling()
 
-    def compile(self, program: ProgramName) -> Compiled:
-        """Also of a program that does not compile. Raises KeyError for one that the engine does not have, and whatever is neither the
-        compiler's error nor a kernel's refusal of its settings: that may as well be ours."""
+    def compile(self, program: ProgramName, module_path: str | None = None) -> Compiled:
+        """Also of a program that does not compile; `module_path`: where its module goes (messages.Profile). Raises KeyError for one
+        that the engine does not have, and whatever is neither the compiler's error nor a kernel's refusal of its settings: that may as
+        well be ours."""
         lower, begun = self._programs[program], time.perf_counter()
         try:
             with pretence.inside(self._runner):
-                stats = lower().compile().memory_analysis()
+                compiled = lower().compile()
         except pretence.REFUSALS as error:  # that it does not compile is the answer
             failed = Compiled(program, 0, 0, 0, 0, seconds=time.perf_counter() - begun)
             return replace(failed, failure=classify(error, starting=True), message=one_line(error))
+        if module_path is not None:
+            (module,) = compiled.runtime_executable().hlo_modules()
+            Path(module_path).write_bytes(module.as_serialized_hlo_module_proto())
+        stats = compiled.memory_analysis()
         return Compiled(
             program,
             argument_bytes=stats.argument_size_in_bytes,

@@ -11,7 +11,9 @@ from typing import Self
 from tuner.core.errors import FailureClass
 from tuner.engine.client import EngineHost, EngineProcess
 from tuner.engine.environment import engine_environment
-from tuner.foresight.messages import Compile, Compiled, Prepare, Prepared, ProgramName
+from tuner.engine.processes import kill_group
+from tuner.foresight.dump import Dump
+from tuner.foresight.messages import Compile, Compiled, Prepare, Prepared, Profile, ProgramName
 from tuner.foresight.question import Question
 from tuner.foresight.target import Target
 from tuner.serving.vllm_args import vllm_environment
@@ -62,16 +64,17 @@ class Compiler:
         self._child: EngineProcess | None = None
         self._count = 0
 
-    def prepare(self, question: Question) -> Prepared:
-        """Raises TrialFailed: INVALID_CONFIG in vLLM's words for settings that it refuses, else what was lost and why."""
-        self._end_child()
+    def prepare(self, question: Question, environment: Mapping[str, str] | None = None) -> Prepared:
+        """`environment`: of the compiling process, beside what it needs. Raises TrialFailed: INVALID_CONFIG in vLLM's words for settings
+        that it refuses, else what was lost and why."""
+        self.end_engine()
         env = compiling_environment(question.target, question.engine.model_path) | vllm_environment(question.engine, "tpu")
         if self._host is None or not self._host.alive:
             self._end_host()
             self._logs = tempfile.TemporaryDirectory(prefix="tuner-foresight-", ignore_cleanup_errors=True)
             self._host = CompilerHost(self._python, env, Path(self._logs.name))
         self._count += 1
-        self._child = self._host.fork_child(f"compiler-{self._count:03d}.log", env)
+        self._child = self._host.fork_child(f"compiler-{self._count:03d}.log", {**env, **(environment or {})})
         asked = Prepare(question.engine_args, question.target.topology)
         return self._child.ask("start", asked, Prepared, PREPARE_TIMEOUT_S, failure=FailureClass.STARTUP)
 
@@ -80,7 +83,15 @@ class Compiler:
         assert self._child is not None, "nothing was prepared"
         return self._child.ask("compile", Compile(program), Compiled, COMPILE_TIMEOUT_S)
 
-    def _end_child(self) -> None:
+    def profile(self, program: ProgramName, module_path: Path, dump: Dump) -> Compiled:
+        """As `compile`, with the module and what libtpu says of its code. Raises TrialFailed also where the dump becomes too large."""
+        child = self._child
+        assert child is not None, "nothing was prepared"
+        with dump.watched(lambda: kill_group(child.pid, grace_s=0.0)):
+            return child.ask("profile", Profile(program, str(module_path)), Compiled, COMPILE_TIMEOUT_S)
+
+    def end_engine(self) -> None:
+        """End the process of the last `prepare`. Idempotent."""
         child, self._child = self._child, None
         if child is not None:
             child.close()
@@ -98,7 +109,7 @@ class Compiler:
     def close(self) -> None:
         """End the processes. Idempotent; what is asked after it starts a new host."""
         try:
-            self._end_child()
+            self.end_engine()
         finally:
             self._end_host()
 

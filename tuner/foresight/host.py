@@ -14,7 +14,7 @@ from tuner.engine.forking import ChannelHost, answer_requests, error_reply, one_
 from tuner.engine.owner import classify
 from tuner.engine.protocol import ProtocolViolation, Request, read_message
 from tuner.engine.wire_fields import to_fields
-from tuner.foresight.messages import Compile, Prepare
+from tuner.foresight.messages import Compile, Prepare, Profile
 
 if TYPE_CHECKING:
     from tuner.foresight.abstract_engine import AbstractEngine
@@ -60,6 +60,9 @@ def _answer(engine: AbstractEngine | None, request: Request) -> Any:
         return engine.prepared
     if request.op == "compile":
         return engine.compile(read_message(Compile, request.params, "compile").program)
+    if request.op == "profile":
+        asked = read_message(Profile, request.params, "profile")
+        return engine.compile(asked.program, asked.module_path)
     raise ProtocolViolation(f"unknown operation {request.op!r}")
 
 

@@ -4,6 +4,7 @@
 |---|---|---|
 | `start` | Prepare | Prepared |
 | `compile` | Compile | Compiled |
+| `profile` | Profile | Compiled |
 | `shutdown` | Nothing | Nothing |
 """
 
@@ -58,6 +59,14 @@ class Prepared:
 @dataclass(frozen=True)
 class Compile:
     program: ProgramName
+
+
+@dataclass(frozen=True)
+class Profile:
+    """Compile it, and write the optimised module (a serialised HloModuleProto) to the file `module_path`, if it compiles."""
+
+    program: ProgramName
+    module_path: str
 
 
 @dataclass(frozen=True)

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from tuner.core.errors import TrialFailed
 from tuner.foresight.compiler import Compiler
+from tuner.foresight.dump import Dump
 from tuner.foresight.messages import STEP, Compiled, Prepared, ProgramName
 from tuner.foresight.question import Question
 from tuner.foresight.questions import foreseeable_model, questions_of
@@ -55,16 +57,32 @@ class ScriptedCompiler(Compiler):
 
     def __init__(self, prepares: list[Prepared | TrialFailed] | None = None, compiles: list[Compiled | TrialFailed] | None = None) -> None:
         self.asked: list[str] = []
+        self.environments: list[dict[str, str]] = []
+        self.dumped: list[tuple[bytes, str]] = []
         self._prepares = prepares or [PREPARED]
         self._compiles = compiles or [COMPILED]
 
-    def prepare(self, question: Question) -> Prepared:
+    def prepare(self, question: Question, environment: Mapping[str, str] | None = None) -> Prepared:
+        self.environments.append(dict(environment or {}))
         self.asked.append(f"prepare {question.engine.block_size} {question.engine.max_num_batched_tokens}")
         return _next(self._prepares)
 
     def compile(self, program: ProgramName) -> Compiled:
         self.asked.append(f"{program.kind} {program.size}")
         return _next(self._compiles)
+
+    def profile(self, program: ProgramName, module_path: Path, dump: Dump) -> Compiled:
+        """`dumped`: for each profile the module, and the text of the bundle profile; "" writes none."""
+        self.asked.append(f"profile {program.kind} {program.size}")
+        with dump.watched(lambda: None):
+            module, text = self.dumped.pop(0) if len(self.dumped) > 1 else self.dumped[0]
+            module_path.write_bytes(module)
+            if text:
+                (dump.folder / "1-TLP-final-hlo-static-bundle-profile.txt").write_text(text)
+            return _next(self._compiles)
+
+    def end_engine(self) -> None:
+        """Nothing was started."""
 
     def close(self) -> None:
         """Nothing was started."""

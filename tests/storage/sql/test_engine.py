@@ -14,7 +14,7 @@ from storage.sql.engine import make_engine, transaction
 from storage.upgrade import open_storage
 from storage.url import parse_url
 
-STUDY = "INSERT INTO tuner_studies VALUES (1, :name, 'm', '{}', 'o', 'RUNNING', '{}', 1, 1, 0, '{}')"
+STUDY = "INSERT INTO tuner_studies VALUES (1, :name, 'm', '{}', 'o', 'RUNNING', '{}', 1, 1, 0, '{}', NULL, NULL)"
 TRIAL = (
     "INSERT INTO tuner_trials (id, study_id, number, arm, block_size, max_num_batched_tokens, requested, workload_hash, stage, state,"
     " effective, created_at, notes) VALUES (1, 9, 0, 'default', 16, 128, '{}', 'w', 'search', 'WAITING', '{}', 1, '{}')"

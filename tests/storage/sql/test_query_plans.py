@@ -70,8 +70,11 @@ def _fill(storage: Storage) -> int:
         )
         more = text("INSERT INTO tuner_workloads VALUES (:hash, 'chat', '{}', '{}')")
         connection.execute(more, [{"hash": f"w{place}"} for place in range(500)])
+        machine = text("INSERT INTO tuner_environments VALUES (:hash, 'tpu', 'TPU v6e-4', 4, '{}', '{}')")
+        connection.execute(machine, [{"hash": f"e{place}"} for place in range(500)])
         entry = text(
-            "INSERT INTO tuner_audit (at, actor, action, kind, subject, reason) VALUES (1, 'anna', 'publish', :kind, :subject, '')"
+            "INSERT INTO tuner_audit (at, actor, action, kind, subject, reason, detail)"
+            " VALUES (1, 'anna', 'publish', :kind, :subject, '', '')"
         )
         connection.execute(entry, [{"kind": "recommendation", "subject": str(s * TRIALS + n)} for s, _, n in rows])
         connection.execute(text("ANALYZE"))
@@ -91,6 +94,8 @@ LOOK_UPS: dict[str, Callable[[Storage, int], object]] = {
     "recommendations by id": lambda storage, study: storage.get_recommendations([study, study + 1, study + 700]),
     "audit of a token": lambda storage, study: storage.list_audit(kind="token", subject="ci"),
     "audit of one subject": lambda storage, study: storage.list_audit(kind="recommendation", subject="7"),
+    "audit of a study": lambda storage, study: storage.list_audit(kind="study", subject="7"),
+    "what a page of studies ran on": lambda storage, study: storage.contexts_of([study, study + 1]),
     "studies of a model": lambda storage, study: storage.list_studies(model="m7"),
 }
 

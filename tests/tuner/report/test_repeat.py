@@ -67,8 +67,12 @@ MANY: dict[str, Any] = {
 }
 
 
+SIMULATED = {"launcher": "simulate", "accelerator": "v6e-1", "step_time": "my costs.json", "borrow": "v5e", "step_noise": 0.01}
+
+
 @pytest.mark.parametrize(
-    "changes", [{}, {"page_sizes": [32]}, MANY, {"launcher": "table", "table": "my table.csv", "table_noise": 0.02}, {"launcher": "serve"}]
+    "changes",
+    [{}, {"page_sizes": [32]}, MANY, {"launcher": "table", "table": "my table.csv", "table_noise": 0.02}, SIMULATED, {"launcher": "serve"}],
 )
 def test_read_back_it_is_the_same_configuration(changes: dict[str, Any]) -> None:
     config = load_config(None, {"model": "org/a model", "study": "s", **changes})
@@ -79,7 +83,7 @@ def test_read_back_it_is_the_same_configuration(changes: dict[str, Any]) -> None
 
 def test_every_setting_can_be_repeated() -> None:
     """A new setting that the report would forget fails here: all that are not places differ from their default in the cases above."""
-    given = {*MANY, "model", "launcher", "table", "table_noise"}
+    given = {*MANY, *SIMULATED, "model", "launcher", "table", "table_noise"}
     assert StudyConfig.model_fields.keys() - given == PLACES
 
 

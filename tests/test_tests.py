@@ -24,6 +24,7 @@ OF_NO_MODULE = {
     "service/pages/test_browser.py": "all pages, in a browser",
     "service/pages/test_pages.py": "all pages, without one",
     "service/pages/test_recommended_everywhere.py": "a recommendation on all ways out",
+    "service/pages/test_screenshots.py": "every page over what the real engine measured, at every width",
     "service/pages/test_walk.py": "all pages, by keyboard and without scripts",
     "service/test_beside_a_search.py": "readers beside a writing search",
     "service/test_campaign.py": "hostile bytes on real sockets",

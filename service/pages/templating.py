@@ -35,6 +35,7 @@ def environment() -> Environment:
     for name in ("number", "change", "percent", "duration", "moment", "machine_moment", "size", "typeset"):
         made.filters[name] = getattr(as_text, name)
     made.filters["code"] = code
+    made.filters["breakable"] = breakable
     made.filters["both_arms"] = both_arms
     made.filters["change_rows"] = change_rows
     made.filters["cell_price"] = cell_price
@@ -53,6 +54,11 @@ def asset(name: str) -> str:
 def code(text: str) -> Markup:
     """`words` in backquotes as code; everything else stays text."""
     return Markup(re.sub(r"`([^`]*)`", r"<code>\1</code>", str(escape(text))))  # noqa: S704  # escaped before
+
+
+def breakable(name: str) -> Markup:
+    """A metric's name that may go on in the next line behind an underscore, and not in the midst of a word."""
+    return Markup(str(escape(name)).replace("_", "_<wbr>"))  # noqa: S704  # escaped before
 
 
 def page(request: Request, template: str, status: int = 200, **context: Any) -> Response:

@@ -34,11 +34,12 @@ function linkPictures(part, focused = null) {
     const draw = async () => {
       const address = image.currentSrc;
       if (!drawings.has(address)) {
-        const answer = await fetch(address);
+        const answer = await fetch(address, { cache: "force-cache" }); // the image just came from there
         if (!answer.ok) return;
         drawings.set(address, await answer.text());
       }
-      if (address !== image.currentSrc) return; // another colour scheme or width since
+      if (address !== image.currentSrc || address === place.dataset.address) return; // another scheme or width since; drawn already
+      place.dataset.address = address;
       const drawn = new DOMParser().parseFromString(drawings.get(address), "image/svg+xml").documentElement;
       if (drawn.localName !== "svg" || !drawn.querySelector("a")) return;
       place.replaceChildren(document.adoptNode(drawn));

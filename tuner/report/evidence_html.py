@@ -94,7 +94,9 @@ def evidence_html(evidence: Evidence, comparison: StudyComparison) -> str:
 
 def _forest_caption(effects: Effects, recommended: Place | None) -> str:
     star = "" if recommended is None else " Star: the recommended cell."
-    what = f"Mark: geometric mean over rounds. Line: its interval. Band: no practical difference.{star} {legend_text()}"
+    what = (
+        f"Mark: geometric mean over rounds. Line: its interval; an arrow: it goes on. Band: no practical difference.{star} {legend_text()}"
+    )
     left_out = effects.left_out(recommended)
     if left_out == 0:
         return what

@@ -16,15 +16,15 @@ type JudgedChange = tuple[str, float | None, str]  # metric, ratio page_aligned 
 
 
 def price_text(verdict: str, others: Iterable[JudgedChange]) -> str:
-    """What goes behind a change with this verdict: "at +28 % TTFT (p99)". Only what is judged better or worse is named; a gain without a
-    price says in what none is shown. "" where nothing is to be said."""
+    """What goes behind a change with this verdict: "at +28 % TTFT (p99)" behind a gain, else "worse: +28 % TTFT (p99)". Only what is judged
+    better or worse is named; a gain without a price says in what none is shown. "" where nothing is to be said."""
     judged = [item for item in others if item[1] is not None]
     worse, better = (_named(judged, wanted) for wanted in (Verdict.WORSE, Verdict.BETTER))
     if verdict == Verdict.BETTER:
         if worse:
             return f"at {worse}"
         return f"no loss is shown in {_and(said(metric) for metric, _, _ in judged)}" if judged else ""
-    return ", ".join(filter(None, [f"at {worse}" if worse else "", f"with {better}" if better else ""]))
+    return "; ".join(filter(None, [f"worse: {worse}" if worse else "", f"better: {better}" if better else ""]))
 
 
 def cell_price(grounds: Grounds) -> str:

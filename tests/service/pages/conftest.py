@@ -2,14 +2,10 @@
 
 from __future__ import annotations
 
-import socket
-import threading
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-import uvicorn
 from fastapi.testclient import TestClient
 
 from service.app import create_app
@@ -17,6 +13,7 @@ from service.web.settings import ServiceSettings
 from tests.plugins.study import workbench_in
 from tests.service.conftest import TOKEN
 from tests.service.pages.gallery import Gallery, build_gallery
+from tests.service.pages.serving import serving
 
 
 @pytest.fixture(scope="session")
@@ -38,14 +35,5 @@ def pages(gallery: Gallery) -> Iterator[TestClient]:
 @pytest.fixture(scope="session")
 def site(gallery: Gallery) -> Iterator[str]:
     """The address of a real server."""
-    app = create_app(ServiceSettings(storage_url=gallery.url, logdir=gallery.logdir, token=TOKEN))
-    with socket.socket() as listening:
-        listening.bind(("127.0.0.1", 0))
-        server = uvicorn.Server(uvicorn.Config(app, log_level="warning"))
-        thread = threading.Thread(target=server.run, kwargs={"sockets": [listening]})
-        thread.start()
-        while not server.started and thread.is_alive():
-            time.sleep(0.02)
-        yield f"http://127.0.0.1:{listening.getsockname()[1]}"
-        server.should_exit = True
-        thread.join()
+    with serving(gallery.url, gallery.logdir, token=TOKEN) as address:
+        yield address

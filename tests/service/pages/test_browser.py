@@ -2,23 +2,16 @@
 
 from __future__ import annotations
 
-import os
 import re
-from pathlib import Path
-from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 import pytest
 
-from tests.plugins.browser import DESKTOP, PHONE, OpenPage, Scheme, WatchedPage
-from tests.service.pages.gallery import EMPTY, EVIL, FINISHED, HOSTILE, LARGE, LONG, ONE_CELL, RUNNING, STATUSES, Gallery
-
-if TYPE_CHECKING:
-    from playwright.sync_api import Page
+from tests.plugins.browser import OpenPage
+from tests.service.pages.gallery import EMPTY, EVIL, FINISHED, HOSTILE, LARGE, LONG, ONE_CELL, RUNNING, Gallery
+from tests.service.pages.screenshots import everything_open, faults_at_every_size
 
 pytestmark = [pytest.mark.browser, pytest.mark.timeout(300)]
-
-SCHEMES: tuple[Scheme, ...] = ("light", "dark")
 
 # What must be read on each page.
 TEXTS = {
@@ -96,72 +89,18 @@ TEXTS = {
 }
 
 
-@pytest.fixture(scope="module")
-def screenshots(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Where they go: a temporary folder, or the one that TUNER_SCREENSHOTS names."""
-    chosen = os.environ.get("TUNER_SCREENSHOTS")
-    folder = Path(chosen) if chosen else tmp_path_factory.mktemp("screenshots")
-    folder.mkdir(parents=True, exist_ok=True)
-    return folder
-
-
 @pytest.mark.parametrize("name", TEXTS)
-def test_a_page_is_seen_and_has_no_fault(name: str, open_page: OpenPage, site: str, gallery: Gallery, screenshots: Path) -> None:
+def test_a_page_is_seen_and_has_no_fault(name: str, open_page: OpenPage, site: str, gallery: Gallery) -> None:
     watched = open_page(site + gallery.pages()[name])
-    page, faults = watched.page, []
+    page = watched.page
     shown = page.inner_text("main") + "\n".join(page.locator("details").all_text_contents())
     assert [text for text in TEXTS[name] if squeezed(text) not in squeezed(shown)] == []
     everything_open(page)
-    for form, (width, height) in {"desktop": DESKTOP, "phone": PHONE}.items():
-        page.set_viewport_size({"width": width, "height": height})
-        for scheme in SCHEMES:
-            page.emulate_media(color_scheme=scheme)
-            pictures_drawn(page, scheme)
-            picture = screenshots / f"{name}-{form}-{scheme}.png"
-            page.screenshot(path=picture, full_page=True)
-            assert is_not_blank(picture)
-            if (form, scheme) != ("phone", "dark"):  # the colours are the desk's, the layout is the light one's
-                faults += [f"{form} {scheme}: {line}" for line in serious_violations(watched)]
-            assert not watched.scrolls_sideways(), f"{form} {scheme}"
-            assert name not in LISTS or page.evaluate(CUT_OFF) == [], f"{form} {scheme}: a column is cut off"
-    assert faults == []
+    assert faults_at_every_size(watched, name) == []
     assert watched.hosts() == {urlsplit(site).netloc}
-    expected = [str(STATUSES[name])] if name in STATUSES else []
-    assert [re.findall(r"\b4\d\d\b", error) for error in watched.errors] == [[code] for code in expected], watched.errors
+    expected = ["404"] if name == "not-found" else []
+    assert [re.findall(r"\b404\b", error) for error in watched.errors] == [[code] for code in expected], watched.errors
     assert page.evaluate("window.hacked") is None
-
-
-LISTS = ("ask", "studies", "studies-archived", "recommendations", "audit")
-CUT_OFF = """() => [...document.querySelectorAll('.scroll:has(table)')]
-  .filter((each) => each.scrollWidth > each.clientWidth).map((each) => each.ariaLabel)"""
-
-
-def everything_open(page: Page) -> None:
-    """What is folded away is not looked at by axe-core, and would not be seen."""
-    page.evaluate("for (const each of document.querySelectorAll('details')) each.open = true")
-
-
-def serious_violations(watched: WatchedPage) -> list[str]:
-    from axe_playwright_python.sync_playwright import Axe  # type: ignore[import-untyped]
-
-    found = Axe().run(watched.page, options={"resultTypes": ["violations"]}).response["violations"]
-    return [
-        f"{item['id']}: {item['help']} {[node['html'][:160] for node in item['nodes'][:3]]}"
-        for item in found
-        if item["impact"] in {"serious", "critical"}
-    ]
-
-
-def pictures_drawn(page: Page, scheme: Scheme) -> None:
-    """Waits until every picture is there in this scheme. Raises AssertionError where one does not come."""
-    shown = "[...document.images].filter((image) => !image.closest('details:not([open])'))"
-    other = f"image.closest('picture') && image.currentSrc.includes('scheme=dark') !== {str(scheme == 'dark').lower()}"
-    for _ in range(200):
-        if not page.evaluate(f"{shown}.filter((image) => !image.complete || !image.naturalWidth || {other}).length"):
-            page.evaluate(f"Promise.all({shown}.map((image) => image.decode()))")
-            return
-        page.wait_for_timeout(50)
-    raise AssertionError("a picture does not appear")
 
 
 CHARTS = ("heat-map", "forest", "history", "trade-off", "cost")
@@ -189,14 +128,6 @@ COVERED = """() => {
   const beyond = boxes.filter(([, a]) => past(a));
   return [pairs, beyond.map(([text]) => text)];
 }"""
-
-
-def is_not_blank(picture: Path) -> bool:
-    from PIL import Image
-
-    with Image.open(picture) as image:
-        colours = image.convert("RGB").getcolors(maxcolors=2**24)
-        return colours is not None and len(colours) > 20 and max(count for count, _ in colours) < 0.99 * image.width * image.height
 
 
 def squeezed(text: str) -> str:

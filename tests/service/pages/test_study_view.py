@@ -10,9 +10,9 @@ import pytest
 
 from service.pages.answer_view import headline
 from storage.base import Storage
-from storage.records import Comparison, StudyState
+from storage.records import Comparison, StudyState, TrialState
 from tests.service.conftest import MakeClient
-from tests.storage.builders import a_comparison, a_study
+from tests.storage.builders import FINGERPRINT, a_comparison, a_measurement, a_recommendation, a_study, a_trial, stored_study
 from tests.storage.raw import url_of
 from tests.tuner.evidence_builder import answered
 from tuner.cli.command_line import run
@@ -94,3 +94,45 @@ def test_a_search_that_goes_on_is_judged_by_what_was_measured_since(storage: Sto
     storage.update_study(study.id, state=StudyState.RUNNING)
     assert run(["compare", "resumed", "--json", "--storage", url_of(storage)]) == 0
     assert json.loads(capsys.readouterr().out)["comparisons"] == []  # nothing is measured here
+
+
+def test_four_percent_of_throughput_stood_on_every_page_without_the_ttft_they_cost(storage: Storage, make_client: MakeClient) -> None:
+    study = stored_study(storage, name="paid", objective="throughput")
+    other = answered([judged(study.id, metric="ttft_p99_ms", ratio=1.28, low=1.2, high=1.36, verdict="worse")])
+    storage.replace_comparisons(study.id, [*with_answer([judged(study.id)], OF_ANOTHER_MIND), *other])
+    arms = {"metric": METRIC, "verdict": "better", "ratio": 1.04, "low": 1.03, "high": 1.05, "pairs": 6}
+    both = [{"metric": METRIC, "verdict": "better", "ratio": 1.04}, {"metric": "ttft_p99_ms", "verdict": "worse", "ratio": 1.28}]
+    body = {
+        "reason": "the best",
+        "settings": {"arm": "page_aligned", "block_size": 32, "max_num_batched_tokens": 256},
+        "evidence": {"study": "paid", "arms": arms, "comparisons": both, "trial_ids": []},
+    }
+    stored = storage.add_recommendation(a_recommendation(study.id, body=body))
+    storage.update_study(study.id, state=StudyState.COMPLETE)
+    client = make_client(storage)
+    for address in ("/studies/paid", f"/recommendations/{stored.id}", "/recommendations"):
+        assert "at +28 % TTFT (p99)" in client.get(address).text, address
+    picture = client.get(f"/studies/paid/charts/forest.svg?metric={METRIC}").text
+    assert "\N{BLACK STAR} 32 \N{MULTIPLICATION SIGN} 256" in picture
+
+
+@pytest.mark.parametrize(("slo", "missed"), [("ttft_p99_ms<=80", [90.0]), ("ttft_p99_ms<=8", [70.0, 90.0]), ("ttft_p99_ms<=700", [])])
+def test_which_cells_miss_the_slo_was_nowhere_to_be_seen(storage: Storage, make_client: MakeClient, slo: str, missed: list[float]) -> None:
+    study = stored_study(storage, name="limited", objective="throughput", config={"slos": [slo]})
+    for number, ttft in enumerate((70.0, 90.0)):
+        running = a_trial(study.id, number, block_size=16 * 2**number, state=TrialState.RUNNING, environment=FINGERPRINT)
+        trial = storage.create_trial(running)
+        for window in range(3):
+            metrics = {METRIC: 100.0, "ttft_p99_ms": ttft + window - 1}
+            storage.add_measurement(a_measurement(trial.id, round=window, metrics=metrics))
+        storage.finish_trial(trial.id, TrialState.COMPLETE, values={"throughput": 100.0})
+    storage.update_study(study.id, state=StudyState.COMPLETE)
+    client = make_client(storage)
+    page = client.get("/studies/limited").text
+    rows = page[page.index('<table class="trials">') :]
+    limit = float(slo.partition("<=")[2])
+    assert rows.count('<strong class="bad">\N{BALLOT X}') == len(missed)
+    assert f"{100 * (limit - 70) / limit:.1f} %".lstrip("-") in rows and f"70 ms, limit {limit:g}" in rows
+    assert page.count(f'<span class="bad">\N{BALLOT X} {slo.replace("<", "&lt;")}') == len(missed), "in the table of the heat map"
+    assert client.get("/studies/limited/charts/heat-map.svg").text.count("\N{BALLOT X}") == len(missed)
+    assert client.get("/studies/limited/trade-off").text.count("\N{BALLOT X}") == len(missed)

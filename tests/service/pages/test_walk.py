@@ -150,3 +150,40 @@ def test_a_study_is_renamed_and_deleted_in_a_real_browser(open_page: OpenPage, s
     page.wait_for_url(f"{site}/audit")
     assert "well-named, 0 trials" in page.inner_text("main")
     assert {study.name for study in gallery.storage.list_studies()}.isdisjoint({"misnamed", "well-named"})
+
+
+def test_a_mark_of_a_picture_says_what_it_is_and_leads_to_its_trial(open_page: OpenPage, site: str, gallery: Gallery) -> None:
+    """By pointer and by keyboard; an image could do neither."""
+    page = open_page(f"{site}/studies/{FINISHED}").page
+    section = page.locator("section:has(#map-title)")
+    marks, said = section.locator(".drawn svg a"), section.locator(".pointed")
+    marks.first.wait_for()
+    trials = [trial for trial in gallery.storage.list_trials(gallery.storage.get_study(FINISHED).id) if trial.stage == "search"]
+    assert marks.count() == len(trials) > 20 and "arrow keys" in said.inner_text()
+    marks.nth(4).hover()
+    assert said.inner_text() == marks.nth(4).get_attribute("aria-label")
+    page.mouse.move(0, 0)
+    section.locator("svg a[tabindex='0']").focus()
+    last = len(trials) - 1
+    for key, place in (("ArrowRight", 1), ("ArrowDown", 2), ("ArrowLeft", 1), ("End", last), ("ArrowRight", last), ("Home", 0)):
+        page.keyboard.press(key)
+        assert said.inner_text() == marks.nth(place).get_attribute("aria-label"), key
+    assert section.locator("svg a[tabindex='0']").count() == 1, "one stop for the Tab key"
+    address = marks.first.get_attribute("href")
+    page.keyboard.press("Enter")
+    page.wait_for_url(f"{site}{address}")
+    assert str(address).startswith("/trials/")
+
+
+def test_another_colour_scheme_draws_the_picture_anew_with_its_links(open_page: OpenPage, site: str) -> None:
+    page = open_page(f"{site}/studies/{FINISHED}").page
+    page.locator("section:has(#map-title) .drawn svg a").first.wait_for()
+    page.emulate_media(color_scheme="dark")
+    page.wait_for_selector("section:has(#map-title) .drawn[data-address*='scheme=dark'] svg a")
+    assert page.locator("section:has(#map-title) .drawn svg").count() == 1
+
+
+def test_without_scripts_the_picture_stays_and_its_table_has_the_links(open_page: OpenPage, site: str) -> None:
+    page = open_page(f"{site}/studies/{FINISHED}", javascript=False).page
+    assert page.locator("section:has(#map-title) picture img").is_visible() and page.locator(".drawn").count() == 0
+    assert page.locator("#map-data a").count() > 20

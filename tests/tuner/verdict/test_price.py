@@ -19,10 +19,10 @@ TTFT, TPOT = "ttft_p99_ms", "tpot_p99_ms"
         ("better", [(TTFT, 0.7, "better"), (TPOT, 1.0, "inconclusive")], "no loss is shown in TTFT (p99) and TPOT (p99)"),
         ("better", [(TTFT, None, "inconclusive")], ""),
         ("better", [], ""),
-        ("worse", [(TTFT, 0.9, "better")], "with -10 % TTFT (p99)"),
+        ("worse", [(TTFT, 0.9, "better")], "better: -10 % TTFT (p99)"),
         ("worse", [(TTFT, 1.1, "inconclusive")], ""),
-        ("inconclusive", [(TTFT, 1.28, "worse"), (TPOT, 0.9, "better")], "at +28 % TTFT (p99), with -10 % TPOT (p99)"),
-        ("equivalent", [("mean_step_ms", 1.02, "worse")], "at +2.0 % step time (mean)"),
+        ("inconclusive", [(TTFT, 1.28, "worse"), (TPOT, 0.9, "better")], "worse: +28 % TTFT (p99); better: -10 % TPOT (p99)"),
+        ("equivalent", [("mean_step_ms", 1.02, "worse")], "worse: +2.0 % step time (mean)"),
     ],
 )
 def test_four_percent_of_throughput_were_shown_without_the_ttft_they_cost(verdict: str, others: list[JudgedChange], says: str) -> None:

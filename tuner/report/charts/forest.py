@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Sequence
+from statistics import quantiles
 from typing import Any
 
 from tuner.report.charts.links import link, link_layer, no_address
@@ -14,6 +15,9 @@ from tuner.stats.intervals import EQUIVALENCE_RATIO, Verdict
 from tuner.verdict.cell_claims import Place
 
 _ROW = 24
+_EDGE = 1.08  # room beside the last mark ...
+_ARROW = 1.05  # ... of which an arrow takes some
+_USUAL = 2.0
 
 
 def forest(
@@ -33,7 +37,8 @@ def forest(
 
     bold = alt.condition(f"datum.value == '{POOLED}'", alt.value("bold"), alt.value("normal"))
     colours = look.colours
-    values = _named([_value(row, recommended, address(row)) for row in rows])
+    reach = _reach(rows)
+    values = _named([_value(row, recommended, address(row), reach) for row in rows])
     order = [value["cell"] for value in values]
     y = alt.Y(
         "cell:N",
@@ -41,10 +46,11 @@ def forest(
         title=None,
         axis=alt.Axis(grid=False, ticks=False, domain=False, labelColor=colours.ink, labelFontWeight=bold),
     )
-    reach = max([2.0, *(abs(edge) for row in rows for edge in (row.low, row.change, row.high) if edge is not None)]) * 1.08
     direction = "left is better" if less_is_better else "right is better"
     title = f"{metric}: page_aligned against default, % ({direction})"
-    x = alt.X("change:Q", title=_lines(title) if look.narrow else title, scale=alt.Scale(domain=[-reach, reach], nice=False))
+    x = alt.X(
+        "change:Q", title=_lines(title) if look.narrow else title, scale=alt.Scale(domain=[-_EDGE * reach, _EDGE * reach], nice=False)
+    )
     width = 100 * (EQUIVALENCE_RATIO - 1)
     base = chart_of(values)
     band = chart_of([{"from": -width, "to": width}])
@@ -62,6 +68,15 @@ def forest(
         .encode(y=y, x=x, color=colour, shape=alt.Shape("verdict:N", scale=shapes))
         .transform_filter("datum.change !== null"),
     ]
+    for side, shape in ((-1, "triangle-left"), (1, "triangle-right")):
+        beyond = [
+            {"cell": value["cell"], "edge": side * _ARROW * reach, "verdict": value["verdict"]}
+            for value in values
+            if side in value["beyond"]
+        ]
+        if beyond:
+            arrows = chart_of(beyond).mark_point(filled=True, size=60, opacity=1, shape=shape)
+            layers.append(arrows.encode(x="edge:Q", y=y, color=colour))
     without = [{"zero": 0, "cell": value["cell"]} for value in values if value["change"] is None]
     if without:
         words = chart_of(without).mark_text(text="no pair", fontSize=11, color=colours.muted, align="left", dx=6)
@@ -81,10 +96,22 @@ def _named(values: list[dict[str, Any]]) -> list[dict[str, Any]]:
     return values
 
 
-def _value(row: EffectRow, recommended: Place | None, address: str) -> dict[str, Any]:
+def _reach(rows: Sequence[EffectRow]) -> float:
+    """How far the axis goes to either side, in percent: to the farthest end, but no further than _USUAL times the upper quartile of all
+    rows' ends, so that one noisy cell does not squeeze all others into a line."""
+    ends = [max(abs(end) for end in (row.low, row.change, row.high) if end is not None) for row in rows if row.change is not None]
+    usual = quantiles(ends, n=4, method="inclusive")[2] if len(ends) > 1 else max(ends, default=0.0)
+    return max(2.0, min(max(ends, default=0.0), _USUAL * usual))
+
+
+def _value(row: EffectRow, recommended: Place | None, address: str, reach: float) -> dict[str, Any]:
+    """`beyond`: the sides (-1, 1) on which the interval goes on beyond `reach`. What lies there is drawn at the edge."""
     star = "\N{BLACK STAR} " if row.place == recommended else ""
-    value = {"cell": star + row.label, "change": row.change, "low": row.low, "high": row.high, "verdict": row.verdict}
-    return {**value, "at": row.change or 0.0, **link(address, f"{row.label}: {_said(row)}")}
+    change, low, high = (None if end is None else max(-reach, min(reach, end)) for end in (row.change, row.low, row.high))
+    ends = [end for end in (row.low, row.change, row.high) if end is not None]
+    beyond = [side for side in (-1, 1) if any(side * end > reach for end in ends)]
+    value = {"cell": star + row.label, "change": change, "low": low, "high": high, "verdict": row.verdict, "beyond": beyond}
+    return {**value, "at": change or 0.0, **link(address, f"{row.label}: {_said(row)}")}
 
 
 def _said(row: EffectRow) -> str:

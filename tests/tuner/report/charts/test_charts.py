@@ -55,6 +55,16 @@ def test_the_forest_plot_has_a_mark_for_each_judged_cell_and_all_of_them_last() 
     assert pooled / small == pytest.approx(0.6967 / 2, rel=0.001)  # exp of the mean log of 1.05, 1.02, 0.96 and 1
 
 
+@pytest.mark.parametrize(("ratio", "half", "arrows"), [(1.02, 30.0, True), (40.0, 30.0, True), (1.02, 0.08, False), (0.1, 0.05, True)])
+def test_one_noisy_cell_squeezed_all_others_into_a_line(ratio: float, half: float, arrows: bool) -> None:
+    noisy = row(128, 512, "inconclusive", ratio, half=half)
+    svg = drawn([*CELLS, *(row(64, budget, "equivalent", 1.0, half=0.02) for budget in (512, 1024, 2048)), noisy])
+    marks = re.findall(r'<g class="mark-symbol role-mark layer_\d+_marks"[^>]*>(.*?)</g>', svg)
+    assert any("<path" in found for found in marks[1:]) is arrows
+    better, worse = (x for x, y in points(svg)[:3:2])
+    assert better - worse > 0.1 * Look().plot_width, "+5 % and -4 % are apart"
+
+
 def test_the_heat_map_says_each_effect() -> None:
     found = texts(drawn(CELLS, "heat map"))
     for words in ("+5.00 %", "+2.00 %", "-4.00 %", "+0.00 %", "no pair", "page_aligned against default"):

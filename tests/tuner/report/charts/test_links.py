@@ -23,6 +23,9 @@ def test_a_row_of_the_forest_leads_to_its_two_trials() -> None:
     said = links(svg)
     assert said["/at/16"].startswith("16 \N{MULTIPLICATION SIGN} ") and "[-2.00 % to +6.00 %], inconclusive, 6 pairs" in said["/at/16"]
     assert ElementTree.fromstring(svg).get("role") == "group", "an image would hide its links from those who cannot see it"
+    assert "graphics-" not in svg and "aria-roledescription" not in svg and svg.count("aria-label") == svg.count("<a "), (
+        "a mark is no image"
+    )
 
 
 @pytest.mark.parametrize("pages", [1, 12])

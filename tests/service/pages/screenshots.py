@@ -1,0 +1,105 @@
+"""Pages at every width, light and dark: a picture of each is kept, and what is wrong with it is told.
+
+The pictures lie in build/screenshots, or in the folder that TUNER_SCREENSHOTS names, as NAME-WIDTH-SCHEME.png.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from tests.plugins.browser import DESKTOP, PHONE, Scheme, WatchedPage
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Page
+
+ROOT = Path(__file__).resolve().parents[3]
+SIZES = (PHONE, DESKTOP, (1920, 1080))
+SCHEMES: tuple[Scheme, ...] = ("light", "dark")
+_AXE = {(DESKTOP[0], "light"), (DESKTOP[0], "dark"), (PHONE[0], "light")}  # dark differs in colours alone, 1920 px in room
+
+
+def folder() -> Path:
+    found = Path(os.environ.get("TUNER_SCREENSHOTS") or ROOT / "build" / "screenshots")
+    found.mkdir(parents=True, exist_ok=True)
+    return found
+
+
+def faults_at_every_size(watched: WatchedPage, name: str) -> list[str]:
+    """A line each: the page scrolls sideways, something is cut off, or a violation that axe-core calls serious, contrast among them."""
+    faults = []
+    for width, height in SIZES:
+        watched.page.set_viewport_size({"width": width, "height": height})
+        for scheme in SCHEMES:
+            watched.page.emulate_media(color_scheme=scheme)
+            pictures_drawn(watched.page, scheme)
+            picture = folder() / f"{name}-{width}-{scheme}.png"
+            watched.page.screenshot(path=picture, full_page=True)
+            found = [] if is_not_blank(picture) else ["the page is blank"]
+            found += ["the page scrolls sideways"] if watched.scrolls_sideways() else []
+            found += watched.page.evaluate(CUT_OFF, width >= DESKTOP[0])
+            found += serious_violations(watched) if (width, scheme) in _AXE else []
+            faults += [f"{width} px {scheme}: {line}" for line in found]
+    return faults
+
+
+# Tables that do not fit where there is room for them, text that its box hides, and boxes beyond the edges. Words for screen readers are
+# hidden on purpose, and a command is scrolled.
+CUT_OFF = """(roomy) => {
+  const forEars = [...document.querySelectorAll('body *')].filter((each) => getComputedStyle(each).clipPath === 'inset(50%)');
+  const shown = (each) => each.checkVisibility() && !each.closest('.skip, svg') && !forEars.some((other) => other.contains(each));
+  const named = (each) => `${each.localName} ${(each.getAttribute('aria-label') ?? each.textContent).trim().slice(0, 60)}`;
+  const wide = (each) => each.scrollWidth > each.clientWidth + 1;
+  const all = [...document.querySelectorAll('body *')].filter(shown);
+  const tables = roomy ? all.filter((each) => each.matches('.scroll') && each.querySelector('table') && wide(each)) : [];
+  const clipped = all.filter((each) => ['hidden', 'clip'].includes(getComputedStyle(each).overflowX) && wide(each));
+  const beyond = all.filter((each) => {
+    const box = each.getBoundingClientRect();
+    return box.width > 0 && !each.closest('.scroll') && (box.right > innerWidth + 1 || box.left < -1);
+  });
+  return [
+    ...tables.map((each) => `columns are cut off: ${named(each)}`),
+    ...clipped.map((each) => `text is cut off: ${named(each)}`),
+    ...beyond.map((each) => `lies beyond the edge: ${named(each)}`),
+  ];
+}"""
+
+
+def everything_open(page: Page) -> None:
+    """What is folded away is not looked at by axe-core, and would not be seen."""
+    page.evaluate("for (const each of document.querySelectorAll('details')) each.open = true")
+
+
+def serious_violations(watched: WatchedPage) -> list[str]:
+    from axe_playwright_python.sync_playwright import Axe  # type: ignore[import-untyped]
+
+    found = Axe().run(watched.page, options={"resultTypes": ["violations"]}).response["violations"]
+    return [
+        f"{item['id']}: {item['help']} {[node['html'][:160] for node in item['nodes'][:3]]}"
+        for item in found
+        if item["impact"] in {"serious", "critical"}
+    ]
+
+
+def pictures_drawn(page: Page, scheme: Scheme) -> None:
+    """Waits until every picture is there in this scheme, also those that took their image's place. Raises AssertionError where one does
+    not come."""
+    shown = "[...document.images].filter((image) => !image.closest('details:not([open])'))"
+    other = f"image.closest('picture') && image.currentSrc.includes('scheme=dark') !== {str(scheme == 'dark').lower()}"
+    linked = "image.closest('picture[data-linked]')"
+    undrawn = f"{linked} && {linked}.nextElementSibling?.dataset.address !== image.currentSrc"
+    for _ in range(200):
+        if not page.evaluate(f"{shown}.filter((image) => !image.complete || !image.naturalWidth || {other} || {undrawn}).length"):
+            page.evaluate(f"Promise.all({shown}.map((image) => image.decode()))")
+            return
+        page.wait_for_timeout(50)
+    raise AssertionError("a picture does not appear")
+
+
+def is_not_blank(picture: Path) -> bool:
+    from PIL import Image
+
+    with Image.open(picture) as image:
+        colours = image.convert("RGB").getcolors(maxcolors=2**24)
+        return colours is not None and len(colours) > 20 and max(count for count, _ in colours) < 0.99 * image.width * image.height

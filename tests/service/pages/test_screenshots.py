@@ -1,0 +1,54 @@
+"""Every page over what the real engine measured, at 390, 1280 and 1920 px, light and dark. The pictures stay: see docs/testing.md."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+
+from tests.plugins.browser import OpenPage
+from tests.service.pages.real_study import RealStudy, restored
+from tests.service.pages.screenshots import SCHEMES, SIZES, everything_open, faults_at_every_size, folder
+from tests.service.pages.serving import serving
+
+pytestmark = [pytest.mark.browser, pytest.mark.timeout(300)]
+
+# What must be read on each page.
+TEXTS = {
+    "real-studies": ("demo-running", "demo-interrupted"),
+    "real-study": ("undecided: ", "inside the slo", "ttft_p99_ms<=80", "point at a mark"),
+    "real-running": ("8 of 27 trials finished", "time left, an estimate", "last sign of life", "not yet"),
+    "real-interrupted": ("no recommendation yet", "the search was interrupted and can go on"),
+    "real-trade-off": ("misses", "ttft_p99_ms<=80"),
+    "real-trial": ("where a step's time goes", "kv_write", "google charts"),
+    "real-compare": ("two trials compared", "a step takes"),
+    "real-compare-studies": ("did the answer change?",),
+    "real-recommendation": ("page_aligned against default", "vllm serve"),
+    "real-recommendations": ("tiny-qwen3",),
+}
+
+
+@pytest.fixture(scope="module")
+def real(tmp_path_factory: pytest.TempPathFactory) -> RealStudy:
+    return restored(tmp_path_factory.mktemp("real"))
+
+
+@pytest.fixture(scope="module")
+def real_site(real: RealStudy) -> Iterator[str]:
+    with serving(real.url, real.logdir) as address:
+        yield address
+
+
+@pytest.mark.parametrize("name", TEXTS)
+def test_a_page_of_a_real_study_is_whole_at_every_size(name: str, open_page: OpenPage, real: RealStudy, real_site: str) -> None:
+    watched = open_page(real_site + real.pages[name])
+    everything_open(watched.page)
+    shown = " ".join(watched.page.inner_text("main").split()).casefold()
+    assert [text for text in TEXTS[name] if text not in shown] == []
+    assert faults_at_every_size(watched, name) == []
+    assert watched.errors == []
+    assert {f"{name}-{width}-{scheme}.png" for width, _ in SIZES for scheme in SCHEMES} <= {path.name for path in folder().iterdir()}
+
+
+def test_every_page_is_looked_at(real: RealStudy) -> None:
+    assert real.pages.keys() == TEXTS.keys()

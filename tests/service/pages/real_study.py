@@ -40,9 +40,9 @@ def restored(folder: Path) -> RealStudy:
         (logdir / place).parent.mkdir(parents=True, exist_ok=True)
         (logdir / place).write_text(json.dumps(summary))
     storage = open_storage(url, create=False)
-    here = psutil.Process()
+    begun_at, heard_at = psutil.Process().create_time(), time.time() + _AHEAD_S
     running, interrupted = _halfway(storage, RUNNING), _halfway(storage, INTERRUPTED)
-    storage.swap_lease(running.id, None, Lease(running.id, "t", os.getpid(), socket.gethostname(), here.create_time(), time.time() + _AHEAD_S))
+    storage.swap_lease(running.id, None, Lease(running.id, "t", os.getpid(), socket.gethostname(), begun_at, heard_at))
     storage.update_study(interrupted.id, state=StudyState.INTERRUPTED)
     study = storage.get_study(NAME)
     default, aligned = (_finalist(storage, study, arm) for arm in ("default", "page_aligned"))

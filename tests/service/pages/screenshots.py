@@ -26,8 +26,9 @@ def folder() -> Path:
     return found
 
 
-def faults_at_every_size(watched: WatchedPage, name: str) -> list[str]:
-    """A line each: the page scrolls sideways, something is cut off, or a violation that axe-core calls serious, contrast among them."""
+def faults_at_every_size(watched: WatchedPage, name: str, *, fits_a_phone: bool = False) -> list[str]:
+    """A line each: the page scrolls sideways, something is cut off, or a violation that axe-core calls serious, contrast among them.
+    `fits_a_phone`: on a phone, too, no table is wider than the page."""
     faults = []
     for width, height in SIZES:
         watched.page.set_viewport_size({"width": width, "height": height})
@@ -38,14 +39,14 @@ def faults_at_every_size(watched: WatchedPage, name: str) -> list[str]:
             watched.page.screenshot(path=picture, full_page=True)
             found = [] if is_not_blank(picture) else ["the page is blank"]
             found += ["the page scrolls sideways"] if watched.scrolls_sideways() else []
-            found += watched.page.evaluate(CUT_OFF, width >= DESKTOP[0])
+            found += watched.page.evaluate(CUT_OFF, fits_a_phone or width >= DESKTOP[0])
             found += serious_violations(watched) if (width, scheme) in _AXE else []
             faults += [f"{width} px {scheme}: {line}" for line in found]
     return faults
 
 
 # Tables that do not fit where there is room for them, text that its box hides, and boxes beyond the edges. Words for screen readers are
-# hidden on purpose, and a command is scrolled.
+# hidden on purpose, and a command and what is typed are scrolled.
 CUT_OFF = """(roomy) => {
   const forEars = [...document.querySelectorAll('body *')].filter((each) => getComputedStyle(each).clipPath === 'inset(50%)');
   const shown = (each) => each.checkVisibility() && !each.closest('.skip, svg') && !forEars.some((other) => other.contains(each));
@@ -53,7 +54,7 @@ CUT_OFF = """(roomy) => {
   const wide = (each) => each.scrollWidth > each.clientWidth + 1;
   const all = [...document.querySelectorAll('body *')].filter(shown);
   const tables = roomy ? all.filter((each) => each.matches('.scroll') && each.querySelector('table') && wide(each)) : [];
-  const clipped = all.filter((each) => ['hidden', 'clip'].includes(getComputedStyle(each).overflowX) && wide(each));
+  const clipped = all.filter((each) => !each.matches('input') && ['hidden', 'clip'].includes(getComputedStyle(each).overflowX) && wide(each));
   const beyond = all.filter((each) => {
     const box = each.getBoundingClientRect();
     return box.width > 0 && !each.closest('.scroll') && (box.right > innerWidth + 1 || box.left < -1);

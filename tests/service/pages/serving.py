@@ -16,7 +16,7 @@ from service.web.settings import ServiceSettings
 
 
 @contextmanager
-def serving(url: str, logdir: Path, token: str = "") -> Iterator[str]:
+def serving(url: str, logdir: Path, token: str | None = None) -> Iterator[str]:
     """The address of a real server. `token`: of the operator."""
     app = create_app(ServiceSettings(storage_url=url, logdir=logdir, token=token))
     with socket.socket() as listening:

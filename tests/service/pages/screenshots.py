@@ -54,7 +54,8 @@ CUT_OFF = """(roomy) => {
   const wide = (each) => each.scrollWidth > each.clientWidth + 1;
   const all = [...document.querySelectorAll('body *')].filter(shown);
   const tables = roomy ? all.filter((each) => each.matches('.scroll') && each.querySelector('table') && wide(each)) : [];
-  const clipped = all.filter((each) => !each.matches('input') && ['hidden', 'clip'].includes(getComputedStyle(each).overflowX) && wide(each));
+  const hides = (each) => ['hidden', 'clip'].includes(getComputedStyle(each).overflowX) && !each.matches('input');
+  const clipped = all.filter((each) => hides(each) && wide(each));
   const beyond = all.filter((each) => {
     const box = each.getBoundingClientRect();
     return box.width > 0 && !each.closest('.scroll') && (box.right > innerWidth + 1 || box.left < -1);

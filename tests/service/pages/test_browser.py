@@ -8,7 +8,7 @@ from urllib.parse import urlsplit
 import pytest
 
 from tests.plugins.browser import OpenPage
-from tests.service.pages.gallery import EMPTY, EVIL, FINISHED, HOSTILE, LARGE, LONG, ONE_CELL, RUNNING, Gallery
+from tests.service.pages.gallery import EMPTY, EVIL, FINISHED, HOSTILE, LARGE, LONG, ONE_CELL, RUNNING, STATUSES, Gallery
 from tests.service.pages.screenshots import everything_open, faults_at_every_size
 
 pytestmark = [pytest.mark.browser, pytest.mark.timeout(300)]
@@ -98,8 +98,8 @@ def test_a_page_is_seen_and_has_no_fault(name: str, open_page: OpenPage, site: s
     everything_open(page)
     assert faults_at_every_size(watched, name, fits_a_phone=name in LISTS) == []
     assert watched.hosts() == {urlsplit(site).netloc}
-    expected = ["404"] if name == "not-found" else []
-    assert [re.findall(r"\b404\b", error) for error in watched.errors] == [[code] for code in expected], watched.errors
+    expected = [str(STATUSES[name])] if name in STATUSES else []
+    assert [re.findall(r"\b4\d\d\b", error) for error in watched.errors] == [[code] for code in expected], watched.errors
     assert page.evaluate("window.hacked") is None
 
 

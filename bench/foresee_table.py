@@ -78,7 +78,9 @@ def question_of(asked: Asked, configs: Path) -> Question:
         "arms": ["default"],
     }
     config = load_config(None, {name: value for name, value in settings.items() if value is not None})
-    return questions_of(config, foreseeable_model(config.model), [asked.accelerator])[0]
+    model = foreseeable_model(config.model)
+    model.prepare()
+    return questions_of(config, model, [asked.accelerator])[0]
 
 
 def seconds_of(answer: Foreseen) -> tuple[float, float]:

@@ -65,8 +65,8 @@ PLUGIN_MAY_IMPORT = ("vllm", "jax", "tpu_inference", "numpy")
 
 ENTRY_POINTS = ("tuner.engine.host", "tuner.engine.simulated_host", "tuner.foresight.host", "tuner.__main__")  # started as programs
 FOUND_BY_FOLDER = "storage.sql.migrations."  # Alembic looks for its files itself
-# A scheduler class that the engine finds by name, like the plugin itself; and the bench of the plugin's own arithmetic, outside any engine.
-ON_THE_PLUGINS_SIDE = ("bench/lib/planted.py", "bench/kv_write_kernel.py", "bench/kv_write_in_step.py")
+# A scheduler class that the engine finds by name, like the plugin itself; and the benches of the plugin's arithmetic, outside any engine.
+ON_THE_PLUGINS_SIDE = ("bench/lib/planted.py", "bench/kv_write_kernel.py", "bench/kv_write_in_step.py", "bench/kv_write_tpu.py")
 
 
 @pytest.fixture(scope="module")

@@ -21,7 +21,7 @@ from tuner.foresight.compiler import Compiler
 from tuner.foresight.installed import installed
 from tuner.foresight.kept import KeptAnswers
 from tuner.foresight.look import Look
-from tuner.foresight.profile_difference import difference
+from tuner.foresight.profile_difference import difference, family
 from tuner.foresight.sides import side_of
 from tuner.foresight.static_profile import StaticProfile
 
@@ -49,12 +49,10 @@ def main() -> int:
     parser.add_argument("--model", type=Path, default=CONFIGS / "Qwen--Qwen3-8B_config.json")
     args = parser.parse_args()
     found = profiles(args)
-    rows = [
-        [row.name, str(page), *(number(row.code.get(label, 0), 7) for label in _SHOWN)]
-        for page, profile in found.items()
-        for row in profile.kernels
-    ]
-    print(text_table(["kernel", "page", "bundles", "scalar", "MXU", "VMEM spills", "fills"], sorted(rows)))
+    kernels = [(family(row.name), page, row.code) for page, profile in found.items() for row in profile.kernels]
+    kernels.sort(key=lambda each: each[:2])
+    rows = [[kernel, str(page), *(number(code.get(label, 0), 7) for label in _SHOWN)] for kernel, page, code in kernels]
+    print(text_table(["kernel", "page", "bundles", "scalar", "MXU", "VMEM spills", "fills"], rows))
     pages = list(found)
     for one, other in pairwise(pages):
         for pair in difference(found[one], found[other]).pairs:

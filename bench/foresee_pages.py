@@ -52,7 +52,7 @@ def main() -> int:
     kernels = [(family(row.name), page, row.code) for page, profile in found.items() for row in profile.kernels]
     kernels.sort(key=lambda each: each[:2])
     rows = [[kernel, str(page), *(number(code.get(label, 0), 7) for label in _SHOWN)] for kernel, page, code in kernels]
-    print(text_table(["kernel", "page", "bundles", "scalar", "MXU", "VMEM spills", "fills"], rows))
+    print(text_table(["kernel", "page", "bundles", "scalar", "MXU packed", "VMEM spills", "fills"], rows))
     pages = list(found)
     for one, other in pairwise(pages):
         for pair in difference(found[one], found[other]).pairs:

@@ -22,7 +22,8 @@ BUNDLES, MATMULS, SCALAR, SPILLS, FILLS = "bundles", "matmuls", "scalar", "vmem_
 # Name -> what people call it: what tables and charts show.
 COLUMNS = {
     BUNDLES: "bundles",
-    MATMULS: "MXU",
+    MATMULS: "MXU packed",
+    "matmuls_unpacked": "MXU unpacked",
     "mxu_pushes": "MXU pushes",
     "vpu": "VPU",
     "eup": "EUP",
@@ -35,7 +36,8 @@ COLUMNS = {
     "smem_spills": "SMEM spills",
     "smem_fills": "SMEM fills",
 }
-_MATMUL = re.compile(r"MXU_\d+ matmul_packed")
+_MATMUL = re.compile(r"MXU_\d+ matmul_(x8_)?packed$")
+_UNPACKED = re.compile(r"MXU_\d+ matmul$")
 _PUSH = re.compile(r"MXU_\d+ matpush")
 _XLU = re.compile(r"XLU_\d+ all")
 
@@ -49,18 +51,20 @@ def _one(label: str) -> Callable[[Used], int]:
 
 
 def _without_misc(label: str) -> Callable[[Used], int]:
-    return lambda used: max(used.get(label, 0) - used.get("VECTOR_MISC", 0), 0)
+    """Some chips count stores alone (v5e), others with what else goes through the same slot."""
+    return lambda used: used.get(label, max(used.get(f"{label}_AND_MISC", 0) - used.get("VECTOR_MISC", 0), 0))
 
 
 _NAMED: dict[str, Callable[[Used], int]] = {
     MATMULS: _all(_MATMUL),
+    "matmuls_unpacked": _all(_UNPACKED),
     "mxu_pushes": _all(_PUSH),
     "vpu": _one("VECTOR_ALU"),
     "eup": _one("VECTOR_EUP"),
     "xlu": _all(_XLU),
     SCALAR: _one("SCALAR_ALU"),
-    "loads": _without_misc("VECTOR_LOAD_AND_MISC"),
-    "stores": _without_misc("VECTOR_STORE_AND_MISC"),
+    "loads": _without_misc("VECTOR_LOAD"),
+    "stores": _without_misc("VECTOR_STORE"),
     SPILLS: _one("VMEM_SPILL_COUNT"),
     FILLS: _one("VMEM_FILL_COUNT"),
     "smem_spills": _one("SMEM_SPILL_COUNT"),

@@ -20,7 +20,7 @@ from tuner.foresight.question import Question, named, shortened
 from tuner.foresight.static_profile import StaticProfile, rows_of
 
 _MODULE = "module.pb"
-_MEANING = 1  # of a kept profile: goes up when an older one would be wrong
+_MEANING = 2  # of a kept profile: goes up when an older one would be wrong
 
 
 @dataclass(frozen=True)

@@ -42,6 +42,7 @@ def test_units_are_told_apart_and_bundles_are_the_slots_of_what_is_once_in_each(
     assert kernel == {
         BUNDLES: 100,
         MATMULS: 7,
+        "matmuls_unpacked": 5,
         "mxu_pushes": 7,
         "vpu": 70,
         "eup": 7,
@@ -55,6 +56,12 @@ def test_units_are_told_apart_and_bundles_are_the_slots_of_what_is_once_in_each(
         "smem_fills": 27,
     }
     assert kernel.keys() == COLUMNS.keys()
+
+
+def test_stores_that_a_chip_counts_alone() -> None:
+    """v5e has a slot for stores, where others share it."""
+    text = "HLO: %x = f32[8]\n - VECTOR_STORE: (7/100) - 0.07\n - VECTOR_MISC: (68/100) - 0.68\n - VMEM_SPILL_COUNT: (0/100) - 0\n"
+    assert parse([text])["x"]["stores"] == 7
 
 
 def test_several_blocks_of_one_instruction_are_added() -> None:

@@ -135,4 +135,4 @@ def _per_product(code: tuple[Counts, Counts]) -> list[str]:
         return []
     rates = [each.get(SPILLS, 0) / count for each, count in zip(code, products, strict=True)]
     words = f"{number(rates[0], 3)} against {number(rates[1], 3)}"
-    return [f"VMEM spills a matrix product: {words} ({signed(rates[1] - rates[0])})"]
+    return [f"VMEM spills a packed matrix product: {words} ({signed(rates[1] - rates[0])})"]

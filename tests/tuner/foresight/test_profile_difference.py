@@ -45,7 +45,7 @@ def test_a_page_costs_27_scalar_operations_wherever_one_looks(one: Any, other: A
 def test_another_block_is_compared_by_matrix_product() -> None:
     found = reasons(decode(128, 8904, 1358), decode(128, 2736, 400, 80, "bq_1_1-bkv_2048_512", 8))
     assert found[0].startswith("another block (bq, bkv, bq compute, bkv compute): 1,4096,1,4096 against 1,2048,1,512")
-    assert found[1] == "VMEM spills a matrix product: 43.3 against 10 (-33.3)"
+    assert found[1] == "VMEM spills a packed matrix product: 43.3 against 10 (-33.3)"
 
 
 def test_nothing_is_made_up_where_nothing_differs() -> None:

@@ -139,8 +139,13 @@ def test_every_module_is_used(modules: dict[str, Module], product: dict[str, Mod
 
 
 def test_functions_and_files_are_short(modules: dict[str, Module]) -> None:
-    everything = modules | load_modules(ROOT, ["tests"])
-    assert long_functions(everything) + long_files(everything) == []
+    assert long_functions(modules) + long_files(modules) == []
+
+
+@pytest.mark.slow
+def test_functions_and_files_of_tests_are_short() -> None:
+    tests = load_modules(ROOT, ["tests"])
+    assert long_functions(tests) + long_files(tests) == []
 
 
 def test_only_the_command_line_prints(modules: dict[str, Module]) -> None:

@@ -95,6 +95,7 @@ def trees() -> list[ast.Module]:
     return [ast.parse(path.read_text()) for path in FILES]
 
 
+@pytest.mark.slow
 def test_every_test_can_fail(trees: list[ast.Module]) -> None:
     assert unchecked(trees) <= MUST_NOT_RAISE
 

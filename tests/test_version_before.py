@@ -102,6 +102,7 @@ def test_every_command_answers_as_before(in_its_folder: Terminal) -> None:
     assert _kept(found) == []
 
 
+@pytest.mark.slow
 def test_every_request_is_answered_as_before(old_client: TestClient) -> None:
     found = []
     for old in REQUESTS:

@@ -5,6 +5,7 @@ import pytest
 from bench import compare_scale
 
 
+@pytest.mark.slow
 def test_a_large_study_is_judged_and_its_cost_is_told(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     for most, status, word in ((1e9, 0, "met"), (0.0, 1, "MISSED")):
         monkeypatch.setattr(compare_scale, "MOST_S", most)

@@ -20,7 +20,7 @@ from typing import Any
 import pytest
 
 GROUP = "heavy"
-TOGETHER = ("tests/service/pages/", "tests/tuner/report/charts/")  # their gallery and their drawing program are made once
+TOGETHER = ("tests/service/pages/", "tests/tuner/report/")  # their gallery and their drawing program are made once
 _HEAVY = re.compile(r"\bmark\.(engine|ray)\b")
 
 

@@ -47,6 +47,7 @@ def test_all_self_times_are_reproduced_to_a_nanosecond(xprofs_rows: list[dict[st
     assert max(abs(ours[key] - theirs[key]) for key in theirs) < 0.001
 
 
+@pytest.mark.slow
 def test_rates_of_computing_ops_are_xprofs(xprofs_rows: list[dict[str, Any]]) -> None:
     """Copies are left out: xprof counts the bytes of an asynchronous copy at its start and again at its end."""
     profile = read_profile(shared_data(TPU_FILE))

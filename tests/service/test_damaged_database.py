@@ -82,6 +82,7 @@ def test_a_newer_schema_is_neither_ready_nor_written_to_nor_answered_from(client
     assert "another schema" in client.get("/v1/recommendations?model=tiny-qwen3").json()["detail"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("table", "column", "value"),
     [

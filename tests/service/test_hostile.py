@@ -29,6 +29,7 @@ def unlimited(make_client: MakeClient, each_storage: Storage) -> TestClient:
     return make_client(each_storage, rate_limit="", write_rate_limit="", failed_auth_rate_limit="")
 
 
+@pytest.mark.slow
 def test_all_are_refused_and_nothing_is_written(unlimited: TestClient, each_storage: Storage) -> None:
     fill(each_storage)
     before = _dump(each_storage)
@@ -43,6 +44,7 @@ def test_all_are_refused_and_nothing_is_written(unlimited: TestClient, each_stor
     assert _dump(each_storage) == before
 
 
+@pytest.mark.slow
 def test_the_same_requests_without_malice_succeed(each_client: TestClient, filled: Filled) -> None:
     """The list above proves something only where the honest request is answered."""
     for target in (

@@ -139,6 +139,7 @@ def test_an_empty_database_says_how_to_begin(each_client: TestClient) -> None:
     assert command_in(page, "begin")[:2] == ["tuner", "search"]
 
 
+@pytest.mark.slow
 def test_hostile_words_stay_text(pages: TestClient, gallery: Gallery) -> None:
     del gallery
     for query in ({"model": EVIL}, {"model": "x", "slo": EVIL}, {EVIL: EVIL, "model": "x"}, {"model": "x", "workload": EVIL}):

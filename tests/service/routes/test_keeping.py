@@ -55,6 +55,7 @@ def test_tags_and_archive_come_and_go(each_client: TestClient, each_storage: Sto
     assert [entry.action for entry in each_storage.list_audit(kind="study")] == ["restore", "archive", "tag"]
 
 
+@pytest.mark.slow
 def test_a_deleted_study_is_gone_with_its_answers_and_leaves_a_trail(
     each_client: TestClient, each_storage: Storage, filled: Filled
 ) -> None:

@@ -141,6 +141,7 @@ def test_a_folder_without_permission(terminal: Terminal) -> None:
     assert result.code == 2 and is_one_line_error(result)
 
 
+@pytest.mark.slow
 def test_a_cache_that_cannot_be_written_is_told_before_a_study_exists(terminal: Terminal, monkeypatch: pytest.MonkeyPatch) -> None:
     """The study was stored, as failed, and its name taken."""
     monkeypatch.setenv("TUNER_CACHE", str(terminal.table / "cache"))
@@ -158,6 +159,7 @@ def test_a_logdir_below_a_file(terminal: Terminal) -> None:
     assert terminal.files() == before
 
 
+@pytest.mark.slow
 def test_the_name_is_taken(searched: Terminal) -> None:
     before = searched.files()
     result = searched.search("--study", "s")

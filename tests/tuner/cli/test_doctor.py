@@ -94,6 +94,7 @@ def test_a_python_that_is_none(terminal: Terminal, python: str) -> None:
     assert result.code == 2 and is_one_line_error(result) and "name the Python that has vLLM" in result.err
 
 
+@pytest.mark.slow
 def test_a_newer_database_is_not_to_be_upgraded(searched: Terminal, found: pytest.MonkeyPatch) -> None:
     connection = sqlite3.connect(searched.folder / "tuner.db")
     with connection:

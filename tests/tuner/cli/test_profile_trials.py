@@ -57,6 +57,7 @@ def arms(profiled: Terminal) -> dict[str, str]:
     return {item["arm"]: f"s:{item['number']}" for item in profiled.run("show", "s", "--json").json["trials"] if item["profiles"]}
 
 
+@pytest.mark.slow
 def test_show_a_trial_with_its_links(profiled: Terminal) -> None:
     trial = arms(profiled)["default"]
     text = profiled.run("profile", "show", trial)
@@ -68,6 +69,7 @@ def test_show_a_trial_with_its_links(profiled: Terminal) -> None:
     assert len(document["links"]) == 3
 
 
+@pytest.mark.slow
 def test_diff_of_two_trials_compares_each_phase_and_explains_what_the_windows_measured(profiled: Terminal) -> None:
     trials = arms(profiled)
     both = [trials["default"], trials["page_aligned"]]
@@ -87,6 +89,7 @@ def test_diff_of_two_trials_compares_each_phase_and_explains_what_the_windows_me
     assert "of the measured difference" in one.out and "mostly because" not in one.out  # one phase is not the whole window
 
 
+@pytest.mark.slow
 def test_pictures_of_trials(profiled: Terminal) -> None:
     trials = arms(profiled)
     both = [trials["default"], trials["page_aligned"]]
@@ -99,6 +102,7 @@ def test_pictures_of_trials(profiled: Terminal) -> None:
     assert refused.code == 2 and "a picture shows one phase; add --phase prefill" in refused.err
 
 
+@pytest.mark.slow
 def test_the_same_pictures_as_png(profiled: Terminal) -> None:
     pytest.importorskip("vl_convert", reason="needs vllm-tpu-tuner[ui]")
     trials = arms(profiled)
@@ -168,6 +172,7 @@ def test_bad_input_of_capture_is_one_line(profiled: Terminal, arguments: list[st
     assert result.code == 2 and word in result.err and len(result.err.splitlines()) <= 2
 
 
+@pytest.mark.slow
 def test_a_table_has_no_engine_to_profile(terminal: Terminal) -> None:
     assert terminal.search("--study", "s").code == 0
     result = terminal.run("profile", "capture", "s:0", "--storage", terminal.url)

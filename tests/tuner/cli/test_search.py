@@ -16,6 +16,7 @@ from tuner.core.contract import EngineSettings
 from tuner.core.errors import FailureClass, TrialFailed
 
 
+@pytest.mark.slow
 def test_a_search_ends_with_verdicts_flags_and_what_it_cost(ready: Terminal) -> None:
     result = ready.search("--study", "s")
     assert result.code == 0
@@ -29,6 +30,7 @@ def test_a_search_ends_with_verdicts_flags_and_what_it_cost(ready: Terminal) -> 
     assert {name.split("/")[0] for name in ready.files()} <= {"table.csv", "tuner.db", "tuner.db-wal", "tuner.db-shm"}
 
 
+@pytest.mark.slow
 def test_json_is_one_document(ready: Terminal) -> None:
     result = ready.search("--study", "s", "--json")
     document = result.json
@@ -61,6 +63,7 @@ def test_a_dry_run_says_where_vllms_own_defaults_are_not_among_them(terminal: Te
     assert "own defaults" not in terminal.search("--study", "s", "--chunk-budgets", "2048", "--dry-run").out
 
 
+@pytest.mark.slow
 def test_a_dry_run_knows_what_an_earlier_study_cost(terminal: Terminal, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("tuner.launchers.choice.make_launcher", lambda _config: FakeLauncher())
     arguments = [item for item in terminal.search_arguments("--launcher", "local") if item not in ("--table", str(terminal.table))]
@@ -122,6 +125,7 @@ def test_a_study_gets_a_name_from_the_date(terminal: Terminal) -> None:
     assert terminal.search("--json").json["study"]["name"].startswith("study-2")
 
 
+@pytest.mark.slow
 def test_resume_adds_exactly_n(ready: Terminal) -> None:
     for more in (["--trials", "3"], ["--trials", "2", "--resume"]):
         assert ready.search("--study", "s", "--sampler", "random", *more).code == 0

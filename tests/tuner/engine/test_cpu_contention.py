@@ -24,6 +24,7 @@ def burner() -> Iterator[subprocess.Popen[bytes]]:
         yield child
 
 
+@pytest.mark.slow
 def test_a_childs_time_is_the_trees_alive_and_dead(burner: subprocess.Popen[bytes]) -> None:
     before, alone = tree_cpu_s(), time.process_time()
     assert burner.stdout is not None and burner.stdout.readline() == b"1\n"
@@ -33,6 +34,7 @@ def test_a_childs_time_is_the_trees_alive_and_dead(burner: subprocess.Popen[byte
     assert tree_cpu_s() - before >= alive - 0.02, "what it used is not forgotten when it ends"
 
 
+@pytest.mark.slow
 def test_what_is_not_our_own_is_contention(burner: subprocess.Popen[bytes]) -> None:
     """The child contends with one that counts this process alone."""
     begun, tree, alone = time.perf_counter(), CpuContention(tree_cpu_s), CpuContention()

@@ -22,6 +22,8 @@ from tuner.engine.messages import Forked, Nothing, Run, Status
 from tuner.engine.processes import group_alive, kill_group
 from tuner.engine.protocol import PROTOCOL_VERSION, receive
 
+pytestmark = pytest.mark.slow
+
 HOST = """
     import os, socket, sys, time
     from tuner.engine import forking

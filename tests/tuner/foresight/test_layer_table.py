@@ -62,6 +62,7 @@ def test_times_below_the_roofline_are_named() -> None:
     assert any("20 points below 90% of the roofline" in line for line in anomalies([fast]))
 
 
+@pytest.mark.slow
 def test_the_real_tables_oddities_are_named() -> None:
     """One point of act_fn; weights of o_proj in VMEM; down_proj twice as slow up to 312 tokens; lm_head half as slow for one token."""
     table, few = read_layer_table(real_table())

@@ -55,12 +55,14 @@ def distinct(asked: list[Params]) -> int:
     return len({tuple(sorted(params.items())) for params in asked})
 
 
+@pytest.mark.slow
 def test_a_seed_fixes_everything_and_another_one_does_not() -> None:
     first, same, other = (run(OrdinalGpSampler(SPACE, seed=seed), 20) for seed in (5, 5, 6))
     assert first == same
     assert first != other
 
 
+@pytest.mark.slow
 def test_nothing_runs_twice_until_everything_ran() -> None:
     asked = run(OrdinalGpSampler(SPACE, seed=1), 96, lambda params: None if params["budget"] == 8 else throughput(params))
     assert distinct(asked) == 96

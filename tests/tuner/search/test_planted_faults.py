@@ -96,6 +96,7 @@ FAULTS: dict[str, Hook] = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("fault", FAULTS)
 def test_the_recommendation_never_comes_from_a_faulty_measurement(bench: Workbench, fault: str) -> None:
     outcome = bench.run(FakeLauncher(on_measure=FAULTS[fault]), rounds=7, page_sizes=[16], chunk_budgets=[128, 256])

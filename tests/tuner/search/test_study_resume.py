@@ -44,6 +44,7 @@ def all_windows(bench: Workbench) -> list[Measurement]:
     return list(bench.storage.list_measurements(study_id=bench.storage.get_study("s").id))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("window", [1, 14, 26])
 def test_ctrl_c_keeps_what_was_measured_and_resume_measures_the_rest(bench: Workbench, window: int) -> None:
     """24 windows of the search and 6 of the finalists, whenever it was stopped; each round has each configuration once."""

@@ -24,6 +24,7 @@ def left_of(bench: Workbench) -> TimeLeft:
     return found
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("changes", [{}, {"objective": "throughput,ttft_p99_ms"}, {"trials": 4, "sampler": "random", "warm_start": "none"}])
 def test_it_is_the_progress_that_the_command_line_shows(bench: Workbench, changes: dict[str, Any]) -> None:
     seen: list[tuple[Progress, TimeLeft]] = []

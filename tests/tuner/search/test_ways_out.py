@@ -57,6 +57,7 @@ def test_both_launchers_are_closed_and_the_lease_is_free_after_a_run(bench: Work
     assert search.closed and finalists.closed and lease_is_free(bench)
 
 
+@pytest.mark.slow
 def test_a_launcher_that_will_not_close_hides_neither_the_state_nor_the_lease(bench: Workbench) -> None:
     class Stuck(FakeLauncher):
         def close(self) -> None:

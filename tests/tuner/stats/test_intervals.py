@@ -69,6 +69,7 @@ def test_too_few_pairs_are_inconclusive_without_an_interval() -> None:
     assert early.ratio is not None and early.low is None and early.verdict is Verdict.INCONCLUSIVE
 
 
+@pytest.mark.slow
 def test_an_interval_without_bounds_is_no_interval() -> None:
     """Two rounds of a noisy tail latency in a family of twelve: the interval would not even fit into a float."""
     effects = judge_family({cell: [0.0, 1.2] for cell in range(12)}, DOWN, plan=InterimPlan(2, 24))
@@ -184,6 +185,7 @@ plans = st.sampled_from([None, InterimPlan(3, 8), InterimPlan(3, 24), InterimPla
 spreads = st.sampled_from([0.0, 0.0005, 0.002, 0.01, 0.05])
 
 
+@pytest.mark.slow
 @examples(150)
 @given(st.integers(0, 2**32 - 1), st.integers(0, 14), plans, st.sampled_from([0.05, 0.2, 0.01]), directions)
 def test_one_p_value_a_cell_is_as_good_as_every_family_size(

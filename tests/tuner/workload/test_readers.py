@@ -43,6 +43,7 @@ def test_the_real_azure_trace() -> None:
     assert all(request.block_ids == () for request in requests)
 
 
+@pytest.mark.slow
 def test_the_real_mooncake_trace_hits_36_6_percent() -> None:
     requests = read_source(MooncakeSource(path=str(shared_data(MOONCAKE))))
     assert len(requests) == 12031

@@ -20,6 +20,7 @@ def test_wrong_alarms_in_a_stable_queue(load: float, service: Service, servers: 
     assert alarms <= 0.05 * 60
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("load", "requests", "servers"), [(1.2, 1000, 1), (1.2, 1000, 16), (1.5, 350, 1)])
 def test_overload_is_found(load: float, requests: int, servers: int) -> None:
     alarms = sum(first_alarm(queue(load, requests, seed, exponential, servers), EVERY) is not None for seed in range(40))

@@ -244,6 +244,7 @@ def test_real_traces_replay_with_their_own_times() -> None:
     assert mooncake.summary(replay)["block_hit_rate"] > 0.1
 
 
+@pytest.mark.slow
 def test_requests_that_are_left_out_are_said_loudly() -> None:
     """68 % of Mooncake's trace went without a word on a model of 4,096 tokens."""
     spec = WorkloadSpec.parse(f"mooncake:{shared_data('traces/mooncake_fast25/conversation_trace.jsonl')},requests=200")

@@ -77,6 +77,7 @@ def test_a_cell_measured_in_two_environments_has_two_rows_and_one_square() -> No
     assert "-5.00 %" in texts(drawn(twice, "heat map")) and "+5.00 %" not in texts(drawn(twice, "heat map"))
 
 
+@pytest.mark.slow
 def test_where_less_is_better_a_drop_has_the_strong_colour() -> None:
     slower = [row(16, 128, "worse", 1.05, metric="ttft_p99_ms"), row(32, 128, "better", 0.95, metric="ttft_p99_ms")]
     faster = [row(16, 128, "worse", 0.95), row(32, 128, "better", 1.05)]

@@ -49,7 +49,8 @@ def study(
 ) -> Response:
     """`state` and `arm` filter the table of trials, `order` sorts it; what there is not is read as none."""
     found = facts.read(storage, name)
-    others = [item.name for item in storage.list_studies(model=found.study.model, limit=_OTHERS + 1) if item.id != found.study.id][:_OTHERS]
+    alike = storage.list_studies(model=found.study.model, archived=False, limit=_OTHERS + 1)
+    others = [item.name for item in alike if item.id != found.study.id][:_OTHERS]
     return page(request, "study.html", **_context(storage, found), **_trial_table(found, state, arm, order, number), others=others)
 
 

@@ -15,7 +15,7 @@ from storage.base import NotFound, Storage
 from storage.records import Actor, ApiToken, StudyState
 from tests.service.builders import Filled
 from tests.service.conftest import ORIGIN, TOKEN, MakeClient
-from tests.storage.builders import ANNA, a_lease
+from tests.storage.builders import ANNA, a_lease, a_study
 
 FORM = "application/x-www-form-urlencoded"
 
@@ -55,6 +55,14 @@ def test_every_button_does_what_it_says_and_leaves_a_trail(each_client: TestClie
     assert press(each_client, "restore", study="chat-v6e").status_code == 303
     assert press(each_client, "tags", study="chat-v6e", tags=" ").status_code == 303
     assert ended.get_study("chat-v6e").archived_at is None and not ended.get_study("chat-v6e").tags
+
+
+def test_an_archived_study_is_not_proposed_for_a_comparison(each_client: TestClient, ended: Storage, filled: Filled) -> None:
+    other = ended.create_study(a_study(name="archived-later", model=filled.study.model))
+    proposed = "<option>archived-later</option>"
+    assert proposed in each_client.get("/studies/first").text
+    assert press(each_client, "archive", study=other.name).status_code == 303
+    assert proposed not in each_client.get("/studies/first").text
 
 
 def test_deleting_asks_for_the_name_and_the_trail_outlives_the_study(each_client: TestClient, ended: Storage) -> None:

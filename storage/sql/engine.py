@@ -12,6 +12,7 @@ from __future__ import annotations
 import json
 import os
 import sqlite3
+import threading
 import weakref
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -42,11 +43,21 @@ def make_engine(url: DatabaseUrl, *, create: bool, read_only: bool, foreign_keys
     common: dict[str, Any] = {"json_serializer": _dump_json, "pool_size": 8, "max_overflow": 24, "pool_timeout": LOCK_TIMEOUT_S}
     if url.path is not None:
         pragmas = [f"foreign_keys = {int(foreign_keys)}", "synchronous = FULL", f"query_only = {int(read_only)}"]
-        engine = create_engine(url.url, creator=lambda: _connect_sqlite(url, pragmas, create=create, read_only=read_only), **common)
-        event.listen(engine, "begin", _begin_sqlite)
         held = _HeldFile(url.path)
+
+        def connect() -> sqlite3.Connection:
+            while True:
+                before = held.set_old_logs_aside()
+                connection = _connect_sqlite(url, pragmas, create=create, read_only=read_only)
+                if before in {(), file_identity(url.path)}:
+                    return connection
+                connection.close()  # the file was replaced while it was opened
+
+        engine = create_engine(url.url, creator=connect, **common)
+        event.listen(engine, "begin", _begin_sqlite)
         event.listen(engine, "connect", held.connected)
         event.listen(engine, "checkout", held.checked_out)
+        event.listen(engine, "checkin", held.checked_in)
         event.listen(engine, "handle_error", _forget_a_damaged_file)
     else:
         arguments: dict[str, Any] = dict(POSTGRESQL_ARGUMENTS)
@@ -82,34 +93,55 @@ def file_identity(path: Path | None) -> tuple[int, ...]:
 
 class _HeldFile:
     """A SQLite file that connections of a pool hold. They hold the one that they opened also where another one was put in its place or it
-    was deleted: what is read then is gone, what is written is lost. So each is looked at before it is used."""
+    was deleted: what is read then is gone, what is written is lost. So each is looked at before it is used.
+
+    The write-ahead log of the file before would be played into the new one (https://www.sqlite.org/howtocorrupt.html, 1.4). It is kept
+    under another name: whoever moved the file before elsewhere may want it. A log belongs to the file that it was seen with: that of the
+    new file, which other connections may have open already, is left alone.
+    """
 
     def __init__(self, path: Path) -> None:
         self._path = path
         self._log = path.with_name(path.name + "-wal")
-        self._log_identity: tuple[int, ...] = ()
+        self._logs: dict[tuple[int, ...], tuple[int, ...]] = {}  # identity of a file -> that of its log
+        self._renaming = threading.Lock()
 
-    def connected(self, _connection: Any, record: ConnectionPoolEntry) -> None:
+    def connected(self, connection: Any, record: ConnectionPoolEntry) -> None:
+        with suppress(sqlite3.Error):  # said when it is used
+            connection.execute("PRAGMA schema_version").fetchone()  # opens the log
         record.info[_FILE] = file_identity(self._path)
+        self._is_ours(record)
 
     def checked_out(self, _connection: Any, record: ConnectionPoolEntry, _proxy: Any) -> None:
         """SQLAlchemy opens another connection for a DisconnectionError."""
-        now = file_identity(self._path)
-        if record.info.get(_FILE) == now:
-            self._log_identity = file_identity(self._log)
-            return
-        if now:
-            self._set_log_aside()
-        raise DisconnectionError("another file is in the place of the database")
+        if not self._is_ours(record):
+            raise DisconnectionError("another file is in the place of the database")
 
-    def _set_log_aside(self) -> None:
-        """The write-ahead log of the file before would be played into the new one (https://www.sqlite.org/howtocorrupt.html, 1.4). It is
-        kept under another name: whoever moved the file before elsewhere may want it."""
-        if not self._log_identity or file_identity(self._log) != self._log_identity:
-            return
+    def checked_in(self, _connection: Any, record: ConnectionPoolEntry) -> None:
+        self._is_ours(record)  # its log may have come into being meanwhile
+
+    def _is_ours(self, record: ConnectionPoolEntry) -> bool:
+        now = file_identity(self._path)
+        if record.info.get(_FILE) != now:
+            return False
+        self._logs[now] = file_identity(self._log)
+        return True
+
+    def set_old_logs_aside(self) -> tuple[int, ...]:
+        """Before a connection is opened. Returns the identity of the file that is there."""
+        now = file_identity(self._path)
+        if now:
+            with self._renaming:
+                old = [self._logs.pop(file) for file in list(self._logs) if file != now]
+                log = file_identity(self._log)
+                if log and log in old:
+                    self._set_aside(str(log[1]))
+        return now
+
+    def _set_aside(self, label: str) -> None:
         for name in (self._log.name, f"{self._path.name}-shm"):
             with suppress(OSError):  # another process was faster
-                self._path.with_name(name).rename(self._path.with_name(f"{name}.of-inode-{self._log_identity[1]}"))
+                self._path.with_name(name).rename(self._path.with_name(f"{name}.of-inode-{label}"))
 
 
 def _forget_a_damaged_file(context: ExceptionContext) -> None:

@@ -69,8 +69,8 @@ def _held(storage: Storage, study: Study, what: str) -> Iterator[None]:
     lease = StudyLease(storage, study)
     try:
         lease.claim()
-    except BadInput as error:  # a search that began just now
-        raise Conflict(str(error)) from error
+    except BadInput as error:  # whose words are for who begins a search: the other one may be this very process
+        raise Conflict(f"study {study.name!r} is being changed, or taken up again, by somebody else just now", "try again") from error
     try:
         yield
     finally:

@@ -16,6 +16,7 @@ from tests.service.builders import Filled
 from tests.service.conftest import TOKEN, MakeClient
 from tests.storage.builders import a_lease, a_study
 from tests.storage.raw import url_of
+from tuner.search.lease import StudyLease
 
 BEARER = {"authorization": f"Bearer {TOKEN}"}
 RENAME, TAGS = {"name": "chat-v6e", "reason": "found more easily"}, {"tags": ["v6e", "nightly"]}
@@ -83,9 +84,25 @@ def test_a_running_study_is_neither_renamed_nor_deleted(make_client: MakeClient,
         each_storage.update_study(filled.study.id, state=state)
         refused = client.post(f"/v1/studies/first/{what}", json={"name": "first" if what == "delete" else "other"}, headers=BEARER)
         assert refused.status_code == 409, state
-        assert "running" in refused.json()["detail"] or "being run by process" in refused.json()["detail"]
+        assert "is running" in refused.json()["detail"] or "by somebody else just now; try again" in refused.json()["detail"]
     assert each_storage.get_study("first").id == filled.study.id
     assert each_storage.list_audit(kind="study") == []
+
+
+@pytest.mark.parametrize("what", ["rename", "delete"])
+def test_two_changes_at_once_do_not_tell_people_to_stop_the_service(
+    each_client: TestClient, each_storage: Storage, filled: Filled, what: str
+) -> None:
+    """Six renames at once: three were told that a search runs, and to stop process so-and-so, which was the service."""
+    each_storage.update_study(filled.study.id, state=StudyState.COMPLETE)
+    other = StudyLease(each_storage, each_storage.get_study("first"))
+    other.claim()
+    body = {"name": "first" if what == "delete" else "other"}
+    refused = each_client.post(f"/v1/studies/first/{what}", json=body, headers=BEARER)
+    other.release()
+    assert refused.status_code == 409 and "by somebody else just now; try again" in refused.json()["detail"]
+    assert "stop" not in refused.json()["detail"] and "process" not in refused.json()["detail"]
+    assert each_client.post(f"/v1/studies/first/{what}", json=body, headers=BEARER).status_code == 200
 
 
 def test_a_killed_study_can_be_deleted(each_client: TestClient, each_storage: Storage, filled: Filled) -> None:

@@ -18,6 +18,7 @@ from service.web.errors import Problem
 from service.web.limits import client_key
 from service.web.settings import ServiceSettings
 from storage.records import Actor
+from tuner.core.reason import MOST_CHARACTERS
 
 _MEDIA = "application/x-www-form-urlencoded"
 _MOST_FIELDS = 20
@@ -72,7 +73,7 @@ async def signed(request: Request, form: Mapping[str, str], scope: str) -> Actor
     try:
         reason = WithReason(reason=form.get("reason", "").strip()).reason
     except ValidationError as error:
-        raise Refused(HTTPStatus.UNPROCESSABLE_ENTITY, "reason", "at most 500 characters, in one line") from error
+        raise Refused(HTTPStatus.UNPROCESSABLE_ENTITY, "reason", f"at most {MOST_CHARACTERS} characters, in one line") from error
     return Actor(known.name, reason, request.scope.get("state", {}).get("request_id"))
 
 

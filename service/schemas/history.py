@@ -11,6 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from service.schemas import examples
 from service.schemas.common import Moment, with_moments
 from storage.records import AuditEntry, Json
+from tuner.core.reason import MOST_CHARACTERS, ONE_LINE
 
 
 class HistoryEntry(BaseModel):
@@ -35,7 +36,7 @@ class WithReason(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
 
-    reason: Annotated[str, Field(max_length=500, pattern=r"^[^\x00-\x1f\x7f]*$", description="For the audit trail.")] = ""
+    reason: Annotated[str, Field(max_length=MOST_CHARACTERS, pattern=ONE_LINE, description="For the audit trail.")] = ""
 
 
 class Mark(WithReason):

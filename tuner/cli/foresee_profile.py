@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from tuner.cli.options import examples, json_option, print_json
-from tuner.cli.search_options import engine_arg_option
+from tuner.cli.search_options import engine_arg_option, own_words
 
 if TYPE_CHECKING:
     from tuner.foresight.look import Side
@@ -64,7 +64,7 @@ def profile(context: click.Context, /, *, against: tuple[str, ...], ops: int, ht
     from tuner.core.errors import TrialFailed
     from tuner.foresight.profile_difference import difference
 
-    with interruptible():
+    with interruptible(), own_words():
         try:
             sides, found = _found(against, options)
         except TrialFailed as error:

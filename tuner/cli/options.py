@@ -41,7 +41,14 @@ storage_option: Decorator = click.option(
 logdir_option: Decorator = click.option("--logdir", envvar="TUNER_LOGDIR", default=DEFAULT_LOGDIR, metavar="DIR", help=LOGDIR_HELP)
 
 
-reason_option: Decorator = click.option("--reason", default="", help="Why; the audit trail keeps it.")
+def _reason(_context: click.Context, _parameter: click.Parameter, text: str) -> str:
+    """Raises BadInput, before anything is opened."""
+    from tuner.core.reason import check_reason
+
+    return check_reason(text)
+
+
+reason_option: Decorator = click.option("--reason", default="", callback=_reason, help="Why; the audit trail keeps it.")
 
 
 def study_argument(*, required: bool = True) -> Decorator:

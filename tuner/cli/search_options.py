@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import reduce
 from typing import Any, override
 
 import click
@@ -252,3 +255,21 @@ class SectionedCommand(click.Command):
         records = [record for parameter in parameters if (record := parameter.get_help_record(ctx)) is not None]
         with formatter.section(title):
             formatter.write_dl(records)
+
+
+SIZES = {"page_size": "page_sizes", "chunk_budget": "chunk_budgets"}  # an option of verbs that take one -> the setting of a search
+
+
+@contextmanager
+def own_words() -> Iterator[None]:
+    """Complaints about a search's lists name the options that a verb of one size has instead. Raises BadInput."""
+    names = [*SIZES.items(), *((one.replace("_", "-"), several.replace("_", "-")) for one, several in SIZES.items())]
+
+    def own(text: str) -> str:
+        return reduce(lambda said, pair: said.replace(pair[1], pair[0]), names, text)
+
+    try:
+        yield
+    except BadInput as error:
+        setting, fix = error.setting and own(error.setting), error.fix and own(error.fix)
+        raise BadInput(own(error.reason), setting=setting, value=error.value, fix=fix, where=error.where) from error

@@ -13,9 +13,11 @@ import click
 
 from tuner.cli.options import examples, json_option, print_json
 from tuner.cli.search_options import (
+    SIZES,
     accelerator_option,
     borrow_option,
     engine_arg_option,
+    own_words,
     step_noise_option,
     step_time_option,
     words,
@@ -25,9 +27,12 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from tuner.launchers.rate_sweep import RatePoint
+    from tuner.setup.config import StudyConfig
+    from tuner.setup.models import ResolvedModel
 
 _STUDY = "simulate"  # a configuration needs a name; nothing is stored under it
 DEFAULT_SLOS = ("ttft_p99_ms<=1000", "tpot_p99_ms<=100")
+MOST_SEEDS = 100  # each is a plan of its own, simulated three times a point
 _BAR = 40  # characters of the longest bar
 
 
@@ -59,10 +64,12 @@ def rates(_context: click.Context, _parameter: click.Parameter, text: str) -> li
 @accelerator_option
 @click.option("--rates", required=True, callback=rates, metavar="R,R", help="Requests per second, several separated by commas.")
 @click.option("--slo", "slos", multiple=True, metavar="LIMIT", help=f"What a good request meets.  [default: {' and '.join(DEFAULT_SLOS)}]")
-@click.option("--page-size", type=int, metavar="N", help="Tokens per KV block.  [default: vLLM's own]")
-@click.option("--chunk-budget", type=int, metavar="N", help="Tokens per engine step.  [default: vLLM's own]")
+@click.option("--page-size", type=click.IntRange(min=1), metavar="N", help="Tokens per KV block.  [default: vLLM's own]")
+@click.option("--chunk-budget", type=click.IntRange(min=1), metavar="N", help="Tokens per engine step.  [default: vLLM's own]")
 @click.option("--arms", callback=words, metavar="ARM,ARM", help="Schedulers: default, page_aligned, or both.  [default: both]")
-@click.option("--max-num-seqs", type=int, metavar="N", help="Most requests that run at once.  [default: 128, at most the budget]")
+@click.option(
+    "--max-num-seqs", type=click.IntRange(min=1), metavar="N", help="Most requests that run at once.  [default: 128, at most the budget]"
+)
 @click.option("--max-model-len", type=int, metavar="N", help="Most tokens of one request.  [default: from the workload]")
 @click.option("--num-gpu-blocks", type=int, metavar="N", help="Pages in the KV cache.  [default: what the chip leaves]")
 @click.option("--tensor-parallel-size", type=int, metavar="N", help="Devices that one model is split over.  [default: 1]")
@@ -70,7 +77,9 @@ def rates(_context: click.Context, _parameter: click.Parameter, text: str) -> li
 @step_time_option
 @borrow_option
 @step_noise_option
-@click.option("--seeds", type=click.IntRange(min=1), default=3, show_default=True, metavar="N", help="Draws of requests and of noise.")
+@click.option(
+    "--seeds", type=click.IntRange(1, MOST_SEEDS), default=3, show_default=True, metavar="N", help="Draws of requests and of noise."
+)
 @click.option(
     "--engine-python",
     envvar="TUNER_ENGINE_PYTHON",
@@ -86,7 +95,7 @@ def simulate(*, rates: list[float], seeds: int, as_json: bool, **options: Any) -
     """
     from tuner.cli.interrupts import interruptible
 
-    with interruptible():
+    with interruptible(), own_words():
         header, points = _simulated(options, rates, seeds)
     if as_json:
         print_json({**header, "points": [asdict(point) for point in points]})
@@ -103,21 +112,17 @@ def _simulated(options: dict[str, Any], asked: Sequence[float], seeds: int) -> t
     from tuner.launchers.rate_sweep import open_loops, sweep
     from tuner.launchers.simulate import SimulateLauncher
     from tuner.metrics.objective import request_limits
-    from tuner.setup.config_file import load_config
-    from tuner.setup.study_setup import MAX_DEFAULT_SEQS, max_model_len_of, shared_engine
-    from tuner.setup.vllm_defaults import is_mla, vllm_defaults
+    from tuner.setup.study_setup import max_model_len_of, shared_engine
     from tuner.workload.spec import WorkloadSpec
 
-    config = load_config(None, {**_given(options), "launcher": "simulate"}, unnamed=_STUDY)
+    config = _config(options)
     check_launcher(config)
     specs = open_loops(WorkloadSpec.parse(str(config.workload)), seeds)
     model = foreseeable_model(config.model)
     max_model_len = max(max_model_len_of(config, model, spec) for spec in specs)
-    most_seqs = config.max_num_seqs or MAX_DEFAULT_SEQS
-    own = vllm_defaults(max_model_len, most_seqs, config.engine_args, mla=is_mla(model.features))
-    budget = config.chunk_budgets[0] if options["chunk_budget"] is not None else own.max_num_batched_tokens
-    settings = shared_engine(config, model, max_num_seqs=min(most_seqs, budget), max_model_len=max_model_len).with_changes(
-        block_size=config.page_sizes[0] if config.page_sizes else own.block_size, max_num_batched_tokens=budget
+    page_size, budget, max_num_seqs = _sizes(config, options, max_model_len, model)
+    settings = shared_engine(config, model, max_num_seqs=max_num_seqs, max_model_len=max_model_len).with_changes(
+        block_size=page_size, max_num_batched_tokens=budget
     )
     limits = request_limits(config.objectives, config.limits)
     plans = [spec.plan(model.vocab_size, max_model_len) for spec in specs]
@@ -152,13 +157,36 @@ def _simulated(options: dict[str, Any], asked: Sequence[float], seeds: int) -> t
     return header, points
 
 
-def _given(options: dict[str, Any]) -> dict[str, Any]:
-    """As settings of a search, which has lists of page sizes and budgets."""
-    given = {name: value for name, value in options.items() if value is not None and name not in ("page_size", "chunk_budget", "slos")}
-    for name, setting in (("page_size", "page_sizes"), ("chunk_budget", "chunk_budgets")):
+def _config(options: dict[str, Any]) -> StudyConfig:
+    """As settings of a search, which has lists of page sizes and budgets. Raises BadInput.
+
+    Where no budget is given, its list holds one that refuses nothing, and max_num_seqs is left out: vLLM's own budget depends on the
+    lengths, and _sizes checks with it.
+    """
+    from tuner.setup.config import LARGEST_SIZE
+    from tuner.setup.config_file import load_config
+
+    given = {name: value for name, value in options.items() if value is not None and name not in (*SIZES, "slos", "max_num_seqs")}
+    for name, setting in SIZES.items():
         if options[name] is not None:
             given[setting] = [options[name]]
-    return {**given, "objective": "goodput", "slos": list(options["slos"] or DEFAULT_SLOS)}
+    given.setdefault("chunk_budgets", [LARGEST_SIZE])
+    given.update(objective="goodput", slos=list(options["slos"] or DEFAULT_SLOS), launcher="simulate")
+    return load_config(None, given, unnamed=_STUDY)
+
+
+def _sizes(config: StudyConfig, options: dict[str, Any], max_model_len: int, model: ResolvedModel) -> tuple[int, int, int]:
+    """Page size, chunk budget and max_num_seqs, vLLM's own where none is given. Raises BadInput where they do not go together."""
+    from tuner.setup.config import check_config
+    from tuner.setup.study_setup import MAX_DEFAULT_SEQS
+    from tuner.setup.vllm_defaults import is_mla, vllm_defaults
+
+    most_seqs = options["max_num_seqs"] or MAX_DEFAULT_SEQS
+    own = vllm_defaults(max_model_len, most_seqs, config.engine_args, mla=is_mla(model.features))
+    page_size, budget = options["page_size"] or own.block_size, options["chunk_budget"] or own.max_num_batched_tokens
+    sizes = {"page_sizes": (page_size,), "chunk_budgets": (budget,), "max_num_seqs": options["max_num_seqs"]}
+    check_config(config.model_copy(update=sizes))
+    return page_size, budget, min(most_seqs, budget)
 
 
 def _say(line: str) -> None:

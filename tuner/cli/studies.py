@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import time
 from typing import TYPE_CHECKING, Any
 
@@ -99,7 +100,7 @@ def delete(study: str, confirm: str | None, reason: str, storage: str, as_json: 
 
     with writing(storage) as opened:
         found = required_study(opened, study)
-        typed = confirm if confirm is not None else click.prompt(f"type {study} to delete it with all its trials", err=True)
+        typed = confirm if confirm is not None else _typed(study)
         keeping.delete(opened, storage, study, typed=typed, by=operator(reason))
     if as_json:
         print_json({"deleted": found.name})
@@ -125,6 +126,21 @@ def history(study: str | None, limit: int, storage: str, as_json: bool) -> None:
         return
     rows = [[time.strftime("%Y-%m-%d %H:%M", time.localtime(item.at)), item.actor, item.action, item.detail, item.reason] for item in found]
     print(text_table(("at", "actor", "action", "what", "reason"), rows) if rows else "nobody has changed a study by hand yet")
+
+
+def _typed(study: str) -> str:
+    """What the user types as the study's name, or what is piped in. Raises BadInput where nobody is there to ask."""
+    from tuner.core.errors import BadInput
+
+    asked = sys.stdin is not None and sys.stdin.isatty()
+    try:
+        if sys.stdin is not None:
+            return str(click.prompt(f"type {study} to delete it with all its trials", err=True))
+    except click.Abort as error:
+        if asked or not isinstance(error.__context__, EOFError):  # somebody pressed Ctrl-C or Ctrl-D
+            raise
+        click.echo(err=True)  # the question's line is still open
+    raise BadInput("is needed: there is no terminal to ask on", setting="confirm", fix=f"add --confirm {study}")
 
 
 def _archive(study: str, reason: str, storage: str, as_json: bool, *, archived: bool) -> None:

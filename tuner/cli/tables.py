@@ -4,19 +4,28 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from unicodedata import combining, east_asian_width
+from unicodedata import category, combining, east_asian_width
 
 from tuner.core.numbers import change
 
+_UNSEEN = ("Cc", "Cf", "Cs", "Zl", "Zp")  # Unicode's categories of control and format characters, surrogates and line separators
 _NUMBER = re.compile(r"([+-]?\d[\d,]*(\.\d+)?( %)?)?")
 
 
 def text_table(headers: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """Columns with two spaces between them: numbers to the right, everything else to the left. Wide characters count twice."""
-    lines = [list(headers), *(list(row) for row in rows)]
+    """Columns with two spaces between them: numbers to the right, everything else to the left. Wide characters count twice; control
+    characters, which a name or a reason may hold, are written out."""
+    lines = [list(headers), *([_harmless(cell) for cell in row] for row in rows)]
     widths = [max(_width(line[column]) for line in lines) for column in range(len(headers))]
     numeric = [bool(rows) and all(_NUMBER.fullmatch(row[column]) for row in rows) for column in range(len(headers))]
     return "\n".join("  ".join(map(_padded, line, widths, numeric)).rstrip() for line in lines)
+
+
+def _harmless(cell: str) -> str:
+    """With what would move the cursor or hide text written out: "\\x1b", "\\n"."""
+    if cell.isprintable():
+        return cell
+    return "".join(letter.encode("unicode_escape").decode() if category(letter) in _UNSEEN else letter for letter in cell)
 
 
 def _padded(cell: str, width: int, to_the_right: bool) -> str:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from tuner.core.errors import BadInput
 from tuner.foresight.curve import Curve
 from tuner.foresight.step_time import Band, Fitted, StepTimes
-from tuner.setup.hardware import accelerator_limits
+from tuner.setup.hardware import named_limits
 
 V6E = StepTimes(
     chip="TPU v6e",
@@ -145,7 +145,7 @@ def step_times_for(chip: str, borrow: str | None = None) -> StepTimes:
     """
     asked = chip
     if borrow is not None:
-        limits = accelerator_limits(borrow)
+        limits = named_limits(borrow, "borrow")
         asked = borrow if limits is None else limits.name
     if asked not in FITTED:
         have = ", ".join(FITTED)

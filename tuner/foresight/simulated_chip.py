@@ -17,8 +17,9 @@ from tuner.foresight.fitted import step_times_for
 from tuner.foresight.operations import DECODE, LOGITS, PREFILL, StepWork, check_predictable, decode, operations_of, prefill
 from tuner.foresight.step_cost_file import read_step_costs
 from tuner.foresight.step_time import StepTimes
+from tuner.foresight.target import devices_in
 from tuner.serving.engine_args import pool_pages
-from tuner.setup.hardware import Limits, accelerator_limits, hardware_of
+from tuner.setup.hardware import Limits, named_limits
 from tuner.setup.model_memory import kv_page_bytes, served_dtype, weight_bytes
 
 type Features = Mapping[str, Any]  # tuner.setup.models.ResolvedModel.features
@@ -125,7 +126,7 @@ def simulated_chip(accelerator: str | None, step_time: str | None, borrow: str |
         raise BadInput("a simulation needs to know what a step costs: add --accelerator v6e-1, or --step-time FILE")
     if step_time is not None and borrow is not None:
         raise BadInput("--borrow takes another chip's step times, and --step-time gives them; drop one")
-    limits = None if accelerator is None else accelerator_limits(accelerator)
+    limits = None if accelerator is None else named_limits(accelerator)
     if accelerator is not None and limits is None:
         raise BadInput("is no TPU", setting="accelerator", value=accelerator, fix="use for instance v6e-1, or only --step-time FILE")
     given = None if step_time is None else read_step_costs(Path(step_time).expanduser())
@@ -133,7 +134,7 @@ def simulated_chip(accelerator: str | None, step_time: str | None, borrow: str |
     if given is None:
         assert limits is not None
         times = step_times_for(limits.name, borrow)
-    count = 1 if accelerator is None else hardware_of(accelerator).device_count or 1
+    count = (None if accelerator is None or limits is None else devices_in(accelerator, limits)) or 1
     name = "engine" if limits is None else f"{limits.name}-{count}"
     return SimulatedChip(name, limits, count, times, given, step_noise)
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from tuner.core.errors import BadInput
-from tuner.setup.hardware import accelerator_limits, hardware_of
+from tuner.setup.hardware import Limits, hardware_of, named_limits
 
 # Generation -> libtpu's name, the name in TPU_ACCELERATOR_TYPE, what that counts per chip, and chips -> shape.
 _FLAT = {4: "2x2", 8: "2x4", 16: "4x4"}
@@ -35,7 +35,7 @@ class Target:
 def target_of(name: str, tensor_parallel_size: int) -> Target:
     """From any spelling, such as v6e-4, "TPU v6 lite" or v5p-8 (Cloud counts TensorCores there); without a count: as many devices as the
     engine needs. Raises BadInput for what is no TPU, is not known here, or has fewer devices."""
-    limits = accelerator_limits(name)
+    limits = named_limits(name)
     if limits is None:
         raise BadInput("is no TPU", setting="accelerator", value=name, fix="use for instance v5e-1, v6e-4 or 7x-8")
     if limits.name not in _TOPOLOGIES:
@@ -46,7 +46,7 @@ def target_of(name: str, tensor_parallel_size: int) -> Target:
             fix=f"use one of {', '.join(chip.removeprefix('TPU ') for chip in _TOPOLOGIES)}",
         )
     prefix, kind, counted, shapes = _TOPOLOGIES[limits.name]
-    count = _devices(name, limits.cores_per_chip, limits.devices_per_chip) or tensor_parallel_size
+    count = devices_in(name, limits) or tensor_parallel_size
     if tensor_parallel_size > count:
         raise BadInput(
             f"is above the {count} devices of {name}",
@@ -61,10 +61,10 @@ def target_of(name: str, tensor_parallel_size: int) -> Target:
     return Target(name, limits.name, count, f"{prefix}:{shapes[chips]}", f"{kind}-{chips * counted}")
 
 
-def _devices(name: str, cores_per_chip: int, devices_per_chip: int) -> int | None:
-    """JAX devices; None where the name has no count."""
+def devices_in(name: str, limits: Limits) -> int | None:
+    """JAX devices of a name that named_limits takes; None where it has no count."""
     found = hardware_of(name).device_count
     if found is not None:
         return found
     number = name.rpartition("-")[2]
-    return max(1, int(number) // cores_per_chip) * devices_per_chip if number.isdecimal() else None
+    return max(1, int(number) // limits.cores_per_chip) * limits.devices_per_chip if number.isdecimal() else None

@@ -5,6 +5,8 @@ Sources, read in November 2026:
   (`TpuChip`: GiB per chip and devices per chip).
 - Usable HBM: what the compiler of libtpu 0.0.48 lets a program have (docs/foresight.md); 8i, which that one does not know, as if all.
 - VMEM, SMEM and TensorCores: JAX 0.11.2, `jax._src.tpu_info` (per TensorCore; docs.jax.dev/en/latest/pallas/tpu/hardware.html).
+- Slices: Cloud's page of each generation (docs.cloud.google.com/tpu/docs), the chips of a Pod; tori of three dimensions are made of
+  cubes of 4x4x4 chips. Two of a host's four chips count as a slice, since an engine can be given them.
 - Names: `chip_version_from_device_kind` there, and Cloud's accelerator types ("v5litepod-8").
 
 v2 and v3 (16 KiB of SMEM) and 8t are missing because tpu_inference has no HBM limit for them and refuses to run.
@@ -65,7 +67,7 @@ _ALIASES = {
     "v8i": "TPU v8i",
 }
 _WITHOUT_LIMITS = ("cpu", "gpu", "cuda", "rocm", "nvidia", "amd ")
-_COUNT = re.compile(r"-\d+(x\d+)*$")  # "-4" devices, or a topology "-2x4"
+_COUNT = re.compile(r"-[0-9]{1,9}(x[0-9]{1,9})*$")  # "-4" devices, or a topology "-2x4"
 
 
 def accelerator_limits(name: str) -> Limits | None:
@@ -81,6 +83,43 @@ def accelerator_limits(name: str) -> Limits | None:
     if kind not in _ALIASES:
         raise BadInput(f"accelerator {name!r} is unknown; known are {', '.join(TPU_LIMITS)}, and any CPU or GPU by its name")
     return TPU_LIMITS[_ALIASES[kind]]
+
+
+_LARGEST_SLICE = {"TPU v4": 4096, "TPU v5e": 256, "TPU v5p": 8960, "TPU v6e": 256, "TPU v7x": 9216, "TPU v8i": 1152}  # chips
+_FLAT = ("TPU v5e", "TPU v6e")  # tori of two dimensions
+_CUBE = 64  # chips
+_ASKED_COUNT = re.compile(r"[1-9][0-9]*(x[1-9][0-9]*)*")
+
+
+def named_limits(name: str, setting: str = "accelerator") -> Limits | None:
+    """accelerator_limits of what a user names in `setting`, where a count that no slice of that generation has is refused, too. What is
+    stored, or what JAX says, is not asked for its count: anything may have run there. Raises BadInput."""
+    kind, dash, count = " ".join(name.lower().split()).partition("-")
+    if not dash or kind.removeprefix("tpu").strip() not in _ALIASES:
+        return accelerator_limits(name)
+    limits = TPU_LIMITS[_ALIASES[kind.removeprefix("tpu").strip()]]
+    most = _LARGEST_SLICE[limits.name] * limits.cores_per_chip
+    if (
+        len(count) <= _LONGEST_COUNT
+        and _ASKED_COUNT.fullmatch(count)
+        and _is_slice(limits.name, math.prod(map(int, count.split("x"))), most)
+    ):
+        return limits
+    counts = f"a power of two up to {most}" if limits.name in _FLAT else f"a power of two, or a multiple of {_CUBE} up to {most}"
+    raise BadInput(
+        f"names no slice of a {limits.name}",
+        setting=setting,
+        value=repr(name[:60]),
+        fix=f"end it in {counts}, for instance {limits.name.removeprefix('TPU ')}-8",
+    )
+
+
+_LONGEST_COUNT = 20  # characters
+
+
+def _is_slice(name: str, count: int, most: int) -> bool:
+    """`count`: of chips, devices or TensorCores, whichever the name counts."""
+    return count <= most and (count & (count - 1) == 0 or (name not in _FLAT and count % _CUBE == 0))
 
 
 @dataclass(frozen=True)

@@ -47,6 +47,9 @@ def arguments(config: Path | str, *more: str) -> list[str]:
     ("more", "words"),
     [
         (["--accelerator", "v9-1"], "accelerator 'v9-1' is unknown; known are TPU v4"),
+        (["--accelerator", "v6e-0"], "accelerator 'v6e-0' names no slice of a TPU v6e; end it in a power of two up to 256"),
+        (["--accelerator", "v6e-1,v6e-3"], "accelerator 'v6e-3' names no slice"),
+        (["--accelerator", "v6e-9223372036854775808"], "names no slice"),
         (["--accelerator", "v4-8"], "accelerator v4-8 cannot be compiled for"),
         (["--tensor-parallel-size", "4"], "tensor_parallel_size 4 is above the 1 devices of v6e-1"),
         (["--page-sizes", "48"], "page_sizes: 48 is not a power of two"),

@@ -36,6 +36,8 @@ def test_nothing_served_at_any_rate_is_a_chart_without_bars() -> None:
         (["--rates", "fast", "--accelerator", "v6e-1"], "rates 'fast' is no list"),
         (["--rates", "0,1", "--accelerator", "v6e-1"], "rates '0,1' is no list"),
         (["--rates", "1", "--accelerator", "v6e-1", "--page-size", "24"], "not a power of two"),
+        (["--rates", "1", "--accelerator", "v6e-0"], "accelerator 'v6e-0' names no slice"),
+        (["--rates", "1", "--accelerator", "v6e-9223372036854775808"], "names no slice of a TPU v6e; end it in a power of two up to 256"),
         (["--rates", "1", "--accelerator", "v6e-1", "--slo", "speed<=1"], "speed"),
         (["--rates", "1", "--accelerator", "v6e-1", "--slo", "total_token_throughput>=5"], "needs a latency SLO"),
     ],
@@ -45,6 +47,57 @@ def test_bad_input_is_one_line_and_exit_code_2(terminal: Terminal, arguments: li
     assert done.code == 2, done.err
     assert complaint in done.err
     assert done.err.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    ("arguments", "complaint"),
+    [
+        (["--page-size", "-1"], "'--page-size'"),
+        (["--page-size", "24"], "page_size: 24 is not a power of two"),
+        (["--page-size", "2097152"], "--page-size: "),
+        (["--page-size", "64", "--chunk-budget", "32"], "raise chunk_budget or drop that page size"),
+        (["--page-size", "4096"], "4096 is above the chunk budget 2048"),
+        (["--chunk-budget", "0"], "'--chunk-budget'"),
+        (["--chunk-budget", "9999999"], "--chunk-budget: "),
+        (
+            ["--max-num-seqs", "3000"],
+            "max_num_seqs 3000 is above the chunk budget 2048, which vLLM refuses; lower max_num_seqs or raise chunk_budget",
+        ),
+        (["--max-num-seqs", "2000000"], "is above the chunk budget 2048"),
+        (["--max-num-seqs", "600", "--chunk-budget", "512"], "max_num_seqs 600 is above the chunk budget 512"),
+        (["--seeds", "99999999999"], "not in the range 1<=x<=100"),
+    ],
+)
+def test_a_complaint_names_this_verbs_options_and_the_budget_that_is_used(terminal: Terminal, arguments: list[str], complaint: str) -> None:
+    """--max-num-seqs 600 was held against a search's smallest budget, 512, though 2,048 is simulated."""
+    done = terminal.run("simulate", "--model", "tiny-qwen3", "--workload", "demo", "--accelerator", "v6e-1", "--rates", "1", *arguments)
+    assert done.code == 2, done.err
+    assert complaint in done.err
+    assert done.err.count("\n") == 1
+    assert not any(other in done.err for other in ("page_sizes", "page-sizes", "chunk_budgets", "chunk-budgets"))
+
+
+def test_requests_that_fit_into_vllms_own_budget_are_not_refused(terminal: Terminal) -> None:
+    """It gets as far as the step times, which two devices have none of."""
+    arguments = [
+        "--accelerator",
+        "v6e-2",
+        "--tensor-parallel-size",
+        "2",
+        "--rates",
+        "1",
+        "--max-num-seqs",
+        "600",
+        "--page-size",
+        "1024",
+        "--max-model-len",
+        "1024",
+    ]
+    done = terminal.run("simulate", "--model", "tiny-qwen3", "--workload", "demo", *arguments)
+    assert done.code == 2 and done.err.endswith(
+        "error: tensor_parallel_size 2 has no prediction: collectives were not measured; use 1, or give the costs yourself "
+        "with --step-time FILE\n"
+    )
 
 
 @pytest.mark.slow

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import io
 import time
 from collections.abc import Iterator
+from typing import override
 
 import pytest
 
 from storage.base import Storage
-from storage.records import StudyState
+from storage.records import Actor, StudyState
 from storage.upgrade import open_storage
 from tests.storage.builders import a_lease, a_study, stored_study
 from tests.tuner.cli.terminal import Terminal
@@ -52,6 +54,67 @@ def test_deleting_asks_for_the_name(terminal: Terminal, stored: Storage) -> None
     assert terminal.run("studies", "delete", "first", "--confirm", "first", "--json", *place).json == {"deleted": "first"}
     assert [study.name for study in stored.list_studies()] == ["second"]
     assert "delete" in terminal.run("studies", "history", *place).out, "the trail outlives it"
+
+
+class _Stdin(io.StringIO):
+    """`terminal`: whether somebody sits there."""
+
+    def __init__(self, typed: str, *, terminal: bool) -> None:
+        super().__init__(typed)
+        self._terminal = terminal
+
+    @override
+    def isatty(self) -> bool:
+        return self._terminal
+
+
+@pytest.mark.parametrize(
+    ("stdin", "code"),
+    [
+        (_Stdin("", terminal=False), 2),  # </dev/null
+        (None, 2),  # <&-
+        (_Stdin("\n", terminal=False), 2),
+        (_Stdin("", terminal=True), 130),  # Ctrl-D
+        (_Stdin("first\n", terminal=False), 0),  # echo first |
+        (_Stdin("first\n", terminal=True), 0),
+    ],
+)
+def test_where_nobody_can_be_asked_nobody_has_stopped_it(
+    terminal: Terminal, stored: Storage, monkeypatch: pytest.MonkeyPatch, stdin: _Stdin | None, code: int
+) -> None:
+    monkeypatch.setattr("sys.stdin", stdin)
+    done = terminal.run("studies", "delete", "first", "--storage", terminal.url)
+    assert done.code == code, done.err
+    assert ("confirm: is needed: there is no terminal to ask on; add --confirm first" in done.err) is (code == 2)
+    assert ("first" in [study.name for study in stored.list_studies()]) is (code != 0)
+
+
+@pytest.mark.parametrize("reason", ["a\nb", "\x1b[31mred", "tab\there", "\x7f", "x" * 501, "not UTF-8: \udcff"])
+@pytest.mark.parametrize(
+    "words", [("archive", "first"), ("tag", "first", "x"), ("rename", "first", "other"), ("delete", "first", "--confirm", "first")]
+)
+def test_a_reason_that_the_api_refuses_is_refused_here_too(
+    terminal: Terminal, stored: Storage, words: tuple[str, ...], reason: str
+) -> None:
+    refused = terminal.run("studies", *words, "--reason", reason, "--storage", terminal.url)
+    assert refused.code == 2 and refused.err.startswith("error: reason "), refused.err
+    assert len(refused.err.splitlines()) == 1 and refused.err.strip().isprintable()
+    assert stored.list_audit() == [] and [study.name for study in stored.list_studies()] == ["second", "first"]
+    assert terminal.run("token", "create", "ci", "--reason", reason, "--storage", terminal.url).code == 2
+    assert stored.list_audit() == []
+
+
+def test_a_reason_stored_by_an_older_version_does_not_reach_the_terminal_raw(terminal: Terminal, stored: Storage) -> None:
+    stored.label_study(stored.get_study("first").id, archived=True, by=Actor("cli:anna", "a\nb \x1b[2J"))
+    shown = terminal.run("studies", "history", "--storage", terminal.url).out
+    assert shown.splitlines()[1].endswith(r"a\nb \x1b[2J") and len(shown.splitlines()) == 2
+    assert terminal.run("studies", "history", "--json", "--storage", terminal.url).json["history"][0]["reason"] == "a\nb \x1b[2J"
+
+
+def test_the_longest_reason_is_stored_as_it_is(terminal: Terminal, stored: Storage) -> None:
+    reason = "ü" * 500
+    assert terminal.run("studies", "archive", "first", "--reason", reason, "--storage", terminal.url).code == 0
+    assert [entry.reason for entry in stored.list_audit()] == [reason]
 
 
 @pytest.mark.parametrize("words", [("rename", "first", "other"), ("delete", "first", "--confirm", "first")])

@@ -24,6 +24,18 @@ def test_wide_characters_count_twice() -> None:
     assert text_table(("model", "n"), [["モデル", "x"], ["e\u0301", "y"]]) == "model   n\nモデル  x\ne\u0301       y"
 
 
+@pytest.mark.parametrize(
+    ("cell", "shown"),
+    [("a\nb", "a\\nb"), ("\x1b[31mred", "\\x1b[31mred"), ("\x9b2J", "\\x9b2J"), ("\u202egnp", "\\u202egnp"), ("a\u2028b", "a\\u2028b")],
+)
+def test_what_would_move_the_cursor_is_written_out(cell: str, shown: str) -> None:
+    assert text_table(("reason", "n"), [[cell, "x"]]).splitlines() == [f"{'reason':<{len(shown)}}  n", f"{shown:<6}  x"]
+
+
+def test_spaces_that_do_not_break_stay_as_they_are() -> None:
+    assert text_table(("n",), [["12\u00a0345 é"]]) == "n\n12\u00a0345 é"
+
+
 def test_interval() -> None:
     assert interval(0.99, 1.02) == "-1.0 % to +2.0 %"
     assert interval(None, 1.0) == ""

@@ -91,6 +91,10 @@ def test_a_chip_without_data_is_not_simulated_unless_another_is_borrowed(acceler
         ((None, None, None), "add --accelerator v6e-1, or --step-time FILE"),
         (("cpu", None, None), "is no TPU"),
         (("v9-1", None, None), "unknown"),
+        (("v6e-0", None, None), "accelerator 'v6e-0' names no slice"),
+        (("v6e-9223372036854775808", None, None), "names no slice"),
+        (("v6e-", "steps.yaml", None), "names no slice"),
+        (("v5e-1", None, "v6e-0"), "borrow 'v6e-0' names no slice"),
         (("v6e-1", "steps.yaml", "v6e"), "drop one"),
     ],
 )
@@ -108,6 +112,16 @@ def test_several_devices_have_no_prediction_without_costs_of_their_own(tmp_path:
     chip = simulated_chip("v6e-4", str(file), None)
     assert chip.costs(parallel, QWEN3_8B).about == "mine"
     assert chip.accelerator == "simulated TPU v6e-4"
+
+
+@pytest.mark.parametrize(
+    ("accelerator", "name"),
+    [("v5p-8", "TPU v5p-4"), ("TPU v5p-8", "TPU v5p-8"), ("7x-8", "TPU v7x-8"), ("v7x-2x2x1", "TPU v7x-8"), ("v5e", "TPU v5e-1")],
+)
+def test_a_cloud_name_that_counts_cores_is_not_answered_for_one_chip(accelerator: str, name: str) -> None:
+    """v5p-8, four chips, was called "simulated TPU v5p-1"."""
+    chip = simulated_chip(accelerator, None, "v6e")
+    assert chip.name == name and chip.devices == int(name.rpartition("-")[2])
 
 
 def test_noise_has_the_spread_that_is_asked_for_and_its_seed_fixes_it() -> None:

@@ -34,6 +34,9 @@ def test_names_and_counts(name: str, parallel: int, expected: Target) -> None:
         ("v4-8", 1, "accelerator v4-8 cannot be compiled for: libtpu has no topology of a TPU v4"),
         ("8i", 1, "accelerator 8i cannot be compiled for"),
         ("v6e-1", 4, "tensor_parallel_size 4 is above the 1 devices of v6e-1; lower it"),
+        ("v6e-0", 1, "accelerator 'v6e-0' names no slice of a TPU v6e; end it in a power of two up to 256"),
+        ("v6e-3", 1, "accelerator 'v6e-3' names no slice"),
+        ("v5p-0", 1, "accelerator 'v5p-0' names no slice"),
         ("v6e-64", 1, "accelerator v6e-64 has more than 16 devices; use at most 16"),
     ],
 )

@@ -28,6 +28,7 @@ from tuner.setup.hardware import TPU_LIMITS
         ({"tensor_parallel_size": 2, "platform": "cpu"}, "tensor_parallel_size 2 needs a TPU"),
         ({"launcher": "simulate"}, "add --accelerator v6e-1, or --step-time FILE"),
         ({"launcher": "simulate", "accelerator": "v5e-1"}, "accelerator TPU v5e has no prediction"),
+        ({"launcher": "simulate", "accelerator": "v6e-0"}, "accelerator 'v6e-0' names no slice of a TPU v6e"),
         ({"launcher": "simulate", "step_time": "/nowhere/steps.yaml"}, "/nowhere/steps.yaml"),
         ({"launcher": "simulate", "accelerator": "v6e-1", "table": "x.csv"}, "table x.csv is only for --launcher table"),
         ({"accelerator": "v6e-1"}, "accelerator v6e-1 is only for --launcher simulate"),

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from tuner.core.errors import BadInput
-from tuner.setup.hardware import GIB, TPU_LIMITS, Hardware, accelerator_limits, hardware_of, spellings
+from tuner.setup.hardware import GIB, TPU_LIMITS, Hardware, accelerator_limits, hardware_of, named_limits, spellings
 
 JAX_VERSIONS = {"TPU v4": "v4", "TPU v5e": "v5e", "TPU v5p": "v5p", "TPU v6e": "v6e", "TPU v7x": "7x", "TPU v8i": "8i"}
 
@@ -44,6 +44,40 @@ def test_an_unknown_chip_gets_nobodys_limits(name: str) -> None:
     with pytest.raises(BadInput, match=r"is unknown; known are TPU v4, TPU v5e, .*TPU v8i") as caught:
         accelerator_limits(name)
     assert "\n" not in str(caught.value)
+
+
+NO_SLICES = ["0", "01", "", "-1", "+1", "3", "2x3", "2x0", "2x", "512", "9223372036854775808", "9" * 5000, "4.0", "four", "\u0664"]
+
+
+@pytest.mark.parametrize("count", NO_SLICES)
+def test_a_count_that_no_slice_has_is_no_slice_of_one_chip(count: str) -> None:
+    """`tuner simulate --accelerator v6e-0` answered for a v6e-1."""
+    for prefix in ("v6e", "TPU v6 lite"):
+        with pytest.raises(
+            BadInput, match=r"^borrow '.*' names no slice of a TPU v6e; end it in a power of two up to 256, for instance v6e-8$"
+        ):
+            named_limits(f"{prefix}-{count}", "borrow")
+
+
+@pytest.mark.parametrize("name", ["v5p-3", "v4-0", "7x-96", "v5p-17984", "8i-4x4x3", "ironwood-01"])
+def test_a_torus_of_three_dimensions_is_made_of_whole_cubes(name: str) -> None:
+    with pytest.raises(
+        BadInput, match=r"^accelerator '.*' names no slice of a TPU .*; end it in a power of two, or a multiple of 64 up to"
+    ):
+        named_limits(name)
+
+
+@pytest.mark.parametrize(
+    "name", ["v6e-1", "v6e", "TPU v6 lite-4", "v5litepod-256", "v6e-2x4", "v5p-12288", "v4-4x4x12", "7x-2", "TPU7x-18432"]
+)
+def test_a_slice_that_is_there_is_taken(name: str) -> None:
+    assert named_limits(name) == accelerator_limits(name) is not None
+
+
+@pytest.mark.parametrize("name", ["v9-0", "TPU-4", "-4", "abacus-0"])
+def test_a_chip_that_nobody_knows_is_unknown_whatever_its_count(name: str) -> None:
+    with pytest.raises(BadInput, match="is unknown; known are"):
+        named_limits(name)
 
 
 @pytest.mark.slow

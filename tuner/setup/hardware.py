@@ -5,8 +5,9 @@ Sources, read in November 2026:
   (`TpuChip`: GiB per chip and devices per chip).
 - Usable HBM: what the compiler of libtpu 0.0.48 lets a program have (docs/foresight.md); 8i, which that one does not know, as if all.
 - VMEM, SMEM and TensorCores: JAX 0.11.2, `jax._src.tpu_info` (per TensorCore; docs.jax.dev/en/latest/pallas/tpu/hardware.html).
-- Slices: Cloud's page of each generation (docs.cloud.google.com/tpu/docs), the chips of a Pod; tori of three dimensions are made of
-  cubes of 4x4x4 chips. Two of a host's four chips count as a slice, since an engine can be given them.
+- Slices: the chips of a Pod, from Cloud's page of each generation (docs.cloud.google.com/tpu/docs), for 8i Google's announcement of April
+  2026; tori of three dimensions are made of cubes of 4x4x4 chips. Every power of two counts as a slice, since an engine can be given two
+  of a host's four chips.
 - Names: `chip_version_from_device_kind` there, and Cloud's accelerator types ("v5litepod-8").
 
 v2 and v3 (16 KiB of SMEM) and 8t are missing because tpu_inference has no HBM limit for them and refuses to run.

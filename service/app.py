@@ -8,7 +8,6 @@ from functools import cache
 from importlib.metadata import version
 
 from fastapi import APIRouter, FastAPI, Security
-from starlette.middleware.gzip import GZipMiddleware
 
 from service import openapi
 from service.answers.state import make_state
@@ -19,11 +18,11 @@ from service.routes import health, keeping, profiles, publication, recommendatio
 from service.web import errors
 from service.web.auth import bearer_scheme
 from service.web.checks import Checks
+from service.web.compression import Compression
 from service.web.middleware import Gate
 from service.web.settings import ServiceSettings
 from storage.upgrade import open_storage
 
-_LEAST_COMPRESSED_BYTES = 4096
 _DESCRIPTION = "Which flags for my model on my accelerator with my traffic: measured answers, each with its evidence."
 
 
@@ -44,7 +43,7 @@ def create_app(settings: ServiceSettings) -> FastAPI:
     app.router.routes.extend(_routes(settings.open_reads).routes)
     openapi.install(app)
     install_pages(app, settings)
-    app.add_middleware(GZipMiddleware, minimum_size=_LEAST_COMPRESSED_BYTES, compresslevel=5)
+    app.add_middleware(Compression)
     checks = Checks(settings, app.state.service.tokens.get)
     app.state.checks = checks
     app.add_middleware(Gate, checks=checks, metrics=app.state.service.metrics, error_page=error_page)

@@ -20,6 +20,7 @@ from service.answers.tensorboard_links import MOUNT
 from service.pages.parts import PageRoute
 from service.pages.templating import page
 from service.pages.tensorboard_child import TensorBoardChild
+from service.web.compression import AS_IT_IS, GZIP
 from service.web.errors import Problem
 from service.web.settings import ServiceSettings
 
@@ -32,7 +33,7 @@ _POLICY = (
     "img-src 'self' data: blob:; font-src 'self' data:; connect-src 'self' data: blob:; worker-src 'self' blob:; "
     "frame-src 'self' blob:; frame-ancestors 'self'; object-src 'none'; base-uri 'self'; form-action 'self'"
 )
-_SENT = ("accept", "accept-encoding", "accept-language", "content-type", "if-modified-since", "if-none-match", "range", "user-agent")
+_SENT = ("accept", "accept-encoding", "accept-language", "content-type", "if-modified-since", "if-none-match", "user-agent")
 _RETURNED = (
     "cache-control",
     "content-encoding",
@@ -43,8 +44,8 @@ _RETURNED = (
     "expires",
     "last-modified",
     "location",
-    "vary",
 )
+_OF_THE_PACKED = ("content-encoding", "content-length", "etag")  # not true of the unpacked bytes
 _AGAIN_S = "2"
 _LONGEST_S = 300.0  # XProf converts a large profile that long
 
@@ -96,7 +97,7 @@ async def tensorboard(request: Request, settings: SettingsDep, running: ChildDep
         raise Problem(422, "TensorBoard cannot make this of the profile; `tuner profile show` may say why")
     returned = {name: answer.headers[name] for name in _RETURNED if name in answer.headers}
     returned |= {"content-security-policy": _POLICY, "x-frame-options": "SAMEORIGIN"}
-    return _Passed(answer, returned)
+    return _Passed(answer, returned, packed=request.headers.get("accept-encoding") == GZIP)
 
 
 async def _allowed(request: Request, settings: ServiceSettings, rest: str) -> str:
@@ -112,10 +113,20 @@ async def _allowed(request: Request, settings: ServiceSettings, rest: str) -> st
 
 
 class _Passed(StreamingResponse):
-    """As it came, compressed where it was; its connection is given back also where our client goes away."""
+    """As it came where our client takes it `packed` or it is plain (service.web.compression packs it then), else unpacked: not everything
+    there asks what a client takes. Its connection is given back also where our client goes away."""
 
-    def __init__(self, answer: httpx.Response, headers: dict[str, str]) -> None:
-        super().__init__(answer.aiter_raw(), answer.status_code, headers)
+    def __init__(self, answer: httpx.Response, headers: dict[str, str], *, packed: bool) -> None:
+        if headers.get("content-encoding", AS_IT_IS) == AS_IT_IS:  # TensorBoard says so of its first page
+            headers.pop("content-encoding", None)
+            body = answer.aiter_raw()
+        elif packed:
+            headers["vary"] = "accept-encoding"
+            body = answer.aiter_raw()
+        else:
+            headers = {name: value for name, value in headers.items() if name not in _OF_THE_PACKED}
+            body = answer.aiter_bytes()
+        super().__init__(body, answer.status_code, headers)
         self._answer = answer
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:

@@ -84,6 +84,18 @@ def test_it_starts_when_somebody_asks_and_shows_what_the_logdir_holds(client: Te
     assert hparams.status_code == 200 and "tpot_p50_ms" in hparams.text
 
 
+@pytest.mark.parametrize(
+    ("header", "packed"), [("identity", False), ("gzip;q=0", False), ("br", False), ("", False), ("gzip", True), ("GZIP;q=0.5", True)]
+)
+def test_it_compresses_for_those_alone_who_take_it(client: TestClient, header: str, packed: bool) -> None:
+    until_it_answers(client)
+    for path, said in (("", "<title>TensorBoard</title>"), ("index.js", "function")):
+        answer = client.get(f"/tensorboard/{path}", headers={"accept-encoding": header})
+        assert answer.status_code == 200 and said in answer.text
+        assert (answer.headers.get("content-encoding") == "gzip") is packed, path
+        assert "accept-encoding" in answer.headers["vary"].lower()
+
+
 def test_only_loopback_hears_it(client: TestClient) -> None:
     until_it_answers(client)
     listening = [item for item in psutil.Process(child_of(client).pid).net_connections("inet") if item.status == psutil.CONN_LISTEN]

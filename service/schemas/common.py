@@ -16,6 +16,7 @@ from storage.records import Json
 from tuner.core.errors import BadInput
 
 LONGEST = 200  # letters of a text with a pattern
+_NO_SPACES = "write it without spaces"
 MOST_ID = 2**31 - 1  # what an INTEGER column of PostgreSQL holds
 
 Id = Annotated[int, Path(ge=1, le=MOST_ID, examples=[1])]
@@ -39,8 +40,9 @@ def with_moments(document: Json, names: Iterable[str]) -> Json:
     return document | {f"{name}_rfc3339": rfc3339(document[name]) for name in names if name in document}
 
 
-def patterned(pattern: str, read: Callable[[str], object], example: str) -> tuple[Any, ...]:
-    """The pattern for the OpenAPI document, and an error in the place of it that a reader can use: the tuner's own where it has one."""
+def patterned(pattern: str, read: Callable[[str], object], example: str, rule: str = _NO_SPACES) -> tuple[Any, ...]:
+    """The pattern for the OpenAPI document, and an error in the place of it that a reader can use: the tuner's own where it has one, else
+    `rule`, which says in words what the pattern asks beyond the tuner."""
     compiled = re.compile(pattern)
 
     def check(text: str) -> str:
@@ -50,7 +52,8 @@ def patterned(pattern: str, read: Callable[[str], object], example: str) -> tupl
             read(text)
         except BadInput as error:
             raise PydanticCustomError("bad_input", "{message}", {"message": str(error)}) from None
-        raise PydanticCustomError("bad_input", "write it without spaces, for instance {example}", {"example": example})
+        said = _NO_SPACES if re.search(r"\s", text) else rule
+        raise PydanticCustomError("bad_input", "{said}, for instance {example}", {"said": said, "example": example})
 
     return AfterValidator(check), WithJsonSchema({"type": "string", "pattern": pattern, "maxLength": LONGEST})
 

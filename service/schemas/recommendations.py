@@ -22,13 +22,14 @@ _METRIC = f"({'|'.join(_NAMES)})"
 _MORE_IS_BETTER = f"({'|'.join(name for name in _NAMES if parse_objectives(name)[0].direction is Direction.MAXIMIZE)})"
 _OBJECTIVE = f"^{_METRIC}(,{_METRIC}){{0,3}}$"
 _SLO = rf"^({_METRIC}(<=|<)|{_MORE_IS_BETTER}(>=|>))[0-9]{{1,9}}(\.[0-9]{{1,6}})?$"
+_LIMIT = "write the limit with the digits 0 to 9 alone, at most nine and six more after a point"
 _VERSION = r"^[a-z_]{1,40}=[0-9A-Za-z.+-]{1,50}$"
 
 
 _Text = Annotated[str, Field(max_length=LONGEST)]
-_Objective = Annotated[_Text, *patterned(_OBJECTIVE, parse_objectives, "throughput")]
-_Slo = Annotated[_Text, *patterned(_SLO, parse_slo, "ttft_p99_ms<=500")]
-_Version = Annotated[_Text, *patterned(_VERSION, str, "vllm=0.32.0")]
+_Objective = Annotated[_Text, *patterned(_OBJECTIVE, parse_objectives, "throughput", "name one to four metrics, apart by commas")]
+_Slo = Annotated[_Text, *patterned(_SLO, parse_slo, "ttft_p99_ms<=500", _LIMIT)]
+_Version = Annotated[_Text, *patterned(_VERSION, str, "vllm=0.32.0", "write package=version")]
 _Word = Annotated[str, Field(pattern=r"^[A-Za-z0-9_.-]{1,40}$")]
 _MOST_SIZE = 10_000_000
 _Tokens = Annotated[float, Field(gt=0, le=1e9)]

@@ -20,6 +20,8 @@ from tests.service.builders import BODY, Filled
 from tests.storage.builders import a_recommendation, a_study, a_workload, stored_study
 from tests.storage.raw import raw_connection, url_of
 
+DIGITS = "write the limit with the digits 0 to 9 alone, at most nine and six more after a point, for instance ttft_p99_ms<=500"
+
 
 def test_a_stored_recommendation(each_client: TestClient, filled: Filled) -> None:
     found = each_client.get(f"/v1/recommendations/{filled.recommended.id}").json()
@@ -90,8 +92,16 @@ def test_slos_versions_and_age_are_looked_at(each_client: TestClient, filled: Fi
     [
         ("slo=ttft_p99_ms", "query.slo.0: SLO 'ttft_p99_ms' cannot be read; write METRIC<=NUMBER, for instance ttft_p99_ms<=500"),
         ("slo=ttft_p99_ms+<=+5", "query.slo.0: write it without spaces, for instance ttft_p99_ms<=500"),
+        (
+            "slo=ttft_p99_ms\N{SINGLE LEFT-POINTING ANGLE QUOTATION MARK}=100",
+            "query.slo.0: SLO 'ttft_p99_ms\N{SINGLE LEFT-POINTING ANGLE QUOTATION MARK}=100' cannot be read",
+        ),
+        ("slo=ttft_p99_ms<=\N{FULLWIDTH DIGIT ONE}00", f"query.slo.0: {DIGITS}"),
+        ("slo=ttft_p99_ms<=1_000", f"query.slo.0: {DIGITS}"),
+        ("slo=throughput>=1e308", f"query.slo.0: {DIGITS}"),
+        ("slo=throughput>=1234567890123", f"query.slo.0: {DIGITS}"),
         ("objective=speed", "query.objective: metric 'speed' is unknown"),
-        ("version=vllm", "query.version.0: write it without spaces, for instance vllm=0.32.0"),
+        ("version=vllm", "query.version.0: write package=version, for instance vllm=0.32.0"),
     ],
 )
 def test_what_cannot_be_read_is_said_with_an_example(each_client: TestClient, asked: str, said: str) -> None:

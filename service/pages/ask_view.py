@@ -13,9 +13,12 @@ from pydantic import ValidationError
 from service.pages.next_step import NextStep
 from service.schemas.recommendations import RecommendationQuery
 from storage.records import Answerable
-from tuner.metrics.objective import DEFAULT_OBJECTIVE, objective_names
+from tuner.core.errors import BadInput
+from tuner.metrics.objective import DEFAULT_OBJECTIVE, objective_names, parse_objectives, parse_slo, request_limits
+from tuner.setup.config import StudyConfig
 from tuner.verdict.answer import STATUS_DEFAULT, STATUS_NONE, Answer
 from tuner.workload.builtin import BUILTIN
+from tuner.workload.inline import is_inline
 
 MAIN = ("model", "accelerator", "workload", "objective", "slo")
 _REPEATED = ("slo", "version")
@@ -40,6 +43,9 @@ _LABELS = {
     "max_age_days": "Trust evidence for days",
 }
 FURTHER = tuple(_LABELS)
+_LENGTHS = ("input_tokens", "output_tokens")
+_LOADS = ("request_rate", "max_concurrency")
+_OWN_WORKLOAD = StudyConfig.model_fields["workload"].default
 _SLO_EXAMPLES = ("ttft_p99_ms<=500", "tpot_p99_ms<=50", "e2el_p99_ms<=5000")
 _LEAST_SLOS = 2  # fields
 
@@ -168,8 +174,28 @@ def next_steps(question: Question, answer: Answer) -> list[NextStep]:
         steps.append(NextStep('Give the model\'s architecture under "Further details": what is near is looked for then'))
     open_parts = {"workload": (answer.scope.get("workload") or {}).get("name"), "objective": answer.objective} if exact else {}
     missing = {name: value for name, value in open_parts.items() if getattr(asked, name) is None}
-    steps.append(NextStep(f"Measure it on {machine}, then ask again", command=search_command(asked.model_copy(update=missing))))
-    return steps
+    return [*steps, *_measuring(asked.model_copy(update=missing), machine)]
+
+
+def _measuring(asked: RecommendationQuery, machine: str) -> list[NextStep]:
+    """A search that is not refused, or why there is none."""
+    slos = [parse_slo(text) for text in asked.slo]
+    never = [reason for slo in slos if (reason := slo.never_met())]
+    if never:
+        return [NextStep(f"Ask for another limit: {'; '.join(never)}. No search can answer this")]
+    try:
+        request_limits(parse_objectives(asked.objective or DEFAULT_OBJECTIVE), slos)
+    except BadInput as error:
+        return [NextStep(f"Give a limit as SLO before it is measured: {error.complaint}")]
+    if asked.workload is None or asked.workload in BUILTIN or is_inline(asked.workload):
+        return [NextStep(f"Measure it on {machine}, then ask again", command=search_command(asked))]
+    lengths = ", ".join(f'"{_LABELS[name]}"' for name in _LENGTHS)
+    loads = " or ".join(f'"{_LABELS[name]}"' for name in _LOADS)
+    described = asked.input_tokens is not None or asked.output_tokens is not None
+    own = [] if described else [NextStep(f'Describe the workload under "Further details" instead: {lengths}, and {loads}')]
+    elsewhere = f"for {asked.workload} give the search its file (--workload FILE)"
+    words = f"Measure it on {machine} under {_OWN_WORKLOAD}, then ask for that one; {elsewhere}"
+    return [*own, NextStep(words, command=search_command(asked.model_copy(update={"workload": None})))]
 
 
 def search_command(asked: RecommendationQuery) -> str:

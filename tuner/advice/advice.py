@@ -63,7 +63,7 @@ def _nearest(storage: Storage, query: Query) -> Answer:
 def _why_nothing(query: Query, near: Sequence[Near]) -> str:
     if query.workload is not None and query.workload_features is None:
         known = ", ".join(BUILTIN)
-        return f"workload {query.workload!r} is unknown here; name a measured one or one of {known}, or give lengths and load (REST)"
+        return f"workload {query.workload!r} is unknown here; name a measured one or one of {known}, or give lengths and load (REST, page)"
     missing = [] if query.model_features is None else [name for name in MODEL_REQUIRED if query.model_features.get(name) is None]
     if missing:
         return f"the architecture that is given lacks {', '.join(missing)}"

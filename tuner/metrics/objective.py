@@ -63,6 +63,15 @@ class Slo:
             case _:
                 return value > self.limit
 
+    def never_met(self) -> str | None:
+        """Why no window can meet it, whatever is measured; None where one can."""
+        info = metric_info(self.metric)
+        if self.operator.startswith("<") and self.limit == 0 and (info.positive or self.operator == "<"):
+            return f"{self} can never be met: {self.metric} is never {'0 or below' if info.positive else 'below 0'}"
+        if self.operator.startswith(">") and info.unit == "fraction" and not (self.is_met(1.0) or self.limit < 1):
+            return f"{self} can never be met: {self.metric} is a fraction and never above 1"
+        return None
+
     def constraint(self, value: float) -> float:
         """Optuna's form: feasible if and only if <= 0, in the metric's unit (so that a sampler sees how far away it is)."""
         excess = value - self.limit if self.operator.startswith("<") else self.limit - value

@@ -68,8 +68,43 @@ def test_where_nothing_is_recommended_the_page_says_why_and_what_to_do(
     words = command_in(page.text, "next")
     assert words[:4] == ["tuner", "search", "--model", question["model"]]
     for name, option in (("workload", "--workload"), ("slo", "--slo")):
-        if name in question:
+        if name in question and question[name] != "nobody's":
             assert words[words.index(option) + 1] == question[name]
+
+
+@pytest.mark.parametrize("name", ["nonexistent", "nobody's", "chat2", "0" * 64])
+def test_a_search_is_never_proposed_for_a_workload_that_it_refuses(each_client: TestClient, filled: Filled, name: str) -> None:
+    del filled
+    page = each_client.get("/", params={"model": "tiny-qwen3", "workload": name}).text
+    assert "--workload" not in command_in(page, "next")
+    assert '"Prompt length, median tokens"' in text_of(page).split("What to do next")[1], "the form's own fields"
+
+
+@pytest.mark.parametrize(
+    ("slo", "said"),
+    [
+        ("ttft_p99_ms<=0", "ttft_p99_ms<=0 can never be met: ttft_p99_ms is never 0 or below"),
+        ("tpot_p99_ms<0", "tpot_p99_ms<0 can never be met"),
+        ("preemptions<0", "preemptions<0 can never be met: preemptions is never below 0"),
+        ("prefix_cache_hit_rate>=2", "prefix_cache_hit_rate>=2 can never be met"),
+        ("prefix_cache_hit_rate>1", "prefix_cache_hit_rate>1 can never be met"),
+    ],
+)
+def test_no_search_is_proposed_for_a_limit_that_nothing_can_meet(each_client: TestClient, filled: Filled, slo: str, said: str) -> None:
+    del filled
+    page = each_client.get("/", params={"model": "tiny-qwen3", "workload": "chat", "slo": slo})
+    assert page.status_code == 200 and said in text_of(page.text) and "tuner search" not in page.text
+
+
+@pytest.mark.parametrize("slo", ["preemptions<=0", "failed<=0", "itl_p50_ms<=0", "prefix_cache_hit_rate>=1", "ttft_p99_ms<=0.001"])
+def test_a_hard_limit_that_can_be_met_keeps_its_search(each_client: TestClient, filled: Filled, slo: str) -> None:
+    del filled
+    assert slo in command_in(each_client.get("/", params={"model": "tiny-qwen3", "workload": "chat", "slo": slo}).text, "next")
+
+
+def test_goodput_without_a_limit_is_not_proposed_as_a_search(each_client: TestClient) -> None:
+    page = each_client.get("/", params={"model": "org/new", "objective": "goodput"}).text
+    assert "latency SLO that every request has to meet" in text_of(page) and "tuner search" not in page
 
 
 @pytest.mark.parametrize(

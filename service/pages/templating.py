@@ -18,6 +18,7 @@ from starlette.types import Scope
 from service.pages import format as as_text
 from service.pages.next_step import study_badge
 from service.web.caching import conditional
+from tuner.core.reason import MOST_CHARACTERS
 from tuner.report.cell_why import both_arms
 from tuner.report.legend import MARKS
 from tuner.verdict.changes import change_rows
@@ -41,6 +42,7 @@ def environment() -> Environment:
     made.filters["cell_price"] = cell_price
     made.globals["asset"] = asset
     made.globals["marks"] = MARKS
+    made.globals["most_reason"] = MOST_CHARACTERS
     made.globals["study_badge"] = study_badge
     return made
 

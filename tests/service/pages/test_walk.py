@@ -6,6 +6,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 
@@ -13,8 +14,11 @@ from storage.records import StudyState, TrialState
 from tests.plugins.browser import PHONE, OpenPage
 from tests.service.conftest import TOKEN
 from tests.service.pages.gallery import FINISHED, Gallery
-from tests.storage.builders import FINGERPRINT, a_lease, a_study, a_trial, stored_study
+from tests.storage.builders import ANNA, FINGERPRINT, a_lease, a_study, a_trial, stored_study
 from tests.waiting import PATIENCE_S
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Request
 
 ROOT = Path(__file__).resolve().parents[3]
 pytestmark = [pytest.mark.browser, pytest.mark.timeout(300)]
@@ -150,6 +154,36 @@ def test_a_study_is_renamed_and_deleted_in_a_real_browser(open_page: OpenPage, s
     page.wait_for_url(f"{site}/audit")
     assert "well-named, 0 trials" in page.inner_text("main")
     assert {study.name for study in gallery.storage.list_studies()}.isdisjoint({"misnamed", "well-named"})
+
+
+def test_enter_in_a_form_that_changes_something_presses_no_button(open_page: OpenPage, site: str, gallery: Gallery) -> None:
+    """Without scripts. What Enter would send is seen at the network, whatever the service says to it."""
+    sent: list[str] = []
+
+    def note(request: Request) -> None:
+        sent.append(f"{request.method} {request.url}")
+
+    study = gallery.storage.create_study(a_study(name="left-alone", state=StudyState.COMPLETE))
+    for address, opened, fields in (
+        (f"/recommendations/{gallery.recommendation.id}", "#mark summary", ("Token with the scope publish", "Reason, for the audit trail")),
+        (
+            f"/studies/{study.name}/keep",
+            "",
+            ("Tags, apart by spaces", "To delete it, type its name", "New name", "Token with the scope manage"),
+        ),
+    ):
+        page = open_page(f"{site}{address}", javascript=False).page
+        if opened:
+            page.click(opened)
+        for label in fields:
+            page.get_by_label(label).fill("a-word")
+        page.on("request", note)
+        for label in fields:
+            page.get_by_label(label).press("Enter")
+            page.wait_for_timeout(100)
+        assert sent == [] and page.url == f"{site}{address}"
+        assert page.get_by_label(fields[0]).input_value() == "a-word"
+    gallery.storage.delete_study(study.id, by=ANNA)
 
 
 def test_a_mark_of_a_picture_says_what_it_is_and_leads_to_its_trial(open_page: OpenPage, site: str, gallery: Gallery) -> None:

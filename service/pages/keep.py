@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from enum import StrEnum
 from http import HTTPStatus
 from typing import Any
 from urllib.parse import quote
@@ -15,7 +16,7 @@ from starlette.responses import RedirectResponse, Response
 from service.answers.deps import SettingsDep, StorageDep
 from service.answers.state import state_of
 from service.pages.forms import Refused, posted, signed, with_form
-from service.pages.parts import PageNumber, PageRoute
+from service.pages.parts import PageNumber, PageRoute, chosen
 from service.pages.templating import page
 from service.web.auth import SCOPE_MANAGE
 from service.web.settings import ServiceSettings
@@ -27,8 +28,14 @@ from tuner.search.life import life_of
 
 router = APIRouter(route_class=PageRoute, include_in_schema=False)
 _ON_A_PAGE = 50
-_KINDS = ("study", "recommendation")  # what readers may see the trail of; that of tokens is on the machine (tuner token history)
 _FIELD = {"rename": "name", "tags": "tags", "delete": "typed"}  # action -> where what is wrong with it is said
+
+
+class _Trail(StrEnum):
+    """What readers may see the trail of; that of tokens is on the machine (`tuner token history`)."""
+
+    STUDY = "study"
+    RECOMMENDATION = "recommendation"
 
 
 @router.get("/studies/{name}/keep")
@@ -51,10 +58,12 @@ async def change(request: Request, storage: StorageDep, settings: SettingsDep, n
 
 @router.get("/audit")
 def audit(request: Request, storage: StorageDep, kind: str = "", number: PageNumber = 1) -> Response:
-    """The whole trail of one kind, of what is gone as well. A kind that there is not is read as that of studies."""
-    chosen = kind if kind in _KINDS else _KINDS[0]
-    found = storage.list_audit(kind=chosen, limit=_ON_A_PAGE + 1, offset=(number - 1) * _ON_A_PAGE)
-    return page(request, "audit.html", entries=found[:_ON_A_PAGE], kinds=_KINDS, kind=chosen, number=number, more=len(found) > _ON_A_PAGE)
+    """The whole trail of one kind, of what is gone as well."""
+    trail = chosen(_Trail, "kind", kind) or _Trail.STUDY
+    found = storage.list_audit(kind=trail, limit=_ON_A_PAGE + 1, offset=(number - 1) * _ON_A_PAGE)
+    return page(
+        request, "audit.html", entries=found[:_ON_A_PAGE], kinds=list(_Trail), kind=trail, number=number, more=len(found) > _ON_A_PAGE
+    )
 
 
 def _apply(storage: Storage, settings: ServiceSettings, name: str, form: Mapping[str, str], actor: Actor) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Coroutine
+from enum import StrEnum
 from typing import Annotated, Any
 
 from fastapi import Depends, Path, Query, Request
@@ -22,6 +23,16 @@ _LARGEST_ID = 2**31 - 1  # PostgreSQL's integer
 RecordId = Annotated[int, Path(ge=1, le=_LARGEST_ID)]
 QueryId = Annotated[int, Query(ge=1, le=_LARGEST_ID)]
 PageNumber = Annotated[int, Query(ge=1, le=100_000)]
+
+
+def chosen[T: StrEnum](kind: type[T], name: str, value: str) -> T | None:
+    """The member that a filter's value names; None where it is empty. Raises BadInput: without it, what was not asked for would show."""
+    if not value:
+        return None
+    try:
+        return kind(value)
+    except ValueError:
+        raise BadInput("is unknown", setting=name, value=repr(value[:60]), fix=f"choose {', '.join(kind)}, or leave it out") from None
 
 
 class PageRoute(APIRoute):

@@ -16,7 +16,7 @@ from service.answers.state import state_of
 from service.pages.answer_view import confirmations
 from service.pages.facts import answer_with_changes
 from service.pages.forms import Refused, posted, signed, with_form
-from service.pages.parts import PageNumber, PageRoute, RecordId
+from service.pages.parts import PageNumber, PageRoute, RecordId, chosen
 from service.pages.recommendation_view import expected_rows, first_expected, scope_rows, snippets
 from service.pages.standing import stale_because
 from service.pages.templating import page
@@ -34,18 +34,18 @@ _ON_A_PAGE = 50
 def recommendations(
     request: Request, storage: StorageDep, q: str = "", accelerator: str = "", publication: str = "", number: PageNumber = 1
 ) -> Response:
-    """Newest first, the withdrawn ones among them. A state that there is not is read as none."""
-    chosen = PublicationState(publication) if publication in set(PublicationState) else None
+    """Newest first, the withdrawn ones among them."""
+    state = chosen(PublicationState, "publication", publication)
     text, machine = q.strip(), accelerator.strip()
     found = storage.list_recommendations(
         text=text or None,
         accelerator=machine or None,
-        publication=chosen,
+        publication=state,
         include_withdrawn=True,
         limit=_ON_A_PAGE + 1,
         offset=(number - 1) * _ON_A_PAGE,
     )
-    filters: dict[str, Any] = {"q": text, "accelerator": machine, "publication": chosen or ""}
+    filters: dict[str, Any] = {"q": text, "accelerator": machine, "publication": state or ""}
     kept = {name: value for name, value in filters.items() if value}
     return page(
         request,

@@ -14,7 +14,7 @@ from service.answers.deps import StorageDep
 from service.pages.answer_view import headline
 from service.pages.facts import FactsReader
 from service.pages.next_step import NextStep, study_steps
-from service.pages.parts import FactsDep, PageNumber, PageRoute
+from service.pages.parts import FactsDep, PageNumber, PageRoute, chosen
 from service.pages.recommendation_view import ExpectedRow, first_expected
 from service.pages.templating import page
 from storage.base import Storage
@@ -102,16 +102,16 @@ def studies(
     archived: str = "",
     number: PageNumber = 1,
 ) -> Response:
-    """Newest first. `model` is what `q` was called before. A state that there is not is read as none."""
-    chosen = StudyState(state) if state in set(StudyState) else None
+    """Newest first. `model` is what `q` was called before."""
+    wanted_state = chosen(StudyState, "state", state)
     text, machine, put_away = (q or model).strip(), accelerator.strip(), bool(archived)
-    wanted: StudyFilter = {"state": chosen, "text": text or None, "accelerator": machine or None, "archived": put_away}
+    wanted: StudyFilter = {"state": wanted_state, "text": text or None, "accelerator": machine or None, "archived": put_away}
     others: StudyFilter = {**wanted, "archived": True}
     total = storage.count_studies(**wanted)
     found = storage.list_studies(**wanted, limit=_ON_A_PAGE, offset=(number - 1) * _ON_A_PAGE)
     ids = [study.id for study in found]
     counts, contexts = storage.count_trials_of(ids), storage.contexts_of(ids)
-    filters: dict[str, Any] = {"q": text, "state": chosen or "", "accelerator": machine, "archived": "1" if put_away else ""}
+    filters: dict[str, Any] = {"q": text, "state": wanted_state or "", "accelerator": machine, "archived": "1" if put_away else ""}
     kept = {name: value for name, value in filters.items() if value}
     return page(
         request,

@@ -52,7 +52,6 @@ def _three(storage: Storage) -> None:
         ("q=chat", {"night", "gemma", "v6e", "first"}),
         ("accelerator=TPU+v6e-4", {"v6e"}),
         ("state=FAIL", {"v6e"}),
-        ("state=nonsense&q=qwen", {"night", "gemma", "first"}),
         ("q=qwen&accelerator=TPU+v6e-4", set()),
         ("q=%25", set()),
     ],
@@ -86,6 +85,23 @@ def test_recommendations_are_found_as_well(
     each_storage.mark_recommendation(made["other/model"], published=False, by=ANNA)
     page = each_client.get(f"/recommendations?{query}").text
     assert set(re.findall(r'<a href="/recommendations/\d+">([^<]+)<', page)) == found
+
+
+@pytest.mark.parametrize(
+    ("address", "said"),
+    [
+        ("/studies?state=zzz&q=qwen", "state 'zzz' is unknown; choose RUNNING"),
+        ("/studies?state=complete", "state 'complete' is unknown"),
+        ("/recommendations?publication=zzz", "publication 'zzz' is unknown; choose published"),
+        ("/audit?kind=zzz", "kind 'zzz' is unknown; choose study, recommendation"),
+        ("/audit?kind=token", "kind 'token' is unknown"),
+    ],
+)
+def test_a_filter_that_there_is_not_is_told_and_not_passed_over(each_client: TestClient, filled: Filled, address: str, said: str) -> None:
+    del filled
+    page = each_client.get(address)
+    assert page.status_code == 422 and said in html.unescape(page.text)
+    assert each_client.get(f"{address.partition('=')[0]}=").status_code == 200, "an empty field of the form is no filter"
 
 
 def test_a_row_says_what_was_asked(each_client: TestClient, each_storage: Storage, filled: Filled) -> None:

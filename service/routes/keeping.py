@@ -63,6 +63,7 @@ def delete(name: StudyName, storage: StorageDep, settings: SettingsDep, request:
 
 @trail.get("/{name}/history", summary="Who changed a study by hand", response_model=StudyHistory, responses=problems(304, 404))
 def history(name: StudyName, storage: StorageDep) -> Json:
+    """While it exists; of deleted studies `/audit` and `tuner studies history` have the entries."""
     found = storage.get_study(name)
     return {"study": found.name, "items": history_entries(storage.list_audit(kind="study", subject=str(found.id)))}
 

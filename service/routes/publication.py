@@ -54,6 +54,7 @@ def withdraw(recommendation_id: Id, storage: StorageDep, request: Request, mark:
 
 @trail.get("/{recommendation_id}/history", summary="Who published or withdrew it", response_model=History, responses=problems(304, 404))
 def history(recommendation_id: Id, storage: StorageDep) -> Json:
+    """While it exists; of deleted ones `/audit?kind=recommendation` has the entries."""
     storage.get_recommendation(recommendation_id)
     found = storage.list_audit(kind="recommendation", subject=str(recommendation_id))
     return {"recommendation_id": recommendation_id, "items": history_entries(found)}

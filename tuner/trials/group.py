@@ -7,6 +7,7 @@ measures what is missing in the very order in which it would have.
 from __future__ import annotations
 
 import contextlib
+import heapq
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from functools import cached_property
@@ -256,9 +257,13 @@ class GroupRun:
         done = [
             run for run in self._book.staged(Stage.SEARCH) if run.trial.state is TrialState.COMPLETE and run.configuration not in self._runs
         ]
-        done.sort(key=lambda run: (objective.direction.sign * (run.trial.values or {})[objective.name], -run.trial.number), reverse=True)
-        best = next((run for run in done if is_feasible(setup.slos, median_metrics(run.measurements))), None)
-        return () if best is None else tuple(best.values_by_round(objective.metric).values())
+        ranked = [(-objective.direction.sign * (run.trial.values or {})[objective.name], run.trial.number, run) for run in done]
+        heapq.heapify(ranked)  # the first one or two are all that is looked at
+        while ranked:
+            run = heapq.heappop(ranked)[-1]
+            if is_feasible(setup.slos, median_metrics(run.measurements)):
+                return tuple(run.values_by_round(objective.metric).values())
+        return ()
 
     def _engine_of_round(self, number: int) -> Origin | None:
         """The engine that most windows of this round come from."""

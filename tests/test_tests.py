@@ -100,6 +100,7 @@ def test_every_test_can_fail(trees: list[ast.Module]) -> None:
     assert unchecked(trees) <= MUST_NOT_RAISE
 
 
+@pytest.mark.slow
 def test_no_test_borrows_from_another_tests_module(trees: list[ast.Module]) -> None:
     assert not borrowed(trees), "what several tests use is a module without test_ in its name"
 

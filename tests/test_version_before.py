@@ -92,6 +92,7 @@ def test_a_difference_is_found() -> None:
     assert differences({"a": 1, "b": []}, {"b": [1]}) == [".a is gone", ".b: [] became [1]"]
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("soon_after")
 def test_every_command_answers_as_before(in_its_folder: Terminal) -> None:
     found = []

@@ -183,6 +183,7 @@ def test_hostile_words_stay_text(pages: TestClient, gallery: Gallery) -> None:
         assert "<script>window" not in answer.text and "<img src=x" not in answer.text
 
 
+@pytest.mark.slow
 def test_a_real_studys_answer_is_found_by_the_form(pages: TestClient, gallery: Gallery) -> None:
     found = gallery.recommendation
     page = pages.get("/", params={"model": found.model, "accelerator": found.accelerator, "slo": "ttft_p99_ms<=400"}).text

@@ -113,6 +113,7 @@ def test_guessing_is_slowed_down(make_client: MakeClient, storage: Storage) -> N
     assert client.get("/v1/studies", headers=BEARER).status_code == 200, "who has a token is not locked out by who has none"
 
 
+@pytest.mark.slow
 def test_posts_without_a_token_lock_nobody_out(make_client: MakeClient, each_storage: Storage, filled: Filled) -> None:
     """Neither do forged ones, nor reads, of everybody else behind the same address."""
     client = make_client(each_storage, write_rate_limit="3/minute", rate_limit="8/minute", refresh_s=0.0)

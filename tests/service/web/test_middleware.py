@@ -173,6 +173,7 @@ def test_large_answers_are_compressed_for_who_can_read_it(client: TestClient) ->
     assert "content-encoding" not in client.get(small, headers={"accept-encoding": "gzip"}).headers
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("target", ["/docs", "/static/style.css"])
 @pytest.mark.parametrize("header", ["gzip", "GZIP;q=0.5", "br, x-gzip ; q=0.1", "*", "deflate;q=0, gzip; q=1.0"])
 def test_a_compressed_answer_has_an_etag_of_its_own_and_is_asked_again_by_it(client: TestClient, target: str, header: str) -> None:
@@ -184,6 +185,7 @@ def test_a_compressed_answer_has_an_etag_of_its_own_and_is_asked_again_by_it(cli
         assert (again.status_code, again.headers["etag"]) == (304, answer.headers["etag"])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("header", ["", "identity", "gzip;q=0", "GZIP ; Q=0.000", "br", "*, gzip;q=0", "*;q=0", "gzip;q=much", "gzipped"])
 def test_who_refuses_gzip_does_not_get_it(client: TestClient, header: str) -> None:
     assert "content-encoding" not in client.get("/openapi.json", headers={"accept-encoding": header}).headers

@@ -68,6 +68,7 @@ def _differences(url: str) -> list[Any]:
         return list(compare_metadata(MigrationContext.configure(connection, opts=options), metadata))
 
 
+@pytest.mark.slow
 def test_upgrading_makes_exactly_the_models(each_url: str, tmp_path: Path) -> None:
     upgrade(each_url)
     migrated = _shape(each_url)

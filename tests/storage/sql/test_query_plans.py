@@ -126,6 +126,7 @@ def test_look_ups_use_indexes(filled: tuple[Storage, int]) -> None:
             assert "Seq Scan on tuner_audit" not in plan, f"{name}: {plan}"
 
 
+@pytest.mark.slow
 def test_a_missing_index_would_show(storage: Storage) -> None:
     """The check above is not blind: without the index on measurements, the plan does scan the table."""
     study = _fill(storage)

@@ -118,6 +118,7 @@ def test_crashes_far_apart_cost_one_trial_each(bench: Workbench) -> None:
     assert all(len(bench.windows(trial)) == 4 for trial in bench.trials() if trial.state is TrialState.COMPLETE)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("failure", [FailureClass.STARTUP, FailureClass.OUT_OF_MEMORY, FailureClass.TIMEOUT])
 def test_an_engine_that_does_not_start_fails_its_page_size_alone(bench: Workbench, failure: FailureClass) -> None:
     def hook(settings: EngineSettings, nth: int) -> None:

@@ -24,6 +24,7 @@ def profiles_of(bench: Workbench, launcher: FakeLauncher) -> list[Profile]:
     return list(bench.storage.list_profiles(study_id=outcome.study.id))
 
 
+@pytest.mark.slow
 def test_each_phase_is_a_session_with_its_summary_beside_it_and_in_sql(bench: Workbench) -> None:
     found = profiles_of(bench, FakeLauncher(profile_phases=PHASES))
     assert [profile.phase for profile in found] == [*PHASES, *PHASES] * 2, "two sessions of each phase of two finalists"
@@ -41,6 +42,7 @@ def test_each_phase_is_a_session_with_its_summary_beside_it_and_in_sql(bench: Wo
         assert profile.session.removesuffix("-2").endswith(profile.phase)
 
 
+@pytest.mark.slow
 def test_a_bad_session_is_marked_and_tried_once_more(bench: Workbench) -> None:
     def short_at_first(configuration: Configuration, phase: str, session: str) -> bytes:
         return small_xspace() if phase == "prefill" or session.endswith("again") else tpu_xspace(model_runs(steps=2))

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from storage.records import Study
+from tuner.cli.command_line import cli
 from tuner.cli.search import search
 from tuner.report.repeat import repeat_command, resume_command
 from tuner.setup.config import StudyConfig
@@ -27,7 +28,8 @@ def command_of(config: StudyConfig) -> str:
 def read_back(command: str) -> StudyConfig:
     program, verb, *arguments = shlex.split(command.replace("\\\n", " "))
     assert (program, verb) == ("tuner", "search")
-    given = search.make_context("search", arguments).params
+    # below `tuner`, as people call it: a command keeps the help option of its first context
+    given = search.make_context("search", arguments, parent=cli.make_context("tuner", ["search"])).params
     options = {name: list(value) if isinstance(value, tuple) else value for name, value in given.items() if value not in (None, ())}
     return load_config(None, {name: value for name, value in options.items() if name in StudyConfig.model_fields})
 

@@ -68,15 +68,7 @@ def forest(
         .encode(y=y, x=x, color=colour, shape=alt.Shape("verdict:N", scale=shapes))
         .transform_filter("datum.change !== null"),
     ]
-    for side, shape in ((-1, "triangle-left"), (1, "triangle-right")):
-        beyond = [
-            {"cell": value["cell"], "edge": side * _ARROW * reach, "verdict": value["verdict"]}
-            for value in values
-            if side in value["beyond"]
-        ]
-        if beyond:
-            arrows = chart_of(beyond).mark_point(filled=True, size=60, opacity=1, shape=shape)
-            layers.append(arrows.encode(x="edge:Q", y=y, color=colour))
+    layers += [arrows.encode(x="edge:Q", y=y, color=colour) for arrows in _arrows(values, reach)]
     without = [{"zero": 0, "cell": value["cell"]} for value in values if value["change"] is None]
     if without:
         words = chart_of(without).mark_text(text="no pair", fontSize=11, color=colours.muted, align="left", dx=6)
@@ -84,6 +76,20 @@ def forest(
     if any("link" in value for value in values):
         layers.append(link_layer(values, size=420).encode(x="at:Q", y=y))
     return finished(alt.layer(*layers).properties(width=look.plot_width, height=_ROW * max(1, len(values))), look)
+
+
+def _arrows(values: Sequence[dict[str, Any]], reach: float) -> list[Any]:
+    """For what goes on beyond the picture, one chart for each side that has any."""
+    charts = []
+    for side, shape in ((-1, "triangle-left"), (1, "triangle-right")):
+        beyond = [
+            {"cell": value["cell"], "edge": side * _ARROW * reach, "verdict": value["verdict"]}
+            for value in values
+            if side in value["beyond"]
+        ]
+        if beyond:
+            charts.append(chart_of(beyond).mark_point(filled=True, size=60, opacity=1, shape=shape))
+    return charts
 
 
 def _named(values: list[dict[str, Any]]) -> list[dict[str, Any]]:

@@ -338,6 +338,7 @@ class DatabaseContract:
     def test_close_is_idempotent(self, storage: Storage) -> None:
         storage.close()
         storage.close()
+        assert storage.check()["ok"] is True, "what is asked afterwards connects anew"
 
     def test_a_rejected_call_leaves_the_storage_usable(self, storage: Storage) -> None:
         trial = stored_trial(storage)

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from tuner.cli.options import examples, json_option, logdir_option, print_json, storage_option
+from tuner.cli.options import engine_python_option, examples, json_option, logdir_option, print_json, storage_option
 
 if TYPE_CHECKING:
     from tuner.engine.devices import Devices
@@ -47,12 +47,7 @@ class Check:
 )
 @storage_option
 @logdir_option
-@click.option(
-    "--engine-python",
-    envvar="TUNER_ENGINE_PYTHON",
-    metavar="PATH",
-    help="Path of the Python in which vLLM is installed.  [default: this one]",
-)
+@engine_python_option
 @click.option("--model", metavar="NAME", help="Also say what vLLM knows about this model, and whether it can be searched here.")
 @click.option("--timeout", type=click.FloatRange(1, 600), default=90.0, show_default=True, help="Seconds for JAX to find its devices.")
 @json_option

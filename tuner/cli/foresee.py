@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from tuner.cli.foresee_options import compiled_engine_options, model_option
 from tuner.cli.foresee_profile import profile
-from tuner.cli.options import examples, json_option, print_json
+from tuner.cli.options import engine_python_option, examples, json_option, print_json
 from tuner.cli.search_options import engine_arg_option, numbers, words
 
 if TYPE_CHECKING:
@@ -42,7 +43,7 @@ foresee.add_command(profile)
         "tuner foresee check --model Qwen/Qwen3-0.6B --accelerator v6e-1 --max-model-len 40960 --page-sizes 16,64 --json",
     )
 )
-@click.option("--model", required=True, metavar="MODEL", help="A folder or file with config.json, a Hugging Face id, or tiny-qwen3.")
+@model_option
 @click.option(
     "--accelerator",
     "accelerators",
@@ -53,11 +54,7 @@ foresee.add_command(profile)
 )
 @click.option("--page-sizes", callback=numbers, metavar="N,N", help="Tokens per KV block.  [default: 16,32,64,128,256]")
 @click.option("--chunk-budgets", callback=numbers, metavar="N,N", help="Tokens per engine step.  [default: 512,1024,2048]")
-@click.option("--max-num-seqs", type=int, metavar="N", help="Most requests that run at once.  [default: 128, at most the budget]")
-@click.option("--max-model-len", type=int, metavar="N", help="Most tokens of one request.  [default: the model's]")
-@click.option("--tensor-parallel-size", type=int, metavar="N", help="Devices that one model is split over.  [default: 1]")
-@click.option("--dtype", metavar="TYPE", help="Type of weights and activations.  [default: auto]")
-@click.option("--kv-cache-dtype", metavar="TYPE", help="Type of the KV cache, for instance fp8.  [default: as the model]")
+@compiled_engine_options
 @click.option("--num-gpu-blocks", type=int, metavar="N", help="Pages in the KV cache.  [default: the engine decides]")
 @engine_arg_option
 @click.option(
@@ -65,12 +62,7 @@ foresee.add_command(profile)
     is_flag=True,
     help="Compile every program that the engine would compile, not only the two that decide: its largest step and one of decodes only.",
 )
-@click.option(
-    "--engine-python",
-    envvar="TUNER_ENGINE_PYTHON",
-    metavar="PATH",
-    help="Path of the Python in which vLLM is installed.  [default: this one]",
-)
+@engine_python_option
 @json_option
 @click.pass_context
 def check(

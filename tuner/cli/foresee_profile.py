@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from tuner.cli.options import examples, json_option, print_json
+from tuner.cli.foresee_options import compiled_engine_options, model_option
+from tuner.cli.options import engine_python_option, examples, json_option, print_json
 from tuner.cli.search_options import engine_arg_option, own_words
 
 if TYPE_CHECKING:
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
         "tuner foresee profile --model ./config.json --accelerator v6e-1 --against RPA_V3_DECODE_BLOCK_SIZES=1,2048,1,512 --json",
     )
 )
-@click.option("--model", required=True, metavar="MODEL", help="A folder or file with config.json, a Hugging Face id, or tiny-qwen3.")
+@model_option
 @click.option("--accelerator", required=True, metavar="TPU", help="The TPU to compile for: v5e-N, v5p-N, v6e-N or 7x-N.")
 @click.option("--page-size", type=int, default=128, show_default=True, metavar="N", help="Tokens per KV block.")
 @click.option("--chunk-budget", type=int, default=1024, show_default=True, metavar="N", help="Tokens per engine step.")
@@ -30,11 +31,7 @@ if TYPE_CHECKING:
 @click.option(
     "--layers", type=click.IntRange(1, 8), default=1, show_default=True, metavar="N", help="Layers to compile; those of a model are alike."
 )
-@click.option("--max-num-seqs", type=int, metavar="N", help="Most requests that run at once.  [default: 128, at most the budget]")
-@click.option("--max-model-len", type=int, metavar="N", help="Most tokens of one request.  [default: the model's]")
-@click.option("--tensor-parallel-size", type=int, metavar="N", help="Devices that one model is split over.  [default: 1]")
-@click.option("--dtype", metavar="TYPE", help="Type of weights and activations.  [default: auto]")
-@click.option("--kv-cache-dtype", metavar="TYPE", help="Type of the KV cache, for instance fp8.  [default: as the model]")
+@compiled_engine_options
 @engine_arg_option
 @click.option(
     "--against",
@@ -45,12 +42,7 @@ if TYPE_CHECKING:
 )
 @click.option("--ops", type=click.IntRange(0), default=10, show_default=True, metavar="N", help="Instructions to list, costliest first.")
 @click.option("--html", type=click.Path(path_type=Path, dir_okay=False), metavar="FILE", help="Write a page with charts, too.")
-@click.option(
-    "--engine-python",
-    envvar="TUNER_ENGINE_PYTHON",
-    metavar="PATH",
-    help="Path of the Python in which vLLM is installed.  [default: this one]",
-)
+@engine_python_option
 @json_option
 @click.pass_context
 def profile(context: click.Context, /, *, against: tuple[str, ...], ops: int, html: Path | None, as_json: bool, **options: Any) -> None:

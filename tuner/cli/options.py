@@ -38,6 +38,12 @@ json_option: Decorator = click.option(JSON_FLAG, "as_json", is_flag=True, help="
 storage_option: Decorator = click.option(
     "--storage", envvar=STORAGE_VARIABLE, default=lambda: storage_from_file() or DEFAULT_STORAGE, metavar="URL", help=STORAGE_HELP
 )
+engine_python_option: Decorator = click.option(
+    "--engine-python",
+    envvar="TUNER_ENGINE_PYTHON",
+    metavar="PATH",
+    help="Path of the Python in which vLLM is installed.  [default: this one]",
+)
 logdir_option: Decorator = click.option("--logdir", envvar="TUNER_LOGDIR", default=DEFAULT_LOGDIR, metavar="DIR", help=LOGDIR_HELP)
 
 

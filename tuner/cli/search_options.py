@@ -10,7 +10,7 @@ from typing import Any, override
 import click
 import yaml
 
-from tuner.cli.options import LOGDIR_HELP, STORAGE_HELP, STORAGE_VARIABLE, Decorator, storage_from_file
+from tuner.cli.options import LOGDIR_HELP, STORAGE_HELP, STORAGE_VARIABLE, Decorator, engine_python_option, storage_from_file
 from tuner.core.errors import BadInput
 from tuner.core.yaml_file import parse_yaml
 
@@ -169,12 +169,7 @@ SECTIONS: dict[str, list[Decorator]] = {
             help="What runs the model: local (vLLM inside a process of this tuner), serve (vllm serve), table (no engine: measured values "
             "from a CSV), or simulate (no engine: vLLM's scheduler under predicted step times).  [default: local]",
         ),
-        click.option(
-            "--engine-python",
-            envvar="TUNER_ENGINE_PYTHON",
-            metavar="PATH",
-            help="Path of the Python in which vLLM is installed.  [default: this one]",
-        ),
+        engine_python_option,
         click.option(
             "--platform", type=_choice("auto", "tpu", "cpu"), help="Hardware to run on; auto: a TPU if there is one.  [default: auto]"
         ),

@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from tuner.cli.options import examples, json_option, print_json
+from tuner.cli.foresee_options import model_option
+from tuner.cli.options import engine_python_option, examples, json_option, print_json
 from tuner.cli.search_options import (
     SIZES,
     accelerator_option,
@@ -59,7 +60,7 @@ def rates(_context: click.Context, _parameter: click.Parameter, text: str) -> li
         "tuner simulate --model Qwen/Qwen3-8B --workload chat --step-time steps.yaml --rates 4,8,16 --slo 'ttft_p99_ms<=500'",
     )
 )
-@click.option("--model", required=True, metavar="MODEL", help="A folder or file with config.json, a Hugging Face id, or tiny-qwen3.")
+@model_option
 @click.option("--workload", required=True, metavar="W", help="As for tuner search; its requests arrive at the rates below.")
 @accelerator_option
 @click.option("--rates", required=True, callback=rates, metavar="R,R", help="Requests per second, several separated by commas.")
@@ -80,12 +81,7 @@ def rates(_context: click.Context, _parameter: click.Parameter, text: str) -> li
 @click.option(
     "--seeds", type=click.IntRange(1, MOST_SEEDS), default=3, show_default=True, metavar="N", help="Draws of requests and of noise."
 )
-@click.option(
-    "--engine-python",
-    envvar="TUNER_ENGINE_PYTHON",
-    metavar="PATH",
-    help="Path of the Python in which vLLM is installed.  [default: this one]",
-)
+@engine_python_option
 @json_option
 def simulate(*, rates: list[float], seeds: int, as_json: bool, **options: Any) -> None:
     """How many requests per second are served well, at which rate, on a TPU that is not here? Predicted, never measured.

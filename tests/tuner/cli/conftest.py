@@ -1,15 +1,41 @@
-"""`searched`: a working directory with a finished search (not to be changed)."""
+"""`searched`: a working directory with a finished search (not to be changed). `config`, `scripted`: a small model and its compiler."""
 
 from __future__ import annotations
 
+import json
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from storage.upgrade import open_storage
 from tests.tuner.cli.terminal import Terminal
+from tests.tuner.foresight.questions import ONE_LAYER, ScriptedCompiler
 from tests.tuner.workbench import FinishedStudy, Workbench
+from tuner.core.errors import FailureClass, TrialFailed
+from tuner.foresight import compiler as compiler_module
+
+type Scripted = Callable[[ScriptedCompiler], ScriptedCompiler]
+
+
+@pytest.fixture
+def config(terminal: Terminal) -> Path:
+    path = terminal.folder / "config.json"
+    path.write_text(json.dumps(ONE_LAYER))
+    return path
+
+
+@pytest.fixture
+def scripted(monkeypatch: pytest.MonkeyPatch) -> Scripted:
+    """The compiler answers from a script; without one, nothing may be started."""
+
+    def put(compiler: ScriptedCompiler) -> ScriptedCompiler:
+        monkeypatch.setattr(compiler_module, "Compiler", lambda _python: compiler)
+        return compiler
+
+    put(ScriptedCompiler([TrialFailed(FailureClass.INTERNAL, "nothing may be started")]))
+    return put
 
 
 @pytest.fixture

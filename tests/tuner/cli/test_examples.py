@@ -99,3 +99,11 @@ def test_flags_reach_a_program_through_xargs(searched: Terminal) -> None:
     words = subprocess.run(["xargs", "printf", "%s\\n"], input=flags, capture_output=True, text=True, check=True).stdout.splitlines()
     assert words == shlex.split(flags) == searched.run("recommend", "s", "--json").json["vllm_args"]
     assert "{" in flags
+
+
+@pytest.mark.parametrize(
+    "line", ["tuner serch", "tuner search --pages 16", "tuner studies tag", "tuner show a b", "tuner foresee check --ops 3"]
+)
+def test_a_command_line_that_is_wrong_would_be_found(line: str) -> None:
+    with pytest.raises(click.UsageError):
+        parse(line)

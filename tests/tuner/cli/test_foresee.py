@@ -2,41 +2,19 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from tests.tuner.cli.conftest import Scripted
 from tests.tuner.cli.terminal import Terminal, is_one_line_error
-from tests.tuner.foresight.questions import COMPILED, ONE_LAYER, PREPARED, ScriptedCompiler
-from tuner.foresight import compiler as compiler_module
+from tests.tuner.foresight.questions import COMPILED, PREPARED, ScriptedCompiler
 
 GIB = 1024**3
 BIG = replace(PREPARED, usable_hbm_bytes=31 * GIB, weight_bytes=15 * GIB, page_bytes=GIB // 64, pages=513)
 LARGE = replace(COMPILED, argument_bytes=23 * GIB)
 SMEM = replace(COMPILED, failure="out_of_memory", message="Allocation (size=1310720) would exceed memory (size=1048576) ... space=smem")
-
-Scripted = Callable[[ScriptedCompiler], None]
-
-
-@pytest.fixture
-def config(terminal: Terminal) -> Path:
-    path = terminal.folder / "config.json"
-    path.write_text(json.dumps(ONE_LAYER))
-    return path
-
-
-@pytest.fixture
-def scripted(monkeypatch: pytest.MonkeyPatch) -> Scripted:
-    """The compiler answers from a script; without one, nothing may be started."""
-
-    def put(compiler: ScriptedCompiler) -> None:
-        monkeypatch.setattr(compiler_module, "Compiler", lambda _python: compiler)
-
-    put(ScriptedCompiler())
-    return put
 
 
 def arguments(config: Path | str, *more: str) -> list[str]:

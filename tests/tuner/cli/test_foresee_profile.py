@@ -2,24 +2,20 @@
 
 from __future__ import annotations
 
-import json
 import tempfile
-from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from xml.etree import ElementTree
 
 import pytest
 
+from tests.tuner.cli.conftest import Scripted
 from tests.tuner.cli.terminal import Terminal, is_one_line_error
 from tests.tuner.foresight.bundle_texts import bundle_profile
-from tests.tuner.foresight.questions import COMPILED, ONE_LAYER, PREPARED, ScriptedCompiler
+from tests.tuner.foresight.questions import COMPILED, PREPARED, ScriptedCompiler
 from tests.tuner.foresight.small_module import kernel_name, module
 from tuner.core.errors import EngineLost, FailureClass, TrialFailed
-from tuner.foresight import compiler as compiler_module
 from tuner.foresight.bundles import SCALAR
-
-Scripted = Callable[[ScriptedCompiler], ScriptedCompiler]
 
 
 @pytest.fixture(autouse=True)
@@ -29,25 +25,6 @@ def temporary(terminal: Terminal, monkeypatch: pytest.MonkeyPatch) -> Path:
     place.mkdir()
     monkeypatch.setattr(tempfile, "tempdir", str(place))
     return place
-
-
-@pytest.fixture
-def config(terminal: Terminal) -> Path:
-    path = terminal.folder / "config.json"
-    path.write_text(json.dumps(ONE_LAYER))
-    return path
-
-
-@pytest.fixture
-def scripted(monkeypatch: pytest.MonkeyPatch) -> Scripted:
-    """The compiler answers from a script; without one, nothing may be started."""
-
-    def put(compiler: ScriptedCompiler) -> ScriptedCompiler:
-        monkeypatch.setattr(compiler_module, "Compiler", lambda _python: compiler)
-        return compiler
-
-    put(ScriptedCompiler([TrialFailed(FailureClass.INTERNAL, "nothing may be started")]))
-    return put
 
 
 def two_pages() -> ScriptedCompiler:

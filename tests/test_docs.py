@@ -128,7 +128,7 @@ def test_every_command_line_is_understood(document: Path) -> None:
 def test_command_lines_of_documents_are_found() -> None:
     """The test above says nothing of a line that is not found."""
     found = {str(document.relative_to(ROOT)): len(list(tuner_lines(fenced(document.read_text())))) for document in DOCUMENTS}
-    assert found["README.md"] >= 10 and sum(count > 0 for count in found.values()) >= 5, found
+    assert found["README.md"] >= 10 and sum(count > 0 for count in found.values()) >= 3, found
 
 
 def test_make_targets_in_documents_exist() -> None:

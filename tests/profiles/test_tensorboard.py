@@ -20,6 +20,7 @@ TRIALS = [
 ]
 
 
+@pytest.mark.slow
 @needs_tensorboard
 def test_the_tab_lists_every_trial_with_settings_and_results(tmp_path: Path) -> None:
     write_hparams(tmp_path, TRIALS)

@@ -40,6 +40,7 @@ def publish(client: TestClient, number: int) -> int:
     return client.post(f"/v1/recommendations/{number}/publish", headers=OPERATOR).status_code
 
 
+@pytest.mark.slow
 def test_a_deleted_file_gives_no_old_answer_and_takes_no_publication(
     client: TestClient, served: Filled, file: Path, tmp_path: Path
 ) -> None:

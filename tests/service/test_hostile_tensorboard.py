@@ -46,6 +46,7 @@ def _attack(client: TestClient | httpx.Client, place: Place, listener: socket.so
         listener.accept()
 
 
+@pytest.mark.slow
 def test_hostile_requests_do_not_even_start_tensorboard(client: TestClient, place: Place, listener: socket.socket) -> None:
     _attack(client, place, listener)
     assert child_of(client).pid is None

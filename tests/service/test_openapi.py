@@ -18,6 +18,7 @@ def _operations(client: TestClient) -> Iterator[tuple[str, dict[str, Any]]]:
             yield f"{method} {path}", operation
 
 
+@pytest.mark.slow
 def test_every_answer_has_an_example(client: TestClient) -> None:
     schemas = client.get("/openapi.json").json()["components"]["schemas"]
     seen = 0
@@ -49,6 +50,7 @@ def test_what_has_to_be_given_has_an_example(client: TestClient) -> None:
     assert all(item["schema"].get("examples") or item.get("examples") or item.get("example") for item in parameters)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("path", ["/v1/recommendations", "/v1/studies/qwen3-chat", "/v1/recommendations/7/publish"])
 def test_the_reference_shows_them(client: TestClient, path: str) -> None:
     page = client.get("/docs").text

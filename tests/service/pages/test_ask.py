@@ -30,6 +30,7 @@ def command_in(page: str, key: str) -> list[str]:
     return shlex.split(html.unescape(found).replace("\\\n", " "))
 
 
+@pytest.mark.slow
 def test_a_question_gets_the_answer_of_the_api(each_client: TestClient, filled: Filled) -> None:
     """Whoever asks for the page and whoever asks the API are told the same."""
     asked = urlencode(ASK)

@@ -40,6 +40,7 @@ def ended(each_storage: Storage, filled: Filled) -> Storage:
     return each_storage
 
 
+@pytest.mark.slow
 def test_every_button_does_what_it_says_and_leaves_a_trail(each_client: TestClient, ended: Storage) -> None:
     answer = press(each_client, "rename", name="chat-v6e", reason="found more easily")
     assert (answer.status_code, answer.headers["location"]) == (303, "/studies/chat-v6e/keep")
@@ -98,6 +99,7 @@ def test_a_running_study_stays(each_client: TestClient, each_storage: Storage, f
     assert "Its search runs" in each_client.get("/studies/first/keep").text
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("button", "fields", "field", "said"),
     [

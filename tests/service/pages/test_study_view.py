@@ -116,6 +116,7 @@ def test_four_percent_of_throughput_stood_on_every_page_without_the_ttft_they_co
     assert "\N{BLACK STAR} 32 \N{MULTIPLICATION SIGN} 256" in picture
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("slo", "missed"), [("ttft_p99_ms<=80", [90.0]), ("ttft_p99_ms<=8", [70.0, 90.0]), ("ttft_p99_ms<=700", [])])
 def test_which_cells_miss_the_slo_was_nowhere_to_be_seen(storage: Storage, make_client: MakeClient, slo: str, missed: list[float]) -> None:
     study = stored_study(storage, name="limited", objective="throughput", config={"slos": [slo]})

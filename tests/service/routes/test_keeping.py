@@ -145,6 +145,7 @@ def test_what_is_no_tag_is_refused(each_client: TestClient, each_storage: Storag
     assert each_storage.get_study("first").tags == filled.study.tags
 
 
+@pytest.mark.slow
 def test_a_taken_name_is_refused(each_client: TestClient, each_storage: Storage, filled: Filled) -> None:
     _ended(each_storage, filled)
     assert each_client.post("/v1/studies/first/rename", json={"name": "second"}, headers=BEARER).status_code == 409

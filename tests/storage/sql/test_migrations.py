@@ -116,6 +116,7 @@ def test_each_revision_has_its_dump() -> None:
     assert {path.name.split(".")[0] for path in ASSETS} == revisions
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("asset", ASSETS, ids=lambda path: path.name)
 def test_an_old_database_is_upgraded_and_resumed(asset: Path, sqlite_url: str, tmp_path: Path) -> None:
     with closing(sqlite3.connect(tmp_path / "tuner.db")) as connection:

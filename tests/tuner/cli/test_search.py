@@ -101,6 +101,7 @@ def test_a_dry_run_names_a_database_that_cannot_be_used(terminal: Terminal, stor
     assert result.code == 2 and is_one_line_error(result) and "--storage" in result.err
 
 
+@pytest.mark.slow
 def test_settings_come_from_the_file_and_an_option_wins(ready: Terminal) -> None:
     settings = {
         "model": "tiny-qwen3",

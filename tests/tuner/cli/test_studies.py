@@ -89,6 +89,7 @@ def test_where_nobody_can_be_asked_nobody_has_stopped_it(
     assert ("first" in [study.name for study in stored.list_studies()]) is (code != 0)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("reason", ["a\nb", "\x1b[31mred", "tab\there", "\x7f", "x" * 501, "not UTF-8: \udcff"])
 @pytest.mark.parametrize(
     "words", [("archive", "first"), ("tag", "first", "x"), ("rename", "first", "other"), ("delete", "first", "--confirm", "first")]

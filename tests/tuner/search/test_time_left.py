@@ -46,6 +46,7 @@ def test_it_is_the_progress_that_the_command_line_shows(bench: Workbench, change
     assert (last.starts, last.windows, last.seconds) == (0, 0, 0.0)
 
 
+@pytest.mark.slow
 def test_a_crash_of_the_engine_leaves_nothing_to_wait_for(bench: Workbench) -> None:
     def no_room(settings: EngineSettings, _nth: int) -> None:
         if settings.block_size == 32:

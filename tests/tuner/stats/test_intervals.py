@@ -201,6 +201,7 @@ def test_one_p_value_a_cell_is_as_good_as_every_family_size(
     assert {key: (effect.verdict, effect.low, effect.high) for key, effect in effects.items()} == expected
 
 
+@pytest.mark.slow
 @examples(200)
 @given(st.integers(0, 2**32 - 1), st.integers(2, 26), spreads, plans, st.floats(1e-5, 0.6), st.floats(-0.02, 0.02))
 def test_the_p_value_is_the_level_at_which_the_interval_lets_go(

@@ -38,6 +38,7 @@ def drawn(made: TradeOff) -> str:
     return Renderer().picture(tradeoff(made, Look(Scheme.LIGHT)), "title", "description")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("slo", ["ttft_p99_ms<=25", "ttft_p99_ms<=12", "ttft_p99_ms<=39", "total_token_throughput>=250"])
 def test_the_limit_was_not_in_the_picture(slo: str) -> None:
     made = found(slo)

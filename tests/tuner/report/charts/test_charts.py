@@ -71,6 +71,7 @@ def test_the_heat_map_says_each_effect() -> None:
         assert words in found
 
 
+@pytest.mark.slow
 def test_a_cell_measured_in_two_environments_has_two_rows_and_one_square() -> None:
     twice = [row(16, 128, "better", 1.05, pairs=3), row(16, 128, "worse", 0.95, pairs=6)]
     assert f"{label(16, 128)} (2)" in texts(drawn(twice))

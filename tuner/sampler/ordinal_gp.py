@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import math
 import threading
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any, override
 
 import numpy as np
@@ -13,29 +11,16 @@ from optuna import Study
 from optuna.distributions import BaseDistribution
 from optuna.samplers import BaseSampler, RandomSampler
 from optuna.study import StudyDirection
-from optuna.trial import FrozenTrial, TrialState
+from optuna.trial import FrozenTrial
 
 from tuner.core.errors import BadInput
-from tuner.sampler.grid import Array, CandidateGrid, Mask
+from tuner.sampler.grid import Array, CandidateGrid, Indices, Mask
 from tuner.sampler.scores import pareto_values
 from tuner.sampler.search import GridSearch, History, Results
+from tuner.sampler.trial_reader import Told, TrialReader
 
 Params = dict[str, Any]
 _FIXED = "fixed_params"  # where Optuna's enqueue_trial keeps what it fixes
-
-
-@dataclass(frozen=True)
-class _Told:
-    """What a trial tells: the candidate that it measured, the one that it takes (fixed parameters count), and its result.
-
-    `violation`: by how much it breaks constraints, infinity where it failed; `values` [objectives], None where there are none.
-    """
-
-    candidate: int | None
-    tried: int | None
-    finished: bool
-    violation: float
-    values: list[float] | None
 
 
 class OrdinalGpSampler(BaseSampler):
@@ -76,8 +61,9 @@ class OrdinalGpSampler(BaseSampler):
         self._search = GridSearch(grid, seed, startup)
         self._cost_s = cost_s
         self._priced, self._price_of = grid.alike(cost_depends_on)
-        self._told: dict[int, tuple[FrozenTrial, _Told]] = {}
+        self._reader = TrialReader(grid, _FIXED)
         self._earlier = tuple(tuple(trials) for trials in earlier)
+        self._earlier_results: dict[tuple[float, ...], tuple[Results, ...]] = {}  # by the signs of the objectives
         self._independent = RandomSampler(seed=seed)
         self._lock = threading.Lock()
 
@@ -91,12 +77,13 @@ class OrdinalGpSampler(BaseSampler):
         fixed = trial.system_attrs.get(_FIXED, {})
         if all(axis.name in fixed for axis in self._grid.axes):
             return {}
-        trials = [self._read(other) for other in study.get_trials(deepcopy=False) if other.number != trial.number]
+        trials = [other for other in study.get_trials(deepcopy=False) if other.number != trial.number]
         signs = np.array([1.0 if direction is StudyDirection.MAXIMIZE else -1.0 for direction in study.directions])
-        history = self._history(trials, signs)
         rng = np.random.default_rng([self._seed, trial.number])
         with self._lock:
-            chosen = self._search.choose(history, self._open_to(trials, fixed), rng, self._log_cost if self._cost_s else None)
+            told = self._reader.read(trials, len(signs))
+            history = self._history(told, signs)
+            chosen = self._search.choose(history, self._open_to(told.tried, fixed), rng, self._log_cost if self._cost_s else None)
         return self._grid.params(chosen)
 
     @override
@@ -104,40 +91,20 @@ class OrdinalGpSampler(BaseSampler):
         """Parameters that are not in our search space: at random."""
         return self._independent.sample_independent(study, trial, param_name, param_distribution)
 
-    def _open_to(self, trials: Sequence[_Told], fixed: Params) -> Mask:
+    def _open_to(self, tried: Indices, fixed: Params) -> Mask:
         """[candidates]: not tried and with the fixed values; the nearest thing to it that is not empty."""
-        tried = np.zeros(len(self._grid), dtype=bool)
-        tried[[told.tried for told in trials if told.tried is not None]] = True
+        is_new = np.ones(len(self._grid), dtype=bool)
+        is_new[tried] = False
         fits = self._grid.matching(fixed)
         everything = np.ones(len(self._grid), dtype=bool)
-        return next(mask for mask in (fits & ~tried, fits, ~tried, everything) if mask.any())
+        return next(mask for mask in (fits & is_new, fits, is_new, everything) if mask.any())
 
-    def _history(self, trials: Sequence[_Told], signs: Array) -> History:
-        running = [told.candidate for told in trials if told.candidate is not None and not told.finished]
-        earlier = (_results([self._made(trial) for trial in study], signs) for study in self._earlier)
-        return History(
-            _results(trials, signs),
-            np.array(running, dtype=np.intp),
-            tuple(results for results in earlier if len(results.candidates)),
-        )
-
-    def _read(self, trial: FrozenTrial) -> _Told:
-        """What a trial tells. Of one that is finished it is kept, since nothing of it changes any more."""
-        known, told = self._told.get(trial.number, (None, None))
-        if known is trial and told is not None:
-            return told
-        told = self._made(trial)
-        if told.finished:
-            self._told[trial.number] = trial, told
-        return told
-
-    def _made(self, trial: FrozenTrial) -> _Told:
-        candidate = self._grid.find(trial.params)
-        fixed = trial.system_attrs.get(_FIXED)
-        tried = self._grid.find({**fixed, **trial.params}) if fixed else candidate
-        values = _values(trial) if trial.state.is_finished() else None
-        violation = math.inf if values is None else sum(max(0.0, broken) for broken in trial.constraints.values())
-        return _Told(candidate, tried, trial.state.is_finished(), violation, values)
+    def _history(self, told: Told, signs: Array) -> History:
+        directions = tuple(signs.tolist())
+        if directions not in self._earlier_results:  # they never change, and a study has its directions from the start
+            found = [_results(self._reader.read_once(study, len(signs)), signs) for study in self._earlier]
+            self._earlier_results[directions] = tuple(results for results in found if len(results.candidates))
+        return History(_results(told, signs), told.pending, self._earlier_results[directions])
 
     def _log_cost(self) -> Array:
         assert self._cost_s is not None
@@ -148,20 +115,5 @@ class OrdinalGpSampler(BaseSampler):
         return logarithm
 
 
-def _results(trials: Sequence[_Told], signs: Array) -> Results:
-    """Of the finished ones that are in the grid."""
-    known = [told for told in trials if told.candidate is not None and told.finished]
-    candidates = np.array([told.candidate for told in known], dtype=np.intp)
-    violations = np.array([told.violation for told in known], dtype=float)
-    nothing = [0.0] * len(signs)
-    values = np.array([nothing if told.values is None else told.values for told in known], dtype=float).reshape(-1, len(signs))
-    return Results(candidates, pareto_values(signs * values, violations), violations)
-
-
-def _values(trial: FrozenTrial) -> list[float] | None:
-    """[objectives] of a finished trial; of a pruned one its last intermediate value, as Optuna's TPE has it. None: there is none."""
-    if trial.state is TrialState.COMPLETE:
-        return list(trial.values)
-    if trial.state is TrialState.PRUNED and trial.last_step is not None:
-        return [trial.intermediate_values[trial.last_step]]
-    return None
+def _results(told: Told, signs: Array) -> Results:
+    return Results(told.candidates, pareto_values(signs * told.values, told.violations), told.violations)

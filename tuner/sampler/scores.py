@@ -16,19 +16,19 @@ def normal_scores(values: Array, violations: Array | None = None) -> Array:
     `violations` [n], 0 where all constraints hold: what breaks one ranks below everything that breaks none, the more the lower, whatever
     its value (Deb, "An efficient constraint handling method for genetic algorithms", 2000).
     """
-    broken = np.zeros(len(values)) if violations is None else violations
-    keys = list(zip((-broken).tolist(), np.where(broken > 0, 0.0, values).tolist(), strict=True))
-    order = sorted(range(len(keys)), key=keys.__getitem__)
+    count = len(values)
+    broken = np.zeros(count) if violations is None else violations
+    kept = np.where(broken > 0, 0.0, values)
+    order = np.lexsort((kept, -broken))
     quantile = NormalDist().inv_cdf
-    scores = np.array([quantile((rank + 0.5) / len(keys)) for rank in range(len(keys))])
-    result = np.empty(len(keys))
-    result[order] = scores
-    first = 0
-    for last in range(1, len(keys) + 1):
-        if last == len(keys) or keys[order[last]] != keys[order[first]]:
-            if last - first > 1:
-                result[order[first:last]] = scores[first:last].mean()
-            first = last
+    scores = np.array([quantile((rank + 0.5) / count) for rank in range(count)])
+    broken, kept = broken[order], kept[order]
+    same = np.zeros(count, dtype=bool)  # as the one below it
+    same[1:] = (broken[1:] == broken[:-1]) & (kept[1:] == kept[:-1])
+    starts = np.flatnonzero(~same)
+    sizes = np.diff(np.append(starts, count))
+    result = np.empty(count)
+    result[order] = np.repeat(np.add.reduceat(scores, starts) / sizes, sizes)
     return result
 
 

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Coroutine
-from enum import StrEnum
+from collections.abc import Callable, Coroutine, Iterable
 from typing import Annotated, Any
 
 from fastapi import Depends, Path, Query, Request
@@ -25,14 +24,15 @@ QueryId = Annotated[int, Query(ge=1, le=_LARGEST_ID)]
 PageNumber = Annotated[int, Query(ge=1, le=100_000)]
 
 
-def chosen[T: StrEnum](kind: type[T], name: str, value: str) -> T | None:
-    """The member that a filter's value names; None where it is empty. Raises BadInput: without it, what was not asked for would show."""
+def chosen[T: str](known: Iterable[T], name: str, value: str) -> T | None:
+    """The one of `known` that a filter's value names; None where it is empty. Raises BadInput: without it, what was not asked for would
+    show."""
     if not value:
         return None
-    try:
-        return kind(value)
-    except ValueError:
-        raise BadInput("is unknown", setting=name, value=repr(value[:60]), fix=f"choose {', '.join(kind)}, or leave it out") from None
+    found = next((item for item in known if item == value), None)
+    if found is None:
+        raise BadInput("is unknown", setting=name, value=repr(value[:60]), fix=f"choose {', '.join(known)}, or leave it out")
+    return found
 
 
 class PageRoute(APIRoute):

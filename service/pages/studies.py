@@ -104,7 +104,7 @@ def studies(
 ) -> Response:
     """Newest first. `model` is what `q` was called before."""
     wanted_state = chosen(StudyState, "state", state)
-    text, machine, put_away = (q or model).strip(), accelerator.strip(), bool(archived)
+    text, machine, put_away = (q or model).strip(), accelerator.strip(), chosen(("1",), "archived", archived) is not None
     wanted: StudyFilter = {"state": wanted_state, "text": text or None, "accelerator": machine or None, "archived": put_away}
     others: StudyFilter = {**wanted, "archived": True}
     total = storage.count_studies(**wanted)

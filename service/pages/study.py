@@ -12,7 +12,7 @@ from service.answers.deps import StorageDep
 from service.pages.answer_view import headline, patterns, price, winning_cell
 from service.pages.facts import StudyFacts
 from service.pages.next_step import study_steps
-from service.pages.parts import FactsDep, PageNumber, PageRoute
+from service.pages.parts import FactsDep, PageNumber, PageRoute, chosen
 from service.pages.recommendation_view import can_be_served, command_text
 from service.pages.running_view import Running, running_of
 from service.pages.slo_view import slos_of
@@ -47,7 +47,7 @@ def study(
     order: str = "",
     number: PageNumber = 1,
 ) -> Response:
-    """`state` and `arm` filter the table of trials, `order` sorts it; what there is not is read as none."""
+    """`state` and `arm` filter the table of trials, `order` sorts it."""
     found = facts.read(storage, name)
     alike = storage.list_studies(model=found.study.model, archived=False, limit=_OTHERS + 1)
     others = [item.name for item in alike if item.id != found.study.id][:_OTHERS]
@@ -151,14 +151,15 @@ def _winner(facts: StudyFacts) -> Trial | None:
 
 
 def _trial_table(facts: StudyFacts, state: str, arm: str, order: str, number: int) -> dict[str, Any]:
-    chosen = [trial for trial in facts.trials if state in ("", trial.state) and arm in ("", trial.arm)]
-    wanted = TrialOrder(order) if order in set(TrialOrder) else TrialOrder.NUMBER
+    wanted_state, wanted_arm = chosen(TrialState, "state", state), chosen(ARMS, "arm", arm)
+    wanted = chosen(TrialOrder, "order", order) or TrialOrder.NUMBER
+    trials = [trial for trial in facts.trials if wanted_state in (None, trial.state) and wanted_arm in (None, trial.arm)]
     start = (number - 1) * _TRIALS_ON_A_PAGE
     return {
-        "trials": in_order(chosen, wanted, primary_objective(facts.study))[start : start + _TRIALS_ON_A_PAGE],
-        "chosen": len(chosen),
+        "trials": in_order(trials, wanted, primary_objective(facts.study))[start : start + _TRIALS_ON_A_PAGE],
+        "chosen": len(trials),
         "number": number,
-        "pages": max(1, -(-len(chosen) // _TRIALS_ON_A_PAGE)),
+        "pages": max(1, -(-len(trials) // _TRIALS_ON_A_PAGE)),
         "state": state,
         "arm": arm,
         "order": wanted,

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from collections.abc import Awaitable, Callable, Mapping, Sequence
+from contextlib import suppress
 from typing import Any
 from urllib.parse import unquote_plus
 
@@ -20,6 +22,7 @@ _READING = frozenset({"GET", "HEAD", "OPTIONS"})
 _MOST_PATH_BYTES = 2048
 _MOST_HEADER_BYTES = 16 * 1024
 _BODY_TIMEOUT_S = 10.0
+_LONGEST_NAME = 60
 _MAY_REPEAT = frozenset({"slo", "version"})
 _BY_NAME = "name "  # of a token, as the key of a rate limit; no address begins so
 _UNLIMITED = "/healthz"  # a client that asks too much must not make its host restart us
@@ -151,6 +154,19 @@ def _once_each(query: bytes) -> None:
         raise Problem(400, f"query.{twice[0]}: given more than once")
 
 
+def _keys_once_each(body: bytes) -> None:
+    """Raises Problem. What is no JSON is left to the route, which knows what it takes."""
+
+    def once(pairs: list[tuple[str, Any]]) -> None:
+        names = [name for name, _ in pairs]
+        if len(set(names)) < len(names):
+            twice = min(name for name in names if names.count(name) > 1)
+            raise Problem(400, f"body.{twice[:_LONGEST_NAME]}: given more than once")
+
+    with suppress(ValueError, RecursionError):
+        json.loads(body, object_pairs_hook=once)
+
+
 def _too_large(most: int) -> Problem:
     return Problem(413, f"the body may have {most} bytes")
 
@@ -161,7 +177,7 @@ async def nothing() -> Message:
 
 
 async def whole_body(receive: Receive, most: int, timeout_s: float = _BODY_TIMEOUT_S) -> Receive:
-    """Reads the body before the route does, so that one too large or too slow never reaches it. Raises Problem."""
+    """Reads the body before the route does, so that one too large, too slow or ambiguous never reaches it. Raises Problem."""
     body = bytearray()
     try:
         async with asyncio.timeout(timeout_s):
@@ -176,6 +192,7 @@ async def whole_body(receive: Receive, most: int, timeout_s: float = _BODY_TIMEO
                 more = message.get("more_body", False)
     except TimeoutError:
         raise Problem(408, f"the body did not arrive within {timeout_s:g} s") from None
+    _keys_once_each(bytes(body))
     given = False
 
     async def again() -> Message:

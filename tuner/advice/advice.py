@@ -10,7 +10,7 @@ from typing import Any
 from storage.base import NotFound, Storage
 from storage.records import RecommendationKey
 from tuner.advice.answer import default_answer, exact_answer, nearest_answer, unmet_answer
-from tuner.advice.distance import MODEL_FEATURES, MODEL_REQUIRED, NEAR, WORKLOAD_FEATURES, checked_features, workload_features
+from tuner.advice.distance import LOADS, MODEL_FEATURES, MODEL_REQUIRED, NEAR, WORKLOAD_FEATURES, checked_features, workload_features
 from tuner.advice.lookup import Found, Near, Query, all_found, best_exact, beyond, exact_keys, nearest_keys, questions, same_question, stale
 from tuner.metrics.objective import parse_objectives
 from tuner.setup.hardware import spellings
@@ -110,18 +110,26 @@ def _described(storage: Storage, query: Query, keys: Sequence[RecommendationKey]
 
 
 def _with_workload_of(storage: Storage, query: Query, keys: Sequence[RecommendationKey]) -> Query:
-    """With the named workload's features: of the stored one, else of the built-in one."""
-    if query.workload is None or query.workload_features is not None:
+    """With the named workload's features: of the stored one, else of the built-in one. What the question says itself goes before them."""
+    named = None if query.workload is None else _named_features(storage, query.workload, keys)
+    if named is None:
         return query
+    given = query.workload_features or {}
+    if any(name in given for name in LOADS):  # a load of either kind takes the place of the named one's
+        named = {name: value for name, value in named.items() if name not in LOADS}
+    return replace(query, workload_features={**named, **given})
+
+
+def _named_features(storage: Storage, workload: str, keys: Sequence[RecommendationKey]) -> dict[str, Any] | None:
     for key in keys:
-        if query.workload in (key.workload_hash, key.workload_name):
-            return replace(query, workload_features=workload_features(key.workload_summary))
-    if query.workload in BUILTIN:
-        return replace(query, workload_features=builtin_features(query.workload))
+        if workload in (key.workload_hash, key.workload_name):
+            return workload_features(key.workload_summary)
+    if workload in BUILTIN:
+        return builtin_features(workload)
     try:
-        return replace(query, workload_features=workload_features(storage.get_workload(query.workload).summary))
+        return workload_features(storage.get_workload(workload).summary)
     except NotFound:
-        return query
+        return None
 
 
 @lru_cache

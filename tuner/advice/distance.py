@@ -48,7 +48,7 @@ MODEL_REQUIRED = ("layers", "hidden_size", "heads", "kv_heads", "head_size")
 MODEL_FEATURES = (*MODEL_REQUIRED, "attention", "dtype", "quantization", "experts", "experts_per_token")
 WORKLOAD_REQUIRED = ("input_p50", "output_p50")
 WORKLOAD_FEATURES = (*WORKLOAD_REQUIRED, "input_p99", "output_p99", "prefix_share", "request_rate", "max_concurrency")
-_LOADS = ("request_rate", "max_concurrency")
+LOADS = ("request_rate", "max_concurrency")
 _MAY_BE_ZERO = ("experts", "experts_per_token")
 
 
@@ -83,14 +83,14 @@ def model_features(described: Features) -> dict[str, Any]:
 
 def workload_parts(asked: Features, measured: Features) -> dict[str, Part]:
     """Of the features of `workload_features`, feature -> part."""
-    parts = {name: _part(name, asked, measured, name in WORKLOAD_REQUIRED) for name in WORKLOAD_FEATURES if name not in _LOADS}
-    loads = {name: Part(asked.get(name), measured.get(name), UNKNOWN) for name in _LOADS}
-    both = [name for name in _LOADS if asked.get(name) is not None and measured.get(name) is not None]
-    said = [any(side.get(name) is not None for name in _LOADS) for side in (asked, measured)]
+    parts = {name: _part(name, asked, measured, name in WORKLOAD_REQUIRED) for name in WORKLOAD_FEATURES if name not in LOADS}
+    loads = {name: Part(asked.get(name), measured.get(name), UNKNOWN) for name in LOADS}
+    both = [name for name in LOADS if asked.get(name) is not None and measured.get(name) is not None]
+    said = [any(side.get(name) is not None for name in LOADS) for side in (asked, measured)]
     if both:
         parts[both[0]] = _part(both[0], asked, measured, required=True)
     else:
-        name = next((name for name in _LOADS if loads[name].asked is not None or loads[name].measured is not None), "max_concurrency")
+        name = next((name for name in LOADS if loads[name].asked is not None or loads[name].measured is not None), "max_concurrency")
         parts[name] = Part(asked.get(name), measured.get(name), math.inf if all(said) else UNKNOWN)
     return parts
 

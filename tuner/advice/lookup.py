@@ -221,13 +221,12 @@ def _hardware_of(key: RecommendationKey) -> Hardware:
 
 
 def _same_workload(query: Query, key: RecommendationKey) -> bool:
+    """A name with other lengths or another load than were measured under it is another workload."""
+    parts = workload_parts(query.workload_features or {}, workload_features(key.workload_summary))
     if query.workload is None:
-        return query.workload_features is None or norm(_workload_parts_of(query, key)) == 0
-    return query.workload in (key.workload_hash, key.workload_name)
-
-
-def _workload_parts_of(query: Query, key: RecommendationKey) -> dict[str, Part]:
-    return workload_parts(query.workload_features or {}, workload_features(key.workload_summary))
+        return query.workload_features is None or norm(parts) == 0
+    as_said = all(part.distance == 0 for part in parts.values() if part.asked is not None)
+    return as_said and query.workload in (key.workload_hash, key.workload_name)
 
 
 @lru_cache

@@ -63,9 +63,9 @@ def test_stored_markup_stays_text(pages: TestClient, gallery: Gallery) -> None:
 
 @pytest.mark.parametrize("evil", [EVIL, "../../etc/passwd", "%00", "a\x1bb", "\u202e" * 3, "x" * 3000])
 def test_hostile_addresses_are_refused_or_shown_as_text(pages: TestClient, evil: str) -> None:
-    for address, status in (("/studies", 422), (f"/studies/{FINISHED}", 200)):
+    for address in ("/studies", f"/studies/{FINISHED}"):
         answer = pages.get(address, params={"model": evil, "state": evil, "arm": evil})
-        assert answer.status_code == (414 if len(evil) > 1000 else status)
+        assert answer.status_code == (414 if len(evil) > 1000 else 422)
         assert EVIL not in answer.text
     for address in ("/studies/{}", "/studies/{}/live", "/studies/{}/charts/forest.svg", "/trials/{}", "/recommendations/{}", "/static/{}"):
         answer = pages.get(address.format(quote(evil)))

@@ -95,10 +95,14 @@ def test_recommendations_are_found_as_well(
         ("/recommendations?publication=zzz", "publication 'zzz' is unknown; choose published"),
         ("/audit?kind=zzz", "kind 'zzz' is unknown; choose study, recommendation"),
         ("/audit?kind=token", "kind 'token' is unknown"),
+        ("/studies?archived=zzz", "archived 'zzz' is unknown; choose 1"),
+        ("/studies/{study}?state=zzz", "state 'zzz' is unknown; choose WAITING"),
+        ("/studies/{study}?arm=aligned", "arm 'aligned' is unknown; choose default"),
+        ("/studies/{study}?order=PAGE", "order 'PAGE' is unknown; choose"),
     ],
 )
 def test_a_filter_that_there_is_not_is_told_and_not_passed_over(each_client: TestClient, filled: Filled, address: str, said: str) -> None:
-    del filled
+    address = address.format(study=filled.study.name)
     page = each_client.get(address)
     assert page.status_code == 422 and said in html.unescape(page.text)
     assert each_client.get(f"{address.partition('=')[0]}=").status_code == 200, "an empty field of the form is no filter"

@@ -118,6 +118,38 @@ def test_a_body_that_does_not_come_is_not_waited_for() -> None:
     assert refused.value.status == 408
 
 
+@pytest.mark.parametrize(
+    ("body", "named"),
+    [
+        (b'{"reason": "a", "reason": "b"}', "body.reason"),
+        (b'{"reason": "a", "\\u0072eason": "a"}', "body.reason"),
+        (b'{"a": {"inner": 1, "inner": 2}}', "body.inner"),
+        (b'[{"a": 1}, {"b": 1, "c": 2, "b": 3}]', "body.b"),
+        (b'{"reason": "a", "Reason": "b"}', None),
+        (b'{"a": {"inner": 1}, "b": {"inner": 2}}', None),
+        (b"no json", None),
+        (b"[" * 9000, None),
+        (b"", None),
+    ],
+)
+def test_a_key_given_twice_is_not_read_as_one_of_the_two(body: bytes, named: str | None) -> None:
+    """Which of them counts, a proxy that checks the body and we may see differently."""
+
+    async def whole() -> Message:
+        return {"type": "http.request", "body": body, "more_body": False}
+
+    if named is None:
+
+        async def passed_on() -> Message:
+            return await (await whole_body(whole, 10_000))()
+
+        assert asyncio.run(passed_on())["body"] == body
+        return
+    with pytest.raises(Problem, match="given more than once") as refused:
+        asyncio.run(whole_body(whole, 10_000))
+    assert refused.value.status == 400 and refused.value.detail.startswith(f"{named}:")
+
+
 def test_a_client_that_goes_away_ends_its_request() -> None:
     async def gone() -> Message:
         return {"type": "http.disconnect"}

@@ -105,6 +105,28 @@ def test_another_workload_of_the_same_model_is_near(storage: Storage) -> None:
     assert advise(storage, replace(ASKED, workload="nobody knows")).status == "default"
 
 
+@pytest.mark.parametrize(
+    ("said", "kind"),
+    [
+        ({"input_p50": 300, "output_p50": 150}, "exact"),
+        ({"max_concurrency": 32.0}, "exact"),
+        ({"input_p50": 310}, "nearest"),
+        ({"max_concurrency": 40}, "nearest"),
+        ({"prefix_share": 0.6}, "nearest"),
+        ({"input_p50": 9000}, "none"),
+        ({"request_rate": 5.0}, "none"),  # measured as a closed loop
+    ],
+    ids=str,
+)
+def test_lengths_beside_a_workloads_name_are_not_passed_over(each_storage: Storage, said: dict[str, float], kind: str) -> None:
+    """What is not said is as in the workload of that name."""
+    _stored(each_storage, "s")
+    answer = advise(each_storage, replace(ASKED, workload_features=said))
+    assert answer.match["kind"] == kind
+    if kind == "nearest":
+        assert list(answer.match["parts"]) == list(said), "nothing else differs"
+
+
 def test_an_slo_is_met_by_the_study_or_by_the_interval(storage: Storage) -> None:
     slo = (parse_slo("ttft_p99_ms<=500"),)
     _stored(storage, "free", expected={"ttft_p99_ms": {"low": 450.0, "high": 550.0}})

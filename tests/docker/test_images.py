@@ -85,6 +85,7 @@ def test_the_worker_is_built_on_the_engine_that_is_pinned() -> None:
     assert base == f"vllm/vllm-tpu:v{pins('requirements.txt')['vllm-tpu']}"
 
 
+@pytest.mark.slow
 def test_the_check_of_the_engine_passes_here_and_fails_on_another_version(tmp_path: Path) -> None:
     def check(pyproject: Path) -> subprocess.CompletedProcess[str]:
         return subprocess.run(

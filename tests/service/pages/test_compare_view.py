@@ -27,6 +27,7 @@ def test_the_sentence_names_what_changed_and_by_how_much(tmp_path: Path) -> None
     assert same.endswith("no difference beyond chance")
 
 
+@pytest.mark.slow
 def test_finalists_lead_to_their_pairs_in_the_search(pages: TestClient, gallery: Gallery) -> None:
     trials = gallery.storage.list_trials(gallery.storage.get_study(FINISHED).id)
     found = searched_pair(trials, gallery.twin, gallery.winner)

@@ -42,6 +42,7 @@ def _three(storage: Storage) -> None:
     storage.update_study(storage.get_study("v6e").id, state=StudyState.FAIL)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("query", "found"),
     [

@@ -112,6 +112,7 @@ def test_the_same_pictures_as_png(profiled: Terminal) -> None:
     assert data.startswith(b"\x89PNG") and int.from_bytes(data[16:20], "big") == 1720
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("target", "word"),
     [("s:99", "study 's' has no trial 99"), ("t:0", "study 't' is not in this database"), ("nowhere", "no such file or folder")],

@@ -68,6 +68,7 @@ class _Stdin(io.StringIO):
         return self._terminal
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("stdin", "code"),
     [

@@ -28,6 +28,7 @@ def report_of(bench: Workbench, study: Study | None = None) -> str:
     return evidence_markdown(load_evidence(bench.storage, found), compare_stored(bench.storage, found))
 
 
+@pytest.mark.slow
 def test_every_part_is_there(grid: FinishedStudy) -> None:
     text = report_of(grid.bench)
     for heading in ("Answer", "Method", "Environment", "What failed", "Caveats", "How to repeat", "total_token_throughput"):

@@ -17,6 +17,7 @@ from tuner.trials.profiling import run_name
 pytestmark = needs_tensorboard
 
 
+@pytest.mark.slow
 def test_every_trial_is_a_row_with_its_settings_and_results(grid: FinishedStudy, tmp_path: Path) -> None:
     assert HParamsTab(grid.bench.storage, tmp_path).refresh() == 10
     groups = {group.name: group for group in session_groups(tmp_path)}

@@ -35,6 +35,7 @@ def test_bug_1_an_out_of_memory_trial_never_becomes_the_best(bench: Workbench) -
     assert outcome.recommendation.body["settings"]["block_size"] == 32
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("sampler", ["random", "tpe", "grid"])
 def test_bug_2_resume_adds_exactly_n(bench: Workbench, sampler: str) -> None:
     """`resume --n_trials 2` ran seven there, without an engine, and wrote zeros."""

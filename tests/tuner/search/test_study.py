@@ -149,6 +149,7 @@ def test_a_single_arm_is_searched_without_a_comparison(bench: Workbench) -> None
     assert outcome.comparison.answer is not None and outcome.comparison.answer.answer == "undecided"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("sampler", ["random", "tpe", "nsga2"])
 def test_a_sampler_runs_exactly_its_trials_and_no_configuration_twice(bench: Workbench, sampler: str) -> None:
     bench.run(sampler=sampler, trials=5)

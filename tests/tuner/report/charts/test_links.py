@@ -28,6 +28,7 @@ def test_a_row_of_the_forest_leads_to_its_two_trials() -> None:
     )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("pages", [1, 12])
 def test_a_cell_of_the_heat_map_leads_to_its_trial_also_where_there_is_no_room_for_words(pages: int) -> None:
     cells = [

@@ -1,23 +1,22 @@
 """How many trials a search needs to come within 2 % of the best: our sampler, Optuna's and random search on measured tables.
 
-    python -m bench.search_quality [--tables SS-D,SS-I] [--skip-gp] [--first-seed 1000] [--data ../shared/data/search]
+    python -m bench.search_quality [--tables SS-D,SS-I] [--noise 0,5,20] [--seeds 20] [--gp] [--first-seed 1000] [--data FOLDER]
 
 Prints the tables of docs/benchmarks.md. A run ends with the first measurement of a configuration whose true mean is within 2 % of the
-best, or is given up after `cap` trials; it then counts as `cap`, although it would have needed more. Every measurement is a trial, also
-a repeat and a failure. Optuna's samplers do not know which combinations exist. To ask for one that is not in the table is free (the trial
-is told as failed); after eight such asks in a row they get a random configuration that exists.
+best, or is given up after `--cap` trials; it then counts as the cap, although it would have needed more. `--noise` is the standard
+deviation of a measurement in percent; at 0 it is that of the table's own repeats, where it has any. Optuna's samplers run as `tuner search`
+runs them: a proposal that is known, or that is not in the table, costs no trial and is told what is known; after 24 of them in a row they
+get a random configuration that is new. Random search draws without repeats.
 """
 
 from __future__ import annotations
 
 import argparse
-import math
 import os
-import statistics
 import sys
 import time
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from functools import cache
@@ -26,52 +25,71 @@ from pathlib import Path
 
 import numpy as np
 import optuna
-from optuna.samplers import BaseSampler, GPSampler, RandomSampler, TPESampler
+from optuna.distributions import CategoricalDistribution
+from optuna.samplers import BaseSampler, GPSampler, TPESampler
 from optuna.trial import TrialState
 
-from tuner.launchers.measured_table import MeasuredTable, Noise
+from bench.lib.options import numbers
+from tuner.launchers.measured_table import MeasuredTable, Noise, Value
 from tuner.launchers.table_files import load_table
 from tuner.sampler.ordinal_gp import OrdinalGpSampler
 
 DATA = Path(__file__).resolve().parents[2] / "shared" / "data" / "search"
 FOLDER = "SEARCH_QUALITY_DATA"  # how the worker process learns of --data
 WITHIN = 0.02
-RANDOM, DISTINCT, TPE, GP, OURS = "random", "random, no repeats", "Optuna TPE", "Optuna GP", "ours"
-FREE_ASKS = 8
-BOOTSTRAP = 4000
+RANDOM, TPE, GP, AUTO, OURS = "random", "Optuna TPE", "Optuna GP", "Optuna Auto", "ours"
+FREE_ASKS = 24  # as tuner.search.proposer has it
+BOOTSTRAP = 2000
+REPEATS = Noise("resample")
+HALF, ON_OFF_BAR = 0.5, 0.6
+Samples = dict[str, list["Run"]]
+"""Of one problem: sampler -> runs."""
 
 
 @dataclass(frozen=True)
 class Problem:
-    """`cap`: trials after which a run is given up; random search gets more, it is cheap. The noise is the table's own repeats."""
+    """`on_off`: most parameters of the table are options that are on or off. `gp`: small enough for Optuna's GP."""
 
-    name: str
+    table: str
     file: str
     metric: str
-    seeds: int
-    cap: int
-    gp_cap: int = 0  # 0: Optuna's GP is too slow here
+    on_off: bool = False
+    gp: bool = False
+
+    @property
+    def name(self) -> str:
+        return f"{self.table} {self.metric}"
+
+
+def _stream_processors() -> Iterable[Problem]:
+    for letter in "ACDFGI":
+        for metric in ("Throughput", "Latency"):
+            yield Problem(f"SS-{letter}", f"moot/SS-{letter}.csv", metric, gp=letter in "DFG")
 
 
 PROBLEMS = (
-    Problem("SS-C", "moot/SS-C.csv", "Throughput", seeds=30, cap=300),
-    Problem("SS-D", "moot/SS-D.csv", "Throughput", seeds=100, cap=400, gp_cap=60),
-    Problem("SS-I", "moot/SS-I.csv", "Throughput", seeds=100, cap=500, gp_cap=100),
-    Problem("convolution", "benchmark_hub/convolution_milo__A100.json.gz", "time", seeds=30, cap=300),
+    *_stream_processors(),
+    Problem("SS-B", "moot/SS-B.csv", "mA"),
+    Problem("SS-B", "moot/SS-B.csv", "mB"),
+    Problem("SS-H", "moot/SS-H.csv", "Energy"),
+    Problem("SS-H", "moot/SS-H.csv", "Inv_runtime"),
+    Problem("convolution", "benchmark_hub/convolution_milo__A100.json.gz", "time"),
+    Problem("Apache", "moot/Apache_AllMeasurements.csv", "Performance", on_off=True, gp=True),
+    Problem("X264", "moot/X264_AllMeasurements.csv", "Performance", on_off=True),
+    Problem("LLVM", "moot/LLVM.csv", "PERF", on_off=True, gp=True),
+    Problem("HSQLDB", "moot/HSQLDB.csv", "Performance", on_off=True),
 )
-RANDOM_CAP = 20_000
-RANDOM_SEEDS = 1000
-GP_SEEDS = 20
+RANDOM_SEEDS = 4000
+GP_SEEDS, GP_CAP = 5, 60
 
 
 @dataclass(frozen=True)
 class Run:
-    """`trials`, `failed` among them, and `cost_s` by the table until the end; `reached` is false for a run that was given up."""
+    """`trials` until the end; `reached` is false for a run that was given up. `ask_s`: seconds of the sampler for each of them."""
 
     trials: int
-    cost_s: float
-    failed: int
     reached: bool
+    ask_s: float = 0.0
 
 
 @cache
@@ -79,19 +97,9 @@ def table_of(problem: Problem) -> MeasuredTable:
     return load_table(Path(os.environ.get(FOLDER, DATA)) / problem.file)
 
 
-def seeds_of(problem: Problem, sampler: str) -> int:
-    """Fewer where a run is dear: the spread between seeds is wide, so that more are better."""
-    if sampler in (RANDOM, DISTINCT):
-        return RANDOM_SEEDS
-    return GP_SEEDS if sampler == GP else problem.seeds
-
-
-def run(problem: Problem, sampler: str, seed: int) -> Run:
+def run(problem: Problem, sampler: str, seed: int, cap: int, noise: Noise) -> Run:
     table = table_of(problem)
-    if sampler in (RANDOM, DISTINCT):
-        return run_random(table, problem, seed, repeats=sampler == RANDOM)
-    cap = problem.gp_cap if sampler == GP else problem.cap
-    return run_study(table, problem.metric, make_sampler(sampler, table, seed), seed, cap)
+    return run_study(table, problem.metric, make_sampler(sampler, table, seed), seed, cap, noise)
 
 
 def make_sampler(name: str, table: MeasuredTable, seed: int) -> BaseSampler:
@@ -100,52 +108,51 @@ def make_sampler(name: str, table: MeasuredTable, seed: int) -> BaseSampler:
             return TPESampler(seed=seed)
         case "Optuna GP":
             return GPSampler(seed=seed)
-        case "ours":
-            return OrdinalGpSampler(table.distributions(), seed=seed, contains=table.contains)
-    return RandomSampler(seed=seed)
+        case "Optuna Auto":  # what optunahub's samplers/auto_sampler takes in the first 250 trials of one objective
+            words = any(isinstance(item, CategoricalDistribution) for item in table.distributions().values())
+            return TPESampler(seed=seed, multivariate=True, constant_liar=True) if words else GPSampler(seed=seed)
+    return OrdinalGpSampler(table.distributions(), seed=seed, configurations=[point.params for point in table.configurations])
 
 
-def run_random(table: MeasuredTable, problem: Problem, seed: int, *, repeats: bool) -> Run:
-    """Uniform over the configurations that exist, which is what Optuna's RandomSampler draws there."""
-    rng = np.random.default_rng([seed, repeats])
-    size = len(table.configurations)
-    order = rng.integers(size, size=RANDOM_CAP) if repeats else rng.permutation(size)
+def random_runs(problem: Problem, seed: int) -> list[Run]:
+    """Uniform over the configurations that exist, without repeats."""
+    table, rng = table_of(problem), np.random.default_rng(seed)
     best = table.best(problem.metric)[1]
-    cost_s, failed = 0.0, 0
-    for trials, position in enumerate(order, start=1):
-        configuration = table.configurations[position]
-        cost_s += configuration.start_s + configuration.measure_s
-        failed += configuration.failure is not None
-        if not configuration.failure and abs(statistics.fmean(configuration.samples[problem.metric]) - best) <= WITHIN * abs(best):
-            return Run(trials, cost_s, failed, reached=True)
-    return Run(len(order), cost_s, failed, reached=False)
+    means = [table.truth(point.params, problem.metric) for point in table.configurations]
+    good = np.array([mean is not None and abs(mean - best) <= WITHIN * abs(best) for mean in means])
+    return [Run(int(np.argmax(good[rng.permutation(len(good))])) + 1, reached=True) for _ in range(RANDOM_SEEDS)]
 
 
-def run_study(table: MeasuredTable, metric: str, sampler: BaseSampler, seed: int, cap: int) -> Run:
+def run_study(table: MeasuredTable, metric: str, sampler: BaseSampler, seed: int, cap: int, noise: Noise = REPEATS) -> Run:
     study = optuna.create_study(direction="maximize" if table.directions[metric].sign > 0 else "minimize", sampler=sampler)
     distributions, rng = table.distributions(), np.random.default_rng([seed, 1])
     best = table.best(metric)[1]
-    trials, failed, cost_s, missing = 0, 0, 0.0, 0
-    while trials < cap:
+    known: dict[tuple[Value, ...], float | None] = {}
+    free, ask_s = 0, 0.0
+    cap = min(cap, len(table.configurations))
+    while len(known) < cap:
+        started = time.perf_counter()
         trial = study.ask(distributions)
-        if not table.contains(trial.params):
-            study.tell(trial, state=TrialState.FAIL)
-            missing += 1
-            if missing % FREE_ASKS == 0:
-                study.enqueue_trial(table.configurations[rng.integers(len(table.configurations))].params)
+        ask_s += time.perf_counter() - started
+        key = tuple(trial.params[name] for name in table.parameters)
+        if key in known or not table.contains(trial.params):
+            _tell(study, trial, known.get(key))
+            free += 1
+            if free % FREE_ASKS == 0:
+                new = [point.params for point in table.configurations if tuple(point.params.values()) not in known]
+                study.enqueue_trial(dict(new[rng.integers(len(new))]))
             continue
-        trials, missing = trials + 1, 0
-        result = table.evaluate(trial.params, seed=seed * RANDOM_CAP + trials, noise=Noise("resample"))
-        cost_s += result.cost_s
-        if result.failure:
-            failed += 1
-            study.tell(trial, state=TrialState.FAIL)
-            continue
-        study.tell(trial, result.values[metric])
+        free = 0
+        known[key] = table.evaluate(trial.params, seed=seed * 2**20 + len(known), noise=noise).values.get(metric)
+        _tell(study, trial, known[key])
         truth = table.truth(trial.params, metric)
         if truth is not None and abs(truth - best) <= WITHIN * abs(best):
-            return Run(trials, cost_s, failed, reached=True)
-    return Run(trials, cost_s, failed, reached=False)
+            return Run(len(known), reached=True, ask_s=ask_s / len(known))
+    return Run(cap, reached=False, ask_s=ask_s / cap)
+
+
+def _tell(study: optuna.Study, trial: optuna.Trial, value: float | None) -> None:
+    study.tell(trial, value, state=TrialState.FAIL if value is None else TrialState.COMPLETE)
 
 
 def quiet() -> None:
@@ -153,83 +160,104 @@ def quiet() -> None:
     warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
 
 
-def interval(ours: Sequence[Run], theirs: Sequence[Run]) -> tuple[float, float, float]:
-    """Ratio of the median numbers of trials and its 95 % percentile bootstrap interval; seeds are resampled on both sides."""
+def trials_of(runs: Sequence[Run]) -> np.ndarray[tuple[int], np.dtype[np.float64]]:
+    return np.array([item.trials for item in runs], dtype=float)
+
+
+def ratio(ours: Sequence[Run], theirs: Sequence[Run]) -> tuple[float, float, float]:
+    """Of the median numbers of trials, and its 95 % percentile bootstrap interval; seeds are resampled on both sides."""
     rng = np.random.default_rng(0)
-    sides = [np.array([run.trials for run in runs], dtype=float) for runs in (ours, theirs)]
-    drawn = [np.median(rng.choice(side, size=(BOOTSTRAP, len(side))), axis=1) for side in sides]
+    sides = [trials_of(runs) for runs in (ours, theirs)]
+    drawn = [np.median(rng.choice(side, size=(BOOTSTRAP, min(len(side), 200))), axis=1) for side in sides]
     low, high = np.quantile(drawn[0] / drawn[1], [0.025, 0.975])
     return float(np.median(sides[0]) / np.median(sides[1])), float(low), float(high)
 
 
 def given_up(runs: Sequence[Run]) -> bool:
     """The median itself is a run that was given up, so that the true median is higher."""
-    return sum(run.reached for run in runs) <= len(runs) / 2
+    return sum(item.reached for item in runs) <= len(runs) / 2
 
 
-def print_runs(results: dict[tuple[str, str], list[Run]]) -> None:
-    print("| table | sampler | seeds | median trials | quartiles | within the cap | median cost | median failed |")
-    print("|---|---|---|---|---|---|---|---|")
-    for (name, sampler), runs in results.items():
-        trials = [run.trials for run in runs]
-        low, median, high = np.quantile(trials, [0.25, 0.5, 0.75])
-        more = "> " if given_up(runs) else ""
-        cost, failed = statistics.median(run.cost_s for run in runs), statistics.median(run.failed for run in runs)
-        reached = f"{sum(run.reached for run in runs)} of {len(runs)}"
+def shown(runs: Sequence[Run] | None) -> str:
+    """Median and quartiles."""
+    if not runs:
+        return ""
+    low, median, high = np.quantile(trials_of(runs), [0.25, 0.5, 0.75])
+    return f"{'> ' if given_up(runs) else ''}{median:g} ({low:.0f} to {high:.0f})"
+
+
+def print_problems(results: dict[Problem, Samples], samplers: Sequence[str]) -> None:
+    others = [name for name in samplers if name != OURS]
+    print(f"| table | {' | '.join(others)} | ours | ms an ask | ours / TPE | ours / random |")
+    print("|---" * (len(others) + 5) + "|")
+    for problem, runs in results.items():
+        cells = [shown(runs.get(name)) for name in others]
+        value, low, high = ratio(runs[OURS], runs[TPE])
+        bound = "<= " if given_up(runs[TPE]) else ""
+        ask_ms = 1e3 * float(np.mean([item.ask_s for item in runs[OURS]]))
         print(
-            f"| {name} | {sampler} | {len(runs)} | {more}{median:.1f} | {low:.0f} to {high:.0f} | {reached} "
-            f"| {more}{cost:.0f} s | {failed:.0f} |"
+            f"| {problem.name} | {' | '.join(cells)} | {shown(runs[OURS])} | {ask_ms:.0f} | {bound}{value:.2f} ({low:.2f} to {high:.2f}) "
+            f"| {ratio(runs[OURS], runs[RANDOM])[0]:.2f} |"
         )
 
 
-def print_ratios(results: dict[tuple[str, str], list[Run]], names: Sequence[str]) -> bool:
-    """The bar, table by table. True if it is met everywhere."""
-    print("\n| table | ours / Optuna TPE | at most 0.5 | ours / random | ours / random without repeats | never worse than random |")
-    print("|---|---|---|---|---|---|")
+def print_bars(results: dict[Problem, Samples]) -> bool:
+    """True if all are met."""
     fine = True
-    for name in names:
-        cells, ratios = [], []
-        for other in (TPE, RANDOM, DISTINCT):
-            ratio, low, high = interval(results[name, OURS], results[name, other])
-            sign = "<= " if given_up(results[name, other]) else ""
-            cells.append(f"{sign}{ratio:.2f} ({low:.2f} to {high:.2f})")
-            ratios.append(ratio)
-        half, not_worse = ratios[0] <= 0.5, max(ratios[1:]) <= 1
-        fine = fine and half and not_worse
-        verdicts = ["met" if met else "NOT met" for met in (half, not_worse)]
-        print(f"| {name} | {cells[0]} | {verdicts[0]} | {cells[1]} | {cells[2]} | {verdicts[1]} |")
+    for words, kept, most in (("all", list(results), HALF), ("on/off", [problem for problem in results if problem.on_off], ON_OFF_BAR)):
+        if kept:
+            mean = float(np.exp(np.mean([np.log(ratio(results[problem][OURS], results[problem][TPE])[0]) for problem in kept])))
+            fine &= mean <= most
+            print(f"{words} ({len(kept)}): geometric mean of ours / TPE {mean:.2f}, bar {most}: {'met' if mean <= most else 'NOT met'}")
+    for other in (TPE, RANDOM):
+        above = [problem.name for problem, runs in results.items() if ratio(runs[OURS], runs[other])[0] > 1]
+        fine &= not above
+        print(f"never above {other}: {'met' if not above else 'NOT met on ' + ', '.join(above)}")
     return fine
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("--tables", default=",".join(problem.name for problem in PROBLEMS))
-    parser.add_argument("--skip-gp", action="store_true", help="leave out Optuna's GP, which needs torch")
-    parser.add_argument(
-        "--first-seed", type=int, default=1000, help="another one gives independent runs; the sampler was designed on seeds below 100"
-    )
+    parser.add_argument("--tables", default=",".join(dict.fromkeys(problem.table for problem in PROBLEMS)))
+    parser.add_argument("--noise", type=numbers, default=[0, 5, 20], help="standard deviations of a measurement in percent")
+    parser.add_argument("--seeds", type=int, default=20)
+    parser.add_argument("--cap", type=int, default=200, help="trials after which a run is given up")
+    parser.add_argument("--gp", action="store_true", help=f"also Optuna's GP and Auto, which need torch: {GP_SEEDS} seeds, {GP_CAP} trials")
+    parser.add_argument("--first-seed", type=int, default=1000, help="the sampler was designed on seeds below 100")
     parser.add_argument("--data", type=Path, default=DATA, help="folder of the tables, by default ../shared/data/search")
     arguments = parser.parse_args()
-    chosen = [problem for problem in PROBLEMS if problem.name in arguments.tables.split(",")]
+    chosen = [problem for problem in PROBLEMS if problem.table in arguments.tables.split(",")]
     if not arguments.data.is_dir() or not chosen:
-        names = ", ".join(problem.name for problem in PROBLEMS)
+        names = ", ".join(dict.fromkeys(problem.table for problem in PROBLEMS))
         print(f"needs the tables in {arguments.data} (--data) and --tables of {names}", file=sys.stderr)
         return 2
     os.environ[FOLDER] = str(arguments.data)
     os.environ["OMP_NUM_THREADS"] = "1"  # for the process below, which starts afresh
-    results: dict[tuple[str, str], list[Run]] = {}
+    samplers = [RANDOM, TPE, *([GP, AUTO] if arguments.gp else []), OURS]
+    fine = True
     with ProcessPoolExecutor(1, mp_context=get_context("spawn"), initializer=quiet) as pool:
-        for problem in chosen:
-            for sampler in (RANDOM, DISTINCT, TPE, GP, OURS):
-                if sampler == GP and (arguments.skip_gp or not problem.gp_cap):
-                    continue
-                seeds = range(arguments.first_seed, arguments.first_seed + seeds_of(problem, sampler))
-                started = time.monotonic()
-                work = [pool.submit(run, problem, sampler, seed) for seed in seeds]
-                results[problem.name, sampler] = [item.result() for item in work]
-                print(f"{problem.name}, {sampler}: {math.ceil(time.monotonic() - started)} s", file=sys.stderr)
-    print_runs(results)
-    return 0 if print_ratios(results, [problem.name for problem in chosen]) else 1
+        for percent in arguments.noise:
+            results = {problem: measured(pool, problem, samplers, percent, arguments) for problem in chosen}
+            print(f"\nnoise {percent} %, {arguments.seeds} seeds from {arguments.first_seed}, cap {arguments.cap}\n")
+            print_problems(results, samplers)
+            print()
+            fine &= print_bars(results)
+    return 0 if fine else 1
+
+
+def measured(pool: ProcessPoolExecutor, problem: Problem, samplers: Sequence[str], percent: int, arguments: argparse.Namespace) -> Samples:
+    found: Samples = {RANDOM: random_runs(problem, arguments.first_seed)}
+    noise = Noise("multiplicative", percent / 100) if percent else REPEATS
+    for sampler in samplers[1:]:
+        slow = sampler in (GP, AUTO)
+        if slow and not problem.gp:
+            continue
+        seeds, cap = (GP_SEEDS, min(GP_CAP, arguments.cap)) if slow else (arguments.seeds, arguments.cap)
+        started = time.monotonic()
+        work = [pool.submit(run, problem, sampler, arguments.first_seed + number, cap, noise) for number in range(seeds)]
+        found[sampler] = [item.result() for item in work]
+        print(f"{percent} %, {problem.name}, {sampler}: {time.monotonic() - started:.0f} s", file=sys.stderr)
+    return found
 
 
 if __name__ == "__main__":

@@ -7,6 +7,7 @@ import gzip
 import io
 import math
 import re
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -52,16 +53,17 @@ def load_table(path: Path) -> MeasuredTable:
 def read_csv(path: Path) -> MeasuredTable:
     """A CSV with a header.
 
-    A column that ends in + or - is a metric to be maximised or minimised (timm/moot's convention; the sign is dropped), as is one named
-    like a metric of the catalogue. `error_class` marks a configuration that fails, with any `error_message`; its metrics may be empty.
-    `start_s` and `measure_s` are what a trial costs (default 0 and 1 s). Every other column is a parameter. Lines with equal parameters
-    are repeated measurements of one configuration. What others write is understood too: tuner.launchers.table_dialects.
+    A column that ends in + or - is a metric to be maximised or minimised (timm/moot's convention), as is one named like a metric of the
+    catalogue. The sign is dropped, but where another column has the name without it: beside a parameter `A`, `A-` is the metric "A-".
+    `error_class` marks a configuration that fails, with any `error_message`; its metrics may be empty. `start_s` and `measure_s` are what
+    a trial costs (default 0 and 1 s). Every other column is a parameter. Lines with equal parameters are repeated measurements of one
+    configuration. What others write is understood too: tuner.launchers.table_dialects.
     """
     header, lines = in_our_words(*_cells(path))
     directions = _metric_columns(header)
     reserved = {*COST_COLUMNS, ERROR_CLASS, ERROR_MESSAGE}
     parameters = tuple(name for name in header if name not in reserved and name not in directions)
-    names = {column: current_metric(column.rstrip("+-")) for column in directions}
+    names = _metric_names(header, directions)
     every_name = [*parameters, *names.values(), *(name for name in header if name in reserved)]
     if len(set(every_name)) < len(header) or "" in every_name or not parameters or not directions:
         raise BadInput(
@@ -123,6 +125,13 @@ def _metric_columns(header: list[str]) -> dict[str, Direction]:
         elif current_metric(column) in CATALOG:
             directions[column] = metric_info(column).direction
     return directions
+
+
+def _metric_names(header: list[str], directions: Mapping[str, Direction]) -> dict[str, str]:
+    """Column -> name of its metric."""
+    plain = {column: current_metric(column.rstrip("+-")) for column in directions}
+    taken = Counter([*plain.values(), *(name for name in header if name not in directions)])
+    return {column: name if taken[name] == 1 else column for column, name in plain.items()}
 
 
 def _add_line(

@@ -14,9 +14,10 @@ from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial
 
 from tuner.core.errors import BadInput
-from tuner.sampler.grid import Array, CandidateGrid, Indices, Mask
+from tuner.sampler.choosing import Question, chooser
+from tuner.sampler.grid import Array, CandidateGrid, Indices, Space
 from tuner.sampler.scores import pareto_values
-from tuner.sampler.search import GridSearch, History, Results
+from tuner.sampler.search import History, Model, Results
 from tuner.sampler.trial_reader import Told, TrialReader
 
 Params = dict[str, Any]
@@ -39,12 +40,14 @@ class OrdinalGpSampler(BaseSampler):
         *,
         seed: int = 0,
         contains: Callable[[Params], bool] | None = None,
+        configurations: Iterable[Params] | None = None,
         n_startup_trials: int | None = None,
         cost_s: Callable[[Params], float] | None = None,
         cost_depends_on: Sequence[str] | None = None,
         earlier: Sequence[Iterable[FrozenTrial]] = (),
     ) -> None:
-        """`contains`: which configurations can run. `n_startup_trials`: random ones before anything is learned, default parameters + 2.
+        """`contains`: which configurations can run; `configurations` lists them instead, which costs less than to ask for each combination.
+        `n_startup_trials`: random ones before anything is learned, default parameters + 2.
 
         `cost_s`: what measuring a configuration would cost now, in seconds above 0, for improvement per second (Snoek et al., 2012); it is
         called at every choice, so that it may know which engine runs, with one configuration for each combination of the parameters that
@@ -52,16 +55,17 @@ class OrdinalGpSampler(BaseSampler):
         direction; each study is ranked within itself, and how much noisier its results are is learned. Raises BadInput.
         """
         self._distributions = dict(distributions)
-        grid = CandidateGrid(self._distributions, contains, seed)
-        startup = len(grid.axes) + 2 if n_startup_trials is None else n_startup_trials
+        self._space = Space(self._distributions, contains, configurations)
+        startup = len(self._space.axes) + 2 if n_startup_trials is None else n_startup_trials
         if startup < 1:
             raise BadInput(f"n_startup_trials is {startup}; at least 1 measurement comes before anything can be learned")
-        self._grid = grid
         self._seed = seed
-        self._search = GridSearch(grid, seed, startup)
+        self._model = Model(self._space.axes, seed, startup)
+        self._chooser = chooser(self._space, self._model, seed)
         self._cost_s = cost_s
-        self._priced, self._price_of = grid.alike(cost_depends_on)
-        self._reader = TrialReader(grid, _FIXED)
+        self._cost_depends_on = cost_depends_on
+        self._alike: tuple[CandidateGrid, tuple[Indices, Indices]] | None = None
+        self._reader = TrialReader(self._space, _FIXED)
         self._earlier = tuple(tuple(trials) for trials in earlier)
         self._earlier_results: dict[tuple[float, ...], tuple[Results, ...]] = {}  # by the signs of the objectives
         self._independent = RandomSampler(seed=seed)
@@ -75,45 +79,40 @@ class OrdinalGpSampler(BaseSampler):
     @override
     def sample_relative(self, study: Study, trial: FrozenTrial, search_space: dict[str, BaseDistribution]) -> Params:
         fixed = trial.system_attrs.get(_FIXED, {})
-        if all(axis.name in fixed for axis in self._grid.axes):
+        if all(axis.name in fixed for axis in self._space.axes):
             return {}
         trials = [other for other in study.get_trials(deepcopy=False) if other.number != trial.number]
         signs = np.array([1.0 if direction is StudyDirection.MAXIMIZE else -1.0 for direction in study.directions])
         rng = np.random.default_rng([self._seed, trial.number])
         with self._lock:
             told = self._reader.read(trials, len(signs))
-            history = self._history(told, signs)
-            chosen = self._search.choose(history, self._open_to(told.tried, fixed), rng, self._log_cost if self._cost_s else None)
-        return self._grid.params(chosen)
+            log_cost = self._log_cost if self._cost_s else None
+            row = self._chooser.choose(Question(self._history(told, signs), told.tried, fixed, rng, log_cost))
+        return self._space.params(row)
 
     @override
     def sample_independent(self, study: Study, trial: FrozenTrial, param_name: str, param_distribution: BaseDistribution) -> Any:
         """Parameters that are not in our search space: at random."""
         return self._independent.sample_independent(study, trial, param_name, param_distribution)
 
-    def _open_to(self, tried: Indices, fixed: Params) -> Mask:
-        """[candidates]: not tried and with the fixed values; the nearest thing to it that is not empty."""
-        is_new = np.ones(len(self._grid), dtype=bool)
-        is_new[tried] = False
-        fits = self._grid.matching(fixed)
-        everything = np.ones(len(self._grid), dtype=bool)
-        return next(mask for mask in (fits & is_new, fits, is_new, everything) if mask.any())
-
     def _history(self, told: Told, signs: Array) -> History:
         directions = tuple(signs.tolist())
         if directions not in self._earlier_results:  # they never change, and a study has its directions from the start
             found = [_results(self._reader.read_once(study, len(signs)), signs) for study in self._earlier]
-            self._earlier_results[directions] = tuple(results for results in found if len(results.candidates))
+            self._earlier_results[directions] = tuple(results for results in found if len(results))
         return History(_results(told, signs), told.pending, self._earlier_results[directions])
 
-    def _log_cost(self) -> Array:
+    def _log_cost(self, grid: CandidateGrid) -> Array:
         assert self._cost_s is not None
-        costs = np.array([self._cost_s(self._grid.params(candidate)) for candidate in self._priced])
+        if self._alike is None or self._alike[0] is not grid:
+            self._alike = grid, grid.alike(self._cost_depends_on)
+        priced, price_of = self._alike[1]
+        costs = np.array([self._cost_s(grid.params(candidate)) for candidate in priced])
         if not (costs > 0).all():
             raise BadInput(f"cost_s gave {costs.min():g} s; a measurement costs more than 0 seconds")
-        logarithm: Array = np.log(costs)[self._price_of]
+        logarithm: Array = np.log(costs)[price_of]
         return logarithm
 
 
 def _results(told: Told, signs: Array) -> Results:
-    return Results(told.candidates, pareto_values(signs * told.values, told.violations), told.violations)
+    return Results(told.levels, pareto_values(signs * told.values, told.violations), told.violations)

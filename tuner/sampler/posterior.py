@@ -1,13 +1,14 @@
-"""What is believed about every candidate after some results. Pure linear algebra; a result is added without starting again."""
+"""What is believed about configurations after some results. Pure linear algebra; a result is added without starting again."""
 
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
-from tuner.sampler.grid import Array, CandidateGrid, Indices
+from tuner.sampler.grid import Array, Axis, Indices
 from tuner.sampler.kernel import Hyperparameters, correlation, tables
 
 
@@ -19,76 +20,131 @@ class Belief:
     deviation: Array
 
 
-class Posterior:
-    """A Gaussian process with constant mean over the candidates of a grid.
+@dataclass(frozen=True)
+class Explained:
+    """The scores under a posterior: their constant mean, what is left of them [n] (whitened), its variance, and `expected` [n], the
+    expectation of the true score of what each observation measured."""
 
-    It keeps the inverse of the Cholesky factor L of the observations' covariance [n x n] and L^-1 K [n x candidates], K being the
-    correlations of observations and candidates. A new observation of candidate c adds one row: column c of L^-1 K is what it needs. There
-    is room for some more rows from the start, so that adding one copies nothing.
+    level: float
+    residual: Array
+    variance: float
+    expected: Array
+
+
+class Posterior:
+    """A Gaussian process with constant mean: the Cholesky factor L of the observations' covariance [n x n] and its inverse.
+
+    There is room for some more rows from the start, so that adding an observation copies nothing.
     """
 
-    def __init__(self, grid: CandidateGrid, hyper: Hyperparameters, observed: Indices, earlier: Array) -> None:
-        """`observed` [n]: candidates, repeats allowed; `earlier` [n]: 1 for results of earlier studies, else 0."""
-        self.observed = observed
-        self._grid = grid
+    def __init__(self, axes: Sequence[Axis], hyper: Hyperparameters, observed: Indices, earlier: Array) -> None:
+        """`observed` [n x axes]: levels, repeats allowed; `earlier` [n]: 1 for results of earlier studies, else 0."""
         self._hyper = hyper
-        self._tables = tables(grid.axes, hyper.log_lengths)
-        levels = grid.levels[observed]
-        noise = np.where(earlier > 0, hyper.earlier_noise, hyper.noise)
-        factor = np.linalg.cholesky(correlation(self._tables, levels, levels) + np.diag(noise))
-        inverse = np.linalg.inv(factor)
-        rows = inverse @ correlation(self._tables, levels, grid.levels)
-        self._explained = np.einsum("ij,ij->j", rows, rows)
-        self._inverse, self._rows = inverse, rows
-        self._make_room(len(observed) // 6 + 8)
+        self._tables = tables(axes, hyper.log_lengths)
+        self._observed = observed
+        self._noise = np.where(earlier > 0, hyper.earlier_noise, hyper.noise)
+        self._factor = np.linalg.cholesky(correlation(self._tables, observed, observed) + np.diag(self._noise))
+        self._inverse = np.linalg.inv(self._factor)
 
-    def observe(self, candidate: int) -> None:
-        """One more measurement, of this study."""
-        size = len(self.observed)
-        if size == len(self._rows):
-            self._make_room(size // 6 + 8)
-        column, pivot, row = self._next_row(size, candidate)
-        inverse = self._inverse
-        inverse[size, :size] = -(column @ inverse[:size, :size]) / pivot
-        inverse[size, size] = 1 / pivot
-        self._rows[size] = row
-        self._explained = self._explained + row**2
-        self.observed = np.append(self.observed, candidate)
+    def __len__(self) -> int:
+        return len(self._observed)
 
-    def belief(self, scores: Array, pending: Indices) -> Belief:
-        """`scores` [n] of the observations. `pending`: candidates that are being measured, taken to turn out as expected.
+    @property
+    def observed(self) -> Indices:
+        """[n x axes]"""
+        return self._observed
 
-        That leaves the mean as it is and takes their uncertainty away (the "kriging believer" of Ginsbourger et al., 2010).
-        """
-        size = len(scores)
-        inverse = self._inverse[:size, :size]
-        ones = inverse.sum(axis=1)
-        white = inverse @ scores
+    def observe(self, row: Indices) -> None:
+        """One more measurement, of this study; `row` [axes]."""
+        size = len(self)
+        self._make_room(size + 1)
+        column = self._inverse[:size, :size] @ self.alike(self._observed, row[None])[:, 0]
+        pivot = math.sqrt(max(1 + self._hyper.noise - float(column @ column), self._hyper.noise))
+        self._factor[size, :size], self._factor[size, size] = column, pivot
+        self._inverse[size, :size], self._inverse[size, size] = -(column @ self._inverse[:size, :size]) / pivot, 1 / pivot
+        self._observed = np.vstack([self._observed, row])
+        self._noise = np.append(self._noise, self._hyper.noise)
+
+    def with_pending(self, rows: Indices) -> Posterior:
+        """Another one that has observed these as well."""
+        other = object.__new__(Posterior)
+        other.__dict__.update(self.__dict__)
+        other._factor, other._inverse = self._factor.copy(), self._inverse.copy()
+        for row in rows:
+            other.observe(row)
+        return other
+
+    def alike(self, left: Indices, right: Indices) -> Array:
+        """[left x right]: correlations of two lists of levels."""
+        return correlation(self._tables, left, right)
+
+    def whitened(self, values: Array) -> Array:
+        """L^-1 of `values` [n x any]."""
+        size = len(self)
+        whitened: Array = self._inverse[:size, :size] @ values
+        return whitened
+
+    def factor_row(self, place: int) -> tuple[Array, float]:
+        """Of L: row `place` before the diagonal, and the diagonal."""
+        return self._factor[place, :place], float(self._factor[place, place])
+
+    def explain(self, scores: Array) -> Explained:
+        """`scores` [n] of the observations."""
+        size = len(self)
+        ones, white = self.whitened(np.ones(size)), self.whitened(scores)
         level = float(ones @ white) / float(ones @ ones)
         residual = white - level * ones
         variance = (float(residual @ residual) + 1) / (size + 1)  # as in kernel.py
-        explained = self._explained
-        if size + len(pending) > len(self._rows):
-            self._make_room(len(pending))
-        for place, candidate in enumerate(pending, start=size):  # in rows that the next observations will overwrite
-            _, _, row = self._next_row(place, int(candidate))
-            self._rows[place] = row
-            explained = explained + row**2
-        return Belief(level + residual @ self._rows[:size], np.sqrt(variance * np.maximum(1 - explained, 1e-9)))
+        expected = scores - self._noise * (self._inverse[:size, :size].T @ residual)
+        return Explained(level, residual, variance, expected)
 
-    def _make_room(self, more: int) -> None:
-        """For so many more observations."""
-        size = len(self.observed)
-        inverse = np.zeros((size + more, size + more))
-        inverse[:size, :size] = self._inverse[:size, :size]
-        rows = np.empty((size + more, len(self._grid)))
-        rows[:size] = self._rows[:size]
-        self._inverse, self._rows = inverse, rows
+    def _make_room(self, size: int) -> None:
+        if size > len(self._factor):
+            known = len(self)
+            room = np.zeros((2, size + size // 6 + 8, size + size // 6 + 8))
+            room[0, :known, :known], room[1, :known, :known] = self._factor[:known, :known], self._inverse[:known, :known]
+            self._factor, self._inverse = room
 
-    def _next_row(self, size: int, candidate: int) -> tuple[Array, float, Array]:
-        """What an observation of `candidate` adds to the first `size` rows: the factor's off-diagonal [n], its pivot, the row."""
-        rows = self._rows[:size]
-        column = rows[:, candidate].copy()
-        pivot = math.sqrt(max(1 + self._hyper.noise - float(column @ column), self._hyper.noise))
-        alike = correlation(self._tables, self._grid.levels[[candidate]], self._grid.levels)
-        return column, pivot, (alike[0] - column @ rows) / pivot
+
+class View:
+    """What a posterior believes about a list of candidates. It keeps L^-1 K [n x candidates], K being the correlations of observations and
+    candidates; an observation adds one row."""
+
+    def __init__(self, posterior: Posterior, levels: Indices) -> None:
+        """`levels` [candidates x axes]."""
+        self.posterior = posterior
+        self.levels = levels
+        known = posterior.whitened(posterior.alike(posterior.observed, levels))
+        self._rows = np.empty((len(known) + len(known) // 6 + 8, len(levels)))
+        self._rows[: len(known)] = known
+        self._size = len(known)
+        self._explained = np.einsum("ij,ij->j", known, known)
+
+    def belief(self, explained: Explained, pending: Indices) -> Belief:
+        """`explained`: the posterior's scores. `pending` [p x axes]: what is being measured, taken to turn out as expected.
+
+        That leaves the mean as it is and takes their uncertainty away (the "kriging believer" of Ginsbourger et al., 2010).
+        """
+        posterior = self.posterior
+        for place in range(self._size, len(posterior)):
+            self._explained = self._explained + self._add(place, posterior) ** 2
+        self._size = len(posterior)
+        known = self._explained
+        if len(pending):
+            later = posterior.with_pending(pending)
+            for place in range(len(posterior), len(later)):  # in rows that the next observations will overwrite
+                known = known + self._add(place, later) ** 2
+        mean = explained.level + explained.residual @ self._rows[: self._size]
+        return Belief(mean, np.sqrt(explained.variance * np.maximum(1 - known, 1e-9)))
+
+    def _add(self, place: int, posterior: Posterior) -> Array:
+        """Row `place` of L^-1 K, from those above it."""
+        if place >= len(self._rows):
+            rows = np.empty((place + place // 6 + 8, len(self.levels)))
+            rows[:place] = self._rows[:place]
+            self._rows = rows
+        column, pivot = posterior.factor_row(place)
+        alike = posterior.alike(posterior.observed[place : place + 1], self.levels)[0]
+        self._rows[place] = (alike - column @ self._rows[:place]) / pivot
+        row: Array = self._rows[place]
+        return row

@@ -11,19 +11,19 @@ from operator import is_
 import numpy as np
 from optuna.trial import FrozenTrial, TrialState
 
-from tuner.sampler.grid import Array, CandidateGrid, Indices
+from tuner.sampler.grid import Array, Indices, Row, Space
 
 
 @dataclass(frozen=True)
 class Told:
-    """`candidates`, `violations` [n] and `values` [n x objectives] of the finished trials within the grid, in their order.
+    """`levels` [n x axes], `violations` [n] and `values` [n x objectives] of the finished trials within the space, in their order.
 
-    A violation says by how much a trial breaks constraints; it is infinite where it failed, and its values are then 0. `pending`:
-    candidates that are being measured. `tried`: every candidate that a trial has, whatever became of it; what an enqueued one fixes
+    A violation says by how much a trial breaks constraints; it is infinite where it failed, and its values are then 0.
+    `pending` [p x axes]: what is being measured. `tried` [t x axes]: what any trial has, whatever became of it; what an enqueued one fixes
     counts too.
     """
 
-    candidates: Indices
+    levels: Indices
     violations: Array
     values: Array
     pending: Indices
@@ -31,7 +31,7 @@ class Told:
 
     def then(self, later: Told) -> Told:
         return Told(
-            np.concatenate([self.candidates, later.candidates]),
+            np.concatenate([self.levels, later.levels]),
             np.concatenate([self.violations, later.violations]),
             np.concatenate([self.values, later.values]),
             np.concatenate([self.pending, later.pending]),
@@ -42,9 +42,9 @@ class Told:
 class TrialReader:
     """Not for several threads at once."""
 
-    def __init__(self, grid: CandidateGrid, fixed_attribute: str) -> None:
+    def __init__(self, space: Space, fixed_attribute: str) -> None:
         """`fixed_attribute`: the system attribute of a trial that holds what it fixes."""
-        self._grid = grid
+        self._space = space
         self._fixed_attribute = fixed_attribute
         self._kept: list[FrozenTrial] = []  # the first trials of the study that was read last, all finished: nothing of them changes
         self._told: Told | None = None  # what these tell
@@ -63,28 +63,31 @@ class TrialReader:
         return told.then(self.read_once(trials[len(kept) :], objectives))
 
     def read_once(self, trials: Sequence[FrozenTrial], objectives: int) -> Told:
-        candidates, violations, values, pending, tried = [], [], [], [], []
+        measured: list[Row] = []
+        pending: list[Row] = []
+        tried: list[Row] = []
+        violations, values = [], []
         for trial in trials:
-            candidate = self._grid.find(trial.params)
+            row = self._space.find(trial.params)
             fixed = trial.system_attrs.get(self._fixed_attribute)
-            taken = self._grid.find({**fixed, **trial.params}) if fixed else candidate
+            taken = self._space.find({**fixed, **trial.params}) if fixed else row
             if taken is not None:
                 tried.append(taken)
-            if candidate is None:
+            if row is None:
                 continue
             if not trial.state.is_finished():
-                pending.append(candidate)
+                pending.append(row)
                 continue
-            measured = _values(trial)
-            candidates.append(candidate)
-            violations.append(math.inf if measured is None else sum(max(0.0, broken) for broken in trial.constraints.values()))
-            values.append([0.0] * objectives if measured is None else measured)
+            result = _values(trial)
+            measured.append(row)
+            violations.append(math.inf if result is None else sum(max(0.0, broken) for broken in trial.constraints.values()))
+            values.append([0.0] * objectives if result is None else result)
         return Told(
-            np.array(candidates, dtype=np.intp),
+            self._space.rows(measured),
             np.array(violations, dtype=float),
             np.array(values, dtype=float).reshape(-1, objectives),
-            np.array(pending, dtype=np.intp),
-            np.array(tried, dtype=np.intp),
+            self._space.rows(pending),
+            self._space.rows(tried),
         )
 
 

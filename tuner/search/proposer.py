@@ -166,14 +166,13 @@ class Proposer:
         return block_size is not None and any(not self.known(item) for item in self._space.group(block_size))
 
     def _ordinal(self, seed: int, earlier: Sequence[Sequence[Observation]]) -> BaseSampler:
-        can_run = frozenset(self._space.configurations)
         return OrdinalGpSampler(
             self._distributions,
             seed=seed,
-            contains=lambda params: Configuration.from_params(params) in can_run,
+            configurations=[item.params for item in self._space.configurations],
             cost_s=self._seconds if self._costs is not None else None,
             cost_depends_on=("block_size",),
-            earlier=[[self._frozen(item) for item in study if item.configuration in can_run] for study in earlier],
+            earlier=[[self._frozen(item) for item in study if item.configuration in self._space] for study in earlier],
         )
 
     def _seconds(self, params: Params) -> float:

@@ -41,12 +41,38 @@ def test_signs_give_the_direction_and_repeated_lines_are_samples(tmp_path: Path)
 
 
 @pytest.mark.parametrize(
+    ("header", "parameters", "metrics"),
+    [
+        ("A,B,A-,B-", ("A", "B"), {"A-": Direction.MINIMIZE, "B-": Direction.MINIMIZE}),
+        ("A,B,A+,C-", ("A", "B"), {"A+": Direction.MAXIMIZE, "C": Direction.MINIMIZE}),
+        ("A,B,C+,C-", ("A", "B"), {"C+": Direction.MAXIMIZE, "C-": Direction.MINIMIZE}),
+        ("A,C--,C-,B", ("A", "B"), {"C--": Direction.MINIMIZE, "C-": Direction.MINIMIZE}),
+        ("A,start_s,start_s-,B-", ("A",), {"start_s-": Direction.MINIMIZE, "B": Direction.MINIMIZE}),
+    ],
+)
+def test_a_metric_may_differ_from_a_parameter_by_its_sign_only(
+    tmp_path: Path, header: str, parameters: tuple[str, ...], metrics: dict[str, Direction]
+) -> None:
+    """Tables of timm/moot with such columns (SS-B, SS-L, SS-P) were refused."""
+    table = load_table(write_table(tmp_path, f"{header}\n1,2,3,4\n"))
+    assert (table.parameters, table.directions) == (parameters, metrics)
+    values = dict(zip(header.split(","), (1.0, 2.0, 3.0, 4.0), strict=True))
+    point = table.configurations[0]
+    assert {metric: samples[0] for metric, samples in point.samples.items()} == {
+        metric: values.get(metric, values.get(f"{metric}-")) for metric in metrics
+    }
+
+
+@pytest.mark.parametrize(
     ("text", "complaint"),
     [
         ("", "header needs distinct names"),
         ("a,b\n1,2\n", "header needs distinct names, at least one parameter and at least one metric"),
         ("a,a,b+\n1,1,2\n", "header needs distinct names"),
-        ("a,b+,b-\n1,1,2\n", "header needs distinct names"),
+        ("a,b+,b+\n1,1,2\n", "header needs distinct names"),
+        ("A,A,A-\n1,1,2\n", "header needs distinct names"),
+        ("a,total_token_throughput,total_token_throughput\n1,1,2\n", "header needs distinct names"),
+        ("a,+\n1,2\n", "header needs distinct names"),
         ("b+\n1\n", "at least one parameter"),
         ("a,b+\n", "a header and no line"),
         ("a,b+\n1\n", ":2: 1 cells, the header has 2"),

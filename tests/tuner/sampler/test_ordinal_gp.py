@@ -121,10 +121,10 @@ def test_a_long_search_forgets_the_others_and_not_the_best(few_kept: int) -> Non
     sampler = OrdinalGpSampler(SPACE, seed=4)
     asked = run(sampler, 60)
     assert distinct(asked) == 60
-    posterior = sampler._search._posterior
-    assert posterior is not None and few_kept <= len(posterior.observed) <= 1.2 * few_kept
+    posterior = sampler._model._posterior
+    assert posterior is not None and few_kept <= len(posterior) <= 1.2 * few_kept
     ranked = sorted(asked, key=throughput, reverse=True)
-    assert {sampler._grid.find(params) for params in ranked[: few_kept // 2]} <= set(posterior.observed.tolist())
+    assert {sampler._space.row(params) for params in ranked[: few_kept // 2]} <= set(map(tuple, posterior.observed.tolist()))
     assert throughput(ranked[0]) == 105, "it still finds the best"
 
 

@@ -7,15 +7,27 @@ from statistics import NormalDist
 
 import numpy as np
 import pytest
-from optuna.distributions import CategoricalDistribution, IntDistribution
+from optuna.distributions import BaseDistribution, CategoricalDistribution, IntDistribution
 
 from tuner.sampler import kernel
 from tuner.sampler.acquisition import log_expected_improvement
-from tuner.sampler.grid import CandidateGrid
+from tuner.sampler.grid import CandidateGrid, Indices, Space
 from tuner.sampler.kernel import Hyperparameters, correlation, fit, tables
-from tuner.sampler.posterior import Belief, Posterior
+from tuner.sampler.posterior import Belief, Posterior, View
 
-GRID = CandidateGrid({"a": IntDistribution(1, 6), "b": IntDistribution(1, 5), "c": CategoricalDistribution(("x", "y", "z"))})
+
+def whole(distributions: dict[str, BaseDistribution]) -> CandidateGrid:
+    space = Space(distributions)
+    return CandidateGrid(space, space.first(10_000, seed=0)[0])
+
+
+def belief(posterior: Posterior, scores: np.ndarray[tuple[int], np.dtype[np.float64]], pending: Indices | None = None) -> Belief:
+    """Of all candidates; `pending` [p]: candidates."""
+    rows = GRID.levels[np.zeros(0, dtype=np.intp) if pending is None else pending]
+    return View(posterior, GRID.levels).belief(posterior.explain(scores), rows)
+
+
+GRID = whole({"a": IntDistribution(1, 6), "b": IntDistribution(1, 5), "c": CategoricalDistribution(("x", "y", "z"))})
 HYPER = Hyperparameters(np.log([0.4, 0.9, 1.5]), 0.03, 0.3)
 
 
@@ -40,7 +52,7 @@ def test_the_gradient_is_the_slope_of_the_loss() -> None:
 @pytest.mark.slow
 def test_fit_finds_which_parameter_matters_and_which_results_are_noisy() -> None:
     rng = np.random.default_rng(3)
-    grid = CandidateGrid({"matters": IntDistribution(0, 9), "idle": IntDistribution(0, 9)})
+    grid = whole({"matters": IntDistribution(0, 9), "idle": IntDistribution(0, 9)})
     truth = np.sin(grid.levels[:, 1] * 0.9)  # axes are sorted by name: idle, matters
     marks = (rng.random(100) < 0.5).astype(float)
     scores = truth + np.where(marks > 0, 0.8, 0.01) * rng.standard_normal(100)
@@ -61,48 +73,50 @@ def test_the_posterior_is_the_text_books_however_it_was_reached() -> None:
     mean = level + cross.T @ inverse @ (scores - level)
     deviation = np.sqrt(variance * (1 - np.einsum("ij,ik,kj->j", cross, inverse, cross)))
 
-    at_once = Posterior(GRID, HYPER, observed, earlier)
-    grown = Posterior(GRID, HYPER, observed[:12], earlier[:12])
+    at_once = Posterior(GRID.axes, HYPER, GRID.levels[observed], earlier)
+    grown = Posterior(GRID.axes, HYPER, GRID.levels[observed[:12]], earlier[:12])
     for candidate in observed[12:]:
-        grown.observe(int(candidate))
+        grown.observe(GRID.levels[candidate])
     for posterior in (at_once, grown):
-        belief = posterior.belief(scores, np.zeros(0, dtype=np.intp))
-        assert belief.mean == pytest.approx(mean, abs=1e-8)
-        assert belief.deviation == pytest.approx(deviation, abs=1e-8)
+        found = belief(posterior, scores)
+        assert found.mean == pytest.approx(mean, abs=1e-8)
+        assert found.deviation == pytest.approx(deviation, abs=1e-8)
+        assert posterior.explain(scores).expected == pytest.approx(mean[observed], abs=1e-8)
 
 
 def test_levels_that_were_never_measured_change_nothing() -> None:
     observed, scores = _data(30)
     seen = observed[GRID.levels[observed, 0] < 4]  # of six
     scores = scores[: len(seen)]
-    smaller = CandidateGrid({"a": IntDistribution(1, 4), "b": IntDistribution(1, 5), "c": CategoricalDistribution(("x", "y", "z"))})
+    smaller = whole({"a": IntDistribution(1, 4), "b": IntDistribution(1, 5), "c": CategoricalDistribution(("x", "y", "z"))})
     smaller.axes[0].distances[:] = GRID.axes[0].distances[:4, :4]  # ranks among six
     marks = np.zeros(len(seen))
-    whole, part = fit(GRID.axes, GRID.levels[seen], scores, marks), fit(smaller.axes, GRID.levels[seen], scores, marks)
-    assert np.array_equal(whole.log_lengths, part.log_lengths) and whole.noise == part.noise
+    full, part = fit(GRID.axes, GRID.levels[seen], scores, marks), fit(smaller.axes, GRID.levels[seen], scores, marks)
+    assert np.array_equal(full.log_lengths, part.log_lengths) and full.noise == part.noise
 
 
 def test_many_observations_and_running_trials_find_room() -> None:
     observed, scores = _data(80)
-    grown = Posterior(GRID, HYPER, observed[:3], np.zeros(3))
+    grown = Posterior(GRID.axes, HYPER, GRID.levels[observed[:3]], np.zeros(3))
+    view = View(grown, GRID.levels)
     for count, candidate in enumerate(observed[3:], start=3):
-        grown.belief(scores[:count], observed[count : count + 20])  # more than there is room for
-        grown.observe(int(candidate))
-    found = grown.belief(scores, np.zeros(0, dtype=np.intp))
-    expected = Posterior(GRID, HYPER, observed, np.zeros(80)).belief(scores, np.zeros(0, dtype=np.intp))
+        view.belief(grown.explain(scores[:count]), GRID.levels[observed[count : count + 20]])  # more than there is room for
+        grown.observe(GRID.levels[candidate])
+    found = view.belief(grown.explain(scores), GRID.levels[:0])
+    expected = belief(Posterior(GRID.axes, HYPER, GRID.levels[observed], np.zeros(80)), scores)
     assert found.mean == pytest.approx(expected.mean, abs=1e-8) and found.deviation == pytest.approx(expected.deviation, abs=1e-8)
 
 
 def test_a_running_trial_takes_uncertainty_away_and_leaves_the_mean() -> None:
     observed, scores = _data(10)
-    posterior = Posterior(GRID, HYPER, observed, np.zeros(10))
+    posterior = Posterior(GRID.axes, HYPER, GRID.levels[observed], np.zeros(10))
     running = np.array([int(np.setdiff1d(np.arange(len(GRID)), observed)[0])])
-    before, after = (posterior.belief(scores, pending) for pending in (np.zeros(0, dtype=np.intp), running))
+    before, after = belief(posterior, scores), belief(posterior, scores, running)
     assert np.array_equal(before.mean, after.mean)
     assert (after.deviation <= before.deviation + 1e-12).all()
     assert after.deviation[running[0]] < 0.3 * before.deviation[running[0]]
-    posterior.observe(int(running[0]))
-    told = posterior.belief(np.append(scores, before.mean[running[0]]), np.zeros(0, dtype=np.intp))
+    posterior.observe(GRID.levels[running[0]])
+    told = belief(posterior, np.append(scores, before.mean[running[0]]))
     assert told.mean == pytest.approx(before.mean, abs=1e-8)
 
 

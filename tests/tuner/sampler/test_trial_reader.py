@@ -13,11 +13,11 @@ from hypothesis import strategies as st
 from optuna.distributions import BaseDistribution, IntDistribution
 from optuna.trial import FrozenTrial, TrialState
 
-from tuner.sampler.grid import CandidateGrid
+from tuner.sampler.grid import Row, Space
 from tuner.sampler.trial_reader import Told, TrialReader
 
 SPACE: dict[str, BaseDistribution] = {"page": IntDistribution(0, 9), "budget": IntDistribution(0, 9)}
-GRID = CandidateGrid(SPACE)
+TEN_BY_TEN = Space(SPACE)
 STATES = st.sampled_from((TrialState.COMPLETE, TrialState.FAIL, TrialState.PRUNED))
 
 
@@ -38,14 +38,20 @@ def trial(number: int, state: TrialState, **more: Any) -> FrozenTrial:
     return made
 
 
+def row_of(item: FrozenTrial) -> list[int]:
+    row = TEN_BY_TEN.find(item.params)
+    assert row is not None
+    return list(row)
+
+
 @given(st.lists(STATES, max_size=30), st.data())
 def test_bit_by_bit_is_all_at_once_whatever_finishes_first(states: list[TrialState], data: st.DataObject) -> None:
     order = data.draw(st.permutations(range(len(states))))
     trials = [trial(number, TrialState.RUNNING) for number in range(len(states))]
-    reader = TrialReader(GRID, "fixed_params")
+    reader = TrialReader(TEN_BY_TEN, "fixed_params")
     for place in order:
         trials[place] = trial(place, states[place])
-        assert same(reader.read(trials, 1), TrialReader(GRID, "fixed_params").read_once(trials, 1))
+        assert same(reader.read(trials, 1), TrialReader(TEN_BY_TEN, "fixed_params").read_once(trials, 1))
 
 
 def test_what_is_told_of_each_kind_of_trial() -> None:
@@ -57,32 +63,32 @@ def test_what_is_told_of_each_kind_of_trial() -> None:
         trial(7, TrialState.RUNNING),
         trial(8, TrialState.COMPLETE, constraints={"slack": 0.25, "kept": -3.0}),
     ]
-    told = TrialReader(GRID, "fixed_params").read(trials, 1)
-    assert told.candidates.tolist() == [GRID.find(item.params) for item in trials if item.number != 7]
+    told = TrialReader(TEN_BY_TEN, "fixed_params").read(trials, 1)
+    assert told.levels.tolist() == [row_of(item) for item in trials if item.number != 7]
     assert told.values[:, 0].tolist() == [3.0, 0.0, 5.5, 0.0, 8.0]
     assert told.violations.tolist() == [0.0, np.inf, 0.0, np.inf, 0.25]
-    assert told.pending.tolist() == [GRID.find(trials[4].params)]
-    assert told.tried.tolist() == [GRID.find(item.params) for item in trials]
+    assert told.pending.tolist() == [row_of(trials[4])]
+    assert told.tried.tolist() == [row_of(item) for item in trials]
 
 
 @pytest.mark.parametrize("length", [0, 2, 5, 8])
 def test_another_study_is_read_from_its_start(length: int) -> None:
-    reader = TrialReader(GRID, "fixed_params")
+    reader = TrialReader(TEN_BY_TEN, "fixed_params")
     reader.read([trial(number, TrialState.COMPLETE) for number in range(5)], 1)
     other = [trial(number, TrialState.FAIL) for number in range(length)]
-    assert same(reader.read(other, 1), TrialReader(GRID, "fixed_params").read_once(other, 1))
+    assert same(reader.read(other, 1), TrialReader(TEN_BY_TEN, "fixed_params").read_once(other, 1))
 
 
 def test_a_trial_is_read_once_when_it_is_finished(monkeypatch: pytest.MonkeyPatch) -> None:
     read: list[Mapping[str, Any]] = []
-    find = CandidateGrid.find
+    find = Space.find
 
-    def counted(grid: CandidateGrid, params: Mapping[str, Any]) -> int | None:
+    def counted(space: Space, params: Mapping[str, Any]) -> Row | None:
         read.append(params)
-        return find(grid, params)
+        return find(space, params)
 
-    monkeypatch.setattr(CandidateGrid, "find", counted)
-    reader = TrialReader(GRID, "fixed_params")
+    monkeypatch.setattr(Space, "find", counted)
+    reader = TrialReader(TEN_BY_TEN, "fixed_params")
     trials = [trial(number, TrialState.COMPLETE) for number in range(20)]
     for count in range(1, 21):
         reader.read(trials[:count], 1)

@@ -60,11 +60,11 @@ class FewCandidates:
     def choose(self, question: Question) -> Indices:
         open_to = self._open_to(question.tried, question.fixed)
         if not self.model.can_learn(question.history):
-            return self.grid.levels[question.rng.choice(np.flatnonzero(open_to))]
+            return _row(self.grid.levels, int(question.rng.choice(np.flatnonzero(open_to))))
         gain = self.model.promise_of(question.history, self.grid.levels)
         if question.log_cost is not None:
             gain = gain - question.log_cost(self.grid)
-        return self.grid.levels[_best(gain, np.flatnonzero(open_to), question.rng)]
+        return _row(self.grid.levels, _best(gain, np.flatnonzero(open_to), question.rng))
 
     def _open_to(self, tried: Indices, fixed: Mapping[str, Any]) -> Mask:
         """[candidates]: not tried and with the fixed values; the nearest thing to it that is not empty."""
@@ -90,9 +90,9 @@ class ManyCandidates:
             fixed = {}
             rows = self._pool(question, fixed, tried)
         if not len(rows):
-            return self.reserve[question.rng.integers(len(self.reserve))]
+            return _row(self.reserve, int(question.rng.integers(len(self.reserve))))
         if not self.model.can_learn(question.history):
-            return rows[question.rng.integers(len(rows))]
+            return _row(rows, int(question.rng.integers(len(rows))))
         promise = self.model.promise(question.history)
 
         def gain_of(levels: Indices) -> Array:
@@ -111,7 +111,7 @@ class ManyCandidates:
             rows, gain = np.concatenate([rows, steps]), np.concatenate([gain, further])
             if not better:
                 break
-        return rows[_best(gain, np.arange(len(rows)), question.rng)]
+        return _row(rows, _best(gain, np.arange(len(rows)), question.rng))
 
     def _pool(self, question: Question, fixed: Mapping[int, int], tried: set[Row]) -> Indices:
         """Rows that can run, are new and have the fixed levels; sorted, so that their order says nothing."""
@@ -161,3 +161,8 @@ def _best(gain: Array, options: Indices, rng: np.random.Generator) -> int:
     """One of the best options at random."""
     top = options[gain[options] >= gain[options].max() - _SAME]
     return int(rng.choice(top))
+
+
+def _row(levels: Indices, place: int) -> Indices:
+    row: Indices = levels[place]
+    return row

@@ -35,7 +35,9 @@ def test_the_best_of_a_million_is_found() -> None:
 @pytest.mark.slow
 def test_the_best_of_sixteen_million_switches_is_found() -> None:
     def worth(params: Params) -> float:
-        return float(sum((number % 5 - 1.5) * params[f"on{number:02}"] for number in range(24))) + 4 * (params["on01"] and params["on02"])
+        return float(sum((number % 5 - 1.5) * params[f"on{number:02}"] for number in range(24))) + 4.0 * bool(
+            params["on01"] and params["on02"]
+        )
 
     best = worth({f"on{number:02}": number % 5 > 1 or number == 1 for number in range(24)})
     asked = run(OrdinalGpSampler(SWITCHES, seed=2), 80, worth, space=SWITCHES)

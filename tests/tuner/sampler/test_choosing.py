@@ -2,20 +2,17 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 import optuna
 import pytest
 from optuna.distributions import BaseDistribution, CategoricalDistribution, IntDistribution
 
-from tests.tuner.sampler.test_ordinal_gp import distinct, run
+from tests.tuner.sampler.searching import Params, distinct, run
 from tuner.core.errors import BadInput
 from tuner.sampler import choosing
 from tuner.sampler.grid import Space
 from tuner.sampler.ordinal_gp import OrdinalGpSampler
 
-Params = dict[str, Any]
 MILLION: dict[str, BaseDistribution] = {f"x{number}": IntDistribution(0, 9) for number in range(6)}
 SWITCHES: dict[str, BaseDistribution] = {f"on{number:02}": CategoricalDistribution((False, True)) for number in range(24)}
 

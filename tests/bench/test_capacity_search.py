@@ -1,0 +1,37 @@
+"""The bench of the search for the highest rate judges ours and the others alike."""
+
+from __future__ import annotations
+
+import pytest
+
+from bench import capacity_search
+from tests.oracles.queues import QUEUES, Queue
+
+
+@pytest.fixture
+def queue() -> Queue:
+    """M/M/1 with a formula for its edge."""
+    return QUEUES[2]
+
+
+def test_a_line_holds_the_errors_of_all_three_and_says_whether_the_bars_are_met(queue: Queue) -> None:
+    text, met, covered = capacity_search.line(queue, seeds=3, requests=1000)
+    assert text.startswith("M/M/1, mean")
+    assert text.count("%") == 8
+    assert isinstance(met, bool)
+    assert 0 <= covered <= 1
+
+
+def test_the_sweep_errs_by_its_step(queue: Queue) -> None:
+    """Rates are a twelfth of the capacity apart; 9/12 is the edge itself, and the noise decides whether it holds."""
+    assert 0.0 <= capacity_search.swept(queue, 0, 20_000) < 0.12
+
+
+def test_the_bisection_comes_near(queue: Queue) -> None:
+    assert capacity_search.halved(queue, 0, 20_000) < 0.05
+
+
+def test_our_search_comes_nearer_with_longer_windows(queue: Queue) -> None:
+    found = capacity_search.searched(queue, 0, 20_000)
+    assert found.error < 0.03
+    assert found.windows <= 12

@@ -1,16 +1,21 @@
 """vLLM's real scheduler and KV cache manager without an engine: the scheduler class and the settings that an engine with these arguments
 has, and nothing that computes. A request of which all tokens are scheduled gets a new one. Imports vLLM on first use.
 
-`coming` and `repeat` take several steps at once where the scheduler has no choice: every running request decodes, none needs a new page or
-gets its last token, and either nobody waits, or the last step was such a one and those who wait were passed over in it. What schedule()
-decides is not copied; it is asked wherever its answer can differ from "one token for each".
+Where a step can change nothing for a running request, the scheduler is not shown it (parking.py); and where it is shown nobody and either
+nobody waits, or those who wait were passed over in the last step and nothing has changed since, it is not asked at all: `coming` says for
+how many steps, `repeat` passes them. What schedule() decides is not copied; it is asked wherever its answer can differ from "one token for
+each".
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import cache
+from itertools import islice
 from typing import Any
+
+from tuner.engine.parking import Parking
 
 Json = dict[str, Any]
 TOKEN = 7  # what everything generates
@@ -31,8 +36,9 @@ class Prompt:
 @dataclass(frozen=True)
 class Scheduled:
     """One step. `prefills`: (chunk, tokens computed before); `context`: tokens computed before, of all decodes together. `tokens_for`:
-    requests that get a token; `finished`: those of them that are done -> how often they were preempted; `begun`: request -> prompt tokens
-    found in the prefix cache."""
+    requests that get a token, without the parked ones; `finished`: those of them that are done -> how often they were preempted; `begun`:
+    request -> prompt tokens found in the prefix cache. `held_back`: tokens of the budget that were left although a prompt that has a place
+    is not computed yet (a waiting one counts whole)."""
 
     scheduled_tokens: int
     prefills: tuple[tuple[int, int], ...]
@@ -41,6 +47,7 @@ class Scheduled:
     tokens_for: tuple[str, ...]
     finished: Mapping[str, int]
     begun: Mapping[str, int]
+    held_back: int
 
     @property
     def prefill_tokens(self) -> int:
@@ -49,27 +56,43 @@ class Scheduled:
 
 @dataclass(frozen=True)
 class Coming:
-    """The next `steps` steps, as long as no request is added: a token for each of `tokens_for`. `context`: of the first of them."""
+    """The next `steps` steps, as long as no request is added: a token for each of `decodes` parked requests. `context`: of the first;
+    `held_back`: of each."""
 
     steps: int
-    tokens_for: tuple[str, ...]
+    decodes: int
     context: int
+    held_back: int
+
+
+@dataclass
+class _Parts:
+    """Of the step that a scheduler was asked for: as Scheduled; `ready`: who gets a token."""
+
+    prefills: list[tuple[int, int]] = field(default_factory=list)
+    decodes: int = 0
+    context: int = 0
+    ready: list[str] = field(default_factory=list)
 
 
 class RealSchedule:
-    """`buckets`: the sizes that steps are padded to, ascending."""
+    """`buckets`: the sizes that steps are padded to, ascending. `parking`: its `take_rested` has the tokens that steps do not name."""
 
     def __init__(self, engine_args: Json) -> None:
         """Raises what vLLM raises for arguments that it refuses, and ValueError for what cannot be scheduled without an engine."""
         from vllm.engine.arg_utils import EngineArgs
         from vllm.sampling_params import SamplingParams
-        from vllm.v1.request import Request
+        from vllm.v1.request import Request, RequestStatus
 
         self.config = EngineArgs(**engine_args).create_engine_config()
         self.scheduler = _scheduler(self.config)
+        self.scheduler._make_cached_request_data = _cached_request_data
         self.buckets = _token_buckets(self.config)
+        self.parking = Parking(self.scheduler, TOKEN)
         self._page: int = self.scheduler.block_size
-        self._request, self._sampling = Request, SamplingParams
+        self._request = Request
+        self._length_capped = RequestStatus.FINISHED_LENGTH_CAPPED
+        self._sampling = cache(lambda tokens: SamplingParams(temperature=0.0, max_tokens=tokens, ignore_eos=True))
         self._live: dict[str, Any] = {}
         self._caching = bool(self.config.cache_config.enable_prefix_caching)
         self._coming: Coming | None = None
@@ -78,23 +101,27 @@ class RealSchedule:
         """Forget the prefix cache. Raises RuntimeError while requests are unfinished."""
         if self._live or not self.scheduler.reset_prefix_cache():
             raise RuntimeError(f"{len(self._live)} requests are unfinished")
+        self.parking.reset()
         self._coming = None
 
     def add(self, prompt: Prompt) -> None:
         request = self._request(
             request_id=prompt.request_id,
             prompt_token_ids=[TOKEN] * prompt.tokens,
-            sampling_params=self._sampling(temperature=0.0, max_tokens=prompt.max_tokens, ignore_eos=True),
+            sampling_params=self._sampling(prompt.max_tokens),
             pooling_params=None,
             block_hasher=_hasher(prompt, self._page) if self._caching else None,
         )
+        request.prefill_stats = None  # for a frontend that is not there
         self._live[prompt.request_id] = request
         self._coming = None
         self.scheduler.add_request(request)
 
     def abort_all(self) -> None:
+        """The tokens of parked requests are to be taken after this."""
         from vllm.v1.request import RequestStatus
 
+        self.parking.show_all()
         self.scheduler.finish_requests(list(self._live), RequestStatus.FINISHED_ABORTED)
         while self.scheduler.has_requests():  # tells the finished ones to a runner that is not there
             output = self.scheduler.schedule()
@@ -104,29 +131,35 @@ class RealSchedule:
 
     def step(self) -> Scheduled | None:
         """None where nothing can be scheduled."""
-        scheduler = self.scheduler
-        output = scheduler.schedule()
+        scheduler, parking = self.scheduler, self.parking
+        parking.before_step()
+        decodes, context = parking.count, parking.context
+        with parking.smaller_scheduler():
+            output = scheduler.schedule()
         given: dict[str, int] = output.num_scheduled_tokens
-        if not given:
+        if not given and not decodes:
             self._coming = None
             return None
         begun = {new.req_id: new.num_computed_tokens for new in output.scheduled_new_reqs}
-        prefills, decodes, context, ready = self._parts(given)
-        scheduler.update_from_output(output, _model_output(list(given), set(ready)))
-        finished = {name: self._live[name].num_preemptions for name in ready if self._live[name].is_finished()}
+        batch = self._parts(given)
+        finished = self._give_tokens(output, batch.ready)
         resumed = bool(output.scheduled_cached_reqs.resumed_req_ids)
-        same_again = not prefills and not finished and not begun and not resumed and decodes == len(scheduler.running)
-        self._coming = self._foreseen() if same_again or not scheduler.get_request_counts()[1] else None
-        for name in finished:
-            del self._live[name]
+        all_decode = not batch.prefills and batch.decodes == len(scheduler.running)
+        scheduled = sum(given.values()) + decodes
+        held_back = self._held_back(scheduled)
+        parking.after_step(output.preempted_req_ids, finished)
+        same_again = all_decode and not finished and not begun and not resumed
+        alone = not scheduler.get_request_counts()[1]
+        self._coming = self._foreseen(held_back, alone=alone) if same_again or alone else None
         return Scheduled(
-            scheduled_tokens=sum(given.values()),
-            prefills=tuple(prefills),
-            decodes=decodes,
-            context=context,
-            tokens_for=tuple(ready),
+            scheduled_tokens=scheduled,
+            prefills=tuple(batch.prefills),
+            decodes=decodes + batch.decodes,
+            context=context + batch.context,
+            tokens_for=tuple(batch.ready),
             finished=finished,
             begun=begun,
+            held_back=held_back,
         )
 
     @property
@@ -134,46 +167,72 @@ class RealSchedule:
         """None where the scheduler has to be asked."""
         return self._coming
 
-    def repeat(self, steps: int) -> None:
-        """The first `steps` of `coming`, which is then past."""
+    def repeat(self, steps: int) -> dict[str, int]:
+        """The first `steps` of `coming`, which is then past. Who is finished by them -> how often it was preempted."""
         assert self._coming is not None and 0 < steps <= self._coming.steps
-        for request in self.scheduler.running:
-            request.num_computed_tokens += steps
-            request.append_output_token_ids([TOKEN] * steps)
-        self._coming = None
+        self.parking.pass_by(steps)
+        finished = {}
+        for request in self.parking.done():
+            self.scheduler.finish_requests(request.request_id, self._length_capped)
+            finished[request.request_id] = self._live.pop(request.request_id).num_preemptions
+        alone = not self.scheduler.get_request_counts()[1]
+        self._coming = self._foreseen(0, alone=True) if alone else None
+        return finished
 
-    def _parts(self, given: Mapping[str, int]) -> tuple[list[tuple[int, int]], int, int, list[str]]:
-        """Prefill segments, decoding requests, their context, and who gets a token; as tuner.engine.stepping.batch_of tells them apart."""
-        prefills: list[tuple[int, int]] = []
-        decodes = context = 0
-        ready = []
+    def _parts(self, given: Mapping[str, int]) -> _Parts:
+        """As tuner.engine.stepping.batch_of tells them apart."""
+        found = _Parts()
         for name, tokens in given.items():
             request = self._live[name]
             computed: int = request.num_computed_tokens
             if tokens > 1 or computed <= request.num_prompt_tokens:
-                prefills.append((tokens, computed - tokens))
+                found.prefills.append((tokens, computed - tokens))
             else:
-                decodes += 1
-                context += computed - 1
+                found.decodes += 1
+                found.context += computed - 1
             if computed >= request.num_tokens:
-                ready.append(name)
-        return prefills, decodes, context, ready
+                found.ready.append(name)
+        return found
 
-    def _foreseen(self) -> Coming | None:
-        """Where each running request decodes and keeps its pages: until one needs a new page or gets its last token."""
-        page, running = self._page, self.scheduler.running
-        if not 0 < len(running) <= self.scheduler.max_num_scheduled_tokens:
+    def _give_tokens(self, output: Any, ready: Sequence[str]) -> dict[str, int]:
+        """A token to each of `ready`. Who is finished -> how often it was preempted. vLLM's update_from_output is needed where a request
+        ends; in any other step all that it would do here is to count tokens."""
+        given = output.num_scheduled_tokens
+        if not self.parking.enabled or any(self._ends(self._live[name]) for name in ready):
+            self.scheduler.update_from_output(output, _model_output(list(given), set(ready)))
+            return {name: self._live.pop(name).num_preemptions for name in ready if self._live[name].is_finished()}
+        for name, tokens in given.items():
+            self._live[name].num_in_flight_tokens -= tokens
+        for name in ready:
+            self._live[name].append_output_token_ids(TOKEN)
+        return {}
+
+    def _ends(self, request: Any) -> bool:
+        """Whether its next token is its last."""
+        return bool(request.num_output_tokens + 1 >= request.max_tokens or request.num_tokens + 1 >= self.scheduler.max_model_len)
+
+    def _held_back(self, scheduled: int) -> int:
+        """Of Scheduled, before anybody is parked anew."""
+        scheduler = self.scheduler
+        unused: int = scheduler.max_num_scheduled_tokens - scheduled
+        wanted = 0
+        for request in scheduler.running:
+            left = request.num_tokens - request.num_computed_tokens
+            if left > 1 or request.num_computed_tokens < request.num_prompt_tokens:
+                wanted += left
+        places = min(scheduler.max_num_active_reqs, scheduler.max_num_running_reqs) - len(scheduler.running) - self.parking.count
+        for request in islice(scheduler.waiting, max(0, places)):
+            if wanted >= unused:
+                break
+            wanted += request.num_tokens
+        return max(0, min(unused, wanted))
+
+    def _foreseen(self, held_back: int, *, alone: bool) -> Coming | None:
+        """Where all that run are parked."""
+        parking = self.parking
+        if self.scheduler.running or not (steps := parking.quiet_steps(alone=alone)):
             return None
-        steps, context = 1 << 30, 0
-        for request in running:
-            computed: int = request.num_computed_tokens
-            if request.num_tokens != computed + 1:
-                return None
-            steps = min(steps, -computed % page, request.max_tokens - request.num_output_tokens - 1)
-            if steps <= 0:
-                return None
-            context += computed
-        return Coming(steps, tuple(request.request_id for request in running), context)
+        return Coming(steps, parking.count, parking.context, held_back)
 
 
 def _hasher(prompt: Prompt, page: int) -> Callable[[Any], list[bytes]]:
@@ -188,6 +247,22 @@ def _hasher(prompt: Prompt, page: int) -> Callable[[Any], list[bytes]]:
 
 def _name(place: int, number: int) -> bytes:
     return place.to_bytes(4, "little") + number.to_bytes(8, "little")
+
+
+def _cached_request_data(running: Sequence[Any], resumed: Sequence[Any], *_: Any) -> Any:
+    """What a runner is told of requests that it knows, without the token ids and pages: there is no runner."""
+    from vllm.v1.core.sched.output import CachedRequestData
+
+    requests = [*running, *resumed]
+    return CachedRequestData(
+        req_ids=[request.request_id for request in requests],
+        resumed_req_ids={request.request_id for request in resumed},
+        new_token_ids=[],
+        all_token_ids={},
+        new_block_ids=[],
+        num_computed_tokens=[request.num_computed_tokens for request in requests],
+        num_output_tokens=[],
+    )
 
 
 def _model_output(names: Sequence[str], ready: set[str]) -> Any:

@@ -5,13 +5,13 @@ from __future__ import annotations
 
 from array import array
 from bisect import bisect_left
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import accumulate
 
 from tuner.core.contract import RequestRecord
 from tuner.core.numbers import number
-from tuner.engine.real_schedule import Prompt, RealSchedule, Scheduled
+from tuner.engine.real_schedule import Coming, Prompt, RealSchedule, Scheduled
 from tuner.engine.step_costs import StepClock
 from tuner.workload.client import WindowTimeout
 
@@ -64,37 +64,43 @@ class Sent:
 
 @dataclass(frozen=True)
 class Replayed:
-    """`sent`: in the order of the load, without those never sent. `asked`: how often the scheduler was asked; the other steps repeat."""
+    """`sent`: in the order of the load, without those never sent. `asked`: how often the scheduler was asked; the other steps repeat.
+    `held_back`: Scheduled.held_back of all steps."""
 
     sent: list[Sent]
     steps: Steps
     duration_s: float
     stopped: str | None
     asked: int
+    held_back: int
 
 
 class Replay:
     """One window."""
 
-    def __init__(self, schedule: RealSchedule, clock: StepClock, *, repeats: bool = True) -> None:
-        """`repeats` False: the scheduler is asked for every single step."""
+    def __init__(self, schedule: RealSchedule, clock: StepClock, *, parks: bool = True, repeats: bool = True) -> None:
+        """`parks` False: the scheduler is shown every request in every step and told of every token; `repeats` False: it is asked for each
+        step."""
         self._schedule = schedule
+        self._parks = parks
         self._clock = clock
         self._repeats = repeats
         self._now = 0.0
         self._steps = _no_steps()
         self._sent: dict[str, Sent] = {}
-        self._asked = 0
+        self._asked = self._held_back = 0
 
     def run(self, load: Load, timeout_s: float, stop: Stop | None = None, stop_every: int = 1) -> Replayed:
         """Raises WindowTimeout where the window would last longer than `timeout_s` of its own time, or nothing can be scheduled any
         more."""
         self._schedule.reset()
+        self._schedule.parking.enabled = self._parks
         try:
             stopped = self._run(load, timeout_s, stop, stop_every)
         finally:
             self._schedule.abort_all()
-        return Replayed(list(self._sent.values()), self._steps, self._now, stopped, self._asked)
+        self._book_rested()
+        return Replayed(list(self._sent.values()), self._steps, self._now, stopped, self._asked, self._held_back)
 
     def _run(self, load: Load, timeout_s: float, stop: Stop | None, stop_every: int) -> str | None:
         count, following, unfinished = len(load.prompts), 0, 0
@@ -105,11 +111,10 @@ class Replay:
                 self._send(load.prompts[following], load.arrivals_s[following])
                 following += 1
                 unfinished += 1
-            step = self._step() if unfinished else None
-            unfinished -= len(step.finished) if step is not None else 0
             until_s = load.arrivals_s[following] if following < count and unfinished < limit else float("inf")
-            if step is not None:
-                self._repeat(until_s)
+            finished = self._steps_until(until_s) if unfinished else None
+            if finished is not None:
+                unfinished -= finished
             elif until_s < float("inf"):
                 self._now = max(self._now, until_s)
             else:
@@ -127,52 +132,77 @@ class Replay:
         self._sent[prompt.request_id] = Sent(prompt, planned_s, self._now)
         self._schedule.add(prompt)
 
-    def _step(self) -> Scheduled | None:
-        """None where nothing can be scheduled."""
+    def _steps_until(self, until_s: float) -> int | None:
+        """The next step, or several that the scheduler need not be asked for, as far as they begin before `until_s`. How many requests that
+        finished; None where nothing can be scheduled."""
+        coming = self._schedule.coming
+        if self._repeats and coming is not None:
+            return len(self._repeat(coming, until_s))
         step = self._schedule.step()
         self._asked += 1
         if step is None:
             return None
+        self._step(step)
+        return len(step.finished)
+
+    def _step(self, step: Scheduled) -> None:
         padded = self._padded(step.scheduled_tokens)
         seconds = self._clock.step(padded, step.prefills, step.decodes, step.context)
-        run = self._book([seconds], (step.scheduled_tokens, padded, step.prefill_tokens, len(step.prefills), step.decodes))
+        run = self._book_one(seconds, (step.scheduled_tokens, padded, step.prefill_tokens, len(step.prefills), step.decodes))
+        self._held_back += step.held_back
+        self._book_rested()
         for name, cached in step.begun.items():
             self._sent[name].cached_tokens = max(self._sent[name].cached_tokens, cached)
         for name in step.tokens_for:
             self._sent[name].runs.append(run)
-        for name, preemptions in step.finished.items():
-            self._sent[name].finished_s, self._sent[name].preemptions = self._now, preemptions
-        return step
+        self._finish(step.finished)
 
-    def _repeat(self, until_s: float) -> None:
-        """The steps that the scheduler need not be asked for, as far as they begin before `until_s`."""
-        coming = self._schedule.coming
-        if not self._repeats or coming is None or self._now >= until_s:
-            return
-        decodes = len(coming.tokens_for)
+    def _finish(self, finished: Mapping[str, int]) -> None:
+        for name, preemptions in finished.items():
+            self._sent[name].finished_s, self._sent[name].preemptions = self._now, preemptions
+
+    def _book_rested(self) -> None:
+        for name, first, count in self._schedule.parking.take_rested():
+            self._sent[name].runs.append((first, count))
+
+    def _repeat(self, coming: Coming, until_s: float) -> Mapping[str, int]:
+        """Who is finished by it."""
+        decodes = coming.decodes
         padded = self._padded(decodes)
         seconds = self._clock.repeated(padded, decodes, coming.context, coming.steps, until_s - self._now)
-        self._schedule.repeat(len(seconds))
-        run = self._book(seconds.tolist(), (decodes, padded, 0, 0, decodes))
-        for name in coming.tokens_for:
-            self._sent[name].runs.append(run)
+        finished = self._schedule.repeat(len(seconds))
+        self._held_back += coming.held_back * len(seconds)
+        self._book(seconds, (decodes, padded, 0, 0, decodes))
+        if finished:
+            self._book_rested()
+            self._finish(finished)
+        return finished
 
     def _padded(self, tokens: int) -> int:
         buckets = self._schedule.buckets
         place = bisect_left(buckets, tokens)
         return buckets[place] if place < len(buckets) else tokens
 
-    def _book(self, seconds: Sequence[float], what: tuple[int, int, int, int, int]) -> tuple[int, int]:
-        """Steps that all have `what` in them, in the order of the columns. Returns their run (first, count); they are then past."""
+    def _book_one(self, seconds: float, what: tuple[int, int, int, int, int]) -> tuple[int, int]:
+        """A step with `what` in it, in the order of the columns. Returns its run (first, count); it is then past."""
+        columns = self._steps
+        first = len(columns.start_s)
+        columns.start_s.append(self._now)
+        columns.duration_s.append(seconds)
+        for column, value in zip(columns.counts, what, strict=True):
+            column.append(value)
+        self._now += seconds
+        return first, 1
+
+    def _book(self, seconds: Sequence[float], what: tuple[int, int, int, int, int]) -> None:
+        """Steps that all have `what` in them; they are then past."""
         ends = list(accumulate(seconds, initial=self._now))
         columns, times = self._steps, len(seconds)
-        first = len(columns.start_s)
         columns.start_s.extend(ends[:-1])
         columns.duration_s.extend(seconds)
         for column, value in zip(columns.counts, what, strict=True):
             column.extend([value] * times)
         self._now = ends[-1]
-        return first, times
 
     def _so_far(self) -> list[RequestRecord]:
         """What the test for saturation looks at: arrivals, first tokens, ends."""

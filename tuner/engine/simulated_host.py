@@ -147,6 +147,7 @@ def _answer(found: Replayed, started_at: float, wall_s: float, cpu_s: float) -> 
         cpu_s=cpu_s,
         stopped=found.stopped,
         asked=found.asked,
+        held_back=found.held_back,
     )
 
 

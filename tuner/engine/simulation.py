@@ -88,3 +88,4 @@ class Simulated:
     cpu_s: float
     stopped: str | None
     asked: int
+    held_back: int

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import repeat
 
 import numpy as np
 from numpy.typing import NDArray
@@ -77,18 +78,25 @@ class StepClock:
         if decodes:
             d0, d1, d2 = self._costs.decode
             seconds += d0 + d1 * decodes + d2 * context
-        return seconds * float(self._factors(1)[0])
+        return seconds * self._factor()
 
-    def repeated(self, padded_tokens: int, decodes: int, context: int, most: int, within_s: float) -> Floats:
+    def repeated(self, padded_tokens: int, decodes: int, context: int, most: int, within_s: float) -> list[float]:
         """[steps]: of at most `most` steps in which all requests decode, one after the other, as far as they begin before `within_s` from
         now. `context` is the first step's."""
         d0, d1, d2 = self._costs.decode
-        seconds = self._fixed(padded_tokens, decodes) + d0 + d1 * decodes + d2 * (context + decodes * np.arange(most, dtype=np.float64))
-        seconds = seconds * self._next_factors(most)
-        begins = np.concatenate([[0.0], np.cumsum(seconds[:-1])])
-        count = int(np.searchsorted(begins, within_s, side="left"))
-        self._drawn = self._drawn[count:]
-        return np.asarray(seconds[:count], dtype=np.float64)
+        fixed = self._fixed(padded_tokens, decodes) + d0 + d1 * decodes
+        factors = self._next_factors(most).tolist() if self._costs.step_noise else repeat(self._window, most)
+        found, begin = [], 0.0
+        for factor in factors:
+            if begin >= within_s:
+                break
+            seconds = (fixed + d2 * context) * factor
+            found.append(seconds)
+            begin += seconds
+            context += decodes
+        if self._costs.step_noise:
+            self._drawn = self._drawn[len(found) :]
+        return found
 
     def _fixed(self, padded_tokens: int, requests: int) -> float:
         key = padded_tokens, requests
@@ -96,16 +104,16 @@ class StepClock:
             self._known[key] = _looked_up(self._costs.padded, padded_tokens) + _looked_up(self._costs.logits, requests)
         return self._known[key]
 
-    def _factors(self, count: int) -> Floats:
-        """[count]: the noise of the next steps, which are then past."""
-        found = self._next_factors(count)
-        self._drawn = self._drawn[count:]
-        return found
+    def _factor(self) -> float:
+        """The noise of the next step, which is then past."""
+        if not self._costs.step_noise:
+            return self._window
+        factor = float(self._next_factors(1)[0])
+        self._drawn = self._drawn[1:]
+        return factor
 
     def _next_factors(self, count: int) -> Floats:
-        """[count]: the noise of the next steps."""
-        if not self._costs.step_noise:
-            return np.full(count, self._window)
+        """[count]: the noise of the next steps, of costs that have any."""
         if len(self._drawn) < count:
             self._drawn = np.concatenate([self._drawn, self._random.choice(self._costs.step_noise, max(count, _DRAWN))])
         return np.asarray(self._window * self._drawn[:count], dtype=np.float64)

@@ -238,6 +238,7 @@ class SimulatedSession(EngineSession):
                 "wall_s": round(found.wall_s, 4),
                 "cpu_s": round(found.cpu_s, 4),
                 "scheduler_asked": found.asked,
+                "held_back_tokens": found.held_back,
             },
             stopped=found.stopped,
             latency_from_arrival=plan.max_concurrency is None,

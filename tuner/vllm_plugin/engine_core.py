@@ -32,6 +32,7 @@ def tuner_reconfigure(
     if max_num_running_reqs is not None:
         _check("max_num_seqs", max_num_running_reqs, config.max_num_seqs)
         scheduler.max_num_running_reqs = max_num_running_reqs
+        scheduler.max_num_active_reqs = min(max_num_running_reqs, config.max_num_active_seqs or max_num_running_reqs)  # vLLM admits by this
 
 
 def _check(name: str, value: int, compiled_maximum: int) -> None:

@@ -1,4 +1,5 @@
-"""python -m tests.tuner.engine.replayed: the same loads on the real scheduler, asked for every step and only where its answer can change.
+"""python -m tests.tuner.engine.replayed: the same loads on the real scheduler in three ways: shown every request in every step ("each"),
+without those that a step cannot change ("parked"), and besides asked only where its answer can change ("jumping").
 
 Prints one JSON object a line. A program of its own, because vLLM changes the process that imports it.
 """
@@ -9,6 +10,7 @@ import json
 import os
 import sys
 from dataclasses import replace
+from typing import Any
 
 from tuner.core.contract import EngineSettings, LoadPlan
 from tuner.engine.environment import engine_environment
@@ -21,11 +23,22 @@ from tuner.setup.models import resolve_model
 from tuner.workload.spec import WorkloadSpec
 
 COSTS = StepCosts("a test", padded=(Point(16, 0.007), Point(512, 0.060)), decode=(0.0, 0.0, 1e-6), step_noise=(0.9, 1.0, 1.2))
+WAYS = {"each": {"parks": False, "repeats": False}, "parked": {"parks": True, "repeats": False}, "jumping": {}}
 LOADS = {
     "closed": "mixed-small",
     "open": "synthetic:input=100,output=60,requests=60,prefix_share=0.5,prefix_groups=3,rate=12",
     "crowded": "synthetic:input=200,output=150,requests=40,rate=inf",  # more than the pool holds: preemptions
+    "prompts": "synthetic:input=1-450,output=1-60,requests=60,prefix_share=0.4,prefix_groups=2,rate=25",  # prefills beside decodes
+    "same": "synthetic:input=257,output=1-200,requests=40,prefix_share=1,prefix_groups=1,concurrency=12",  # chunks that leave one token
 }
+CASES = (  # page size, variant, whether aligned
+    (16, "demote", False),
+    (16, "demote", True),
+    (16, "strict", True),
+    (32, "fill_bucket", True),
+    (64, "demote", False),
+    (64, "demote", True),
+)
 
 
 def _summary(found: Replayed) -> dict[str, object]:
@@ -34,15 +47,35 @@ def _summary(found: Replayed) -> dict[str, object]:
         "steps": [list(steps.scheduled_tokens), list(steps.padded_tokens), list(steps.prefill_tokens), list(steps.decode_requests)],
         "times": [round(start, 9) for start in steps.start_s],
         "requests": [
-            (item.sent_s, item.finished_s, item.cached_tokens, item.preemptions, sum(n for _, n in item.runs)) for item in found.sent
+            (
+                item.sent_s,
+                item.finished_s,
+                item.cached_tokens,
+                item.preemptions,
+                [step for first, n in item.runs for step in range(first, first + n)],
+            )
+            for item in found.sent
         ],
         "asked": found.asked,
+        "held_back": found.held_back,
     }
 
 
 def _plan(text: str, vocabulary: int) -> LoadPlan:
     plan = WorkloadSpec.parse(text).plan(vocabulary, 512)
     return replace(plan, requests=tuple(sorted(plan.requests, key=lambda request: request.arrival_s)))
+
+
+def _count_shown(scheduler: Any) -> list[int]:
+    """[requests that were in the running list, added up over all calls of schedule() from now on]."""
+    schedule, count = scheduler.schedule, [0]
+
+    def counted() -> Any:
+        count[0] += len(scheduler.running)
+        return schedule()
+
+    scheduler.schedule = counted
+    return count
 
 
 def main() -> None:
@@ -52,7 +85,7 @@ def main() -> None:
     vllm.plugins.load_general_plugins()
     model = resolve_model("tiny-qwen3")
     model.prepare()
-    for page in (16, 64):
+    for page, variant, aligned in CASES:
         settings = EngineSettings(
             model=model.name,
             model_path=model.path,
@@ -62,15 +95,19 @@ def main() -> None:
             max_model_len=512,
             load_format="dummy",
             num_gpu_blocks=2048 // page + 1,
+            alignment_variant=variant,
         )
         schedule = RealSchedule(engine_args(settings, "cpu"))
-        for aligned in (False, True):
-            schedule.scheduler.set_page_aligned(aligned)
-            for name, text in LOADS.items():
-                load = load_of(_plan(text, model.vocab_size), page)
-                each, jumping = (Replay(schedule, StepClock(COSTS, [1]), repeats=repeats).run(load, 1e6) for repeats in (False, True))
-                line = {"page": page, "aligned": aligned, "load": name, "each": _summary(each), "jumping": _summary(jumping)}
-                sys.stdout.write(json.dumps(line) + "\n")
+        schedule.scheduler.set_page_aligned(aligned)
+        shown = _count_shown(schedule.scheduler)
+        for name, text in LOADS.items():
+            load = load_of(_plan(text, model.vocab_size), page)
+            found = {}
+            for way, options in WAYS.items():
+                shown[0] = 0
+                window = Replay(schedule, StepClock(COSTS, [1]), **options).run(load, 1e6)
+                found[way] = {**_summary(window), "shown": shown[0]}
+            sys.stdout.write(json.dumps({"page": page, "variant": variant, "aligned": aligned, "load": name, **found}) + "\n")
 
 
 if __name__ == "__main__":

@@ -24,12 +24,13 @@ def windows(tmp_path_factory: pytest.TempPathFactory) -> list[dict[str, Any]]:
     return [json.loads(line) for line in done.stdout.splitlines() if line.startswith("{")]
 
 
-def test_repeating_steps_changes_no_step_no_time_and_no_request(windows: list[dict[str, Any]]) -> None:
-    assert len(windows) == 12
+@pytest.mark.parametrize("way", ["parked", "jumping"])
+def test_no_short_cut_changes_a_step_a_time_or_a_request(way: str, windows: list[dict[str, Any]]) -> None:
+    assert len(windows) == 30
     for window in windows:
-        where = (window["page"], window["aligned"], window["load"])
-        for part in ("steps", "times", "requests"):
-            assert window["jumping"][part] == window["each"][part], where
+        where = (window["page"], window["variant"], window["aligned"], window["load"])
+        for part in ("steps", "times", "requests", "held_back"):
+            assert window[way][part] == window["each"][part], where
 
 
 def test_most_steps_need_no_asking(windows: list[dict[str, Any]]) -> None:
@@ -38,13 +39,22 @@ def test_most_steps_need_no_asking(windows: list[dict[str, Any]]) -> None:
     assert asked < steps / 2
 
 
+def test_most_running_requests_are_not_shown(windows: list[dict[str, Any]]) -> None:
+    """Or the ways above would be one and the same."""
+    large = [window for window in windows if window["page"] == 64]
+    shown, running = (sum(window[way]["shown"] for window in large) for way in ("parked", "each"))
+    assert shown < running / 2
+    assert all(window["parked"]["shown"] < window["each"]["shown"] for window in windows)
+
+
 def test_the_crowded_load_preempts_and_still_every_token_comes(windows: list[dict[str, Any]]) -> None:
     crowded = [window["jumping"]["requests"] for window in windows if window["load"] == "crowded"]
     assert any(preemptions for requests in crowded for _, _, _, preemptions, _ in requests)
-    assert {tokens for requests in crowded for *_, tokens in requests} == {150}
+    assert {len(steps) for requests in crowded for *_, steps in requests} == {150}
 
 
 def test_alignment_changes_the_steps(windows: list[dict[str, Any]]) -> None:
     """So that the two arms above are not one and the same."""
-    steps = {(window["page"], window["load"], window["aligned"]): window["each"]["steps"] for window in windows}
-    assert steps[64, "closed", True] != steps[64, "closed", False]
+    steps = {(window["page"], window["variant"], window["load"], window["aligned"]): window["each"]["steps"] for window in windows}
+    assert steps[64, "demote", "closed", True] != steps[64, "demote", "closed", False]
+    assert steps[16, "demote", "prompts", True] != steps[16, "strict", "prompts", True]

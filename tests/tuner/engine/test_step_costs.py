@@ -36,14 +36,14 @@ def test_repeated_steps_are_those_that_would_come_one_by_one() -> None:
 
 def test_resampled_noise_takes_the_given_ratios_and_no_others() -> None:
     noisy = StepCosts("a test", padded=(Point(16, 1.0),), step_noise=(0.5, 1.0, 2.0), window_noise=(3.0,))
-    assert set(StepClock(noisy, [1]).repeated(16, 1, 0, 200, FOREVER).round(9)) == {1.5, 3.0, 6.0}
+    assert set(np.round(StepClock(noisy, [1]).repeated(16, 1, 0, 200, FOREVER), 9)) == {1.5, 3.0, 6.0}
 
 
 def test_twice_as_slow_is_twice_as_slow_in_every_part() -> None:
     slow, clock = StepClock(COSTS.scaled(2), [0]), StepClock(COSTS, [0])
     for step in ((16, [(10, 5)], 0, 0), (24, [], 4, 400), (32, [(1, 9)], 2, 30)):
         assert slow.step(*step) == pytest.approx(2 * clock.step(*step))
-    assert np.all(slow.repeated(16, 3, 100, 4, FOREVER) == 2 * clock.repeated(16, 3, 100, 4, FOREVER))
+    assert slow.repeated(16, 3, 100, 4, FOREVER) == [2 * seconds for seconds in clock.repeated(16, 3, 100, 4, FOREVER)]
 
 
 def test_steps_that_would_begin_too_late_do_not_use_up_their_noise() -> None:

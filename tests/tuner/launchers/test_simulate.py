@@ -185,3 +185,12 @@ def test_a_load_has_equal_pages_where_prompts_begin_alike() -> None:
     assert len({found[:2] for found in pages}) == 1
     assert len({found[2] for found in pages}) == 4
     assert all(len(found) == 4 for found in pages)
+
+
+@pytest.mark.parametrize("most", [1, 2, 5, 8])
+def test_no_more_requests_run_at_once_than_the_live_setting_says(most: int, opened: SimulatedSession) -> None:
+    """Beyond a lower setting vLLM's scheduler admitted requests all the same, and failed on its own assertion."""
+    for arm in ("default", "page_aligned"):
+        window = opened.measure(LiveSettings(arm, 128, max_num_seqs=most), _plan(), 600)
+        assert max(step.prefill_requests + step.decode_requests for step in window.steps) == most
+        assert all(record.finished_s is not None for record in window.requests)

@@ -23,7 +23,7 @@ from tests.waiting import PATIENCE_S, wait_until
 
 pytestmark = pytest.mark.slow
 
-SLOW = "tests.tuner.cli.slow_tuner"
+HELD = "tests.tuner.cli.held_tuner"
 WINDOWS = 30  # 24 of the search, 6 of the finalists
 
 
@@ -49,9 +49,9 @@ def study_state(terminal: Terminal) -> StudyState:
 
 
 @contextmanager
-def running(terminal: Terminal, *more: str, window_s: float = 0.1) -> Iterator[subprocess.Popen[str]]:
-    env = {**os.environ, "TUNER_TEST_WINDOW_S": str(window_s), "TUNER_CACHE": str(terminal.folder.parent / "cache")}
-    process = start_process(terminal.search_arguments("--study", "s", *more), env, SLOW)
+def running(terminal: Terminal, *more: str, windows: int = WINDOWS) -> Iterator[subprocess.Popen[str]]:
+    env = {**os.environ, "TUNER_TEST_WINDOWS": str(windows), "TUNER_CACHE": str(terminal.folder.parent / "cache")}
+    process = start_process(terminal.search_arguments("--study", "s", *more), env, HELD)
     try:
         yield process
     finally:
@@ -82,7 +82,7 @@ def engines_alive(terminal: Terminal) -> list[int]:
 
 def resume_and_check(terminal: Terminal, before: list[Measurement]) -> None:
     """Exactly the missing windows run; what was there stays as it was."""
-    with running(terminal, "--resume", "--json", window_s=0) as process:
+    with running(terminal, "--resume", "--json") as process:
         out, err = process.communicate(timeout=PATIENCE_S)
     assert process.returncode == 0, err
     after = windows_of(terminal)
@@ -94,21 +94,21 @@ def resume_and_check(terminal: Terminal, before: list[Measurement]) -> None:
 
 
 def test_killed_and_resumed(terminal: Terminal) -> None:
-    with running(terminal) as process:
+    with running(terminal, windows=6) as process:
         wait_for_windows(terminal, process, 6)
         process.kill()
         process.communicate(timeout=PATIENCE_S)
     assert engines_alive(terminal) == []
     before = windows_of(terminal)
-    assert 6 <= len(before) < 24 and study_state(terminal) is StudyState.RUNNING
+    assert len(before) == 6 and study_state(terminal) is StudyState.RUNNING
     resume_and_check(terminal, before)
 
 
 def test_stopped_by_signals_while_a_second_process_is_refused(terminal: Terminal) -> None:
     """Two signals are as good as one: the second must not disturb the closing of the engine."""
-    with running(terminal, window_s=0.3) as process:
+    with running(terminal, windows=1) as process:
         wait_for_windows(terminal, process, 1)
-        with running(terminal, "--resume", window_s=0) as second:
+        with running(terminal, "--resume") as second:
             out, err = second.communicate(timeout=PATIENCE_S)
         assert second.returncode == 2 and out == ""
         assert err.startswith(f"error: study 's' is being run by process {process.pid} on ") and err.count("\n") == 1

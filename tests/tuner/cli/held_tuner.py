@@ -1,11 +1,13 @@
-"""`tuner` with an engine that takes its time and has a process of its own, to be interrupted and killed from outside.
+"""`tuner` with an engine that stops in the middle and has a process of its own, to be interrupted and killed from outside.
 
-TUNER_TEST_WINDOW_S is how long a window takes; each engine's process id is appended to the file engines.txt in the working directory.
+TUNER_TEST_WINDOWS is how many windows it measures; the next one never ends, so that a busy machine cannot miss the moment. Each engine's
+process id is appended to the file engines.txt in the working directory.
 """
 
 from __future__ import annotations
 
 import ctypes
+import itertools
 import os
 import signal
 import subprocess
@@ -24,8 +26,13 @@ from tuner.setup.space import Configuration
 PR_SET_PDEATHSIG = 1
 
 
-def slow_window(configuration: Configuration, nth: int, result: WindowResult) -> WindowResult:
-    time.sleep(float(os.environ["TUNER_TEST_WINDOW_S"]))
+NEVER_S = 3600
+windows = itertools.count(1)
+
+
+def held_window(configuration: Configuration, nth: int, result: WindowResult) -> WindowResult:
+    if next(windows) > int(os.environ["TUNER_TEST_WINDOWS"]):
+        time.sleep(NEVER_S)
     return result
 
 
@@ -33,8 +40,8 @@ def die_with_parent() -> None:
     ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
 
 
-class SlowSession(FakeSession):
-    def __init__(self, launcher: SlowLauncher, settings: EngineSettings) -> None:
+class HeldSession(FakeSession):
+    def __init__(self, launcher: HeldLauncher, settings: EngineSettings) -> None:
         super().__init__(launcher, settings)
         self._process = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)"], preexec_fn=die_with_parent)  # noqa: PLW1509
         with Path("engines.txt").open("a") as file:
@@ -47,17 +54,17 @@ class SlowSession(FakeSession):
         self._process.wait()
 
 
-class SlowLauncher(FakeLauncher):
+class HeldLauncher(FakeLauncher):
     @override
     def open(self, settings: EngineSettings, timeout_s: float) -> FakeSession:
         super().open(settings, timeout_s)
-        return SlowSession(self, settings)
+        return HeldSession(self, settings)
 
 
-def make_slow(config: StudyConfig) -> Launcher:
-    return SlowLauncher(on_measure=slow_window)
+def make_held(config: StudyConfig) -> Launcher:
+    return HeldLauncher(on_measure=held_window)
 
 
 def main() -> None:
-    tuner.launchers.choice.make_launcher = make_slow
+    tuner.launchers.choice.make_launcher = make_held
     tuner_main()

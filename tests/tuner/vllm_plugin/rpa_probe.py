@@ -1,6 +1,7 @@
 """Backend TUNER_RPA beside the installed tpu-inference, in a process of its own (the import takes 10 s or more).
 
-    python -m tests.tuner.vllm_plugin.rpa_probe write|compile|guard > ANSWERS.json
+    python -m tests.tuner.vllm_plugin.rpa_probe compile > ANSWERS.json
+    python -m tests.tuner.vllm_plugin.rpa_probe write guard > ANSWERS.json
 
 "write": our backend's write in interpret mode, on two devices of the CPU, against the cache that tpu-inference's own plain reference
 leaves. "compile": the backend's attention compiled for TPUs that are not here. "guard": what is refused before an engine starts.
@@ -27,15 +28,15 @@ OPTIONS: dict[str, Any] = {
 
 
 def main() -> None:
-    what = sys.argv[1]
+    names = sys.argv[1:]
     with os.fdopen(os.dup(1), "w") as answers:
         os.dup2(2, 1)  # vLLM logs to standard output
-        if what == "compile":
+        if names == ["compile"]:
             os.environ.update(compiling_environment(target_of("v6e-4", 1), "/"))
         else:
             os.environ.update({"JAX_PLATFORMS": "cpu", "XLA_FLAGS": "--xla_force_host_platform_device_count=2"})
         asked: dict[str, Callable[[], Any]] = {"write": _writes, "compile": _compiles, "guard": _guards}
-        json.dump(asked[what](), answers)
+        json.dump({name: asked[name]() for name in names}, answers)
 
 
 def _backend() -> Any:

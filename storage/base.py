@@ -8,8 +8,8 @@ Errors: `StorageUnavailable` when the database cannot be reached or written, `No
 name is taken or a state change is not allowed (a finished trial never changes its state again; a FAIL trial never gets values),
 `InvalidRecord` when a field holds what no database may keep (NaN or infinity, an unknown word, a negative count), and `SchemaOutdated`
 (names the command that upgrades). `list_*` and `count_*` by the id of another record do not raise for an unknown id: they return [] and 0.
-A row that cannot be read is a `DamagedRecord`. Lists of studies, recommendations, tokens and the audit trail leave it out and log it, so
-that one does not hide all others; lists of evidence raise.
+A row that cannot be read is a `DamagedRecord`. Lists of studies, recommendations, what was foreseen, tokens and the audit trail leave it
+out and log it, so that one does not hide all others; lists of evidence raise.
 """
 
 from __future__ import annotations
@@ -25,6 +25,7 @@ from storage.records import (
     AuditEntry,
     Comparison,
     Environment,
+    ForesightAnswer,
     Json,
     Lease,
     Measurement,
@@ -279,6 +280,21 @@ class Storage(ABC):
     def mark_recommendation(self, recommendation_id: int, *, published: bool, by: Actor) -> Recommendation:
         """Publish or withdraw; a change is written to the audit trail in the same transaction. Raises NotFound."""
 
+    # what was foreseen: content-addressed by what it depends on, storing twice is a no-op
+    @abstractmethod
+    def put_foresight(self, answers: Sequence[ForesightAnswer]) -> None:
+        """Store those whose keys are not there yet, in one transaction."""
+
+    @abstractmethod
+    def find_foresight(self, keys: Sequence[str]) -> dict[str, ForesightAnswer]:
+        """By key; keys that are not there are left out."""
+
+    @abstractmethod
+    def list_foresight(
+        self, *, kind: str, model: str, accelerators: Sequence[str] | None = None, device_count: int | None = None, limit: int = 1000
+    ) -> Sequence[ForesightAnswer]:
+        """Newest first. `accelerators` None: on any."""
+
     # API tokens; each change is written to the audit trail in the same transaction
     @abstractmethod
     def add_token(self, token: ApiToken, *, by: Actor) -> ApiToken:
@@ -307,7 +323,8 @@ class Storage(ABC):
 
     @abstractmethod
     def recommendations_version(self) -> str:
-        """A value that changes whenever a recommendation is added, published, withdrawn or deleted. Cheap to read, however much is stored.
+        """A value that changes whenever a recommendation is added, published, withdrawn or deleted, or something was foreseen. Cheap to
+        read, however much is stored.
 
         It misses changes made by other means than this interface, and on PostgreSQL the later commit of two recommendations added in the
         same moment. So a cache keyed on it also has to let its entries expire.

@@ -250,6 +250,22 @@ class Answerable:
 
 
 @dataclass(frozen=True)
+class ForesightAnswer:
+    """What was foreseen, never measured; it belongs to no study. `kind`: "engine" or "program" (compiled for a TPU that need not be here)
+    or "configuration" (simulated). `key`: SHA-256 of all that the answer depends on, so that equal keys have equal answers."""
+
+    key: str
+    kind: str
+    model: str  # as the user named it
+    accelerator: str
+    device_count: int
+    question: Json
+    answer: Json
+    id: int = 0
+    created_at: float = 0.0
+
+
+@dataclass(frozen=True)
 class ApiToken:
     """What is kept of an API token: its public key part and a SHA-256, never the token.
 

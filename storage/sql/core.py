@@ -39,6 +39,7 @@ from storage.records import (
     AuditEntry,
     Comparison,
     Environment,
+    ForesightAnswer,
     Lease,
     Measurement,
     Profile,
@@ -57,7 +58,20 @@ from storage.values import plain
 
 log = logging.getLogger("tuner.storage")
 
-type Record = Study | Lease | Trial | Measurement | Profile | Comparison | Recommendation | Environment | Workload | ApiToken | AuditEntry
+type Record = (
+    Study
+    | Lease
+    | Trial
+    | Measurement
+    | Profile
+    | Comparison
+    | Recommendation
+    | Environment
+    | Workload
+    | ForesightAnswer
+    | ApiToken
+    | AuditEntry
+)
 
 TABLE_OF: Mapping[type[Any], Table] = {
     Environment: models.environments,
@@ -69,6 +83,7 @@ TABLE_OF: Mapping[type[Any], Table] = {
     Profile: models.profiles,
     Comparison: models.comparisons,
     Recommendation: models.recommendations,
+    ForesightAnswer: models.foresight,
     ApiToken: models.api_tokens,
     AuditEntry: models.audit,
 }

@@ -271,6 +271,25 @@ recommendations = Table(
     sqlite_autoincrement=True,
 )
 
+foresight = Table(
+    "tuner_foresight",
+    metadata,
+    _id(),
+    Column("key", Text, nullable=False, unique=True),
+    Column("kind", Text, nullable=False),
+    Column("model", Text, nullable=False),
+    Column("accelerator", Text, nullable=False),
+    Column("device_count", Integer, nullable=False),
+    Column("question", _json_type(), nullable=False),
+    Column("answer", _json_type(), nullable=False),
+    Column("created_at", Float, nullable=False),
+    CheckConstraint("length(key) = 64", name="key_is_sha256"),
+    CheckConstraint("device_count >= 1", name="device_count_positive"),
+    _one_of("kind", "engine", "program", "configuration"),
+    Index(None, "kind", "model", "id"),
+    sqlite_autoincrement=True,
+)
+
 api_tokens = Table(
     "tuner_api_tokens",
     metadata,

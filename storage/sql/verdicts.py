@@ -25,6 +25,7 @@ from storage.sql.core import (
 from storage.sql.engine import file_identity
 from storage.sql.models import audit as audit_table
 from storage.sql.models import comparisons as comparisons_table
+from storage.sql.models import foresight as foresight_table
 from storage.sql.models import recommendations as recommendations_table
 from storage.sql.models import studies as studies_table
 from storage.sql.models import workloads as workloads_table
@@ -196,9 +197,10 @@ class SqlVerdicts(SqlCore):
             return after
 
     def recommendations_version(self) -> str:
-        """Two look-ups by primary key: every publication, withdrawal and deletion is in the audit trail. With SQLite also which file it is.
-        Also raises SchemaOutdated."""
-        newest = select(*(select(func.max(table.c.id)).scalar_subquery() for table in (recommendations_table, audit_table)))
+        """Three look-ups by primary key: every publication, withdrawal and deletion is in the audit trail. With SQLite also which file it
+        is. Also raises SchemaOutdated."""
+        tables = (recommendations_table, audit_table, foresight_table)
+        newest = select(*(select(func.max(table.c.id)).scalar_subquery() for table in tables))
         with self._reading("recommendations") as connection:
             require_current(connection, self._url)
             return "/".join(str(value) for value in (*file_identity(self._url.path), *connection.execute(newest).one()))

@@ -10,6 +10,7 @@ from storage.records import (
     ApiToken,
     Comparison,
     Environment,
+    ForesightAnswer,
     Lease,
     Measurement,
     Profile,
@@ -115,6 +116,19 @@ def a_recommendation(study_id: int, **changes: Any) -> Recommendation:
         "body": {"vllm_args": ["--block-size", "32"]},
     }
     return Recommendation(**values | changes)
+
+
+def a_foresight(**changes: Any) -> ForesightAnswer:
+    values: dict[str, Any] = {
+        "key": "f" * 64,
+        "kind": "configuration",
+        "model": "tiny-qwen3",
+        "accelerator": "TPU v6e",
+        "device_count": 1,
+        "question": {"format": 1},
+        "answer": {"block_size": 32},
+    }
+    return ForesightAnswer(**values | changes)
 
 
 def a_token(**changes: Any) -> ApiToken:

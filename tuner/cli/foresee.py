@@ -9,7 +9,7 @@ import click
 
 from tuner.cli.foresee_options import compiled_engine_options, model_option
 from tuner.cli.foresee_profile import profile
-from tuner.cli.options import engine_python_option, examples, json_option, print_json
+from tuner.cli.options import beside, engine_python_option, examples, json_option, print_json, storage_option
 from tuner.cli.search_options import engine_arg_option, numbers, words
 
 if TYPE_CHECKING:
@@ -63,6 +63,7 @@ foresee.add_command(profile)
     help="Compile every program that the engine would compile, not only the two that decide: its largest step and one of decodes only.",
 )
 @engine_python_option
+@storage_option
 @json_option
 @click.pass_context
 def check(
@@ -71,7 +72,8 @@ def check(
     """Does each page size and chunk budget compile and fit, on each TPU?
 
     For each, an engine is built without weights and its programs are compiled for that TPU, in a process that uses no device. Answers are
-    kept below TUNER_CACHE, so that the second asking takes no time. Page-aligned scheduling runs the same programs as vLLM's own.
+    kept below TUNER_CACHE, and in the database where there is one, so that the second asking takes no time. Page-aligned scheduling runs
+    the same programs as vLLM's own.
     """
     from tuner.cli.interrupts import interruptible
 
@@ -94,6 +96,7 @@ def _found(accelerators: list[str], kv_cache_dtype: str | None, options: dict[st
     from tuner.serving.engine_arg_names import check_engine_arg_names
     from tuner.setup.config_file import load_config
 
+    url = options.pop("storage")
     given = {name: value for name, value in options.items() if value is not None}
     if kv_cache_dtype is not None:
         given["engine_args"] = {**given.get("engine_args", {}), "kv_cache_dtype": kv_cache_dtype}
@@ -105,10 +108,9 @@ def _found(accelerators: list[str], kv_cache_dtype: str | None, options: dict[st
     model = foreseeable_model(config.model)
     questions = questions_of(config, model, accelerators)
     known = installed(python)
-    kept = KeptAnswers()
     model.prepare()
-    with Compiler(python) as compiler:
-        return list(Foresight(compiler, kept, known, say).answer(questions, all_programs=all_buckets))
+    with beside(url, say) as storage, Compiler(python) as compiler:
+        return list(Foresight(compiler, KeptAnswers(storage=storage), known, say).answer(questions, all_programs=all_buckets))
 
 
 def say(line: str) -> None:

@@ -119,6 +119,28 @@ def writing(url: str, *, create: bool = False) -> Iterator[Storage]:
         opened.close()
 
 
+@contextmanager
+def beside(url: str, say: Callable[[str], None]) -> Iterator[Storage | None]:
+    """The storage for what is kept there as well as elsewhere. None where there is no such database yet, and, as `say` is told, where it
+    cannot be used: nothing fails for it, and none is made."""
+    from storage.base import StorageFault
+    from storage.upgrade import open_storage
+    from storage.url import parse_url
+
+    path = parse_url(url).path
+    opened = None
+    if path is None or path.exists():
+        try:
+            opened = open_storage(url, create=False)
+        except StorageFault as error:
+            say(f"warning: answers are kept in files only: {error}")
+    try:
+        yield opened
+    finally:
+        if opened is not None:
+            opened.close()
+
+
 def operator(reason: str) -> Actor:
     """Who sits at this machine, for the audit trail."""
     from storage.records import Actor

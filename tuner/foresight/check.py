@@ -9,7 +9,7 @@ from typing import Any
 
 from tuner.core.errors import FailureClass, TrialFailed
 from tuner.foresight.compiler import Compiler
-from tuner.foresight.kept import KeptAnswers
+from tuner.foresight.kept import KeptAnswers, Subject
 from tuner.foresight.messages import STEP, Compiled, Prepared, ProgramName
 from tuner.foresight.question import Foreseen, Question, named
 
@@ -34,7 +34,7 @@ class Foresight:
     def _answer(self, question: Question, *, all_programs: bool) -> Foreseen:
         begun = time.perf_counter()
         key = question.key(self._installed)
-        prepared = self._kept.find(Prepared, key)
+        prepared = self._kept.find(Prepared, key, _subject("engine", question))
         compiling = prepared is None
         if prepared is None:
             self._say(f"{_title(question)}: building the engine without weights")
@@ -42,13 +42,14 @@ class Foresight:
                 prepared = self._compiler.prepare(question)
             except TrialFailed as error:
                 return replace(_refused(question, error), seconds=time.perf_counter() - begun)
-            self._remember(key, prepared)
+            self._remember(key, prepared, _subject("engine", question))
         found: list[Compiled] = []
         refusal = None if prepared.refused is None else FailureClass.OUT_OF_MEMORY
         answer = Foreseen(question, prepared, lost=prepared.not_known, refused=prepared.refused, refusal=refusal)
         for program in _wanted(prepared, all_programs=all_programs):
             program_key = {**question.key(self._installed, program), "pages": prepared.pages}
-            compiled = self._kept.find(Compiled, program_key)
+            about = _subject("program", question)
+            compiled = self._kept.find(Compiled, program_key, about)
             if compiled is None:
                 try:
                     if not compiling:
@@ -59,14 +60,14 @@ class Foresight:
                     compiled = self._compiler.compile(program)
                 except TrialFailed as error:
                     return replace(answer, programs=tuple(found), lost=str(error), seconds=time.perf_counter() - begun)
-                self._remember(program_key, compiled)
+                self._remember(program_key, compiled, about)
             found.append(compiled)
             if compiled.failure is not None:
                 break  # one reason is enough
         return replace(answer, programs=tuple(found), seconds=time.perf_counter() - begun, kept=not compiling)
 
-    def _remember(self, key: Json, answer: object) -> None:
-        problem = self._kept.keep(key, answer)
+    def _remember(self, key: Json, answer: object, about: Subject) -> None:
+        problem = self._kept.keep(key, answer, about)
         if problem is not None and not self._warned:
             self._warned = True
             self._say(f"warning: answers cannot be kept for the next time: {problem}")
@@ -90,6 +91,10 @@ def _refused(question: Question, error: TrialFailed) -> Foreseen:
     if error.failure is FailureClass.INVALID_CONFIG:
         return Foreseen(question, None, refused=str(error), refusal=error.failure)
     return Foreseen(question, None, lost=str(error))
+
+
+def _subject(kind: str, question: Question) -> Subject:
+    return Subject(kind, question.engine.model, question.target.chip, question.target.devices)
 
 
 def _title(question: Question) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from storage.base import Storage
 from tuner.core.contract import EngineSettings
 from tuner.core.errors import BadInput, FailureClass
 from tuner.foresight.check import Foresight
@@ -54,15 +55,17 @@ class CompilerJudge:
         self._compiler.close()
 
 
-def judge_for(config: StudyConfig, limits: Limits | None, say: Callable[[str], None]) -> CompilerJudge | None:
-    """The judge of a search that runs on this TPU (None: on none). Where it cannot be had, raises BadInput if `config.foresight` asks for
-    it, else says so and returns None."""
+def judge_for(
+    config: StudyConfig, limits: Limits | None, say: Callable[[str], None], storage: Storage | None = None
+) -> CompilerJudge | None:
+    """The judge of a search that runs on this TPU (None: on none). Its answers are also kept in `storage`. Where it cannot be had, raises
+    BadInput if `config.foresight` asks for it, else says so and returns None."""
     if limits is None:
         raise BadInput("needs a TPU here", setting="foresight", value="on:", fix="drop it; tuner foresee check compiles for any TPU")
     try:
         target = target_of(limits.name, config.tensor_parallel_size)
         known = installed(config.engine_python)
-        kept = KeptAnswers()
+        kept = KeptAnswers(storage=storage)
     except BadInput as error:
         if config.foresight is None:
             say(f"warning: no foresight: {error}")

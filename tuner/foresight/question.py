@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
@@ -19,6 +21,7 @@ Json = dict[str, Any]
 # They choose which programs run and when, not what is in them.
 _SCHEDULING_ONLY = ("scheduler_cls", "async_scheduling", "disable_log_stats", "seed")
 _LONGEST_WORDS = 300
+FORMAT = 1  # of what kept numbers mean: goes up when an older answer would be wrong
 GIB = 1024**3
 _REASONS = {"hbm": "HBM", "vmem": "VMEM", "smem": "SMEM"}
 
@@ -180,6 +183,12 @@ class Foreseen:
             "seconds": round(self.seconds, 3),
             "kept": self.kept,
         }
+
+
+def key_of(question: Json) -> str:
+    """SHA-256 of all that an answer depends on, under which it is kept."""
+    words = json.dumps({"format": FORMAT, **question}, sort_keys=True, separators=(",", ":"))
+    return hashlib.sha256(words.encode()).hexdigest()
 
 
 def named(program: ProgramName) -> str:

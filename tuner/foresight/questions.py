@@ -47,11 +47,11 @@ def questions_of(config: StudyConfig, model: ResolvedModel, accelerators: Sequen
 
 def question_of(engine: EngineSettings, model: ResolvedModel, target: Target) -> Question:
     """Raises BadInput where the model's config.json cannot be read."""
-    return Question(target, engine, _hash(model))
+    return Question(target, engine, model_hash(model))
 
 
-def _hash(model: ResolvedModel) -> str:
-    """Of config.json, wherever it lies; of the name and the features where it is only in a Hugging Face cache."""
+def model_hash(model: ResolvedModel) -> str:
+    """Of config.json, wherever it lies; of the name and the features where it is only in a Hugging Face cache. Raises BadInput."""
     if model.files:
         content = "".join(model.files.values()).encode()
     elif (file := Path(model.path) / "config.json").is_file():

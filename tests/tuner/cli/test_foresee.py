@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from storage.upgrade import open_storage
 from tests.tuner.cli.conftest import Scripted
 from tests.tuner.cli.terminal import Terminal, is_one_line_error
 from tests.tuner.foresight.questions import COMPILED, PREPARED, ScriptedCompiler
@@ -96,3 +97,31 @@ def test_where_nothing_is_known_the_exit_code_is_1(terminal: Terminal, config: P
     result = terminal.run(*arguments(config))
     assert result.code == 1
     assert "v6e-1 page 16 budget 128: not known: model: tpu-inference runs X as vLLM's own model" in result.out
+
+
+def test_answers_are_kept_in_a_database_that_is_there_and_none_is_made(terminal: Terminal, config: Path, scripted: Scripted) -> None:
+    scripted(ScriptedCompiler([BIG], [LARGE]))
+    url = f"sqlite:///{terminal.folder}/kept.db"
+    assert terminal.run(*arguments(config), "--storage", url).code == 0
+    assert not (terminal.folder / "kept.db").exists()
+    open_storage(url).close()
+    assert terminal.run(*arguments(config), "--storage", url).err == ""
+    storage = open_storage(url, read_only=True)
+    try:
+        found = {kind: storage.list_foresight(kind=kind, model=str(config)) for kind in ("engine", "program")}
+    finally:
+        storage.close()
+    assert {kind: {(row.accelerator, row.device_count) for row in rows} for kind, rows in found.items()} == {
+        "engine": {("TPU v6e", 1)},
+        "program": {("TPU v6e", 1)},
+    }
+
+
+def test_a_database_that_cannot_be_used_is_said_and_the_answer_comes_all_the_same(
+    terminal: Terminal, config: Path, scripted: Scripted
+) -> None:
+    scripted(ScriptedCompiler([BIG], [LARGE]))
+    (terminal.folder / "text.db").write_text("Dear diary, this file is longer than a header and is no database at all. " * 9)
+    result = terminal.run(*arguments(config), "--storage", f"sqlite:///{terminal.folder}/text.db")
+    assert result.code == 0
+    assert "warning: answers are kept in files only: --storage (or TUNER_STORAGE): cannot use" in result.err

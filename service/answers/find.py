@@ -11,19 +11,24 @@ from service.web.settings import ServiceSettings
 from storage.base import Storage
 from tuner.advice.advice import advise
 from tuner.advice.lookup import Query
+from tuner.advice.predicted import or_predicted
 from tuner.engine.environment import versions
 from tuner.metrics.objective import parse_objectives, parse_slo
 from tuner.verdict import answer
-from tuner.verdict.answer import STATUS_NONE
+from tuner.verdict.answer import STATUS_NONE, STATUS_PREDICTED
 
 _DAY_S = 24 * 3600.0
-_STRENGTH: dict[answer.MatchKind, int] = {"exact": 2, "nearest": 1, "none": 0}
-_LEAST: dict[Accept, int] = {"exact": 2, "nearest": 1, "default": 0}
+_STRENGTH: dict[answer.MatchKind, int] = {"exact": 3, "nearest": 2, "none": 0}
+_PREDICTED = 1
+_LEAST: dict[Accept, int] = {"exact": 3, "nearest": 2, "predicted": _PREDICTED, "default": 0}
 
 
-def find_answer(storage: Storage, asked: RecommendationQuery, settings: ServiceSettings) -> Answer:
-    """The answer, with links to the recommendation that it comes from. Raises BadInput, StorageFault."""
-    return linked(advise(storage, _query(asked, settings)))
+def find_answer(storage: Storage, asked: RecommendationQuery, settings: ServiceSettings, *, predicted: bool = False) -> Answer:
+    """The answer, with links to the recommendation that it comes from. `predicted`: what was simulated will do where nothing was measured.
+    Raises BadInput, StorageFault."""
+    query = _query(asked, settings)
+    found = advise(storage, query)
+    return linked(or_predicted(storage, query, found) if predicted else found)
 
 
 def refused_because(found: Answer, accept: Accept) -> str | None:
@@ -31,11 +36,12 @@ def refused_because(found: Answer, accept: Accept) -> str | None:
     kind = found.match["kind"]
     if found.status == STATUS_NONE:
         return f"nothing is recommended: {found.reason}"
-    if _STRENGTH[kind] >= _LEAST[accept]:
+    if (_PREDICTED if found.status == STATUS_PREDICTED else _STRENGTH[kind]) >= _LEAST[accept]:
         return None
     if kind == "nearest":
         return f"nothing was measured for exactly this; the nearest is {found.match['distance']:.2f} away: take it with accept=nearest"
-    return f"{found.reason}; take them with accept=default"
+    unpredicted = [] if found.prediction is None else [f"no prediction: {found.prediction.get('reason')}"]
+    return "; ".join([found.reason, *unpredicted, "take them with accept=default"])
 
 
 def linked(found: answer.Answer) -> Answer:

@@ -18,9 +18,9 @@ from service.schemas.common import Id, problems
 from service.schemas.recommendations import (
     Answer,
     AnswerPage,
+    AnswerQuery,
     ConfigQuery,
     Form,
-    RecommendationQuery,
     StoredQuery,
 )
 from service.web.caching import KEEP_BUT_ASK, EtagRoute, conditional, etag_of
@@ -30,7 +30,7 @@ from service.web.settings import ServiceSettings
 from service.web.strict import Handler
 from storage.base import Storage
 from tuner.serving.serve_formats import FORMATS
-from tuner.verdict.answer import STATUS_NONE, answer_of, readable_answers
+from tuner.verdict.answer import STATUS_NONE, STATUS_PREDICTED, answer_of, readable_answers
 
 _LONGEST_KEPT = 1024  # bytes of a query: nobody fills our memory with questions
 _MEDIA = {"yaml": "application/yaml", "kubernetes": "application/yaml", "flags": "text/plain", "env": "text/plain"}
@@ -71,18 +71,20 @@ asking = APIRouter(prefix="/v1/recommendations", tags=["recommendations"], route
 
 
 @asking.get("", summary="The one answer to a question", response_model=Answer, responses=problems(304))
-async def answer(query: Annotated[RecommendationQuery, Query()], storage: StorageDep, settings: SettingsDep, request: Request) -> Response:
-    """Exact match, else the nearest with its distance, else vLLM's default, else none: `status` and `match` say which."""
+async def answer(query: Annotated[AnswerQuery, Query()], storage: StorageDep, settings: SettingsDep, request: Request) -> Response:
+    """Exact match, else the nearest with its distance, else vLLM's default, else none: `status` and `match` say which. With
+    `accept=predicted` a kept simulation goes before vLLM's default, with status `predicted` and its error under `prediction`."""
     asked = request.scope["query_string"].decode("latin-1")
     return await _looked_up(request, partial(_answer, storage, settings, query, f"{request.url.path}/config", asked))
 
 
-def _answer(storage: Storage, settings: ServiceSettings, query: RecommendationQuery, config_path: str, asked: str) -> Kept:
+def _answer(storage: Storage, settings: ServiceSettings, query: AnswerQuery, config_path: str, asked: str) -> Kept:
     """`config_path` and `asked`: for the link to the same question's settings, where no stored recommendation is the answer."""
-    found = find_answer(storage, query, settings)
+    found = find_answer(storage, query, settings, predicted=query.accept is not None)
     if found.status != STATUS_NONE and "config" not in found.links:
-        accept = "nearest" if found.match["kind"] == "nearest" else "default"
-        found.links["config"] = f"{config_path}?{urlencode([*parse_qsl(asked, keep_blank_values=True), ('accept', accept)])}"
+        accept = STATUS_PREDICTED if found.status == STATUS_PREDICTED else "nearest" if found.match["kind"] == "nearest" else "default"
+        given = [(name, value) for name, value in parse_qsl(asked, keep_blank_values=True) if name != "accept"]
+        found.links["config"] = f"{config_path}?{urlencode([*given, ('accept', accept)])}"
     return _kept(found, found.model_dump_json(exclude_unset=True).encode(), "application/json")
 
 
@@ -115,7 +117,7 @@ async def answered_config(query: Annotated[ConfigQuery, Query()], storage: Stora
 
 
 def _answered_config(storage: Storage, settings: ServiceSettings, query: ConfigQuery) -> Kept:
-    found = find_answer(storage, query, settings)
+    found = find_answer(storage, query, settings, predicted=query.accept == STATUS_PREDICTED)
     refused = refused_because(found, query.accept)
     if refused is not None:
         raise Problem(409, refused)

@@ -34,7 +34,7 @@ _Word = Annotated[str, Field(pattern=r"^[A-Za-z0-9_.-]{1,40}$")]
 _MOST_SIZE = 10_000_000
 _Tokens = Annotated[float, Field(gt=0, le=1e9)]
 Form = Literal["yaml", "flags", "env", "kubernetes"]
-Accept = Literal["exact", "nearest", "default"]
+Accept = Literal["exact", "nearest", "predicted", "default"]
 
 
 class Answer(answer.Answer):
@@ -93,11 +93,21 @@ class RecommendationQuery(ModelQuery):
     max_age_days: Annotated[float | None, Field(gt=0, le=36500, description="Older evidence is called stale.", examples=[30])] = None
 
 
+class AnswerQuery(RecommendationQuery):
+    accept: Annotated[
+        Literal["predicted"] | None,
+        Field(description="Where nothing was measured, also what was simulated, with status predicted and its error; else vLLM's default."),
+    ] = None
+
+
 class ConfigQuery(RecommendationQuery):
     format: Form = "yaml"
     accept: Annotated[
         Accept,
-        Field(description="The weakest answer to take: measured for exactly this, carried over from what is near, vLLM's default."),
+        Field(
+            description="The weakest answer to take: measured for exactly this, carried over from what is near, only predicted, or vLLM's "
+            "default (which takes no prediction)."
+        ),
     ] = "exact"
 
 

@@ -13,6 +13,7 @@ import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
+from typing import Any
 
 from storage.records import Recommendation, RecommendationKey
 from tuner.advice.distance import NEAR, Features, Part, model_parts, norm, workload_features, workload_parts
@@ -20,7 +21,7 @@ from tuner.advice.standing import implies, slo_standing, slos_kept
 from tuner.core.errors import BadInput
 from tuner.metrics.objective import DEFAULT_OBJECTIVE, Slo, parse_objectives
 from tuner.setup.hardware import Hardware, hardware_of
-from tuner.verdict.answer import STATUS_NONE, Answer, Scope, answer_of, readable_answers
+from tuner.verdict.answer import STATUS_NONE, Answer, answer_of, readable_answers
 
 MAX_AGE_S = 90 * 24 * 3600.0
 _STALE_PACKAGES = ("vllm", "vllm_tpu", "tpu_inference", "jax", "jaxlib", "libtpu")
@@ -159,7 +160,7 @@ def stale(query: Query, chosen: Found, rivals: Iterable[Found]) -> list[str]:
     """Why `chosen` should be measured again. `rivals`: others for the same model, accelerator, workload and objective, older ones too.
     Those that miss an SLO of the question contradict nothing."""
     record = chosen.record
-    reasons = _other_versions(chosen.answer.scope, query.versions)
+    reasons = other_versions(chosen.answer.scope.get("versions", {}), query.versions)
     for rival in rivals:
         newer = (rival.record.created_at, rival.record.id) > (record.created_at, record.id) and rival.record.withdrawn_at is None
         misses = rival.answer.standing is not None and bool(rival.answer.standing.failing)
@@ -238,9 +239,8 @@ def _metrics(objective: str) -> tuple[str, ...]:
         return (objective,)
 
 
-def _other_versions(scope: Scope, now: Mapping[str, str]) -> list[str]:
-    """Packages that set how fast an engine is, and have another version than they were measured with. Unknown is not different."""
-    measured = scope.get("versions", {})
+def other_versions(measured: Mapping[str, Any], now: Mapping[str, str]) -> list[str]:
+    """Packages that set how fast an engine is, and have another version than the evidence. Unknown is not different."""
     both = [name for name in _STALE_PACKAGES if measured.get(name) is not None and name in now]
     return [f"{name} was {measured[name]}, is {now[name]}" for name in both if measured[name] != now[name]]
 

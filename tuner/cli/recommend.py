@@ -22,6 +22,7 @@ EPILOG = examples(
     "tuner recommend first --format flags | xargs vllm serve MODEL",
     "tuner recommend first --format yaml > serve.yaml       # for vllm serve --config serve.yaml",
     "tuner recommend --model tiny-qwen3 --accelerator 'TPU v6e-4' --workload chat",
+    "tuner recommend --model Qwen/Qwen3-8B --accelerator v6e-1 --workload chat --accept predicted",
     "tuner recommend --model Qwen/Qwen3-0.6B --accelerator v6e --devices 4 --slo 'ttft_p99_ms<=500' --format kubernetes",
 )
 
@@ -34,6 +35,9 @@ EPILOG = examples(
 @click.option("--workload", metavar="NAME", help="... under this workload (name or content hash) ...")
 @click.option("--objective", metavar="NAME", help="... for this objective ...")
 @click.option("--slo", multiple=True, metavar="LIMIT", help="... and this limit, e.g. 'ttft_p99_ms<=500'; may be repeated.")
+@click.option(
+    "--accept", type=click.Choice(["predicted"]), help="... and where nothing was measured, what was simulated for it, with its error."
+)
 @click.option("--format", "form", type=click.Choice(["table", "json", *FORMS]), default="table", show_default=True)
 @storage_option
 @json_option
@@ -62,7 +66,7 @@ def recommend(
     if model is not None and not model.strip():
         raise BadInput("--model is empty; give the name that vllm serve takes, or a folder with config.json")
     if study is not None and any(options.values()):
-        raise BadInput("--accelerator, --devices, --workload, --objective and --slo go with --model; a STUDY has its own")
+        raise BadInput("--accelerator, --devices, --workload, --objective, --slo and --accept go with --model; a STUDY has its own")
     with reading(storage) as opened:
         answer = _of_study(opened, study) if study is not None else _matching(opened, str(model), options)
         said = _said_by(opened, study) if study is not None and form == "table" and not as_json else None
@@ -106,6 +110,7 @@ def _matching(storage: Storage, model: str, options: Mapping[str, Any]) -> Answe
     from tuner.advice.advice import advise
     from tuner.advice.distance import model_features
     from tuner.advice.lookup import Query
+    from tuner.advice.predicted import or_predicted
     from tuner.engine.environment import versions
     from tuner.metrics.objective import parse_slo
     from tuner.setup.models import local_features
@@ -114,4 +119,6 @@ def _matching(storage: Storage, model: str, options: Mapping[str, Any]) -> Answe
     asked = {name: options[name] for name in ("accelerator", "device_count", "workload", "objective")}
     described = local_features(model)
     features = None if described is None else model_features(described)
-    return advise(storage, Query(model=model, model_features=features, slos=slos, now=time.time(), versions=versions(), **asked))
+    query = Query(model=model, model_features=features, slos=slos, now=time.time(), versions=versions(), **asked)
+    found = advise(storage, query)
+    return found if options["accept"] is None else or_predicted(storage, query, found)

@@ -1,4 +1,4 @@
-"""`tuner simulate`: goodput against rate, by vLLM's real scheduler under predicted step times. No engine runs and nothing is stored."""
+"""`tuner simulate`: goodput against rate, by vLLM's real scheduler under predicted step times. No engine runs, nothing is measured."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from tuner.cli.foresee_options import model_option
-from tuner.cli.options import engine_python_option, examples, json_option, print_json
+from tuner.cli.options import beside, engine_python_option, examples, json_option, print_json, storage_option
 from tuner.cli.search_options import (
     SIZES,
     accelerator_option,
@@ -27,6 +27,10 @@ from tuner.cli.search_options import (
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from storage.records import ForesightAnswer
+    from tuner.engine.step_costs import StepCosts
+    from tuner.foresight.simulated_chip import SimulatedChip
+    from tuner.launchers.kept_rates import Simulation
     from tuner.launchers.rate_sweep import RatePoint
     from tuner.setup.config import StudyConfig
     from tuner.setup.models import ResolvedModel
@@ -82,29 +86,32 @@ def rates(_context: click.Context, _parameter: click.Parameter, text: str) -> li
     "--seeds", type=click.IntRange(1, MOST_SEEDS), default=3, show_default=True, metavar="N", help="Draws of requests and of noise."
 )
 @engine_python_option
+@storage_option
 @json_option
-def simulate(*, rates: list[float], seeds: int, as_json: bool, **options: Any) -> None:
+def simulate(*, rates: list[float], seeds: int, storage: str, as_json: bool, **options: Any) -> None:
     """How many requests per second are served well, at which rate, on a TPU that is not here? Predicted, never measured.
 
     vLLM's real scheduler plays the workload in virtual time; how long a step takes is predicted, and the interval says how well that is
-    known. Only v6e has predictions; --step-time takes your own.
+    known. Only v6e has predictions; --step-time takes your own. A database that is there keeps them, for tuner recommend --accept
+    predicted.
     """
     from tuner.cli.interrupts import interruptible
 
     with interruptible(), own_words():
-        header, points = _simulated(options, rates, seeds)
+        header, points = _simulated(options, rates, seeds, storage)
     if as_json:
         print_json({**header, "points": [asdict(point) for point in points]})
     else:
         _print(header, points)
 
 
-def _simulated(options: dict[str, Any], asked: Sequence[float], seeds: int) -> tuple[dict[str, Any], list[RatePoint]]:
+def _simulated(options: dict[str, Any], asked: Sequence[float], seeds: int, url: str) -> tuple[dict[str, Any], list[RatePoint]]:
     """What was simulated, in words and settings, and its points."""
     from tuner.core.contract import LiveSettings
-    from tuner.foresight.questions import foreseeable_model
+    from tuner.foresight.questions import foreseeable_model, model_hash
     from tuner.foresight.simulated_chip import simulated_chip
     from tuner.launchers.choice import check_launcher
+    from tuner.launchers.kept_rates import Simulation
     from tuner.launchers.rate_sweep import open_loops, sweep
     from tuner.launchers.simulate import SimulateLauncher
     from tuner.metrics.objective import request_limits
@@ -137,20 +144,49 @@ def _simulated(options: dict[str, Any], asked: Sequence[float], seeds: int) -> t
             points.append(point)
             _say(f"{point.rate:g} requests/s, {point.arm}: done in {point.wall_s:.1f} s")
         effective = session.report.effective
-    header = {
+    shared = Simulation(
+        settings=settings,
+        model_hash=model_hash(model),
+        accelerator="" if chip.limits is None else chip.limits.name,
+        device_count=chip.devices,
+        workload=specs[0].name,
+        plans=plans,
+        limits=tuple(str(slo) for slo in config.limits),
+        costs=session.costs,
+        versions=session.report.environment["versions"],
+    )
+    if shared.accelerator:  # else nobody knows what it is a prediction for
+        _keep(url, [shared.kept(point) for point in points])
+    return _header(config, chip, session.costs, shared, effective), points
+
+
+def _header(config: StudyConfig, chip: SimulatedChip, costs: StepCosts, shared: Simulation, effective: dict[str, Any]) -> dict[str, Any]:
+    """What was simulated, for people and programs."""
+    return {
         "status": "predicted",
         "accelerator": chip.accelerator,
         "step_times": chip.source,
-        "step_time_interval": [session.costs.low, session.costs.high],
+        "step_time_interval": [costs.low, costs.high],
         "model": config.model,
-        "workload": specs[0].name,
-        "requests": len(plans[0].requests),
-        "slos": [str(slo) for slo in config.limits],
+        "workload": shared.workload,
+        "requests": len(shared.plans[0].requests),
+        "slos": list(shared.limits),
         "settings": {
             name: effective[name] for name in ("block_size", "max_num_batched_tokens", "max_num_seqs", "max_model_len", "num_gpu_blocks")
         },
     }
-    return header, points
+
+
+def _keep(url: str, answers: Sequence[ForesightAnswer]) -> None:
+    """In the database, where there is one; nothing fails for it."""
+    from storage.base import StorageFault
+
+    with beside(url, _say) as storage:
+        try:
+            if storage is not None:
+                storage.put_foresight(answers)
+        except StorageFault as error:
+            _say(f"warning: the predictions are not kept: {error}")
 
 
 def _config(options: dict[str, Any]) -> StudyConfig:

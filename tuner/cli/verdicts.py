@@ -13,7 +13,7 @@ from tuner.report.legend import MARKS
 from tuner.report.recommended import expected_lines
 from tuner.report.report import first_metric, serve_command
 from tuner.stats.intervals import Verdict
-from tuner.verdict.answer import STATUS_NONE, Answer
+from tuner.verdict.answer import STATUS_NONE, STATUS_PREDICTED, Answer
 from tuner.verdict.changes import change_lines
 from tuner.verdict.compare import StudyComparison
 
@@ -72,7 +72,7 @@ def _print_why(rows: Sequence[Comparison]) -> None:
 
 
 def print_answer(answer: Answer) -> None:
-    print(f"recommendation: {answer.status} - {answer.reason}")
+    print(answer.reason if answer.status == STATUS_PREDICTED else f"recommendation: {answer.status} - {answer.reason}")
     if answer.match["kind"] == "nearest":
         print(f"  match: nearest, {number(answer.match['distance'])} away")
         for name, part in answer.match["parts"].items():

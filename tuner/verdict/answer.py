@@ -17,12 +17,13 @@ from storage.records import Json, Recommendation
 from tuner.core.errors import BadInput
 from tuner.core.numbers import without_exponents
 
-Status = Literal["recommended", "default", "none"]
+Status = Literal["recommended", "default", "none", "predicted"]
 MatchKind = Literal["exact", "nearest", "none"]
 
 STATUS_RECOMMENDED: Status = "recommended"
 STATUS_DEFAULT: Status = "default"
 STATUS_NONE: Status = "none"
+STATUS_PREDICTED: Status = "predicted"  # only for who accepts it; never stored
 
 _OPEN = ConfigDict(extra="allow")  # a newer version may have stored more
 _ROW = ("id", "created_at", "published_at", "withdrawn_at")  # columns beside the stored body
@@ -167,6 +168,21 @@ class Stale(TypedDict, total=False):
     reasons: list[str]
 
 
+@with_config(_OPEN)
+class PredictionGrounds(TypedDict, total=False):
+    """What a prediction rests on: the best of `configurations` simulated ones. A step's true / predicted seconds lie between `low` and
+    `high` with `confidence`; `held_out`: what that was seen on, with `median_error` where it is known. `reason`: why there is none."""
+
+    configurations: int
+    reason: str
+    step_times: str
+    low: float
+    high: float
+    confidence: float
+    held_out: str
+    median_error: float | None
+
+
 @dataclass(frozen=True)
 class Standing:
     """How an answer stands to the SLOs of the question. `same`: its study had the very same ones; else `notes` say what differs, and
@@ -205,6 +221,8 @@ class Answer(BaseModel):
     settings: Settings = Field(default=Settings(), description="Page size, chunk budget and arm.")
     changes: list[Change] = Field(default=[], description="The same against vLLM's defaults, also where they are equal.")
 
+    prediction: PredictionGrounds | None = Field(default=None, description="Only where accept=predicted was asked for.")
+
     _standing: Standing | None = PrivateAttr(default=None)
 
     @classmethod
@@ -226,6 +244,8 @@ class Answer(BaseModel):
     @property
     def stage_in_words(self) -> str:
         """Where its values come from: the two stages' values differ, because the best of many noisy ones is an overestimate."""
+        if self.status == STATUS_PREDICTED:
+            return "predicted, not measured"
         stage = self.evidence.get("stage")
         return {"confirm": "after a cold start", "search": "in the search, not confirmed"}.get(stage or "", "")
 

@@ -6,8 +6,10 @@ from pathlib import Path
 
 import pytest
 
+from storage.upgrade import open_storage
 from tests.tuner.cli.terminal import Terminal
 from tuner.cli.simulate import chart
+from tuner.foresight.prediction import Span, readable
 from tuner.launchers.rate_sweep import RatePoint
 
 STEPS = "about: a test\npadded_ms: {16: 10, 2048: 60}\nlow: 0.8\nhigh: 1.2\n"
@@ -112,3 +114,28 @@ def test_json_says_what_was_predicted_and_from_what(terminal: Terminal, tmp_path
     (point,) = found["points"]
     assert point["low"] <= point["goodput"] <= point["high"]
     assert found["settings"]["block_size"] == 32
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(300)
+def test_what_was_predicted_for_a_chip_is_kept_where_there_is_a_database(terminal: Terminal) -> None:
+    url = f"sqlite:///{terminal.folder}/kept.db"
+    arguments = ["simulate", "--model", "tiny-qwen3", "--workload", "demo", "--accelerator", "v6e-1", "--rates", "2,8", "--seeds", "1"]
+    open_storage(url).close()
+    done = terminal.run(*arguments, "--storage", url, "--json")
+    assert done.code == 0, done.err
+    points = {(point["rate"], point["arm"]): point for point in done.json["points"]}
+    ask = ["recommend", "--model", "tiny-qwen3", "--accelerator", "v6e-1", "--objective", "goodput", "--storage", url, "--json"]
+    limits = [word for slo in ("ttft_p99_ms<=1000", "tpot_p99_ms<=100") for word in ("--slo", slo)]
+    assert terminal.run(*ask, *limits).json["status"] == "default"
+    storage = open_storage(url, read_only=True)
+    try:
+        rows = readable(storage.list_foresight(kind="configuration", model="tiny-qwen3", accelerators=["TPU v6e"], device_count=1))
+        assert storage.list_studies() == []
+    finally:
+        storage.close()
+    assert {(item.request_rate, item.arm) for _, item in rows} == points.keys()
+    for _, item in rows:
+        point = points[float(item.request_rate or 0), item.arm]
+        assert item.metrics["goodput"] == Span(point["goodput"], point["low"], point["high"])
+        assert item.limits == ("ttft_p99_ms<=1000", "tpot_p99_ms<=100") and "Llama-3.1-8B" in item.step_times.source

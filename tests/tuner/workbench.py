@@ -17,6 +17,7 @@ from storage.url import optuna_storage_arguments
 from tests.tuner.fake_engine import FakeLauncher
 from tuner.core.contract import Launcher
 from tuner.search.plan import plan_search
+from tuner.search.prior import SimulatedPrior
 from tuner.search.study import StudyOutcome, StudyRun
 from tuner.setup.config import StudyConfig
 from tuner.setup.config_file import load_config
@@ -57,12 +58,14 @@ class Workbench:
         now: Callable[[], float] | None = None,
         study: str = "s",
         listener: Callable[[Progress, str], None] | None = None,
+        prior: SimulatedPrior | None = None,
         **changes: Any,
     ) -> StudyOutcome:
         setup = prepare_study(config_of(study, logdir=str(self.folder / "profiles"), storage=self.url, **changes))
         progress = Progress(listener=listener or (lambda _progress, line: self.lines.append(line)))
         clock: dict[str, Any] = {"now": now} if now is not None else {}
-        return StudyRun(plan_search(setup, self.storage, resume=resume), self.storage, launcher or FakeLauncher(), progress, **clock).run()
+        plan = plan_search(setup, self.storage, resume=resume)
+        return StudyRun(plan, self.storage, launcher or FakeLauncher(), progress, prior=prior, **clock).run()
 
     def trials(self, stage: Stage | None = Stage.SEARCH, study: str = "s") -> list[Trial]:
         return list(self.storage.list_trials(self.storage.get_study(study).id, stage=stage))

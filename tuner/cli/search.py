@@ -10,11 +10,12 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from tuner.cli.options import examples, json_option, print_json, reading
+from tuner.cli.options import beside, examples, json_option, print_json, reading
 from tuner.cli.search_options import SectionedCommand, with_settings
 
 if TYPE_CHECKING:
     from tuner.search.plan import SearchPlan
+    from tuner.search.prior import SimulatedPrior
     from tuner.search.study import StudyOutcome
     from tuner.setup.config import StudyConfig
     from tuner.setup.study_setup import StudySetup
@@ -62,8 +63,10 @@ def _search(config: Path | None, options: dict[str, Any], *, resume: bool, dry_r
     check_places(settings)
     limits = device_limits(settings)
     with ExitStack() as ending:
-        wanted = limits is not None if settings.foresight is None else settings.foresight
-        judge = judge_for(settings, limits, _say) if wanted else None
+        judge = None
+        if limits is not None if settings.foresight is None else settings.foresight:
+            storage = None if dry_run else ending.enter_context(beside(settings.storage, _say))
+            judge = judge_for(settings, limits, _say, storage)
         if judge is not None:
             ending.callback(judge.rest)
         setup = prepare_study(settings, limits, judge)
@@ -116,7 +119,20 @@ def _run(plan: SearchPlan) -> StudyOutcome:
         storage = open_storage(config.storage, create=plan.existing is None)
         ending.callback(storage.close)
         with ProgressView(plan.setup.objectives[0].name) as view:
-            return StudyRun(plan, storage, launcher, Progress(listener=view), finalists_launcher=finalists).run()
+            progress = Progress(listener=view)
+            return StudyRun(plan, storage, launcher, progress, finalists_launcher=finalists, prior=_prior(plan)).run()
+
+
+def _prior(plan: SearchPlan) -> SimulatedPrior | None:
+    """What simulates the sampler's prior; starts nothing yet."""
+    from tuner.launchers.choice import engine_logs
+    from tuner.search.prior import SimulatedPrior
+    from tuner.search.step_model import StepModel
+
+    config = plan.setup.config
+    if not isinstance(plan.step_model, StepModel):
+        return None
+    return SimulatedPrior(plan.step_model, engine_logs(config), config.engine_python)
 
 
 def _print_plan(plan: SearchPlan, as_json: bool) -> None:
@@ -133,6 +149,9 @@ def _print_plan(plan: SearchPlan, as_json: bool) -> None:
     print(f"sampler {plan.sampler}: {plan.trials} trials in {len(space.cells)} cells, {rounds} rounds each, baseline {space.baseline}")
     if not space.has_vllms_own:
         print(f"vLLM's own defaults ({space.own}) are not among them: what is gained will be told against the baseline")
+    if plan.step_model is not None:
+        prior = plan.prior_json()
+        print(f"prior: predicted for {prior['predicted']} configurations: {prior.get('step_times') or prior['reason']}")
     print(f"then {plan.finalists} finalists, each started cold")
     print(f"engine starts at most {plan.engine_starts}, measured windows at most {plan.windows}")
     if plan.measured:

@@ -53,7 +53,10 @@ engine_arg_option = click.option(
 
 accelerator_option = click.option("--accelerator", metavar="TPU", help="The TPU that --launcher simulate simulates, for instance v6e-1.")
 step_time_option = click.option(
-    "--step-time", metavar="FILE", help="What a simulated step costs, as you measured it; in place of what is known of --accelerator."
+    "--step-time",
+    metavar="FILE",
+    help="What a step costs, as you measured it: for simulations, in place of what is known of --accelerator; in a search on an engine for "
+    "the sampler's prior.",
 )
 borrow_option = click.option(
     "--borrow", metavar="CHIP", help="Simulate with this chip's step times where --accelerator has none of its own; every answer says so."
@@ -176,7 +179,8 @@ SECTIONS: dict[str, list[Decorator]] = {
         click.option(
             "--foresight/--no-foresight",
             default=None,
-            help="Compile every engine before it is started, and skip what does not compile or fit.  [default: on a TPU]",
+            help="Compile every engine before it is started, where there is a TPU, and skip what does not compile or fit; let the sampler "
+            "begin with simulated results, where step times of this device are known.  [default: where it is possible]",
         ),
         click.option(
             "--dtype", metavar="TYPE", help="Type of weights and activations: auto, float32, bfloat16 or float16.  [default: auto]"

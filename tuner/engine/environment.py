@@ -109,7 +109,7 @@ def describe_environment() -> Json:
     devices = jax.devices()
     kind = devices[0].device_kind
     backend = devices[0].platform
-    accelerator = f"{kind}-{len(devices)}" if backend == "tpu" else _host_name(backend, kind)
+    accelerator = f"{kind}-{len(devices)}" if backend == "tpu" else cpu_name() if backend == "cpu" else kind
     details = {"device_kind": kind, "cores": os.cpu_count(), "memory_gib": _memory_gib()}
     found: Json = {
         "platform": backend,
@@ -126,9 +126,8 @@ def fingerprint(fields: Json) -> str:
     return hashlib.sha256(json.dumps(fields, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
 
 
-def _host_name(backend: str, kind: str) -> str:
-    if backend != "cpu":
-        return kind
+def cpu_name() -> str:
+    """The accelerator of an environment without one: this machine's processor."""
     model = "unknown"
     for line in Path("/proc/cpuinfo").read_text().splitlines():
         if line.startswith("model name"):

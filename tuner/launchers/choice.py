@@ -49,7 +49,9 @@ def check_launcher(config: StudyConfig) -> None:
 
 def _refuse_others_settings(config: StudyConfig) -> None:
     """Settings that only another launcher looks at."""
-    for launcher, names in (("table", ("table", "table_noise")), ("simulate", ("accelerator", "step_time", "borrow", "step_noise"))):
+    if config.step_time is not None and config.launcher == "table":
+        raise BadInput("is of no use to --launcher table", setting="step_time", value=config.step_time, fix="drop it")
+    for launcher, names in (("table", ("table", "table_noise")), ("simulate", ("accelerator", "borrow", "step_noise"))):
         for name in names:
             given = getattr(config, name)
             if config.launcher != launcher and given not in (None, 0.0):
@@ -80,7 +82,7 @@ def make_launcher(config: StudyConfig) -> Launcher:
 
         noise = Noise("multiplicative", config.table_noise) if config.table_noise else Noise()
         return TableLauncher(Path(str(config.table)).expanduser(), noise=noise, seed=config.seed)
-    logs = Path(config.logdir).expanduser().absolute() / config.study / "engine-logs"
+    logs = engine_logs(config)
     if config.launcher == "simulate":
         from tuner.launchers.simulate import SimulateLauncher
 
@@ -92,6 +94,11 @@ def make_launcher(config: StudyConfig) -> Launcher:
     from tuner.launchers.local import LocalLauncher
 
     return LocalLauncher(log_dir=logs, python=config.engine_python, platform=config.platform)
+
+
+def engine_logs(config: StudyConfig) -> Path:
+    """The folder of what engines and simulations of this study write."""
+    return Path(config.logdir).expanduser().absolute() / config.study / "engine-logs"
 
 
 def make_finalists_launcher(config: StudyConfig) -> Launcher | None:

@@ -17,7 +17,7 @@ from tuner.report.report import first_metric
 from tuner.report.write_fraction import write_lines
 from tuner.setup.stored_study import StoredStudy
 from tuner.verdict.compare import StudyComparison
-from tuner.verdict.evidence import Evidence
+from tuner.verdict.evidence import PRIOR, Evidence
 
 CELL_HEADERS = ("page size", "chunk budget", "aligned / default", "95 % interval", "pairs", "verdict")
 WRITE_HEADING = "KV write in a prefill step, from XLA profiles"
@@ -103,7 +103,14 @@ _NO_ENGINE = {
 
 def method_text(evidence: Evidence) -> str:
     variant = f"Variant of the alignment rules: `{StoredStudy.from_record(evidence.study).alignment_variant}`."
-    return " ".join(filter(None, [_engines_text(evidence), _EFFECT, _interim_text(evidence), _VERDICT, _ANSWER, variant]))
+    parts = [_engines_text(evidence), _prior_text(evidence), _EFFECT, _interim_text(evidence), _VERDICT, _ANSWER, variant]
+    return " ".join(filter(None, parts))
+
+
+def _prior_text(evidence: Evidence) -> str:
+    """What the sampler knew before it measured, where foresight told it."""
+    words = next((trial.notes[PRIOR] for trial in evidence.trials if trial.notes.get(PRIOR)), None)
+    return "" if words is None else f"The sampler chose with a prior: {words}. No predicted value is among the results."
 
 
 def _engines_text(evidence: Evidence) -> str:

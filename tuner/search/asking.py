@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
-from storage.records import Stage
-from tuner.search.proposer import Proposer, Seconds
+from collections.abc import Sequence
+
+from storage.records import Environment, ForesightAnswer, Stage
+from tuner.core.errors import BadInput, TrialFailed
+from tuner.search.prior import SimulatedPrior, observations
+from tuner.search.proposer import Observation, Proposer, Seconds
 from tuner.search.warm_start import EarlierStudy, find_earlier, load_earlier
 from tuner.setup.config import ORDINAL
 from tuner.setup.space import Configuration
 from tuner.trials.context import RunContext
 from tuner.trials.engines import EnginePool
-from tuner.trials.optuna_record import SAMPLER_ATTRIBUTE, WARM_START_ATTRIBUTE, OptunaRecord
+from tuner.trials.optuna_record import PRIOR_ATTRIBUTE, SAMPLER_ATTRIBUTE, WARM_START_ATTRIBUTE, OptunaRecord
 from tuner.trials.trial import TrialBook
 
 
@@ -26,13 +30,24 @@ class Asking:
     """Chooses what is measured next. The proposer is made after the baseline ran: only its engine tells which accelerator this is, and so
     which earlier studies can be learned from."""
 
-    def __init__(self, context: RunContext, book: TrialBook, pool: EnginePool, record: OptunaRecord, sampler: str) -> None:
+    def __init__(
+        self,
+        context: RunContext,
+        book: TrialBook,
+        pool: EnginePool,
+        record: OptunaRecord,
+        sampler: str,
+        *,
+        prior: SimulatedPrior | None = None,
+    ) -> None:
+        """`prior`: where the configurations can be foreseen."""
         self._context = context
         self._space = context.setup.space
         self._book = book
         self._pool = pool
         self._record = record
         self._sampler = sampler
+        self._prior = prior
         self._proposer: Proposer | None = None
         self._left = list(context.setup.space.configurations)  # known ones at its end are dropped: what is known stays known
 
@@ -64,7 +79,7 @@ class Asking:
             self._space,
             [objective.direction for objective in setup.objectives],
             setup.config.seed,
-            earlier=[study.observations for study in self._earlier()],
+            earlier=[found for found in ([study.observations for study in self._earlier()] + [self._foreseen()]) if found],
             costs=self._seconds if self._pool.all_live else None,
         )
         for run in self._book.staged(Stage.SEARCH):
@@ -80,13 +95,44 @@ class Asking:
         known = self._record.attribute(WARM_START_ATTRIBUTE)
         if known is not None:
             return load_earlier(storage, setup, [item["study"] for item in known])
-        fingerprint = next((run.trial.environment for run in self._book.runs if run.trial.environment), None)
-        found = find_earlier(storage, setup, storage.get_environment(fingerprint).accelerator if fingerprint else None)
+        environment = self._environment()
+        found = find_earlier(storage, setup, None if environment is None else environment.accelerator)
         self._record.set_attribute(WARM_START_ATTRIBUTE, [study.to_json() for study in found])
         for study in found:
             where = "" if study.same_workload else " of another workload"
             self._context.progress.note(f"warm start: {len(study.observations)} results{where} from study {study.name!r} as priors")
         return found
+
+    def _environment(self) -> Environment | None:
+        fingerprint = next((run.trial.environment for run in self._book.runs if run.trial.environment), None)
+        return None if fingerprint is None else self._context.storage.get_environment(fingerprint)
+
+    def _foreseen(self) -> Sequence[Observation]:
+        """What foresight says of the space: what the study began with, also when it is taken up again."""
+        setup, storage = self._context.setup, self._context.storage
+        known = self._record.attribute(PRIOR_ATTRIBUTE)
+        if known is not None:
+            self._book.prior = known["words"]
+            return observations(setup, storage.find_foresight(known["keys"]).values())
+        environment = self._environment()
+        if self._sampler != ORDINAL or self._prior is None or environment is None:
+            return ()
+        predicted = self._predicted(self._prior, environment)
+        found = observations(setup, predicted)
+        if found:
+            words = f"predicted for {len(found)} configurations by simulation; {self._prior.model.error.sentence}"
+            self._record.set_attribute(PRIOR_ATTRIBUTE, {"keys": [item.key for item in predicted], "words": words})
+            self._book.prior = words
+            self._context.progress.note(f"prior: {words}")
+        return found
+
+    def _predicted(self, prior: SimulatedPrior, environment: Environment) -> Sequence[ForesightAnswer]:
+        """A search goes on without foresight where that fails."""
+        try:
+            return prior.predict(self._context.setup, self._context.storage, environment, self._context.progress.note)
+        except (TrialFailed, BadInput) as error:
+            self._context.progress.note(f"prior: nothing is predicted: {error}")
+            return ()
 
     def _seconds(self) -> Seconds:
         """Costs as seen in this run. A proposal costs the windows of all arms."""

@@ -9,8 +9,11 @@ from dataclasses import asdict, dataclass, replace
 
 from storage.base import Storage
 from storage.records import Json, Study, StudyState
+from tuner.core.errors import BadInput
 from tuner.search.opening import check_resumable, find_study
+from tuner.search.prior import MOST
 from tuner.search.proposer import check_sampler
+from tuner.search.step_model import StepModel, find_step_model
 from tuner.search.warm_start import AUTO, NONE, check_warm_start
 from tuner.setup.config import ORDINAL, WITHOUT_AN_ENGINE, StudyConfig
 from tuner.setup.space import Configuration
@@ -49,7 +52,8 @@ class ColdGroup:
 class SearchPlan:
     """What the whole search goes by, made once. `existing` is the study of that name in the database, None where it is to be begun, and
     `measured` how many windows it has. `trials` counts search trials; finalists come on top. `engine_starts` and `windows` include the
-    finalists'. A sampler may choose fewer page sizes than there are; the plan counts all that it could need.
+    finalists'. A sampler may choose fewer page sizes than there are; the plan counts all that it could need. `step_model`: what
+    the sampler's prior is simulated with, or why there is none; None: nothing has a use for it.
     """
 
     setup: StudySetup
@@ -63,6 +67,12 @@ class SearchPlan:
     windows: int
     estimate_s: float
     costs: Costs
+    step_model: StepModel | str | None = None
+
+    @property
+    def foreseen(self) -> int:
+        """How many configurations the sampler's prior predicts at most."""
+        return min(len(self.setup.space.configurations), MOST) if isinstance(self.step_model, StepModel) else 0
 
     def to_json(self) -> Json:
         config, space = self.setup.config, self.setup.space
@@ -83,8 +93,15 @@ class SearchPlan:
             "baseline": str(space.baseline),
             "vllm_defaults": {**asdict(space.own), "in_the_space": space.has_vllms_own},
             "workload": self.setup.workload.summary,
+            "prior": self.prior_json(),
             "measured_windows": self.measured,
         }
+
+    def prior_json(self) -> Json:
+        """{"predicted": how many configurations, "step_times" or "reason" in words}."""
+        if isinstance(self.step_model, StepModel):
+            return {"predicted": self.foreseen, "step_times": self.step_model.error.sentence}
+        return {"predicted": 0, "reason": self.step_model or "this search has no use for one"}
 
 
 def plan_search(setup: StudySetup, storage: Storage | None = None, *, resume: bool = False) -> SearchPlan:
@@ -100,8 +117,22 @@ def plan_search(setup: StudySetup, storage: Storage | None = None, *, resume: bo
     costs = _with_arrivals(setup, (None if storage is None else known_costs(storage, config)) or assumed_costs(config))
     plan = plan_at(setup, costs, existing=existing, measured=measured)
     check_sampler(plan.sampler)
+    if config.launcher not in WITHOUT_AN_ENGINE:
+        plan = _with_step_model(plan, storage)
     if not resume and config.warm_start not in (AUTO, NONE):
         check_warm_start(setup, storage, plan.sampler)
+    return plan
+
+
+def _with_step_model(plan: SearchPlan, storage: Storage | None) -> SearchPlan:
+    """With what the sampler's prior is simulated with. Raises BadInput for a --step-time that nothing has a use for."""
+    config = plan.setup.config
+    wanted = plan.sampler == ORDINAL and config.foresight is not False
+    if wanted:
+        return replace(plan, step_model=find_step_model(plan.setup, storage))
+    if config.step_time is not None:
+        why = f"sampler {plan.sampler} has no use for predictions" if config.foresight is not False else "--no-foresight predicts nothing"
+        raise BadInput(why, setting="step_time", value=f"{config.step_time}:", fix="drop --step-time, or let --sampler ordinal use it")
     return plan
 
 

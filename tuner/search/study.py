@@ -17,6 +17,7 @@ from tuner.search.asking import Asking, sampler_of
 from tuner.search.confirm import Confirmation
 from tuner.search.opening import OpenStudy, find_study, interrupted, open_study
 from tuner.search.plan import SearchPlan, finalists_of
+from tuner.search.prior import SimulatedPrior
 from tuner.setup.space import Configuration
 from tuner.trials.budget import CostClock, CostModel, TimeBudget
 from tuner.trials.context import RunContext
@@ -48,7 +49,8 @@ class StudyOutcome:
 
 
 class StudyRun:
-    """Runs one study once. `finalists_launcher` confirms the finalists; None: `launcher` does. Both are closed at the end."""
+    """Runs one study once. `finalists_launcher` confirms the finalists; None: `launcher` does. Both are closed at the end.
+    `prior`: what the sampler begins with besides earlier studies."""
 
     def __init__(
         self,
@@ -58,12 +60,14 @@ class StudyRun:
         progress: Progress | None = None,
         *,
         finalists_launcher: Launcher | None = None,
+        prior: SimulatedPrior | None = None,
         now: Callable[[], float] = time.monotonic,
     ) -> None:
         self._plan = plan
         self._storage = storage
         self._launcher = launcher
         self._finalists_launcher = finalists_launcher
+        self._prior = prior
         self._progress = progress or Progress()
         self._now = now
 
@@ -131,7 +135,7 @@ class StudyRun:
         book = TrialBook(context, opened.study, opened.record)
         book.settle_with_optuna()
         budget = TimeBudget(context.clock, context.setup.config.time_budget)
-        _Search(self._plan, context, opened, book, pool, budget=budget).run()
+        _Search(self._plan, context, opened, book, pool, budget=budget, prior=self._prior).run()
         Confirmation(context, opened.study, book, pool, budget, launcher=self._finalists_launcher).run()
         comparison = compare_measured(self._storage, opened.study)
         self._storage.replace_comparisons(opened.study.id, comparison.comparisons)
@@ -161,7 +165,15 @@ class _Search:
     """The search stage: what an earlier run left unfinished, then new configurations, until the goal or the time is reached."""
 
     def __init__(
-        self, plan: SearchPlan, context: RunContext, opened: OpenStudy, book: TrialBook, pool: EnginePool, *, budget: TimeBudget
+        self,
+        plan: SearchPlan,
+        context: RunContext,
+        opened: OpenStudy,
+        book: TrialBook,
+        pool: EnginePool,
+        *,
+        budget: TimeBudget,
+        prior: SimulatedPrior | None,
     ) -> None:
         self._plan = plan
         self._context = context
@@ -171,6 +183,7 @@ class _Search:
         self._book = book
         self._pool = pool
         self._budget = budget
+        self._prior = prior
         self._sampler = sampler_of(opened.record, plan.sampler)
 
     def run(self) -> None:
@@ -213,7 +226,7 @@ class _Search:
             self._measure(self._create(list(configurations)))
 
     def _run_sampled(self, left: int | None) -> None:
-        asking = Asking(self._context, self._book, self._pool, self._opened.record, self._sampler)
+        asking = Asking(self._context, self._book, self._pool, self._opened.record, self._sampler, prior=self._prior)
         while (left is None or left > 0) and not asking.exhausted and not self._out_of_time():
             chosen = asking.choose(BATCH if left is None else min(BATCH, left))
             if left is not None:

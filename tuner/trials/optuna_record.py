@@ -29,6 +29,7 @@ LEASE_ATTRIBUTE = "tuner_lease"
 GOAL_ATTRIBUTE = "tuner_goal"
 SAMPLER_ATTRIBUTE = "tuner_sampler"
 WARM_START_ATTRIBUTE = "tuner_warm_start"
+PRIOR_ATTRIBUTE = "tuner_prior"
 _TABLE = "studies"  # of Optuna's
 
 

@@ -18,7 +18,7 @@ from tuner.setup.space import Configuration
 from tuner.trials.context import RunContext
 from tuner.trials.idle import is_busy
 from tuner.trials.optuna_record import OptunaRecord
-from tuner.verdict.evidence import Origin, origin_of
+from tuner.verdict.evidence import PRIOR, Origin, origin_of
 
 FIRST_ROUND = "first_round"
 BUSY = "busy"  # Measurement.invalid_reason of a window during which other processes used the machine (tuner.trials.idle)
@@ -83,6 +83,7 @@ class TrialBook:
         self._record = record
         self._environments: set[str] = set()
         self.listener: ResultListener | None = None
+        self.prior: str | None = None  # stands in the notes of every search trial from now on
         self.contentions: list[float] = []  # of this run's windows, in order
         self.runs: list[TrialRun] = []
         self._last_number = -1
@@ -137,7 +138,7 @@ class TrialBook:
                 workload_hash=self._setup.workload.content_hash,
                 stage=stage,
                 optuna_trial_id=optuna_id,
-                notes={FIRST_ROUND: first_round},
+                notes={FIRST_ROUND: first_round} | ({PRIOR: self.prior} if self.prior is not None and stage is Stage.SEARCH else {}),
             )
         )
         run = TrialRun(trial, configuration)

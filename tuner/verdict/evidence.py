@@ -32,6 +32,7 @@ COMPARABLE = frozenset(
     {TrialState.COMPLETE, TrialState.PRUNED, TrialState.RUNNING}
 )  # a pruned trial's valid windows are still measurements
 
+PRIOR = "prior"  # in the notes of a search trial: what the sampler knew besides measurements, in words
 DRIFTED = "drifted"  # Measurement.invalid_reason of a window of rounds in which the machine was not what it was (tuner.trials.group)
 
 # Which engine a window was measured in: launcher and number of the engine start within the study (None: not recorded).

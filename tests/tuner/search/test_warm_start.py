@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -12,26 +11,12 @@ from storage.base import NotFound
 from tests.plugins.study import bench_on
 from tests.storage.builders import ANNA
 from tests.tuner.fake_engine import FakeLauncher
-from tests.tuner.workbench import Workbench, config_of, configuration_of
+from tests.tuner.search.hill import BEST, SPACE, measured, value
+from tests.tuner.workbench import Workbench, config_of
 from tuner.core.errors import BadInput
 from tuner.search.plan import plan_search
 from tuner.search.warm_start import find_earlier, load_earlier
-from tuner.setup.space import Configuration
 from tuner.setup.study_setup import prepare_study
-
-SPACE: dict[str, Any] = {
-    "page_sizes": [16, 32, 64, 128],
-    "chunk_budgets": [128, 256, 512, 1024],
-    "arms": ["default"],
-    "rounds": 2,
-}
-BEST = Configuration(64, 512, "default")
-
-
-def value(configuration: Configuration) -> float:
-    """Best at page size 64 and budget 512."""
-    page, budget = configuration.block_size.bit_length() - 7, configuration.max_num_batched_tokens.bit_length() - 10
-    return 1000.0 - 50 * page**2 - 30 * budget**2
 
 
 @pytest.fixture(scope="module")
@@ -47,10 +32,6 @@ def first(tmp_path_factory: pytest.TempPathFactory, _database_with_optuna: Path)
 def taught(first: Path, tmp_path: Path) -> Iterator[Workbench]:
     with bench_on(first, tmp_path) as bench:
         yield bench
-
-
-def measured(bench: Workbench, study: str) -> list[Configuration]:
-    return [configuration_of(trial) for trial in bench.trials(study=study)]
 
 
 @pytest.mark.slow

@@ -1,0 +1,169 @@
+"""How many real windows a search needs to come within 2 % of the best on the engine's own grid, with foresight as its prior and without.
+
+    tuner search --study grid --sampler grid --workload mixed-small --page-sizes ... --chunk-budgets ... --storage sqlite:///prior.db
+    tuner search --study fit --sampler grid --workload chat --page-sizes ... --chunk-budgets ... --storage sqlite:///prior.db
+    python -m bench.foresight_prior --storage sqlite:///prior.db --grid grid
+
+Searches are played on the windows that the study `--grid` measured: a configuration's value is the median of as many windows as a search
+measures at least, drawn from its own. What steps cost comes from the other studies in the database alone, as in any search; the grid
+study's own steps are never seen. Configurations that both have are named: with another workload they are no more than neighbours.
+
+A run ends with the first configuration whose true value (the median of all its windows) is within 2 % of the best. Exit code 1: the bar
+(half the windows, over all seeds) is missed.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import tempfile
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from statistics import median
+
+import numpy as np
+
+from bench.search_quality import HALF, WITHIN, Run, ratio, trials_of
+from storage.base import Storage
+from storage.records import Environment, Stage, Study
+from storage.upgrade import open_storage
+from tuner.core.defaults import DEFAULT_STORAGE
+from tuner.metrics.catalog import Direction
+from tuner.search.prior import SimulatedPrior, observations
+from tuner.search.proposer import Observation, Proposer, Seconds
+from tuner.search.step_model import StepModel, find_step_model
+from tuner.search.study import BATCH
+from tuner.setup.config import ORDINAL
+from tuner.setup.space import Configuration, SearchSpace
+from tuner.setup.stored_study import StoredStudy
+from tuner.setup.study_setup import StudySetup, prepare_study
+
+
+@dataclass(frozen=True)
+class Grid:
+    """`windows`: configuration -> the objective's value in each of its valid windows. `sign`: 1 where more is better. `seconds`: what a
+    start and a proposal took."""
+
+    space: SearchSpace
+    windows: Mapping[Configuration, Sequence[float]]
+    sign: int
+    rounds: int
+    seconds: Seconds
+
+    @property
+    def truth(self) -> dict[Configuration, float]:
+        return {item: median(values) for item, values in self.windows.items()}
+
+    @property
+    def good(self) -> frozenset[Configuration]:
+        """Those within 2 % of the best."""
+        truth = self.truth
+        best = max(truth.values(), key=lambda value: self.sign * value)
+        return frozenset(item for item, value in truth.items() if abs(value - best) <= WITHIN * abs(best))
+
+
+def grid_of(setup: StudySetup, storage: Storage, study: Study) -> tuple[Grid, Environment]:
+    """What a finished study measured, without its cold starts."""
+    trials = {trial.id: trial for trial in storage.list_trials(study.id, stage=Stage.SEARCH)}
+    windows: dict[Configuration, list[float]] = {}
+    for item in storage.list_measurements(study_id=study.id):
+        trial = trials.get(item.trial_id)
+        if item.valid and trial is not None:
+            place = Configuration(trial.block_size, trial.max_num_batched_tokens, trial.arm)
+            windows.setdefault(place, []).append(float(item.metrics[setup.objectives[0].metric]))
+    fingerprint = next(trial.environment for trial in trials.values() if trial.environment)
+    sign = setup.objectives[0].direction.sign
+    rounds, count = setup.config.rounds.min, max(1, sum(map(len, windows.values())))
+    start_s = float(study.cost.get("start", 0.0)) / max(1, study.engine_starts)
+    measure_s = float(study.cost.get("measure", 0.0)) / count * rounds * len(setup.space.arms)
+    return Grid(setup.space, windows, sign, rounds, Seconds(start_s, measure_s)), storage.get_environment(fingerprint)
+
+
+def played(grid: Grid, direction: Direction, seed: int, predicted: Sequence[Observation]) -> Run:
+    """One search, asked as tuner.search.asking does: the baseline first, then the sampler's proposals, each with its other arm."""
+    rng = np.random.default_rng(seed)
+    earlier = [list(predicted)] if predicted else []
+    proposer = Proposer(ORDINAL, grid.space, [direction], seed, earlier=earlier, costs=lambda: grid.seconds)
+    done: list[Configuration] = []
+    good = grid.good
+    batch = list(grid.space.with_twins([grid.space.baseline]))
+    while True:
+        for item in batch:
+            done.append(item)
+            if item in good:
+                return Run(len(done) * grid.rounds, reached=True, ask_s=0.0)
+            drawn = rng.choice(grid.windows[item], size=grid.rounds) if item in grid.windows else None
+            proposer.tell(item, None if drawn is None else [float(np.median(drawn))], {})
+        if proposer.exhausted:
+            return Run(len(done) * grid.rounds, reached=False, ask_s=0.0)
+        proposals = proposer.propose(BATCH // len(grid.space.arms), batch[-1].block_size)
+        batch = [item for item in grid.space.with_twins(proposals) if item not in done]
+        proposer.hold(batch)
+
+
+def rank_correlation(grid: Grid, predicted: Sequence[Observation]) -> float:
+    """Spearman's, over the configurations that were measured and predicted."""
+    truth = grid.truth
+    pairs = [(truth[item.configuration], item.values[0]) for item in predicted if item.values is not None and item.configuration in truth]
+    ranks = [(side[:, None] > side).sum(axis=1) + (side[:, None] == side).sum(axis=1) / 2 for side in np.array(pairs).T]
+    return float(np.corrcoef(ranks[0], ranks[1])[0, 1])
+
+
+def errors(grid: Grid, predicted: Sequence[Observation]) -> np.ndarray:
+    """|predicted / measured - 1|."""
+    truth = grid.truth
+    known = [item for item in predicted if item.values is not None and item.configuration in truth]
+    return np.array([abs(item.values[0] / truth[item.configuration] - 1) for item in known if item.values is not None])
+
+
+def print_result(grid: Grid, predicted: Sequence[Observation], runs: Mapping[str, Sequence[Run]]) -> bool:
+    """Whether the bar is met."""
+    print("| search | seeds | windows, median | quartiles | reached |")
+    print("|---|---|---|---|---|")
+    for name, found in runs.items():
+        low, middle, high = np.quantile(trials_of(found), [0.25, 0.5, 0.75])
+        print(f"| {name} | {len(found)} | {middle:.0f} | {low:.0f} to {high:.0f} | {sum(run.reached for run in found)} of {len(found)} |")
+    value, low, high = ratio(runs["with foresight"], runs["without"])
+    met = bool(value <= HALF)
+    print(f"\nwith / without: {value:.2f} ({low:.2f} to {high:.2f}, 95 %); at most {HALF}: {'met' if met else 'NOT met'}")
+    print(f"predicted against measured: Spearman {rank_correlation(grid, predicted):.2f}, ", end="")
+    print(f"median absolute error {np.median(errors(grid, predicted)):.1%}")
+    return met
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--storage", default=DEFAULT_STORAGE)
+    parser.add_argument("--grid", required=True, help="a finished study of the whole grid")
+    parser.add_argument("--seeds", type=int, default=40)
+    parser.add_argument("--first-seed", type=int, default=0)
+    arguments = parser.parse_args()
+    storage = open_storage(arguments.storage, create=False)
+    try:
+        study = storage.get_study(arguments.grid)
+        setup = prepare_study(StoredStudy.from_record(study).config(storage=arguments.storage))
+        setup.model.prepare()
+        grid, environment = grid_of(setup, storage, study)
+        model = find_step_model(setup, storage)
+        if not isinstance(model, StepModel):
+            print(f"no step times: {model}", file=sys.stderr)
+            return 2
+        with tempfile.TemporaryDirectory() as folder:
+            rows = SimulatedPrior(model, Path(folder), None).predict(setup, storage, environment, lambda line: print(line, file=sys.stderr))
+    finally:
+        storage.close()
+    predicted = observations(setup, rows)
+    windows, name = sum(map(len, grid.windows.values())), setup.workload.name
+    print(f"grid: {len(grid.windows)} configurations, {windows} windows, {name}; {len(grid.good)} within {WITHIN:.0%} of the best")
+    print(f"prior: predicted for {len(predicted)} configurations; {model.error.sentence}\n")
+    seeds = range(arguments.first_seed, arguments.first_seed + arguments.seeds)
+    runs = {
+        "with foresight": [played(grid, setup.objectives[0].direction, seed, predicted) for seed in seeds],
+        "without": [played(grid, setup.objectives[0].direction, seed, ()) for seed in seeds],
+    }
+    return 0 if print_result(grid, predicted, runs) else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -153,14 +153,15 @@ def rows_of(
             try:
                 for budget in (budget for page, budget in cells if page == page_size):
                     for arm in arms:
-                        if _variant(arm) == variant or (arm == ARM_DEFAULT and variant == _engines(arms)[0]):
-                            yield _row(session, place, plan, page_size, budget, arm, pages)
+                        if arm == variant or (arm == ARM_DEFAULT and variant == _engines(arms)[0]):
+                            yield _row(
+                                session, place, plan, LiveSettings(_live_arm(arm), budget), page_size=page_size, arm=arm, pages=pages
+                            )
             finally:
                 session.close()
 
 
-def _row(session: SimulatedSession, place: Place, plan: LoadPlan, page_size: int, budget: int, arm: str, pages: int) -> Row:
-    live = LiveSettings(ARM_DEFAULT if arm == ARM_DEFAULT else ARM_PAGE_ALIGNED, budget)
+def _row(session: SimulatedSession, place: Place, plan: LoadPlan, live: LiveSettings, *, page_size: int, arm: str, pages: int) -> Row:
     window = session.simulate(live, plan, FOREVER_S, seed=(0,))
     throughput = ttft = None
     if place.no_prediction is None:
@@ -169,7 +170,16 @@ def _row(session: SimulatedSession, place: Place, plan: LoadPlan, page_size: int
         speed, wait = metrics["total_token_throughput"], metrics["ttft_p50_ms"]
         throughput = Prediction(speed, speed / high, speed / low)
         ttft = Prediction(wait, wait * low, wait * high)
-    return Row(place, page_size, budget, arm, pages, counts_of(window), throughput, ttft)
+    return Row(
+        place=place,
+        page_size=page_size,
+        budget=live.max_num_batched_tokens,
+        arm=arm,
+        pages=pages,
+        counts=counts_of(window),
+        throughput=throughput,
+        ttft_ms=ttft,
+    )
 
 
 def counts_of(window: WindowResult) -> Counts:
@@ -197,8 +207,8 @@ def _engines(arms: Sequence[str]) -> list[str]:
     return [arm for arm in arms if arm != ARM_DEFAULT] or ["demote"]
 
 
-def _variant(arm: str) -> str | None:
-    return None if arm == ARM_DEFAULT else arm
+def _live_arm(arm: str) -> str:
+    return ARM_DEFAULT if arm == ARM_DEFAULT else ARM_PAGE_ALIGNED
 
 
 def _powers_of_two(most: int) -> tuple[int, ...]:

@@ -69,6 +69,7 @@ class SimulateLauncher:
         self._python = python
         self._log_dir = log_dir
         self._host: SimulatedHost | None = None
+        self._load: tuple[str, int, Load] | None = None
 
     def open(self, settings: EngineSettings, timeout_s: float) -> SimulatedSession:
         """Raises BadInput for what has no prediction, TrialFailed for what vLLM refuses or does not fit."""
@@ -96,6 +97,12 @@ class SimulateLauncher:
         except BaseException:
             engine.close()
             raise
+
+    def load_of(self, plan: LoadPlan, page: int) -> Load:
+        """load_of; the last one is remembered, because engines that differ in other settings get the same."""
+        if self._load is None or self._load[:2] != (plan.content_hash, page):
+            self._load = plan.content_hash, page, load_of(plan, page)
+        return self._load[2]
 
     def _marked(self, report: StartReport) -> StartReport:
         """An environment of its own kind, so that nothing simulated stands beside what was measured."""
@@ -197,7 +204,7 @@ class SimulatedSession(EngineSession):
         """Send the plan, unless the engine has it already."""
         if self._loaded == plan.content_hash:
             return
-        message = SimulatedLoad(plan.content_hash, load_of(plan, self._settings.block_size))
+        message = SimulatedLoad(plan.content_hash, self._launcher.load_of(plan, self._settings.block_size))
         self._engine.ask("load", message, Nothing, MOST_WALL_S)
         self._loaded = plan.content_hash
         self._lengths = {request.request_id: len(request.prompt_token_ids) for request in plan.requests}

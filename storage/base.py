@@ -23,6 +23,10 @@ from storage.records import (
     Answerable,
     ApiToken,
     AuditEntry,
+    CapacityChanges,
+    CapacityRun,
+    CapacityState,
+    CapacityWindow,
     Comparison,
     Environment,
     ForesightAnswer,
@@ -294,6 +298,33 @@ class Storage(ABC):
         self, *, kind: str, model: str, accelerators: Sequence[str] | None = None, device_count: int | None = None, limit: int = 1000
     ) -> Sequence[ForesightAnswer]:
         """Newest first. `accelerators` None: on any."""
+
+    # searches for the highest load
+    @abstractmethod
+    def create_capacity_run(self, run: CapacityRun) -> CapacityRun:
+        """Raises NotFound for an unknown workload."""
+
+    @abstractmethod
+    def update_capacity_run(self, run_id: int, *, state: CapacityState, **changes: Unpack[CapacityChanges]) -> CapacityRun:
+        """Raises NotFound; InvalidRecord for FOUND without an edge and its interval."""
+
+    @abstractmethod
+    def get_capacity_run(self, run_id: int) -> CapacityRun:
+        """Raises NotFound."""
+
+    @abstractmethod
+    def list_capacity_runs(
+        self, *, model: str | None = None, accelerator: str | None = None, workload: str | None = None, limit: int = 100, offset: int = 0
+    ) -> Sequence[CapacityRun]:
+        """Newest first. `workload`: its name or content hash."""
+
+    @abstractmethod
+    def add_capacity_window(self, window: CapacityWindow) -> CapacityWindow:
+        """Raises NotFound for an unknown run, Conflict where the run has this number."""
+
+    @abstractmethod
+    def list_capacity_windows(self, run_id: int) -> Sequence[CapacityWindow]:
+        """By number."""
 
     # API tokens; each change is written to the audit trail in the same transaction
     @abstractmethod

@@ -249,6 +249,71 @@ class Answerable:
     objective: str
 
 
+class CapacityState(StrEnum):
+    """How the search for a highest load stands."""
+
+    RUNNING = "running"
+    FOUND = "found"
+    NONE = "none"  # the SLOs hold at no load within reach
+    AT_LEAST = "at_least"  # they hold at the highest load that was tried
+    INTERRUPTED = "interrupted"
+    FAIL = "fail"
+
+
+@dataclass(frozen=True)
+class CapacityRun:
+    """One search for the highest load at which one configuration meets its SLOs. `edge`, `low` and `high` (95 %) are requests/s.
+
+    `question`: all that the windows depend on besides the environment; `requested`: the engine's settings, as of a trial.
+    """
+
+    model: str
+    workload_hash: str  # of the first window's requests at one request a second
+    launcher: str
+    slos: list[str]
+    question: Json
+    requested: Json
+    id: int = 0
+    state: CapacityState = CapacityState.RUNNING
+    environment: str | None = None  # Environment.fingerprint; None before an engine has started
+    effective: Json = field(default_factory=dict)
+    edge: float | None = None
+    low: float | None = None
+    high: float | None = None
+    reason: str | None = None  # why it failed, or why no load holds
+    created_at: float = 0.0
+    finished_at: float | None = None
+
+
+class CapacityChanges(TypedDict, total=False):
+    """What changes in a CapacityRun beside its state."""
+
+    environment: str
+    effective: Json
+    edge: float | None
+    low: float | None
+    high: float | None
+    reason: str | None
+    finished_at: float
+
+
+@dataclass(frozen=True)
+class CapacityWindow:
+    """One window at one load. `readings`: what it says of each criterion (tuner.stats.edge), empty where it cannot be used."""
+
+    run_id: int
+    number: int  # from 0
+    load: float  # requests/s that arrive
+    started_at: float
+    duration_s: float
+    held: bool
+    metrics: Json
+    readings: Json
+    id: int = 0
+    invalid_reason: str | None = None  # it counts for nothing: "recompiled", "request_failed", ...
+    details: Json = field(default_factory=dict)
+
+
 @dataclass(frozen=True)
 class ForesightAnswer:
     """What was foreseen, never measured; it belongs to no study. `kind`: "engine" or "program" (compiled for a TPU that need not be here)

@@ -45,8 +45,8 @@ LAZILY = {"tuner.cli.serve": ("service",)}
 
 # The rooms of tuner/, each of which imports only rooms before it; what they are for stands in ARCHITECTURE.md.
 ORDER = (
-    *("core", "metrics", "stats", "workload", "engine", "serving", "setup", "foresight", "launchers", "verdict", "trials", "sampler"),
-    *("search", "fleet", "advice", "report", "access", "cli"),
+    *("core", "metrics", "stats", "workload", "engine", "serving", "setup", "foresight", "launchers", "verdict", "trials", "capacity"),
+    *("sampler", "search", "fleet", "advice", "report", "access", "cli"),
 )
 NOT_BUILT_YET = {"fleet"}
 APART = {"vllm_plugin"}  # the engine finds it by name

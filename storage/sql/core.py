@@ -37,6 +37,8 @@ from storage.records import (
     Actor,
     ApiToken,
     AuditEntry,
+    CapacityRun,
+    CapacityWindow,
     Comparison,
     Environment,
     ForesightAnswer,
@@ -69,6 +71,8 @@ type Record = (
     | Environment
     | Workload
     | ForesightAnswer
+    | CapacityRun
+    | CapacityWindow
     | ApiToken
     | AuditEntry
 )
@@ -84,11 +88,13 @@ TABLE_OF: Mapping[type[Any], Table] = {
     Comparison: models.comparisons,
     Recommendation: models.recommendations,
     ForesightAnswer: models.foresight,
+    CapacityRun: models.capacity_runs,
+    CapacityWindow: models.capacity_windows,
     ApiToken: models.api_tokens,
     AuditEntry: models.audit,
 }
 
-_LISTS = ("scopes", "tags")  # columns; other JSON is an object
+_LISTS = ("scopes", "tags", "slos")  # columns; other JSON is an object
 _WITH_SETTINGS = (Study, Trial, Recommendation)  # what users set stands in these
 
 

@@ -27,7 +27,7 @@ from sqlalchemy import (
     text,
 )
 
-from storage.records import Stage, StudyState, TrialState
+from storage.records import CapacityState, Stage, StudyState, TrialState
 
 TABLE_PREFIX = "tuner_"
 
@@ -287,6 +287,53 @@ foresight = Table(
     CheckConstraint("device_count >= 1", name="device_count_positive"),
     _one_of("kind", "engine", "program", "configuration"),
     Index(None, "kind", "model", "id"),
+    sqlite_autoincrement=True,
+)
+
+capacity_runs = Table(
+    "tuner_capacity_runs",
+    metadata,
+    _id(),
+    Column("model", Text, nullable=False),
+    Column("workload_hash", Text, ForeignKey("tuner_workloads.content_hash"), nullable=False, index=True),
+    Column("launcher", Text, nullable=False),
+    Column("slos", _json_type(), nullable=False),
+    Column("question", _json_type(), nullable=False),
+    Column("requested", _json_type(), nullable=False),
+    Column("state", _words(CapacityState), nullable=False),
+    Column("environment", Text, ForeignKey("tuner_environments.fingerprint"), index=True),
+    Column("effective", _json_type(), nullable=False),
+    Column("edge", Float),
+    Column("low", Float),
+    Column("high", Float),
+    Column("reason", Text),
+    Column("created_at", Float, nullable=False),
+    Column("finished_at", Float),
+    _one_of("state", *CapacityState),
+    CheckConstraint("state <> 'found' OR (edge IS NOT NULL AND low IS NOT NULL AND high IS NOT NULL)", name="found_has_interval"),
+    _finite("edge", "low", "high"),
+    Index(None, "model", "id"),
+    sqlite_autoincrement=True,
+)
+
+capacity_windows = Table(
+    "tuner_capacity_windows",
+    metadata,
+    _id(),
+    _parent("run_id", "capacity_runs"),
+    Column("number", Integer, nullable=False),
+    Column("load", Float, nullable=False),
+    Column("started_at", Float, nullable=False),
+    Column("duration_s", Float, nullable=False),
+    Column("held", Boolean, nullable=False),
+    Column("metrics", _json_type(), nullable=False),
+    Column("readings", _json_type(), nullable=False),
+    Column("invalid_reason", Text),
+    Column("details", _json_type(), nullable=False),
+    UniqueConstraint("run_id", "number"),
+    CheckConstraint("number >= 0", name="number_counted"),
+    CheckConstraint("NOT held OR invalid_reason IS NULL", name="held_is_valid"),
+    _finite("load", "duration_s"),
     sqlite_autoincrement=True,
 )
 

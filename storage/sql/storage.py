@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from storage.sql.access import SqlAccess
+from storage.sql.capacity import SqlCapacity
 from storage.sql.foresight import SqlForesight
 from storage.sql.measurements import SqlMeasurements
 from storage.sql.schema import damage_of, describe
@@ -15,7 +16,7 @@ from storage.sql.trials import SqlTrials
 from storage.sql.verdicts import SqlVerdicts
 
 
-class SqlStorage(SqlStudies, SqlStudyLists, SqlStudyKeeping, SqlTrials, SqlMeasurements, SqlVerdicts, SqlForesight, SqlAccess):
+class SqlStorage(SqlStudies, SqlStudyLists, SqlStudyKeeping, SqlTrials, SqlMeasurements, SqlVerdicts, SqlForesight, SqlCapacity, SqlAccess):
     """The whole contract of storage.base.Storage. Safe to share between threads; after a fork the child opens connections of its own."""
 
     def check(self) -> dict[str, Any]:

@@ -23,8 +23,8 @@ def test_a_line_holds_the_errors_of_all_three_and_says_whether_the_bars_are_met(
 
 
 def test_the_sweep_errs_by_its_step(queue: Queue) -> None:
-    """Rates are a twelfth of the capacity apart; 9/12 is the edge itself, and the noise decides whether it holds."""
-    assert 0.0 <= capacity_search.swept(queue, 0, 20_000) < 0.12
+    """Rates are a twelfth of the capacity apart: 8/12 holds, 9/12 does not."""
+    assert capacity_search.swept(queue, 0, 20_000) == pytest.approx(1 - 8 / 12 / 0.72)
 
 
 def test_the_bisection_comes_near(queue: Queue) -> None:

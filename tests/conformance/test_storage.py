@@ -5,17 +5,18 @@ from __future__ import annotations
 import pytest
 
 from storage.base import Storage
+from tests.conformance.storage_capacity import CapacityContract
 from tests.conformance.storage_foresight import ForesightContract
 from tests.conformance.storage_keeping import KeepingContract
 from tests.conformance.storage_results import StorageContract
 
 
-class TestSqlite(StorageContract, KeepingContract, ForesightContract):
+class TestSqlite(StorageContract, KeepingContract, ForesightContract, CapacityContract):
     """`storage` is the plugin's SQLite storage."""
 
 
 @pytest.mark.postgres
-class TestPostgresql(StorageContract, KeepingContract, ForesightContract):
+class TestPostgresql(StorageContract, KeepingContract, ForesightContract, CapacityContract):
     @pytest.fixture
     def storage(self, postgres_storage: Storage) -> Storage:
         return postgres_storage

@@ -117,7 +117,7 @@ def batches(rate: float, requests: int, random: np.random.Generator) -> Times:
 QUEUES = (
     Queue("M/M/1 at 0.7", exponential, (Slo(99, math.log(100) / 0.3),), 1.0, 0.7),
     Queue("M/M/1 at 0.85", exponential, (Slo(99, math.log(100) / 0.15),), 1.0, 0.85),
-    Queue("M/M/1, mean", exponential, (Slo(None, 4.0),), 1.0, 0.75),
+    Queue("M/M/1, mean", exponential, (Slo(None, 1 / 0.28),), 1.0, 0.72),
     Queue("M/M/1, p99 and mean", exponential, (Slo(99, math.log(100) / 0.3), Slo(None, 1 / 0.32)), 1.0, 0.68),
     Queue("M/G/1, p95", lognormal, (Slo(95, 12.0),), 1.0),
     Queue("M/G/16, p99", sixteen_servers, (Slo(99, 2.0),), 16.0),

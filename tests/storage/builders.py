@@ -8,6 +8,8 @@ from storage.base import Storage
 from storage.records import (
     Actor,
     ApiToken,
+    CapacityRun,
+    CapacityWindow,
     Comparison,
     Environment,
     ForesightAnswer,
@@ -129,6 +131,31 @@ def a_foresight(**changes: Any) -> ForesightAnswer:
         "answer": {"block_size": 32},
     }
     return ForesightAnswer(**values | changes)
+
+
+def a_capacity_run(**changes: Any) -> CapacityRun:
+    values: dict[str, Any] = {
+        "model": "tiny-qwen3",
+        "workload_hash": WORKLOAD_HASH,
+        "launcher": "local",
+        "slos": ["ttft_p99_ms<=500"],
+        "question": {},
+        "requested": {"block_size": 32},
+    }
+    return CapacityRun(**values | changes)
+
+
+def a_capacity_window(run_id: int, **changes: Any) -> CapacityWindow:
+    values: dict[str, Any] = {
+        "number": 0,
+        "load": 4.0,
+        "started_at": 1000.0,
+        "duration_s": 30.0,
+        "held": True,
+        "metrics": {"ttft_p99_ms": 412.5},
+        "readings": {"keeps_up": {"held": True}},
+    }
+    return CapacityWindow(run_id, **values | changes)
 
 
 def a_token(**changes: Any) -> ApiToken:

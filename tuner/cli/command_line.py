@@ -32,6 +32,7 @@ VERBS = {
     "recommend": ("tuner.cli.recommend", "recommend", "Print the recommended `vllm serve` settings."),
     "foresee": ("tuner.cli.foresee", "foresee", "Compile for a TPU that is not here: what fits, and for how many requests."),
     "simulate": ("tuner.cli.simulate", "simulate", "Predict how many requests per second a TPU that is not here serves well."),
+    "capacity": ("tuner.cli.capacity", "capacity", "Find how many requests per second a configuration serves within its SLOs."),
     "export": ("tuner.cli.export", "export", "Write a study's trials and measurements as CSV or JSON."),
     "profile": ("tuner.cli.profile", "profile", "Capture and read XLA profiles: where the time of a step goes."),
     "doctor": ("tuner.cli.doctor", "doctor", "Check this machine: engine, versions, devices, storage."),

@@ -11,10 +11,9 @@ from dataclasses import dataclass
 from statistics import median
 
 from tuner.core.contract import LiveSettings, LoadPlan, WindowResult
-from tuner.core.errors import BadInput
 from tuner.launchers.simulate import SimulatedSession
 from tuner.metrics.window import RequestLimit, window_metrics
-from tuner.workload.sources import Load
+from tuner.workload.rates import as_open_loop, own_rate
 from tuner.workload.spec import WorkloadSpec
 
 FOREVER_S = 1e9
@@ -37,10 +36,7 @@ class RatePoint:
 
 def open_loops(spec: WorkloadSpec, seeds: int) -> list[WorkloadSpec]:
     """As open loops that can be stretched to a rate, one a seed; one in all for a trace with times, which does not depend on a seed."""
-    if spec.load is None:
-        return [spec]
-    load = Load(request_rate=1.0, burstiness=spec.load.burstiness)
-    return [spec.model_copy(update={"load": load, "seed": spec.seed + extra}) for extra in range(seeds)]
+    return [as_open_loop(spec, nth) for nth in range(seeds if spec.load is not None else 1)]
 
 
 def sweep(
@@ -65,7 +61,7 @@ def _point(
     found: dict[float, list[dict[str, float]]] = {factor: [] for factor in (1.0, costs.low, costs.high)}
     wall_s = 0.0
     for plan in plans:
-        stretch = _own_rate(plan) / rate
+        stretch = own_rate(plan) / rate
         noises = 1 if len(plans) > 1 or not (costs.step_noise or costs.window_noise) else seeds
         for factor, metrics in found.items():
             for noise in range(noises):
@@ -87,9 +83,3 @@ def _point(
 
 def _metrics(window: WindowResult, limits: Sequence[RequestLimit]) -> dict[str, float]:
     return window_metrics(window, limits=limits, open_loop=True)
-
-
-def _own_rate(plan: LoadPlan) -> float:
-    if plan.last_arrival_s <= 0:
-        raise BadInput("has no arrivals that could be stretched to a rate", setting="workload", fix="use another, or give it a rate")
-    return len(plan.requests) / plan.last_arrival_s

@@ -101,6 +101,13 @@ def is_completed(record: RequestRecord) -> bool:
     return record.error is None and record.finished_s is not None and len(record.token_times_s) > 0
 
 
+def request_values_ms(result: WindowResult, metric: str) -> list[float]:
+    """`ttft`, `tpot` or `e2el` of each completed request that has it. Raises TrialFailed (INVALID_MEASUREMENT) for impossible times."""
+    found = [_latencies(record, from_arrival=result.latency_from_arrival) for record in result.requests if is_completed(record)]
+    values: list[float | None] = [{"ttft": item.ttft, "tpot": item.tpot, "e2el": item.e2el}[metric] for item in found]
+    return [value for value in values if value is not None]
+
+
 def metric_value(metrics: Mapping[str, float], name: str) -> float:
     """Read one metric. Raises BadInput for a name nobody knows and TrialFailed where this window does not have it; never a default."""
     metric_info(name)

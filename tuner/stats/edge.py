@@ -6,7 +6,7 @@ Bayes on a grid. One `Reading` is what a window at a load says of one criterion 
             little. What has to hold is the mean over many windows, which lies above the typical one.
     Count   how many of the window's requests were above the limit of a percentile, of which 1 - p may be. Negative binomial: slow
             requests come in clusters. The typical window's percentile is lower than the percentile of all requests (M/M/1 at a load of
-            0.7, p99 of 1000 requests: by a sixth); the mean of the counts is not. Where the percentile is far from the limit it says
+            0.7, p99 of 1000 requests: by an eighth); the mean of the counts is not. Where the percentile is far from the limit it says
             more than a count of 0 or 1 does, but only on which side the edge lies.
     Side    only whether it held: the window has no value (saturated), or none that a distance could be told from.
 

@@ -16,7 +16,7 @@ from tuner.cli.command_line import cli
 from tuner.engine.devices import Devices
 
 # Verbs whose examples need more than a database: they are parsed only.
-NOT_RUN = {"foresee", "profile", "serve", "simulate", "tensorboard"}
+NOT_RUN = {"capacity", "foresee", "profile", "serve", "simulate", "tensorboard"}
 ELSEWHERE = ("--engine-python", "postgresql://", "mean_step_ms")  # another machine's, or a real engine's
 
 

@@ -1,0 +1,155 @@
+"""What a capacity is asked of: one configuration of the engine, one workload at any rate, its SLOs. Made from settings; starts nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from storage.records import Json, Workload
+from tuner.capacity.criteria import check_slos
+from tuner.core.contract import ARM_DEFAULT, ARM_PAGE_ALIGNED, EngineSettings, LiveSettings, LoadPlan
+from tuner.core.errors import BadInput
+from tuner.metrics.objective import Slo
+from tuner.metrics.window import RequestLimit
+from tuner.serving.engine_args import ASYNC_SCHEDULER, OUR_BACKENDS, SYNC_SCHEDULER
+from tuner.serving.stored_settings import requested_settings
+from tuner.setup.config import MANAGED_ENGINE_ARGS, StudyConfig
+from tuner.setup.space import Configuration
+from tuner.setup.study_setup import StudySetup
+from tuner.workload.rates import as_open_loop, at_once, at_rate, with_requests
+from tuner.workload.sources import Load, SyntheticSource
+from tuner.workload.spec import WorkloadSpec
+
+DRAWS = 64  # of a workload; the engine is made long enough for the longest request of all of them
+FAST = Load(request_rate=1000.0)  # only to set the engine up: a plan at this rate lasts shorter than any time-out
+_SIZES = {"block_size": "page_sizes", "max_num_batched_tokens": "chunk_budgets"}
+_NOT_SETTINGS = ("model", "tokenizer", "served_model_name", "load_format", "skip_tokenizer_init")  # follow from the model
+
+type Prepare = Callable[[StudyConfig], StudySetup]
+
+
+@dataclass(frozen=True)
+class CapacityQuestion:
+    """`spec` is an open loop; its nth draw at a rate is the nth window's load."""
+
+    setup: StudySetup
+    spec: WorkloadSpec
+    configuration: Configuration
+    engine: EngineSettings
+
+    @property
+    def config(self) -> StudyConfig:
+        return self.setup.config
+
+    @property
+    def live(self) -> LiveSettings:
+        return self.configuration.live
+
+    @property
+    def slos(self) -> tuple[Slo, ...]:
+        return self.setup.slos
+
+    @property
+    def limits(self) -> tuple[RequestLimit, ...]:
+        """What a request meets that counts for goodput."""
+        return self.setup.request_limits
+
+    def plan(self, nth: int) -> LoadPlan:
+        """The nth draw at its own rate, after DRAWS the first again. Raises BadInput as WorkloadSpec.plan."""
+        return as_open_loop(self.spec, nth % DRAWS).plan(self.setup.model.vocab_size, self.engine.max_model_len)
+
+    def load(self, nth: int, rate: float) -> LoadPlan:
+        return at_rate(self.plan(nth), rate)
+
+    def burst(self) -> LoadPlan:
+        """All requests at once: compiles what large batches need, and says how much the engine serves."""
+        return at_once(self.plan(0))
+
+    def workload(self) -> Workload:
+        plan = at_rate(self.plan(0), 1.0)
+        return Workload(plan.content_hash, self.spec.name, self.spec.to_json(), self.spec.summary(plan))
+
+    @property
+    def requested(self) -> Json:
+        return requested_settings(asdict(self.engine), self.configuration.params)
+
+    @property
+    def depends_on(self) -> Json:
+        """What a window depends on beside the engine's settings and the workload: a run goes on only with the same."""
+        names = ("accelerator", "step_time", "borrow", "step_noise", "seed")
+        return {name: value for name in names if (value := getattr(self.config, name)) not in (None, 0.0)}
+
+
+def question_of(config: StudyConfig, prepare: Prepare, requests: int | None) -> CapacityQuestion:
+    """`config`: of a search, with at most one page size, chunk budget and arm; vLLM's own where none is named.
+
+    `prepare`: tuner.setup.study_setup.prepare_study. `requests`: of a window; None: as many as the workload has. Raises BadInput.
+    """
+    check_slos(config.limits)
+    spec = _spec(config)
+    spec = spec if requests is None else with_requests(spec, requests)
+    config = _long_enough(config.model_copy(update={"workload": spec.model_copy(update={"load": FAST}).to_json()}), prepare, spec)
+    if config.page_sizes is None or "chunk_budgets" not in config.model_fields_set:
+        own = prepare(config).space.own
+        found: dict[str, Any] = {"page_sizes": config.page_sizes or (own.block_size,)}
+        if "chunk_budgets" not in config.model_fields_set:
+            found["chunk_budgets"] = (own.max_num_batched_tokens,)
+        config = config.model_copy(update=found)
+    setup = prepare(config)
+    [configuration] = setup.space.configurations
+    return CapacityQuestion(setup, spec, configuration, setup.cold_engine(configuration))
+
+
+def _long_enough(config: StudyConfig, prepare: Prepare, spec: WorkloadSpec) -> StudyConfig:
+    """With a max_model_len for all draws, where none is given. Raises BadInput where one does not fit the model or the given one."""
+    draws = DRAWS if isinstance(spec.source, SyntheticSource) else 1  # a file's lengths are the same in each
+    setup = prepare(config)
+    most = setup.model.max_position if config.max_model_len is None else config.max_model_len
+    longest = max(as_open_loop(spec, nth).longest_request(most) for nth in range(draws))
+    if longest <= setup.engine.max_model_len:
+        return config
+    return config.model_copy(update={"max_model_len": min(most, 1 << (longest - 1).bit_length())})
+
+
+def _spec(config: StudyConfig) -> WorkloadSpec:
+    """As an open loop. Raises BadInput."""
+    given = config.workload
+    return as_open_loop(WorkloadSpec.parse(given) if isinstance(given, str) else WorkloadSpec.from_mapping(given, "workload"))
+
+
+def settings_of_served(config: Mapping[str, Any], where: str) -> dict[str, Any]:
+    """Settings of a search from arguments of `vllm serve` (what `tuner recommend --format yaml` writes). `where`: what messages call it.
+
+    Raises BadInput for a scheduler that is not ours.
+    """
+    settings: dict[str, Any] = {"arms": [ARM_DEFAULT]}
+    further: dict[str, Any] = {}
+    for key, value in config.items():
+        name = str(key).replace("-", "_")
+        if name.startswith("no_") and value is True:  # as the command line writes a switch that is off
+            name, value = name.removeprefix("no_"), False
+        if name in _NOT_SETTINGS:
+            continue
+        if name in _SIZES:
+            settings[_SIZES[name]] = [value]
+        elif name == "scheduler_cls":
+            if value not in (SYNC_SCHEDULER, ASYNC_SCHEDULER):
+                raise BadInput("is not one of ours", setting="scheduler-cls", value=value, where=where, fix=f"use {SYNC_SCHEDULER} or none")
+            settings["arms"] = [ARM_PAGE_ALIGNED]
+        elif name == "attention_backend":
+            settings[name] = str(value).lower() if str(value).lower() in OUR_BACKENDS else "rpa"
+        elif name == "additional_config":
+            settings |= _of_plugin(value)
+        elif name in MANAGED_ENGINE_ARGS:
+            settings[MANAGED_ENGINE_ARGS[name]] = value
+        else:
+            further[name] = value
+    return settings | ({"engine_args": further} if further else {})
+
+
+def _of_plugin(additional: Mapping[str, Any]) -> dict[str, Any]:
+    """The plugin's own part of additional_config; what else stands there (device indexes) the engine gets anyway."""
+    tuner = additional.get("tuner") or {}
+    names = {"variant": "alignment_variant", "kv_write": "kv_write"}
+    return {ours: tuner[theirs] for theirs, ours in names.items() if theirs in tuner}

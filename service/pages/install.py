@@ -8,7 +8,20 @@ import httpx
 from fastapi import FastAPI
 from starlette.staticfiles import StaticFiles
 
-from service.pages import ask, compare, downloads, keep, recommendation, studies, studies_compare, study, study_charts, tensorboard, trial
+from service.pages import (
+    ask,
+    capacity,
+    compare,
+    downloads,
+    keep,
+    recommendation,
+    studies,
+    studies_compare,
+    study,
+    study_charts,
+    tensorboard,
+    trial,
+)
 from service.pages.facts import FactsReader
 from service.pages.templating import STATIC
 from service.pages.tensorboard_child import TensorBoardChild
@@ -16,7 +29,7 @@ from service.web.settings import ServiceSettings
 from tuner.report.charts.render import Renderer
 
 _SLOW_S = 300.0  # XProf converts a large profile that long
-_PAGES = (ask, studies, studies_compare, study_charts, downloads, keep, study, trial, compare, recommendation, tensorboard)
+_PAGES = (ask, capacity, studies, studies_compare, study_charts, downloads, keep, study, trial, compare, recommendation, tensorboard)
 
 
 def install(app: FastAPI, settings: ServiceSettings) -> None:

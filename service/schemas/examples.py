@@ -187,3 +187,37 @@ PROFILE_DIFF: Json = {
     "explained": {"share": 0.97},
     "rules_version": "3",
 }
+CAPACITY: Json = {
+    "id": 3,
+    "status": "measured",
+    "state": "found",
+    "sentence": "4.1 requests/s [3.9, 4.4] with ttft_p99_ms<=500",
+    "hint": None,
+    "max_request_rate": 4.1,
+    "low": 3.9,
+    "high": 4.4,
+    "slos": ["ttft_p99_ms<=500"],
+    "model": "Qwen/Qwen3-0.6B",
+    "workload": "chat",
+    "accelerator": "TPU v6e-1",
+    "devices": 1,
+    "launcher": "local",
+    "settings": {"arm": "default", "block_size": 64, "max_num_batched_tokens": 2048, "max_num_seqs": 128, "max_model_len": 4096},
+    "windows": 12,
+    "tokens_per_request": 812.0,
+    "curve": [
+        {"rate": 2.0, "windows": 1, "held": 1, "goodput": 2.0, "metrics": {"ttft_p99_ms": 212.0}},
+        {"rate": 4.2, "windows": 2, "held": 1, "goodput": 4.1, "metrics": {"ttft_p99_ms": 505.0}},
+    ],
+    "sizing": {"load": 40.0, "engines": 11, "chips": 11, "at_least": 10},
+    "cost": {
+        "price_per_chip_hour": 1.2,
+        "per_million_tokens": 0.1,
+        "per_million_output_tokens": 0.35,
+        "low": 0.093,
+        "high": 0.105,
+    },
+    "created_at": 1764000900.0,
+    "created_at_rfc3339": "2025-11-24T16:15:00.000Z",
+}
+CAPACITY_PAGE: Json = {**PAGE, "next": "/v1/capacity?limit=1&offset=1"}

@@ -14,6 +14,7 @@ from tuner.stats.edge import Side
 
 MILLION = 1e6
 HOUR_S = 3600.0
+_ENDS = {CapacityState.INTERRUPTED: "was interrupted", CapacityState.FAIL: "failed", CapacityState.RUNNING: "runs or was killed"}
 
 
 @dataclass(frozen=True)
@@ -78,7 +79,7 @@ class CapacityAnswer:
             lowest = min(window.load for window in self.windows)
             return f"{verb}no rate meets {slos}: it is not met at {number(lowest)} requests/s either{self._nearest()}"
         why = f": {run.reason}" if run.reason else ""
-        return f"not known yet: the search was {'interrupted' if run.state is CapacityState.INTERRUPTED else run.state}{why}"
+        return f"not known yet: the search {_ENDS[run.state]}{why}"
 
     @property
     def hint(self) -> str | None:

@@ -49,9 +49,13 @@ def test_where_everything_held_it_is_at_least_the_highest_rate() -> None:
     assert _answer(CapacityState.AT_LEAST, high=None).sentence.startswith("at least 4 requests/s with ttft_p99_ms<=400")
 
 
-@pytest.mark.parametrize(("state", "said"), [(CapacityState.INTERRUPTED, "interrupted"), (CapacityState.FAIL, "fail: the engine is gone")])
+ENDS = {CapacityState.INTERRUPTED: "interrupted", CapacityState.FAIL: "failed: the engine is gone"}
+
+
+@pytest.mark.parametrize(("state", "said"), ENDS.items())
 def test_an_unfinished_search_is_not_known_yet(state: CapacityState, said: str) -> None:
-    answer = _answer(state, edge=None, low=None, high=None, reason="the engine is gone" if state is CapacityState.FAIL else None)
+    reason = "the engine is gone" if state is CapacityState.FAIL else None
+    answer = _answer(state, edge=None, low=None, high=None, reason=reason)
     assert answer.sentence.startswith("not known yet")
     assert said in answer.sentence
 

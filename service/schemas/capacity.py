@@ -1,0 +1,91 @@
+"""Searches for the highest rate within SLOs: what may be asked, and the form of the answers."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from service.schemas import examples
+from service.schemas.common import Moment, Text
+from service.web.paging import PageInfo, PageQuery
+from storage.records import CapacityState, Json
+
+_MOST_LOAD = 1e9
+
+
+class CapacityQuery(PageQuery):
+    model: Annotated[Text | None, Field(description="Only this model.")] = None
+    accelerator: Annotated[Text | None, Field(description="Only on it, as stored: TPU v6e-1.")] = None
+    workload: Annotated[Text | None, Field(description="Only under this workload: its name or content hash.")] = None
+    load: Annotated[
+        float | None, Field(gt=0, le=_MOST_LOAD, allow_inf_nan=False, description="Requests/s to be served: `sizing` says the chips.")
+    ] = None
+    chip_hour_price: Annotated[
+        float | None, Field(gt=0, le=_MOST_LOAD, allow_inf_nan=False, description="Of one chip for an hour: `cost` says what tokens cost.")
+    ] = None
+
+
+class CapacityPoint(BaseModel):
+    """Windows at about one rate. `goodput`: requests/s that met every per-request limit."""
+
+    rate: float
+    windows: int
+    held: int
+    goodput: float | None
+    metrics: dict[str, float]
+
+
+class CapacitySizing(BaseModel):
+    """`chips`: with the low end of the interval; `at_least`: with the high one."""
+
+    load: float
+    engines: int
+    chips: int
+    at_least: int | None
+
+
+class CapacityCost(BaseModel):
+    """Per million tokens at the edge, in the price's currency; `low` and `high` of `per_million_tokens`."""
+
+    price_per_chip_hour: float
+    per_million_tokens: float
+    per_million_output_tokens: float
+    low: float | None
+    high: float | None
+
+
+class CapacityEntry(BaseModel):
+    """One search. `max_request_rate`, `low`, `high` (95 %): requests/s of one engine; null where no rate is known to hold."""
+
+    model_config = ConfigDict(json_schema_extra={"examples": [examples.CAPACITY]})
+
+    id: int
+    status: Literal["measured", "predicted"]
+    state: CapacityState
+    sentence: str
+    hint: str | None
+    max_request_rate: float | None
+    low: float | None
+    high: float | None
+    slos: list[str]
+    model: str
+    workload: str
+    accelerator: str | None
+    devices: int
+    launcher: str
+    settings: Json
+    windows: int
+    tokens_per_request: float | None
+    curve: list[CapacityPoint]
+    sizing: CapacitySizing | None
+    cost: CapacityCost | None
+    created_at: float
+    created_at_rfc3339: Moment = None
+
+
+class CapacityPage(BaseModel):
+    model_config = ConfigDict(json_schema_extra={"examples": [{"items": [examples.CAPACITY], "page": examples.CAPACITY_PAGE}]})
+
+    items: list[CapacityEntry]
+    page: PageInfo

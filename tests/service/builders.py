@@ -5,14 +5,19 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from storage.base import Storage
-from storage.records import Recommendation, Study, Trial, TrialState
+from storage.records import CapacityRun, CapacityState, Recommendation, Study, Trial, TrialState
 from tests.storage.builders import (
+    FINGERPRINT,
+    a_capacity_run,
+    a_capacity_window,
     a_comparison,
     a_measurement,
     a_profile,
     a_recommendation,
     a_study,
     a_trial,
+    a_workload,
+    an_environment,
     stored_study,
 )
 
@@ -63,3 +68,19 @@ def fill(storage: Storage) -> Filled:
     nothing = storage.add_recommendation(a_recommendation(study.id, status="none", body={"reason": "no trial completed"}, created_at=1.0))
     recommended = storage.add_recommendation(a_recommendation(study.id, body=BODY, created_at=2.0))
     return Filled(study, finished[0], finished[1], failed, recommended, nothing)
+
+
+WINDOW = {"request_throughput": 4.0, "total_token_throughput": 800.0, "output_token_throughput": 200.0, "goodput": 3.9}
+
+
+def a_capacity(storage: Storage, **changes: object) -> CapacityRun:
+    """Found: 4 requests/s [3.5, 4.5], from two windows that count and one that does not."""
+    storage.put_workload(a_workload())
+    storage.put_environment(an_environment())
+    run = storage.create_capacity_run(a_capacity_run(**changes))
+    storage.add_capacity_window(a_capacity_window(run.id, metrics=WINDOW))
+    storage.add_capacity_window(a_capacity_window(run.id, number=1, load=5.0, held=False, metrics=WINDOW | {"goodput": 2.0}))
+    storage.add_capacity_window(a_capacity_window(run.id, number=2, held=False, invalid_reason="recompiled"))
+    return storage.update_capacity_run(
+        run.id, state=CapacityState.FOUND, environment=FINGERPRINT, edge=4.0, low=3.5, high=4.5, finished_at=2.0
+    )

@@ -7,7 +7,7 @@ from fastapi.testclient import TestClient
 
 from storage.base import Storage
 from storage.records import CapacityState
-from tests.service.routes.test_capacity import a_capacity
+from tests.service.builders import a_capacity
 from tests.storage.builders import a_capacity_run, a_workload
 
 

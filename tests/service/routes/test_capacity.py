@@ -6,23 +6,7 @@ import pytest
 from fastapi.testclient import TestClient
 
 from storage.base import Storage
-from storage.records import CapacityRun, CapacityState
-from tests.storage.builders import FINGERPRINT, a_capacity_run, a_capacity_window, a_workload, an_environment
-
-METRICS = {"request_throughput": 4.0, "total_token_throughput": 800.0, "output_token_throughput": 200.0, "goodput": 3.9}
-
-
-def a_capacity(storage: Storage, **changes: object) -> CapacityRun:
-    """Found: 4 requests/s [3.5, 4.5], from two windows that count and one that does not."""
-    storage.put_workload(a_workload())
-    storage.put_environment(an_environment())
-    run = storage.create_capacity_run(a_capacity_run(**changes))
-    storage.add_capacity_window(a_capacity_window(run.id, metrics=METRICS))
-    storage.add_capacity_window(a_capacity_window(run.id, number=1, load=5.0, held=False, metrics=METRICS | {"goodput": 2.0}))
-    storage.add_capacity_window(a_capacity_window(run.id, number=2, held=False, invalid_reason="recompiled"))
-    return storage.update_capacity_run(
-        run.id, state=CapacityState.FOUND, environment=FINGERPRINT, edge=4.0, low=3.5, high=4.5, finished_at=2.0
-    )
+from tests.service.builders import a_capacity
 
 
 def test_a_capacity_comes_with_its_curve_chips_and_cost(each_client: TestClient, each_storage: Storage) -> None:

@@ -86,8 +86,11 @@ def test_what_has_no_highest_load_is_refused(slos: list[str], said: str) -> None
         check_slos([parse_slo(text) for text in slos])
 
 
-def test_latencies_and_preemptions_are_taken() -> None:
-    check_slos([parse_slo(text) for text in ("ttft_p99_ms<=500", "preemptions<=3", "prefix_cache_hit_rate>=0.5", "p99_step_ms<=40")])
+@pytest.mark.parametrize("slo", ["ttft_p99_ms<=500", "preemptions<=3", "prefix_cache_hit_rate>=0.5", "p99_step_ms<=40"])
+def test_what_more_load_makes_worse_is_taken(slo: str) -> None:
+    """Only the throughput beside it is complained of."""
+    with pytest.raises(BadInput, match=r"^slo request_throughput>=5"):
+        check_slos([parse_slo(slo), parse_slo("request_throughput>=5")])
 
 
 READING = st.one_of(

@@ -138,6 +138,8 @@ def test_an_old_database_is_upgraded_and_resumed(asset: Path, sqlite_url: str, t
     assert (study.tags, study.archived_at) == (["chat"] if asset.name >= "0004" else None, None)
     foreseen = storage.list_foresight(kind="configuration", model="tiny-qwen3")
     assert [item.answer for item in foreseen] == ([{"block_size": 32}] if asset.name >= "0005" else [])
+    capacities = [(run.edge, len(storage.list_capacity_windows(run.id))) for run in storage.list_capacity_runs()]
+    assert capacities == ([(4.0, 1)] if asset.name >= "0006" else [])
     assert storage.rename_study(study.id, "renamed", by=ANNA).id == study.id
     assert storage.rename_study(study.id, "first", by=ANNA) == study
     trail = [(entry.action, entry.detail) for entry in storage.list_audit(kind="study", limit=2)]

@@ -18,11 +18,11 @@ from tuner.setup.config import MANAGED_ENGINE_ARGS, StudyConfig
 from tuner.setup.space import Configuration
 from tuner.setup.study_setup import StudySetup
 from tuner.workload.rates import as_open_loop, at_once, at_rate, with_requests
-from tuner.workload.sources import Load, SyntheticSource
+from tuner.workload.sources import SyntheticSource
 from tuner.workload.spec import WorkloadSpec
 
 DRAWS = 64  # of a workload; the engine is made long enough for the longest request of all of them
-FAST = Load(request_rate=1000.0)  # only to set the engine up: a plan at this rate lasts shorter than any time-out
+FAST = 1000.0  # requests/s, only to set the engine up: a plan at this rate lasts shorter than any time-out
 _SIZES = {"block_size": "page_sizes", "max_num_batched_tokens": "chunk_budgets"}
 _NOT_SETTINGS = ("model", "tokenizer", "served_model_name", "load_format", "skip_tokenizer_init")  # follow from the model
 
@@ -87,9 +87,9 @@ def question_of(config: StudyConfig, prepare: Prepare, requests: int | None) -> 
     `prepare`: tuner.setup.study_setup.prepare_study. `requests`: of a window; None: as many as the workload has. Raises BadInput.
     """
     check_slos(config.limits)
-    spec = _spec(config)
+    spec = open_loop_of(config)
     spec = spec if requests is None else with_requests(spec, requests)
-    config = _long_enough(config.model_copy(update={"workload": spec.model_copy(update={"load": FAST}).to_json()}), prepare, spec)
+    config = long_enough(config.model_copy(update={"workload": fast(spec).to_json()}), prepare, spec)
     if config.page_sizes is None or "chunk_budgets" not in config.model_fields_set:
         own = prepare(config).space.own
         found: dict[str, Any] = {"page_sizes": config.page_sizes or (own.block_size,)}
@@ -101,7 +101,12 @@ def question_of(config: StudyConfig, prepare: Prepare, requests: int | None) -> 
     return CapacityQuestion(setup, spec, configuration, setup.cold_engine(configuration))
 
 
-def _long_enough(config: StudyConfig, prepare: Prepare, spec: WorkloadSpec) -> StudyConfig:
+def fast(spec: WorkloadSpec) -> WorkloadSpec:
+    """A trace with times stays as it is."""
+    return spec if spec.load is None else spec.model_copy(update={"load": spec.load.model_copy(update={"request_rate": FAST})})
+
+
+def long_enough(config: StudyConfig, prepare: Prepare, spec: WorkloadSpec) -> StudyConfig:
     """With a max_model_len for all draws, where none is given. Raises BadInput where one does not fit the model or the given one."""
     draws = DRAWS if isinstance(spec.source, SyntheticSource) else 1  # a file's lengths are the same in each
     setup = prepare(config)
@@ -112,8 +117,8 @@ def _long_enough(config: StudyConfig, prepare: Prepare, spec: WorkloadSpec) -> S
     return config.model_copy(update={"max_model_len": min(most, 1 << (longest - 1).bit_length())})
 
 
-def _spec(config: StudyConfig) -> WorkloadSpec:
-    """As an open loop. Raises BadInput."""
+def open_loop_of(config: StudyConfig) -> WorkloadSpec:
+    """The workload as an open loop. Raises BadInput."""
     given = config.workload
     return as_open_loop(WorkloadSpec.parse(given) if isinstance(given, str) else WorkloadSpec.from_mapping(given, "workload"))
 

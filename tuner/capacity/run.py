@@ -124,11 +124,11 @@ class CapacitySearch:
         with launcher_errors("warming up"):
             self._tell("warming up", None)
             session.warm_up(live, burst, timeout_s)
-            served = _served(session.measure(live, burst, timeout_s))
-            slow = question.load(0, SLOW_RATE * served)
+            at_most = served(session.measure(live, burst, timeout_s))
+            slow = question.load(0, SLOW_RATE * at_most)
             if slow.last_arrival_s < timeout_s / 2:
                 session.warm_up(live, slow, timeout_s)
-        return served
+        return at_most
 
     def _started(self, run: CapacityRun, session: EngineSession) -> CapacityRun:
         """Raises BadInput where earlier windows were measured in another environment."""
@@ -154,7 +154,7 @@ class CapacitySearch:
         return self._storage.update_capacity_run(run.id, state=state, **ended)
 
 
-def _served(result: WindowResult) -> float:
+def served(result: WindowResult) -> float:
     """Requests/s. Raises TrialFailed where none completed."""
     completed = sum(is_completed(record) for record in result.requests)
     if not completed or result.duration_s <= 0:

@@ -51,6 +51,7 @@ def search(context: click.Context, /, *, config: Path | None, resume: bool, dry_
 
 def _search(config: Path | None, options: dict[str, Any], *, resume: bool, dry_run: bool, as_json: bool) -> StudyOutcome | None:
     """None for a dry run."""
+    from tuner.capacity.objective import capacity_config
     from tuner.foresight.judge import judge_for
     from tuner.launchers.choice import check_launcher, device_limits, with_measured_sizes
     from tuner.setup.config_file import load_config
@@ -62,6 +63,8 @@ def _search(config: Path | None, options: dict[str, Any], *, resume: bool, dry_r
     check_launcher(settings)
     check_places(settings)
     limits = device_limits(settings)
+    if _wants_capacity(settings):
+        settings = capacity_config(settings, lambda config: prepare_study(config, limits))
     with ExitStack() as ending:
         judge = None
         if limits is not None if settings.foresight is None else settings.foresight:
@@ -81,6 +84,13 @@ def _search(config: Path | None, options: dict[str, Any], *, resume: bool, dry_r
         outcome = _run(plan)
     _print_outcome(settings, outcome, as_json)
     return outcome
+
+
+def _wants_capacity(config: StudyConfig) -> bool:
+    """Whether the objective is the highest rate within the SLOs, and not a column of a table."""
+    from tuner.metrics.catalog import MAX_REQUEST_RATE
+
+    return config.launcher != "table" and any(item.metric == MAX_REQUEST_RATE for item in config.objectives)
 
 
 def _say(line: str) -> None:
@@ -116,6 +126,11 @@ def _run(plan: SearchPlan) -> StudyOutcome:
         finalists = make_finalists_launcher(config)
         if finalists is not None:
             ending.callback(finalists.close)
+        if _wants_capacity(config):
+            from tuner.capacity.objective import CapacityLauncher
+
+            launcher = CapacityLauncher(launcher, plan.setup)
+            finalists = None if finalists is None else CapacityLauncher(finalists, plan.setup)
         storage = open_storage(config.storage, create=plan.existing is None)
         ending.callback(storage.close)
         with ProgressView(plan.setup.objectives[0].name) as view:

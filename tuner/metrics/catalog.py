@@ -9,6 +9,7 @@ from storage.renamed import current_metric
 from tuner.core.errors import BadInput
 from tuner.core.spelling import did_you_mean
 
+MAX_REQUEST_RATE = "max_request_rate"
 REQUEST_METRICS = ("ttft", "tpot", "itl", "e2el")
 PERCENTILES = (50, 90, 95, 99)
 _STATISTICS = ("mean", "std", *(f"p{percentile}" for percentile in PERCENTILES), "max")
@@ -53,6 +54,7 @@ class MetricInfo:
 # May be 0: the spread of equal values, and the gap between two tokens that came in one chunk.
 _ZERO_LATENCIES = ("std_ms", *(f"itl_p{p}_ms" for p in PERCENTILES), "itl_max_ms")
 _POSITIVE = {
+    MAX_REQUEST_RATE,
     "request_throughput",
     "output_token_throughput",
     "prompt_token_throughput",
@@ -78,6 +80,7 @@ def _build() -> dict[str, MetricInfo]:
         MetricInfo("prompt_token_throughput", "tokens/s", up, "prompt tokens of completed requests / window duration"),
         MetricInfo("total_token_throughput", "tokens/s", up, "prompt and output tokens of completed requests / window duration"),
         MetricInfo("goodput", "requests/s", up, "completed requests that meet every per-request limit / window duration"),
+        MetricInfo(MAX_REQUEST_RATE, "requests/s", up, "highest rate of requests at which the SLOs hold (capacity.md)"),
         MetricInfo("completed", "requests", up, "requests that finished without an error"),
         MetricInfo("failed", "requests", down, "requests that did not"),
         MetricInfo("prefix_cache_hit_rate", "fraction", up, "prompt tokens found in the prefix cache / prompt tokens, completed requests"),

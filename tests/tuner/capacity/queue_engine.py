@@ -25,6 +25,8 @@ from tuner.core.contract import (
 from tuner.engine.environment import fingerprint
 from tuner.workload.saturation import saturation
 
+FIRST_TOKEN_S = 0.001  # after a server is free
+
 type Change = Callable[[WindowResult, LoadPlan, int], WindowResult]
 
 
@@ -100,16 +102,18 @@ class QueueSession(EngineSession):
 
 
 def _served(plan: LoadPlan, launcher: QueueLauncher, rng: random.Random) -> WindowResult:
-    """The first token comes when a server is free, the last when it is done."""
+    """The first token comes soon after a server is free, the last when it is done."""
     free = [0.0] * launcher.servers
     heapify(free)
     records = []
     for request in sorted(plan.requests, key=lambda item: item.arrival_s):
         begun = max(request.arrival_s, free[0])
-        done = begun + rng.expovariate(1 / launcher.service_s)
+        done = begun + FIRST_TOKEN_S + rng.expovariate(1 / launcher.service_s)
         heapreplace(free, done)
         arrived = request.arrival_s
-        records.append(RequestRecord(request.request_id, len(request.prompt_token_ids), arrived, arrived, (begun, done), done))
+        records.append(
+            RequestRecord(request.request_id, len(request.prompt_token_ids), arrived, arrived, (begun + FIRST_TOKEN_S, done), done)
+        )
     end = max(record.finished_s or 0.0 for record in records)
     window = WindowResult(tuple(records), (), time.time(), end)
     if plan.stop_when_saturated and (reason := saturation(records, plan.last_arrival_s)):

@@ -181,3 +181,34 @@ def test_a_scheduler_that_is_not_ours_is_refused(ready: Terminal, launcher: Queu
     done = _capacity(ready, "--config", file)
     assert done.code == 2
     assert "scheduler-cls somebody.Elses is not one of ours" in done.err
+
+
+def _search(terminal: Terminal, *more: str) -> Result:
+    places = ["--storage", terminal.url, "--logdir", str(terminal.folder / "profiles")]
+    asked = ["--model", "tiny-qwen3", "--study", "s", "--page-sizes", "32", "--chunk-budgets", "256", "--workload", WORKLOAD]
+    return terminal.run("search", *asked, *places, "--rounds", "1", "--profile", "none", "--objective", "max_request_rate", *more)
+
+
+def test_a_search_may_have_the_highest_rate_as_its_objective(ready: Terminal, launcher: QueueLauncher) -> None:
+    done = _search(ready, "--slo", SLO, "--arms", "default", "--json")
+    assert done.code == 0, done.err
+    expected = done.json["recommendation"]["expected"]["max_request_rate"]
+    assert expected["unit"] == "requests/s"
+    assert 25 < expected["value"] < 38
+    assert len(launcher.opened) == 2, "one to search, one to confirm"
+
+
+def test_such_a_search_goes_on_where_it_ended(ready: Terminal, launcher: QueueLauncher) -> None:
+    assert _search(ready, "--slo", SLO, "--arms", "default").code == 0
+    launcher.opened.clear()
+    done = _search(ready, "--slo", SLO, "--arms", "default", "--resume")
+    assert (done.code, launcher.opened) == (0, []), done.err
+
+
+@pytest.mark.parametrize(
+    ("more", "said"), [([], "needs a limit that has to hold"), (["--slo", "completed>=5"], "does not get worse with the load")]
+)
+def test_such_a_search_without_an_edge_is_refused(ready: Terminal, launcher: QueueLauncher, more: list[str], said: str) -> None:
+    done = _search(ready, *more)
+    assert (done.code, launcher.opened) == (2, [])
+    assert said in done.err

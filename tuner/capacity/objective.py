@@ -1,0 +1,156 @@
+"""`max_request_rate` as a search's objective: a launcher in which every measured window is a search for the edge.
+
+A round then compares edges as it compares throughputs, and verdicts, intervals and recommendations come as for any other metric. The n-th
+window of each configuration sends the same requests, so that the arms of a pair differ in nothing else; from the second one on it begins
+at the edge that was found before. The metrics beside the edge are those of the busiest window that held.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import override
+
+from storage.records import CapacityWindow
+from tuner.capacity.criteria import check_slos, from_json
+from tuner.capacity.question import CapacityQuestion, Prepare, fast, long_enough, open_loop_of
+from tuner.capacity.run import FIRST_SHARE, SLOW_RATE, served
+from tuner.capacity.windows import Windows
+from tuner.core.contract import (
+    EngineSession,
+    EngineSettings,
+    Json,
+    Launcher,
+    LiveSettings,
+    LoadPlan,
+    ProfileResult,
+    ProfileTarget,
+    StartReport,
+    WindowResult,
+)
+from tuner.core.errors import BadInput, FailureClass, TrialFailed
+from tuner.metrics.catalog import MAX_REQUEST_RATE
+from tuner.metrics.objective import is_feasible
+from tuner.setup.config import StudyConfig
+from tuner.setup.space import Configuration
+from tuner.setup.study_setup import StudySetup
+from tuner.stats.edge_search import EdgeAsk, EdgeSearch, EdgeWindow
+from tuner.workload.spec import WorkloadSpec
+
+WINDOWS = 8  # of one search for the edge
+PRECISION = 0.05
+APART = 16  # draws between two searches of a configuration: more than one search takes, repeats included
+
+
+def capacity_config(config: StudyConfig, prepare: Prepare) -> StudyConfig:
+    """The configuration of such a search, with its workload as an open loop. Raises BadInput for what has no edge."""
+    if len(config.objectives) > 1:
+        raise BadInput(f"{MAX_REQUEST_RATE} stands alone: other metrics depend on the rate", setting="objective", fix="name it alone")
+    check_slos(config.limits)
+    spec = open_loop_of(config)
+    return long_enough(config.model_copy(update={"workload": fast(spec).to_json()}), prepare, spec)
+
+
+@dataclass
+class CapacityLauncher:
+    """Owns the launcher that it measures with."""
+
+    inner: Launcher
+    setup: StudySetup
+
+    @property
+    def name(self) -> str:  # type: ignore[override]
+        return self.inner.name
+
+    @property
+    def live_fields(self) -> frozenset[str]:  # type: ignore[override]
+        return self.inner.live_fields
+
+    def open(self, settings: EngineSettings, timeout_s: float) -> EngineSession:
+        return CapacitySession(self.inner.open(settings, timeout_s), settings, self.setup)
+
+    def close(self) -> None:
+        self.inner.close()
+
+
+class CapacitySession(EngineSession):
+    """See the module."""
+
+    def __init__(self, session: EngineSession, settings: EngineSettings, setup: StudySetup) -> None:
+        self._session = session
+        self._settings = settings
+        self._setup = setup
+        self._spec: WorkloadSpec = open_loop_of(setup.config)
+        self._first: dict[LiveSettings, float] = {}
+        self._searches: Counter[LiveSettings] = Counter()
+
+    @property
+    @override
+    def report(self) -> StartReport:
+        return self._session.report
+
+    @override
+    def warm_up(self, live: LiveSettings, plan: LoadPlan, timeout_s: float) -> Json:
+        question = self._question(live)
+        burst = question.burst()
+        found = self._session.warm_up(live, burst, timeout_s)
+        at_most = served(self._session.measure(live, burst, timeout_s))
+        self._first[live] = FIRST_SHARE * at_most
+        slow = question.load(0, SLOW_RATE * at_most)
+        if slow.last_arrival_s < timeout_s / 2:
+            self._session.warm_up(live, slow, timeout_s)
+        return found
+
+    @override
+    def measure(self, live: LiveSettings, plan: LoadPlan, timeout_s: float) -> WindowResult:
+        """Also raises TrialFailed where no rate within reach meets the SLOs."""
+        begun = time.time()
+        windows = Windows(self._question(live), self._session, run_id=0, number=APART * self._searches[live])
+        self._searches[live] += 1
+        search = EdgeSearch(EdgeAsk(self._first[live], max_windows=WINDOWS, precision=PRECISION))
+        measured: list[CapacityWindow] = []
+        while (rate := search.next_load()) is not None:
+            measured += windows.until_usable(rate)
+            search.add(EdgeWindow(rate, from_json(measured[-1].readings)))
+        found = search.estimate()
+        edge = found.edge if found is not None else search.highest_held
+        if edge is None:
+            slos, lowest = " and ".join(map(str, self._setup.slos)), min(item.load for item in measured)
+            raise TrialFailed(FailureClass.INVALID_MEASUREMENT, f"no rate meets {slos}: not {lowest:.3g} requests/s either")
+        self._first[live] = edge
+        details: Json = {"edge": {"low": found.low, "high": found.high} if found is not None else {"low": edge}, "curve": _curve(measured)}
+        reported = {**self._at_the_edge(measured), MAX_REQUEST_RATE: edge}
+        return WindowResult((), (), begun, time.time() - begun, reported_metrics=reported, details=details)
+
+    @property
+    @override
+    def profile_phases(self) -> tuple[str, ...]:
+        return self._session.profile_phases
+
+    @override
+    def profile(
+        self, live: LiveSettings, plan: LoadPlan, target: ProfileTarget, *, phase: str, timeout_s: float
+    ) -> Sequence[ProfileResult]:
+        return self._session.profile(live, plan, target, phase=phase, timeout_s=timeout_s)
+
+    @override
+    def close(self) -> None:
+        self._session.close()
+
+    def _question(self, live: LiveSettings) -> CapacityQuestion:
+        configuration = Configuration(self._settings.block_size, live.max_num_batched_tokens, live.arm)
+        return CapacityQuestion(self._setup, self._spec, configuration, self._settings)
+
+    def _at_the_edge(self, measured: Sequence[CapacityWindow]) -> Json:
+        """The metrics of the busiest window that met every SLO; empty where none did to the letter."""
+        met = [item for item in measured if item.held and is_feasible(self._setup.slos, item.metrics)]
+        return dict(max(met, key=lambda item: item.load).metrics) if met else {}
+
+
+def _curve(measured: Sequence[CapacityWindow]) -> list[Json]:
+    return [
+        {"rate": item.load, "held": item.held, "goodput": item.metrics.get("goodput"), "invalid_reason": item.invalid_reason}
+        for item in sorted(measured, key=lambda item: item.load)
+    ]

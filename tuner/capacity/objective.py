@@ -10,13 +10,12 @@ from __future__ import annotations
 import time
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import override
 
 from storage.records import CapacityWindow
 from tuner.capacity.criteria import check_slos, from_json
 from tuner.capacity.question import CapacityQuestion, Prepare, fast, long_enough, open_loop_of
-from tuner.capacity.run import FIRST_SHARE, SLOW_RATE, served
+from tuner.capacity.run import FIRST_SHARE, served
 from tuner.capacity.windows import Windows
 from tuner.core.contract import (
     EngineSession,
@@ -53,26 +52,20 @@ def capacity_config(config: StudyConfig, prepare: Prepare) -> StudyConfig:
     return long_enough(config.model_copy(update={"workload": fast(spec).to_json()}), prepare, spec)
 
 
-@dataclass
 class CapacityLauncher:
     """Owns the launcher that it measures with."""
 
-    inner: Launcher
-    setup: StudySetup
-
-    @property
-    def name(self) -> str:  # type: ignore[override]
-        return self.inner.name
-
-    @property
-    def live_fields(self) -> frozenset[str]:  # type: ignore[override]
-        return self.inner.live_fields
+    def __init__(self, inner: Launcher, setup: StudySetup) -> None:
+        self._inner = inner
+        self._setup = setup
+        self.name = inner.name
+        self.live_fields = inner.live_fields
 
     def open(self, settings: EngineSettings, timeout_s: float) -> EngineSession:
-        return CapacitySession(self.inner.open(settings, timeout_s), settings, self.setup)
+        return CapacitySession(self._inner.open(settings, timeout_s), settings, self._setup)
 
     def close(self) -> None:
-        self.inner.close()
+        self._inner.close()
 
 
 class CapacitySession(EngineSession):
@@ -98,9 +91,8 @@ class CapacitySession(EngineSession):
         found = self._session.warm_up(live, burst, timeout_s)
         at_most = served(self._session.measure(live, burst, timeout_s))
         self._first[live] = FIRST_SHARE * at_most
-        slow = question.load(0, SLOW_RATE * at_most)
-        if slow.last_arrival_s < timeout_s / 2:
-            self._session.warm_up(live, slow, timeout_s)
+        quiet = question.quiet(at_most)
+        self._session.warm_up(live, quiet, timeout_s + quiet.last_arrival_s)
         return found
 
     @override

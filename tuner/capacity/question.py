@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from storage.records import Json, Workload
@@ -22,6 +22,7 @@ from tuner.workload.sources import SyntheticSource
 from tuner.workload.spec import WorkloadSpec
 
 DRAWS = 64  # of a workload; the engine is made long enough for the longest request of all of them
+QUIET_REQUESTS, QUIET_RATE = 32, 0.1  # of the second warm-up; the rate as a part of what the engine serves at most
 FAST = 1000.0  # requests/s, only to set the engine up: a plan at this rate lasts shorter than any time-out
 _SIZES = {"block_size": "page_sizes", "max_num_batched_tokens": "chunk_budgets"}
 _NOT_SETTINGS = ("model", "tokenizer", "served_model_name", "load_format", "skip_tokenizer_init")  # follow from the model
@@ -65,6 +66,12 @@ class CapacityQuestion:
     def burst(self) -> LoadPlan:
         """All requests at once: compiles what large batches need, and says how much the engine serves."""
         return at_once(self.plan(0))
+
+    def quiet(self, served: float) -> LoadPlan:
+        """A few requests at a low rate: compiles what small batches need. `served`: requests/s at most."""
+        plan = self.plan(0)
+        few = replace(plan, requests=plan.requests[:QUIET_REQUESTS])
+        return at_rate(few, QUIET_RATE * served)
 
     def workload(self) -> Workload:
         plan = at_rate(self.plan(0), 1.0)

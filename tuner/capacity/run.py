@@ -18,7 +18,6 @@ from tuner.stats.edge_search import EdgeAsk, EdgeSearch, EdgeWindow
 from tuner.trials.engines import check_effective, environment_of, launcher_errors
 
 FIRST_SHARE = 0.5  # of what the engine serves when all requests come at once: where the search begins
-SLOW_RATE = 0.1  # of the same: the second warm-up, for the small batches of a quiet engine
 
 
 @dataclass(frozen=True)
@@ -125,9 +124,8 @@ class CapacitySearch:
             self._tell("warming up", None)
             session.warm_up(live, burst, timeout_s)
             at_most = served(session.measure(live, burst, timeout_s))
-            slow = question.load(0, SLOW_RATE * at_most)
-            if slow.last_arrival_s < timeout_s / 2:
-                session.warm_up(live, slow, timeout_s)
+            quiet = question.quiet(at_most)
+            session.warm_up(live, quiet, timeout_s + quiet.last_arrival_s)
         return at_most
 
     def _started(self, run: CapacityRun, session: EngineSession) -> CapacityRun:

@@ -76,8 +76,13 @@ def test_a_window_is_a_search_for_the_edge() -> None:
 def test_both_arms_get_the_same_requests_and_each_search_others() -> None:
     plans: dict[str, list[str]] = {}
     setup = _setup()
-    launcher = QueueLauncher(change=lambda window, plan, nth: seen.append(str(plan.requests[0].prompt_token_ids)) or window)
     seen: list[str] = []
+
+    def note(window: WindowResult, plan: LoadPlan, nth: int) -> WindowResult:
+        seen.append(str(plan.requests[0].prompt_token_ids))
+        return window
+
+    launcher = QueueLauncher(change=note)
     session = CapacityLauncher(launcher, setup).open(setup.group_engine(32), 10)
     for configuration in setup.space.configurations:
         session.warm_up(configuration.live, setup.plan, 600)

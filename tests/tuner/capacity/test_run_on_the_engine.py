@@ -30,8 +30,8 @@ from tuner.setup.study_setup import prepare_study
 
 pytestmark = [pytest.mark.engine, pytest.mark.timeout(900)]
 
-WORKLOAD = "synthetic:input=32,output=4,requests=90,rate=1"
-WINDOWS = 8
+WORKLOAD = "synthetic:input=32,output=4,requests=60,rate=1"
+WINDOWS = 6
 SLOWER = 4.0  # the limit: so many times the median time to first token of a quiet engine
 
 

@@ -29,6 +29,7 @@ def test_an_idle_batch_server_takes_each_request_alone() -> None:
     assert np.median(times) == pytest.approx(1.02)
 
 
+@pytest.mark.slow
 def test_a_long_run_finds_the_edge_that_the_formula_knows() -> None:
     queue = Queue("again", exponential, (Slo(99, math.log(100) / 0.3),), 1.0)
     assert queue.edge == pytest.approx(0.7, rel=0.03)
@@ -40,6 +41,7 @@ def test_at_a_known_edge_the_tightest_slo_is_just_met(queue: Queue) -> None:
     assert max(slo.value(times) / slo.limit_s for slo in queue.slos) == pytest.approx(1.0, rel=0.12)
 
 
+@pytest.mark.slow
 def test_the_typical_windows_percentile_is_lower_than_that_of_all_requests() -> None:
     """Why tuner.stats.edge counts slow requests: an eighth, for the p99 of 1000 requests of M/M/1 at a load of 0.7."""
     windows = [float(np.percentile(exponential(0.7, 1000, np.random.default_rng(seed)), 99)) for seed in range(400)]

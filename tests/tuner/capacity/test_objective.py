@@ -17,6 +17,8 @@ from tuner.setup.config import StudyConfig
 from tuner.setup.config_file import load_config
 from tuner.setup.study_setup import StudySetup, prepare_study
 
+pytestmark = pytest.mark.slow  # each window is a search
+
 ASKED: dict[str, Any] = {
     "model": "tiny-qwen3",
     "page_sizes": [32],
@@ -95,7 +97,6 @@ def test_both_arms_get_the_same_requests_and_each_search_others() -> None:
     assert not set(plans["first default"]) & set(plans["second default"])
 
 
-@pytest.mark.slow
 def test_a_search_compares_edges_and_recommends_the_highest(bench: Workbench) -> None:
     config = _config()
     _run(bench, TwoArms(), config)

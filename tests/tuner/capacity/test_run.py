@@ -18,6 +18,8 @@ from tuner.core.errors import BadInput, EngineLost, FailureClass, TrialFailed
 from tuner.setup.config_file import load_config
 from tuner.setup.study_setup import prepare_study
 
+pytestmark = pytest.mark.slow  # each is a search
+
 WORKLOAD = "synthetic:input=8,output=2,requests=400,rate=1"
 
 

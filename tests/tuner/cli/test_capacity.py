@@ -34,6 +34,7 @@ def _capacity(terminal: Terminal, *more: str | Path, slo: str = SLO, workload: s
     return terminal.run("capacity", "--model", model, "--workload", workload, "--slo", slo, *places, *more)
 
 
+@pytest.mark.slow
 def test_the_answer_the_curve_chips_and_cost_are_printed(ready: Terminal, launcher: QueueLauncher) -> None:
     done = _capacity(ready, "--load", "100", "--chip-hour-price", "1.5")
     assert done.code == 0, done.err
@@ -47,6 +48,7 @@ def test_the_answer_the_curve_chips_and_cost_are_printed(ready: Terminal, launch
     assert len(launcher.opened) == 1
 
 
+@pytest.mark.slow
 def test_json_is_one_document_with_interval_and_curve(ready: Terminal, launcher: QueueLauncher) -> None:
     found = _capacity(ready, "--json", "--load", "100").json
     assert (found["state"], found["status"], found["slos"]) == ("found", "measured", [SLO])
@@ -56,6 +58,7 @@ def test_json_is_one_document_with_interval_and_curve(ready: Terminal, launcher:
     assert sum(point["windows"] for point in found["curve"]) == found["windows"] <= 12
 
 
+@pytest.mark.slow
 def test_the_same_question_is_answered_again_without_an_engine(measured: Terminal, launcher: QueueLauncher) -> None:
     done = _capacity(measured, "--resume", "--json", "--chip-hour-price", "2")
     assert done.code == 0, done.err
@@ -63,12 +66,14 @@ def test_the_same_question_is_answered_again_without_an_engine(measured: Termina
     assert done.json["cost"]["per_million_tokens"] > 0
 
 
+@pytest.mark.slow
 def test_resume_without_an_earlier_search_is_bad_input(measured: Terminal, launcher: QueueLauncher) -> None:
     done = _capacity(measured, "--resume", slo="ttft_p90_ms<=201")
     assert done.code == 2
     assert "resume: no search of this question is stored; leave it out" in done.err
 
 
+@pytest.mark.slow
 def test_an_slo_that_no_rate_meets_is_an_answer(ready: Terminal, launcher: QueueLauncher) -> None:
     done = _capacity(ready, "--load", "5", slo="e2el_p50_ms<=1")
     assert done.code == 0, done.err
@@ -76,6 +81,7 @@ def test_an_slo_that_no_rate_meets_is_an_answer(ready: Terminal, launcher: Queue
     assert "chips for 5 requests/s: not known" in done.out
 
 
+@pytest.mark.slow
 def test_a_lost_engine_is_one_line_and_what_was_measured_counts_next_time(ready: Terminal, launcher: QueueLauncher) -> None:
     def lose(window: WindowResult, plan: LoadPlan, nth: int) -> WindowResult:
         if nth == 4:
@@ -117,6 +123,7 @@ def test_without_settings_vllms_own_are_started(ready: Terminal, launcher: Queue
     assert (engine.max_num_batched_tokens, engine.max_num_seqs, engine.alignable) == (2048, 128, False)
 
 
+@pytest.mark.slow
 def test_a_file_for_vllm_serve_is_taken_as_it_is(searched: Terminal, launcher: QueueLauncher) -> None:
     """The very file that `tuner recommend --format yaml` writes."""
     file = searched.folder / "serve.yaml"
@@ -128,6 +135,7 @@ def test_a_file_for_vllm_serve_is_taken_as_it_is(searched: Terminal, launcher: Q
     }
 
 
+@pytest.mark.slow
 def test_the_recommended_settings_are_taken_from_what_was_measured(searched: Terminal, launcher: QueueLauncher) -> None:
     done = _capacity(searched, "--config", "recommended", "--max-windows", "3", "--json", slo="ttft_p99_ms<=5000", workload="demo")
     assert done.code == 0, done.err
@@ -189,6 +197,7 @@ def _search(terminal: Terminal, *more: str) -> Result:
     return terminal.run("search", *asked, *places, "--rounds", "1", "--profile", "none", "--objective", "max_request_rate", *more)
 
 
+@pytest.mark.slow
 def test_a_search_may_have_the_highest_rate_as_its_objective(ready: Terminal, launcher: QueueLauncher) -> None:
     done = _search(ready, "--slo", SLO, "--arms", "default", "--json")
     assert done.code == 0, done.err
@@ -198,6 +207,7 @@ def test_a_search_may_have_the_highest_rate_as_its_objective(ready: Terminal, la
     assert len(launcher.opened) == 2, "one to search, one to confirm"
 
 
+@pytest.mark.slow
 def test_such_a_search_goes_on_where_it_ended(ready: Terminal, launcher: QueueLauncher) -> None:
     assert _search(ready, "--slo", SLO, "--arms", "default").code == 0
     launcher.opened.clear()

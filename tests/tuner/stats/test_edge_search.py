@@ -144,6 +144,7 @@ def _window(queue: Queue, rate: float, random: np.random.Generator) -> EdgeWindo
     return EdgeWindow(rate, {"slo": Count(int((times > slo.limit_s).sum()), len(times), 1 - slo.percentile / 100, excess)})
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("queue", [QUEUES[0], QUEUES[2]], ids=lambda queue: queue.name)
 def test_the_edge_of_a_queue_is_found(queue: Queue) -> None:
     """With a formula for the edge; `python -m bench.capacity_search` does all queues with many seeds."""

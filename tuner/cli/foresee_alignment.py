@@ -9,7 +9,6 @@ from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
-from statistics import median
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -81,7 +80,7 @@ class Played:
 )
 @click.option("--max-model-len", type=int, metavar="N", help="Most tokens of one request.  [default: from the workload]")
 @borrow_option
-@click.option("--summary", is_flag=True, help="Print only the summary: the change of each arm over all cells.")
+@click.option("--summary", is_flag=True, help="Print only the summary: a line for each workload and cell, over all models and TPUs.")
 @engine_python_option
 @json_option
 def alignment(*, summary: bool, as_json: bool, **options: Any) -> None:
@@ -236,39 +235,50 @@ def _predicted(value: Any) -> str:
 
 
 def summary_of(played: Sequence[Played]) -> str:
-    """For each workload and arm, the change against default over all cells and places: median, least and most."""
+    """A line for each workload and cell, over all places: default's own counts, and the change of each other arm."""
     from tuner.cli.tables import text_table
 
-    names = list(dict.fromkeys(found.workload for found in played))
-    arms = list(dict.fromkeys(row.arm for found in played for row in found.rows))[1:]
-    rows = [[_short(name), arm, *_changes([found for found in played if found.workload == name], arm)] for name in names for arm in arms]
-    headers = ["workload", "arm", "cells", "steps", "padded tokens", "steps to 1st token", "held back per step", "tokens/s, predicted"]
-    return "change against default: median (least to most)\n" + text_table(headers, rows)
+    lines = list(dict.fromkeys((found.workload, row.page_size, row.budget) for found in played for row in found.rows))
+    arms = list(dict.fromkeys(row.arm for found in played for row in found.rows if row.arm != "default"))
+    rows = []
+    for workload, page_size, budget in lines:
+        pairs = {arm: _pairs(played, (workload, page_size, budget), arm) for arm in ["default", *arms]}
+        own = [row.counts for row, _ in pairs["default"]]
+        counts = [
+            _from_to([f"{steps:,}" for steps in sorted(count.steps for count in own)]),
+            _from_to([f"{wait:.1f}" for wait in sorted(count.ttft_steps for count in own)]),
+        ]
+        rows.append([_short(workload), str(page_size), str(budget), *counts, *(_changes(pairs[arm]) for arm in arms)])
+    headers = ["workload", "page", "budget", "steps", "to 1st token", *arms]
+    what = "of an arm, the change against default: steps | padded tokens | steps to 1st token | tokens/s, predicted"
+    return f"{what}\n{text_table(headers, rows)}"
 
 
-def _changes(played: Sequence[Played], arm: str) -> list[str]:
-    pairs = []
-    for found in played:
-        cells = {(row.page_size, row.budget, row.arm): row for row in found.rows}
-        pairs += [(row, cells[row.page_size, row.budget, "default"]) for row in found.rows if row.arm == arm]
-    exact = [
-        [row.counts.steps / base.counts.steps for row, base in pairs],
-        [row.counts.padded_tokens / base.counts.padded_tokens for row, base in pairs],
-        [row.counts.ttft_steps / base.counts.ttft_steps for row, base in pairs],
-    ]
-    held = [(row.counts.held_back_tokens - base.counts.held_back_tokens) / row.counts.steps for row, base in pairs]
+def _pairs(played: Sequence[Played], cell: tuple[str, int, int], arm: str) -> list[tuple[Row, Row]]:
+    """(its row, default's) of each place."""
+    found = []
+    for item in played:
+        rows = {row.arm: row for row in item.rows if (item.workload, row.page_size, row.budget) == cell}
+        found += [(rows[arm], rows["default"])] if rows else []
+    return found
+
+
+def _changes(pairs: Sequence[tuple[Row, Row]]) -> str:
+    steps = [row.counts.steps / base.counts.steps for row, base in pairs]
+    padded = [row.counts.padded_tokens / base.counts.padded_tokens for row, base in pairs]
+    waits = [row.counts.ttft_steps / base.counts.ttft_steps for row, base in pairs]
     timed = [
         row.throughput.value / base.throughput.value for row, base in pairs if row.throughput is not None and base.throughput is not None
     ]
-    return [
-        str(len(pairs)),
-        *(_spread(ratios) for ratios in exact),
-        f"{median(held):+.1f} ({min(held):+.1f} to {max(held):+.1f})",
-        _spread(timed) if timed else "no prediction",
-    ]
+    return " | ".join([*(_spread(ratios) for ratios in (steps, padded, waits)), _spread(timed) if timed else "no prediction"])
 
 
 def _spread(ratios: Sequence[float]) -> str:
     from tuner.core.numbers import change
 
-    return f"{change(median(ratios))} ({change(min(ratios))} to {change(max(ratios))})"
+    return _from_to([change(ratio) for ratio in sorted(ratios)])
+
+
+def _from_to(texts: Sequence[str]) -> str:
+    """The first and the last, or the one."""
+    return texts[0] if texts[0] == texts[-1] else f"{texts[0]} to {texts[-1]}"

@@ -9,6 +9,10 @@ import pytest
 
 from tests.shared_data import shared_data
 from tests.tuner.cli.terminal import Terminal
+from tuner.cli.foresee_alignment import Played, summary_of
+from tuner.foresight.simulated_chip import SimulatedChip
+from tuner.launchers.alignment_effect import Counts, Place, Prediction, Row
+from tuner.setup.models import resolve_model
 
 ASKED = ("foresee", "alignment", "--model", "tiny-qwen3")
 SMALL = ("--page-sizes", "32,128", "--chunk-budgets", "128", "--requests", "20", "--concurrency", "8")
@@ -35,6 +39,43 @@ def test_bad_input_is_one_line_and_exit_code_2(terminal: Terminal, arguments: li
     assert done.code == 2, done.err
     assert complaint in done.err
     assert done.err.count("\n") == 1
+
+
+def _row(place: Place, arm: str, steps: int, speed: float | None) -> Row:
+    counts = Counts(
+        steps=steps,
+        scheduled_tokens=90,
+        padded_tokens=2 * steps,
+        prefill_chunks=3,
+        held_back_tokens=0,
+        ttft_steps=steps / 10,
+        cached_tokens=0,
+        preemptions=0,
+    )
+    throughput = None if speed is None else Prediction(speed, speed / 2, speed * 2)
+    return Row(place, 16, 512, arm, 100, counts, throughput, throughput)
+
+
+def _played(steps: int, speed: float | None) -> Played:
+    place = Place(resolve_model("tiny-qwen3"), SimulatedChip("", None, 1, None, None), 1, None if speed is not None else "not measured")
+    rows = [_row(place, "default", 100, 1000.0 if speed is not None else None), _row(place, "strict", steps, speed)]
+    return Played("azure:/somewhere/code.csv,too_long=clip", 10, place, 512, rows)
+
+
+@pytest.mark.parametrize(
+    ("played", "changes"),
+    [
+        ([_played(110, 900.0)], "+10.0 % | +10.0 % | +10.0 % | -10.0 %"),
+        ([_played(110, None)], "+10.0 % | +10.0 % | +10.0 % | no prediction"),
+        ([_played(110, 900.0), _played(110, None)], "+10.0 % | +10.0 % | +10.0 % | -10.0 %"),
+        ([_played(120, 950.0), _played(110, 900.0)], "+10.0 % to +20.0 % | +10.0 % to +20.0 % | +10.0 % to +20.0 % | -10.0 % to -5.0 %"),
+    ],
+)
+def test_the_summary_names_each_change_once_and_as_a_range_where_places_differ(played: list[Played], changes: str) -> None:
+    line = summary_of(played).splitlines()[-1]
+    assert line.split("  ")[0] == "azure:code.csv,too_long=clip"
+    assert line.endswith(changes)
+    assert line.split()[1:5] == ["16", "512", "100", "10.0"]
 
 
 @pytest.mark.slow

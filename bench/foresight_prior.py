@@ -97,7 +97,7 @@ def played(grid: Grid, direction: Direction, seed: int, predicted: Sequence[Obse
             proposer.tell(item, None if drawn is None else [float(np.median(drawn))], {})
         if proposer.exhausted:
             return Run(len(done) * grid.rounds, reached=False, ask_s=0.0)
-        proposals = proposer.propose(BATCH // len(grid.space.arms), batch[-1].block_size)
+        proposals = proposer.propose(BATCH // len(grid.space.arms), batch[-1].engine)
         batch = [item for item in grid.space.with_twins(proposals) if item not in done]
         proposer.hold(batch)
 

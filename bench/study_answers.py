@@ -102,7 +102,7 @@ def is_wrong(answer: StudyAnswer, truth: Truth) -> bool:
 
 def claims_falsely(answer: StudyAnswer, truth: Truth) -> bool:
     """Whether something is said of a cell that is not so."""
-    true = dict(zip(PLACES, truth.logs, strict=True))
+    true: dict[Place, float] = dict(zip(PLACES, truth.logs, strict=True))
     named = any(true[place] <= 0 for place in answer.wins) or any(true[place] >= 0 for place in answer.loses)
     return (
         named

@@ -144,6 +144,7 @@ class Trial:
     started_at: float | None = None
     finished_at: float | None = None
     notes: Json = field(default_factory=dict)
+    factors: Json = field(default_factory=dict)  # settings under study beyond those three: name -> level
 
 
 @dataclass(frozen=True)
@@ -198,6 +199,7 @@ class Comparison:
     candidate_trial_id: int | None = None
     details: Json = field(default_factory=dict)
     created_at: float = 0.0
+    factors: Json = field(default_factory=dict)  # of the cell, as a trial's
 
 
 @dataclass(frozen=True)

@@ -85,7 +85,7 @@ def _measured(
 
 def _fixed(machine: Machine, effects: Mapping[Cell, float], order: Sequence[Configuration], position: int) -> float:
     item = order[position]
-    log = effects.get(item.cell, 0.0) if item.arm == ARM_PAGE_ALIGNED else 0.0
+    log = effects.get(item.cell[:2], 0.0) if item.arm == ARM_PAGE_ALIGNED else 0.0
     if machine.positions:
         log += machine.positions[position % len(machine.positions)]
     if machine.second and position and order[position - 1] == item.twin:

@@ -5,8 +5,10 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from service.pages.format import number, percent
+from tuner.core.factors import ArmCell, Level, in_order
 from tuner.report.effects import EffectRow, Effects
 from tuner.verdict.answer import Answer
 from tuner.verdict.cell_claims import Place
@@ -29,7 +31,7 @@ class Pattern:
     """The geometric mean of the effects at each value of one setting, in percent."""
 
     setting: str
-    effects: tuple[tuple[int, float], ...]
+    effects: tuple[tuple[Level, float], ...]
 
 
 _HEADLINES = {
@@ -48,20 +50,26 @@ def headline(answer: StudyAnswer | None) -> str:
 
 
 def patterns(effects: Effects) -> list[Pattern]:
-    """Along page size and along chunk budget, where there are at least two of them and not too many to read."""
-    found = []
-    for setting, place in (("page size", 0), ("chunk budget", 1)):
-        groups: dict[int, list[float]] = {}
-        for row in effects.rows:
-            if row.change is not None:
-                groups.setdefault((row.block_size, row.max_num_batched_tokens)[place], []).append(math.log1p(row.change / 100))
-        if 2 <= len(groups) <= _MOST_SIZES:
-            means = tuple((size, 100 * math.expm1(math.fsum(logs) / len(logs))) for size, logs in sorted(groups.items()))
-            found.append(Pattern(setting, means))
-    return found
+    """Along page size, chunk budget and each further factor, where there are at least two of them and not too many to read."""
+    groups: dict[str, dict[Level, list[float]]] = {}
+    for row in effects.rows:
+        if row.change is not None:
+            for setting, level in (("page size", row.block_size), ("chunk budget", row.max_num_batched_tokens), *row.factors):
+                groups.setdefault(setting, {}).setdefault(level, []).append(math.log1p(row.change / 100))
+    return [
+        Pattern(
+            setting, tuple((level, 100 * math.expm1(math.fsum(logs) / len(logs))) for level, logs in sorted(levels.items(), key=_by_level))
+        )
+        for setting, levels in groups.items()
+        if 2 <= len(levels) <= _MOST_SIZES
+    ]
 
 
-def winning_cell(effects: Effects, place: tuple[str, int, int] | None) -> EffectRow | None:
+def _by_level(item: tuple[Level, list[float]]) -> tuple[Any, ...]:
+    return in_order((("", item[0]),))
+
+
+def winning_cell(effects: Effects, place: ArmCell | None) -> EffectRow | None:
     """The effect in the cell that is recommended; None where it was not judged."""
     if place is None:
         return None

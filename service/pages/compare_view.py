@@ -10,11 +10,12 @@ from profiles.diff import ProfileDiff
 from service.pages.format import number
 from service.pages.trial_view import KEY_METRICS, ConfigRow, config_rows
 from storage.records import Comparison, Measurement, Stage, Trial
+from tuner.core.factors import in_arm
 from tuner.metrics.catalog import CATALOG
 from tuner.report.cell_why import cause_of
 from tuner.stats.intervals import judge, paired_log_ratios
 from tuner.stats.sequential import InterimPlan
-from tuner.verdict.evidence import COMPARABLE, metric_by_round, origin_by_round, usable_measurements
+from tuner.verdict.evidence import COMPARABLE, metric_by_round, origin_by_round, place_of, usable_measurements
 
 
 @dataclass(frozen=True)
@@ -51,8 +52,8 @@ def searched_pair(trials: Sequence[Trial], baseline: Trial, candidate: Trial) ->
 
 
 def _searched(trials: Sequence[Trial], wanted: Trial) -> Trial | None:
-    place = (wanted.arm, wanted.block_size, wanted.max_num_batched_tokens)
-    same = [trial for trial in trials if (trial.arm, trial.block_size, trial.max_num_batched_tokens) == place]
+    place = in_arm(wanted.arm, place_of(wanted))
+    same = [trial for trial in trials if in_arm(trial.arm, place_of(trial)) == place]
     return next((trial for trial in same if trial.stage is Stage.SEARCH and trial.values), None)
 
 

@@ -12,6 +12,7 @@ from service.pages.slo_view import Margin, margins_of, slos_of
 from storage.base import DamagedRecord, Storage
 from storage.records import Comparison, Environment, Profile, Recommendation, Study, StudyState, Trial, TrialState, Workload
 from tuner.core.errors import BadInput
+from tuner.core.factors import ArmCell
 from tuner.search.life import Life, life_of
 from tuner.verdict.answer import Answer, answer_of, readable_answers
 from tuner.verdict.changes import with_changes
@@ -60,7 +61,7 @@ class StudyFacts:
         return {state: found[state] for state in TrialState}
 
     @property
-    def place(self) -> tuple[str, int, int] | None:
+    def place(self) -> ArmCell | None:
         """(arm, page size, chunk budget) that is recommended."""
         return self.answer.place if self.answer is not None else None
 

@@ -24,7 +24,9 @@ from service.web.auth import SCOPE_PUBLISH
 from service.web.settings import ServiceSettings
 from storage.base import NotFound, Storage
 from storage.records import Actor, PublicationState, Trial
+from tuner.core.factors import in_arm
 from tuner.verdict.answer import Answer, readable_answers
+from tuner.verdict.evidence import place_of
 
 router = APIRouter(route_class=PageRoute, include_in_schema=False)
 _ON_A_PAGE = 50
@@ -111,7 +113,7 @@ def _shown(
         expected=expected_rows(answer),
         scope=scope_rows(answer.scope),
         trials=trials,
-        winner=next((trial for trial in trials if (trial.arm, trial.block_size, trial.max_num_batched_tokens) == answer.place), None),
+        winner=next((trial for trial in trials if in_arm(trial.arm, place_of(trial)) == answer.place), None),
         stale=stale_because(storage, settings, found),
         confirmations=confirmations(answer),
         trail=storage.list_audit(kind="recommendation", subject=str(found.id)),

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from service.pages.answer_view import headline
 from service.pages.facts import StudyFacts
 from service.pages.trial_view import ConfigRow
+from tuner.core.factors import cell_in_order
 from tuner.report.effects import EffectRow, Effects
 from tuner.setup.config import STUDY_SETTINGS
 from tuner.setup.stored_study import StoredStudy
@@ -27,9 +28,9 @@ class CellPair:
 
 def cell_pairs(baseline: Effects, candidate: Effects) -> list[CellPair]:
     """Every cell that either has, by page size and chunk budget."""
-    sides = [{(row.block_size, row.max_num_batched_tokens): row for row in effects.rows} for effects in (baseline, candidate)]
+    sides = [{row.place: row for row in effects.rows} for effects in (baseline, candidate)]
     pairs = []
-    for place in sorted(sides[0].keys() | sides[1].keys()):
+    for place in sorted(sides[0].keys() | sides[1].keys(), key=cell_in_order):
         one, other = sides[0].get(place), sides[1].get(place)
         shown = one or other
         assert shown is not None
@@ -72,7 +73,9 @@ def _facts(facts: StudyFacts) -> dict[str, str]:
         found |= {f"version of {name}": str(version) for name, version in sorted(facts.environment.versions.items())}
     if facts.workload is not None:
         found |= {"workload": facts.workload.name, "workload content": facts.workload.content_hash[:12]}
-    return found | {name.replace("_", " "): _text(given[name]) for name in _SETTINGS if name in given}
+    return found | {
+        name.replace("_", " "): _text(given[name]) for name in _SETTINGS if name in given and (name != "factors" or given[name])
+    }
 
 
 def _text(value: object) -> str:

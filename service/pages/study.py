@@ -23,11 +23,13 @@ from service.pages.trials_view import TrialOrder, failure_groups, in_order
 from storage.base import Storage
 from storage.records import Trial, TrialState
 from tuner.core.contract import ARMS
+from tuner.core.factors import in_arm
 from tuner.metrics.catalog import CATALOG, metric_info
 from tuner.report.cell_why import cost_line
 from tuner.report.effects import Effects, effects_of
 from tuner.search.time_left import time_left
 from tuner.verdict.conclude import study_objectives
+from tuner.verdict.evidence import place_of
 
 router = APIRouter(route_class=PageRoute, include_in_schema=False)
 _TRIALS_ON_A_PAGE = 50
@@ -145,7 +147,7 @@ def _winner(facts: StudyFacts) -> Trial | None:
     """The trial that the recommendation rests on."""
     ids = facts.answer.evidence.get("trial_ids", []) if facts.answer is not None else []
     for trial in facts.trials:
-        if trial.id in ids and (trial.arm, trial.block_size, trial.max_num_batched_tokens) == facts.place:
+        if trial.id in ids and in_arm(trial.arm, place_of(trial)) == facts.place:
             return trial
     return None
 

@@ -11,11 +11,15 @@ from service.pages.slo_view import Margin, misses
 from storage.records import Stage, Study, Trial, TrialState
 from tuner.core.contract import ARM_DEFAULT, ARM_PAGE_ALIGNED
 from tuner.core.errors import BadInput
+from tuner.core.factors import ArmCell, factors_in, factors_of, in_arm, in_order
 from tuner.metrics.objective import Objective
 from tuner.report.effects import HeatCell
 from tuner.serving.stored_settings import conditions_of
 from tuner.setup.stored_study import StoredStudy
 from tuner.verdict.conclude import study_objectives
+from tuner.verdict.evidence import place_of
+
+MOST_MAPS = 8  # of a study with further factors
 
 _COST_PARTS = ("measure", "start", "warm_up", "profile", "other")
 
@@ -48,21 +52,27 @@ def primary_objective(study: Study) -> Objective | None:
 def heat_cells(
     trials: Sequence[Trial],
     objective: Objective,
-    winner: tuple[str, int, int] | None,
+    winner: ArmCell | None,
     margins: Mapping[int, Sequence[Margin]] = MappingProxyType({}),
 ) -> list[HeatCell]:
-    """The best search trial of each arm, page size and chunk budget, in that order. `winner`: what is recommended, in the same order.
-    `margins`: trial id -> how far it is inside each SLO."""
-    best: dict[tuple[str, int, int], Trial] = {}
+    """The best search trial of each arm and cell, in the order of arms, factors, page sizes and budgets. `winner`: what is recommended.
+    `margins`: trial id -> how far it is inside each SLO. Where there would be too many maps, each cell is the best over the factors."""
+    maps = {(trial.arm, factors_of(trial.factors)) for trial in trials if trial.stage is Stage.SEARCH}
+    apart = len(maps) <= MOST_MAPS
+    best: dict[ArmCell, Trial] = {}
     for trial in trials:
         if trial.stage is Stage.SEARCH:
-            key = (trial.arm, trial.block_size, trial.max_num_batched_tokens)
+            key = in_arm(trial.arm, place_of(trial) if apart else (trial.block_size, trial.max_num_batched_tokens))
             if key not in best or _beats(trial, best[key], objective):
                 best[key] = trial
-    return [_heat_cell(trial, objective, winner=key == winner, missed=misses(margins, trial.id)) for key, trial in sorted(best.items())]
+    ordered = sorted(best.items(), key=lambda item: (item[0][0], in_order(factors_in(item[0][1:])), item[0][1:3]))
+    return [
+        _heat_cell(trial, objective, winner=in_arm(trial.arm, place_of(trial)) == winner, missed=misses(margins, trial.id), apart=apart)
+        for _, trial in ordered
+    ]
 
 
-def _heat_cell(trial: Trial, objective: Objective, *, winner: bool, missed: tuple[str, ...]) -> HeatCell:
+def _heat_cell(trial: Trial, objective: Objective, *, winner: bool, missed: tuple[str, ...], apart: bool) -> HeatCell:
     value = value_of(trial, objective)
     return HeatCell(
         arm=trial.arm,
@@ -73,6 +83,7 @@ def _heat_cell(trial: Trial, objective: Objective, *, winner: bool, missed: tupl
         trial_id=trial.id,
         winner=winner,
         misses=missed,
+        factors=factors_of(trial.factors) if apart else (),
     )
 
 
@@ -110,13 +121,9 @@ def cost_parts(study: Study) -> list[CostPart]:
 
 def other_arm(trials: Sequence[Trial], trial: Trial) -> Trial | None:
     """The trial of the same stage, page size, chunk budget and settings in the other arm."""
-    wanted = (trial.stage, trial.block_size, trial.max_num_batched_tokens)
+    wanted = (trial.stage, place_of(trial))
     for item in trials:
-        if (
-            (item.stage, item.block_size, item.max_num_batched_tokens) == wanted
-            and item.arm != trial.arm
-            and conditions_of(item) == conditions_of(trial)
-        ):
+        if (item.stage, place_of(item)) == wanted and item.arm != trial.arm and conditions_of(item) == conditions_of(trial):
             return item
     return None
 

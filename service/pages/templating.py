@@ -18,6 +18,7 @@ from starlette.types import Scope
 from service.pages import format as as_text
 from service.pages.next_step import study_badge
 from service.web.caching import conditional
+from tuner.core.factors import further
 from tuner.core.reason import MOST_CHARACTERS
 from tuner.report.cell_why import both_arms
 from tuner.report.legend import MARKS
@@ -36,6 +37,7 @@ def environment() -> Environment:
     for name in ("number", "change", "percent", "duration", "moment", "machine_moment", "size", "typeset"):
         made.filters[name] = getattr(as_text, name)
     made.filters["code"] = code
+    made.filters["further"] = further
     made.filters["breakable"] = breakable
     made.filters["both_arms"] = both_arms
     made.filters["change_rows"] = change_rows

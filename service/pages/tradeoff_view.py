@@ -9,9 +9,10 @@ from statistics import median
 
 from service.pages.slo_view import margins_of, misses
 from storage.records import Measurement, Stage, Trial
+from tuner.core.factors import ArmCell, in_arm
 from tuner.metrics.catalog import Direction, metric_info
 from tuner.metrics.objective import Objective, Slo
-from tuner.verdict.evidence import MEASURED, usable_measurements
+from tuner.verdict.evidence import MEASURED, place_of, usable_measurements
 
 _THROUGHPUT = ("total_token_throughput", "output_token_throughput", "request_throughput")
 _LATENCY = ("ttft_p99_ms", "tpot_p99_ms", "e2el_p99_ms", "mean_step_ms")
@@ -54,7 +55,7 @@ def trade_off(
     trials: Sequence[Trial],
     measurements: Sequence[Measurement],
     objectives: Sequence[Objective],
-    place: tuple[str, int, int] | None,
+    place: ArmCell | None,
     slos: Sequence[Slo] = (),
 ) -> TradeOff | None:
     """None where no second metric was measured. The confirmed finalists are left out: they repeat search trials.
@@ -82,7 +83,7 @@ def trade_off(
             x=x,
             y=y,
             front=not _dominated(score, scores),
-            winner=(trial.arm, trial.block_size, trial.max_num_batched_tokens) == place,
+            winner=in_arm(trial.arm, place_of(trial)) == place,
             misses=misses(margins, trial.id),
         )
         for (trial, x, y), score in zip(values, scores, strict=True)

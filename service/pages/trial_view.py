@@ -9,6 +9,7 @@ from statistics import median
 from typing import Any
 
 from storage.records import Json, Measurement, Trial
+from tuner.core.factors import factor_words
 from tuner.metrics.catalog import CATALOG
 from tuner.stats.intervals import log_mean_interval
 
@@ -115,4 +116,5 @@ def environment_rows(details: Json) -> list[tuple[str, str]]:
 
 def title_of(trial: Trial) -> str:
     """What tells it from the others of its study."""
-    return f"{trial.arm} · page size {trial.block_size} · chunk budget {trial.max_num_batched_tokens}"
+    words = [trial.arm, f"page size {trial.block_size}", f"chunk budget {trial.max_num_batched_tokens}"]
+    return " · ".join([*words, *([factor_words(trial.factors.items())] if trial.factors else [])])

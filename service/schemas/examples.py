@@ -77,6 +77,7 @@ TRIAL: Json = {
     "arm": "page_aligned",
     "block_size": 64,
     "max_num_batched_tokens": 1024,
+    "factors": {"max_num_seqs": 64},
     "values": {"throughput": 5120.4},
     "error_class": None,
     "error_message": None,

@@ -55,6 +55,14 @@ class StudyPage(BaseModel):
     page: PageInfo
 
 
+FactorLevels = Annotated[
+    dict[str, Any],
+    Field(
+        description="Settings under study beyond these: name -> level. Absent where there are none.", exclude_if=lambda levels: not levels
+    ),
+]
+
+
 class TrialEntry(BaseModel):
     id: int = Field(description="Over all studies; `number` counts within one.")
     number: int
@@ -63,6 +71,7 @@ class TrialEntry(BaseModel):
     arm: str
     block_size: int = Field(description="Page size in tokens.")
     max_num_batched_tokens: int = Field(description="Chunk budget in tokens.")
+    factors: FactorLevels = {}
     values: dict[str, Any] | None = Field(description="Objective -> value; null unless the trial has one.")
     error_class: str | None
     error_message: str | None
@@ -176,6 +185,7 @@ class ComparisonEntry(BaseModel):
     metric: str
     block_size: int
     max_num_batched_tokens: int
+    factors: FactorLevels = {}
     verdict: str = Field(description="better, worse, equivalent (within 1 %) or inconclusive")
     ratio: float | None = Field(description="page_aligned / default")
     low: float | None
@@ -243,7 +253,7 @@ def study_detail(study: Study, counts: dict[TrialState, int], life: Life | None)
 
 def trial_entry(trial: Trial) -> Json:
     document = with_moments(trial_json(trial), ("started_at", "finished_at"))
-    return {name: document[name] for name in TrialEntry.model_fields}
+    return {name: document[name] for name in TrialEntry.model_fields if name in document}
 
 
 def measurement_entry(item: Measurement) -> Json:

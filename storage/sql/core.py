@@ -95,6 +95,7 @@ TABLE_OF: Mapping[type[Any], Table] = {
 }
 
 _LISTS = ("scopes", "tags", "slos")  # columns; other JSON is an object
+_FACTORS = "factors"  # a column that earlier versions did not have: NULL is no factor
 _WITH_SETTINGS = (Study, Trial, Recommendation)  # what users set stands in these
 
 
@@ -165,6 +166,8 @@ def record_of[R: Record](kind: type[R], row: Row[Any]) -> R:
     for name, types in _TYPES[kind]:
         if not isinstance(values[name], types):
             raise DamagedRecord(f"{kind.__name__.lower()} {values.get('id', '')}: what is stored as its {name} is damaged")
+    if values.get(_FACTORS, {}) is None:
+        values[_FACTORS] = {}
     if kind in _WITH_SETTINGS:
         values = {name: value if isinstance(value, Enum) else redacted(value) for name, value in values.items()}
     return kind(**with_current_names(kind, values))

@@ -152,6 +152,7 @@ trials = Table(
     Column("started_at", Float),
     Column("finished_at", Float),
     Column("notes", _json_type(), nullable=False),
+    Column("factors", _json_type()),  # NULL in rows from before there were any
     UniqueConstraint("study_id", "number"),
     CheckConstraint("number >= 0", name="number_counted"),
     CheckConstraint("block_size >= 1 AND max_num_batched_tokens >= 1", name="sizes_positive"),
@@ -236,6 +237,7 @@ comparisons = Table(
     Column("candidate_trial_id", Integer, ForeignKey("tuner_trials.id", ondelete="CASCADE"), index=True),
     Column("details", _json_type(), nullable=False),
     Column("created_at", Float, nullable=False),
+    Column("factors", _json_type()),  # NULL in rows from before there were any
     _one_of("verdict", "better", "worse", "equivalent", "inconclusive"),
     CheckConstraint("pairs >= 0", name="pairs_counted"),
     # A verdict other than "inconclusive" is a claim about an interval, so it needs one.

@@ -26,7 +26,7 @@ from tuner.verdict.study_answer import StudyAnswer
 pytestmark = pytest.mark.slow  # each kind of study goes through all ways out
 
 THROUGHPUT, TTFT = "total_token_throughput", "ttft_p99_ms"
-CELLS = [(page, budget) for page in (16, 32, 64) for budget in (128, 256)]
+CELLS: list[Place] = [(page, budget) for page in (16, 32, 64) for budget in (128, 256)]
 Effect = Callable[[Place], float]
 
 

@@ -23,6 +23,7 @@ from tuner.core.contract import (
     WindowResult,
 )
 from tuner.core.errors import EngineLost, FailureClass
+from tuner.core.factors import ENV, factors_of
 from tuner.engine.environment import fingerprint
 from tuner.setup.space import Configuration
 
@@ -171,7 +172,11 @@ class FakeSession(EngineSession):
     def _of(self, live: LiveSettings) -> Configuration:
         if self._gone:
             raise EngineLost(FailureClass.ENGINE_CRASH, "used after it was gone")
-        return Configuration(self._settings.block_size, live.max_num_batched_tokens, live.arm)
+        cold = self._settings
+        levels = {**cold.extra_engine_args, **{f"{ENV}{name}": value for name, value in cold.env.items()}}
+        if live.max_num_seqs is not None:
+            levels["max_num_seqs"] = live.max_num_seqs
+        return Configuration(cold.block_size, live.max_num_batched_tokens, live.arm, factors_of(levels))
 
     def _do(self, hook: Callable[[int], None], what: str, configuration: Configuration) -> None:
         try:

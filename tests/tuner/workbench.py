@@ -97,7 +97,7 @@ class FinishedStudy:
 
 
 def configuration_of(trial: Trial) -> Configuration:
-    return Configuration(trial.block_size, trial.max_num_batched_tokens, trial.arm)
+    return Configuration.of_trial(trial)
 
 
 def states(trials: Sequence[Trial]) -> list[TrialState]:

@@ -14,7 +14,8 @@ from tuner.metrics.objective import Slo
 from tuner.metrics.window import RequestLimit
 from tuner.serving.engine_args import ASYNC_SCHEDULER, OUR_BACKENDS, SYNC_SCHEDULER
 from tuner.serving.stored_settings import requested_settings
-from tuner.setup.config import MANAGED_ENGINE_ARGS, StudyConfig
+from tuner.setup.config import StudyConfig
+from tuner.setup.engine_arg_rules import MANAGED_ENGINE_ARGS
 from tuner.setup.space import Configuration
 from tuner.setup.study_setup import StudySetup
 from tuner.workload.rates import as_open_loop, at_once, at_rate, with_requests

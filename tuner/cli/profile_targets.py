@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tuner.core.errors import BadInput
+from tuner.core.factors import further
 
 if TYPE_CHECKING:
     from profiles.summary import Summary
@@ -86,7 +87,7 @@ def _stored(storage: Storage, text: str, logdir: Path | None, every: bool) -> Ta
     if not found:
         raise BadInput(f"trial {text} {_why_none(profiles)}; capture one with: tuner profile capture {text}")
     return Target(
-        label=f"{text} {trial.arm} p{trial.block_size} b{trial.max_num_batched_tokens}",
+        label=f"{text} {trial.arm} p{trial.block_size} b{trial.max_num_batched_tokens}{further(trial.factors)}",
         summaries=[load_or_summarise(profile_file(profile, logdir).path) for profile in found],
         links=[link(profile, TENSORBOARD) for profile in found],
         measurements=storage.list_measurements(trial_id=trial.id),

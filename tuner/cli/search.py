@@ -25,8 +25,11 @@ EXAMPLES = examples(
     "tuner search study.yaml --dry-run                      # what it would do, and for how long",
     "tuner search study.yaml --resume                       # go on where it was interrupted",
     "tuner search study.yaml --objective output_throughput --slo 'ttft_p99_ms<=500' --time-budget 30m",
+    "tuner search study.yaml --factor max_num_seqs=16,32,64 --factor kv_cache_dtype=auto,fp8",
     "tuner search study.yaml --trials 20                    # too few for the grid: our sampler, with earlier studies as priors",
 )
+
+MOST_ENGINES = 40  # lines of a plan
 
 
 @click.command(cls=SectionedCommand, epilog=EXAMPLES)
@@ -39,8 +42,8 @@ EXAMPLES = examples(
 def search(context: click.Context, /, *, config: Path | None, resume: bool, dry_run: bool, as_json: bool, **options: Any) -> None:
     """Measure page size, chunk budget and page alignment on a real engine; end with verdicts and recommended settings.
 
-    Settings come from CONFIG.yaml and from the options; an option wins. The keys of the file are the options' names with underscores (slos
-    and engine_args for --slo and --engine-arg).
+    Settings come from CONFIG.yaml and from the options; an option wins. The keys of the file are the options' names with underscores (slos,
+    factors and engine_args for --slo, --factor and --engine-arg).
     """
     from tuner.cli.interrupts import interruptible
 
@@ -152,18 +155,27 @@ def _prior(plan: SearchPlan) -> SimulatedPrior | None:
 
 def _print_plan(plan: SearchPlan, as_json: bool) -> None:
     from tuner.cli.tables import duration
+    from tuner.core.factors import further, level_text, shortened
     from tuner.core.numbers import number
+    from tuner.search.plan import factors_json
 
     if as_json:
         print_json(plan.to_json())
         return
     config, space = plan.setup.config, plan.setup.space
-    for group in plan.groups:
-        print(f"engine: page size {group.block_size}, budget up to {group.compiled_max}, {group.configurations} configurations inside")
+    for group in plan.groups[:MOST_ENGINES]:
+        what = f"page size {group.block_size}, budget up to {group.compiled_max}{further(group.factors)}"
+        print(f"engine: {what}, {group.configurations} configurations inside")
+    if len(plan.groups) > MOST_ENGINES:
+        print(f"and {len(plan.groups) - MOST_ENGINES:,} engines more")
+    for factor in factors_json(space):
+        own = "not known" if factor["default"] is None else level_text(factor["default"])
+        print(f"factor {factor['factor']} ({factor['kind']}): {shortened(factor['levels'])}; vLLM's default: {own}")
     rounds = str(config.rounds.min) if config.rounds.min == config.rounds.max else f"{config.rounds.min} to {config.rounds.max}"
     print(f"sampler {plan.sampler}: {plan.trials} trials in {len(space.cells)} cells, {rounds} rounds each, baseline {space.baseline}")
     if not space.has_vllms_own:
-        print(f"vLLM's own defaults ({space.own}) are not among them: what is gained will be told against the baseline")
+        own = f"{space.own}{further(space.own_levels)}"
+        print(f"vLLM's own defaults ({own}) are not among them: what is gained will be told against the baseline")
     if plan.step_model is not None:
         prior = plan.prior_json()
         print(f"prior: predicted for {prior['predicted']} configurations: {prior.get('step_times') or prior['reason']}")

@@ -41,6 +41,19 @@ def assignments(_context: click.Context, _parameter: click.Parameter, texts: tup
     return found or None
 
 
+def factor_levels(_context: click.Context, _parameter: click.Parameter, texts: tuple[str, ...]) -> dict[str, str] | None:
+    """("a=1,2", "b=8..64:log") -> {"a": "1,2", "b": "8..64:log"}, for the configuration to read."""
+    found: dict[str, str] = {}
+    for text in texts:
+        name, equals, levels = (part.strip() for part in text.partition("="))
+        if not equals or not name or not levels:
+            raise BadInput(f"--factor {text!r}: write NAME=LEVEL,LEVEL, for instance max_num_seqs=8,16,32")
+        if name in found:
+            raise BadInput(f"--factor {name!r} is given twice; keep one")
+        found[name] = levels
+    return found or None
+
+
 engine_arg_option = click.option(
     "--engine-arg",
     "engine_args",
@@ -100,6 +113,15 @@ SECTIONS: dict[str, list[Decorator]] = {
             callback=words,
             metavar="ARM,ARM",
             help="Schedulers to compare: default, page_aligned, or both.  [default: both]",
+        ),
+        click.option(
+            "--factor",
+            "factors",
+            multiple=True,
+            callback=factor_levels,
+            metavar="NAME=V,V",
+            help="A further setting to try: any vLLM engine argument, or env:NAME for a kernel variable of tpu-inference. Ranges: 8..64:8, "
+            "8..64:log (doubling); ; between levels with commas; unset: vLLM's own. Repeat the option for several.",
         ),
         click.option(
             "--alignment-variant",

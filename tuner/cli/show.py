@@ -132,6 +132,7 @@ def _print_links(trials: Sequence[Trial], profiles: Sequence[Profile]) -> None:
 
 
 def _rows(trials: Sequence[Trial], windows: dict[int, int], invalid: dict[int, int]) -> list[list[str]]:
+    from tuner.core.factors import further
     from tuner.core.numbers import number
 
     rows = []
@@ -148,7 +149,7 @@ def _rows(trials: Sequence[Trial], windows: dict[int, int], invalid: dict[int, i
                 trial.stage.value,
                 trial.arm,
                 str(trial.block_size),
-                str(trial.max_num_batched_tokens),
+                f"{trial.max_num_batched_tokens}{further(trial.factors)}",
                 trial.state.value,
                 count,
                 result,

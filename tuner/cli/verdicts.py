@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 from storage.records import Comparison
 from tuner.cli.tables import interval, text_table
+from tuner.core.factors import further
 from tuner.core.numbers import change, number
 from tuner.metrics.catalog import Direction, metric_info
 from tuner.report.cell_why import cause_of, cost_line, why_lines
@@ -24,7 +25,7 @@ def verdict_rows(comparisons: Sequence[Comparison]) -> list[list[str]]:
     return [
         [
             str(item.block_size),
-            str(item.max_num_batched_tokens),
+            f"{item.max_num_batched_tokens}{further(item.factors)}",
             change(item.ratio),
             interval(item.low, item.high),
             str(item.pairs),

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Annotated, Any, Protocol
 
 from profiles.links import session_folder
+from tuner.core.factors import ENV, UNSET, Factors
 from tuner.core.settings import Difference, Memory, Setting, merged_settings
 
 Json = dict[str, Any]
@@ -64,9 +65,20 @@ class EngineSettings:
     alignable: Annotated[bool, Setting(Difference.ARM, Memory.SAME, None, shown=False)] = True
     # Further vLLM engine arguments, passed through.
     extra_engine_args: Annotated[Json, _condition("engine_args")] = field(default_factory=dict)
+    # Environment variables of tpu-inference that change the program (name -> text).
+    env: Annotated[Json, _condition("factors", shown=False)] = field(default_factory=dict)
 
     def with_changes(self, **changes: Any) -> EngineSettings:
         return replace(self, **changes)
+
+    def with_factors(self, factors: Factors) -> EngineSettings:
+        """With these levels: of fields, of further engine arguments and of environment variables. UNSET leaves vLLM its own."""
+        own = {item.name for item in fields(self)}
+        said = [(name, level) for name, level in factors if level != UNSET or name in own]
+        env = {name.removeprefix(ENV): str(level) for name, level in said if name.startswith(ENV)}
+        further = {name: level for name, level in said if name not in own and not name.startswith(ENV)}
+        changes: Json = {name: level for name, level in said if name in own}
+        return replace(self, env=self.env | env, extra_engine_args=self.extra_engine_args | further, **changes)
 
 
 @dataclass(frozen=True)

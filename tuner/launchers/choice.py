@@ -5,20 +5,30 @@ from __future__ import annotations
 import os
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from tuner.core.contract import Launcher
+from tuner.core.contract import ARM_DEFAULT, Launcher
 from tuner.core.errors import BadInput
+from tuner.core.factors import ENV
+from tuner.core.spelling import did_you_mean
 from tuner.engine.devices import find_devices
 from tuner.engine.environment import resolve_platform, tpu_present
+from tuner.serving.engine_arg_facts import engine_arg_facts
 from tuner.serving.engine_arg_names import check_engine_arg_names
 from tuner.setup.config import WITHOUT_AN_ENGINE, StudyConfig, check_config
+from tuner.setup.factors import ALL, check_levels
 from tuner.setup.hardware import Limits, accelerator_limits
 
 if TYPE_CHECKING:
     from tuner.foresight.simulated_chip import SimulatedChip
     from tuner.launchers.measured_table import MeasuredTable
 
+_COLUMNS = (  # setting, its column in a table, its value where there is no such column
+    ("page_sizes", "block_size", 16),
+    ("chunk_budgets", "max_num_batched_tokens", 2048),
+    ("arms", "arm", ARM_DEFAULT),
+)
+SEARCHED_COLUMNS = tuple(column for _, column, _ in _COLUMNS)
 LAUNCHERS = ("local", "serve", "table", "simulate")
 
 
@@ -36,15 +46,25 @@ def check_launcher(config: StudyConfig) -> None:
     if config.engine_python is not None:
         check_python(config.engine_python)
     check_engine_arg_names(config.engine_args, config.engine_python)
+    if config.factors:
+        check_levels(config.factors, engine_arg_facts(config.engine_python))
+        _refuse_variables_that_are_set(config)
     if config.launcher == "simulate":
         _chip_of(config)
         return
     if config.platform == "tpu":
         _require_tpu(config)
-    if config.tensor_parallel_size > 1 and resolve_platform(config.platform) != "tpu":
-        raise BadInput(
-            f"tensor_parallel_size {config.tensor_parallel_size} needs a TPU: elsewhere our XLA backend runs on one device; use 1"
-        )
+    parallel = max([config.tensor_parallel_size, *map(int, config.factors.get("tensor_parallel_size", ()))])
+    if parallel > 1 and resolve_platform(config.platform) != "tpu":
+        raise BadInput(f"tensor_parallel_size {parallel} needs a TPU: elsewhere our XLA backend runs on one device; use 1")
+
+
+def _refuse_variables_that_are_set(config: StudyConfig) -> None:
+    """Every engine inherits them, also the one in which a level says nothing."""
+    for name in config.factors:
+        if name.startswith(ENV) and (given := os.environ.get(name.removeprefix(ENV))) is not None:
+            reason = f"{name} is also set in this environment, to {given!r}"
+            raise BadInput(reason, setting="factors", fix=f"unset {name.removeprefix(ENV)}, or drop the factor")
 
 
 def _refuse_others_settings(config: StudyConfig) -> None:
@@ -65,11 +85,21 @@ def _chip_of(config: StudyConfig) -> SimulatedChip:
 
 
 def with_measured_sizes(config: StudyConfig) -> StudyConfig:
-    """Where no page sizes are named, those that the table has: nothing else can be measured there. Raises BadInput for a bad table."""
-    if config.page_sizes is not None or config.launcher != "table" or config.table is None:
+    """Where no page sizes are named, those that the table has: nothing else can be measured there; so with the levels of a factor that are
+    ALL. A setting that is no column of a table of factors has one value, which changes nothing. Raises BadInput for a bad table."""
+    if config.launcher != "table" or config.table is None or (config.page_sizes is not None and not config.factors):
         return config
-    rows = _table(Path(config.table).expanduser()).configurations
-    sized = config.model_copy(update={"page_sizes": tuple(sorted({int(row.params["block_size"]) for row in rows}))})
+    table = _table(config)
+    changes: dict[str, Any] = {}
+    for setting, column, alone in _COLUMNS:
+        if column not in table.parameters and setting not in config.model_fields_set:
+            changes[setting] = (alone,)
+    if config.page_sizes is None and "block_size" in table.parameters:
+        changes["page_sizes"] = tuple(sorted({int(row.params["block_size"]) for row in table.configurations}))
+    if any(levels == (ALL,) for levels in config.factors.values()):
+        found = {name: tuple(table.values_of(name)) if name in table.parameters else () for name in config.factors}
+        changes["factors"] = {name: (found[name] or levels) if levels == (ALL,) else levels for name, levels in config.factors.items()}
+    sized = config.model_copy(update=changes)
     check_config(sized)
     return sized
 
@@ -81,7 +111,7 @@ def make_launcher(config: StudyConfig) -> Launcher:
         from tuner.launchers.table import TableLauncher
 
         noise = Noise("multiplicative", config.table_noise) if config.table_noise else Noise()
-        return TableLauncher(Path(str(config.table)).expanduser(), noise=noise, seed=config.seed)
+        return TableLauncher(Path(str(config.table)).expanduser(), noise=noise, seed=config.seed, factors=config.factors)
     logs = engine_logs(config)
     if config.launcher == "simulate":
         from tuner.launchers.simulate import SimulateLauncher
@@ -123,23 +153,31 @@ def device_limits(config: StudyConfig) -> Limits | None:
 
 def _check_table(config: StudyConfig, path: Path) -> None:
     """A size that no row has, or a metric that is no column, would only fail, trial by trial; single rows may be missing."""
-    table = _table(path)
+    table = _table(config)
     rows = table.configurations
-    for setting, column in (("page_sizes", "block_size"), ("chunk_budgets", "max_num_batched_tokens"), ("arms", "arm")):
+    for name in config.factors:
+        if name not in table.parameters:
+            fix = did_you_mean(name, [column for column in table.parameters if column not in SEARCHED_COLUMNS])
+            raise BadInput(f"table {path} has no column {name}", setting="factors", fix=fix)
+    searched = [(setting, column, getattr(config, setting) or ()) for setting, column, _ in _COLUMNS if column in table.parameters]
+    for setting, column, values in [*searched, *(("factors", name, levels) for name, levels in config.factors.items())]:
         known = dict.fromkeys(row.params[column] for row in rows)
-        for value in getattr(config, setting) or ():
+        for value in values:
             if value not in known:
                 raise BadInput(f"{setting}: table {path} has no row with {column} {value}; it has {', '.join(map(str, known))}")
+    for setting, column, _ in _COLUMNS:
+        if column not in table.parameters and len(getattr(config, setting) or ()) > 1:
+            raise BadInput(f"{setting}: table {path} has no column {column}, so they would all be the same; name one")
     asked = [("objective", item.metric) for item in config.objectives] + [("slos", item.metric) for item in config.limits]
     for setting, metric in asked:
         if metric not in table.directions:
             raise BadInput(f"{setting}: table {path} has no metric {metric}; it has {', '.join(table.directions)}")
 
 
-def _table(path: Path) -> MeasuredTable:
+def _table(config: StudyConfig) -> MeasuredTable:
     from tuner.launchers.table import TableLauncher
 
-    return TableLauncher(path).table
+    return TableLauncher(Path(str(config.table)).expanduser(), factors=config.factors).table
 
 
 def check_python(python: str) -> None:

@@ -51,6 +51,7 @@ class LocalLauncher:
         self._python = python
         self._log_dir = log_dir
         self._host: EngineHost | None = None
+        self._host_env: Json = {}
 
     def open(self, settings: EngineSettings, timeout_s: float) -> LocalSession:
         """Start an engine. Raises TrialFailed with class and log excerpt."""
@@ -58,6 +59,10 @@ class LocalLauncher:
         env = engine_environment(self.platform, offline=Path(settings.model_path).is_dir())
         if self.platform == "tpu":
             env |= vllm_environment(settings, self.platform)  # elsewhere what the user has set wins
+        env |= settings.env
+        if settings.env != self._host_env:  # some are read where modules are imported, which the host does once
+            self.close()
+            self._host_env = settings.env
         try:
             return self._start(args, env, timeout_s)
         except HostLost:  # it died with an earlier engine, or while importing: replaced once

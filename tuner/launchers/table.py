@@ -1,14 +1,15 @@
 """The `table` launcher: a CSV of measured configurations as the engine, so that a search runs without one and can be judged.
 
-The columns are settings (`block_size`, `max_num_batched_tokens`, `arm`, and any further field of EngineSettings), metrics of the catalogue,
-`start_s` and `measure_s` (accounted in a virtual clock, never slept) and `error_class` for configurations that fail; see table_files.py.
+The columns are settings (`block_size`, `max_num_batched_tokens`, `arm`, any further field of EngineSettings, and what a study names as its
+factors), metrics of the catalogue, `start_s` and `measure_s` (accounted in a virtual clock, never slept) and `error_class` for
+configurations that fail; see table_files.py.
 """
 
 from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import override
@@ -28,13 +29,14 @@ from tuner.core.contract import (
     WindowResult,
 )
 from tuner.core.errors import BadInput, EngineLost, FailureClass, TrialFailed
+from tuner.core.factors import UNSET
 from tuner.core.numbers import number
 from tuner.engine.environment import fingerprint
 from tuner.launchers.measured_table import NO_NOISE, MeasuredTable, Noise, TablePoint, Value, describe
 from tuner.launchers.table_files import read_csv
 from tuner.metrics.catalog import metric_info
 
-REQUIRED_COLUMNS = ("block_size", "max_num_batched_tokens", "arm")
+SEARCHED_COLUMNS = ("block_size", "max_num_batched_tokens", "arm")  # needed, but in a table of other factors
 _START_FAILURES = frozenset({FailureClass.STARTUP, FailureClass.OUT_OF_MEMORY, FailureClass.INVALID_CONFIG, FailureClass.TIMEOUT})
 
 
@@ -59,17 +61,19 @@ class TableLauncher:
     name = "table"
     live_fields = LIVE_SETTINGS
 
-    def __init__(self, path: Path, *, noise: Noise = NO_NOISE, seed: int = 0) -> None:
+    def __init__(self, path: Path, *, noise: Noise = NO_NOISE, seed: int = 0, factors: Collection[str] = ()) -> None:
+        """`factors`: columns that are neither a setting nor a metric. With any, the columns of page size, chunk budget and arm may be
+        missing: then these change nothing. Raises BadInput."""
         self.table = read_csv(path)
         self.clock = VirtualClock()
         self._noise = noise
         self._seed = seed
         self._measured: Counter[str] = Counter()
-        _check_columns(self.table)
+        _check_columns(self.table, factors)
 
     def open(self, settings: EngineSettings, timeout_s: float) -> TableSession:
         """Raises BadInput for cold settings that are not in the table, TrialFailed where all configurations under them fail to start."""
-        cold = {name: getattr(settings, name) for name in self.table.parameters if name not in LIVE_SETTINGS}
+        cold = {name: _setting(settings, name) for name in self.table.parameters if name not in LIVE_SETTINGS}
         rows = [row for row in self.table.configurations if all(row.params[name] == value for name, value in cold.items())]
         if not rows:
             nearest = {name: value for name, value in self.table.nearest(cold).params.items() if name in cold}
@@ -168,12 +172,19 @@ class TableSession(EngineSession):
         return self._launcher.table.find({name: asked[name] for name in self._launcher.table.parameters})
 
 
-def _check_columns(table: MeasuredTable) -> None:
-    if missing := [name for name in REQUIRED_COLUMNS if name not in table.parameters]:
-        raise BadInput(f"table {table.name} has no column {missing[0]}; the table launcher needs {', '.join(REQUIRED_COLUMNS)}")
-    known = SETTINGS
-    if unknown := [name for name in table.parameters if name not in known]:
-        raise BadInput(f"table {table.name}: column {unknown[0]!r} is neither a setting nor a metric; remove it or fix its name")
+def _setting(settings: EngineSettings, name: str) -> Value:
+    """What is no field of EngineSettings is a factor."""
+    found: Value = getattr(settings, name) if name in SETTINGS else settings.extra_engine_args.get(name, UNSET)
+    return found
+
+
+def _check_columns(table: MeasuredTable, factors: Collection[str]) -> None:
+    missing = [name for name in SEARCHED_COLUMNS if name not in table.parameters]
+    if missing and not factors:
+        raise BadInput(f"table {table.name} has no column {missing[0]}; the table launcher needs {', '.join(SEARCHED_COLUMNS)}")
+    if unknown := [name for name in table.parameters if name not in SETTINGS and name not in factors]:
+        name, ways = unknown[0], f"search it with --factor '{unknown[0]}=*', remove it or fix its name"
+        raise BadInput(f"table {table.name}: column {name!r} is neither a setting nor a metric; {ways}")
     for metric in table.directions:
         metric_info(metric)
 

@@ -69,27 +69,32 @@ def _only_zeros(lines: Sequence[NumberedLine], index: int) -> bool:
 
 
 def _from_export(header: list[str], lines: list[NumberedLine]) -> tuple[list[str], list[NumberedLine]]:
-    """The valid windows of the search's trials as repeated lines (of the finalists' where there are no others), with the metrics that all
+    """Settings are page size, budget, arm and the study's further factors, whose columns stand before the round.
+
+    The valid windows of the search's trials as repeated lines (of the finalists' where there are no others), with the metrics that all
     of them have. A configuration without one fails as its trial did. What was never measured is left out."""
     rows = [(number, dict(zip(header, line, strict=True))) for number, line in lines]
     rows = [row for row in rows if row[1]["stage"] == _SEARCH] or rows
     windows = [(number, row) for number, row in rows if row["valid"] == "1"]
     metrics = [name for name in header if name in CATALOG and all(row[name] for _number, row in windows)]
-    columns = [*_EXPORT_SETTINGS, "measure_s", "error_class", *metrics]
-    measured = [(number, [*_key(row), row["duration_s"], "", *(row[name] for name in metrics)]) for number, row in windows]
-    known = {_key(row) for _number, row in windows}
-    failed = [(number, [*key, "", failure, *[""] * len(metrics)]) for number, key, failure in _failures(rows, known)]
+    settings = [*_EXPORT_SETTINGS, *(name for name in header[: header.index("round")] if name not in (*_EXPORT_SETTINGS, *_EXPORT_NOTES))]
+    columns = [*settings, "measure_s", "error_class", *metrics]
+    measured = [(number, [*_key(row, settings), row["duration_s"], "", *(row[name] for name in metrics)]) for number, row in windows]
+    known = {_key(row, settings) for _number, row in windows}
+    failed = [(number, [*key, "", failure, *[""] * len(metrics)]) for number, key, failure in _failures(rows, known, settings)]
     return columns, [*measured, *failed]
 
 
-def _key(row: dict[str, str]) -> tuple[str, ...]:
-    return tuple(row[name] for name in _EXPORT_SETTINGS)
+def _key(row: dict[str, str], settings: Sequence[str]) -> tuple[str, ...]:
+    return tuple(row[name] for name in settings)
 
 
-def _failures(rows: Sequence[tuple[int, dict[str, str]]], known: set[tuple[str, ...]]) -> Iterator[tuple[int, tuple[str, ...], str]]:
+def _failures(
+    rows: Sequence[tuple[int, dict[str, str]]], known: set[tuple[str, ...]], settings: Sequence[str]
+) -> Iterator[tuple[int, tuple[str, ...], str]]:
     """Line number, settings and error class of each configuration that ended without a valid window; a pruned one says no class."""
     seen = set(known)
     for number, row in rows:
-        if row["state"] not in _UNFINISHED and _key(row) not in seen:
-            seen.add(_key(row))
-            yield number, _key(row), row["error_class"] or FailureClass.INVALID_MEASUREMENT
+        if row["state"] not in _UNFINISHED and (key := _key(row, settings)) not in seen:
+            seen.add(key)
+            yield number, key, row["error_class"] or FailureClass.INVALID_MEASUREMENT

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from storage.records import Comparison, Json
+from tuner.core.factors import further
 from tuner.verdict.cell_cause import CAUSE
 
 WHY_HEADING = "Why each cell is what it is"
@@ -19,7 +20,7 @@ def cause_of(item: Comparison) -> Json:
 
 def why_lines(rows: Sequence[Comparison]) -> list[str]:
     """One line a cell, for a terminal: "16 x 128  the same 49 steps ..."; a single one where all are alike. `rows`: of one metric."""
-    told = [(f"{item.block_size} x {item.max_num_batched_tokens}", cause_of(item).get("sentence")) for item in rows]
+    told = [(f"{item.block_size} x {item.max_num_batched_tokens}{further(item.factors)}", cause_of(item).get("sentence")) for item in rows]
     if len(told) > 1 and len({sentence for _, sentence in told}) == 1 and told[0][1]:
         return [f"all cells: {told[0][1]}"]
     width = max((len(place) for place, _ in told), default=0)
@@ -31,7 +32,7 @@ def why_rows(rows: Sequence[Comparison]) -> list[tuple[str, ...]]:
     return [
         (
             str(item.block_size),
-            str(item.max_num_batched_tokens),
+            f"{item.max_num_batched_tokens}{further(item.factors)}",
             *(both_arms(cause_of(item), name) for name in ("steps", "scheduled_tokens", "padded_tokens")),
             cause_of(item).get("sentence", _UNKNOWN),
         )

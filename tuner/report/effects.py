@@ -7,11 +7,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from storage.records import Comparison, Json
+from tuner.core.factors import Factors, cell_in_order, cell_label, cell_of, factors_in, factors_of, further
 from tuner.metrics.catalog import Direction, metric_info
 from tuner.stats.intervals import Verdict
 from tuner.stats.pooling import PooledEffect
 from tuner.verdict.cell_cause import CAUSE
 from tuner.verdict.cell_claims import Place
+from tuner.verdict.evidence import place_of
 from tuner.verdict.study_answer import StudyAnswer, stored_answer
 
 MOST_FOREST_ROWS = 30
@@ -32,6 +34,12 @@ class HeatCell:
     trial_id: int = 0
     winner: bool = False
     misses: tuple[str, ...] = ()
+    factors: Factors = ()
+
+    @property
+    def title(self) -> str:
+        """Of the map that it is in: one for each arm and combination of further factors."""
+        return f"{self.arm}{further(self.factors)}"
 
 
 @dataclass(frozen=True)
@@ -50,10 +58,11 @@ class EffectRow:
     baseline_id: int | None = None
     candidate_id: int | None = None
     cause: Json = field(default_factory=dict)  # tuner.verdict.cell_cause
+    factors: Factors = ()
 
     @property
     def place(self) -> Place:
-        return self.block_size, self.max_num_batched_tokens
+        return cell_of(self.block_size, self.max_num_batched_tokens, self.factors)
 
 
 @dataclass(frozen=True)
@@ -88,7 +97,7 @@ class Effects:
                 "pairs": 0,
                 "reason": NOT_COMPARED,
             }
-            kept.append(EffectRow(_label(recommended), *recommended, **missing))
+            kept.append(EffectRow(cell_label(recommended), *recommended[:2], **missing, factors=factors_in(recommended)))
         return [*kept, *([self.pooled] if self.pooled is not None else [])]
 
     def left_out(self, recommended: Place | None = None) -> int:
@@ -100,9 +109,7 @@ class Effects:
 def effects_of(comparisons: Sequence[Comparison], metric: str) -> Effects:
     """Raises BadInput for an unknown metric."""
     info = metric_info(metric)
-    chosen = sorted(
-        (item for item in comparisons if item.metric == metric), key=lambda item: (item.block_size, item.max_num_batched_tokens)
-    )
+    chosen = sorted((item for item in comparisons if item.metric == metric), key=lambda item: cell_in_order(place_of(item)))
     rows = tuple(_effect_row(item) for item in chosen)
     less = info.direction is Direction.MINIMIZE
     return Effects(metric, info.unit, less, rows, stored_answer(comparisons, metric))
@@ -110,10 +117,16 @@ def effects_of(comparisons: Sequence[Comparison], metric: str) -> Effects:
 
 def effect_cells(effects: Effects) -> list[HeatCell]:
     """A map of the effects in percent; where a cell was judged twice (another environment), the one with more pairs."""
-    most = {(row.block_size, row.max_num_batched_tokens): row for row in sorted(effects.rows, key=lambda row: row.pairs)}
+    most = {row.place: row for row in sorted(effects.rows, key=lambda row: row.pairs)}
     return [
-        HeatCell("page_aligned against default", *place, row.change, "no pair" if row.change is None else f"{row.change:+.2f} %")
-        for place, row in sorted(most.items())
+        HeatCell(
+            "page_aligned against default",
+            *place[:2],
+            row.change,
+            "no pair" if row.change is None else f"{row.change:+.2f} %",
+            factors=row.factors,
+        )
+        for place, row in sorted(most.items(), key=lambda item: cell_in_order(item[0]))
     ]
 
 
@@ -125,7 +138,7 @@ def in_words(effects: Effects) -> str:
 
 def _effect_row(item: Comparison) -> EffectRow:
     return EffectRow(
-        label=_label((item.block_size, item.max_num_batched_tokens)),
+        label=cell_label(place_of(item)),
         block_size=item.block_size,
         max_num_batched_tokens=item.max_num_batched_tokens,
         change=_percent(item.ratio),
@@ -137,11 +150,8 @@ def _effect_row(item: Comparison) -> EffectRow:
         baseline_id=item.baseline_trial_id,
         candidate_id=item.candidate_trial_id,
         cause=item.details.get(CAUSE) or {},
+        factors=factors_of(item.factors),
     )
-
-
-def _label(place: Place) -> str:
-    return f"{place[0]} \N{MULTIPLICATION SIGN} {place[1]}"
 
 
 def _pooled_row(pooled: PooledEffect) -> EffectRow:

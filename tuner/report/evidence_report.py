@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from storage.records import Comparison, Stage, TrialState
+from tuner.core.factors import further
 from tuner.core.numbers import change, number
 from tuner.metrics.catalog import metric_info
 from tuner.report.cell_why import WHY_HEADERS, WHY_HEADING, cause_of, cost_line, why_rows
@@ -159,7 +160,7 @@ def cell_rows(rows: Sequence[Comparison]) -> list[tuple[str, ...]]:
     return [
         (
             str(item.block_size),
-            str(item.max_num_batched_tokens),
+            f"{item.max_num_batched_tokens}{further(item.factors)}",
             change(item.ratio, 2),
             f"{change(item.low, 2)} to {change(item.high, 2)}" if item.low is not None else "",
             str(item.pairs),
@@ -175,8 +176,8 @@ def failure_lines(evidence: Evidence) -> list[str]:
     pruned = [trial for trial in evidence.trials if trial.state is TrialState.PRUNED]
     invalid = sum(not item.valid for item in evidence.measurements)
     lines = [
-        f"trial {trial.number} ({trial.stage}, {trial.arm}, page size {trial.block_size}, budget {trial.max_num_batched_tokens}): "
-        + (f"{trial.error_class}: {trial.error_message}" if trial.error_class else f"{trial.error_message}")
+        f"trial {trial.number} ({trial.stage}, {trial.arm}, page size {trial.block_size}, budget {trial.max_num_batched_tokens}"
+        f"{further(trial.factors)}): " + (f"{trial.error_class}: {trial.error_message}" if trial.error_class else f"{trial.error_message}")
         for trial in sorted((*failed, *pruned), key=lambda trial: trial.number)
     ]
     searched = sum(trial.stage is Stage.SEARCH for trial in evidence.trials)

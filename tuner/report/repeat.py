@@ -8,6 +8,7 @@ from collections.abc import Set as AbstractSet
 from typing import Any
 
 from storage.records import Study
+from tuner.core.factors import levels_text
 from tuner.core.numbers import exact
 from tuner.setup.config import STUDY_SETTINGS
 from tuner.setup.stored_study import StoredStudy, setting_default
@@ -59,6 +60,8 @@ def _option(name: str, value: Any) -> list[str]:
         return [f"--slo {shlex.quote(limit)}" for limit in value]
     if name == "engine_args":
         return [f"--engine-arg {shlex.quote(f'{key}={json.dumps(item)}')}" for key, item in value.items()]
+    if name == "factors":
+        return [f"--factor {shlex.quote(f'{factor}={levels_text(levels)}')}" for factor, levels in value.items()]
     if name == "rounds":
         return [f"--rounds {value['min']}" + ("" if value["min"] == value["max"] else f"-{value['max']}")]
     if isinstance(value, bool):

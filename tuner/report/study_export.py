@@ -18,14 +18,16 @@ WINDOW_COLUMNS = ("round", "position", "started_at", "duration_s", "valid", "inv
 def study_csv(trials: Sequence[Trial], measurements: Sequence[Measurement]) -> str:
     """A trial without a window has one row with empty cells, so that failures are not lost."""
     metrics = sorted({name for item in measurements for name in item.metrics})
+    factors = sorted({name for trial in trials for name in trial.factors})
     by_trial: dict[int, list[Measurement]] = {trial.id: [] for trial in trials}
     for item in measurements:
         by_trial[item.trial_id].append(item)
     buffer = io.StringIO()
     writer = csv.writer(buffer, lineterminator="\n")
-    writer.writerow([*TRIAL_COLUMNS, *WINDOW_COLUMNS, *metrics])
+    writer.writerow([*TRIAL_COLUMNS, *factors, *WINDOW_COLUMNS, *metrics])
     for trial in trials:
-        left: list[Any] = [trial.number, trial.stage.value, trial.state.value, *_settings(trial), trial.error_class or ""]
+        levels = [trial.factors.get(name, "") for name in factors]
+        left: list[Any] = [trial.number, trial.stage.value, trial.state.value, *_settings(trial), trial.error_class or "", *levels]
         for item in by_trial[trial.id]:
             window = [item.round, item.position, item.started_at, item.duration_s, int(item.valid), item.invalid_reason or ""]
             writer.writerow([*left, *window, *(item.metrics.get(name, "") for name in metrics)])

@@ -13,6 +13,7 @@ from profiles.classify import Category
 from profiles.session_plan import PREFILL
 from storage.records import Trial, TrialState
 from tuner.core.contract import ARM_DEFAULT
+from tuner.core.factors import further
 from tuner.core.numbers import share
 from tuner.verdict.evidence import Evidence
 from tuner.verdict.profile_sessions import OK, usable
@@ -66,7 +67,8 @@ def write_lines(evidence: Evidence) -> list[str]:
 
 def _line(item: WriteFraction) -> str:
     trial = item.trial
-    who = f"trial {trial.number} ({trial.stage}, {trial.arm}, page size {trial.block_size}, budget {trial.max_num_batched_tokens})"
+    what = f"page size {trial.block_size}, budget {trial.max_num_batched_tokens}{further(trial.factors)}"
+    who = f"trial {trial.number} ({trial.stage}, {trial.arm}, {what})"
     if item.fused > 0:
         return f"{who}: one kernel writes and attends ({share(item.fused)} of a prefill step); its write cannot be told apart"
     return f"{who}: {share(item.write)} of a prefill step"

@@ -65,7 +65,7 @@ class Asking:
             self._proposer = self._made()
             self._book.listener = self._proposer.tell
         count = max(1, want // len(self._space.arms))
-        new = self._new(self._proposer.propose(count, self._pool.running_block_size))
+        new = self._new(self._proposer.propose(count, self._pool.running_engine))
         self._proposer.hold(new)
         return new[:want]
 

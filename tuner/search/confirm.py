@@ -94,7 +94,7 @@ class Confirmation:
         return True
 
     def _run_of(self, trial: Trial) -> TrialRun:
-        configuration = Configuration(trial.block_size, trial.max_num_batched_tokens, trial.arm)
+        configuration = Configuration.of_trial(trial)
         known = self._book.find(configuration, Stage.CONFIRM)
         if known is not None:
             return known
@@ -102,7 +102,7 @@ class Confirmation:
 
     def _engine_of(self, trial: Trial) -> EngineSettings:
         """Cold settings of a finalist. The KV write implementations that the search's engine chose stay: a new one might choose others."""
-        cold = self._context.setup.cold_engine(Configuration(trial.block_size, trial.max_num_batched_tokens, trial.arm))
+        cold = self._context.setup.cold_engine(Configuration.of_trial(trial))
         return cold.with_changes(kv_write=measured_kv_write(trial) or cold.kv_write)
 
     def _confirm(self, finalist: Finalist, run: TrialRun) -> None:

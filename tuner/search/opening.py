@@ -97,7 +97,7 @@ def check_resumable(setup: StudySetup, existing: Study | None, *, resume: bool) 
                 value=repr(name),
                 fix="resume it with the same settings or choose another --study",
             )
-    for key, value in resolved_of(setup).model_dump().items():
+    for key, value in resolved_of(setup).model_dump(exclude={"factor_defaults"}).items():
         if getattr(stored.resolved, key) != value:
             what = (
                 "workload: its requests are not those that the study was begun with" if key == "workload_hash" else f"{key} is now {value}"
@@ -108,7 +108,10 @@ def check_resumable(setup: StudySetup, existing: Study | None, *, resume: bool) 
 def resolved_of(setup: StudySetup) -> Resolved:
     """What the setup decided where the configuration left it open."""
     return Resolved(
-        max_model_len=setup.engine.max_model_len, max_num_seqs=setup.engine.max_num_seqs, workload_hash=setup.workload.content_hash
+        max_model_len=setup.engine.max_model_len,
+        max_num_seqs=setup.engine.max_num_seqs,
+        workload_hash=setup.workload.content_hash,
+        factor_defaults=dict(setup.space.own_levels),
     )
 
 

@@ -10,13 +10,14 @@ from dataclasses import asdict, dataclass, replace
 from storage.base import Storage
 from storage.records import Json, Study, StudyState
 from tuner.core.errors import BadInput
+from tuner.core.factors import LIVE_FACTORS, Factors
 from tuner.search.opening import check_resumable, find_study
 from tuner.search.prior import MOST
 from tuner.search.proposer import check_sampler
 from tuner.search.step_model import StepModel, find_step_model
 from tuner.search.warm_start import AUTO, NONE, check_warm_start
 from tuner.setup.config import ORDINAL, WITHOUT_AN_ENGINE, StudyConfig
-from tuner.setup.space import Configuration
+from tuner.setup.space import Configuration, SearchSpace
 from tuner.setup.stored_study import was_launched_by
 from tuner.setup.study_setup import StudySetup
 
@@ -41,11 +42,16 @@ class Costs:
 
 @dataclass(frozen=True)
 class ColdGroup:
-    """One engine: its page size, the budget it is compiled for, and how many configurations are measured inside it."""
+    """One engine: its page size, the budget it is compiled for, its cold factors, and how many configurations are measured inside it."""
 
     block_size: int
     compiled_max: int
     configurations: int
+    factors: Factors = ()
+
+    def to_json(self) -> Json:
+        found: Json = {"block_size": self.block_size, "compiled_max": self.compiled_max, "configurations": self.configurations}
+        return {**found, "factors": dict(self.factors)} if self.factors else found
 
 
 @dataclass(frozen=True)
@@ -79,7 +85,8 @@ class SearchPlan:
         return {
             "study": config.study,
             "sampler": self.sampler,
-            "cold_groups": [vars(group) for group in self.groups],
+            "cold_groups": [group.to_json() for group in self.groups],
+            **({"factors": factors_json(space)} if space.factors else {}),
             "cells": len(space.cells),
             "arms": list(space.arms),
             "trials": self.trials,
@@ -128,6 +135,8 @@ def _with_step_model(plan: SearchPlan, storage: Storage | None) -> SearchPlan:
     """With what the sampler's prior is simulated with. Raises BadInput for a --step-time that nothing has a use for."""
     config = plan.setup.config
     wanted = plan.sampler == ORDINAL and config.foresight is not False
+    if wanted and plan.setup.space.factors:
+        return replace(plan, step_model="nothing is known of what further factors do to a step")
     if wanted:
         return replace(plan, step_model=find_step_model(plan.setup, storage))
     if config.step_time is not None:
@@ -202,9 +211,22 @@ def _seconds(setup: StudySetup, starts: int, trials: int, costs: Costs) -> float
 def _groups(setup: StudySetup, chosen: Sequence[Configuration]) -> tuple[ColdGroup, ...]:
     """One engine for each page size, or for each configuration where the launcher has no live settings."""
     if setup.config.launcher in LAUNCHERS_WITHOUT_LIVE_SETTINGS:
-        return tuple(ColdGroup(item.block_size, item.max_num_batched_tokens, 1) for item in chosen)
-    sizes = Counter(item.block_size for item in chosen)
-    return tuple(ColdGroup(size, setup.space.compiled_max, count) for size, count in sizes.items())
+        return tuple(ColdGroup(item.block_size, item.max_num_batched_tokens, 1, item.factors) for item in chosen)
+    engines = Counter(item.engine for item in chosen)
+    return tuple(ColdGroup(size, setup.space.compiled_max, count, factors) for (size, factors), count in engines.items())
+
+
+def factors_json(space: SearchSpace) -> list[Json]:
+    """Each factor beyond page size, chunk budget and arm; `default` null where vLLM's own is not known."""
+    return [
+        {
+            "factor": name,
+            "kind": "live" if name in LIVE_FACTORS else "cold",
+            "levels": list(levels),
+            "default": space.own_levels.get(name),
+        }
+        for name, levels in space.factors.items()
+    ]
 
 
 def known_costs(storage: Storage, config: StudyConfig) -> Costs | None:

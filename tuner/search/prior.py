@@ -18,6 +18,7 @@ from pathlib import Path
 from storage.base import Storage
 from storage.records import Environment, ForesightAnswer, Json
 from tuner.core.errors import BadInput, TrialFailed
+from tuner.core.factors import in_arm
 from tuner.engine.wire_fields import to_fields
 from tuner.foresight.prediction import METRICS, Prediction, Span, as_stored, configuration_question, family_of, readable
 from tuner.foresight.question import key_of
@@ -50,7 +51,7 @@ class SimulatedPrior:
         """Of the search's configurations, at most MOST and for at most MOST_S: what is stored already, and the rest simulated and stored.
         `environment`: that the search measures in. What cannot be simulated is left out, and `say` is told why."""
         family = self._family(setup, environment)
-        questions = {item: configuration_question(family, *item.cell, item.arm) for item in _chosen(setup)}
+        questions = {item: configuration_question(family, *item.cell[:2], item.arm) for item in _chosen(setup)}
         keys = {item: key_of(question) for item, question in questions.items()}
         stored = storage.find_foresight(list(keys.values()))
         missing = {item: question for item, question in questions.items() if keys[item] not in stored}
@@ -70,7 +71,7 @@ class SimulatedPrior:
 
     def _family(self, setup: StudySetup, environment: Environment) -> Json:
         """All that predictions depend on, but for the configuration."""
-        engine = {name: value for name, value in asdict(setup.engine).items() if name not in ("model", "model_path", "block_size")}
+        engine = {name: value for name, value in asdict(setup.engine).items() if name not in ("model", "model_path", "block_size", "env")}
         return {
             "format": _FORMAT,
             "versions": dict(environment.versions),
@@ -130,7 +131,7 @@ class SimulatedPrior:
             config=config,
             vllm_args=tuple(vllm_flags(config)),
             env=vllm_environment(settings, platform),
-            changes=tuple(dict(change) for change in changes_of((item.arm, *item.cell), defaults)),
+            changes=tuple(dict(change) for change in changes_of(in_arm(item.arm, item.cell), defaults)),
             versions=dict(environment.versions),
             family=family,
         )

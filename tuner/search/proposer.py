@@ -19,10 +19,11 @@ from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, Trial, TrialState, create_trial
 
 from tuner.core.errors import BadInput
+from tuner.core.factors import LIVE_FACTORS
 from tuner.metrics.catalog import Direction
 from tuner.sampler.ordinal_gp import OrdinalGpSampler, Params
 from tuner.setup.config import ORDINAL
-from tuner.setup.space import Configuration, SearchSpace
+from tuner.setup.space import Configuration, EngineKey, SearchSpace
 
 SAMPLERS = ("random", "tpe", "gp", "nsga2", ORDINAL)
 _LEAST_S = 1e-6  # what answers at once, a table, still takes some time: costs are compared by their ratio
@@ -83,7 +84,7 @@ class Proposer:
         self._distributions = space.distributions()
         self._costs = costs
         self._costs_known = sampler == ORDINAL
-        self._open_sizes: set[int] = set()
+        self._open: set[EngineKey] = set()
         made = self._ordinal(seed, earlier) if sampler == ORDINAL else _optuna_sampler(sampler, seed)
         self._memory = InMemoryStorage()
         self._study = optuna.create_study(storage=self._memory, directions=[StudyDirection[item.name] for item in directions], sampler=made)
@@ -110,19 +111,19 @@ class Proposer:
         trial = self._running.pop(configuration, None) or self._ask(configuration.params)
         self._finish(trial, configuration)
 
-    def propose(self, count: int, prefer_block_size: int | None = None) -> list[Configuration]:
+    def propose(self, count: int, running: EngineKey | None = None) -> list[Configuration]:
         """Up to `count` new configurations, fewer where the space is exhausted.
 
-        `prefer_block_size`: the page size of the running engine. A proposal of another page size costs an engine start on top of its
-        measurement. Our own sampler weighs what it expects to gain against these seconds. Optuna's samplers cannot, so every other proposal
-        of theirs is fixed to the running engine's page size while that has configurations left.
+        `running`: page size and cold factors of the running engine. A proposal of others costs an engine start on top of its measurement.
+        Our own sampler weighs what it expects to gain against these seconds. Optuna's samplers cannot, so every other proposal of theirs is
+        fixed to the running engine while that has configurations left.
         """
         chosen: list[Configuration] = []
-        self._open_sizes = {prefer_block_size} if prefer_block_size is not None else set()
+        self._open = {running} if running is not None else set()
         while len(chosen) < count and not self.exhausted:
-            reuse = not self._costs_known and len(chosen) % 2 == 0 and self._has_new(prefer_block_size)
-            chosen.append(self._next({"block_size": prefer_block_size} if reuse else {}))
-            self._open_sizes.add(chosen[-1].block_size)  # its engine will be started anyway
+            reuse = not self._costs_known and len(chosen) % 2 == 0 and running is not None and self._has_new(running)
+            chosen.append(self._next(running if reuse else None))
+            self._open.add(chosen[-1].engine)  # its engine will be started anyway
         return chosen
 
     def hold(self, configurations: Iterable[Configuration]) -> None:
@@ -131,7 +132,8 @@ class Proposer:
             if not self.known(configuration):
                 self._running[configuration] = self._ask(configuration.params)
 
-    def _next(self, fixed: Mapping[str, object]) -> Configuration:
+    def _next(self, engine: EngineKey | None) -> Configuration:
+        fixed = {} if engine is None else {"block_size": engine[0], **dict(engine[1])}
         for _ in range(_MAX_REPEATS):
             trial = self._ask(fixed)
             configuration = Configuration.from_params(trial.params)
@@ -140,7 +142,7 @@ class Proposer:
                 return configuration
             self._finish(trial, configuration)
         open_points = [item for item in self._space.configurations if not self.known(item)]
-        within = [item for item in open_points if fixed.get("block_size") in (None, item.block_size)]
+        within = [item for item in open_points if engine in (None, item.engine)]
         drawn = self._random.choice(within or open_points)
         self._running[drawn] = self._ask(drawn.params)
         return drawn
@@ -162,8 +164,8 @@ class Proposer:
         else:
             self._study.tell(trial, told, state)
 
-    def _has_new(self, block_size: int | None) -> bool:
-        return block_size is not None and any(not self.known(item) for item in self._space.group(block_size))
+    def _has_new(self, engine: EngineKey) -> bool:
+        return any(not self.known(item) for item in self._space.group(engine))
 
     def _ordinal(self, seed: int, earlier: Sequence[Sequence[Observation]]) -> BaseSampler:
         return OrdinalGpSampler(
@@ -171,14 +173,14 @@ class Proposer:
             seed=seed,
             configurations=[item.params for item in self._space.configurations],
             cost_s=self._seconds if self._costs is not None else None,
-            cost_depends_on=("block_size",),
+            cost_depends_on=("block_size", *(name for name in self._space.factors if name not in LIVE_FACTORS)),
             earlier=[[self._frozen(item) for item in study if item.configuration in self._space] for study in earlier],
         )
 
     def _seconds(self, params: Params) -> float:
         assert self._costs is not None
         known = self._costs()
-        return max(known.measure_s, _LEAST_S) + (0.0 if params["block_size"] in self._open_sizes else known.start_s)
+        return max(known.measure_s, _LEAST_S) + (0.0 if Configuration.from_params(params).engine in self._open else known.start_s)
 
     def _frozen(self, item: Observation) -> FrozenTrial:
         return create_trial(

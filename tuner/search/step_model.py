@@ -16,6 +16,7 @@ import numpy as np
 from storage.base import Storage
 from storage.records import Environment, Json, Study, StudyState, Trial
 from tuner.core.errors import BadInput
+from tuner.core.factors import further
 from tuner.engine.environment import cpu_name, resolve_platform
 from tuner.engine.step_costs import StepCosts
 from tuner.foresight.engine_windows import step_costs_of, window_table
@@ -30,7 +31,7 @@ from tuner.setup.study_setup import StudySetup
 FEWEST = 4  # configurations with steps: the fit has four weights
 _SEEN = 50  # newest studies that are looked at
 _STUDIES = 5  # that steps are taken from
-_MATTER = ("dtype", "load_format", "attention_backend", "kv_write", "tensor_parallel_size", "async_scheduling", "extra_engine_args")
+_MATTER = ("dtype", "load_format", "attention_backend", "kv_write", "tensor_parallel_size", "async_scheduling", "extra_engine_args", "env")
 
 
 @dataclass(frozen=True)
@@ -94,7 +95,7 @@ def _windows_of(storage: Storage, study: Study, ours: Callable[[Environment], bo
     if not any(here.values()):
         return []
     return [
-        (f"{trial.block_size} {trial.max_num_batched_tokens} {trial.arm} {trial.workload_hash}", item.metrics)
+        (f"{trial.block_size} {trial.max_num_batched_tokens} {trial.arm} {trial.workload_hash}{further(trial.factors)}", item.metrics)
         for item in storage.list_measurements(study_id=study.id)
         if item.valid and (trial := trials.get(item.trial_id)) is not None and here[str(trial.environment)]
     ]

@@ -35,7 +35,7 @@ def setup_of(storage: Storage, trial: Trial, storage_url: str, logdir: str | Non
 
 
 def run_of(trial: Trial) -> TrialRun:
-    return TrialRun(trial, Configuration(trial.block_size, trial.max_num_batched_tokens, trial.arm))
+    return TrialRun(trial, Configuration.of_trial(trial))
 
 
 def open_engine(setup: StudySetup, launcher: Launcher, run: TrialRun) -> EngineSession:

@@ -8,17 +8,19 @@ from collections.abc import Callable, Iterable, Sequence
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass, replace
 from itertools import groupby
+from typing import Any
 
 from storage.base import Storage, StorageFault
 from storage.records import Recommendation, Stage, Study, StudyState, TrialState
 from tuner.core.contract import ARM_DEFAULT, EngineSettings, Launcher
 from tuner.core.errors import Interrupted, StorageError, StudyTaken
+from tuner.core.factors import in_order
 from tuner.search.asking import Asking, sampler_of
 from tuner.search.confirm import Confirmation
 from tuner.search.opening import OpenStudy, find_study, interrupted, open_study
 from tuner.search.plan import SearchPlan, finalists_of
 from tuner.search.prior import SimulatedPrior
-from tuner.setup.space import Configuration
+from tuner.setup.space import Configuration, EngineKey
 from tuner.trials.budget import CostClock, CostModel, TimeBudget
 from tuner.trials.context import RunContext
 from tuner.trials.engines import EnginePool
@@ -220,7 +222,7 @@ class _Search:
 
     def _run_grid(self, left: int | None) -> None:
         todo = [item for item in self._space.configurations if self._book.find(item) is None][:left]
-        for _, configurations in groupby(todo, key=lambda item: item.block_size):
+        for _, configurations in groupby(todo, key=lambda item: item.engine):
             if self._out_of_time():
                 return
             self._measure(self._create(list(configurations)))
@@ -231,17 +233,17 @@ class _Search:
             chosen = asking.choose(BATCH if left is None else min(BATCH, left))
             if left is not None:
                 left -= len(chosen)
-            for _, configurations in groupby(sorted(chosen, key=self._engine_order), key=lambda item: item.block_size):
+            for _, configurations in groupby(sorted(chosen, key=self._engine_order), key=lambda item: item.engine):
                 self._measure(self._create(list(configurations)))
 
     def _create(self, configurations: Sequence[Configuration]) -> list[TrialRun]:
-        """Trials of one page size, sharing their rounds."""
-        first_round = self._book.next_round(configurations[0].block_size)
+        """Trials of one engine, sharing their rounds."""
+        first_round = self._book.next_round(configurations[0].engine)
         return [self._book.create(item, self._engine(item), Stage.SEARCH, first_round) for item in configurations]
 
     def _engine(self, configuration: Configuration) -> EngineSettings:
         """The engine that measures this configuration in the search."""
-        return self._setup.group_engine(configuration.block_size) if self._pool.all_live else self._setup.cold_engine(configuration)
+        return self._setup.group_engine(*configuration.engine) if self._pool.all_live else self._setup.cold_engine(configuration)
 
     def _measure(self, runs: Sequence[TrialRun]) -> None:
         """All of them in one engine; one after the other where the launcher needs an engine for each."""
@@ -293,12 +295,12 @@ class _Search:
         """Never before anything was measured: a study without a result helps nobody."""
         return self._budget.spent and any(run.trial.state is TrialState.COMPLETE for run in self._book.runs)
 
-    def _batch(self, run: TrialRun) -> tuple[int, int]:
-        return run.configuration.block_size, run.first_round
+    def _batch(self, run: TrialRun) -> tuple[Any, ...]:
+        return *_order(run.configuration.engine), run.first_round
 
-    def _engine_order(self, configuration: Configuration) -> tuple[bool, int]:
-        """The page size whose engine runs now comes first."""
-        return configuration.block_size != self._pool.running_block_size, configuration.block_size
+    def _engine_order(self, configuration: Configuration) -> tuple[Any, ...]:
+        """The engine that runs now comes first."""
+        return configuration.engine != self._pool.running_engine, *_order(configuration.engine)
 
     def _announce(self, pending: Sequence[TrialRun], left: int | None) -> None:
         book, progress, plan = self._book, self._context.progress, self._plan
@@ -314,3 +316,7 @@ class _Search:
             value = (run.trial.values or {}).get(objective.name)
             if value is not None and (progress.best is None or objective.is_better(value, progress.best[1])):
                 progress.best = (str(run.configuration), value)
+
+
+def _order(engine: EngineKey) -> tuple[Any, ...]:
+    return engine[0], in_order(engine[1])

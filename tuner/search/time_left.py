@@ -16,7 +16,7 @@ from tuner.core.errors import BadInput
 from tuner.metrics.objective import parse_objectives
 from tuner.search.plan import FINALISTS, LAUNCHERS_WITHOUT_LIVE_SETTINGS, Costs, assumed_costs, known_costs
 from tuner.setup.config import StudyConfig
-from tuner.setup.space import build_space
+from tuner.setup.space import Configuration, build_space
 from tuner.setup.stored_study import StoredStudy
 from tuner.setup.vllm_defaults import VllmDefaults
 from tuner.trials.budget import CostModel
@@ -89,15 +89,15 @@ def _left(study: Study, config: StudyConfig, trials: Sequence[Trial], windows: M
         open_ones = [trial for trial in finalists if trial.state not in FINISHED]
         missing = sum(max(0, rounds.of_a_finalist - windows.get(trial.id, 0)) for trial in open_ones)
         return _Left(len(trials), sum(trial.state is TrialState.WAITING for trial in open_ones), missing)
-    space = build_space(config, VllmDefaults(**defaults))
+    space = build_space(config, VllmDefaults(defaults["block_size"], defaults["max_num_batched_tokens"]))
     whole = len(space.configurations)
     total = max(len(trials), whole if config.trials is None else min(config.trials, whole))
     new = total - len(trials)
     later = min(FINALISTS + len(parse_objectives(study.objective)) - 1, total)
     unfinished = sum(max(0, rounds.max - windows.get(trial.id, 0)) for trial in trials if trial.state not in FINISHED)
-    begun = {trial.block_size for trial in trials if trial.state is not TrialState.WAITING}
+    begun = {Configuration.of_trial(trial).engine for trial in trials if trial.state is not TrialState.WAITING}
     if config.launcher in LAUNCHERS_WITHOUT_LIVE_SETTINGS:
         starts = new + sum(trial.state is TrialState.WAITING for trial in trials)
     else:
-        starts = min(len(set(space.page_sizes) - begun), new + len(trials))
+        starts = min(len(set(space.engines) - begun), new + len(trials))
     return _Left(total + later, starts + later, unfinished + new * rounds.max + later * rounds.of_a_finalist)

@@ -105,7 +105,7 @@ def _earlier(storage: Storage, setup: StudySetup, study: Study) -> EarlierStudy:
 
 def _observation(storage: Storage, setup: StudySetup, trial: Trial) -> Observation | None:
     """None where the trial teaches nothing: it was not measured, is outside the space, or lacks a metric of this search."""
-    configuration = Configuration(trial.block_size, trial.max_num_batched_tokens, trial.arm)
+    configuration = Configuration.of_trial(trial)
     if configuration not in setup.space or trial.state not in (TrialState.COMPLETE, TrialState.FAIL):
         return None
     if trial.state is TrialState.FAIL:

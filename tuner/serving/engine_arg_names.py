@@ -28,7 +28,7 @@ def check_engine_arg_names(engine_args: Mapping[str, Any], python: str | None) -
 
 def engine_arg_names(python: str | None) -> frozenset[str] | None:
     """The fields of `vllm.engine.arg_utils.EngineArgs`; None where they cannot be read. Imports nothing."""
-    package = _vllm_folder(python)
+    package = vllm_folder(python)
     try:
         tree = ast.parse((package / "engine" / "arg_utils.py").read_text(encoding="utf-8")) if package is not None else None
     except (OSError, ValueError, SyntaxError):
@@ -39,7 +39,8 @@ def engine_arg_names(python: str | None) -> frozenset[str] | None:
     return None
 
 
-def _vllm_folder(python: str | None) -> Path | None:
+def vllm_folder(python: str | None) -> Path | None:
+    """Where that Python (None: this one) has vLLM; None where it has not."""
     if python is None:
         spec = importlib.util.find_spec("vllm")
         origin = spec.origin if spec is not None else None

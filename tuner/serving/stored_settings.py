@@ -16,10 +16,15 @@ from pydantic import ConfigDict, TypeAdapter, ValidationError
 from storage.records import Json, Trial
 from tuner.core.contract import SETTINGS, EngineSettings
 from tuner.core.errors import BadInput
+from tuner.core.factors import LIVE_FACTORS
 from tuner.core.settings import Difference
 
 COMPILED_MAX = "compiled_max_num_batched_tokens"
 """How `requested` calls the budget that the engine was compiled for; the trial's own budget is `max_num_batched_tokens`."""
+
+COMPILED_SEQS = "compiled_max_num_seqs"
+"""The same of the number of requests at once, where it is a factor."""
+_SEQS = "max_num_seqs"
 
 _DEFAULTS = {item.name: item.default for item in fields(EngineSettings) if item.default is not MISSING}
 _DEFAULTS |= {item.name: item.default_factory() for item in fields(EngineSettings) if item.default_factory is not MISSING}
@@ -31,6 +36,10 @@ def requested_settings(engine: Mapping[str, Any], params: Mapping[str, Any]) -> 
     """What `requested` holds: an engine's cold settings (an EngineSettings as a mapping) and what was measured in it; vLLM's names."""
     cold = dict(engine)
     cold[COMPILED_MAX] = cold.pop("max_num_batched_tokens")
+    if _SEQS in params:
+        cold[COMPILED_SEQS] = cold[_SEQS]
+    if not cold["env"]:
+        del cold["env"]
     return {**cold, **params}
 
 
@@ -41,14 +50,16 @@ def settings_of(trial: Trial) -> EngineSettings:
 
 def measured_engine_of(trial: Trial) -> EngineSettings:
     """The engine that the trial was measured in: compiled for the largest budget of its group. Raises BadInput as settings_of does."""
-    compiled = trial.requested.get(COMPILED_MAX, trial.max_num_batched_tokens)
-    return _engine_settings(trial, compiled)
+    found = _engine_settings(trial, trial.requested.get(COMPILED_MAX, trial.max_num_batched_tokens))
+    return found.with_changes(max_num_seqs=trial.requested[COMPILED_SEQS]) if COMPILED_SEQS in trial.requested else found
 
 
 def conditions_of(trial: Trial) -> Json:
-    """Every setting but the cell's own coordinates that two trials must share to be comparable; a missing one has its default."""
+    """Every setting but the cell's own coordinates that two trials must share to be comparable; a missing one has its default. Without
+    the live factors, and without an empty `env`, which no earlier version knew."""
     stored = {**_DEFAULTS, **trial.requested}
-    return {name: stored[name] for name in _CONDITIONS if name in stored}
+    live = LIVE_FACTORS & trial.factors.keys()
+    return {name: stored[name] for name in _CONDITIONS if name in stored and name not in live and (name != "env" or stored[name])}
 
 
 def measured_kv_write(trial: Trial) -> str | None:

@@ -61,7 +61,12 @@ def vllm_flags(config: Json) -> list[str]:
 
 
 def vllm_environment(settings: EngineSettings, platform: str) -> dict[str, str]:
-    """Environment variables that the flags need to work. Empty on a TPU with tpu-inference's own kernel."""
+    """Environment variables that the flags need to work, and those that are settings themselves. Empty on a TPU with tpu-inference's own
+    kernel, as it is."""
+    return {**_needed_environment(settings, platform), **{name: str(value) for name, value in settings.env.items()}}
+
+
+def _needed_environment(settings: EngineSettings, platform: str) -> dict[str, str]:
     if platform != "tpu":
         return {"JAX_PLATFORMS": platform, **WITHOUT_TPU}
     if attention_backend_for(settings, platform) in OUR_BACKENDS:

@@ -14,13 +14,13 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PlainSerializer
 
-from storage.base import InvalidRecord
-from storage.secrets import holds_secret
-from storage.values import plain
-from tuner.core.contract import ARM_PAGE_ALIGNED, ARMS, SETTINGS
+from tuner.core.contract import ARM_PAGE_ALIGNED, ARMS
 from tuner.core.defaults import DEFAULT_LOGDIR, DEFAULT_STORAGE
 from tuner.core.errors import BadInput
+from tuner.core.factors import Level
 from tuner.metrics.objective import DEFAULT_OBJECTIVE, Objective, Slo, parse_objectives, parse_slo, request_limits
+from tuner.setup.engine_arg_rules import check_engine_args
+from tuner.setup.factors import check_factors, parse_factors
 from tuner.setup.feasibility import starvation
 from tuner.stats.sequential import InterimPlan
 
@@ -28,17 +28,6 @@ WITHOUT_AN_ENGINE = ("table", "simulate")  # launchers
 ORDINAL = "ordinal"  # our own sampler, tuner.sampler
 MOST_ROUNDS = 500  # more would ask for minutes of statistics
 CONFIRMATION_ROUNDS = 6  # of a finalist, within min and max: its value needs an interval, no verdict hangs on it
-
-# Engine arguments that the search itself sets -> the setting that does it.
-MANAGED_ENGINE_ARGS = {
-    setting.vllm: setting.study for setting in SETTINGS.values() if setting.vllm is not None and setting.study is not None
-}
-_UNSUPPORTED_ENGINE_ARGS = {
-    "speculative_config": "speculative decoding",
-    "kv_transfer_config": "KV connectors",
-    "kv_connector": "KV connectors",
-    "ec_transfer_config": "KV connectors",
-}
 
 _DURATION = re.compile(r"(?:(\d+(?:\.\d+)?)h)?(?:(\d+(?:\.\d+)?)m)?(?:(\d+(?:\.\d+)?)s?)?")
 _KV_WRITES = ("scatter", "loop")  # tuner.vllm_plugin.settings.IMPLEMENTATIONS, which only the engine's process may import
@@ -107,6 +96,7 @@ class Rounds(StrictModel):
 PositiveInt = Annotated[int, Field(gt=0)]
 Size = Annotated[int, Field(gt=0, le=LARGEST_SIZE)]
 Sizes = Annotated[tuple[Size, ...], BeforeValidator(_as_tuple), Field(min_length=1)]
+Factors = dict[str, tuple[Level, ...]]
 Words = Annotated[tuple[str, ...], BeforeValidator(_as_tuple)]
 Duration = Annotated[float, Field(gt=0, allow_inf_nan=False), BeforeValidator(parse_duration), PlainSerializer(float)]
 
@@ -143,6 +133,8 @@ class StudyConfig(StrictModel):
     page_sizes: Annotated[Sizes | None, _MEASURED] = None  # decided: tuner.setup.space.default_page_sizes
     chunk_budgets: Annotated[Sizes, _MEASURED] = (512, 1024, 2048)
     arms: Annotated[Words, Field(min_length=1), _MEASURED] = ARMS
+    # Further settings to try (tuner.core.factors): name -> levels.
+    factors: Annotated[Factors, BeforeValidator(parse_factors), _MEASURED] = Field(default_factory=dict)
     alignment_variant: Annotated[Literal["demote", "strict", "fill_bucket"], _MEASURED] = "demote"
 
     workload: Annotated[str | dict[str, Any], _MEASURED] = "mixed-small"
@@ -249,7 +241,8 @@ def check_config(config: StudyConfig) -> None:
     _check_finalists_via(config)
     _check_kv_write(config.kv_write)
     request_limits(config.objectives, config.limits)
-    _check_engine_args(config.engine_args)
+    check_engine_args(config.engine_args)
+    check_factors(config.factors, given=config.model_dump(), launcher=config.launcher)
     if config.max_num_seqs is not None and config.max_num_seqs > min(config.chunk_budgets):
         raise BadInput(
             f"is above the chunk budget {min(config.chunk_budgets)}, which vLLM refuses",
@@ -299,41 +292,6 @@ def _check_rounds(rounds: Rounds) -> None:
         raise BadInput(f"min {rounds.min} is above max {rounds.max}", setting="rounds", fix="swap them")
     if rounds.min != rounds.max and rounds.min < 2:
         raise BadInput("min 1 says nothing about the noise", setting="rounds", fix="use 2 or more, for instance 3-12")
-
-
-def _check_engine_args(engine_args: dict[str, Any]) -> None:
-    """Refuses arguments that cannot be stored, that the search sets itself or that page-aligned scheduling does not support. Raises
-    BadInput."""
-    for key, value in engine_args.items():
-        try:
-            plain(value, key)
-        except InvalidRecord as error:  # YAML has dates, sets and .nan
-            raise _bad_engine_arg(str(error), "write text in quotes, or a value that JSON has") from error
-        name = key.replace("-", "_")
-        if holds_secret(name, value):
-            variable = "HF_TOKEN" if "hf" in name or "hub" in name else "one that vLLM or its library reads"
-            raise _bad_engine_arg(
-                f"{key} holds a secret, which would be stored and shown", f"set it as an environment variable ({variable})"
-            )
-        if name in MANAGED_ENGINE_ARGS:
-            raise _bad_engine_arg(f"{key} is set by the search", f"use the setting {MANAGED_ENGINE_ARGS[name]} instead")
-        if name in _UNSUPPORTED_ENGINE_ARGS and value:
-            raise _bad_engine_arg(f"{key} ({_UNSUPPORTED_ENGINE_ARGS[name]}) is not supported with page-aligned scheduling", "remove it")
-        if name.startswith("data_parallel_size") and value not in (None, 1):
-            raise _bad_engine_arg(f"{key} {value} (data parallelism) is not supported with page-aligned scheduling", "use 1 or remove it")
-    if _dp_attention(engine_args):
-        raise _bad_engine_arg("additional_config enable_dp_attention (data parallelism) is not supported", "remove it")
-
-
-def _bad_engine_arg(reason: str, fix: str) -> BadInput:
-    return BadInput(reason, setting="engine_args", fix=fix)
-
-
-def _dp_attention(engine_args: dict[str, Any]) -> bool:
-    found: Any = engine_args.get("additional_config", {})
-    for key in ("sharding", "sharding_strategy", "enable_dp_attention"):
-        found = found.get(key, {}) if isinstance(found, dict) else {}
-    return bool(found)
 
 
 def untested_settings(config: StudyConfig, multimodal: bool) -> list[str]:

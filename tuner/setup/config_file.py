@@ -23,10 +23,13 @@ _SYNONYMS = {
     "chunk_budget": "chunk_budgets",
     "chunk_sizes": "chunk_budgets",
     "slo": "slos",
+    "factor": "factors",
     "n_trials": "trials",
     "timeout": "trial_timeout",
     "name": "study",
 }
+
+_OPTIONS = {"factors": "factor"}  # where an option is not called as its key
 
 
 def load_config(path: Path | None, options: Mapping[str, Any], *, unnamed: str | None = None) -> StudyConfig:
@@ -46,7 +49,7 @@ def load_config(path: Path | None, options: Mapping[str, Any], *, unnamed: str |
     except ValidationError as error:
         found = first_complaint(error)
         on_command_line = path is None or found.setting in options
-        where = f"--{found.key.replace('_', '-')}" if on_command_line else f"{path}: {found.key}"
+        where = f"--{_OPTIONS.get(found.key, found.key.replace('_', '-'))}" if on_command_line else f"{path}: {found.key}"
         raise BadInput(f"{where}: {found.text}") from error
     try:
         check_config(config)

@@ -1,18 +1,23 @@
 """The search space: which configurations there are, which of them share an engine, and how Optuna sees them. Pure but for Optuna's types.
 
-A *cell* is a page size and a chunk budget; a configuration is a cell and an arm. The page size is cold (a new engine), the budget and the
-arm are live, so all configurations of a page size form one *group* that runs in one engine compiled for the largest budget.
+A *cell* is a page size, a chunk budget and a level of each further factor (tuner.core.factors); a configuration is a cell and an arm. The
+page size and most factors are cold (a new engine), the budget, the arm and a few factors are live, so all configurations of a page size and
+of the cold factors form one *group* that runs in one engine, compiled for the largest live values.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from functools import cached_property
+from itertools import product
 from typing import TYPE_CHECKING, Any
 
+from storage.records import Trial
 from tuner.core.contract import ARM_DEFAULT, ARM_PAGE_ALIGNED, LiveSettings
+from tuner.core.errors import BadInput
+from tuner.core.factors import LIVE_FACTORS, Cell, Factors, Level, cell_of, cold_factors, factors_in, factors_of, further, in_order
 from tuner.setup.config import StudyConfig
 from tuner.setup.feasibility import starvation
 from tuner.setup.vllm_defaults import VllmDefaults
@@ -26,45 +31,78 @@ USUAL_PAGES = (16, 32, 64, 128)
 PAGE_FOR_LONG_REQUESTS, LONG_REQUESTS = 256, 2048
 
 
-@dataclass(frozen=True, order=True)
+type EngineKey = tuple[int, Factors]
+"""What configurations that share an engine have in common: the page size and the cold factors."""
+
+MOST_CONFIGURATIONS = 1_000_000  # they are kept in memory
+
+
+@dataclass(frozen=True)
 class Configuration:
     """One configuration to measure; the names are those of storage.records.Trial."""
 
     block_size: int
     max_num_batched_tokens: int
     arm: str
+    factors: Factors = ()
+
+    def __lt__(self, other: Configuration) -> bool:
+        return self._order < other._order
 
     @property
-    def cell(self) -> tuple[int, int]:
-        return self.block_size, self.max_num_batched_tokens
+    def _order(self) -> tuple[Any, ...]:
+        return self.block_size, self.max_num_batched_tokens, self.arm, in_order(self.factors)
+
+    @property
+    def cell(self) -> Cell:
+        return cell_of(self.block_size, self.max_num_batched_tokens, self.factors)
+
+    @property
+    def engine(self) -> EngineKey:
+        return self.block_size, cold_factors(self.factors)
 
     @property
     def twin(self) -> Configuration:
         """The other arm in the same cell."""
-        return Configuration(*self.cell, ARM_DEFAULT if self.arm == ARM_PAGE_ALIGNED else ARM_PAGE_ALIGNED)
+        return Configuration.in_cell(self.cell, ARM_DEFAULT if self.arm == ARM_PAGE_ALIGNED else ARM_PAGE_ALIGNED)
 
     @property
     def live(self) -> LiveSettings:
-        return LiveSettings(self.arm, self.max_num_batched_tokens)
+        return LiveSettings(
+            self.arm, self.max_num_batched_tokens, **{name: int(level) for name, level in self.factors if name in LIVE_FACTORS}
+        )
 
     @property
-    def params(self) -> dict[str, int | str]:
+    def params(self) -> dict[str, Level]:
         """The parameters of the Optuna trial."""
-        return {"block_size": self.block_size, "max_num_batched_tokens": self.max_num_batched_tokens, "arm": self.arm}
+        return {"block_size": self.block_size, "max_num_batched_tokens": self.max_num_batched_tokens, "arm": self.arm, **dict(self.factors)}
+
+    @classmethod
+    def in_cell(cls, cell: Cell, arm: str) -> Configuration:
+        return cls(cell[0], cell[1], arm, factors_in(cell))
 
     @classmethod
     def from_params(cls, params: Mapping[str, Any]) -> Configuration:
         """Inverse of `params`. Raises KeyError for a missing one."""
-        return cls(int(params["block_size"]), int(params["max_num_batched_tokens"]), str(params["arm"]))
+        factors = {name: level for name, level in params.items() if name not in _NAMES}
+        return cls(int(params["block_size"]), int(params["max_num_batched_tokens"]), str(params["arm"]), factors_of(factors))
+
+    @classmethod
+    def of_trial(cls, trial: Trial) -> Configuration:
+        return cls(trial.block_size, trial.max_num_batched_tokens, trial.arm, factors_of(trial.factors))
 
     def __str__(self) -> str:
-        return f"{self.arm} p{self.block_size} b{self.max_num_batched_tokens}"
+        return f"{self.arm} p{self.block_size} b{self.max_num_batched_tokens}{further(self.factors)}"
+
+
+_NAMES = ("block_size", "max_num_batched_tokens", "arm")
 
 
 @dataclass(frozen=True)
 class SearchSpace:
     """All configurations that may be measured, in the order of a grid search: the baseline's page size first, in each cell the default arm
-    first. `own`: what vLLM would take by itself; `baseline`: that in the default arm, or the nearest to it."""
+    first. `own`: what vLLM would take by itself; `baseline`: that in the default arm, or the nearest to it. `factors`: name -> levels, of
+    those beyond page size, budget and arm; `own_levels`: vLLM's own of these, as far as known."""
 
     page_sizes: tuple[int, ...]
     chunk_budgets: tuple[int, ...]
@@ -72,11 +110,14 @@ class SearchSpace:
     configurations: tuple[Configuration, ...]
     baseline: Configuration
     own: VllmDefaults
+    factors: Mapping[str, tuple[Level, ...]] = field(default_factory=dict)
+    own_levels: Mapping[str, Level] = field(default_factory=dict)
 
     @property
     def has_vllms_own(self) -> bool:
         """Whether the baseline is vLLM's own configuration."""
-        return self.baseline == Configuration(self.own.block_size, self.own.max_num_batched_tokens, ARM_DEFAULT) and self.baseline in self
+        own = Configuration(self.own.block_size, self.own.max_num_batched_tokens, ARM_DEFAULT, factors_of(self.own_levels))
+        return self.baseline == own and self.baseline in self
 
     @property
     def compiled_max(self) -> int:
@@ -84,7 +125,12 @@ class SearchSpace:
         return max(self.chunk_budgets)
 
     @property
-    def cells(self) -> tuple[tuple[int, int], ...]:
+    def engines(self) -> tuple[EngineKey, ...]:
+        """One for each group, in the order of the configurations."""
+        return tuple(self._groups)
+
+    @property
+    def cells(self) -> tuple[Cell, ...]:
         return tuple(dict.fromkeys(configuration.cell for configuration in self.configurations))
 
     def __contains__(self, configuration: Configuration) -> bool:
@@ -94,8 +140,15 @@ class SearchSpace:
     def _known(self) -> frozenset[Configuration]:
         return frozenset(self.configurations)
 
-    def group(self, block_size: int) -> tuple[Configuration, ...]:
-        return tuple(configuration for configuration in self.configurations if configuration.block_size == block_size)
+    def group(self, engine: EngineKey) -> Sequence[Configuration]:
+        return self._groups.get(engine, ())
+
+    @cached_property
+    def _groups(self) -> dict[EngineKey, list[Configuration]]:
+        groups: dict[EngineKey, list[Configuration]] = {}
+        for configuration in self.configurations:
+            groups.setdefault(configuration.engine, []).append(configuration)
+        return groups
 
     def distributions(self) -> dict[str, BaseDistribution]:
         """Optuna's distributions: categorical, in ascending order, because only these few values can be measured."""
@@ -105,6 +158,7 @@ class SearchSpace:
             "block_size": CategoricalDistribution(self.page_sizes),
             "max_num_batched_tokens": CategoricalDistribution(self.chunk_budgets),
             "arm": CategoricalDistribution(self.arms),
+            **{name: CategoricalDistribution(levels) for name, levels in self.factors.items()},
         }
 
     def with_twins(self, configurations: Iterable[Configuration]) -> tuple[Configuration, ...]:
@@ -116,21 +170,72 @@ class SearchSpace:
         return tuple(chosen)
 
 
-def build_space(config: StudyConfig, own: VllmDefaults) -> SearchSpace:
-    """The space of a checked configuration that names its page sizes. `own`: what vLLM would take by itself."""
+def build_space(config: StudyConfig, own: VllmDefaults, own_levels: Mapping[str, Level] | None = None) -> SearchSpace:
+    """The space of a checked configuration that names its page sizes. `own`: what vLLM would take by itself, `own_levels`: of the further
+    factors, as far as known. Raises BadInput for more configurations than can be kept."""
     page_sizes, budgets = tuple(sorted(config.page_sizes or ())), tuple(sorted(config.chunk_budgets))
     arms = tuple(sorted(config.arms, key=lambda arm: arm != ARM_DEFAULT))
-    page = _nearest(page_sizes, own.block_size)
-    baseline = Configuration(page, _nearest(budgets, own.max_num_batched_tokens), arms[0])
+    page, known = _nearest(page_sizes, own.block_size), own_levels or {}
+    factors = {name: tuple(sorted(levels, key=_by_size)) for name, levels in sorted(config.factors.items())}
+    _refuse_too_many(math.prod(map(len, (page_sizes, budgets, arms, *factors.values()))))
+    first = {name: _first(levels, known.get(name)) for name, levels in factors.items()}
+    baseline = Configuration(page, _nearest(budgets, own.max_num_batched_tokens), arms[0], factors_of(first))
     ordered_sizes = [page, *(size for size in page_sizes if size != page)]
+    ordered_budgets = sorted(budgets, key=lambda budget: (budget != baseline.max_num_batched_tokens, budget))
     points = [
-        Configuration(page_size, budget, arm)
+        Configuration(page_size, budget, arm, levels)
         for page_size in ordered_sizes
-        for budget in sorted(budgets, key=lambda budget: (budget != baseline.max_num_batched_tokens, budget))
+        for levels in _combinations(factors, first)
+        for budget in ordered_budgets
         for arm in arms
-        if starvation(page_size, budget, (arm,), config.alignment_variant) is None
+        if starvation(page_size, budget, (arm,), config.alignment_variant) is None and _fits(dict(levels), budget)
     ]
-    return SearchSpace(page_sizes, budgets, arms, tuple(points), baseline, own)
+    if factors and points:  # the baseline, but where its number of requests is above its budget
+        baseline = points[0]
+    return SearchSpace(
+        page_sizes=page_sizes,
+        chunk_budgets=budgets,
+        arms=arms,
+        configurations=tuple(points),
+        baseline=baseline,
+        own=own,
+        factors=factors,
+        own_levels=dict(known),
+    )
+
+
+def _combinations(factors: Mapping[str, Sequence[Level]], first: Mapping[str, Level]) -> Iterator[Factors]:
+    """The levels of `first` first; the live factors change fastest, so that the configurations of an engine follow each other."""
+    names = sorted(factors, key=lambda name: (name in LIVE_FACTORS, name))
+    ordered = [[first[name], *(level for level in factors[name] if level != first[name])] for name in names]
+    for levels in product(*ordered):
+        yield factors_of(dict(zip(names, levels, strict=True)))
+
+
+def _fits(levels: Mapping[str, Level], budget: int) -> bool:
+    """vLLM refuses more requests at once than a step has tokens."""
+    return int(levels.get("max_num_seqs", 0)) <= budget
+
+
+def _first(levels: Sequence[Level], own: Level | None) -> Level:
+    """vLLM's own level, or the nearest number to it; the first where neither is known."""
+    if own in levels or own is None:
+        return levels[0] if own is None else own
+    numbers = [level for level in levels if isinstance(level, int | float) and isinstance(own, int | float)]
+    return min(numbers, key=lambda level: abs(level - float(own)), default=levels[0])
+
+
+def _by_size(level: Level) -> tuple[bool, Level]:
+    return isinstance(level, str), level
+
+
+def _refuse_too_many(count: int) -> None:
+    if count > MOST_CONFIGURATIONS:
+        raise BadInput(
+            f"{count:,} configurations, more than {MOST_CONFIGURATIONS:,}",
+            setting="factors",
+            fix="give fewer factors, or fewer levels of each",
+        )
 
 
 def _nearest(sizes: Sequence[int], size: int) -> int:

@@ -15,6 +15,7 @@ from pydantic_core import to_jsonable_python
 
 from storage.records import Json, Study
 from tuner.core.errors import BadInput
+from tuner.core.factors import Level
 from tuner.metrics.objective import Slo, parse_slo
 from tuner.setup.complaints import first_complaint
 from tuner.setup.config import Rounds, StudyConfig, Words, parse_rounds
@@ -40,6 +41,7 @@ class Resolved(_Stored):
     max_model_len: int | None = None
     max_num_seqs: int | None = None
     workload_hash: str | None = None
+    factor_defaults: dict[str, Level] = {}  # vLLM's own levels of the study's factors, as far as known
 
 
 class _Settings(_Stored):
@@ -125,7 +127,8 @@ def was_launched_by(study: Study, launcher: str) -> bool:
 
 def stored_config(settings: Json, resolved: Resolved) -> Json:
     """What storage.records.Study.config holds, of StudyConfig.to_json()."""
-    return {**settings, _RESOLVED: resolved.model_dump(mode="json")}
+    unused = {"factor_defaults"} if not resolved.factor_defaults else set()
+    return {**settings, _RESOLVED: resolved.model_dump(mode="json", exclude=unused)}
 
 
 def setting_default(name: str) -> Any:

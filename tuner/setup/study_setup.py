@@ -12,11 +12,14 @@ from storage.records import Json
 from storage.records import Workload as WorkloadRecord
 from tuner.core.contract import ARM_DEFAULT, EngineSettings, LoadPlan
 from tuner.core.errors import BadInput
+from tuner.core.factors import Factors, cold_factors
 from tuner.engine.environment import resolve_platform
 from tuner.metrics.objective import Objective, Slo, request_limits
 from tuner.metrics.window import RequestLimit
+from tuner.serving.engine_arg_facts import engine_arg_facts
 from tuner.serving.stored_settings import requested_settings
 from tuner.setup.config import StudyConfig, check_config, untested_settings
+from tuner.setup.factors import own_levels
 from tuner.setup.feasibility import Infeasible, Judged, Needs, check
 from tuner.setup.hardware import Limits
 from tuner.setup.model_rules import model_faults
@@ -56,17 +59,19 @@ class StudySetup:
     def open_loop(self) -> bool:
         return self.plan.max_concurrency is None
 
-    def group_engine(self, block_size: int) -> EngineSettings:
-        """The engine in which all chunk budgets and arms of a page size are measured."""
-        return self.engine.with_changes(block_size=block_size, max_num_batched_tokens=self.space.compiled_max)
+    def group_engine(self, block_size: int, factors: Factors = ()) -> EngineSettings:
+        """The engine in which all that is live is measured of a page size and the cold ones of these factors."""
+        shared = self.engine.with_changes(block_size=block_size, max_num_batched_tokens=self.space.compiled_max)
+        return shared.with_factors(cold_factors(factors))
 
     def cold_engine(self, configuration: Configuration) -> EngineSettings:
         """The engine with exactly this configuration's flags."""
-        return self.engine.with_changes(
+        own = self.engine.with_changes(
             block_size=configuration.block_size,
             max_num_batched_tokens=configuration.max_num_batched_tokens,
             alignable=configuration.arm != ARM_DEFAULT,
         )
+        return own.with_factors(configuration.factors)
 
     def infeasible(self, engine: EngineSettings) -> list[Infeasible]:
         """All known reasons why this engine cannot run.
@@ -103,8 +108,8 @@ def prepare_study(config: StudyConfig, limits: Limits | None = None, judge: Judg
     plan = replace(plan, stop_when_saturated=bool(config.slos) and plan.max_concurrency is None)
     engine = shared_engine(config, model, max_num_seqs=_max_num_seqs(config, plan), max_model_len=max_model_len)
     if config.launcher != "table":
-        for fault in model_faults(engine, model.features, _platform_of(config, limits)):
-            raise fault.as_error()
+        _refuse_model_faults(config, engine, model, limits)
+    known = engine_arg_facts(config.engine_python) if config.factors else {}
     own = vllm_defaults(max_model_len, engine.max_num_seqs, engine.extra_engine_args, mla=is_mla(model.features))
     config = _with_page_sizes(config, own, max_model_len)
     setup = StudySetup(
@@ -113,7 +118,7 @@ def prepare_study(config: StudyConfig, limits: Limits | None = None, judge: Judg
         workload=WorkloadRecord(plan.content_hash, spec.name, spec.to_json(), spec.summary(plan)),
         plan=plan,
         engine=engine,
-        space=build_space(config, own),
+        space=build_space(config, own, own_levels(config.factors, known)),
         objectives=config.objectives,
         slos=config.limits,
         request_limits=request_limits(config.objectives, config.limits),
@@ -121,7 +126,16 @@ def prepare_study(config: StudyConfig, limits: Limits | None = None, judge: Judg
         limits=limits,
         judge=judge,
     )
-    return replace(setup, warnings=(*setup.warnings, *_skipped_page_sizes(setup)))
+    if config.factors and config.launcher != "table":
+        for factors in dict.fromkeys(factors for _, factors in setup.space.engines):
+            _refuse_model_faults(config, engine.with_factors(factors), model, limits)
+    return replace(setup, warnings=(*setup.warnings, *_skipped_engines(setup)))
+
+
+def _refuse_model_faults(config: StudyConfig, engine: EngineSettings, model: ResolvedModel, limits: Limits | None) -> None:
+    """Raises BadInput for a model that no such engine can run."""
+    for fault in model_faults(engine, model.features, _platform_of(config, limits)):
+        raise fault.as_error()
 
 
 def _given_args(config: StudyConfig) -> Json:
@@ -176,12 +190,13 @@ def _asked_on(config: StudyConfig) -> str:
     return resolve_platform(config.platform) if config.launcher == "simulate" else _platform_of(config)
 
 
-def _skipped_page_sizes(setup: StudySetup) -> list[str]:
-    """One line for each page size that cannot run here. Raises BadInput where that is all of them."""
-    reasons = [found[0] for size in setup.space.page_sizes if (found := setup.infeasible(setup.group_engine(size)))]
-    if len(reasons) == len(setup.space.page_sizes):
+def _skipped_engines(setup: StudySetup) -> list[str]:
+    """One line for each page size (and cold factors) that cannot run here. Raises BadInput where that is all of them."""
+    engines = setup.space.engines if setup.config.factors else [(size, ()) for size in setup.space.page_sizes]
+    reasons = [found[0] for engine in engines if (found := setup.infeasible(setup.group_engine(*engine)))]
+    if len(reasons) == len(engines):
         raise reasons[0].as_error()
-    return [f"{reason} (skipped)" for reason in reasons]
+    return list(dict.fromkeys(f"{reason} (skipped)" for reason in reasons))
 
 
 def check_places(config: StudyConfig) -> None:
@@ -253,7 +268,10 @@ def _refuse_longer_than_its_timeout(config: StudyConfig, plan: LoadPlan) -> None
 
 
 def _max_num_seqs(config: StudyConfig, plan: LoadPlan) -> int:
-    """The given one; else the workload's concurrency (open loop: 128) as the next power of two, at least 8, at most the smallest budget."""
+    """The given one, of a factor the largest level; else the workload's concurrency (open loop: 128) as the next power of two, at least 8,
+    at most the smallest budget."""
+    if "max_num_seqs" in config.factors:
+        return max(int(level) for level in config.factors["max_num_seqs"])
     if config.max_num_seqs is not None:
         return config.max_num_seqs
     wanted = MAX_DEFAULT_SEQS if plan.max_concurrency is None else max(8, 1 << (plan.max_concurrency - 1).bit_length())

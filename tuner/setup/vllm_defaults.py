@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from typing import Any
 
 SERVE_BUDGET = 2048  # tokens a step: UsageContext.OPENAI_API_SERVER
+SERVE_SEQS = 256  # requests at once, likewise
 MLA_PAGE = 1024
 LARGEST_PAGE, LONG_CONTEXT = 256, 8192
 SMEM_BYTES, BLOCK_TABLE_ENTRY_BYTES = 1024 * 1024, 4  # get_min_page_size reckons with 1 MiB on every chip

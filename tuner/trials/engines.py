@@ -10,7 +10,9 @@ from storage.base import StorageFault
 from storage.records import Environment
 from tuner.core.contract import EngineSession, EngineSettings, Launcher
 from tuner.core.errors import BadInput, EngineLost, FailureClass, Interrupted, TrialFailed
+from tuner.core.factors import Factors, further
 from tuner.core.settings import Difference, declared_settings
+from tuner.setup.space import EngineKey
 from tuner.trials.context import RunContext
 from tuner.verdict.evidence import Origin
 
@@ -30,6 +32,7 @@ class EnginePool:
         self._earlier_starts = earlier_starts
         self._settings: EngineSettings | None = None
         self._session: EngineSession | None = None
+        self._key: EngineKey = (0, ())
         self.starts = 0  # of this run
 
     @property
@@ -51,26 +54,28 @@ class EnginePool:
         return self._session
 
     @property
-    def running_block_size(self) -> int | None:
-        """The page size of the engine that runs now."""
-        return self._settings.block_size if self._settings is not None else None
+    def running_engine(self) -> EngineKey | None:
+        """Page size and cold factors of the engine that runs now."""
+        return self._key if self._settings is not None else None
 
-    def session(self, settings: EngineSettings) -> tuple[EngineSession, bool]:
-        """(a running engine with these settings, whether it was started just now). Raises TrialFailed where it does not start."""
+    def session(self, settings: EngineSettings, factors: Factors = ()) -> tuple[EngineSession, bool]:
+        """(a running engine with these settings, whether it was started just now). Raises TrialFailed where it does not start. `factors`:
+        the cold ones among its settings."""
         if self._session is not None and self._settings == settings:
             return self._session, False
         self.drop()
         self.starts += 1
         clock, progress = self._context.clock, self._context.progress
         progress.engine_starts += 1
-        progress.doing(f"starting engine: page size {settings.block_size}, budget up to {settings.max_num_batched_tokens}")
+        what = f"page size {settings.block_size}, budget up to {settings.max_num_batched_tokens}"
+        progress.doing(f"starting engine: {what}{further(factors)}")
         begun = clock.now()
         try:
             with clock.phase("start"), launcher_errors("starting the engine"):
                 session = self._launcher.open(settings, self._context.setup.config.engine_start_timeout)
         finally:
             self._on_start()
-        self._session, self._settings = session, settings
+        self._session, self._settings, self._key = session, settings, (settings.block_size, factors)
         self._context.costs.engine_started(clock.now() - begun)
         with launcher_errors("starting the engine"):
             check_effective(settings, session)

@@ -152,7 +152,7 @@ class GroupRun:
         """A running engine in which all configurations of the round are warm. Raises _GroupOver where it cannot be had."""
         while True:
             try:
-                session, fresh = self._pool.session(self._engine)
+                session, fresh = self._pool.session(self._engine, next(iter(self._runs)).engine[1])
             except TrialFailed as error:
                 self._pool.drop()
                 self._fail_rest(error)

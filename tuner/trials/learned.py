@@ -21,13 +21,15 @@ _SAME = tuple(name for name, setting in _COLD.items() if setting.memory is Memor
 class Attempt:
     """A configuration as far as memory is concerned: the engine, and what is live inside it.
 
-    `settings.max_num_batched_tokens` is the compiled maximum, `budget` the live one. `accelerator`: storage.records.Environment's name.
+    `settings.max_num_batched_tokens` is the compiled maximum, `budget` the live one; `seqs`: live, 0 where it is the compiled one.
+    `accelerator`: storage.records.Environment's name.
     """
 
     settings: EngineSettings
     arm: str
     budget: int
     accelerator: str = ""
+    seqs: int = 0
 
 
 @dataclass(frozen=True)
@@ -50,7 +52,7 @@ def dominated_by_oom(candidate: Attempt, known: Sequence[OutOfMemory]) -> str | 
         same = (candidate.accelerator, candidate.arm) == (failed.accelerator, failed.arm) and all(
             getattr(candidate.settings, name) == getattr(failed.settings, name) for name in _SAME
         )
-        grown = candidate.budget >= failed.budget and all(
+        grown = (candidate.budget >= failed.budget and candidate.seqs >= failed.seqs) and all(
             getattr(candidate.settings, name) >= getattr(failed.settings, name) for name in _GROWING
         )
         if same and grown and _pages_dominate(candidate.settings, failed.settings, item.space):
@@ -89,4 +91,4 @@ def known_out_of_memory(trials: Sequence[Trial]) -> list[OutOfMemory]:
 
 def attempt_of(trial: Trial) -> Attempt:
     """Raises BadInput where the trial's stored settings are damaged."""
-    return Attempt(measured_engine_of(trial), trial.arm, trial.max_num_batched_tokens)
+    return Attempt(measured_engine_of(trial), trial.arm, trial.max_num_batched_tokens, seqs=int(trial.factors.get("max_num_seqs", 0)))

@@ -49,6 +49,7 @@ def explain(result: ProfileResult, trial: Trial) -> Explained:
         "block_size": trial.block_size,
         "max_num_batched_tokens": trial.max_num_batched_tokens,
         "max_num_seqs": engine.max_num_seqs,
+        **trial.factors,
         "model": engine.model,
         "trial": trial.number,
     }

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Protocol
 
 from tuner.core.contract import ARM_DEFAULT, ARM_PAGE_ALIGNED
+from tuner.core.factors import Cell
 from tuner.metrics.catalog import Direction
 from tuner.setup.space import Configuration
 from tuner.stats.adaptive import decide_rounds
@@ -18,8 +19,6 @@ from tuner.stats.samples import ROBUST_FROM
 from tuner.stats.sequential import InterimPlan
 
 LEAST_PART = 1 / 8  # of a study's cells in one engine: more would cost rounds that few verdicts of a large study need
-
-type Cell = tuple[int, int]
 
 
 @dataclass(frozen=True)
@@ -58,7 +57,7 @@ class RoundHistory:
         return {cell: without_order(list(ratios.values()), orders[cell], effect) for cell, ratios in kept.items()}
 
     def _orders(self, cell: Cell, rounds: Iterable[int]) -> list[int]:
-        baseline, candidate = (self.positions.get(Configuration(*cell, arm), {}) for arm in (ARM_DEFAULT, ARM_PAGE_ALIGNED))
+        baseline, candidate = (self.positions.get(Configuration.in_cell(cell, arm), {}) for arm in (ARM_DEFAULT, ARM_PAGE_ALIGNED))
         found = order_of_rounds(baseline, candidate)
         return [found.get(number, 0) for number in rounds]
 
@@ -173,7 +172,7 @@ class AdaptiveRounds:
 
 
 def _both_arms(cells: Sequence[Cell]) -> set[Configuration]:
-    return {Configuration(*cell, arm) for cell in cells for arm in (ARM_DEFAULT, ARM_PAGE_ALIGNED)}
+    return {Configuration.in_cell(cell, arm) for cell in cells for arm in (ARM_DEFAULT, ARM_PAGE_ALIGNED)}
 
 
 def round_policy(

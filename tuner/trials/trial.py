@@ -14,7 +14,7 @@ from tuner.core.errors import FailureClass, TrialFailed
 from tuner.engine.cpu_contention import CONTENTION
 from tuner.metrics.objective import constraint_values, is_feasible, median_metrics, objective_values
 from tuner.metrics.window import SATURATED, window_fault, window_metrics
-from tuner.setup.space import Configuration
+from tuner.setup.space import Configuration, EngineKey
 from tuner.trials.context import RunContext
 from tuner.trials.idle import is_busy
 from tuner.trials.optuna_record import OptunaRecord
@@ -89,9 +89,9 @@ class TrialBook:
         self._last_number = -1
         self._latest: dict[tuple[Configuration, Stage], TrialRun] = {}
         self._unfinished: list[TrialRun] = []  # of the search; those that finished since are dropped when it is looked through
-        self._last_round: dict[int, int] = {}  # page size -> the last round of the search that has a window
+        self._last_round: dict[EngineKey, int] = {}  # the last round of the search that has a window
         for trial in self._storage.list_trials(study.id):
-            self._keep(TrialRun(trial, Configuration(trial.block_size, trial.max_num_batched_tokens, trial.arm)))
+            self._keep(TrialRun(trial, Configuration.of_trial(trial)))
         by_id = {run.trial.id: run for run in self.runs}
         for measurement in sorted(self._storage.list_measurements(study_id=study.id), key=lambda item: item.id):
             self._keep_window(by_id[measurement.trial_id], measurement)
@@ -103,11 +103,11 @@ class TrialBook:
     def staged(self, stage: Stage) -> list[TrialRun]:
         return [run for run in self.runs if run.trial.stage is stage]
 
-    def next_round(self, block_size: int) -> int:
-        """The first round number that nothing of this page size has used: pairs never span two batches."""
+    def next_round(self, engine: EngineKey) -> int:
+        """The first round number that nothing of this engine has used: pairs never span two batches."""
         self._unfinished = [run for run in self._unfinished if not run.finished]
-        planned = [run.first_round for run in self._unfinished if run.configuration.block_size == block_size]
-        return max([0, self._last_round.get(block_size, -1) + 1, *planned])
+        planned = [run.first_round for run in self._unfinished if run.configuration.engine == engine]
+        return max([0, self._last_round.get(engine, -1) + 1, *planned])
 
     def _keep(self, run: TrialRun) -> None:
         self.runs.append(run)
@@ -119,8 +119,8 @@ class TrialBook:
     def _keep_window(self, run: TrialRun, measurement: Measurement) -> None:
         run.measurements.append(measurement)
         if run.trial.stage is Stage.SEARCH:
-            page = run.configuration.block_size
-            self._last_round[page] = max(measurement.round, self._last_round.get(page, -1))
+            engine = run.configuration.engine
+            self._last_round[engine] = max(measurement.round, self._last_round.get(engine, -1))
 
     def create(self, configuration: Configuration, engine: EngineSettings, stage: Stage, first_round: int) -> TrialRun:
         """A WAITING trial. Search trials are Optuna trials as well."""
@@ -139,6 +139,7 @@ class TrialBook:
                 stage=stage,
                 optuna_trial_id=optuna_id,
                 notes={FIRST_ROUND: first_round} | ({PRIOR: self.prior} if self.prior is not None and stage is Stage.SEARCH else {}),
+                factors=dict(configuration.factors),
             )
         )
         run = TrialRun(trial, configuration)

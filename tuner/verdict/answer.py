@@ -15,6 +15,7 @@ from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, ValidationError,
 
 from storage.records import Json, Recommendation
 from tuner.core.errors import BadInput
+from tuner.core.factors import ArmCell, Factors, Level, cell_of, factors_of, in_arm
 from tuner.core.numbers import without_exponents
 
 Status = Literal["recommended", "default", "none", "predicted"]
@@ -31,7 +32,8 @@ _ROW = ("id", "created_at", "published_at", "withdrawn_at")  # columns beside th
 
 @with_config(_OPEN)
 class Settings(TypedDict, total=False):
-    """The settings under study, with the values that are recommended. `arm`: "default" or "page_aligned"."""
+    """The settings under study, with the values that are recommended. `arm`: "default" or "page_aligned". Further factors of the study
+    stand beside them, under their own names."""
 
     arm: str
     block_size: int
@@ -45,8 +47,8 @@ class Change(TypedDict):
     recommended."""
 
     setting: str
-    default: int | bool | None
-    recommended: int | bool
+    default: Level | None
+    recommended: Level
 
 
 @with_config(_OPEN)
@@ -83,6 +85,7 @@ class GainBaseline(TypedDict, total=False):
     arm: str
     block_size: int
     max_num_batched_tokens: int
+    factors: dict[str, Level]
     is_stock: bool
     misses: list[str]
 
@@ -218,7 +221,7 @@ class Answer(BaseModel):
     created_at: float | None = None
     objective: str | None = None
     slos: list[str] = Field(default=[], description="SLOs that it was chosen under.")
-    settings: Settings = Field(default=Settings(), description="Page size, chunk budget and arm.")
+    settings: Settings = Field(default=Settings(), description="Page size, chunk budget and arm, and the levels of further factors.")
     changes: list[Change] = Field(default=[], description="The same against vLLM's defaults, also where they are equal.")
 
     prediction: PredictionGrounds | None = Field(default=None, description="Only where accept=predicted was asked for.")
@@ -234,12 +237,18 @@ class Answer(BaseModel):
         return cls.model_validate({**empty, **body, **changes})
 
     @property
-    def place(self) -> tuple[str, int, int] | None:
-        """(arm, page size, chunk budget) that is recommended; None where nothing is."""
+    def place(self) -> ArmCell | None:
+        """Arm and cell that are recommended; None where nothing is."""
         found = self.settings
         if "arm" not in found or "block_size" not in found or "max_num_batched_tokens" not in found:
             return None
-        return found["arm"], found["block_size"], found["max_num_batched_tokens"]
+        return in_arm(found["arm"], cell_of(found["block_size"], found["max_num_batched_tokens"], self.factors))
+
+    @property
+    def factors(self) -> Factors:
+        """Those that are recommended beyond page size, chunk budget and arm."""
+        levels: dict[str, Any] = {name: level for name, level in self.settings.items() if name not in Settings.__annotations__}
+        return factors_of(levels)
 
     @property
     def stage_in_words(self) -> str:

@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from statistics import NormalDist, median
 
 from tuner.core import numbers
+from tuner.core.factors import cell_words
 from tuner.metrics.names import said
 from tuner.stats.intervals import Verdict
 from tuner.stats.pooling import PooledEffect
@@ -141,10 +142,6 @@ def cells(count: int) -> str:
     return "1 cell" if count == 1 else f"{count} cells"
 
 
-def place_words(place: Place) -> str:
-    return f"page size {place[0]}, chunk budget {place[1]}"
-
-
 def change(ratio: float) -> str:
     """1.052 -> "+5.2 %", 0.33 -> "-67 %": no decimals from 10 % on, which nobody reads."""
     return numbers.change(ratio, 1 if abs(100 * (ratio - 1)) < _NO_DECIMALS_FROM else 0)
@@ -189,7 +186,7 @@ def _where(told: Told, verb: str, extreme: str, shown: Callable[[CellClaims], bo
             size_words = f"{change(largest.effect.ratio or 1.0)} {said(item.metric)}"
             where = f"in {len(found)} of {cells(total)}" if total > 1 else "in the only cell"
             of = f" in {said(item.metric)}" if several else ""
-            parts.append(f"{where}{of} ({extreme + ': ' if len(found) > 1 or total > 1 else ''}{place_words(largest.place)}: {size_words})")
+            parts.append(f"{where}{of} ({extreme + ': ' if len(found) > 1 or total > 1 else ''}{cell_words(largest.place)}: {size_words})")
     return f"{verb} {' and '.join(parts)}" if parts else f"{verb} in none"
 
 
@@ -220,7 +217,7 @@ def _why(without: Sequence[CellClaims]) -> str:
     """The first cell without an interval and its reason."""
     first = without[0]
     reason = first.reason or f"{first.effect.pairs} {'pair' if first.effect.pairs == 1 else 'pairs'}"
-    return f"{place_words(first.place)}: {reason}"
+    return f"{cell_words(first.place)}: {reason}"
 
 
 def _none_of(total: int) -> str:

@@ -9,8 +9,8 @@ from __future__ import annotations
 from dataclasses import replace
 
 from tuner.core.contract import ARM_PAGE_ALIGNED
+from tuner.core.factors import Cell, cell_json, cell_words
 from tuner.verdict.answer import Answer
-from tuner.verdict.answer_words import place_words
 from tuner.verdict.compare import StudyComparison
 from tuner.verdict.study_answer import ANSWER_NO_DIFFERENCE, ANSWER_OFF, ANSWER_ON, ANSWER_ON_WHERE, StudyAnswer, with_answer
 
@@ -39,11 +39,11 @@ def why_both_hold(answer: StudyAnswer, recommended: Answer) -> str:
         return ""
     if recommended.place is None:
         return f"nothing is recommended although {_SAYS[answer.answer]}: {recommended.reason}" if _wants(answer, None) else ""
-    arm, *place = recommended.place
+    arm, place = recommended.place[0], recommended.place[1:]
     aligned = arm == ARM_PAGE_ALIGNED
     if aligned == _wants(answer, place):
         return ""
-    there = f"{place_words((place[0], place[1]))} with {'page alignment' if aligned else 'the default arm'}"
+    there = f"{cell_words(place)} with {'page alignment' if aligned else 'the default arm'}"
     arms = recommended.evidence.get("arms")
     own = "not compared" if arms is None else arms["verdict"]
     set_aside = None if arms is None else arms.get("set_aside")
@@ -51,8 +51,8 @@ def why_both_hold(answer: StudyAnswer, recommended: Answer) -> str:
     return f"recommended is {there} although {_SAYS[answer.answer]}: {why}"
 
 
-def _wants(answer: StudyAnswer, place: list[int] | None) -> bool:
+def _wants(answer: StudyAnswer, place: Cell | None) -> bool:
     """Whether the answer is to have page alignment on, in this cell where it matters."""
     if answer.answer == ANSWER_ON_WHERE and answer.rule is not None and place is not None:
-        return place in answer.rule["on"]
+        return list(cell_json(place)) in answer.rule["on"]
     return answer.answer in (ANSWER_ON, ANSWER_ON_WHERE)

@@ -6,7 +6,7 @@ failed or pruned trial, and no failed, invalid, recompiled or drifted measuremen
 Order, among those that meet every SLO: within the tie band (2 %) of the best value of the first objective, then of the second, and so on,
 what remains is as good as equal, and the simplest is preferred:
 1. the default arm before page_aligned;
-2. fewer settings that differ from vLLM's own defaults (page size, chunk budget), as far as these are known;
+2. fewer settings that differ from vLLM's own defaults (page size, chunk budget, factors), as far as these are known;
 3. the larger page size (fewer pages to keep track of), then the smaller chunk budget (less activation memory, shorter steps);
 4. the lower trial number.
 """
@@ -16,6 +16,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from storage.records import Json, Measurement, Stage, Trial
 from tuner.core.contract import ARM_DEFAULT
@@ -42,8 +43,8 @@ class Candidate:
         return self.cell == other.cell and self.trial.arm == other.trial.arm
 
     def is_configuration_of(self, trial: Trial) -> bool:
-        """Page size, chunk budget and arm, whatever the stage."""
-        names = ("block_size", "max_num_batched_tokens", "arm")
+        """Page size, chunk budget, factors and arm, whatever the stage."""
+        names = ("block_size", "max_num_batched_tokens", "factors", "arm")
         return all(getattr(self.trial, name) == getattr(trial, name) for name in names)
 
     def is_other_arm_of(self, other: Candidate) -> bool:
@@ -106,8 +107,13 @@ def tied_with_best(candidates: Sequence[Candidate], objective: Objective) -> lis
 
 def settings_changed(trial: Trial, defaults: Json) -> int:
     """How many of vLLM's known defaults this trial changes."""
-    settings = {"block_size": trial.block_size, "max_num_batched_tokens": trial.max_num_batched_tokens}
+    settings = searched_settings(trial)
     return sum(settings.get(name) != value for name, value in defaults.items())
+
+
+def searched_settings(trial: Trial) -> Json:
+    """Page size, chunk budget and factors, under vLLM's names."""
+    return {"block_size": trial.block_size, "max_num_batched_tokens": trial.max_num_batched_tokens, **trial.factors}
 
 
 def pareto_front(candidates: Sequence[Candidate], objectives: Sequence[Objective]) -> list[Candidate]:
@@ -128,11 +134,16 @@ def nearest_to_defaults(candidates: Sequence[Candidate], defaults: Json) -> Cand
     usable = [item for item in candidates if item.is_default_arm]
 
     def distance(item: Candidate) -> tuple[int, float, int]:
-        settings = {"block_size": item.trial.block_size, "max_num_batched_tokens": item.trial.max_num_batched_tokens}
-        apart = sum(abs(math.log2(value / float(defaults[name]))) for name, value in settings.items() if defaults.get(name))
+        apart = sum(_doublings(value, defaults.get(name)) for name, value in searched_settings(item.trial).items())
         return settings_changed(item.trial, defaults), apart, item.trial.number
 
     return min(usable, key=distance, default=None)
+
+
+def _doublings(value: Any, default: Any) -> float:
+    """Between two numbers above 0; 0 where one is no such number."""
+    both = [item for item in (value, default) if isinstance(item, int | float) and not isinstance(item, bool) and item > 0]
+    return abs(math.log2(both[0] / both[1])) if len(both) == 2 else 0.0
 
 
 def pick_finalists(evidence: Evidence, objectives: Sequence[Objective], slos: Sequence[Slo]) -> tuple[Finalist, ...]:

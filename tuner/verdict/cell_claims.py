@@ -32,6 +32,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from tuner.core.factors import Cell
 from tuner.metrics.catalog import Direction
 from tuner.stats.intervals import EQUIVALENCE_RATIO, ERROR_RATE, Effect, Verdict, p_value
 from tuner.stats.pooling import PooledEffect
@@ -40,7 +41,7 @@ from tuner.stats.sequential import InterimPlan
 ALL_CELLS_LEVEL = ERROR_RATE / 2  # one-sided, of each cell
 MARGIN = math.log(EQUIVALENCE_RATIO)
 
-type Place = tuple[int, int]  # page size, chunk budget
+type Place = Cell
 
 
 @dataclass(frozen=True)

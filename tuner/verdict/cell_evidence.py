@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Hashable, Iterable, Sequence
 from dataclasses import replace
 
 from storage.records import Comparison, Measurement, Profile, Stage, Trial
 from tuner.core.contract import ARM_DEFAULT, ARM_PAGE_ALIGNED
+from tuner.core.factors import Cell
 from tuner.verdict.cell_cause import CAUSE, CellEvidence, cell_cause
 from tuner.verdict.cell_steps import cell_steps, window_steps
-from tuner.verdict.evidence import ComparedCell, cells_of, origin_of
+from tuner.verdict.evidence import ComparedCell, cells_of, origin_of, place_of
 from tuner.verdict.kv_share import KvShare, kv_share
 from tuner.verdict.step_cost import Engine, StepCost, WindowSteps, step_cost
 
@@ -35,8 +36,8 @@ class CellCauses:
             trial_id: {number: found for number, window in windows.items() if (found := window_steps(window)) is not None}
             for trial_id, windows in self._windows.items()
         }
-        self._profiles: dict[tuple[str, int, int], list[Profile]] = defaultdict(list)  # (arm, page size, chunk budget) -> profiles
-        places = {trial.id: (trial.arm, trial.block_size, trial.max_num_batched_tokens) for trial in trials}
+        self._profiles: dict[tuple[str, Cell], list[Profile]] = defaultdict(list)  # (arm, cell) -> profiles
+        places = {trial.id: (trial.arm, place_of(trial)) for trial in trials}
         for profile in profiles:
             if profile.trial_id in places:
                 self._profiles[places[profile.trial_id]].append(profile)
@@ -67,17 +68,17 @@ class CellCauses:
         )
 
     def _kv(self, cell: ComparedCell, arm: str, windows: Sequence[Measurement]) -> KvShare | None:
-        return kv_share(self._profiles.get((arm, cell.block_size, cell.max_num_batched_tokens), []), windows)
+        return kv_share(self._profiles.get((arm, cell.place), []), windows)
 
     def _step_costs(self, trials: Sequence[Trial]) -> dict[_Conditions, StepCost]:
-        engines: dict[_Conditions, dict[Engine, dict[int, dict[int, WindowSteps]]]] = defaultdict(dict)
+        engines: dict[_Conditions, dict[Engine, dict[Hashable, dict[int, WindowSteps]]]] = defaultdict(dict)
         for trial in trials:
             for number, found in self._steps[trial.id].items():
                 window = self._windows[trial.id][number]
                 if window.invalid_reason in _COMMON_TO_ARMS and not window.details.get("compilations"):
                     engine = (trial.arm, trial.block_size, *origin_of(window))
                     budgets = engines[_conditions(self._cells[trial.id])].setdefault(engine, {})
-                    budgets.setdefault(trial.max_num_batched_tokens, {})[number] = found
+                    budgets.setdefault(place_of(trial), {})[number] = found
         return {conditions: cost for conditions, found in engines.items() if (cost := step_cost(found)) is not None}
 
 

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 from storage.records import Json
 from tuner.core.contract import ARM_PAGE_ALIGNED
+from tuner.core.factors import ArmCell, Level, factors_in
 from tuner.verdict.answer import Answer, Change
 
 PAGE_ALIGNED = "page_aligned"
@@ -13,11 +14,11 @@ SAME = "same as vLLM's default"
 _LABELS = {"block_size": "page size", "max_num_batched_tokens": "chunk budget", PAGE_ALIGNED: "page-aligned scheduling"}
 
 
-def changes_of(place: tuple[str, int, int], defaults: Json) -> list[Change]:
-    """One entry for each setting under study. `place`: arm, page size and chunk budget; `defaults` as in Evidence, None in an entry where
-    vLLM's is not known."""
-    arm, block_size, budget = place
-    recommended = {"block_size": block_size, "max_num_batched_tokens": budget}
+def changes_of(place: ArmCell, defaults: Json) -> list[Change]:
+    """One entry for each setting under study. `place`: arm and cell; `defaults` as in Evidence, None in an entry where vLLM's is not
+    known."""
+    arm, cell = place[0], place[1:]
+    recommended: dict[str, Level] = {"block_size": cell[0], "max_num_batched_tokens": cell[1], **dict(factors_in(cell))}
     found = [Change(setting=name, default=defaults.get(name), recommended=value) for name, value in recommended.items()]
     return [*found, Change(setting=PAGE_ALIGNED, default=False, recommended=arm == ARM_PAGE_ALIGNED)]
 
@@ -45,5 +46,5 @@ def _standing(item: Change) -> str:
     return SAME if item["default"] == item["recommended"] else f"vLLM's default: {_said(item['default'])}"
 
 
-def _said(value: int | bool | None) -> str:
+def _said(value: Level) -> str:
     return {True: "on", False: "off"}[value] if isinstance(value, bool) else str(value)

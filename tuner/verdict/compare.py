@@ -15,6 +15,7 @@ from dataclasses import dataclass, field, replace
 
 from storage.records import Comparison, Json, Measurement, Profile, Stage, Trial, TrialState
 from tuner.core.contract import ARM_DEFAULT, ARM_PAGE_ALIGNED
+from tuner.core.factors import cold_factors
 from tuner.core.numbers import change
 from tuner.metrics.catalog import Direction, metric_info
 from tuner.stats.drift import DriftReport, detect_drift, outlier_rounds, without_disturbed
@@ -144,7 +145,7 @@ def _judged(
     samples = [typical_of(item.log_ratios) for item in pairs if len(item.log_ratios) >= 2]
     evidence = [
         CellEvidence(
-            place=(item.cell.block_size, item.cell.max_num_batched_tokens),
+            place=item.cell.place,
             log_ratios=item.log_ratios,
             effect=effects[item.cell],
             floor=floors[item.cell.environment],
@@ -203,7 +204,7 @@ def collect_pairs(trials: Sequence[Trial], measurements: Sequence[Measurement], 
     for trial in sorted(trials, key=lambda item: item.number):
         cells.setdefault(cell[trial.id], {}).setdefault(trial.arm, []).append(trial)
     result: list[CellPairs] = []
-    for key, arms in sorted(cells.items()):
+    for key, arms in sorted(cells.items(), key=lambda item: item[0].order):
         if arms.keys() >= {ARM_DEFAULT, ARM_PAGE_ALIGNED}:
             result.append(_cell_pairs(key, arms, series, disturbed.get(_engine_of(key), frozenset())))
     return _without_order_effects(result), excluded
@@ -253,8 +254,8 @@ def _cell_pairs(cell: ComparedCell, arms: dict[str, list[Trial]], series: dict[i
 
 
 def _engine_of(cell: ComparedCell) -> ComparedCell:
-    """Rounds are numbered within an engine, and chunk budgets are live settings of one engine."""
-    return ComparedCell(cell.block_size, 0, cell.settings, cell.workload_hash, cell.environment)
+    """Rounds are numbered within an engine, and chunk budgets are live settings of one engine, as some factors are."""
+    return ComparedCell(cell.block_size, 0, cell.settings, cell.workload_hash, cell.environment, cold_factors(cell.factors))
 
 
 def _disturbed_rounds(cells: dict[int, ComparedCell], series: dict[int, _Series]) -> dict[ComparedCell, frozenset[int]]:
@@ -296,6 +297,7 @@ def _comparison(item: CellPairs, effect: Effect, *, study_id: int, metric: str, 
         baseline_trial_id=item.baseline.id or None,
         candidate_trial_id=item.candidate.id or None,
         details=details,
+        factors=dict(item.cell.factors),
     )
 
 

@@ -65,7 +65,10 @@ def default_settings(study: Study) -> Json:
     length, seqs = stored.resolved.max_model_len, stored.resolved.max_num_seqs
     if not length or not seqs:
         return {}
-    return asdict(vllm_defaults(length, seqs, stored.value("engine_args"), mla=is_mla(study.model_features)))
+    return {
+        **asdict(vllm_defaults(length, seqs, stored.value("engine_args"), mla=is_mla(study.model_features))),
+        **stored.resolved.factor_defaults,
+    }
 
 
 def compare_stored(storage: Storage, study: Study, metrics: Sequence[str] | None = None) -> StudyComparison:

@@ -7,6 +7,7 @@ import json
 from collections import Counter
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 from storage.records import (
     Comparison,
@@ -22,6 +23,7 @@ from storage.records import (
     TrialState,
     Workload,
 )
+from tuner.core.factors import Cell, Factors, cell_in_order, cell_of, factors_of
 from tuner.serving.stored_settings import conditions_of
 from tuner.setup.stored_study import StoredStudy
 from tuner.stats.sequential import InterimPlan
@@ -83,7 +85,7 @@ def interim_plan(study: Study) -> InterimPlan | None:
     return InterimPlan(rounds.min, rounds.max) if rounds is not None and 2 <= rounds.min < rounds.max else None
 
 
-@dataclass(frozen=True, order=True)
+@dataclass(frozen=True)
 class ComparedCell:
     """Page size x chunk budget x all other settings, workload and environment: two trials of one cell differ in their arm alone."""
 
@@ -92,6 +94,17 @@ class ComparedCell:
     settings: str  # canonical JSON of the other settings
     workload_hash: str
     environment: str
+    factors: Factors = ()
+
+    @property
+    def place(self) -> Cell:
+        """What of it was searched."""
+        return cell_of(self.block_size, self.max_num_batched_tokens, self.factors)
+
+    @property
+    def order(self) -> tuple[Any, ...]:
+        """A key to sort by."""
+        return *cell_in_order(self.place), self.settings, self.workload_hash, self.environment
 
 
 def cells_of(trials: Sequence[Trial]) -> dict[int, ComparedCell]:
@@ -103,7 +116,13 @@ def cells_of(trials: Sequence[Trial]) -> dict[int, ComparedCell]:
 
 def _cell_of(trial: Trial, environment: str) -> ComparedCell:
     canonical = json.dumps(conditions_of(trial), sort_keys=True, separators=(",", ":"))
-    return ComparedCell(trial.block_size, trial.max_num_batched_tokens, canonical, trial.workload_hash, environment)
+    factors = factors_of(trial.factors)
+    return ComparedCell(trial.block_size, trial.max_num_batched_tokens, canonical, trial.workload_hash, environment, factors)
+
+
+def place_of(item: Trial | Comparison) -> Cell:
+    """The cell: page size, chunk budget and any further factors."""
+    return cell_of(item.block_size, item.max_num_batched_tokens, factors_of(item.factors))
 
 
 def exclusion(trial: Trial | None, measurement: Measurement, states: Collection[TrialState], *, in_pairs: bool = False) -> str | None:

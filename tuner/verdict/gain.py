@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from storage.records import Json
+from tuner.core.factors import cell_of, cell_words, factors_of
 from tuner.core.numbers import change
 from tuner.metrics.catalog import Direction, metric_info
 from tuner.metrics.objective import Objective, Slo, is_feasible
@@ -41,6 +42,7 @@ def gain_over(baseline: Candidate, winner: Candidate, objective: Objective, slos
             "arm": trial.arm,
             "block_size": trial.block_size,
             "max_num_batched_tokens": trial.max_num_batched_tokens,
+            **({"factors": trial.factors} if trial.factors else {}),
             "is_stock": bool(defaults) and settings_changed(trial, defaults) == 0,
             "misses": [str(slo) for slo in slos if not is_feasible((slo,), baseline.metrics)],
         },
@@ -61,7 +63,7 @@ def gain_text(gain: Gain, others: Sequence[Gain] = (), costs: Sequence[Gain] = (
     chunk budget 2048)". `others`: in further objectives, `costs`: in what was no objective, against the same; each is named, so that no
     gain hides what it costs."""
     baseline = gain["baseline"]
-    where = f"page size {baseline['block_size']}, chunk budget {baseline['max_num_batched_tokens']}"
+    where = cell_words(cell_of(baseline["block_size"], baseline["max_num_batched_tokens"], factors_of(baseline.get("factors", {}))))
     who = f"vLLM's own defaults ({where})" if baseline["is_stock"] else f"the nearest to vLLM's own defaults that was measured ({where})"
     missed = f", which miss{'' if baseline['is_stock'] else 'es'} {', '.join(baseline['misses'])}" if baseline["misses"] else ""
     further = "".join(f", {other['metric']} {_ratio_text(other)}" for other in others)
@@ -84,7 +86,8 @@ def about_the_defaults(winner: Candidate, nearest: Candidate | None, defaults: J
         return "vLLM's own defaults are not known for this study"
     if nearest is not None and settings_changed(nearest.trial, defaults) == 0:
         return None
-    known = {"page size": defaults.get("block_size"), "chunk budget": defaults.get("max_num_batched_tokens")}
+    names = {"block_size": "page size", "max_num_batched_tokens": "chunk budget"}
+    known = {names.get(name, name): defaults.get(name) for name in dict.fromkeys([*names, *defaults])}
     which = ", ".join(f"{name} {value}" for name, value in known.items() if value is not None)
     what = f"vLLM's own defaults ({which}) were not measured"
     if nearest is None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from storage.records import Study
+from tuner.core.factors import further
 from tuner.setup.stored_study import was_launched_by
 from tuner.verdict.answer import STATUS_NONE, Answer, Settings
 from tuner.verdict.compare import StudyComparison
@@ -29,6 +30,7 @@ def predicted_only(answer: Answer) -> Answer:
         "expected": answer.expected,
     }
     where = f"page size {settings.get('block_size')}, chunk budget {settings.get('max_num_batched_tokens')}, {settings.get('arm')}"
+    where += further(answer.factors)
     return Answer.of_body(
         {**answer.body(), "predicted": {**kept, "settings": dict(settings)}},
         status=STATUS_NONE,

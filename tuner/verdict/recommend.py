@@ -13,6 +13,7 @@ from typing import Any
 
 from storage.records import Comparison, Environment, Json, Recommendation, Stage, Trial, TrialState
 from tuner.core.contract import ARM_PAGE_ALIGNED
+from tuner.core.factors import ArmCell, in_arm
 from tuner.metrics.catalog import metric_info
 from tuner.metrics.objective import Objective, Slo
 from tuner.serving.stored_settings import settings_of
@@ -42,7 +43,7 @@ from tuner.verdict.candidates import (
 )
 from tuner.verdict.changes import changes_of
 from tuner.verdict.compare import compare_study
-from tuner.verdict.evidence import Evidence, origin_of
+from tuner.verdict.evidence import Evidence, origin_of, place_of
 from tuner.verdict.gain import COST_METRICS, about_the_defaults, gain_over, gain_text, is_cost
 from tuner.verdict.predicted import is_simulated, predicted_only
 from tuner.verdict.profile_sessions import profile_json
@@ -96,13 +97,8 @@ def recommend(evidence: Evidence, objectives: Sequence[Objective], slos: Sequenc
         config=config,
         vllm_args=vllm_flags(config),
         env=vllm_environment(settings_of(trial), platform),
-        settings=Settings(
-            arm=trial.arm,
-            block_size=trial.block_size,
-            max_num_batched_tokens=trial.max_num_batched_tokens,
-            page_aligned=trial.arm == ARM_PAGE_ALIGNED,
-        ),
-        changes=changes_of((trial.arm, trial.block_size, trial.max_num_batched_tokens), evidence.defaults),
+        settings=_settings(trial),
+        changes=changes_of(in_arm(trial.arm, place_of(trial)), evidence.defaults),
         expected=_expected(choice.winner, [item.metric for item in objectives] + [slo.metric for slo in slos]),
         evidence=Grounds(
             **_grounds(evidence, choice, objectives), arms=arms, over_default=gain, over_default_further=further, over_default_costs=costs
@@ -111,6 +107,17 @@ def recommend(evidence: Evidence, objectives: Sequence[Objective], slos: Sequenc
         **({"pareto_front": _front(evidence, objectives, slos)} if len(objectives) > 1 else {}),
     )
     return _record(evidence, predicted_only(answer) if is_simulated(evidence.study) else answer)
+
+
+def _settings(trial: Trial) -> Settings:
+    found = Settings(
+        arm=trial.arm,
+        block_size=trial.block_size,
+        max_num_batched_tokens=trial.max_num_batched_tokens,
+        page_aligned=trial.arm == ARM_PAGE_ALIGNED,
+    )
+    found.update(trial.factors)  # type: ignore[typeddict-item]  # an open form: factors stand beside the others
+    return found
 
 
 def _expected(candidate: Candidate, first: Sequence[str]) -> dict[str, Expected]:
@@ -192,7 +199,7 @@ def _grounds(evidence: Evidence, choice: Choice, objectives: Sequence[Objective]
         "comparisons": [
             {"metric": item.metric, "verdict": item.verdict, "ratio": item.ratio, "low": item.low, "high": item.high, "pairs": item.pairs}
             for item in evidence.comparisons
-            if (item.block_size, item.max_num_batched_tokens) == (winner.trial.block_size, winner.trial.max_num_batched_tokens)
+            if place_of(item) == place_of(winner.trial)
         ],
     }
     if choice.stage is Stage.CONFIRM:
@@ -207,8 +214,8 @@ def _in_the_search(evidence: Evidence, winner: Candidate, objectives: Sequence[O
     return next((item for item in found if _names(item.trial) == _names(winner.trial)), None)
 
 
-def _names(trial: Trial) -> tuple[int, int, str]:
-    return trial.block_size, trial.max_num_batched_tokens, trial.arm
+def _names(trial: Trial) -> ArmCell:
+    return in_arm(trial.arm, place_of(trial))
 
 
 def _same_path(evidence: Evidence, winner: Candidate) -> bool:
@@ -239,7 +246,7 @@ def _arm_effect(evidence: Evidence, choice: Choice, objective: Objective) -> Arm
     """
     winner = choice.winner.trial
     for item in _judged(evidence, objective.metric):
-        same_cell = (item.block_size, item.max_num_batched_tokens) == _names(winner)[:2]
+        same_cell = place_of(item) == place_of(winner)
         same_machine = winner.environment is None or item.details.get("environment", winner.environment) == winner.environment
         if same_cell and same_machine and item.pairs:
             return ArmEffect(metric=item.metric, ratio=item.ratio, low=item.low, high=item.high, verdict=item.verdict, pairs=item.pairs)
@@ -323,6 +330,7 @@ def _front(evidence: Evidence, objectives: Sequence[Objective], slos: Sequence[S
             "arm": item.trial.arm,
             "block_size": item.trial.block_size,
             "max_num_batched_tokens": item.trial.max_num_batched_tokens,
+            **({"factors": item.trial.factors} if item.trial.factors else {}),
             "values": _values(item, objectives),
             "confirmed": confirmed.get(_names(item.trial)),
         }

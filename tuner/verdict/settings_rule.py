@@ -1,6 +1,7 @@
 """A rule in the settings that separates the cells in which page-aligned scheduling may be on from those in which it loses. Pure.
 
-Rules are half-planes that a person can say: page size, chunk budget, or the one over the other, at most or at least a measured value.
+Rules are half-planes that a person can say: page size, chunk budget, the one over the other, or a further factor whose levels are numbers,
+at most or at least a measured value.
 Choosing one from the data costs nothing, because all that it says of its cells is shown of each of them over the whole study
 (tuner.verdict.cell_claims); it says nothing of cells that were not measured.
 """
@@ -13,6 +14,7 @@ from fractions import Fraction
 from itertools import groupby
 from typing import NamedTuple
 
+from tuner.core.factors import Level, factors_in
 from tuner.verdict.cell_claims import Place
 
 FEW_CELLS = 2  # a side with fewer is thin: rules with more are preferred
@@ -34,7 +36,7 @@ class SettingsRule:
     limit: Fraction
 
     def holds(self, place: Place) -> bool:
-        value = _QUANTITIES[self.quantity](place)
+        value = _value(self.quantity, place)
         return value <= self.limit if self.at_most else value >= self.limit
 
     @property
@@ -42,7 +44,8 @@ class SettingsRule:
         """For instance "page size at most a quarter of the chunk budget"."""
         bound = "at most" if self.at_most else "at least"
         if self.quantity != "page size / chunk budget":
-            return f"{self.quantity} {bound} {self.limit}"
+            limit = self.limit if self.limit.denominator == 1 else float(self.limit)
+            return f"{self.quantity} {bound} {limit}"
         return f"page size {bound} {_part(self.limit)}the chunk budget"
 
 
@@ -59,14 +62,33 @@ def find_rule(
     if not bad <= places:
         return None
     found = []
-    for order, (quantity, value) in enumerate(_QUANTITIES.items()):
+    for order, quantity in enumerate([*_QUANTITIES, *_numbers(places)]):
         for at_most in (True, False):
-            for limit, inside in _good_sides({place: value(place) for place in places}, bad, set(wins), at_most=at_most):
+            for limit, inside in _good_sides({place: _value(quantity, place) for place in places}, bad, set(wins), at_most=at_most):
                 missed, outside = len(places.intersection(wins)) - inside.wins, len(places) - inside.cells
                 if outside and inside.wins >= max(1, missed) and (not missed or inside.cells >= FEW_CELLS):
                     thin = min(inside.cells, outside) < FEW_CELLS
                     found.append(((missed, thin, order, -inside.cells, not at_most, limit), SettingsRule(quantity, at_most, limit)))
     return min(found, key=lambda item: item[0])[1] if found else None
+
+
+def _numbers(places: Collection[Place]) -> list[str]:
+    """Factors that every place has, with numbers for levels."""
+    known: dict[str, list[Level]] = {}
+    for place in places:
+        for name, level in factors_in(place):
+            known.setdefault(name, []).append(level)
+    return [
+        name
+        for name, levels in sorted(known.items())
+        if all(isinstance(level, int | float) and not isinstance(level, bool) for level in levels)
+    ]
+
+
+def _value(quantity: str, place: Place) -> Fraction:
+    if quantity in _QUANTITIES:
+        return _QUANTITIES[quantity](place)
+    return Fraction(str(dict(factors_in(place))[quantity]))
 
 
 class _Side(NamedTuple):

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from tuner.metrics.objective import Slo, is_feasible
 from tuner.verdict.candidates import Candidate, feasible
 from tuner.verdict.cell_claims import Place
+from tuner.verdict.evidence import place_of
 
 
 @dataclass(frozen=True)
@@ -36,7 +37,7 @@ def slo_facts(stages: Sequence[Sequence[Candidate]], slos: Sequence[Slo]) -> Slo
     won: set[Place] = set()
     missed: set[str] = set()
     for default in (item for item in stages[0] if item.is_default_arm):
-        place = default.trial.block_size, default.trial.max_num_batched_tokens
+        place = place_of(default.trial)
         for aligned in (item for item in stages[0] if item.is_other_arm_of(default)):
             meets = is_feasible(slos, default.metrics), is_feasible(slos, aligned.metrics)
             if meets == (True, False):

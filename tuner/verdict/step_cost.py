@@ -56,8 +56,8 @@ class StepCost:
         return (1 - fraction) * steps / self.typical[0] + fraction * padded_tokens / self.typical[1]
 
 
-def step_cost(engines: Mapping[Engine, Mapping[int, Mapping[int, WindowSteps]]]) -> StepCost | None:
-    """`engines`: engine and arm -> chunk budget -> round -> window. None where no window saw a step."""
+def step_cost[Budget](engines: Mapping[Engine, Mapping[Budget, Mapping[int, WindowSteps]]]) -> StepCost | None:
+    """`engines`: engine and arm -> chunk budget, or what else is live -> round -> window. None where no window saw a step."""
     windows = [window for budgets in engines.values() for rounds in budgets.values() for window in rounds.values()]
     if not windows:
         return None

@@ -19,6 +19,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass, fields, replace
 
 from storage.records import Comparison, Json
+from tuner.core.factors import cell_from_json, cell_json
 from tuner.stats.intervals import Verdict
 from tuner.stats.pooling import PooledEffect
 from tuner.verdict import answer_words as words
@@ -65,14 +66,14 @@ class StudyAnswer:
         return (*filter(None, [self.beside]), *self.caveats)
 
     def to_json(self) -> Json:
-        return asdict(self)
+        return {**asdict(self), **{name: tuple(map(cell_json, getattr(self, name))) for name in ("wins", "loses")}}
 
     @classmethod
     def from_json(cls, stored: Json) -> StudyAnswer:
         known = {field.name: stored[field.name] for field in fields(cls) if field.name in stored}
         pooled = stored["pooled"]
         effect = PooledEffect(**{**pooled, "verdict": Verdict(pooled["verdict"])}) if pooled is not None else None
-        places = {name: tuple((int(page), int(budget)) for page, budget in stored.get(name, ())) for name in ("wins", "loses")}
+        places = {name: tuple(map(cell_from_json, stored.get(name, ()))) for name in ("wins", "loses")}
         return cls(**{**known, **places, "pooled": effect, "caveats": tuple(stored["caveats"])})
 
 
@@ -166,6 +167,6 @@ def _rule_json(rule: SettingsRule, places: Sequence[Place]) -> Json:
         "quantity": rule.quantity,
         "at_most": rule.at_most,
         "limit": float(rule.limit),
-        "on": [list(place) for place in places if rule.holds(place)],
-        "off": [list(place) for place in places if not rule.holds(place)],
+        "on": [list(cell_json(place)) for place in places if rule.holds(place)],
+        "off": [list(cell_json(place)) for place in places if not rule.holds(place)],
     }

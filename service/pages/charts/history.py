@@ -8,6 +8,7 @@ from typing import Any
 from service.pages.format import number
 from service.pages.study_view import HistoryPoint
 from tuner.core.contract import ARM_DEFAULT, ARM_PAGE_ALIGNED
+from tuner.core.factors import further
 from tuner.report.charts.links import link, link_layer
 from tuner.report.charts.theme import Look, chart_of, finished
 
@@ -35,6 +36,6 @@ def history(points: Sequence[HistoryPoint], unit: str, look: Look) -> dict[str, 
 
 def _value(point: HistoryPoint, unit: str) -> dict[str, Any]:
     trial = point.trial
-    place = f"page size {trial.block_size}, chunk budget {trial.max_num_batched_tokens}"
+    place = f"page size {trial.block_size}, chunk budget {trial.max_num_batched_tokens}{further(trial.factors)}"
     words = f"trial {trial.number}, {point.arm}, {place}: {number(point.value)} {unit}"
     return {"order": point.order, "value": point.value, "best": point.best, "arm": point.arm, **link(f"/trials/{trial.id}", words)}

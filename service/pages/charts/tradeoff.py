@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from service.pages.format import number
 from service.pages.tradeoff_view import TradeOff, TradeOffPoint
 from tuner.core.contract import ARM_DEFAULT, ARM_PAGE_ALIGNED
+from tuner.core.factors import further
 from tuner.metrics.objective import Slo
 from tuner.report.charts.links import link, link_layer
 from tuner.report.charts.theme import Look, chart_of, finished
@@ -95,8 +96,10 @@ def _front(points: Sequence[TradeOffPoint]) -> list[TradeOffPoint]:
 
 
 def _value(point: TradeOffPoint, found: TradeOff) -> dict[str, Any]:
+    trial = point.trial
     words = (
-        f"trial {point.trial.number}, {point.arm}, page size {point.trial.block_size}, chunk budget {point.trial.max_num_batched_tokens}: "
+        f"trial {trial.number}, {point.arm}, page size {trial.block_size}, chunk budget {trial.max_num_batched_tokens}"
+        f"{further(trial.factors)}: "
         f"{found.y_metric} {number(point.y)}, {found.x_metric} {number(point.x)}"
     )
     missed = f", misses {' and '.join(point.misses)}" if point.misses else ""

@@ -133,7 +133,9 @@ def test_an_old_database_is_upgraded_and_resumed(asset: Path, sqlite_url: str, t
     assert (lease is not None) == (asset.name >= "0003")
     assert storage.swap_lease(study.id, lease.token if lease is not None else None, a_lease(study.id)), "it can be run again"
     assert storage.list_profiles(study_id=study.id)[0].size_bytes == 5 * 2**30
-    assert storage.list_comparisons(study.id)[0].ratio == a_comparison(study.id).ratio
+    (comparison,) = storage.list_comparisons(study.id)
+    assert comparison.ratio == a_comparison(study.id).ratio
+    assert complete.factors == comparison.factors == ({"max_num_seqs": 16} if asset.name >= "0007" else {}) and running.factors == {}
     assert storage.list_recommendations()[0].published_at is not None
     assert (study.tags, study.archived_at) == (["chat"] if asset.name >= "0004" else None, None)
     foreseen = storage.list_foresight(kind="configuration", model="tiny-qwen3")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 from pathlib import Path
 from typing import Any
 
@@ -111,3 +112,22 @@ def test_page_sizes_that_nobody_named_are_those_of_the_table(tmp_path: Path) -> 
     assert with_measured_sizes(config_of(page_sizes=None)).page_sizes is None
     with pytest.raises(BadInput, match="page_sizes: 128 is above the chunk budget 64"):
         with_measured_sizes(config_of(launcher="table", table=table, page_sizes=None, chunk_budgets=[64]))
+
+
+@pytest.mark.parametrize(
+    ("factors", "message"),
+    [
+        ({"kv_cache_dtyp": "fp8"}, "vLLM has no kv_cache_dtyp; did you mean kv_cache_dtype?"),
+        ({"kv_cache_dtype": "fp9"}, "kv_cache_dtype: fp9 is not one of auto, float16"),
+        ({"gpu_memory_utilization": "0.9,1.5"}, "gpu_memory_utilization: 1.5 is not at most 1"),
+        ({"tensor_parallel_size": "1,2"}, "tensor_parallel_size 2 needs a TPU"),
+        ({"env:USE_BATCHED_RPA_KERNEL": "unset,1"}, "is also set in this environment, to '0'; unset USE_BATCHED_RPA_KERNEL"),
+    ],
+)
+def test_a_factor_that_vllm_or_this_machine_does_not_take(factors: dict[str, str], message: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("USE_BATCHED_RPA_KERNEL", "0")
+    if importlib.util.find_spec("vllm") is None:
+        pytest.skip("no vLLM here whose source could be read")
+    with pytest.raises(BadInput) as caught:
+        check_launcher(config_of(platform="cpu", factors=factors))
+    assert message in str(caught.value) and "\n" not in str(caught.value)

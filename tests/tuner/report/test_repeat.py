@@ -42,6 +42,7 @@ MANY: dict[str, Any] = {
     "page_sizes": [16, 64],
     "chunk_budgets": [256],
     "arms": ["page_aligned"],
+    "factors": {"long_prefill_token_threshold": "0..512:256", "env:RPA_V3_MIXED_BLOCK_SIZES": ["unset", "8,32,8,32"]},
     "alignment_variant": "strict",
     "workload": "synthetic:input=64-256,output=16-64,requests=32,rate=4,burstiness=0.5",
     "objective": "goodput,ttft_p99_ms",

@@ -59,7 +59,7 @@ class ScriptedPrior(SimulatedPrior):
         rows = [
             as_stored(
                 a_prediction(item, self.value(item)),
-                configuration_question({"study": setup.config.study}, *item.cell, item.arm),
+                configuration_question({"study": setup.config.study}, *item.cell[:2], item.arm),
                 model=setup.config.model,
                 accelerator=environment.accelerator,
                 device_count=environment.device_count,

@@ -63,7 +63,7 @@ def test_what_is_held_or_told_is_not_proposed() -> None:
 
 def test_every_other_proposal_reuses_the_engine_that_runs() -> None:
     for seed in range(10):
-        batch = Proposer("random", space_of(), [Direction.MAXIMIZE], seed).propose(4, prefer_block_size=64)
+        batch = Proposer("random", space_of(), [Direction.MAXIMIZE], seed).propose(4, running=(64, ()))
         assert sum(item.block_size == 64 for item in batch) >= 2
 
 
@@ -74,9 +74,9 @@ def starts_of(start_s: float) -> int:
         proposer = Proposer("ordinal", space_of(8, 8), [Direction.MAXIMIZE], seed, costs=lambda: Seconds(start_s, 10.0))
         running = None
         for _ in range(8):
-            for configuration in sorted(proposer.propose(2, running), key=lambda item: item.block_size != running):
-                starts += configuration.block_size != running
-                running = configuration.block_size
+            for configuration in sorted(proposer.propose(2, running), key=lambda item: item.engine != running):
+                starts += configuration.engine != running
+                running = configuration.engine
                 proposer.tell(configuration, [value(configuration)], {})
     return starts
 
@@ -97,9 +97,9 @@ def test_ours_takes_earlier_results_as_priors_and_not_as_results() -> None:
 def test_an_engine_with_nothing_new_is_not_preferred() -> None:
     space = space_of()
     proposer = Proposer("random", space, [Direction.MAXIMIZE], 0)
-    for configuration in space.group(64):
+    for configuration in space.group((64, ())):
         proposer.tell(configuration, [1.0], {})
-    assert all(item.block_size != 64 for item in proposer.propose(6, prefer_block_size=64))
+    assert all(item.block_size != 64 for item in proposer.propose(6, running=(64, ())))
 
 
 @pytest.mark.slow

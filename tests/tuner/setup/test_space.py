@@ -11,8 +11,9 @@ from optuna.distributions import CategoricalDistribution
 
 from tests.tuner.workbench import config_of
 from tuner.core.contract import ARM_DEFAULT, ARM_PAGE_ALIGNED, ARMS
+from tuner.core.errors import BadInput
 from tuner.setup.config import StudyConfig
-from tuner.setup.space import Configuration, build_space, default_page_sizes
+from tuner.setup.space import Configuration, SearchSpace, build_space, default_page_sizes
 from tuner.setup.vllm_defaults import VllmDefaults, vllm_defaults
 
 PAGES = st.lists(st.sampled_from([16, 32, 64, 128]), min_size=1, max_size=4, unique=True)
@@ -33,7 +34,7 @@ def test_every_combination_is_there_once(pages: list[int], budgets: list[int], a
     assert points[0] == space.baseline
     sizes = [point.block_size for point in points]
     assert [size for index, size in enumerate(sizes) if index == 0 or size != sizes[index - 1]] == list(dict.fromkeys(sizes)), "grouped"
-    assert {point for size in pages for point in space.group(size)} == set(points)
+    assert {point for size in pages for point in space.group((size, ()))} == set(points)
     assert space.compiled_max == max(budgets)
 
 
@@ -101,3 +102,55 @@ def test_the_space_knows_whether_it_holds_vllms_own_configuration() -> None:
     assert not build_space(config_of(page_sizes=[16, 64]), own).has_vllms_own
     assert not build_space(config_of(chunk_budgets=[128]), own).has_vllms_own
     assert not build_space(config_of(arms=[ARM_PAGE_ALIGNED]), own).has_vllms_own
+
+
+def factored(**factors: Any) -> SearchSpace:
+    levels = {name.replace("env_", "env:"): value for name, value in factors.items()}
+    return build_space(config_of(factors=levels), own(16), {"max_num_seqs": 256, "kv_cache_dtype": "auto"})
+
+
+def test_cells_have_further_factors_and_engines_the_cold_ones() -> None:
+    space = factored(max_num_seqs="8,16", kv_cache_dtype="fp8,auto")
+    assert len(space.configurations) == 2 * 2 * 2 * 2 * 2 and len(space.cells) == 16
+    assert (
+        space.configurations[0] == space.baseline == Configuration(16, 256, ARM_DEFAULT, (("kv_cache_dtype", "auto"), ("max_num_seqs", 16)))
+    )
+    assert space.engines[:2] == ((16, (("kv_cache_dtype", "auto"),)), (16, (("kv_cache_dtype", "fp8"),)))
+    order = [point.engine for point in space.configurations]
+    assert [key for index, key in enumerate(order) if index == 0 or key != order[index - 1]] == list(space.engines), "grouped"
+    assert all(len(space.group(engine)) == 8 for engine in space.engines) and len(space.engines) == 4
+    for point in space.configurations:
+        assert Configuration.from_params(point.params) == point and point.twin.twin == point and point.twin.cell == point.cell
+    assert {point.live.max_num_seqs for point in space.configurations} == {8, 16}
+    assert set(space.distributions()) == {"block_size", "max_num_batched_tokens", "arm", "max_num_seqs", "kv_cache_dtype"}
+
+
+def test_without_factors_a_cell_is_what_it_was() -> None:
+    point = Configuration(16, 128, ARM_DEFAULT)
+    assert (point.cell, str(point), point.live.max_num_seqs) == ((16, 128), "default p16 b128", None)
+    assert point.params == {"block_size": 16, "max_num_batched_tokens": 128, "arm": ARM_DEFAULT}
+
+
+def test_more_requests_than_a_step_has_tokens_are_no_configuration() -> None:
+    space = factored(max_num_seqs="8,200")
+    assert {point.max_num_batched_tokens for point in space.configurations if dict(point.factors)["max_num_seqs"] == 200} == {256}
+    assert {point.max_num_batched_tokens for point in space.configurations if dict(point.factors)["max_num_seqs"] == 8} == {128, 256}
+
+
+def test_numbers_and_words_of_one_factor_have_an_order() -> None:
+    space = factored(long_prefill_token_threshold=[16, "unset", 8])
+    assert space.factors["long_prefill_token_threshold"] == (8, 16, "unset")
+    assert len(sorted(space.configurations)) == 24
+
+
+def test_ten_million_combinations_are_refused_in_one_line() -> None:
+    with pytest.raises(BadInput, match=r"factors: 10,240,000 configurations, more than 1,000,000; give fewer factors"):
+        factored(max_num_seqs="1..128", long_prefill_token_threshold="0..999", max_long_partial_prefills="1..10")
+
+
+def test_vllms_own_configuration_has_its_own_levels() -> None:
+    everything = config_of(page_sizes=[16, 32], chunk_budgets=[1024, 2048], factors={"max_num_seqs": "64,256"})
+    assert build_space(everything, own(16), {"max_num_seqs": 256}).has_vllms_own
+    assert not build_space(everything, own(16), {}).has_vllms_own, "not known"
+    less = config_of(page_sizes=[16, 32], chunk_budgets=[1024, 2048], factors={"max_num_seqs": "64,128"})
+    assert not build_space(less, own(16), {"max_num_seqs": 256}).has_vllms_own

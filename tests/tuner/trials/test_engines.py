@@ -33,9 +33,9 @@ def test_an_engine_is_reused_for_the_same_settings_only(context: RunContext) -> 
     first, fresh = pool.session(SETUP.group_engine(16))
     again, fresh_again = pool.session(SETUP.group_engine(16))
     assert (first is again, fresh, fresh_again, launcher.running) == (True, True, False, 1)
-    assert pool.running_block_size == 16
+    assert pool.running_engine == (16, ())
     pool.session(SETUP.group_engine(32))
-    assert (launcher.running, pool.running_block_size, starts) == (1, 32, [1, 2])
+    assert (launcher.running, pool.running_engine, starts) == (1, (32, ()), [1, 2])
     pool.close()
     pool.close()
     assert launcher.running == 0 and launcher.closed and pool.running is None
@@ -48,7 +48,7 @@ def test_a_start_that_fails_is_counted_and_leaves_nothing(context: RunContext) -
     pool, starts = pool_of(context, FakeLauncher(on_open=refuse))
     with pytest.raises(TrialFailed, match="no"):
         pool.session(SETUP.group_engine(16))
-    assert starts == [1] and pool.running is None and pool.running_block_size is None
+    assert starts == [1] and pool.running is None and pool.running_engine is None
 
 
 def test_total_starts_count_earlier_runs(context: RunContext) -> None:

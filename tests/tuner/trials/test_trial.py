@@ -9,7 +9,7 @@ from tests.tuner.fake_engine import FakeLauncher, crash
 from tests.tuner.workbench import Workbench
 from tuner.core.contract import WindowResult
 from tuner.core.errors import Interrupted
-from tuner.setup.space import Configuration
+from tuner.setup.space import Configuration, EngineKey
 from tuner.trials.trial import TrialBook, TrialRun
 
 
@@ -17,9 +17,9 @@ def latest(book: TrialBook, configuration: Configuration, stage: Stage) -> Trial
     return next((run for run in reversed(book.runs) if run.configuration == configuration and run.trial.stage is stage), None)
 
 
-def next_round(book: TrialBook, block_size: int) -> int:
-    """After all windows of the page size, and not before what is planned."""
-    runs = [run for run in book.runs if run.trial.stage is Stage.SEARCH and run.configuration.block_size == block_size]
+def next_round(book: TrialBook, engine: EngineKey) -> int:
+    """After all windows of the engine, and not before what is planned."""
+    runs = [run for run in book.runs if run.trial.stage is Stage.SEARCH and run.configuration.engine == engine]
     after = [item.round + 1 for run in runs for item in run.measurements]
     return max([0, *after, *(run.first_round for run in runs if not run.finished)])
 
@@ -29,10 +29,10 @@ def test_rounds_and_trials_are_found_as_by_looking_at_all(bench: Workbench, monk
     """Of a search in which an engine is lost and one configuration always fails, that is interrupted, and that is taken up twice."""
     kept, rounds = TrialBook.next_round, set()
 
-    def checked(book: TrialBook, block_size: int) -> int:
-        found = kept(book, block_size)
+    def checked(book: TrialBook, engine: EngineKey) -> int:
+        found = kept(book, engine)
         rounds.add(found)
-        assert found == next_round(book, block_size)
+        assert found == next_round(book, engine)
         for stage in Stage:
             assert all(book.find(run.configuration, stage) is latest(book, run.configuration, stage) for run in book.runs)
         assert (

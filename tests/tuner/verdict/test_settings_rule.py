@@ -17,7 +17,7 @@ QUANTITIES: dict[str, Callable[[Place], Fraction]] = {
     "chunk budget": lambda place: Fraction(place[1]),
     "page size / chunk budget": lambda place: Fraction(place[0], place[1]),
 }
-CELLS = [(page, budget) for page in (16, 32, 64, 128) for budget in (128, 256, 512)]
+CELLS: list[Place] = [(page, budget) for page in (16, 32, 64, 128) for budget in (128, 256, 512)]
 
 
 def rule_of(wins: list[Place], loses: list[Place]) -> SettingsRule | None:
@@ -110,3 +110,18 @@ def test_a_rule_is_found_where_there_is_one_and_leaves_out_the_fewest_wins(wins:
     assert (rule is None) is (not possible) and (rule is None or rule in possible)
     left_out = [sum(not item.holds(place) for place in wins) for item in possible]
     assert rule is None or sum(not rule.holds(place) for place in wins) == min(left_out)
+
+
+def test_a_factor_of_numbers_may_separate_them() -> None:
+    places: list[Place] = [(16, 128, (("mode", "a"), ("share", share))) for share in (0.5, 0.75, 1)]
+    places += [(32, 128, (("mode", "a"), ("share", share))) for share in (0.5, 0.75, 1)]
+    loses = [place for place in places if dict(place[2])["share"] == 1]  # type: ignore[misc]
+    good = [place for place in places if place not in loses]
+    rule = find_rule(places, wins=good, loses=loses, safe=good)
+    assert rule is not None and rule.words == "share at most 0.75"
+    assert [rule.holds(place) for place in places] == [place in good for place in places]
+
+
+def test_words_separate_nothing() -> None:
+    places: list[Place] = [(16, 128, (("mode", mode),)) for mode in "ab"]
+    assert find_rule(places, wins=places[:1], loses=places[1:], safe=places[:1]) is None

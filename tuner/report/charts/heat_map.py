@@ -47,7 +47,7 @@ def heat_map(
 
     colours = look.colours
     rows, columns = len({cell.block_size for cell in cells}), len({cell.max_num_batched_tokens for cell in cells})
-    layout = _layout(max(1, columns), max(1, len({cell.arm for cell in cells})), look)
+    layout = _layout(max(1, columns), max(1, len({cell.title for cell in cells})), look)
     axis = alt.Axis(labelAngle=0 if layout.labelled else -60, labelOverlap=True, ticks=False, domain=False)
     x = alt.X("budget:O", title="chunk budget (tokens)", axis=axis)
     y = alt.Y("page:O", title="page size", axis=alt.Axis(ticks=False, domain=False))
@@ -91,7 +91,7 @@ def _values(cells: Sequence[HeatCell], unit: str, less_is_better: bool, address:
         {
             "budget": cell.max_num_batched_tokens,
             "page": cell.block_size,
-            "arm": cell.arm,
+            "arm": cell.title,
             "value": cell.value,
             "label": " ".join(filter(None, [_signs(cell), cell.label])),
             "sign": _signs(cell),
@@ -112,4 +112,4 @@ def _said(cell: HeatCell, unit: str) -> str:
     value = f"{cell.label} {unit}" if cell.value is not None else cell.label
     misses = f", misses {' and '.join(cell.misses)}" if cell.misses else ""
     recommended = ", recommended" if cell.winner else ""
-    return f"{cell.arm}, page size {cell.block_size}, chunk budget {cell.max_num_batched_tokens}: {value}{misses}{recommended}"
+    return f"{cell.title}, page size {cell.block_size}, chunk budget {cell.max_num_batched_tokens}: {value}{misses}{recommended}"

@@ -1,0 +1,217 @@
+"""Studies over further factors on a fake engine: what shares an engine, what is stored, judged and recommended, and how they go on."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from storage.records import Stage, StudyState, TrialState
+from tests.tuner.fake_engine import FakeLauncher, crash, value_of
+from tests.tuner.workbench import FinishedStudy, Workbench, config_of, configuration_of
+from tuner.core.contract import EngineSettings, WindowResult
+from tuner.core.errors import BadInput, FailureClass, Interrupted, TrialFailed
+from tuner.launchers.table_files import read_csv
+from tuner.report.report import serve_command
+from tuner.report.study_export import study_csv
+from tuner.search.plan import plan_search
+from tuner.serving.serve_formats import FORMATS
+from tuner.serving.stored_settings import measured_engine_of, settings_of
+from tuner.setup.space import Configuration
+from tuner.setup.study_setup import prepare_study
+from tuner.verdict.answer import answer_of
+from tuner.verdict.conclude import compare_stored
+
+ENV = "env:USE_BATCHED_RPA_KERNEL"
+LIVE = {"max_num_seqs": "8,16"}
+COLD = {"kv_cache_dtype": "auto,fp8", ENV: "unset,1"}
+
+
+def value_with(configuration: Configuration) -> float:
+    """As value_of; 3 % more for fp8, 5 % for 16 requests, 7 % for the other kernel."""
+    levels = dict(configuration.factors)
+    gains = (
+        1.03 if levels.get("kv_cache_dtype") == "fp8" else 1.0,
+        1 + 0.05 * (levels.get("max_num_seqs") == 16),
+        1.07 if ENV in levels else 1.0,
+    )
+    return value_of(Configuration(*configuration.cell[:2], configuration.arm)) * gains[0] * gains[1] * gains[2]
+
+
+@pytest.fixture
+def live(bench: Workbench) -> FinishedStudy:
+    launcher = FakeLauncher(value=value_with)
+    return FinishedStudy(bench, launcher, bench.run(launcher, factors=LIVE))
+
+
+@pytest.fixture
+def cold(bench: Workbench) -> FinishedStudy:
+    launcher = FakeLauncher(value=value_with)
+    small: dict[str, Any] = {"page_sizes": [16], "chunk_budgets": [256]}
+    return FinishedStudy(bench, launcher, bench.run(launcher, factors=COLD, platform="tpu", **small))
+
+
+@pytest.fixture(autouse=True)
+def _any_platform(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The flags of a TPU's engine take every level; nothing is asked of a device."""
+    monkeypatch.setattr("tuner.setup.study_setup.resolve_platform", lambda asked: "tpu" if asked == "tpu" else "cpu")
+
+
+def test_a_live_factor_shares_its_engine_and_is_paired_in_every_cell(live: FinishedStudy) -> None:
+    trials, space = live.bench.trials(), prepare_study(config_of(factors=LIVE)).space
+    assert [configuration_of(trial) for trial in trials] == list(space.configurations) and len(trials) == 16
+    assert [settings.block_size for settings in live.launcher.opened[:2]] == [32, 16] and len(live.launcher.opened) == 4
+    assert {settings.max_num_seqs for settings in live.launcher.opened[:2]} == {16}, "compiled for the most"
+    comparisons = live.bench.storage.list_comparisons(live.outcome.study.id)
+    first = [item for item in comparisons if item.metric == "total_token_throughput"]
+    cells = [(item.block_size, item.max_num_batched_tokens, item.factors["max_num_seqs"]) for item in first]
+    assert cells == sorted(cells) and len(set(cells)) == 8
+    assert all(item.pairs == 3 and item.ratio == pytest.approx(1.1) for item in first)
+    answer = live.outcome.comparison.answer
+    assert answer is not None and len(answer.wins) == 8 and "max_num_seqs" in answer.sentence
+    assert compare_stored(live.bench.storage, live.outcome.study).answer == answer, "stored and read again"
+
+
+def test_a_live_factor_is_recommended_with_flags_of_its_own(live: FinishedStudy) -> None:
+    answer = answer_of(live.outcome.recommendation)
+    assert answer.settings["max_num_seqs"] == 16  # type: ignore[typeddict-item]
+    assert answer.place == ("page_aligned", 32, 256, (("max_num_seqs", 16),)) and answer.config["max_num_seqs"] == 16
+    assert {"setting": "max_num_seqs", "default": 256, "recommended": 16} in answer.changes
+    finalists = live.bench.trials(Stage.CONFIRM)
+    assert [(settings_of(trial).max_num_seqs, trial.factors["max_num_seqs"]) for trial in finalists] == [(16, 16), (16, 16)]
+    assert measured_engine_of(live.bench.trials()[-1]).max_num_seqs == 16
+
+
+def test_cold_factors_have_engines_of_their_own(cold: FinishedStudy) -> None:
+    searched = cold.launcher.opened[:4]
+    assert [(item.extra_engine_args, item.env) for item in searched] == [
+        ({"kv_cache_dtype": "auto"}, {}),
+        ({"kv_cache_dtype": "fp8"}, {}),
+        ({"kv_cache_dtype": "auto"}, {"USE_BATCHED_RPA_KERNEL": "1"}),
+        ({"kv_cache_dtype": "fp8"}, {"USE_BATCHED_RPA_KERNEL": "1"}),
+    ]
+    assert [trial.factors for trial in cold.bench.trials()][::2] == [
+        {ENV: variable, "kv_cache_dtype": dtype} for variable in ("unset", "1") for dtype in ("auto", "fp8")
+    ]
+    assert all(item.pairs == 3 for item in cold.bench.storage.list_comparisons(cold.outcome.study.id))
+
+
+def test_cold_factors_are_recommended_in_every_format(cold: FinishedStudy) -> None:
+    answer = answer_of(cold.outcome.recommendation)
+    assert answer.config["kv_cache_dtype"] == "fp8" and answer.env["USE_BATCHED_RPA_KERNEL"] == "1"
+    assert "--kv-cache-dtype fp8" in serve_command(answer) and serve_command(answer).startswith("USE_BATCHED_RPA_KERNEL=1 ")
+    forms = {name: form(answer.served()) for name, form in FORMATS.items()}
+    assert "kv-cache-dtype: fp8" in forms["yaml"] and "USE_BATCHED_RPA_KERNEL=1" in forms["env"] and "fp8" in forms["flags"]
+    assert "fp8" in forms["kubernetes"] and "USE_BATCHED_RPA_KERNEL" in forms["kubernetes"]
+    assert {"setting": ENV, "default": "unset", "recommended": "1"} in answer.changes
+
+
+def test_what_was_unset_is_not_said_to_vllm(bench: Workbench) -> None:
+    outcome = bench.run(FakeLauncher(), factors={"quantization": "unset"})
+    answer = answer_of(outcome.recommendation)
+    assert "quantization" not in answer.config and answer.settings["quantization"] == "unset"  # type: ignore[typeddict-item]
+
+
+def test_the_plan_names_factors_with_their_kind_and_vllms_default() -> None:
+    plan = plan_search(prepare_study(config_of(factors={**LIVE, "long_prefill_token_threshold": "0,64"}))).to_json()
+    assert plan["factors"] == [
+        {"factor": "long_prefill_token_threshold", "kind": "cold", "levels": [0, 64], "default": 0},
+        {"factor": "max_num_seqs", "kind": "live", "levels": [8, 16], "default": 256},
+    ]
+    assert [group["factors"] for group in plan["cold_groups"]] == [{"long_prefill_token_threshold": level} for level in (0, 64)] * 2
+    assert plan["cells"] == 16 and plan["trials"] == 32
+    without = plan_search(prepare_study(config_of())).to_json()
+    assert "factors" not in without and all("factors" not in group for group in without["cold_groups"])
+
+
+def test_an_interrupted_study_goes_on_where_it_was(bench: Workbench) -> None:
+    def stopped(_configuration: Configuration, _nth: int, result: WindowResult) -> WindowResult:
+        if len(launcher.measured) == 20:
+            raise KeyboardInterrupt
+        return result
+
+    launcher, rest, whole = (
+        FakeLauncher(value=value_with, on_measure=stopped),
+        FakeLauncher(value=value_with),
+        FakeLauncher(value=value_with),
+    )
+    with pytest.raises(Interrupted):
+        bench.run(launcher, factors=LIVE)
+    with pytest.raises(BadInput, match="was begun with factors"):
+        bench.run(FakeLauncher(), factors={"max_num_seqs": "8,32"}, resume=True)
+    outcome = bench.run(rest, factors=LIVE, resume=True)
+    bench.run(whole, factors=LIVE, study="t")
+    assert outcome.study.state is StudyState.COMPLETE and [*launcher.measured, *rest.measured] == whole.measured
+
+
+def test_a_level_that_does_not_start_fails_alone(bench: Workbench) -> None:
+    def refuses(settings: EngineSettings, _nth: int) -> None:
+        if settings.extra_engine_args.get("kv_cache_dtype") == "auto":
+            raise TrialFailed(FailureClass.STARTUP, "no such type here")
+
+    bench.run(FakeLauncher(value=value_with, on_open=refuses), factors={"kv_cache_dtype": "auto,bfloat16"})
+    ended = {(trial.factors["kv_cache_dtype"], trial.state, trial.values is None) for trial in bench.trials()}
+    assert ended == {("auto", TrialState.FAIL, True), ("bfloat16", TrialState.COMPLETE, False)}
+
+
+def test_more_requests_than_ran_out_of_memory_are_not_tried_and_fewer_are(bench: Workbench) -> None:
+    def full(configuration: Configuration, _nth: int) -> None:
+        if int(dict(configuration.factors)["max_num_seqs"]) >= 16:
+            raise TrialFailed(FailureClass.OUT_OF_MEMORY, "RESOURCE_EXHAUSTED: HBM")
+
+    bench.run(FakeLauncher(on_warm_up=full), factors={"max_num_seqs": "8,16,32"}, arms=["default"], chunk_budgets=[256], page_sizes=[16])
+    states = {trial.factors["max_num_seqs"]: trial.state for trial in bench.trials()}
+    assert states[8] is TrialState.COMPLETE and all(trial.values is None for trial in bench.trials() if trial.factors["max_num_seqs"] > 8)
+    assert states[16] is TrialState.FAIL and states[32] in (TrialState.PRUNED, TrialState.FAIL)
+
+
+def test_a_lost_engine_costs_one_configuration_of_its_factors(bench: Workbench) -> None:
+    bad = Configuration(32, 256, "default", (("max_num_seqs", 8),))
+
+    def lost(configuration: Configuration, _nth: int, result: WindowResult) -> WindowResult:
+        if configuration == bad:
+            raise crash()
+        return result
+
+    bench.run(FakeLauncher(on_measure=lost), factors=LIVE)
+    assert [configuration_of(trial) for trial in bench.trials() if trial.state is TrialState.FAIL] == [bad]
+
+
+@pytest.mark.parametrize("sampler", ["ordinal", "tpe", "random"])
+def test_a_sampler_proposes_levels_and_never_one_twice(bench: Workbench, sampler: str) -> None:
+    bench.run(FakeLauncher(value=value_with), factors=LIVE, sampler=sampler, trials=8, rounds=1)
+    found = [configuration_of(trial) for trial in bench.trials()]
+    assert len(found) == len(set(found)) == 8 and all(item.twin in found for item in found)
+    params = [trial.params for trial in bench.optuna_trials()]
+    assert all(set(item) == {"arm", "block_size", "max_num_batched_tokens", "max_num_seqs"} for item in params)
+
+
+def test_earlier_results_are_priors_by_their_levels(bench: Workbench) -> None:
+    bench.run(FakeLauncher(value=value_with), factors=LIVE, study="earlier")
+    bench.run(FakeLauncher(value=value_with), factors=LIVE, sampler="ordinal", trials=4, warm_start="earlier")
+    assert any("16 results" in line for line in bench.lines), bench.lines
+
+
+def test_every_launcher_without_live_settings_starts_each_level(bench: Workbench) -> None:
+    launcher = FakeLauncher(value=value_with, live_fields=frozenset())
+    bench.run(launcher, factors=LIVE, page_sizes=[16], chunk_budgets=[128], rounds=1)
+    assert [(item.max_num_seqs, item.alignable) for item in launcher.opened[:4]] == [(16, False), (16, True), (8, False), (8, True)]
+
+
+def test_an_export_has_a_column_for_each_factor_and_can_be_searched_again(live: FinishedStudy, tmp_path: Path) -> None:
+    text = study_csv(live.bench.trials(None), live.bench.storage.list_measurements(study_id=live.outcome.study.id))
+    assert ",error_class,max_num_seqs,round," in text.splitlines()[0]
+    (tmp_path / "export.csv").write_text(text)
+    table = read_csv(tmp_path / "export.csv")
+    assert set(table.parameters) == {"arm", "block_size", "max_num_batched_tokens", "max_num_seqs"} and len(table.configurations) == 16
+    best = {"arm": "page_aligned", "block_size": 32, "max_num_batched_tokens": 256, "max_num_seqs": 16}
+    assert table.best("total_token_throughput")[0] == best
+
+
+def test_a_study_without_factors_stores_none(bench: Workbench) -> None:
+    outcome = bench.run(FakeLauncher())
+    stored = json.dumps([trial.requested for trial in bench.trials()]) + json.dumps(outcome.recommendation.body)
+    assert '"factors"' not in stored and '"env": {}' not in json.dumps(bench.trials()[0].requested), stored
+    assert all(trial.factors == {} for trial in bench.trials())

@@ -25,6 +25,7 @@ ANSWER: Json = {
         {"setting": "max_num_batched_tokens", "default": 2048, "recommended": 1024},
         {"setting": "page_aligned", "default": False, "recommended": True},
     ],
+    "prediction": None,
     "published_at": None,
     "withdrawn_at": None,
     "created_at": 1764000900.0,

@@ -16,6 +16,7 @@ from profiles.summary import write_summary
 from storage.base import Storage
 from storage.records import Comparison, Lease, Recommendation, Stage, StudyState, Trial, TrialState
 from tests.profiles.summaries import summary
+from tests.service.builders import a_capacity
 from tests.storage.builders import (
     ANNA,
     FINGERPRINT,
@@ -56,6 +57,8 @@ class Gallery:
     hostile: Trial
     recommendation: Recommendation
     hostile_recommendation: Recommendation
+    capacity_id: int
+    hostile_capacity_id: int
 
     def pages(self) -> dict[str, str]:
         """Name -> address of every page."""
@@ -90,6 +93,9 @@ class Gallery:
             "recommendations": "/recommendations",
             "recommendation": f"/recommendations/{self.recommendation.id}",
             "recommendation-hostile": f"/recommendations/{self.hostile_recommendation.id}",
+            "capacities": "/capacity",
+            "capacity": f"/capacity/{self.capacity_id}?load=40&price=1.2",
+            "capacity-hostile": f"/capacity/{self.hostile_capacity_id}",
             "reference": "/docs",
             "not-found": "/studies/nothing-of-that-name",
         }
@@ -129,6 +135,8 @@ def build_gallery(bench: Workbench) -> Gallery:
         hostile=hostile,
         recommendation=found,
         hostile_recommendation=hostile_recommendation,
+        capacity_id=a_capacity(storage, model=found.model).id,
+        hostile_capacity_id=a_capacity(storage, model=EVIL, slos=[EVIL], requested={EVIL: EVIL, "arm": EVIL}).id,
     )
 
 

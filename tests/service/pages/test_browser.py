@@ -84,6 +84,9 @@ TEXTS = {
         "Scope and caveats",
     ),
     "recommendation-hostile": ("Stale: measure again", EVIL),
+    "capacities": ("Capacity", "4 requests/s [3.5, 4.5] with ttft_p99_ms<=500", EVIL),
+    "capacity": ("Goodput by rate", "12 chips", "per million tokens", "1 of 1", "Reckon"),
+    "capacity-hostile": (EVIL, "Goodput by rate"),
     "reference": ("/v1/recommendations", "Parameters", "curl"),
     "not-found": ("Not found",),
 }
@@ -103,7 +106,7 @@ def test_a_page_is_seen_and_has_no_fault(name: str, open_page: OpenPage, site: s
     assert page.evaluate("window.hacked") is None
 
 
-LISTS = ("ask", "studies", "studies-archived", "recommendations", "audit")
+LISTS = ("ask", "studies", "studies-archived", "recommendations", "audit", "capacities")
 CHARTS = ("heat-map", "forest", "history", "trade-off", "cost")
 
 

@@ -1,12 +1,12 @@
 """How many real windows a search needs to come within 2 % of the best on the engine's own grid, with foresight as its prior and without.
 
-    tuner search --study grid --sampler grid --workload mixed-small --page-sizes ... --chunk-budgets ... --storage sqlite:///prior.db
-    tuner search --study fit --sampler grid --workload chat --page-sizes ... --chunk-budgets ... --storage sqlite:///prior.db
-    python -m bench.foresight_prior --storage sqlite:///prior.db --grid grid
+    tuner search --study grid --workload demo --page-sizes 16,32,64,128 --chunk-budgets 128,256,512 --storage sqlite:///prior.db
+    python -m bench.foresight_prior --storage sqlite:///prior.db --grid grid [--fit others]
 
-Searches are played on the windows that the study `--grid` measured: a configuration's value is the median of as many windows as a search
-measures at least, drawn from its own. What steps cost comes from the other studies in the database alone, as in any search; the grid
-study's own steps are never seen. Configurations that both have are named: with another workload they are no more than neighbours.
+Searches are played on the windows that the study `--grid` measured on a real engine: a configuration's value is the median of as many
+windows as a search measures at least, drawn from its own. Where step times come from: by default from the grid study with the chunk budget
+that is predicted left out (all page sizes and both arms of it); with `--fit others` from the other studies in the database, as in any
+search, and never from the grid.
 
 A run ends with the first configuration whose true value (the median of all its windows) is within 2 % of the best. Exit code 1: the bar
 (half the windows, over all seeds) is missed.
@@ -18,7 +18,7 @@ import argparse
 import sys
 import tempfile
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from statistics import median
 
@@ -29,10 +29,12 @@ from storage.base import Storage
 from storage.records import Environment, Stage, Study
 from storage.upgrade import open_storage
 from tuner.core.defaults import DEFAULT_STORAGE
+from tuner.core.errors import BadInput
+from tuner.foresight.engine_windows import window_table
 from tuner.metrics.catalog import Direction
 from tuner.search.prior import SimulatedPrior, observations
 from tuner.search.proposer import Observation, Proposer, Seconds
-from tuner.search.step_model import StepModel, find_step_model
+from tuner.search.step_model import StepModel, find_step_model, model_of
 from tuner.search.study import BATCH
 from tuner.setup.config import ORDINAL
 from tuner.setup.space import Configuration, SearchSpace
@@ -132,10 +134,44 @@ def print_result(grid: Grid, predicted: Sequence[Observation], runs: Mapping[str
     return met
 
 
+def foreseen(grid_study: Study, setup: StudySetup, storage: Storage, environment: Environment, fit: str) -> list[Observation]:
+    """What is predicted, with a line for each model of step times. Raises BadInput where there is none."""
+    if fit == "others":
+        model = find_step_model(setup, storage)
+        if not isinstance(model, StepModel):
+            raise BadInput(f"no step times: {model}")
+        return _predicted(model, setup, storage, environment)
+    windows = steps_of(storage, grid_study)
+    found: list[Observation] = []
+    for budget in setup.space.chunk_budgets:
+        table = window_table((f"{place}", metrics) for place, metrics in windows if place.max_num_batched_tokens != budget)
+        model = model_of(setup, table, f"fitted on {len(table)} configurations, chunk budget {budget} left out")
+        kept = tuple(item for item in setup.space.configurations if item.max_num_batched_tokens == budget)
+        part = replace(setup, space=replace(setup.space, configurations=kept))
+        found += _predicted(model, part, storage, environment)
+    return found
+
+
+def steps_of(storage: Storage, study: Study) -> list[tuple[Configuration, Mapping[str, float]]]:
+    """The study's valid windows, cold starts too."""
+    places = {trial.id: Configuration(trial.block_size, trial.max_num_batched_tokens, trial.arm) for trial in storage.list_trials(study.id)}
+    return [(places[item.trial_id], item.metrics) for item in storage.list_measurements(study_id=study.id) if item.valid]
+
+
+def _predicted(model: StepModel, setup: StudySetup, storage: Storage, environment: Environment) -> list[Observation]:
+    with tempfile.TemporaryDirectory() as folder:
+        prior = SimulatedPrior(model, Path(folder), None)
+        rows = prior.predict(setup, storage, environment, lambda line: print(line, file=sys.stderr))
+    found = observations(setup, rows)
+    print(f"predicted for {len(found)} configurations; {model.error.sentence}")
+    return found
+
+
 def main() -> int:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--storage", default=DEFAULT_STORAGE)
     parser.add_argument("--grid", required=True, help="a finished study of the whole grid")
+    parser.add_argument("--fit", choices=("budget", "others"), default="budget", help="what step times are fitted on")
     parser.add_argument("--seeds", type=int, default=40)
     parser.add_argument("--first-seed", type=int, default=0)
     arguments = parser.parse_args()
@@ -145,22 +181,19 @@ def main() -> int:
         setup = prepare_study(StoredStudy.from_record(study).config(storage=arguments.storage))
         setup.model.prepare()
         grid, environment = grid_of(setup, storage, study)
-        model = find_step_model(setup, storage)
-        if not isinstance(model, StepModel):
-            print(f"no step times: {model}", file=sys.stderr)
-            return 2
-        with tempfile.TemporaryDirectory() as folder:
-            rows = SimulatedPrior(model, Path(folder), None).predict(setup, storage, environment, lambda line: print(line, file=sys.stderr))
+        predicted = foreseen(study, setup, storage, environment, arguments.fit)
+    except BadInput as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
     finally:
         storage.close()
-    predicted = observations(setup, rows)
     windows, name = sum(map(len, grid.windows.values())), setup.workload.name
-    print(f"grid: {len(grid.windows)} configurations, {windows} windows, {name}; {len(grid.good)} within {WITHIN:.0%} of the best")
-    print(f"prior: predicted for {len(predicted)} configurations; {model.error.sentence}\n")
+    print(f"grid: {len(grid.windows)} configurations, {windows} windows, {name}; {len(grid.good)} within {WITHIN:.0%} of the best\n")
+    direction = setup.objectives[0].direction
     seeds = range(arguments.first_seed, arguments.first_seed + arguments.seeds)
     runs = {
-        "with foresight": [played(grid, setup.objectives[0].direction, seed, predicted) for seed in seeds],
-        "without": [played(grid, setup.objectives[0].direction, seed, ()) for seed in seeds],
+        "with foresight": [played(grid, direction, seed, predicted) for seed in seeds],
+        "without": [played(grid, direction, seed, ()) for seed in seeds],
     }
     return 0 if print_result(grid, predicted, runs) else 1
 

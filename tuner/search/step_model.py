@@ -6,7 +6,7 @@ workload; on a TPU, public measurements of its generation. Another device's time
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -49,10 +49,8 @@ def find_step_model(setup: StudySetup, storage: Storage | None) -> StepModel | s
         return _given(setup, costs, "its file says so", None)
     table = [] if storage is None else _stored_steps(setup, storage)
     if len(table) >= FEWEST:
-        errors = [np.abs(1 / fold.ratios - 1) for fold in kinds_left_out(table) if fold.ratios is not None]
         windows = sum(len(item.seconds) for item in table)
-        about = f"fitted on {windows} windows of {len(table)} configurations measured on this device"
-        return _given(setup, step_costs_of(table, about), "each configuration left out in turn", float(np.median(np.concatenate(errors))))
+        return model_of(setup, table, f"fitted on {windows} windows of {len(table)} configurations measured on this device")
     if setup.limits is None:
         return f"no earlier study of this model on this device has steps of {FEWEST} configurations, and no --step-time is given"
     try:
@@ -61,6 +59,12 @@ def find_step_model(setup: StudySetup, storage: Storage | None) -> StepModel | s
     except BadInput as error:
         return str(error)
     return StepModel(chip, StepTimeError(chip.source, costs.low, costs.high, "ranges of tokens left out in turn", None))
+
+
+def model_of(setup: StudySetup, table: Sequence[Measured], about: str) -> StepModel:
+    """Fitted on the mean steps of configurations, at least two, with the error of each left out in turn."""
+    errors = [np.abs(1 / fold.ratios - 1) for fold in kinds_left_out(table) if fold.ratios is not None]
+    return _given(setup, step_costs_of(table, about), "each configuration left out in turn", float(np.median(np.concatenate(errors))))
 
 
 def _given(setup: StudySetup, costs: StepCosts, held_out: str, error: float | None) -> StepModel:

@@ -154,7 +154,7 @@ def test_settings_of_an_engine_are_in_the_key(tmp_path: Path) -> None:
     """Two searches that differ in what steps or schedules depend on never share a prediction."""
     prior = SimulatedPrior(MODEL, tmp_path, None)
     family = prior._family(prepare_study(config_of("s", **REAL)), HERE)
-    assert family["engine"].keys() | {"model", "model_path", "block_size"} == set(EngineSettings.__dataclass_fields__)
+    assert family["engine"].keys() | {"model", "model_path", "block_size", "env"} == set(EngineSettings.__dataclass_fields__)
     others: list[dict[str, Any]] = [
         {"max_num_seqs": 4},
         {"workload": "chat"},

@@ -67,6 +67,12 @@ def test_another_device_teaches_nothing(on_this_device: Workbench, monkeypatch: 
     assert isinstance(find_step_model(setup_of(), on_this_device.storage), str)
 
 
+def test_settings_that_no_step_time_knows_are_not_predicted(on_this_device: Workbench) -> None:
+    """Configurations that differ in such a setting alone would share a prediction."""
+    plan = plan_search(setup_of(factors={"enable_chunked_prefill": [True, False]}), on_this_device.storage)
+    assert plan.to_json()["prior"] == {"predicted": 0, "reason": "nothing is known of what further factors do to a step"}
+
+
 def test_the_study_itself_teaches_nothing(on_this_device: Workbench) -> None:
     assert isinstance(find_step_model(setup_of("first"), on_this_device.storage), str)
 

@@ -97,14 +97,18 @@ def question_of(config: StudyConfig, prepare: Prepare, requests: int | None) -> 
     check_slos(config.limits)
     spec = open_loop_of(config)
     spec = spec if requests is None else with_requests(spec, requests)
-    config = long_enough(config.model_copy(update={"workload": fast(spec).to_json()}), prepare, spec)
-    if config.page_sizes is None or "chunk_budgets" not in config.model_fields_set:
-        own = prepare(config).space.own
-        found: dict[str, Any] = {"page_sizes": config.page_sizes or (own.block_size,)}
-        if "chunk_budgets" not in config.model_fields_set:
-            found["chunk_budgets"] = (own.max_num_batched_tokens,)
-        config = config.model_copy(update=found)
-    setup = prepare(config)
+    config = config.model_copy(update={"workload": fast(spec).to_json()})
+    setup = prepare(config)  # as seldom as can be: it may ask vLLM about the model
+    longer = _longer(config, setup, spec)
+    if longer is not None:
+        config = config.model_copy(update={"max_model_len": longer})
+        setup = prepare(config)
+    own = setup.space.own
+    sizes: dict[str, Any] = {} if config.page_sizes is not None else {"page_sizes": (own.block_size,)}
+    if "chunk_budgets" not in config.model_fields_set:
+        sizes["chunk_budgets"] = (own.max_num_batched_tokens,)
+    if sizes:
+        setup = prepare(config.model_copy(update=sizes))
     [configuration] = setup.space.configurations
     return CapacityQuestion(setup, spec, configuration, setup.cold_engine(configuration))
 
@@ -116,13 +120,16 @@ def fast(spec: WorkloadSpec) -> WorkloadSpec:
 
 def long_enough(config: StudyConfig, prepare: Prepare, spec: WorkloadSpec) -> StudyConfig:
     """With a max_model_len for all draws, where none is given. Raises BadInput where one does not fit the model or the given one."""
+    longer = _longer(config, prepare(config), spec)
+    return config if longer is None else config.model_copy(update={"max_model_len": longer})
+
+
+def _longer(config: StudyConfig, setup: StudySetup, spec: WorkloadSpec) -> int | None:
+    """The max_model_len that all draws need; None where the set-up's is enough. Raises BadInput as long_enough."""
     draws = DRAWS if isinstance(spec.source, SyntheticSource) else 1  # a file's lengths are the same in each
-    setup = prepare(config)
     most = setup.model.max_position if config.max_model_len is None else config.max_model_len
     longest = max(as_open_loop(spec, nth).longest_request(most) for nth in range(draws))
-    if longest <= setup.engine.max_model_len:
-        return config
-    return config.model_copy(update={"max_model_len": min(most, 1 << (longest - 1).bit_length())})
+    return None if longest <= setup.engine.max_model_len else min(most, 1 << (longest - 1).bit_length())
 
 
 def open_loop_of(config: StudyConfig) -> WorkloadSpec:

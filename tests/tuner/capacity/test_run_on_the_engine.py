@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
+from dataclasses import replace
 from typing import override
 
 import pytest
@@ -24,6 +25,7 @@ from tuner.core.contract import (
     WindowResult,
 )
 from tuner.launchers.local import LocalSession
+from tuner.metrics.objective import parse_slo
 from tuner.metrics.window import window_metrics
 from tuner.setup.config_file import load_config
 from tuner.setup.study_setup import prepare_study
@@ -85,37 +87,38 @@ class LentSession(EngineSession):
 
 
 @pytest.fixture
-def question(reference: Reference) -> Callable[[float, int], CapacityQuestion]:
-    def make(limit_ms: float, seed: int) -> CapacityQuestion:
-        given = {
-            "model": str(reference.model_path),
-            "workload": f"{WORKLOAD},seed={seed}",
-            "slos": [f"ttft_p90_ms<={limit_ms:.1f}"],
-            "page_sizes": [32],
-            "chunk_budgets": [256],
-            "arms": ["default"],
-            "max_num_seqs": 8,
-            "max_model_len": 512,
-            "dtype": "float32",
-            "platform": "cpu",
-        }
-        return question_of(load_config(None, given, unnamed="capacity"), prepare_study, None)
-
-    return make
+def question(reference: Reference) -> CapacityQuestion:
+    """Its SLO holds nowhere; `limited` has another."""
+    given = {
+        "model": str(reference.model_path),
+        "workload": WORKLOAD,
+        "slos": ["ttft_p90_ms<=1"],
+        "page_sizes": [32],
+        "chunk_budgets": [256],
+        "arms": ["default"],
+        "max_num_seqs": 8,
+        "max_model_len": 512,
+        "dtype": "float32",
+        "platform": "cpu",
+    }
+    return question_of(load_config(None, given, unnamed="capacity"), prepare_study, None)
 
 
-def test_twice_in_a_row_the_intervals_meet(
-    storage: Storage, engines: SharedEngines, question: Callable[[float, int], CapacityQuestion]
-) -> None:
+def limited(question: CapacityQuestion, limit_ms: float, seed: int) -> CapacityQuestion:
+    """The same engine and other requests; making it anew would ask vLLM about the model again."""
+    setup = replace(question.setup, slos=(parse_slo(f"ttft_p90_ms<={limit_ms:.1f}"),))
+    return replace(question, setup=setup, spec=question.spec.model_copy(update={"seed": seed}))
+
+
+def test_twice_in_a_row_the_intervals_meet(storage: Storage, engines: SharedEngines, question: CapacityQuestion) -> None:
     session = engines(32)
-    quiet = question(1.0, 0)
-    session.warm_up(quiet.live, quiet.burst(), 120)
-    window = session.measure(quiet.live, quiet.load(0, 8.0), 120)
+    session.warm_up(question.live, question.burst(), 120)
+    window = session.measure(question.live, question.load(0, 8.0), 120)
     limit_ms = SLOWER * window_metrics(window)["ttft_p50_ms"]
 
     def searched(seed: int) -> CapacityRun:
         ask = CapacityAsk(max_windows=WINDOWS, precision=0.05)
-        return CapacitySearch(question(limit_ms, seed), ask, storage, Running(session), lambda text, window: None).run()
+        return CapacitySearch(limited(question, limit_ms, seed), ask, storage, Running(session), lambda text, window: None).run()
 
     first, second = searched(1), searched(2)
     assert (first.state, second.state) == (CapacityState.FOUND, CapacityState.FOUND)

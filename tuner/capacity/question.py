@@ -10,6 +10,7 @@ from storage.records import Json, Workload
 from tuner.capacity.criteria import check_slos
 from tuner.core.contract import ARM_DEFAULT, ARM_PAGE_ALIGNED, EngineSettings, LiveSettings, LoadPlan
 from tuner.core.errors import BadInput
+from tuner.core.factors import ENV, UNSET, Factors
 from tuner.metrics.objective import Slo
 from tuner.metrics.window import RequestLimit
 from tuner.serving.engine_args import ASYNC_SCHEDULER, OUR_BACKENDS, SYNC_SCHEDULER
@@ -166,6 +167,15 @@ def settings_of_served(config: Mapping[str, Any], where: str) -> dict[str, Any]:
         else:
             further[name] = value
     return settings | ({"engine_args": further} if further else {})
+
+
+def check_variables(factors: Factors, environment: Mapping[str, str]) -> None:
+    """What a recommendation sets in an engine's environment comes from the user's here. Raises BadInput for what is not set there."""
+    for name, level in factors:
+        variable = name.removeprefix(ENV)
+        if name.startswith(ENV) and environment.get(variable, UNSET) != level:
+            fix = f"unset {variable} and run again" if level == UNSET else f"export {variable}={level} and run again"
+            raise BadInput(f"was measured with {variable} {level}, which is not so here", setting="config", value="recommended:", fix=fix)
 
 
 def _of_plugin(additional: Mapping[str, Any]) -> dict[str, Any]:

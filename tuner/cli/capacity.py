@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 import time
 from contextlib import ExitStack
@@ -165,6 +166,7 @@ def _recommended(options: dict[str, Any]) -> dict[str, Any]:
     """The settings that `tuner recommend` gives for this model, workload and SLOs. Raises BadInput where it gives none."""
     from tuner.advice.advice import advise
     from tuner.advice.lookup import Query
+    from tuner.capacity.question import check_variables
     from tuner.metrics.objective import parse_slo
     from tuner.verdict.answer import STATUS_RECOMMENDED
     from tuner.workload.spec import WorkloadSpec
@@ -176,6 +178,7 @@ def _recommended(options: dict[str, Any]) -> dict[str, Any]:
         answer = advise(storage, query)
     if answer.status != STATUS_RECOMMENDED:
         raise BadInput(answer.reason, setting="config", value="recommended:", fix="use --config defaults, or search first: tuner search")
+    check_variables(answer.factors, os.environ)
     _say(f"settings: {' '.join(answer.vllm_args)}")
     return answer.config
 

@@ -31,6 +31,7 @@ def test_one_shows_curve_table_chips_and_cost(each_client: TestClient, each_stor
     assert "1 of 1" in text
 
 
+@pytest.mark.slow
 def test_the_curve_is_a_picture_in_each_look(each_client: TestClient, each_storage: Storage) -> None:
     run = a_capacity(each_storage)
     for look in ("", "?scheme=dark", "?size=narrow"):

@@ -97,6 +97,7 @@ def test_a_lost_engine_is_one_line_and_what_was_measured_counts_next_time(ready:
     assert (again.code, again.json["id"], again.json["state"]) == (0, 1, "found")
 
 
+@pytest.mark.slow
 def test_ctrl_c_says_so_and_keeps_the_windows(ready: Terminal, launcher: QueueLauncher) -> None:
     def stop(window: WindowResult, plan: LoadPlan, nth: int) -> WindowResult:
         if nth == 3:
@@ -117,6 +118,7 @@ def test_page_size_budget_and_arm_are_what_is_started(ready: Terminal, launcher:
     assert (engine.block_size, engine.max_num_batched_tokens, engine.alignable) == (32, 256, True)
 
 
+@pytest.mark.slow
 def test_without_settings_vllms_own_are_started(ready: Terminal, launcher: QueueLauncher) -> None:
     _capacity(ready, "--max-windows", "3")
     [engine] = launcher.opened

@@ -44,6 +44,7 @@ def searched(terminal: Terminal) -> Terminal:
     return terminal
 
 
+@pytest.mark.slow
 def test_every_way_out_names_the_cell_by_all_factors(searched: Terminal) -> None:
     places = ("--storage", searched.url)
     shown = searched.run("show", "f", *places)
@@ -60,6 +61,7 @@ def test_every_way_out_names_the_cell_by_all_factors(searched: Terminal) -> None
     assert {(row["max_num_seqs"], row["mode"]) for row in rows} == {("8", "a"), ("8", "b"), ("16", "a"), ("16", "b")}
 
 
+@pytest.mark.slow
 def test_the_report_repeats_the_search(searched: Terminal) -> None:
     report = searched.run("compare", "f", "--storage", searched.url, "--format", "markdown").out
     assert "--factor max_num_seqs=8,16" in report and "--factor mode=a,b" in report
@@ -72,6 +74,7 @@ def site(terminal: Terminal) -> Iterator[TestClient]:
         yield client
 
 
+@pytest.mark.slow
 def test_pages_and_interface_name_the_cell_by_all_factors(searched: Terminal) -> None:
     with site(searched) as client:
         for address in ("/studies/f", "/trials/1", "/studies/f/report.html", "/compare?baseline=1&candidate=2", "/recommendations/1"):
@@ -86,6 +89,7 @@ def test_pages_and_interface_name_the_cell_by_all_factors(searched: Terminal) ->
         assert "max_num_seqs 8, mode a" in client.get("/studies/f/charts/forest.svg").text
 
 
+@pytest.mark.slow
 def test_a_table_of_other_settings_needs_no_page_size(terminal: Terminal) -> None:
     other_table(terminal)
     factors = [word for name in ("depth", "alpha", "mode") for word in ("--factor", f"{name}=*")]
@@ -146,6 +150,7 @@ def test_bad_factors_are_told_in_one_line(terminal: Terminal, arguments: tuple[s
     assert found.code == 2 and is_one_line_error(found) and message in found.err
 
 
+@pytest.mark.slow
 def test_a_plan_names_each_factor_and_few_of_many_engines(terminal: Terminal) -> None:
     basic = ["search", "--model", "tiny-qwen3", "--storage", terminal.url, "--page-sizes", "16", "--chunk-budgets", "256", "--dry-run"]
     found = terminal.run(*basic, "--factor", "long_prefill_token_threshold=0..99", "--factor", "max_num_seqs=8..32:log")

@@ -59,6 +59,7 @@ def _any_platform(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("tuner.setup.study_setup.resolve_platform", lambda asked: "tpu" if asked == "tpu" else "cpu")
 
 
+@pytest.mark.slow
 def test_a_live_factor_shares_its_engine_and_is_paired_in_every_cell(live: FinishedStudy) -> None:
     trials, space = live.bench.trials(), prepare_study(config_of(factors=LIVE)).space
     assert [configuration_of(trial) for trial in trials] == list(space.configurations) and len(trials) == 16
@@ -74,6 +75,7 @@ def test_a_live_factor_shares_its_engine_and_is_paired_in_every_cell(live: Finis
     assert compare_stored(live.bench.storage, live.outcome.study).answer == answer, "stored and read again"
 
 
+@pytest.mark.slow
 def test_a_live_factor_is_recommended_with_flags_of_its_own(live: FinishedStudy) -> None:
     answer = answer_of(live.outcome.recommendation)
     assert answer.settings["max_num_seqs"] == 16  # type: ignore[typeddict-item]
@@ -84,6 +86,7 @@ def test_a_live_factor_is_recommended_with_flags_of_its_own(live: FinishedStudy)
     assert measured_engine_of(live.bench.trials()[-1]).max_num_seqs == 16
 
 
+@pytest.mark.slow
 def test_cold_factors_have_engines_of_their_own(cold: FinishedStudy) -> None:
     searched = cold.launcher.opened[:4]
     assert [(item.extra_engine_args, item.env) for item in searched] == [
@@ -98,6 +101,7 @@ def test_cold_factors_have_engines_of_their_own(cold: FinishedStudy) -> None:
     assert all(item.pairs == 3 for item in cold.bench.storage.list_comparisons(cold.outcome.study.id))
 
 
+@pytest.mark.slow
 def test_cold_factors_are_recommended_in_every_format(cold: FinishedStudy) -> None:
     answer = answer_of(cold.outcome.recommendation)
     assert answer.config["kv_cache_dtype"] == "fp8" and answer.env["USE_BATCHED_RPA_KERNEL"] == "1"
@@ -108,6 +112,7 @@ def test_cold_factors_are_recommended_in_every_format(cold: FinishedStudy) -> No
     assert {"setting": ENV, "default": "unset", "recommended": "1"} in answer.changes
 
 
+@pytest.mark.slow
 def test_what_was_unset_is_not_said_to_vllm(bench: Workbench) -> None:
     outcome = bench.run(FakeLauncher(), factors={"quantization": "unset"})
     answer = answer_of(outcome.recommendation)
@@ -126,6 +131,7 @@ def test_the_plan_names_factors_with_their_kind_and_vllms_default() -> None:
     assert "factors" not in without and all("factors" not in group for group in without["cold_groups"])
 
 
+@pytest.mark.slow
 def test_an_interrupted_study_goes_on_where_it_was(bench: Workbench) -> None:
     def stopped(_configuration: Configuration, _nth: int, result: WindowResult) -> WindowResult:
         if len(launcher.measured) == 20:
@@ -146,6 +152,7 @@ def test_an_interrupted_study_goes_on_where_it_was(bench: Workbench) -> None:
     assert outcome.study.state is StudyState.COMPLETE and [*launcher.measured, *rest.measured] == whole.measured
 
 
+@pytest.mark.slow
 def test_a_level_that_does_not_start_fails_alone(bench: Workbench) -> None:
     def refuses(settings: EngineSettings, _nth: int) -> None:
         if settings.extra_engine_args.get("kv_cache_dtype") == "auto":
@@ -156,6 +163,7 @@ def test_a_level_that_does_not_start_fails_alone(bench: Workbench) -> None:
     assert ended == {("auto", TrialState.FAIL, True), ("bfloat16", TrialState.COMPLETE, False)}
 
 
+@pytest.mark.slow
 def test_more_requests_than_ran_out_of_memory_are_not_tried_and_fewer_are(bench: Workbench) -> None:
     def full(configuration: Configuration, _nth: int) -> None:
         if int(dict(configuration.factors)["max_num_seqs"]) >= 16:
@@ -167,6 +175,7 @@ def test_more_requests_than_ran_out_of_memory_are_not_tried_and_fewer_are(bench:
     assert states[16] is TrialState.FAIL and states[32] in (TrialState.PRUNED, TrialState.FAIL)
 
 
+@pytest.mark.slow
 def test_a_lost_engine_costs_one_configuration_of_its_factors(bench: Workbench) -> None:
     bad = Configuration(32, 256, "default", (("max_num_seqs", 8),))
 
@@ -179,6 +188,7 @@ def test_a_lost_engine_costs_one_configuration_of_its_factors(bench: Workbench) 
     assert [configuration_of(trial) for trial in bench.trials() if trial.state is TrialState.FAIL] == [bad]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("sampler", ["ordinal", "tpe", "random"])
 def test_a_sampler_proposes_levels_and_never_one_twice(bench: Workbench, sampler: str) -> None:
     bench.run(FakeLauncher(value=value_with), factors=LIVE, sampler=sampler, trials=8, rounds=1)
@@ -188,18 +198,21 @@ def test_a_sampler_proposes_levels_and_never_one_twice(bench: Workbench, sampler
     assert all(set(item) == {"arm", "block_size", "max_num_batched_tokens", "max_num_seqs"} for item in params)
 
 
+@pytest.mark.slow
 def test_earlier_results_are_priors_by_their_levels(bench: Workbench) -> None:
     bench.run(FakeLauncher(value=value_with), factors=LIVE, study="earlier")
     bench.run(FakeLauncher(value=value_with), factors=LIVE, sampler="ordinal", trials=4, warm_start="earlier")
     assert any("16 results" in line for line in bench.lines), bench.lines
 
 
+@pytest.mark.slow
 def test_every_launcher_without_live_settings_starts_each_level(bench: Workbench) -> None:
     launcher = FakeLauncher(value=value_with, live_fields=frozenset())
     bench.run(launcher, factors=LIVE, page_sizes=[16], chunk_budgets=[128], rounds=1)
     assert [(item.max_num_seqs, item.alignable) for item in launcher.opened[:4]] == [(16, False), (16, True), (8, False), (8, True)]
 
 
+@pytest.mark.slow
 def test_an_export_has_a_column_for_each_factor_and_can_be_searched_again(live: FinishedStudy, tmp_path: Path) -> None:
     text = study_csv(live.bench.trials(None), live.bench.storage.list_measurements(study_id=live.outcome.study.id))
     assert ",error_class,max_num_seqs,round," in text.splitlines()[0]
@@ -210,6 +223,7 @@ def test_an_export_has_a_column_for_each_factor_and_can_be_searched_again(live: 
     assert table.best("total_token_throughput")[0] == best
 
 
+@pytest.mark.slow
 def test_a_study_without_factors_stores_none(bench: Workbench) -> None:
     outcome = bench.run(FakeLauncher())
     stored = json.dumps([trial.requested for trial in bench.trials()]) + json.dumps(outcome.recommendation.body)

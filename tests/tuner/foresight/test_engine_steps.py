@@ -7,7 +7,7 @@ import pytest
 
 from tuner.core.contract import RequestRecord, StepRecord, WindowResult
 from tuner.engine.step_costs import StepClock
-from tuner.foresight.engine_steps import decode_contexts, fit_steps
+from tuner.foresight.engine_steps import decode_contexts, fit_steps, prefill_segments
 
 SIZES = (16, 64, 128, 256, 512)
 BETWEEN = 3e-4
@@ -106,3 +106,35 @@ def test_windows_without_a_second_step_say_nothing() -> None:
     for nothing in nothings:
         with pytest.raises(ValueError, match="no window has two steps"):
             fit_steps(nothing, "nothing")
+
+
+def chunked(*prefills: tuple[int, int], cached: int = 0) -> WindowResult:
+    """Prompts of 300 and 150 tokens that are sent at once; each step takes a second and prefills (tokens, requests). The first gets its
+    token from the third step, the second from the last."""
+    steps = [StepRecord(float(n), 0.9, tokens, 256, tokens, requests, 0) for n, (tokens, requests) in enumerate(prefills)]
+    ends = [step.start_s + 0.95 for step in steps]
+    requests = (
+        RequestRecord("a", 300, 0.0, 0.0, (ends[2],), ends[2], cached_tokens=cached),
+        RequestRecord("b", 150, 0.0, 0.0, (ends[-1],), ends[-1]),
+    )
+    return WindowResult(requests, tuple(steps), 0.0, ends[-1])
+
+
+@pytest.mark.parametrize(
+    ("prefills", "cached", "expected"),
+    [
+        ([(128, 1), (128, 1), (128, 2), (66, 1)], 0, [[(128, 0)], [(128, 128)], [(44, 256), (84, 0)], [(66, 84)]]),
+        ([(128, 1), (40, 1), (88, 2), (106, 1)], 88, [[(128, 88)], [(40, 216)], [(44, 256), (44, 0)], [(106, 44)]]),
+        ([(128, 1), (0, 0), (172, 1), (150, 1)], 0, [[(128, 0)], [], [(172, 128)], [(150, 0)]]),
+        ([(256, 1), (0, 0), (194, 2)], 0, [[(256, 0)], [], [(44, 256), (150, 0)]]),  # both end in one step
+    ],
+)
+def test_whose_chunk_a_prefill_was_and_how_far_the_prompt_had_come(
+    prefills: list[tuple[int, int]], cached: int, expected: list[list[tuple[int, int]]]
+) -> None:
+    assert prefill_segments(chunked(*prefills, cached=cached)) == expected
+
+
+def test_prefills_of_which_no_request_tells_are_segments_all_the_same() -> None:
+    lost = WindowResult((), (StepRecord(0.0, 0.1, 101, 128, 101, 2, 0), StepRecord(0.1, 0.1, 1, 16, 0, 0, 1)), 0.0, 0.2)
+    assert prefill_segments(lost) == [[(51, 0), (50, 0)], []]

@@ -1,24 +1,27 @@
 """How many trials a search needs to come within 2 % of the best: our sampler, Optuna's and random search on measured tables.
 
     python -m bench.search_quality [--tables SS-D,SS-I] [--noise 0,5,20] [--seeds 20] [--gp] [--first-seed 1000] [--data FOLDER]
+        [--keep FILE] [--only-others]
 
 Prints the tables of docs/benchmarks.md. A run ends with the first measurement of a configuration whose true mean is within 2 % of the
 best, or is given up after `--cap` trials; it then counts as the cap, although it would have needed more. `--noise` is the standard
 deviation of a measurement in percent; at 0 it is that of the table's own repeats, where it has any. Optuna's samplers run as `tuner search`
 runs them: a proposal that is known, or that is not in the table, costs no trial and is told what is known; after 24 of them in a row they
-get a random configuration that is new. Random search draws without repeats.
+get a random configuration that is new. Random search draws without repeats. Runs of Optuna's samplers
+take nearly all the time and do not change with ours: `--keep` writes them to a file and takes them from there.
 """
 
 from __future__ import annotations
 
 import argparse
+import json
 import os
 import sys
 import time
 import warnings
 from collections.abc import Iterable, Sequence
 from concurrent.futures import ProcessPoolExecutor
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass
 from functools import cache
 from multiprocessing import get_context
 from pathlib import Path
@@ -225,6 +228,8 @@ def main() -> int:
     parser.add_argument("--gp", action="store_true", help=f"also Optuna's GP and Auto, which need torch: {GP_SEEDS} seeds, {GP_CAP} trials")
     parser.add_argument("--first-seed", type=int, default=1000, help="the sampler was designed on seeds below 100")
     parser.add_argument("--data", type=Path, default=DATA, help="folder of the tables, by default ../shared/data/search")
+    parser.add_argument("--keep", type=Path, help="file for the runs of Optuna's samplers, which are not repeated then")
+    parser.add_argument("--only-others", action="store_true", help="leave ours out and print nothing: fills --keep")
     arguments = parser.parse_args()
     chosen = [problem for problem in PROBLEMS if problem.table in arguments.tables.split(",")]
     if not arguments.data.is_dir() or not chosen:
@@ -233,11 +238,13 @@ def main() -> int:
         return 2
     os.environ[FOLDER] = str(arguments.data)
     os.environ["OMP_NUM_THREADS"] = "1"  # for the process below, which starts afresh
-    samplers = [RANDOM, TPE, *([GP, AUTO] if arguments.gp else []), OURS]
+    samplers = [RANDOM, TPE, *([GP, AUTO] if arguments.gp else []), *([] if arguments.only_others else [OURS])]
     fine = True
     with ProcessPoolExecutor(1, mp_context=get_context("spawn"), initializer=quiet) as pool:
         for percent in arguments.noise:
             results = {problem: measured(pool, problem, samplers, percent, arguments) for problem in chosen}
+            if arguments.only_others:
+                continue
             print(f"\nnoise {percent} %, {arguments.seeds} seeds from {arguments.first_seed}, cap {arguments.cap}\n")
             print_problems(results, samplers)
             print()
@@ -254,10 +261,22 @@ def measured(pool: ProcessPoolExecutor, problem: Problem, samplers: Sequence[str
             continue
         seeds, cap = (GP_SEEDS, min(GP_CAP, arguments.cap)) if slow else (arguments.seeds, arguments.cap)
         started = time.monotonic()
-        work = [pool.submit(run, problem, sampler, arguments.first_seed + number, cap, noise) for number in range(seeds)]
-        found[sampler] = [item.result() for item in work]
-        print(f"{percent} %, {problem.name}, {sampler}: {time.monotonic() - started:.0f} s", file=sys.stderr)
+        name = f"{problem.name}, {sampler}, {percent} %, cap {cap}, {seeds} seeds from {arguments.first_seed}"
+        kept = kept_runs(arguments.keep)
+        if sampler == OURS or name not in kept:
+            work = [pool.submit(run, problem, sampler, arguments.first_seed + number, cap, noise) for number in range(seeds)]
+            kept[name] = [item.result() for item in work]
+        if sampler != OURS and arguments.keep:
+            arguments.keep.write_text(json.dumps({key: [astuple(item) for item in runs] for key, runs in kept.items()}), encoding="utf-8")
+        found[sampler] = kept[name]
+        print(f"{name}: {shown(kept[name])}, {time.monotonic() - started:.0f} s", file=sys.stderr)
     return found
+
+
+def kept_runs(path: Path | None) -> Samples:
+    if path is None or not path.is_file():
+        return {}
+    return {key: [Run(*item) for item in runs] for key, runs in json.loads(path.read_text(encoding="utf-8")).items()}
 
 
 if __name__ == "__main__":

@@ -1,7 +1,10 @@
 """How alike two configurations are, and how strongly each parameter matters: learned by marginal likelihood. Pure.
 
-The correlation of two candidates is a product over the axes of Matern functions of their distance (Rasmussen and Williams, "Gaussian
-Processes for Machine Learning", 2006, chapters 4.2 and 5.4); each axis has its own length scale, measurements add independent noise.
+The correlation of two configurations is a mean of two: the product over the axes of Matern functions of their distance (Rasmussen and
+Williams, "Gaussian Processes for Machine Learning", 2006, chapters 4.2 and 5.4), and the mean of these functions. The first knows of
+every interaction; the second says that each parameter adds its own effect (Duvenaud, Nickisch and Rasmussen, "Additive Gaussian processes",
+2011), so that what an option does is known from few results. The share of either is learned; each axis has its own length scale;
+measurements add independent noise.
 """
 
 from __future__ import annotations
@@ -15,35 +18,61 @@ import numpy as np
 from tuner.sampler.grid import Array, Axis, Indices
 
 # Weak priors, the same for every search. A length is the fraction of an axis over which results stay alike; with more axes each of them
-# explains less (Hvarfner et al., "Vanilla Bayesian optimization performs great in high dimensions", 2024). Noise: variance over signal's.
-LENGTH_PRIOR = (0.5, 1.0)  # median (times the root of the number of axes), standard deviation of the logarithm
-NOISE_PRIOR = (0.05, 1.5)
+# explains less (Hvarfner et al., "Vanilla Bayesian optimization performs great in high dimensions", 2024), and a step between two values of
+# an axis without order is all that it has, while an ordered one has many. Noise: variance over signal's.
+LENGTH_PRIOR = (0.5, 0.8)  # median (times the root of the number of axes), standard deviation of the logarithm
+UNORDERED = 2.0  # times the median, of axes without order and switches
+NOISE_PRIOR = (0.02, 1.5)
+SHARE_PRIOR = (0.0, 1.0)  # log odds of the product's share
 _LOG_LENGTH_BOUNDS = (math.log(0.02), math.log(50.0))
 _LOG_NOISE_BOUNDS = (math.log(1e-4), math.log(10.0))
+_SHARE_BOUNDS = (-6.0, 6.0)
+_FEW_LEVELS = 512  # of all axes together: then correlations are a product of matrices
 _STEPS = 25
 _JITTER = 1e-8
 
 
 @dataclass(frozen=True)
 class Hyperparameters:
-    """`log_lengths` [axes]; noise variances relative to the signal's. `earlier_noise` is that of earlier studies' results."""
+    """`log_lengths` [axes]; noise variances relative to the signal's. `earlier_noise` is that of earlier studies' results. `share`, between
+    0 and 1: the product's."""
 
     log_lengths: Array
     noise: float
     earlier_noise: float
+    share: float
 
 
-def tables(axes: Sequence[Axis], log_lengths: Array) -> list[Array]:
-    """Per axis [levels x levels]: the correlation of two levels."""
-    return [_matern(axis.distances, length)[0] for axis, length in zip(axes, np.exp(log_lengths), strict=True)]
+class Correlation:
+    """Of configurations given by their levels [n x axes]."""
 
+    def __init__(self, axes: Sequence[Axis], hyper: Hyperparameters) -> None:
+        self._share = hyper.share
+        self._tables = [_matern(axis.distances, length)[0] for axis, length in zip(axes, np.exp(hyper.log_lengths), strict=True)]
+        self._starts = np.cumsum([0, *(len(table) for table in self._tables)])
 
-def correlation(parts: Sequence[Array], left: Indices, right: Indices) -> Array:
-    """[left x right], from `tables` and levels [n x axes]."""
-    result = np.ones((len(left), len(right)))
-    for position, part in enumerate(parts):
-        result *= part[left[:, position][:, None], right[:, position][None, :]]
-    return result
+    def between(self, left: Indices, right: Indices) -> Array:
+        """[left x right]"""
+        if self._starts[-1] > _FEW_LEVELS or len(left) < len(self._tables):
+            return self._one_by_one(left, right)
+        rows = np.hstack([table[column] for table, column in zip(self._tables, left.T, strict=True)])
+        has = np.zeros((self._starts[-1], len(right)))
+        for start, column in zip(self._starts[:-1], right.T, strict=True):
+            has[start + column, np.arange(len(right))] = 1.0
+        product: Array = np.log(rows) @ has
+        np.exp(product, out=product)
+        product *= self._share
+        product += (rows * ((1 - self._share) / len(self._tables))) @ has
+        return product
+
+    def _one_by_one(self, left: Indices, right: Indices) -> Array:
+        product, mean = np.ones((len(left), len(right))), np.zeros((len(left), len(right)))
+        for position, table in enumerate(self._tables):
+            part = table[left[:, position][:, None], right[:, position][None, :]]
+            product *= part
+            mean += part
+        result: Array = self._share * product + ((1 - self._share) / len(self._tables)) * mean
+        return result
 
 
 def fit(axes: Sequence[Axis], levels: Indices, scores: Array, earlier: Array) -> Hyperparameters:
@@ -51,14 +80,15 @@ def fit(axes: Sequence[Axis], levels: Indices, scores: Array, earlier: Array) ->
 
     `levels` [n x axes], `scores` [n], `earlier` [n] is 1 for results of earlier studies, else 0.
     """
+    prior = Prior.of(axes)
     axes, levels = _seen(axes, levels)
-    theta, bounds = _start(len(axes))
+    theta = prior.median
     step = np.full(len(theta), 0.3)
-    loss, slope = _loss(theta, axes, levels, scores, earlier)
+    loss, slope = _loss(theta, prior, axes, levels, scores, earlier)
     best, least = theta, loss
     for _ in range(_STEPS):
-        theta = np.clip(theta - np.sign(slope) * step, bounds[:, 0], bounds[:, 1])
-        loss, new_slope = _loss(theta, axes, levels, scores, earlier)
+        theta = np.clip(theta - np.sign(slope) * step, prior.low, prior.high)
+        loss, new_slope = _loss(theta, prior, axes, levels, scores, earlier)
         agree = np.sign(new_slope) * np.sign(slope)
         step = np.clip(np.where(agree > 0, 1.3, np.where(agree < 0, 0.5, 1.0)) * step, 1e-3, 1.0)
         slope = new_slope
@@ -66,7 +96,30 @@ def fit(axes: Sequence[Axis], levels: Indices, scores: Array, earlier: Array) ->
             best, least = theta, loss
     count = len(axes)
     noise = math.exp(best[count])
-    return Hyperparameters(best[:count], noise, noise + math.exp(best[count + 1]))
+    return Hyperparameters(best[:count], noise, noise + math.exp(best[count + 1]), _logistic(best[count + 2]))
+
+
+@dataclass(frozen=True)
+class Prior:
+    """[parameters] each: one log length per axis, log noise, log extra noise of earlier results, log odds of the product's share."""
+
+    median: Array
+    spread: Array
+    low: Array
+    high: Array
+
+    @classmethod
+    def of(cls, axes: Sequence[Axis]) -> Prior:
+        root = math.sqrt(len(axes))
+        lengths = [(math.log(LENGTH_PRIOR[0] * root * (UNORDERED if _has_no_order(axis) else 1.0)), LENGTH_PRIOR[1]) for axis in axes]
+        noise = math.log(NOISE_PRIOR[0]), NOISE_PRIOR[1]
+        bounds = [_LOG_LENGTH_BOUNDS] * len(axes) + [_LOG_NOISE_BOUNDS] * 2 + [_SHARE_BOUNDS]
+        return cls(*np.array([*lengths, noise, noise, SHARE_PRIOR]).T, *np.array(bounds).T)
+
+
+def _has_no_order(axis: Axis) -> bool:
+    """All levels are equally far apart."""
+    return bool(np.isin(axis.distances, (0.0, 1.0)).all())
 
 
 def _seen(axes: Sequence[Axis], levels: Indices) -> tuple[list[Axis], Indices]:
@@ -79,19 +132,19 @@ def _seen(axes: Sequence[Axis], levels: Indices) -> tuple[list[Axis], Indices]:
     return kept, np.stack(columns, axis=1).astype(np.intp)
 
 
-def _start(count: int) -> tuple[Array, Array]:
-    """The prior's median and the bounds [parameters x 2]: one log length per axis, log noise, log extra noise of earlier results."""
-    start = np.array([math.log(LENGTH_PRIOR[0] * math.sqrt(count))] * count + [math.log(NOISE_PRIOR[0])] * 2)
-    return start, np.array([_LOG_LENGTH_BOUNDS] * count + [_LOG_NOISE_BOUNDS] * 2)
-
-
-def _loss(theta: Array, axes: Sequence[Axis], levels: Indices, scores: Array, earlier: Array) -> tuple[float, Array]:
+def _loss(theta: Array, prior: Prior, axes: Sequence[Axis], levels: Indices, scores: Array, earlier: Array) -> tuple[float, Array]:
     """Minus the log posterior density of theta and its gradient; mean and signal variance are integrated or profiled out."""
     count, size = len(axes), len(scores)
     pairs = [_matern(axis.distances, length) for axis, length in zip(axes, np.exp(theta[:count]), strict=True)]
-    alike = correlation([pair[0] for pair in pairs], levels, levels)
-    noise, extra = np.exp(theta[count:])
-    covariance = alike + np.diag(noise + extra * earlier + _JITTER)
+    places = [(column[:, None], column[None, :]) for column in levels.T]
+    product, mean = np.ones((size, size)), np.zeros((size, size))
+    for (value, _), place in zip(pairs, places, strict=True):
+        part = value[place]
+        product *= part
+        mean += part / count
+    noise, extra = np.exp(theta[count : count + 2])
+    share = _logistic(theta[count + 2])
+    covariance = share * product + (1 - share) * mean + np.diag(noise + extra * earlier + _JITTER)
     inverse = np.linalg.inv(covariance)
     ones = inverse.sum(axis=0)
     residual = scores - (ones @ scores) / ones.sum()
@@ -99,19 +152,20 @@ def _loss(theta: Array, axes: Sequence[Axis], levels: Indices, scores: Array, ea
     variance = (residual @ weights + 1) / (size + 1)  # one pseudo-observation of variance 1, that of normal scores
     loss = 0.5 * (size + 1) * math.log(variance) + 0.5 * float(np.linalg.slogdet(covariance)[1])
     pull = np.outer(weights, weights) / variance - inverse
-    slope = np.empty(count + 2)
-    shared = pull * alike
-    for position, (value, change) in enumerate(pairs):
-        ratio = change / value
-        column = levels[:, position]
-        slope[position] = -0.5 * float((shared * ratio[column[:, None], column[None, :]]).sum())
+    slope = np.empty(len(theta))
+    of_product, of_mean = share * pull * product, (1 - share) / count * pull
+    for position, ((value, change), place) in enumerate(zip(pairs, places, strict=True)):
+        slope[position] = -0.5 * float((of_product * (change / value)[place] + of_mean * change[place]).sum())
     diagonal = np.diag(pull)
     slope[count] = -0.5 * noise * float(diagonal.sum())
     slope[count + 1] = -0.5 * extra * float(diagonal @ earlier)
-    start, _ = _start(count)
-    spread = np.array([LENGTH_PRIOR[1]] * count + [NOISE_PRIOR[1]] * 2)
-    away = (theta - start) / spread
-    return loss + 0.5 * float(away @ away), slope + away / spread
+    slope[count + 2] = -0.5 * share * (1 - share) * float((pull * (product - mean)).sum())
+    away = (theta - prior.median) / prior.spread
+    return loss + 0.5 * float(away @ away), slope + away / prior.spread
+
+
+def _logistic(log_odds: float) -> float:
+    return 1 / (1 + math.exp(-log_odds))
 
 
 def _matern(distances: Array, length: float) -> tuple[Array, Array]:

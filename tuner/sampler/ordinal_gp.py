@@ -27,6 +27,8 @@ _FIXED = "fixed_params"  # where Optuna's enqueue_trial keeps what it fixes
 class OrdinalGpSampler(BaseSampler):
     """A Gaussian process over ranks of levels, expected improvement over every configuration not tried yet.
 
+    Where more than 10,000 can run, over some of them that are made anew for every choice (tuner.sampler.choosing), so that all can be met.
+
     Several objectives become one number first: how far a result is from the Pareto front (tuner.sampler.scores). Tried is what any trial of
     the study has, whatever became of it. Trials that break constraints rank below all others, failed ones below those, running ones are
     taken to turn out as expected. Of an enqueued trial that fixes some parameters the others are chosen to fit. Once everything was tried,
@@ -41,13 +43,13 @@ class OrdinalGpSampler(BaseSampler):
         seed: int = 0,
         contains: Callable[[Params], bool] | None = None,
         configurations: Iterable[Params] | None = None,
-        n_startup_trials: int | None = None,
+        n_startup_trials: int = 2,
         cost_s: Callable[[Params], float] | None = None,
         cost_depends_on: Sequence[str] | None = None,
         earlier: Sequence[Iterable[FrozenTrial]] = (),
     ) -> None:
         """`contains`: which configurations can run; `configurations` lists them instead, which costs less than to ask for each combination.
-        `n_startup_trials`: random ones before anything is learned, default parameters + 2.
+        `n_startup_trials`: random ones before anything is learned.
 
         `cost_s`: what measuring a configuration would cost now, in seconds above 0, for improvement per second (Snoek et al., 2012); it is
         called at every choice, so that it may know which engine runs, with one configuration for each combination of the parameters that
@@ -56,11 +58,10 @@ class OrdinalGpSampler(BaseSampler):
         """
         self._distributions = dict(distributions)
         self._space = Space(self._distributions, contains, configurations)
-        startup = len(self._space.axes) + 2 if n_startup_trials is None else n_startup_trials
-        if startup < 1:
-            raise BadInput(f"n_startup_trials is {startup}; at least 1 measurement comes before anything can be learned")
+        if n_startup_trials < 1:
+            raise BadInput(f"n_startup_trials is {n_startup_trials}; at least 1 measurement comes before anything can be learned")
         self._seed = seed
-        self._model = Model(self._space.axes, seed, startup)
+        self._model = Model(self._space.axes, seed, n_startup_trials)
         self._chooser = chooser(self._space, self._model, seed)
         self._cost_s = cost_s
         self._cost_depends_on = cost_depends_on

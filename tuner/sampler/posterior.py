@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from tuner.sampler.grid import Array, Axis, Indices
-from tuner.sampler.kernel import Hyperparameters, correlation, tables
+from tuner.sampler.kernel import Correlation, Hyperparameters
 
 
 @dataclass(frozen=True)
@@ -40,11 +40,12 @@ class Posterior:
     def __init__(self, axes: Sequence[Axis], hyper: Hyperparameters, observed: Indices, earlier: Array) -> None:
         """`observed` [n x axes]: levels, repeats allowed; `earlier` [n]: 1 for results of earlier studies, else 0."""
         self._hyper = hyper
-        self._tables = tables(axes, hyper.log_lengths)
+        self._correlation = Correlation(axes, hyper)
         self._observed = observed
         self._noise = np.where(earlier > 0, hyper.earlier_noise, hyper.noise)
-        self._factor = np.linalg.cholesky(correlation(self._tables, observed, observed) + np.diag(self._noise))
+        self._factor = np.linalg.cholesky(self.alike(observed, observed) + np.diag(self._noise))
         self._inverse = np.linalg.inv(self._factor)
+        self.begun_with = len(observed)
 
     def __len__(self) -> int:
         return len(self._observed)
@@ -76,11 +77,11 @@ class Posterior:
 
     def alike(self, left: Indices, right: Indices) -> Array:
         """[left x right]: correlations of two lists of levels."""
-        return correlation(self._tables, left, right)
+        return self._correlation.between(left, right)
 
     def whitened(self, values: Array) -> Array:
-        """L^-1 of `values` [n x any]."""
-        size = len(self)
+        """L^-1 of `values` [n x any], or of the first of them."""
+        size = len(values)
         whitened: Array = self._inverse[:size, :size] @ values
         return whitened
 
@@ -114,7 +115,7 @@ class View:
         """`levels` [candidates x axes]."""
         self.posterior = posterior
         self.levels = levels
-        known = posterior.whitened(posterior.alike(posterior.observed, levels))
+        known = posterior.whitened(posterior.alike(posterior.observed[: posterior.begun_with], levels))  # the others as they were added
         self._rows = np.empty((len(known) + len(known) // 6 + 8, len(levels)))
         self._rows[: len(known)] = known
         self._size = len(known)

@@ -1,4 +1,4 @@
-"""Results on one scale, whatever their unit: normal scores. Pure."""
+"""Results on one scale, whatever their unit. Pure."""
 
 from __future__ import annotations
 
@@ -7,6 +7,10 @@ from statistics import NormalDist
 import numpy as np
 
 from tuner.sampler.grid import Array
+
+_FENCE = 1.5  # interquartile ranges beyond the quartiles
+_FAR = 2.5
+_DISTANCE = 0.8  # its share in a score
 
 
 def normal_scores(values: Array, violations: Array | None = None) -> Array:
@@ -30,6 +34,30 @@ def normal_scores(values: Array, violations: Array | None = None) -> Array:
     result = np.empty(count)
     result[order] = np.repeat(np.add.reduceat(scores, starts) / sizes, sizes)
     return result
+
+
+def search_scores(values: Array, violations: Array) -> Array:
+    """[n]: mostly how far a result is from their mean in standard deviations, and a little its normal score.
+
+    Distances say how much an option is worth, which ranks of few results do not. What lies beyond Tukey's fences ("Exploratory data
+    analysis", 1977) is moved there first: else a few very bad results, or absurd ones, would make all good ones look alike. What breaks
+    constraints ranks below all others, by its normal score.
+    """
+    ranks = normal_scores(values, violations)
+    fine = violations <= 0
+    if not fine.any():
+        return ranks
+    with np.errstate(over="ignore", invalid="ignore"):
+        low, high = np.quantile(values[fine], [0.25, 0.75])
+        beyond = _FENCE * (high - low)
+        within = np.clip(values, low - beyond, high + beyond) if high > low else values
+        spread = within[fine].std()
+        if not (np.isfinite(spread) and spread > 0):
+            return ranks
+        standard = np.clip((within - within[fine].mean()) / spread, -_FAR, _FAR)
+    standard[~fine] = standard[fine].min()
+    scores: Array = _DISTANCE * standard + (1 - _DISTANCE) * ranks
+    return scores
 
 
 def pareto_values(values: Array, violations: Array) -> Array:

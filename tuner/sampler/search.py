@@ -11,7 +11,7 @@ from tuner.sampler.acquisition import log_expected_improvement
 from tuner.sampler.grid import Array, Axis, Indices
 from tuner.sampler.kernel import Hyperparameters, fit
 from tuner.sampler.posterior import Explained, Posterior, View
-from tuner.sampler.scores import normal_scores
+from tuner.sampler.scores import normal_scores, search_scores
 
 _REFIT = 1.15  # hyperparameters are learned anew whenever there are so many times more results
 _DOUBT = 5  # own results after which earlier studies that contradict them are no longer listened to
@@ -34,7 +34,7 @@ class Results:
         return len(self.levels)
 
     def scores(self) -> Array:
-        return normal_scores(self.values, self.violations) if len(self.values) else np.zeros(0)
+        return search_scores(self.values, self.violations) if len(self.values) else np.zeros(0)
 
     def first(self, count: int) -> Results:
         return self.taken(np.arange(count))

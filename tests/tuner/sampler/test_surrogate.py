@@ -12,7 +12,7 @@ from optuna.distributions import BaseDistribution, CategoricalDistribution, IntD
 from tuner.sampler import kernel
 from tuner.sampler.acquisition import log_expected_improvement
 from tuner.sampler.grid import CandidateGrid, Indices, Space
-from tuner.sampler.kernel import Hyperparameters, correlation, fit, tables
+from tuner.sampler.kernel import Correlation, Hyperparameters, Prior, fit
 from tuner.sampler.posterior import Belief, Posterior, View
 
 
@@ -28,7 +28,7 @@ def belief(posterior: Posterior, scores: np.ndarray[tuple[int], np.dtype[np.floa
 
 
 GRID = whole({"a": IntDistribution(1, 6), "b": IntDistribution(1, 5), "c": CategoricalDistribution(("x", "y", "z"))})
-HYPER = Hyperparameters(np.log([0.4, 0.9, 1.5]), 0.03, 0.3)
+HYPER = Hyperparameters(np.log([0.4, 0.9, 1.5]), 0.03, 0.3, 0.4)
 
 
 def _data(size: int, seed: int = 0) -> tuple[np.ndarray[tuple[int], np.dtype[np.intp]], np.ndarray[tuple[int], np.dtype[np.float64]]]:
@@ -39,14 +39,46 @@ def _data(size: int, seed: int = 0) -> tuple[np.ndarray[tuple[int], np.dtype[np.
 def test_the_gradient_is_the_slope_of_the_loss() -> None:
     observed, scores = _data(25)
     earlier = (np.arange(25) < 8).astype(float)
-    theta = np.array([-0.5, 0.3, 1.0, -2.0, -1.5])
+    theta = np.array([-0.5, 0.3, 1.0, -2.0, -1.5, 0.7])
+    prior = Prior.of(GRID.axes)
 
     def loss(at: np.ndarray[tuple[int], np.dtype[np.float64]]) -> float:
-        return kernel._loss(at, GRID.axes, GRID.levels[observed], scores, earlier)[0]
+        return kernel._loss(at, prior, GRID.axes, GRID.levels[observed], scores, earlier)[0]
 
-    slope = kernel._loss(theta, GRID.axes, GRID.levels[observed], scores, earlier)[1]
-    numeric = [(loss(theta + step) - loss(theta - step)) / 2e-5 for step in np.eye(5) * 1e-5]
+    slope = kernel._loss(theta, prior, GRID.axes, GRID.levels[observed], scores, earlier)[1]
+    numeric = [(loss(theta + step) - loss(theta - step)) / 2e-5 for step in np.eye(6) * 1e-5]
     assert slope == pytest.approx(numeric, rel=1e-4, abs=1e-5)
+
+
+@pytest.mark.parametrize("rows", [1, 2, 40])
+@pytest.mark.parametrize("share", [0.0, 0.4, 1.0])
+def test_correlations_are_the_formula_however_they_are_computed(rows: int, share: float) -> None:
+    lengths = [0.4, 0.9, 1.5]
+    found = Correlation(GRID.axes, Hyperparameters(np.log(lengths), 0.1, 0.1, share)).between(GRID.levels[:rows], GRID.levels[10:30])
+    for one in range(rows):
+        for other in range(20):
+            parts = []
+            for axis, length, left, right in zip(GRID.axes, lengths, GRID.levels[one], GRID.levels[10 + other], strict=True):
+                scaled = math.sqrt(3) * axis.distances[left, right] / length
+                parts.append((1 + scaled) * math.exp(-scaled))
+            assert found[one, other] == pytest.approx(share * math.prod(parts) + (1 - share) * sum(parts) / 3)
+
+
+def test_axes_without_order_begin_with_longer_lengths() -> None:
+    space = whole({"a": IntDistribution(0, 5), "b": IntDistribution(0, 1), "c": CategoricalDistribution(("x", "y", "z"))})
+    ordered, switch, words = Prior.of(space.axes).median[:3]
+    assert switch == words == pytest.approx(ordered + math.log(kernel.UNORDERED))
+
+
+def test_switches_that_add_up_are_known_from_few_results() -> None:
+    """14 of 256 configurations: the best one is then expected to be."""
+    grid = whole({f"on{number}": IntDistribution(0, 1) for number in range(8)})
+    truth = grid.levels @ np.array([5.0, -4.0, 3.0, 2.0, -2.0, 1.0, 1.0, -1.0])
+    measured = np.random.default_rng(0).permutation(256)[:14]
+    scores = (truth[measured] - truth.mean()) / truth.std()
+    posterior = Posterior(grid.axes, fit(grid.axes, grid.levels[measured], scores, np.zeros(14)), grid.levels[measured], np.zeros(14))
+    mean = View(posterior, grid.levels).belief(posterior.explain(scores), grid.levels[:0]).mean
+    assert np.corrcoef(mean, truth)[0, 1] > 0.9
 
 
 @pytest.mark.slow
@@ -64,9 +96,9 @@ def test_fit_finds_which_parameter_matters_and_which_results_are_noisy() -> None
 def test_the_posterior_is_the_text_books_however_it_was_reached() -> None:
     observed, scores = _data(20)
     earlier = (np.arange(20) < 5).astype(float)
-    parts = tables(GRID.axes, HYPER.log_lengths)
-    covariance = correlation(parts, GRID.levels[observed], GRID.levels[observed]) + np.diag(np.where(earlier > 0, 0.3, 0.03))
-    cross = correlation(parts, GRID.levels[observed], GRID.levels)
+    alike = Correlation(GRID.axes, HYPER)
+    covariance = alike.between(GRID.levels[observed], GRID.levels[observed]) + np.diag(np.where(earlier > 0, 0.3, 0.03))
+    cross = alike.between(GRID.levels[observed], GRID.levels)
     inverse = np.linalg.inv(covariance)
     level = inverse.sum(axis=0) @ scores / inverse.sum()
     variance = ((scores - level) @ inverse @ (scores - level) + 1) / 21

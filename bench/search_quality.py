@@ -67,7 +67,7 @@ class Problem:
 def _stream_processors() -> Iterable[Problem]:
     for letter in "ACDFGI":
         for metric in ("Throughput", "Latency"):
-            yield Problem(f"SS-{letter}", f"moot/SS-{letter}.csv", metric, gp=letter in "DFG")
+            yield Problem(f"SS-{letter}", f"moot/SS-{letter}.csv", metric, gp=letter == "F")
 
 
 PROBLEMS = (
@@ -75,7 +75,7 @@ PROBLEMS = (
     Problem("SS-B", "moot/SS-B.csv", "mA"),
     Problem("SS-B", "moot/SS-B.csv", "mB"),
     Problem("SS-H", "moot/SS-H.csv", "Energy"),
-    Problem("SS-H", "moot/SS-H.csv", "Inv_runtime"),
+    Problem("SS-H", "moot/SS-H.csv", "Inv_runtime", gp=True),
     Problem("convolution", "benchmark_hub/convolution_milo__A100.json.gz", "time"),
     Problem("Apache", "moot/Apache_AllMeasurements.csv", "Performance", on_off=True, gp=True),
     Problem("X264", "moot/X264_AllMeasurements.csv", "Performance", on_off=True),
@@ -112,9 +112,12 @@ def make_sampler(name: str, table: MeasuredTable, seed: int) -> BaseSampler:
         case "Optuna GP":
             return GPSampler(seed=seed)
         case "Optuna Auto":  # what optunahub's samplers/auto_sampler takes in the first 250 trials of one objective
-            words = any(isinstance(item, CategoricalDistribution) for item in table.distributions().values())
-            return TPESampler(seed=seed, multivariate=True, constant_liar=True) if words else GPSampler(seed=seed)
+            return TPESampler(seed=seed, multivariate=True, constant_liar=True) if has_categories(table) else GPSampler(seed=seed)
     return OrdinalGpSampler(table.distributions(), seed=seed, configurations=[point.params for point in table.configurations])
+
+
+def has_categories(table: MeasuredTable) -> bool:
+    return any(isinstance(item, CategoricalDistribution) for item in table.distributions().values())
 
 
 def random_runs(problem: Problem, seed: int) -> list[Run]:
@@ -258,6 +261,9 @@ def measured(pool: ProcessPoolExecutor, problem: Problem, samplers: Sequence[str
     for sampler in samplers[1:]:
         slow = sampler in (GP, AUTO)
         if slow and not problem.gp:
+            continue
+        if sampler == AUTO and not has_categories(table_of(problem)):
+            found[AUTO] = found[GP]  # the same sampler
             continue
         seeds, cap = (GP_SEEDS, min(GP_CAP, arguments.cap)) if slow else (arguments.seeds, arguments.cap)
         started = time.monotonic()

@@ -38,12 +38,12 @@ class Clock:
 def test_a_time_budget_stops_the_search_and_still_confirms(bench: Workbench) -> None:
     """The first page size takes 120 s; what is left is kept for the finalists."""
     clock = Clock()
-    outcome = bench.run(clock.launcher(), now=clock, time_budget=155)
+    outcome = bench.run(clock.launcher(), now=clock, time_budget=155, sampler="grid")
     assert {trial.block_size for trial in bench.trials()} == {32}
     assert states(bench.trials(Stage.CONFIRM)) == [TrialState.COMPLETE] * 2, "what began within the budget is finished"
     assert outcome.study.state is StudyState.COMPLETE and outcome.recommendation.status != "none"
     again = Clock()
-    bench.run(again.launcher(), now=again, resume=True)
+    bench.run(again.launcher(), now=again, resume=True, sampler="grid")
     assert {trial.block_size for trial in bench.trials()} == {16, 32}
 
 

@@ -22,8 +22,8 @@ LogCost = Callable[[CandidateGrid], Array]
 
 MAX_CANDIDATES = 10_000  # up to so many configurations all are scored at every choice, which stays well under a second
 _BEST = 6  # results whose surroundings are looked at
-_FARTHER = 300  # random rows near them
-_RESERVE, _FRESH = 500, 300
+_FARTHER = 200  # random rows near them
+_RESERVE, _FRESH = 300, 200
 _STEPS, _STARTS = 4, 4  # of the walk to more promising neighbours
 _SAME = 1e-9
 

@@ -15,7 +15,7 @@ from tuner.sampler.scores import normal_scores, search_scores
 
 _REFIT = 1.15  # hyperparameters are learned anew whenever there are so many times more results
 _DOUBT = 5  # own results after which earlier studies that contradict them are no longer listened to
-_FIT_LIMIT = 200  # from at most so many of them, drawn at random: the cost grows with the cube
+_FIT_LIMIT = 150  # from at most so many of them, drawn at random: the cost grows with the cube
 _KEPT = 400  # own results that a posterior is made from at most, so that a choice stays as cheap as it is: the best half, others at random
 
 

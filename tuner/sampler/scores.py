@@ -52,7 +52,7 @@ def search_scores(values: Array, violations: Array) -> Array:
         beyond = _FENCE * (high - low)
         within = np.clip(values, low - beyond, high + beyond) if high > low else values
         spread = within[fine].std()
-        if not (np.isfinite(spread) and spread > 0):
+        if not (np.isfinite(spread) and spread > 0 and np.ptp(within[fine]) > 0):  # of equal numbers it can be a rounding error
             return ranks
         standard = np.clip((within - within[fine].mean()) / spread, -_FAR, _FAR)
     standard[~fine] = standard[fine].min()

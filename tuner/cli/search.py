@@ -25,7 +25,7 @@ EXAMPLES = examples(
     "tuner search study.yaml --dry-run                      # what it would do, and for how long",
     "tuner search study.yaml --resume                       # go on where it was interrupted",
     "tuner search study.yaml --objective output_throughput --slo 'ttft_p99_ms<=500' --time-budget 30m",
-    "tuner search study.yaml --factor max_num_seqs=16,32,64 --factor kv_cache_dtype=auto,fp8",
+    "tuner search study.yaml --factor max_num_seqs=16,32,64 --factor dtype=bfloat16,float32",
     "tuner search study.yaml --trials 20                    # too few for the grid: our sampler, with earlier studies as priors",
 )
 

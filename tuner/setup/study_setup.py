@@ -128,7 +128,11 @@ def prepare_study(config: StudyConfig, limits: Limits | None = None, judge: Judg
     )
     if config.factors and config.launcher != "table":
         for factors in dict.fromkeys(factors for _, factors in setup.space.engines):
-            _refuse_model_faults(config, engine.with_factors(factors), model, limits)
+            try:
+                _refuse_model_faults(config, engine.with_factors(factors), model, limits)
+            except BadInput as error:
+                setting = "factors" if error.setting == "engine_args" else error.setting
+                raise BadInput(error.reason, setting=setting, value=error.value, fix=error.fix) from error
     return replace(setup, warnings=(*setup.warnings, *_skipped_engines(setup)))
 
 

@@ -143,6 +143,7 @@ def test_what_the_table_does_not_have_is_told_in_one_line(terminal: Terminal, ar
         (("--factor", "max_num_seqs=1..99999999"), "--factor: max_num_seqs: 1..99999999 has 99,999,999 levels"),
         (("--factor", "long_prefill_token_threshold=0..999", "--factor", "max_num_seqs=1..128"), "configurations, more than 1,000,000"),
         (("--factor", "kv_cache_dtype=fp8", "--engine-arg", "kv_cache_dtype=auto"), "kv_cache_dtype is also fixed by engine_args"),
+        (("--factor", "kv_cache_dtype=auto,fp8"), "factors: kv_cache_dtype fp8 is not supported by our XLA attention backend; drop it"),
     ],
 )
 def test_bad_factors_are_told_in_one_line(terminal: Terminal, arguments: tuple[str, ...], message: str) -> None:

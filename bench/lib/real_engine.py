@@ -104,9 +104,22 @@ def mean_step_ms(windows: Mapping[int, WindowResult]) -> dict[int, float]:
     return {round_: 1e3 * sum(step.duration_s for step in window.steps) / len(window.steps) for round_, window in windows.items()}
 
 
+@contextmanager
+def _as_an_engine() -> Iterator[None]:
+    """In the environment of an engine's process. It is put back: whoever compiles for a TPU afterwards would compile another model."""
+    before = dict(os.environ)
+    os.environ.update(engine_environment(resolve_platform("auto"), offline=True))
+    try:
+        yield
+    finally:
+        for name in os.environ.keys() - before.keys():
+            del os.environ[name]
+        os.environ.update(before)
+
+
 def device_line() -> str:
     """One line that says where the numbers come from."""
-    os.environ.update(engine_environment(resolve_platform("auto"), offline=True))  # else libtpu complains about what it does not find
-    found = describe_environment()
+    with _as_an_engine():  # else libtpu complains about what it does not find
+        found = describe_environment()
     versions = ", ".join(f"{name} {version}" for name, version in found["versions"].items() if name in ("vllm_tpu", "tpu_inference", "jax"))
     return f"{found['accelerator']} ({found['platform']}, {found['device_count']} device), {versions}"

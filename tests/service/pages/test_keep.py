@@ -58,6 +58,7 @@ def test_every_button_does_what_it_says_and_leaves_a_trail(each_client: TestClie
     assert ended.get_study("chat-v6e").archived_at is None and not ended.get_study("chat-v6e").tags
 
 
+@pytest.mark.slow
 def test_an_archived_study_is_not_proposed_for_a_comparison(each_client: TestClient, ended: Storage, filled: Filled) -> None:
     other = ended.create_study(a_study(name="archived-later", model=filled.study.model))
     proposed = "<option>archived-later</option>"

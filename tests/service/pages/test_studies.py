@@ -166,6 +166,7 @@ def test_archived_studies_are_left_out_and_the_list_says_so(each_client: TestCli
     assert "not shown" not in each_client.get("/studies?q=other").text
 
 
+@pytest.mark.slow
 def test_filters_stay_from_page_to_page(each_client: TestClient, each_storage: Storage) -> None:
     for number in range(30):
         each_storage.create_study(a_study(name=f"q-{number}", model="Qwen/A & B", state=StudyState.COMPLETE))

@@ -111,6 +111,7 @@ def test_ctrl_c_says_so_and_keeps_the_windows(ready: Terminal, launcher: QueueLa
     assert _capacity(ready, "--resume", "--json").json["id"] == 1
 
 
+@pytest.mark.slow
 def test_page_size_budget_and_arm_are_what_is_started(ready: Terminal, launcher: QueueLauncher) -> None:
     found = _capacity(ready, "--page-size", "32", "--chunk-budget", "256", "--arm", "page_aligned", "--max-windows", "3", "--json").json
     assert found["settings"]["block_size"] == 32

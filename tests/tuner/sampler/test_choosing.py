@@ -22,6 +22,7 @@ def sphere(params: Params) -> float:
     return -float(sum((params[name] - 3 - place) ** 2 for place, name in enumerate(sorted(params))))
 
 
+@pytest.mark.slow
 def test_the_best_of_a_million_is_found() -> None:
     """A random part of a large grid stood for the whole, and the best was not in it."""
     asked = run(OrdinalGpSampler(MILLION, seed=1), 60, sphere, space=MILLION)
@@ -41,6 +42,7 @@ def test_the_best_of_sixteen_million_switches_is_found() -> None:
     assert max(map(worth, asked)) >= best - 1
 
 
+@pytest.mark.slow
 def test_a_search_of_a_large_space_can_be_taken_up_again() -> None:
     study = optuna.create_study(direction="maximize")
     whole = run(OrdinalGpSampler(MILLION, seed=3), 18, sphere, space=MILLION)
@@ -48,6 +50,7 @@ def test_a_search_of_a_large_space_can_be_taken_up_again() -> None:
     assert begun + run(OrdinalGpSampler(MILLION, seed=3), 7, sphere, space=MILLION, study=study) == whole
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("least", [0, 45, 53])
 def test_conditions_of_a_large_space_are_respected_however_rare_what_fits(least: int) -> None:
     """At least 45: 2,002 of a million; at least 53: 7."""
@@ -69,6 +72,7 @@ def test_an_enqueued_trial_keeps_what_it_fixes_in_a_large_space() -> None:
     assert fully == {"x0": 3, "x1": 9, "x2": 5, "x3": 6, "x4": 0, "x5": 8}
 
 
+@pytest.mark.slow
 def test_trials_side_by_side_differ_in_a_large_space() -> None:
     study = optuna.create_study(direction="maximize", sampler=OrdinalGpSampler(MILLION, seed=7))
     run(OrdinalGpSampler(MILLION, seed=7), 9, sphere, space=MILLION, study=study)
@@ -84,6 +88,7 @@ def test_every_configuration_can_be_met_and_none_twice(monkeypatch: pytest.Monke
     assert run(OrdinalGpSampler(space, seed=1), 1, space=space, value=lambda _: 1.0)[0]["a"] in range(1, 7)
 
 
+@pytest.mark.slow
 def test_costs_are_weighed_in_a_large_space() -> None:
     def cost_s(params: Params) -> float:
         return 1.0 if params["x0"] == 3 else 1000.0

@@ -82,6 +82,7 @@ def test_of_a_great_space_the_first_rows_are_random_and_no_two_alike() -> None:
     assert (np.ptp(first, axis=0) >= 8).all(), "from everywhere"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("can_run", [1, 3, 99])
 def test_conditions_come_before_the_limit_so_that_rare_ones_are_all_found(can_run: int) -> None:
     """Of grids above 20,000 combinations some were drawn first and conditions applied to them: what was good was lost, or nothing left."""

@@ -34,6 +34,7 @@ def test_nothing_runs_twice_until_everything_ran() -> None:
     assert run(OrdinalGpSampler(small), 1, lambda _: 1.0, space=small, study=study)[0]["x"] in (1, 2, 3)
 
 
+@pytest.mark.slow
 def test_one_candidate_is_enough_and_the_last_one_is_found() -> None:
     assert (
         run(OrdinalGpSampler(SPACE, contains=lambda params: params == {"page": 32, "budget": 3, "arm": "strict"}), 3)
@@ -97,6 +98,7 @@ def test_a_long_search_that_is_taken_up_again_goes_on_alike(few_kept: int) -> No
     assert run(OrdinalGpSampler(SPACE, seed=3), 37, study=study) + run(OrdinalGpSampler(SPACE, seed=3), 13, study=study) == whole
 
 
+@pytest.mark.slow
 def test_a_short_search_forgets_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     whole = run(OrdinalGpSampler(SPACE, seed=3), 30)
     monkeypatch.setattr("tuner.sampler.search._KEPT", 30)
@@ -131,6 +133,7 @@ def test_minimising_is_maximising_the_negative() -> None:
     assert up == down
 
 
+@pytest.mark.slow
 def test_the_order_of_choices_is_harmless() -> None:
     shuffled: dict[str, BaseDistribution] = {
         "arm": CategoricalDistribution(("strict", "default", "aligned")),
@@ -255,6 +258,7 @@ def test_earlier_studies_speed_the_search_up_and_do_not_bind_it() -> None:
     assert np.mean(misled) < 48  # a random search would need 48 on average
 
 
+@pytest.mark.slow
 def test_trials_outside_the_space_are_ignored() -> None:
     wider: dict[str, BaseDistribution] = {**SPACE, "budget": IntDistribution(1, 100)}
     study = optuna.create_study(direction="maximize")

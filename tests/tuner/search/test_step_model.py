@@ -41,6 +41,7 @@ def setup_of(study: str = "new", **changes: Any) -> StudySetup:
     return prepare_study(config_of(study, **{**FEW, **changes}))
 
 
+@pytest.mark.slow
 def test_steps_of_an_earlier_study_are_a_model_with_an_error(on_this_device: Workbench) -> None:
     found = find_step_model(setup_of(workload="chat"), on_this_device.storage)
     assert isinstance(found, StepModel)

@@ -45,6 +45,7 @@ def test_vllms_defaults_are_measured_first(grid: FinishedStudy) -> None:
     assert (first.arm, first.block_size, first.max_num_batched_tokens) == (ARM_DEFAULT, 32, 256)
 
 
+@pytest.mark.slow
 def test_rounds_are_interleaved_in_an_order_that_the_seed_gives(grid: FinishedStudy, bench: Workbench) -> None:
     launcher, again, other = grid.launcher, FakeLauncher(), FakeLauncher()
     bench.run(again, study="t")
@@ -240,6 +241,7 @@ def test_several_objectives_go_to_optuna_in_their_order(bench: Workbench) -> Non
     assert outcome.recommendation.status != "none"
 
 
+@pytest.mark.slow
 def test_what_misses_an_slo_ends_nobody_early(bench: Workbench) -> None:
     """The fast cells are infeasible: neither beside the feasible one in its engine nor in an earlier one may they count as its rivals."""
 

@@ -66,6 +66,7 @@ def test_ctrl_c_keeps_what_was_measured_and_resume_measures_the_rest(bench: Work
     assert len(bench.optuna_trials()) == 8 and all(trial.state.name == "COMPLETE" for trial in bench.optuna_trials())
 
 
+@pytest.mark.slow
 def test_the_rest_is_measured_in_the_order_it_would_have_had(bench: Workbench) -> None:
     whole = FakeLauncher()
     bench.run(whole, study="whole")

@@ -95,6 +95,7 @@ COUNTS = st.one_of(
 )
 
 
+@pytest.mark.slow
 @settings(max_examples=40, deadline=None)
 @given(
     st.lists(st.tuples(st.floats(0.5, 50), READINGS), min_size=1, max_size=6), st.lists(st.tuples(st.floats(0.5, 50), COUNTS), max_size=6)

@@ -125,6 +125,7 @@ def test_what_cannot_be_searched_is_refused(wrong: dict[str, float]) -> None:
         EdgeAsk(**wrong)  # type: ignore[arg-type]
 
 
+@pytest.mark.slow
 @settings(max_examples=25, deadline=None)
 @given(st.lists(st.booleans(), min_size=12, max_size=12), st.floats(0.1, 100))
 def test_whatever_the_windows_say_the_search_ends_within_them(held: list[bool], first: float) -> None:

@@ -49,6 +49,7 @@ def written(tmp_path: Path, events: list[dict[str, Any]]) -> tuple[ByteSource, i
     return ByteSource(path), len(data)
 
 
+@pytest.mark.slow
 @examples(60)
 @given(st.lists(EVENT, max_size=40), st.sampled_from([64, 700, 1 << 22]))
 def test_columns_equal_what_protobuf_parses(tmp_path_factory: pytest.TempPathFactory, events: list[dict[str, Any]], chunk: int) -> None:

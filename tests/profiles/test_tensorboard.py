@@ -37,6 +37,7 @@ def test_the_tab_lists_every_trial_with_settings_and_results(tmp_path: Path) -> 
     assert not groups["s/trial-2"].metric_values
 
 
+@pytest.mark.slow
 @needs_tensorboard
 def test_writing_again_replaces_what_we_wrote_and_nothing_else(tmp_path: Path) -> None:
     stranger = tmp_path / "s" / "trial-0" / "events.out.tfevents.1.host"

@@ -44,6 +44,7 @@ def test_examples_are_answers(client: TestClient) -> None:
     assert checked >= 12
 
 
+@pytest.mark.slow
 def test_what_has_to_be_given_has_an_example(client: TestClient) -> None:
     parameters = [item for _, operation in _operations(client) for item in operation.get("parameters", []) if item["required"]]
     assert {item["name"] for item in parameters} == REQUIRED

@@ -199,6 +199,7 @@ def test_a_server_that_is_not_there(tmp_path: Path) -> None:
     assert "s3cret" not in str(raised.value)
 
 
+@pytest.mark.slow
 def test_an_older_schema_names_the_command(each_url: str, next_revision: str, monkeypatch: pytest.MonkeyPatch) -> None:
     with monkeypatch.context() as patch:
         patch.setattr(schema, "MIGRATIONS", Path(schema.__file__).with_name("migrations"))

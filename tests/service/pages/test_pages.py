@@ -51,6 +51,7 @@ def test_the_winner_can_be_compared_with_what_its_gain_is_told_against(pages: Te
     assert answer.status_code == 200 and "chunk budget 512" in answer.text
 
 
+@pytest.mark.slow
 def test_stored_markup_stays_text(pages: TestClient, gallery: Gallery) -> None:
     for name in ("study-hostile", "trial-hostile", "recommendation-hostile", "studies", "recommendations"):
         text = pages.get(gallery.pages()[name]).text
@@ -95,6 +96,7 @@ def test_a_page_that_has_not_changed_is_not_sent_again(pages: TestClient) -> Non
         assert pages.get(address, headers={"if-none-match": '"another"'}).status_code == 200
 
 
+@pytest.mark.slow
 def test_the_page_follows_a_running_search(make_client: MakeClient, gallery: Gallery, tmp_path_factory: pytest.TempPathFactory) -> None:
     from storage.upgrade import open_storage
 

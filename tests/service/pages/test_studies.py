@@ -109,6 +109,7 @@ def test_a_filter_that_there_is_not_is_told_and_not_passed_over(each_client: Tes
     assert each_client.get(f"{address.partition('=')[0]}=").status_code == 200, "an empty field of the form is no filter"
 
 
+@pytest.mark.slow
 def test_a_row_says_what_was_asked(each_client: TestClient, each_storage: Storage, filled: Filled) -> None:
     del filled
     _three(each_storage)

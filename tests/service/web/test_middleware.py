@@ -198,6 +198,7 @@ def test_what_is_allowed_includes_head(client: TestClient, target: str) -> None:
     assert client.head(target).status_code == 200
 
 
+@pytest.mark.slow
 def test_large_answers_are_compressed_for_who_can_read_it(client: TestClient) -> None:
     large, small = ("/openapi.json", "/healthz")
     assert client.get(large, headers={"accept-encoding": "gzip"}).headers["content-encoding"] == "gzip"

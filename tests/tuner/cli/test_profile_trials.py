@@ -122,6 +122,7 @@ def test_what_is_not_there_is_one_line(profiled: Terminal, target: str, word: st
     assert result.code == 2 and word in result.err and len(result.err.splitlines()) == 1
 
 
+@pytest.mark.slow
 def test_a_trial_without_a_profile_says_how_to_get_one_and_gets_it(profiled: Terminal) -> None:
     without = profiled.run("profile", "show", "s:0")
     assert without.code == 2 and "trial s:0 has no profile; capture one with: tuner profile capture s:0" in without.err

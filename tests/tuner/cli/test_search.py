@@ -138,6 +138,7 @@ def test_resume_adds_exactly_n(ready: Terminal) -> None:
     assert sum(trial.stage == "search" for trial in trials) == 5
 
 
+@pytest.mark.slow
 def test_a_search_in_which_everything_fails_exits_with_1(ready: Terminal, monkeypatch: pytest.MonkeyPatch) -> None:
     def refuse(settings: EngineSettings, nth: int) -> None:
         raise TrialFailed(FailureClass.OUT_OF_MEMORY, "no room for 512 pages")

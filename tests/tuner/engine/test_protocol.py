@@ -19,6 +19,7 @@ JSON = st.recursive(
 )
 
 
+@pytest.mark.slow
 @examples(60)
 @given(st.lists(st.dictionaries(st.text(max_size=8), JSON, max_size=4), min_size=1, max_size=4))
 def test_messages_arrive_in_order_and_unchanged(messages: list[dict[str, object]]) -> None:

@@ -114,6 +114,7 @@ def test_page_sizes_that_nobody_named_are_those_of_the_table(tmp_path: Path) -> 
         with_measured_sizes(config_of(launcher="table", table=table, page_sizes=None, chunk_budgets=[64]))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("factors", "message"),
     [

@@ -39,6 +39,7 @@ def test_every_part_is_there(grid: FinishedStudy) -> None:
     assert "--page-sizes 16,32" in text and "--workload demo" in text
 
 
+@pytest.mark.slow
 def test_every_comparison_has_its_row(grid: FinishedStudy) -> None:
     rows = [line for line in report_of(grid.bench).splitlines() if line.startswith("| ") and line.endswith("better |")]
     assert len(rows) == len(grid.outcome.comparison.comparisons)

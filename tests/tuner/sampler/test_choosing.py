@@ -79,6 +79,7 @@ def test_trials_side_by_side_differ_in_a_large_space() -> None:
     assert distinct([dict(study.ask(MILLION).params) for _ in range(6)]) == 6
 
 
+@pytest.mark.slow
 def test_every_configuration_can_be_met_and_none_twice(monkeypatch: pytest.MonkeyPatch) -> None:
     """The limit is far below the number of configurations."""
     monkeypatch.setattr(choosing, "MAX_CANDIDATES", 10)

@@ -184,6 +184,7 @@ def test_the_best_beside_an_edge_of_failures_is_found_with_few_of_them() -> None
     assert np.mean(failed) < 0.25  # 40 % of the space fail
 
 
+@pytest.mark.slow
 def test_the_best_that_breaks_no_constraint_is_found_soon() -> None:
     found = []
     for seed in range(5):

@@ -49,6 +49,7 @@ def test_bug_2_resume_adds_exactly_n(bench: Workbench, sampler: str) -> None:
     assert all(launcher.measured.count(configuration) >= 3 for configuration in new)
 
 
+@pytest.mark.slow
 def test_bug_2_resume_adds_the_same_number_again(bench: Workbench) -> None:
     """The run was finished, so there is nothing left of it: two are two more."""
     bench.run(sampler="grid", trials=2)

@@ -74,6 +74,7 @@ def test_finalists_are_the_best_and_its_opposite_arm_measured_afresh(grid: Finis
     assert all(trial.requested["compiled_max_num_batched_tokens"] == 256 for trial in finalists)
 
 
+@pytest.mark.slow
 def test_a_finalist_is_compiled_for_its_own_budget(bench: Workbench) -> None:
     def prefer_small(configuration: Configuration) -> float:
         return 1000 - configuration.max_num_batched_tokens

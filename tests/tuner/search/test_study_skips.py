@@ -177,6 +177,7 @@ def test_only_an_open_loop_with_slos_is_stopped_early(workload: str, slos: list[
     assert prepare_study(config_of(workload=workload, slos=slos)).plan.stop_when_saturated is expected
 
 
+@pytest.mark.slow
 def test_a_crash_between_the_two_databases_is_settled(bench: Workbench, monkeypatch: pytest.MonkeyPatch) -> None:
     """The trial was pruned in our tables, and the process died before Optuna heard of it."""
     from tuner.trials.optuna_record import OptunaRecord

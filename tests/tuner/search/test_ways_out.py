@@ -51,6 +51,7 @@ def test_the_lease_is_free_where_the_study_cannot_be_marked_as_running(bench: Wo
     assert bench.run(resume=True).completed_trials == 10
 
 
+@pytest.mark.slow
 def test_both_launchers_are_closed_and_the_lease_is_free_after_a_run(bench: Workbench) -> None:
     search, finalists = FakeLauncher(), FakeLauncher()
     run_with(bench, search, finalists)

@@ -108,6 +108,7 @@ def test_whatever_was_measured_the_interval_is_one(first: list[tuple[float, Read
     assert 0.1 < estimate.low <= estimate.edge <= estimate.high < 250
 
 
+@pytest.mark.slow
 @settings(max_examples=30, deadline=None)
 @given(st.floats(0.01, 100), st.sampled_from([0.5, 2.0, 8.0]))
 def test_another_unit_of_the_load_changes_nothing_else(scale: float, slope: float) -> None:

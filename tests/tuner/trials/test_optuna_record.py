@@ -41,6 +41,7 @@ def test_a_trial_goes_from_running_to_complete(record: OptunaRecord, study_url: 
     assert record.running() == []
 
 
+@pytest.mark.slow
 def test_telling_twice_changes_nothing(record: OptunaRecord, study_url: str) -> None:
     trial_id = record.begin(POINT.params)
     record.complete(trial_id, [3.5], {"slo": 1.0})

@@ -64,6 +64,7 @@ def test_a_session_that_stays_bad_is_kept_with_its_reason_and_not_tried_a_third_
     assert len(launcher.profiled) == 4
 
 
+@pytest.mark.slow
 def test_only_what_was_captured_well_is_captured_a_second_time(bench: Workbench) -> None:
     launcher = FakeLauncher(
         profile_phases=PHASES, xspace=lambda _configuration, phase, _session: b"" if phase == "decode" else small_xspace()

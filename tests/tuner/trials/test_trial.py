@@ -24,6 +24,7 @@ def next_round(book: TrialBook, engine: EngineKey) -> int:
     return max([0, *after, *(run.first_round for run in runs if not run.finished)])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("sampler", ["grid", "random"])
 def test_rounds_and_trials_are_found_as_by_looking_at_all(bench: Workbench, monkeypatch: pytest.MonkeyPatch, sampler: str) -> None:
     """Of a search in which an engine is lost and one configuration always fails, that is interrupted, and that is taken up twice."""

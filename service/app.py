@@ -14,7 +14,7 @@ from service.answers.state import make_state
 from service.pages.install import close as close_pages
 from service.pages.install import install as install_pages
 from service.pages.templating import error_page
-from service.routes import capacity, health, keeping, profiles, publication, recommendations, reference, studies, trials
+from service.routes import capacity, health, keeping, profiles, publication, recommendations, reference, studies, submitting, trials
 from service.web import errors
 from service.web.auth import bearer_scheme
 from service.web.checks import Checks
@@ -61,6 +61,7 @@ def _routes(open_reads: bool) -> APIRouter:
         found.include_router(routes, dependencies=declared)
     found.include_router(health.router)
     found.include_router(reference.router)
+    found.include_router(submitting.router)
     for trail, changes in ((publication.trail, publication.router), (keeping.trail, keeping.router)):
         found.include_router(trail, dependencies=declared)
         found.include_router(changes)

@@ -19,6 +19,7 @@ from service.pages import (
     studies_compare,
     study,
     study_charts,
+    submit,
     tensorboard,
     trial,
 )
@@ -29,7 +30,21 @@ from service.web.settings import ServiceSettings
 from tuner.report.charts.render import Renderer
 
 _SLOW_S = 300.0  # XProf converts a large profile that long
-_PAGES = (ask, capacity, studies, studies_compare, study_charts, downloads, keep, study, trial, compare, recommendation, tensorboard)
+_PAGES = (
+    ask,
+    capacity,
+    studies,
+    studies_compare,
+    study_charts,
+    downloads,
+    keep,
+    study,
+    submit,
+    trial,
+    compare,
+    recommendation,
+    tensorboard,
+)
 
 
 def install(app: FastAPI, settings: ServiceSettings) -> None:

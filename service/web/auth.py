@@ -17,11 +17,14 @@ from tuner.access.api_tokens import OPERATOR, SCOPES, digest_of
 SCOPE_READ = "read"
 SCOPE_PUBLISH = "publish"
 SCOPE_MANAGE = "manage"  # studies
+SCOPE_SUBMIT = "submit"  # studies for the workers of the fleet
 CHALLENGE = {"www-authenticate": 'Bearer realm="tuner", Basic realm="tuner", charset="UTF-8"'}
 _LONGEST_TOKEN = 512
 
 # Declares the scheme in the OpenAPI document; the gate is what checks.
-bearer_scheme = HTTPBearer(auto_error=False, description="A token with the scopes `read`, `publish` or `manage`, see `tuner token --help`.")
+bearer_scheme = HTTPBearer(
+    auto_error=False, description="A token with the scopes `read`, `publish`, `manage` or `submit`, see `tuner token --help`."
+)
 
 
 @dataclass(frozen=True)

@@ -16,6 +16,7 @@ from starlette.responses import Response
 from profiles.errors import ProfileError
 from storage.base import Conflict, DamagedRecord, InvalidRecord, NotFound, SchemaOutdated, StorageFault
 from tuner.core.errors import BadInput
+from tuner.fleet.submitted_text import NotAllowed, pointer
 
 MEDIA_TYPE = "application/problem+json"
 _MOST_ERRORS = 20
@@ -52,6 +53,7 @@ def install(app: FastAPI) -> None:
     app.add_exception_handler(RequestValidationError, _on_validation)
     app.add_exception_handler(StorageFault, _on_storage)
     app.add_exception_handler(BadInput, _on_bad_input)
+    app.add_exception_handler(NotAllowed, _on_not_allowed)
     app.add_exception_handler(ProfileError, _on_bad_input)
 
 
@@ -109,3 +111,10 @@ def storage_problem(error: StorageFault) -> Problem:
 
 async def _on_bad_input(_request: Request, error: Exception) -> Response:
     return problem_response(HTTPStatus.UNPROCESSABLE_ENTITY, str(error))
+
+
+async def _on_not_allowed(_request: Request, error: Exception) -> Response:
+    """Of a submitted study: where it stands as a JSON pointer, why, and how to mend it. What was sent is repeated in part at most."""
+    assert isinstance(error, NotAllowed)
+    found = {"pointer": pointer(error.place), "message": error.reason[:_LONGEST], "fix": (error.fix or "")[:_LONGEST]}
+    return problem_response(HTTPStatus.UNPROCESSABLE_ENTITY, str(error), errors=[found])

@@ -8,6 +8,7 @@ from urllib.parse import urlsplit
 
 from tuner.access.addresses import is_loopback
 from tuner.core.defaults import DEFAULT_LOGDIR, DEFAULT_STORAGE
+from tuner.fleet.allowed import Allowed
 
 _LOOPBACK_NAMES = ("localhost", "127.0.0.1", "[::1]")
 
@@ -30,6 +31,7 @@ class ServiceSettings:
     rate_limit: str = "6000/minute"
     write_rate_limit: str = "60/minute"
     failed_auth_rate_limit: str = "20/minute"
+    allowed: Allowed = field(default_factory=Allowed)  # what a submitted study may ask for
     refresh_s: float = 0.5  # an answer may lag up to twice as long behind what other processes write
 
     @property

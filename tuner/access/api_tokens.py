@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from storage.records import ApiToken
 from tuner.core.errors import BadInput
 
-SCOPES = ("read", "publish", "manage")
+SCOPES = ("read", "publish", "manage", "submit")
 OPERATOR = "environment"  # the audit trail's name for the bearer of TUNER_API_TOKEN
 
 

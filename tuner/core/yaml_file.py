@@ -99,11 +99,19 @@ def read_yaml(path: Path, *, what: str = "", holds: str) -> dict[str, Any]:
     """
     where = f"{what} {path}".strip()
     try:
-        data = parse_yaml(path.read_text(encoding="utf-8"))
+        text = path.read_text(encoding="utf-8")
     except OSError as error:
         raise BadInput(f"{where} cannot be read: {error.strerror}") from error
     except UnicodeDecodeError as error:
         raise BadInput(f"{where} cannot be read: it is not UTF-8 text") from error
+    return parse_settings(text, where=where, holds=holds)
+
+
+def parse_settings(text: str, *, where: str, holds: str) -> dict[str, Any]:
+    """The mapping with text keys that the text is; {} for an empty one. Raises BadInput in one line with the line's number; it begins with
+    `where`, and `holds` says what belongs at the top."""
+    try:
+        data = parse_yaml(text)
     except DuplicateKey as error:
         raise BadInput(f"{where}{_line(error)}: {error.problem}; keep one") from error
     except OldNumber as error:

@@ -16,12 +16,16 @@ _WRONG_TYPES = {
 }
 
 
+_OF_PYDANTIC = ("tuple[", "function-", "dict[")  # parts of a place that nobody wrote
+
+
 @dataclass(frozen=True)
 class Complaint:
-    """`key`: the setting, with dots for what is inside it; `text`: what is wrong with it."""
+    """`key`: the setting, with dots for what is inside it; `text`: what is wrong with it; `place`: keys and positions on the way to it."""
 
     key: str
     text: str
+    place: tuple[str | int, ...] = ()
 
     @property
     def setting(self) -> str:
@@ -31,9 +35,9 @@ class Complaint:
 def first_complaint(error: ValidationError) -> Complaint:
     """The first thing that is wrong."""
     first = error.errors(include_url=False)[0]
-    names = [part for part in first["loc"] if isinstance(part, str)]  # without positions in a list
-    keys = [name for name in names if not name.startswith(("tuple[", "function-", "dict[")) and name != "str"]
-    return Complaint(".".join(keys) or "settings", _text(first["type"], first["msg"], first["input"]))
+    ours = [part for part in first["loc"] if isinstance(part, int) or not (part.startswith(_OF_PYDANTIC) or part == "str")]
+    keys = [part for part in ours if isinstance(part, str)]  # without positions in a list
+    return Complaint(".".join(keys) or "settings", _text(first["type"], first["msg"], first["input"]), tuple(ours))
 
 
 def _text(kind: str, message: str, given: object) -> str:

@@ -39,7 +39,7 @@ def load_config(path: Path | None, options: Mapping[str, Any], *, unnamed: str |
     from_file = read_study_file(path) if path is not None else {}
     for key in from_file:
         if key not in StudyConfig.model_fields:
-            raise BadInput(f"{path}: the key {key!r} is unknown; {_suggestion(key)}")
+            raise BadInput(f"{path}: the key {key!r} is unknown; {suggestion(key)}")
     merged = {**({} if unnamed is None else {"study": unnamed}), **from_file, **options}
     for name in ("model", "study"):
         if name not in merged:
@@ -65,7 +65,8 @@ def read_study_file(path: Path) -> dict[str, Any]:
     return read_yaml(path, holds="settings such as model and page_sizes")
 
 
-def _suggestion(key: str) -> str:
+def suggestion(key: str) -> str:
+    """Which setting somebody meant who wrote `key`."""
     plain = key.replace("-", "_").lower()
     if plain in _SYNONYMS:
         return f"did you mean {_SYNONYMS[plain]}?"

@@ -30,7 +30,7 @@ _OWN_OPTIONS = {
     **dict.fromkeys(("arm", "arms", "page_aligned"), "arms"),
 }
 # Settings of a study of which a factor may be made -> the type of a level.
-_OF_A_STUDY: Mapping[str, type] = {
+OF_A_STUDY: Mapping[str, type] = {
     "max_num_seqs": int,
     "tensor_parallel_size": int,
     "dtype": str,
@@ -101,7 +101,8 @@ def _level(name: str, text: str) -> Level:
 
 def _checked(name: str, value: Any) -> Level:
     if not isinstance(value, str | int | float) or (isinstance(value, float) and not math.isfinite(value)):
-        raise ValueError(f"{name}: {value!r} cannot be a level; use numbers, words, true, false, or {UNSET} for vLLM's own")
+        shown = repr(value) if isinstance(value, float) or value is None else f"a {type(value).__name__}"  # what is nested may be endless
+        raise ValueError(f"{name}: {shown} cannot be a level; use numbers, words, true, false, or {UNSET} for vLLM's own")
     return level_text(value) if name.startswith(ENV) and not isinstance(value, bool) else value
 
 
@@ -134,7 +135,7 @@ def check_factors(factors: Mapping[str, Sequence[Level]], *, given: Mapping[str,
             continue
         if name.startswith(ENV):
             _check_environment(name, levels, launcher)
-        elif name in _OF_A_STUDY:
+        elif name in OF_A_STUDY:
             _check_setting(name, levels, given)
         else:
             _check_argument(name, levels, given["engine_args"])
@@ -163,7 +164,7 @@ def _check_setting(name: str, levels: Sequence[Level], given: Mapping[str, Any])
 
 
 def _check_types(name: str, levels: Sequence[Level]) -> None:
-    wanted = _OF_A_STUDY[name]
+    wanted = OF_A_STUDY[name]
     for level in levels:
         if type(level) is not wanted or (wanted is int and isinstance(level, int) and level < 1):
             words = {int: "a whole number above 0", str: "a word", bool: "true or false"}[wanted]

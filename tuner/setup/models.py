@@ -41,7 +41,7 @@ TINY_QWEN3_CONFIG: Mapping[str, Any] = {
     "eos_token_id": 2,
 }
 
-_HUB_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*/[A-Za-z0-9][A-Za-z0-9._-]*")
+HUB_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*/[A-Za-z0-9][A-Za-z0-9._-]*")
 _EXPERT_KEYS = ("num_experts", "num_local_experts", "n_routed_experts")
 _ACTIVE_EXPERT_KEYS = ("num_experts_per_tok", "num_experts_per_token", "moe_topk")
 _GATED_ACTIVATIONS = ("silu", "swish")  # of the others some are gated and some are not
@@ -79,13 +79,19 @@ class ResolvedModel:
 
 def local_features(name: str) -> dict[str, Any] | None:
     """The features of a model whose config.json is already on this machine; None otherwise. Downloads and writes nothing."""
+    found = local_model(name)
+    return None if found is None else found.features
+
+
+def local_model(name: str) -> ResolvedModel | None:
+    """The model, by the keys of its config.json where that is already on this machine; None otherwise. Downloads and writes nothing."""
     try:
         if name == TINY_QWEN3 or Path(name).expanduser().is_dir():
-            return resolve_model(name).features
+            return resolve_model(name)
         from huggingface_hub import try_to_load_from_cache
 
-        cached = try_to_load_from_cache(name, "config.json") if _HUB_ID.fullmatch(name) else None
-        return _described(name, name, _read_config(Path(cached), name)).features if isinstance(cached, str) else None
+        cached = try_to_load_from_cache(name, "config.json") if HUB_ID.fullmatch(name) else None
+        return _described(name, name, _read_config(Path(cached), name)) if isinstance(cached, str) else None
     except (BadInput, ImportError, OSError):
         return None
 
@@ -133,7 +139,7 @@ def place_of(name: str) -> str | None:
         if not (folder / "config.json").is_file():
             raise BadInput(f"model {name!r}: the folder has no config.json; name the folder that holds the model")
         return str(folder.resolve())
-    if _HUB_ID.fullmatch(name):
+    if HUB_ID.fullmatch(name):
         return name
     raise BadInput(f"unknown model {name!r}; use {TINY_QWEN3}, a folder with config.json, or a Hugging Face id such as Qwen/Qwen3-0.6B")
 

@@ -91,14 +91,16 @@ class StudySetup:
         return requested_settings(asdict(engine), configuration.params)
 
 
-def prepare_study(config: StudyConfig, limits: Limits | None = None, judge: Judge | None = None) -> StudySetup:
-    """`judge` is asked about the engine of each page size, which may take minutes.
+def prepare_study(
+    config: StudyConfig, limits: Limits | None = None, judge: Judge | None = None, *, model: ResolvedModel | None = None
+) -> StudySetup:
+    """`judge` is asked about the engine of each page size, which may take minutes. `model`: where it is known, vLLM is not asked about it.
 
     Raises BadInput for a model, workload or length that does not go together, and where no page size can run on this TPU.
     """
-    if config.launcher == "table":
+    if model is None and config.launcher == "table":
         model = resolve_model(config.model)
-    else:
+    elif model is None:
         model = known_model(config.model, config.engine_python, _asked_on(config), _given_args(config))
     spec = _parse_workload(config)
     max_model_len = max_model_len_of(config, model, spec)

@@ -1,0 +1,35 @@
+"""From what somebody sent to a study that may be queued, and its plan: the same for the API and the form."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from service.web.settings import ServiceSettings
+from storage.base import Conflict, Storage
+from tuner.core.errors import BadInput
+from tuner.fleet.allowed import allowed_study
+from tuner.fleet.dry_run import DryRun, dry_run
+from tuner.fleet.submitted_text import NotAllowed, read_json, read_yaml
+from tuner.search.opening import find_study
+
+JSON = "application/json"
+YAML = "application/yaml"  # RFC 9512
+
+
+def read_body(body: bytes, media: str) -> dict[str, Any]:
+    """What was sent, of this media type. Raises NotAllowed; BadInput for what is no YAML."""
+    return read_yaml(body.decode("utf-8", errors="replace")) if media == YAML else read_json(body)
+
+
+def planned(storage: Storage, settings: ServiceSettings, given: Mapping[str, Any], accelerator: str | None) -> DryRun:
+    """Raises NotAllowed, also for a study that no worker could run, and Conflict for a name that is taken."""
+    config = allowed_study(given, settings.allowed)
+    if find_study(storage, config.study) is not None:
+        raise Conflict(f"study {config.study!r} exists", "choose another name")
+    try:
+        return dry_run(config, storage, accelerator)
+    except NotAllowed:
+        raise
+    except BadInput as error:
+        raise NotAllowed((error.setting,) if error.setting else (), error.reason or str(error), error.fix) from error

@@ -4,7 +4,10 @@ PYTHON := .venv/bin/python
 TUNER := .venv/bin/tuner
 SLOW := engine or postgres or browser or ray or slow
 # Files are shared out among the workers; engines and clusters stay on one of them (tests/plugins/workers.py).
-PYTEST = $(PYTHON) -m pytest --numprocesses logical --maxprocesses 8 --dist loadfile
+SHARED = -m pytest --maxprocesses 8 --dist loadfile --numprocesses
+# Slow tests wait for servers, browsers and killed processes: one worker more than cores. Quick ones compute.
+PYTEST = $(PYTHON) $(SHARED) auto
+PYTEST_QUICK = $(PYTHON) $(SHARED) logical -q --hypothesis-profile quick -m "not ($(SLOW))"
 
 # Without compiled files every process that a test starts compiles the whole tree again.
 unexport PYTHONDONTWRITEBYTECODE
@@ -36,10 +39,10 @@ test: lint type ## everything: lint, types, and all tests
 	$(PYTEST)
 
 test-fast: setup ## the quick tests: no engine, database server, browser or cluster; one worker for each core
-	$(PYTEST) -q --hypothesis-profile quick -m "not ($(SLOW))"
+	$(PYTEST_QUICK)
 
 durations: setup ## all tests with the slowest 30 and the wall time of each tier, for docs/testing.md
-	$(PYTEST) -q --durations 30 --hypothesis-profile quick -m "not ($(SLOW))"
+	$(PYTEST_QUICK) --durations 30
 	$(PYTEST) -q --durations 30 -m "$(SLOW)"
 
 lint: setup ## ruff: rules and format

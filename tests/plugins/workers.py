@@ -13,6 +13,7 @@ from __future__ import annotations
 import functools
 import gc
 import importlib
+import os
 import re
 from pathlib import Path
 from typing import Any
@@ -28,6 +29,12 @@ _HEAVY = re.compile(r"\bmark\.(engine|ray)\b")
 def is_heavy(path: Path) -> bool:
     """Whether a test of the file carries one of the markers."""
     return _HEAVY.search(path.read_text(encoding="utf-8")) is not None
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_auto_num_workers(config: pytest.Config) -> int | None:
+    """`-n auto` is one more than there are cores: slow tests leave theirs idle for a quarter of the time. `-n logical` stays the cores."""
+    return len(os.sched_getaffinity(0)) + 1 if config.option.numprocesses == "auto" else None
 
 
 @pytest.hookimpl(trylast=True)

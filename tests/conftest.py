@@ -13,6 +13,7 @@ _FIXTURES = [
     "tests.plugins.cli",
     "tests.plugins.engine",
     "tests.plugins.server",
+    "tests.plugins.simulation",
     "tests.plugins.storage",
     "tests.plugins.study",
 ]

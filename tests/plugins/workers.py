@@ -23,12 +23,24 @@ import pytest
 GROUP = "heavy"
 TOGETHER = ("tests/service/pages/", "tests/tuner/report/")  # their gallery and their drawing program are made once
 _HEAVY = re.compile(r"\bmark\.(engine|ray)\b")
+SIMULATED = "simulated"
+_SIMULATED = '"shared_simulation_host"'
 
 
 @functools.cache
 def is_heavy(path: Path) -> bool:
     """Whether a test of the file carries one of the markers."""
     return _HEAVY.search(path.read_text(encoding="utf-8")) is not None
+
+
+@functools.cache
+def group_of(path: Path, file: str) -> str:
+    """What the tests of a file are one unit of work with; `file` as in a test's id."""
+    if is_heavy(path):
+        return GROUP
+    if _SIMULATED in path.read_text(encoding="utf-8"):
+        return SIMULATED
+    return TOGETHER[0] if file.startswith(TOGETHER) else file
 
 
 @pytest.hookimpl(optionalhook=True)
@@ -58,9 +70,7 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
     class FilesAndOneGroup(scheduler.LoadScopeScheduling):  # type: ignore[misc,name-defined]  # untyped
         def _split_scope(self, nodeid: str) -> str:
             file = nodeid.partition("::")[0]
-            if is_heavy(config.rootpath / file):
-                return GROUP
-            return TOGETHER[0] if file.startswith(TOGETHER) else file
+            return group_of(config.rootpath / file, file)
 
     config.option.loadscopereorder = False
     return FilesAndOneGroup(config, log)

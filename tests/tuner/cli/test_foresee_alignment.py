@@ -14,8 +14,11 @@ from tuner.foresight.simulated_chip import SimulatedChip
 from tuner.launchers.alignment_effect import Counts, Place, Prediction, Row
 from tuner.setup.models import resolve_model
 
+pytestmark = pytest.mark.usefixtures("shared_simulation_host")
+
 ASKED = ("foresee", "alignment", "--model", "tiny-qwen3")
-SMALL = ("--page-sizes", "32,128", "--chunk-budgets", "128", "--requests", "20", "--concurrency", "8")
+FEW = ("--chunk-budgets", "128", "--requests", "20", "--concurrency", "8")
+SMALL = ("--page-sizes", "32", *FEW)
 
 
 @pytest.mark.parametrize(
@@ -99,7 +102,9 @@ def _rows(terminal: Terminal, *arguments: str) -> list[dict[str, Any]]:
 @pytest.mark.slow
 @pytest.mark.timeout(600)
 def test_borrowed_times_are_marked_in_every_row(terminal: Terminal) -> None:
-    rows = _rows(terminal, "--accelerator", "7x", "--borrow", "v6e", "--workload", "demo", "--arms", "demote", *SMALL)
+    rows = _rows(
+        terminal, "--accelerator", "7x", "--borrow", "v6e", "--workload", "demo", "--arms", "demote", "--page-sizes", "32,128", *FEW
+    )
     assert [(row["page_size"], row["arm"]) for row in rows] == [(32, "default"), (32, "demote"), (128, "default"), (128, "demote")]
     assert {row["throughput_tokens_s"]["borrowed"] for row in rows} == {row["ttft_p50_ms"]["borrowed"] for row in rows} == {"TPU v6e"}
 

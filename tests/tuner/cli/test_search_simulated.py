@@ -12,7 +12,7 @@ from tests.tuner.cli.terminal import Terminal
 
 STEPS = "about: a test\npadded_ms: {16: 7, 128: 20, 512: 60}\nstep_noise: [0.97, 1.0, 1.04]\nwindow_noise: [0.995, 1.0, 1.004]\n"
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]  # a process that imports vLLM
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(600), pytest.mark.usefixtures("shared_simulation_host")]  # a process that imports vLLM
 
 
 @pytest.fixture

@@ -12,6 +12,8 @@ from tuner.cli.simulate import chart
 from tuner.foresight.prediction import Span, readable
 from tuner.launchers.rate_sweep import RatePoint
 
+pytestmark = pytest.mark.usefixtures("shared_simulation_host")
+
 STEPS = "about: a test\npadded_ms: {16: 10, 2048: 60}\nlow: 0.8\nhigh: 1.2\n"
 
 

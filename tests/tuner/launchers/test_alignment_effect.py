@@ -18,6 +18,8 @@ from tuner.setup.models import ResolvedModel, resolve_model
 from tuner.setup.study_setup import shared_engine
 from tuner.workload.spec import WorkloadSpec
 
+pytestmark = pytest.mark.usefixtures("shared_simulation_host")
+
 CELLS = [(32, 128), (32, 256), (128, 128)]
 LOAD = "synthetic:input=20-300,output=10-40,requests=40,concurrency=8"
 
@@ -110,13 +112,13 @@ def launcher(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SimulateLaunc
 
 @pytest.fixture(scope="module")
 def rows(launcher: SimulateLauncher) -> dict[str, dict[tuple[int, int, str], Row]]:
-    """Chip -> cell and arm -> row."""
+    """Chip -> cell and arm -> row; all cells of the chip with step times, the first one of that without."""
     found = {}
-    for chip in ("v6e", "v5e"):
+    for chip, cells in (("v6e", CELLS), ("v5e", CELLS[:1])):
         place = place_of(_model(), chip, _settings(), None)
-        listed = list(rows_of(launcher, place, _settings(), _plan(), CELLS, ARMS))
+        listed = list(rows_of(launcher, place, _settings(), _plan(), cells, ARMS))
         found[chip] = {(row.page_size, row.budget, row.arm): row for row in listed}
-        assert len(listed) == len(found[chip]) == len(CELLS) * len(ARMS)
+        assert len(listed) == len(found[chip]) == len(cells) * len(ARMS)
     return found
 
 
@@ -142,7 +144,7 @@ def test_vllms_own_schedule_holds_nothing_back_and_whole_pages_do(rows: dict[str
 @pytest.mark.slow
 @pytest.mark.timeout(600)
 def test_what_is_counted_does_not_depend_on_step_times(rows: dict[str, dict[tuple[int, int, str], Row]]) -> None:
-    assert {cell: row.counts for cell, row in rows["v6e"].items()} == {cell: row.counts for cell, row in rows["v5e"].items()}
+    assert rows["v5e"] and all(rows["v6e"][cell].counts == row.counts for cell, row in rows["v5e"].items())
 
 
 @pytest.mark.slow

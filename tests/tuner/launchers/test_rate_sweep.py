@@ -21,7 +21,7 @@ COSTS = "about: a test\npadded_ms: {16: 10, 256: 60}\nlow: 0.7\nhigh: 1.5\n"
 LIVE = LiveSettings("default", 256)
 LIMITS = request_limits((), [parse_slo("ttft_p99_ms<=500")])
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]  # a process that imports vLLM
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(600), pytest.mark.usefixtures("shared_simulation_host")]  # a process that imports vLLM
 
 
 @pytest.fixture(scope="module")

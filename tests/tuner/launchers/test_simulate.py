@@ -20,7 +20,7 @@ from tuner.workload.spec import WorkloadSpec
 COSTS = "about: a test\npadded_ms: {16: 7, 128: 20, 512: 60}\ndecode_ms: [0, 0, 0.001]\n"
 DEFAULT, ALIGNED = LiveSettings("default", 256), LiveSettings("page_aligned", 128)
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]  # a process that imports vLLM
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(600), pytest.mark.usefixtures("shared_simulation_host")]  # a process that imports vLLM
 
 
 def _settings(**changes: object) -> EngineSettings:

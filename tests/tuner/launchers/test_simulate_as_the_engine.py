@@ -15,7 +15,7 @@ from tuner.workload.spec import WorkloadSpec
 LOAD = "synthetic:input=20-300,output=40-140,requests=60,prefix_share=0.3,prefix_groups=3,concurrency=8"
 TIMEOUT_S = 300.0
 
-pytestmark = [pytest.mark.engine, pytest.mark.timeout(900)]
+pytestmark = [pytest.mark.engine, pytest.mark.timeout(900), pytest.mark.usefixtures("shared_simulation_host")]
 
 
 @pytest.fixture(scope="module")

@@ -22,6 +22,8 @@ from tuner.setup.space import Configuration
 from tuner.setup.study_setup import prepare_study
 from tuner.verdict.conclude import load_evidence
 
+pytestmark = pytest.mark.usefixtures("shared_simulation_host")
+
 
 def half(configuration: Configuration) -> float:
     """Right about the order, wrong about the level."""

@@ -121,6 +121,7 @@ def _kept(found: list[str]) -> list[str]:
     return [line for line in found if not line.startswith(WORDED_ANEW) and not any(part.search(line) for part in made_anew)]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("study", "sentence"), SENTENCES.items())
 @pytest.mark.usefixtures("soon_after")
 def test_an_old_study_shows_the_new_sentence_everywhere(in_its_folder: Terminal, old_client: TestClient, study: str, sentence: str) -> None:
@@ -163,6 +164,7 @@ def test_the_interrupted_study_is_resumed_and_completed(old_url: str, in_its_fol
         storage.close()
 
 
+@pytest.mark.slow
 def test_resuming_the_complete_study_measures_nothing(old_url: str, in_its_folder: Terminal) -> None:
     result = in_its_folder.run(*MADE["searches"]["complete"], "--resume", "--json")
     assert (result.code, result.json["run"]["measured_windows"]) == (0, 0)

@@ -61,6 +61,7 @@ def test_a_window_gets_the_noise_of_its_moment_and_pays_for_following_the_other_
     assert measured_at(windows, positions, second=0.5).tolist() == [[[1.5, 0, 2, 3.5], [10, 12, 13, 11]]]
 
 
+@pytest.mark.slow
 def test_arms_side_by_side_share_what_drifts_and_order_effects_cancel() -> None:
     """Why tuner.trials.round_order is what it is."""
     rng = np.random.default_rng(5)

@@ -86,6 +86,7 @@ def test_a_comparison_of_unlike_things_says_so_in_the_picture(pair: tuple[Summar
     assert "Not like with like: page size differs" in waterfall(diff([pair[0]], [other], allow_different=True))
 
 
+@pytest.mark.slow
 def test_step_times_rise_from_nothing_to_all_steps(pair: tuple[Summary, Summary]) -> None:
     root = ElementTree.fromstring(step_times([Labelled("default", pair[0]), Labelled("aligned", pair[1])]))
     inside_the_frame(root)

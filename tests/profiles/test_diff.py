@@ -70,6 +70,7 @@ def test_categories_add_up_to_the_step_and_explain_a_measured_difference(tmp_pat
     assert diff([before], [after], measured=Measured(10.0, 10.0)).explained.share is None
 
 
+@pytest.mark.slow
 def test_profile_sessions_of_one_arm_are_pooled(tmp_path: Path) -> None:
     one, two = summary(tmp_path, "one"), summary(tmp_path, "two", factor={"mlp": 1.2})
     pooled = diff([one, two], [one, two])
@@ -90,6 +91,7 @@ def test_another_page_size_or_device_is_refused_or_marked(tmp_path: Path) -> Non
         diff([before], [replace(before, rules_version="other")])
 
 
+@pytest.mark.slow
 def test_another_batch_composition_is_marked(tmp_path: Path) -> None:
     before = summary(tmp_path, "before")
     assert diff([before], [summary(tmp_path, "more", tokens=256)]).caveats == ("batch composition differs: tokens 128 against 256 a step",)

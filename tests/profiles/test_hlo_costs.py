@@ -46,6 +46,7 @@ def test_matrix_flops_are_those_of_xla(function: Any, shapes: list[tuple[int, ..
     assert sum(cost.flops for cost in costs(module)) == flops > 0
 
 
+@pytest.mark.slow
 def test_what_a_loop_runs_is_counted_once_and_the_loop_is_no_row() -> None:
     module, _ = compiled(lambda a, b: jax.lax.fori_loop(0, 5, lambda _, x: jnp.tanh(x @ b), a), (8, 16), (16, 16))
     found = costs(module)

@@ -36,6 +36,7 @@ def test_hosts_of_one_session_are_averaged_step_by_step(tmp_path: Path) -> None:
     np.testing.assert_allclose(side.scope_rows(keys).sum(axis=0) + side.categories[-3:-1].sum(axis=0), side.period, rtol=1e-4)
 
 
+@pytest.mark.slow
 def test_a_second_host_does_not_narrow_an_interval(tmp_path: Path) -> None:
     before = [host_profile(tmp_path, "s1", host) for host in ("h1", "h2", "h3")]
     after = [host_profile(tmp_path, "s2", host, factor={"mlp": 1.2}) for host in ("h1", "h2", "h3")]
@@ -49,6 +50,7 @@ def test_a_host_that_profiled_other_steps_is_left_out_and_said(tmp_path: Path) -
     assert "hosts that profiled another number of steps were left out: 1" in diff(hosts, hosts[:1]).caveats
 
 
+@pytest.mark.slow
 def test_profiles_that_lie_in_no_session_stand_for_themselves(tmp_path: Path) -> None:
     side = Side([summary(tmp_path, "one"), summary(tmp_path, "two")], "all")
     assert (side.sessions, len(side.period)) == (2, 30)

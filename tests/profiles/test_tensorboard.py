@@ -49,6 +49,7 @@ def test_writing_again_replaces_what_we_wrote_and_nothing_else(tmp_path: Path) -
     assert len(session_groups(tmp_path)) == 3
 
 
+@pytest.mark.slow
 @needs_tensorboard
 def test_runs_stay_below_the_logdir(tmp_path: Path) -> None:
     with pytest.raises(ProfileError, match="plain folder names"):

@@ -54,6 +54,7 @@ def test_a_deleted_file_gives_no_old_answer_and_takes_no_publication(
     assert client.get(f"/v1/recommendations/{served.recommended.id}").json()["published_at"] is None
 
 
+@pytest.mark.slow
 def test_a_restored_backup_is_what_is_served_from_then_on(client: TestClient, served: Filled, storage: Storage, file: Path) -> None:
     kept = file.with_name("backup.db")
     backup(url_of(storage), kept)

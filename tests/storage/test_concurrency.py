@@ -156,6 +156,7 @@ def test_replacements_never_mix(each_storage: Storage) -> None:
         assert count == writer + 1
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore:This process:DeprecationWarning")
 def test_a_forked_child_gets_connections_of_its_own(each_storage: Storage) -> None:
     study = stored_study(each_storage)

@@ -84,6 +84,7 @@ def _recommended(storage: Storage) -> Recommendation:
     return storage.add_recommendation(a_recommendation(stored_trial(storage).study_id))
 
 
+@pytest.mark.slow
 def test_a_file_put_in_its_place_is_the_database_from_then_on(storage: Storage, file: Path, tmp_path: Path) -> None:
     other_url = f"sqlite:///{tmp_path / 'other.db'}"
     other = open_storage(other_url)

@@ -127,6 +127,7 @@ def test_a_read_only_storage_refuses_to_write(each_url: str) -> None:
     opened.close()
 
 
+@pytest.mark.slow
 def test_nothing_is_left_beside_a_closed_sqlite_file(sqlite_url: str, tmp_path: Path) -> None:
     writer = open_storage(sqlite_url)
     writer.create_study(a_study())
@@ -137,6 +138,7 @@ def test_nothing_is_left_beside_a_closed_sqlite_file(sqlite_url: str, tmp_path: 
     assert [path.name for path in tmp_path.iterdir()] == ["tuner.db"]
 
 
+@pytest.mark.slow
 def test_a_database_that_is_not_ours_to_write() -> None:
     """It is read while its owner has it open; every refusal says why. Not below tmp_path, which other users cannot enter."""
     with tempfile.TemporaryDirectory() as folder:

@@ -47,6 +47,7 @@ def test_what_follows_the_other_arm_pays_once_a_pair() -> None:
     assert all(item.low is not None and item.low < 0.95 for item in comparison.comparisons)
 
 
+@pytest.mark.slow
 def test_the_same_seed_is_the_same_study() -> None:
     one, other = (count(Machine(noise.bursts), 0.05, (3, 6), 2) for _ in range(2))
     assert one == other

@@ -47,6 +47,7 @@ def test_a_question_gets_the_answer_of_the_api(each_client: TestClient, filled: 
         assert each_client.get(link).status_code == 200
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("question", "said"),
     [

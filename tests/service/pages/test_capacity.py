@@ -15,6 +15,7 @@ def test_the_list_begins_with_a_command_where_nothing_was_measured(each_client: 
     assert "tuner capacity --model tiny-qwen3" in each_client.get("/capacity").text
 
 
+@pytest.mark.slow
 def test_the_list_leads_to_each_answer(each_client: TestClient, each_storage: Storage) -> None:
     run = a_capacity(each_storage)
     text = each_client.get("/capacity").text

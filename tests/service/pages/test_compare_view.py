@@ -16,6 +16,7 @@ from tests.service.pages.gallery import FINISHED, Gallery
 MINUS = "\N{MINUS SIGN}"
 
 
+@pytest.mark.slow
 def test_the_sentence_names_what_changed_and_by_how_much(tmp_path: Path) -> None:
     found = diff([summary(tmp_path, "a")], [summary(tmp_path, "b", factor={"tuner_kv_write": 0.5})])
     said = why_in_words(found)
@@ -40,6 +41,7 @@ def test_finalists_lead_to_their_pairs_in_the_search(pages: TestClient, gallery:
     assert "The same cell in the search" not in text
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("which", ["failed", "hostile"])
 def test_there_is_no_pair_where_a_side_has_no_value(gallery: Gallery, which: str) -> None:
     trials = gallery.storage.list_trials(gallery.winner.study_id)

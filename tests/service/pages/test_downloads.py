@@ -21,6 +21,7 @@ from tuner.report.evidence_report import evidence_markdown
 from tuner.verdict.conclude import compare_stored, load_evidence
 
 
+@pytest.mark.slow
 def test_the_csv_has_a_row_for_each_window_and_each_failure(pages: TestClient, gallery: Gallery) -> None:
     answer = pages.get(f"/studies/{FINISHED}/trials.csv")
     rows = list(csv.DictReader(io.StringIO(answer.text)))

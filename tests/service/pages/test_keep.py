@@ -76,6 +76,7 @@ def test_a_reason_may_be_as_long_on_a_page_as_in_the_api(each_client: TestClient
     assert (by_rest.status_code == 200, press(each_client, "archive", reason="x" * length).status_code == 303) == (taken, taken)
 
 
+@pytest.mark.slow
 def test_deleting_asks_for_the_name_and_the_trail_outlives_the_study(each_client: TestClient, ended: Storage) -> None:
     for typed in ("", "second", "First", "first x"):
         refused = press(each_client, "delete", typed=typed)
@@ -165,12 +166,14 @@ def test_what_is_no_form_of_ours_is_refused(each_client: TestClient, ended: Stor
     assert ended.list_audit(kind="study") == []
 
 
+@pytest.mark.slow
 def test_guessing_a_token_in_a_form_is_slowed_down(make_client: MakeClient, ended: Storage) -> None:
     client = make_client(ended, failed_auth_rate_limit="2/minute")
     assert [press(client, "archive", token=f"{number}" * 30).status_code for number in range(4)] == [401, 401, 429, 429]
     assert press(client, "archive").status_code == 303, "who has a token is not locked out"
 
 
+@pytest.mark.slow
 def test_a_reader_who_gave_the_browser_a_token_still_types_one(make_client: MakeClient, ended: Storage) -> None:
     """Browsers send Basic by themselves: enough to read."""
     client = make_client(ended, host="0.0.0.0")
@@ -186,6 +189,7 @@ def test_the_trail_of_tokens_is_not_for_readers(each_client: TestClient, each_st
         assert page.status_code == (422 if kind in ("token", "%") else 200) and "secret-project" not in page.text
 
 
+@pytest.mark.slow
 def test_browsers_may_say_where_the_form_comes_from(each_client: TestClient, ended: Storage, filled: Filled) -> None:
     """Under no-referrer a browser sends "Origin: null" with every form, our own too."""
     assert ended.get_study("first")

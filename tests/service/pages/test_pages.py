@@ -42,6 +42,7 @@ def test_every_page_answers_and_every_picture_it_names_is_valid_and_described(pa
             assert root[0].tag.endswith("title") and root[1].tag.endswith("desc")
 
 
+@pytest.mark.slow
 def test_the_winner_can_be_compared_with_what_its_gain_is_told_against(pages: TestClient, gallery: Gallery) -> None:
     link = re.compile(r'href="(/compare\?baseline=\d+&amp;candidate=\d+)">Why: compared with the nearest to vLLM&#39;s defaults<')
     (of_study,) = link.findall(pages.get(f"/studies/{FINISHED}").text)

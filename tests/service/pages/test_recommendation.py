@@ -15,6 +15,7 @@ from tests.service.conftest import ORIGIN, TOKEN
 ASK = "/v1/recommendations?model=tiny-qwen3&workload=chat"
 
 
+@pytest.mark.slow
 def test_published_and_withdrawn_from_its_page(each_client: TestClient, filled: Filled) -> None:
     where = f"/recommendations/{filled.recommended.id}"
     page = each_client.get(where).text
@@ -31,6 +32,7 @@ def test_published_and_withdrawn_from_its_page(each_client: TestClient, filled: 
     assert 'value="publish"' in page and 'value="withdraw"' not in page
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("fields", "status", "said"),
     [

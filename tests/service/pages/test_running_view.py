@@ -37,6 +37,7 @@ def words(text: str) -> str:
     return " ".join(text.split())
 
 
+@pytest.mark.slow
 def test_a_running_page_showed_neither_trials_nor_time_left_nor_a_sign_of_life(storage: Storage, make_client: MakeClient) -> None:
     _, trials = searching(storage, time.time())
     client = make_client(storage)

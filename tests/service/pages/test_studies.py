@@ -122,6 +122,7 @@ def test_a_row_says_what_was_asked(each_client: TestClient, each_storage: Storag
     assert "like-QWEN" in row_of(each_client.get("/studies").text, "gemma")
 
 
+@pytest.mark.slow
 def test_what_measured_nothing_is_never_green(pages: TestClient, gallery: Gallery) -> None:
     del gallery
     listed = pages.get("/studies").text
@@ -154,6 +155,7 @@ def test_what_did_not_end_well_says_what_to_do_next(pages: TestClient, gallery: 
         assert "What to do next" not in row_of(pages.get("/studies").text, fine)
 
 
+@pytest.mark.slow
 def test_archived_studies_are_left_out_and_the_list_says_so(each_client: TestClient, each_storage: Storage, filled: Filled) -> None:
     each_storage.label_study(filled.study.id, archived=True, by=ANNA)
     page = each_client.get("/studies").text
@@ -176,6 +178,7 @@ def test_filters_stay_from_page_to_page(each_client: TestClient, each_storage: S
     assert len(names_in(page)) == 25 and len(names_in(each_client.get(html.unescape(following)).text)) == 5
 
 
+@pytest.mark.slow
 def test_an_empty_list_says_how_to_begin(each_client: TestClient) -> None:
     for page in ("/studies", "/recommendations"):
         assert "tuner search --model tiny-qwen3" in each_client.get(page).text

@@ -50,6 +50,7 @@ def test_the_words_say_whether_the_answer_changed(one: list[object], other: list
     assert words.startswith(said[0]) and said[1] in words
 
 
+@pytest.mark.slow
 def test_the_page_names_what_differs_and_shows_nothing_of_a_running_search(pages: TestClient) -> None:
     found = pages.get("/compare-studies", params={"baseline": LARGE, "candidate": FINISHED}).text
     assert "version of vllm" in found and "fake engine" in found

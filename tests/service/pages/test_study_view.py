@@ -57,6 +57,7 @@ def test_one_cell_is_all_cells_and_two_are_their_mean() -> None:
     assert "1 worse and 1 better by the own interval alone, which is not sure over the whole study" in two.answer.sentence
 
 
+@pytest.mark.slow
 def test_the_stored_answer_is_the_one_that_everybody_shows(
     storage: Storage, make_client: MakeClient, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -96,6 +97,7 @@ def test_a_search_that_goes_on_is_judged_by_what_was_measured_since(storage: Sto
     assert json.loads(capsys.readouterr().out)["comparisons"] == []  # nothing is measured here
 
 
+@pytest.mark.slow
 def test_four_percent_of_throughput_stood_on_every_page_without_the_ttft_they_cost(storage: Storage, make_client: MakeClient) -> None:
     study = stored_study(storage, name="paid", objective="throughput")
     other = answered([judged(study.id, metric="ttft_p99_ms", ratio=1.28, low=1.2, high=1.36, verdict="worse")])

@@ -40,6 +40,7 @@ def test_a_renamed_study_answers_under_its_new_name_only(each_client: TestClient
     assert (entry["reason"], entry["request_id"]) == ("found more easily", "request-0001")
 
 
+@pytest.mark.slow
 def test_tags_and_archive_come_and_go(each_client: TestClient, each_storage: Storage, filled: Filled) -> None:
     del filled
     assert each_client.post("/v1/studies/first/tags", json=TAGS, headers=BEARER).json()["tags"] == ["nightly", "v6e"]
@@ -76,6 +77,7 @@ def test_a_deleted_study_is_gone_with_its_answers_and_leaves_a_trail(
     assert [(entry.action, entry.detail) for entry in entries] == [("delete", "first, 3 trials")]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("what", ["rename", "delete"])
 def test_a_running_study_is_neither_renamed_nor_deleted(make_client: MakeClient, each_storage: Storage, filled: Filled, what: str) -> None:
     client = make_client(each_storage)
@@ -89,6 +91,7 @@ def test_a_running_study_is_neither_renamed_nor_deleted(make_client: MakeClient,
     assert each_storage.list_audit(kind="study") == []
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("what", ["rename", "delete"])
 def test_two_changes_at_once_do_not_tell_people_to_stop_the_service(
     each_client: TestClient, each_storage: Storage, filled: Filled, what: str
@@ -114,6 +117,7 @@ def test_a_killed_study_can_be_deleted(each_client: TestClient, each_storage: St
         each_storage.get_study("first")
 
 
+@pytest.mark.slow
 def test_changing_studies_needs_the_scope_manage(make_client: MakeClient, each_storage: Storage, filled: Filled) -> None:
     for name, scopes in (("reader", ["read"]), ("publisher", ["read", "publish"]), ("keeper", ["manage"])):
         digest = hashlib.sha256(name.encode() * 5).hexdigest()

@@ -21,6 +21,7 @@ def _token(name: str, secret: str, *scopes: str, expires_at: float | None = None
     return ApiToken(name, f"key-{secret[:6]}", hashlib.sha256(secret.encode()).hexdigest(), list(scopes), expires_at=expires_at)
 
 
+@pytest.mark.slow
 def test_publish_and_withdraw_leave_a_trail(each_client: TestClient, filled: Filled) -> None:
     where = f"/v1/recommendations/{filled.recommended.id}"
     answer = each_client.post(f"{where}/publish", json={"reason": "staged"}, headers={**BEARER, "x-request-id": "request-0001"})
@@ -45,6 +46,7 @@ def test_what_is_withdrawn_is_answered_no_more(each_client: TestClient, filled: 
     assert each_client.get(ask).json()["id"] == filled.recommended.id
 
 
+@pytest.mark.slow
 def test_writing_needs_the_scope(make_client: MakeClient, each_storage: Storage, filled: Filled) -> None:
     each_storage.add_token(_token("reader", "r" * 40, "read"), by=OPERATOR)
     each_storage.add_token(_token("writer", "w" * 40, "read", "publish"), by=OPERATOR)

@@ -53,6 +53,7 @@ def test_nothing_recommended_has_no_config(each_client: TestClient, filled: Fill
     assert (answer.status_code, answer.json()["detail"]) == (409, "nothing is recommended: no trial completed")
 
 
+@pytest.mark.slow
 def test_one_answer_to_a_question(each_client: TestClient, filled: Filled) -> None:
     where = "/v1/recommendations?model=tiny-qwen3&accelerator=cpu+x86_64&workload=chat"
     answer = each_client.get(where)
@@ -207,6 +208,7 @@ def test_what_another_process_publishes_is_answered(each_client: TestClient, eac
     assert each_client.get(ask).json()["id"] == older.id
 
 
+@pytest.mark.slow
 def test_an_answer_is_renewed_behind_the_readers_back(each_client: TestClient, each_storage: Storage, filled: Filled) -> None:
     """By the same way as a request's: what was changed past the storage, so that no version tells, is in the next answer but one."""
     state: ServiceState = each_client.app.state.service  # type: ignore[attr-defined]

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import pytest
 from fastapi.testclient import TestClient
 
 from storage.base import Storage
@@ -42,6 +43,7 @@ def test_one_study(each_client: TestClient, filled: Filled) -> None:
     assert missing.json()["detail"] == "study 'nothing': no such study"
 
 
+@pytest.mark.slow
 def test_trials_with_filters(each_client: TestClient, filled: Filled) -> None:
     def numbers(query: str) -> list[int]:
         return [item["number"] for item in each_client.get(f"/v1/studies/first/trials{query}").json()["items"]]
@@ -62,6 +64,7 @@ def test_comparison_has_ratio_interval_and_answer(each_client: TestClient, fille
     assert found["answer"]["metric"] == "output_token_throughput"
 
 
+@pytest.mark.slow
 def test_not_modified_until_something_changes(each_client: TestClient, each_storage: Storage, filled: Filled) -> None:
     first = each_client.get("/v1/studies/first")
     same = each_client.get("/v1/studies/first", headers={"if-none-match": first.headers["etag"]})
@@ -79,6 +82,7 @@ def test_head_is_get_without_the_body(each_client: TestClient, filled: Filled) -
     assert head.headers["etag"] == got.headers["etag"]
 
 
+@pytest.mark.slow
 def test_a_comparison_is_computed_once_for_each_state_of_a_study(each_client: TestClient, each_storage: Storage, filled: Filled) -> None:
     """While the search runs every new window counts; of a finished one nothing is read but the study."""
 
@@ -103,6 +107,7 @@ def test_a_comparison_is_computed_once_for_each_state_of_a_study(each_client: Te
     assert pairs() == 5
 
 
+@pytest.mark.slow
 def test_a_study_with_a_damaged_configuration_is_refused_by_name(each_client: TestClient, each_storage: Storage) -> None:
     """It was an internal error."""
     for name, config in (("a-list", []), ("a-word", {"launcher": 3})):

@@ -23,6 +23,7 @@ SIMULATED = GOOD | {"launcher": "simulate", "accelerator": "v6e-1"}
 PLAN = "/v1/studies?dry_run=true"
 
 
+@pytest.mark.slow
 def test_a_dry_run_is_the_plan_of_the_command_line(client: TestClient, storage: Storage) -> None:
     answer = client.post(PLAN, json=SIMULATED, headers=BEARER)
     assert answer.status_code == 200, answer.text
@@ -38,6 +39,7 @@ def test_what_cannot_run_on_the_accelerator_is_said_in_the_plan(client: TestClie
     assert any("skipped" in line for line in answer["warnings"]), answer
 
 
+@pytest.mark.slow
 def test_a_model_that_is_not_here_is_left_to_the_worker(client: TestClient) -> None:
     answer = client.post(PLAN, json=GOOD | {"model": "nobody/has-this"}, headers=BEARER).json()
     assert answer["plan"] is None and "nobody/has-this" in answer["reason"]
@@ -64,6 +66,7 @@ def test_a_name_that_is_taken_is_a_conflict(client: TestClient, storage: Storage
     assert (answer.status_code, answer.json()["detail"]) == (409, "study 'qwen3-chat' exists; choose another name")
 
 
+@pytest.mark.slow
 def test_it_takes_a_token_that_may_submit(make_client: MakeClient, storage: Storage) -> None:
     tokens = [token_of(storage, scopes) for scopes in (["read", "publish", "manage"], ["submit"])]
     client = make_client(storage)
@@ -86,6 +89,7 @@ def test_hostile_submissions_are_refused_and_leave_nothing(make_client: MakeClie
     assert storage.count_studies() == 0
 
 
+@pytest.mark.slow
 def test_the_operator_widens_it(make_client: MakeClient, storage: Storage) -> None:
     body: dict[str, Any] = SIMULATED | {"engine_args": {"max_logprobs": 5}}
     assert make_client(storage).post(PLAN, json=body, headers=BEARER).status_code == 422

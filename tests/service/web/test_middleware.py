@@ -59,6 +59,7 @@ def test_a_sensible_request_id_is_kept_and_any_other_replaced(client: TestClient
     assert len(set(others)) == len(others)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("target", ["/v1/studies", "/v1/nothing", "/healthz", "/docs", "/openapi.json", "/metrics", "/studies"])
 def test_every_answer_has_the_security_headers_once(client: TestClient, target: str) -> None:
     answer = client.get(target)

@@ -65,6 +65,7 @@ def test_a_writing_transaction_takes_the_lock_at_its_start(sqlite_url: str, tmp_
     engine.dispose()
 
 
+@pytest.mark.slow
 def test_an_error_rolls_back(each_url: str) -> None:
     open_storage(each_url).close()
     url = parse_url(each_url)

@@ -155,6 +155,7 @@ def test_an_old_database_is_upgraded_and_resumed(asset: Path, sqlite_url: str, t
     assert len(optunas.trials) == 2
 
 
+@pytest.mark.slow
 def test_rows_of_revision_0001_are_found_by_the_new_index(each_url: str) -> None:
     """On both dialects, where the dumps above are SQLite's."""
     with _migration(each_url) as connection:

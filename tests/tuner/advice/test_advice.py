@@ -155,6 +155,7 @@ def test_an_slo_that_only_an_older_version_took_breaks_no_look_up(storage: Stora
     assert advise(storage, replace(ASKED, model="other")).match["kind"] == "nearest"  # the other's "nothing" answers nobody
 
 
+@pytest.mark.slow
 def test_stale_by_versions_age_and_newer_evidence(each_storage: Storage) -> None:
     published = _stored(each_storage, "s")
     each_storage.mark_recommendation(published.id, published=True, by=ADMIN)

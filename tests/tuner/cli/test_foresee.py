@@ -99,6 +99,7 @@ def test_where_nothing_is_known_the_exit_code_is_1(terminal: Terminal, config: P
     assert "v6e-1 page 16 budget 128: not known: model: tpu-inference runs X as vLLM's own model" in result.out
 
 
+@pytest.mark.slow
 def test_answers_are_kept_in_a_database_that_is_there_and_none_is_made(terminal: Terminal, config: Path, scripted: Scripted) -> None:
     scripted(ScriptedCompiler([BIG], [LARGE]))
     url = f"sqlite:///{terminal.folder}/kept.db"

@@ -21,6 +21,7 @@ from tuner.core.errors import BadInput, FailureClass, Interrupted, TrialFailed
 HEAVY = ("optuna", "sqlalchemy", "pydantic", "numpy", "jax", "vllm", "rich")
 
 
+@pytest.mark.slow
 def test_help_loads_nothing_heavy_and_is_fast() -> None:
     """Half a second of processor time at most; the best of three, since others may be using the machine."""
     loaded = f"print(*[name for name in {HEAVY!r} if name in sys.modules], sep=',')"
@@ -100,6 +101,7 @@ def test_never_two_documents(terminal: Terminal, monkeypatch: pytest.MonkeyPatch
     assert terminal.run("show", "--limit", "0", "--json").json["error"]["exit_code"] == 2, "the next command line begins afresh"
 
 
+@pytest.mark.slow
 def test_python_m_tuner_is_the_command() -> None:
     done = subprocess.run([sys.executable, "-m", "tuner", "--version"], capture_output=True, text=True, check=True, cwd=ROOT)
     assert done.stdout.startswith("tuner, version ")

@@ -59,6 +59,7 @@ def test_show_a_session_with_a_picture(terminal: Terminal) -> None:
     assert "prefill (11 steps)" in "".join(root.itertext())
 
 
+@pytest.mark.slow
 def test_diff_finds_the_slower_write(terminal: Terminal) -> None:
     paths = [str(a_session(terminal, "default")), str(a_session(terminal, "aligned", slower=1.5))]
     text = terminal.run("profile", "diff", *paths, "--svg", "why.svg", "--measured-ms", "10", "10.012")
@@ -72,6 +73,7 @@ def test_diff_finds_the_slower_write(terminal: Terminal) -> None:
     assert [row["category"] for row in document["categories"] if row["changed"]] == ["kv_write"]
 
 
+@pytest.mark.slow
 def test_another_page_size_is_refused_unless_asked_for(terminal: Terminal) -> None:
     paths = [str(a_session(terminal, "a")), str(a_session(terminal, "b", block_size=64))]
     refused = terminal.run("profile", "diff", *paths)

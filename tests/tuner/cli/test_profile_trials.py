@@ -145,6 +145,7 @@ def test_repeated_sessions_enter_a_comparison_as_sessions(profiled: Terminal) ->
         assert ("one profile session on a side" in profiled.run(*shown).out) == (min(sessions) == 1)
 
 
+@pytest.mark.slow
 def test_profiles_that_fail_end_in_one_line_and_exit_1(profiled: Terminal, monkeypatch: pytest.MonkeyPatch) -> None:
     def hook(configuration: Configuration, nth: int) -> None:
         raise crash("the engine hung while profiling")

@@ -72,6 +72,7 @@ def test_a_dry_run_knows_what_an_earlier_study_cost(terminal: Terminal, monkeypa
     assert "study 'first'" in terminal.run(*arguments, "--study", "second", "--dry-run").out
 
 
+@pytest.mark.slow
 def test_a_dry_run_refuses_what_the_search_would_refuse(searched: Terminal) -> None:
     """The fixture's study has an engine, so its settings are not the table's."""
     begin = ["--study", "t", "--trials", "2", "--warm-start"]

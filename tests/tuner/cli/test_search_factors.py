@@ -135,6 +135,7 @@ def test_what_the_table_does_not_have_is_told_in_one_line(terminal: Terminal, ar
     assert not list(terminal.folder.glob("*.db"))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [

@@ -28,6 +28,7 @@ def test_a_file_without_a_secret_is_refused(content: bytes | None, complaint: st
         from_file("TUNER_API_TOKEN")
 
 
+@pytest.mark.slow
 def test_the_storage_may_come_from_a_file_and_an_option_goes_first(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -25,6 +25,7 @@ def stored(terminal: Terminal) -> Iterator[Storage]:
     storage.close()
 
 
+@pytest.mark.slow
 def test_a_study_is_renamed_tagged_archived_and_restored(terminal: Terminal, stored: Storage) -> None:
     place = ("--storage", terminal.url)
     assert terminal.run("studies", "rename", "first", "chat-v6e", *place).out == "first is chat-v6e now\n"
@@ -46,6 +47,7 @@ def test_a_study_is_renamed_tagged_archived_and_restored(terminal: Terminal, sto
     assert found[0]["actor"].startswith("cli:")
 
 
+@pytest.mark.slow
 def test_deleting_asks_for_the_name(terminal: Terminal, stored: Storage) -> None:
     place = ("--storage", terminal.url)
     for typed in (("--confirm", "second"), ("--confirm", ""), ()):
@@ -106,6 +108,7 @@ def test_a_reason_that_the_api_refuses_is_refused_here_too(
     assert stored.list_audit() == []
 
 
+@pytest.mark.slow
 def test_a_reason_stored_by_an_older_version_does_not_reach_the_terminal_raw(terminal: Terminal, stored: Storage) -> None:
     stored.label_study(stored.get_study("first").id, archived=True, by=Actor("cli:anna", "a\nb \x1b[2J"))
     shown = terminal.run("studies", "history", "--storage", terminal.url).out

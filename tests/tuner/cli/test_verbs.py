@@ -34,6 +34,7 @@ def test_show_lists_studies(searched: Terminal) -> None:
     assert document["total"] == 1 and document["studies"][0]["trials"]["COMPLETE"] == 10
 
 
+@pytest.mark.slow
 def test_show_of_an_empty_database(terminal: Terminal) -> None:
     assert terminal.run("db", "upgrade", "--storage", terminal.url).code == 0
     assert "no study yet" in terminal.run("show", "--storage", terminal.url).out
@@ -109,6 +110,7 @@ def test_recommend_where_nothing_is_near(searched: Terminal) -> None:
     assert "unknown" in searched.run("recommend", "--model", "other", "--json").json["reason"]
 
 
+@pytest.mark.slow
 def test_recommend_the_nearest(searched: Terminal) -> None:
     """A model with one layer more, by its config.json; an SLO is met by measurement or not at all."""
     deeper = searched.folder / "deeper"

@@ -5,6 +5,8 @@ from __future__ import annotations
 import subprocess
 import sys
 
+import pytest
+
 from tuner.engine.processes import group_alive, kill_group
 
 STUBBORN_CHILD = """
@@ -15,6 +17,7 @@ signal.pause()
 """
 
 
+@pytest.mark.slow
 def test_nothing_of_the_group_is_left() -> None:
     """The child ignores SIGTERM and outlives its parent's."""
     with subprocess.Popen([sys.executable, "-c", STUBBORN_CHILD], stdout=subprocess.PIPE, start_new_session=True) as parent:

@@ -116,6 +116,7 @@ def test_the_operator_widens_what_is_allowed_by_name_only() -> None:
     assert pointer(_refused(wide, **{**base, "launcher": "local"}).place) == "/launcher"
 
 
+@pytest.mark.slow
 def test_the_harmless_arguments_are_vllms() -> None:
     """A list of names that no vLLM has would refuse what it means to allow."""
     known = engine_arg_facts(None)

@@ -23,6 +23,7 @@ def test_versions_and_the_engines_variables(monkeypatch: pytest.MonkeyPatch) -> 
     assert "TPU_NAME" not in found["environment"] and "HOME" not in found["environment"]
 
 
+@pytest.mark.slow
 def test_another_python_says_the_same() -> None:
     assert installed(sys.executable) == installed(None)
 

@@ -92,6 +92,7 @@ def test_finalists_with_a_smaller_budget_are_not_compiled_anew(tmp_path: Path) -
     assert compiler.asked == asked
 
 
+@pytest.mark.slow
 def test_a_search_measures_what_is_left(tmp_path: Path, bench: Workbench, monkeypatch: pytest.MonkeyPatch) -> None:
     """The skipped page size is stored as PRUNED with the reason, no engine is started for it, and the other one is measured."""
     compiler = ScriptedCompiler(compiles=[SMEM, COMPILED])

@@ -11,6 +11,7 @@ from tuner.foresight.step_time import fit_step_times, kinds_left_out, ranges_lef
 PRODUCTS = [product_of("q_proj", 4096, 4096), product_of("gate_proj", 4096, 14336), product_of("down_proj", 14336, 4096)]
 
 
+@pytest.mark.slow
 def test_a_kind_that_was_never_measured_is_predicted_from_its_family() -> None:
     found = fit_step_times("chip", "planted", PRODUCTS)
     operation = matmul("qkv_proj", 300, 4096, 6144)
@@ -19,6 +20,7 @@ def test_a_kind_that_was_never_measured_is_predicted_from_its_family() -> None:
     assert found.step([operation]).seconds == pytest.approx(expected, rel=0.03)
 
 
+@pytest.mark.slow
 def test_a_kind_in_another_shape_is_not_taken_for_the_measured_one() -> None:
     slow = product_of("q_proj", 4096, 4096)
     slow = type(slow)(slow.kind, slow.family, slow.shape, slow.tokens, slow.terms, 3 * slow.seconds)
@@ -27,6 +29,7 @@ def test_a_kind_in_another_shape_is_not_taken_for_the_measured_one() -> None:
     assert found.of(matmul("q_proj", 64, 2048, 2048)) is found.families["matmul"]
 
 
+@pytest.mark.slow
 def test_what_has_no_relative_in_the_table_has_no_prediction_and_is_named() -> None:
     found = fit_step_times("chip", "planted", PRODUCTS)
     both = found.step([matmul("q_proj", 64, 4096, 4096), elementwise("rope", 64, 4096)])
@@ -35,6 +38,7 @@ def test_what_has_no_relative_in_the_table_has_no_prediction_and_is_named() -> N
     assert kinds_left_out([decodes(), *PRODUCTS])[0].ratios is None
 
 
+@pytest.mark.slow
 def test_a_step_of_many_layers_is_the_sum_of_its_layers() -> None:
     found = fit_step_times("chip", "planted", [*PRODUCTS, decodes()])
     once, often = (found.step([matmul("q_proj", 64, 4096, 4096, times=times)]) for times in (1, 36))
@@ -42,6 +46,7 @@ def test_a_step_of_many_layers_is_the_sum_of_its_layers() -> None:
     assert often.low <= often.seconds <= often.high
 
 
+@pytest.mark.slow
 def test_intervals_hold_what_was_held_out_of_a_noisy_table() -> None:
     noisy = [product_of(name, *shape, noise=0.1, seed=seed) for seed, (name, shape) in enumerate(SHAPES.items())]
     folds = kinds_left_out(noisy)
@@ -53,6 +58,7 @@ def test_intervals_hold_what_was_held_out_of_a_noisy_table() -> None:
 SHAPES = {"q_proj": (4096, 4096), "k_proj": (4096, 1024), "gate_proj": (4096, 14336), "down_proj": (14336, 4096), "lm_head": (4096, 32000)}
 
 
+@pytest.mark.slow
 def test_every_range_of_tokens_is_held_out_once() -> None:
     item = PRODUCTS[0]
     folds = ranges_left_out([item])

@@ -20,6 +20,7 @@ def effects(cells: list[Comparison]) -> Effects:
     return effects_of(answered(cells), METRIC)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("cells", "recommended"),
     [

@@ -45,6 +45,7 @@ def test_every_comparison_has_its_row(grid: FinishedStudy) -> None:
     assert len(rows) == len(grid.outcome.comparison.comparisons)
 
 
+@pytest.mark.slow
 def test_failures_are_told(bench: Workbench) -> None:
     def hook(configuration: Configuration, nth: int, result: WindowResult) -> WindowResult:
         if configuration == Configuration(16, 128, "default"):
@@ -58,6 +59,7 @@ def test_failures_are_told(bench: Workbench) -> None:
     assert "1 of 10 trials (8 search trials) failed; 0 invalid windows" in text
 
 
+@pytest.mark.slow
 def test_what_was_skipped_is_told_with_its_reason(bench: Workbench) -> None:
     def hook(settings: EngineSettings, nth: int) -> None:
         if settings.block_size == 32:

@@ -31,6 +31,7 @@ def test_every_trial_is_a_row_with_its_settings_and_results(grid: FinishedStudy,
         assert values["ttft_p99_ms"] > 0
 
 
+@pytest.mark.slow
 def test_a_setting_in_which_trials_differ_is_a_column_and_a_constant_is_none(bench: Workbench, tmp_path: Path) -> None:
     bench.run(study="s", page_sizes=[32], chunk_budgets=[256])
     tab = HParamsTab(bench.storage, tmp_path)
@@ -42,6 +43,7 @@ def test_a_setting_in_which_trials_differ_is_a_column_and_a_constant_is_none(ben
     assert shown == {("s", "demote"), ("t", "strict")}
 
 
+@pytest.mark.slow
 def test_a_failed_trial_has_no_result_and_an_unchanged_study_is_not_written_again(bench: Workbench, tmp_path: Path) -> None:
     def hook(configuration: Configuration, nth: int) -> None:
         if configuration.arm == "page_aligned":

@@ -62,6 +62,7 @@ def test_conditions_of_a_large_space_are_respected_however_rare_what_fits(least:
     assert all(map(contains, asked)) and distinct(asked) == 7
 
 
+@pytest.mark.slow
 def test_an_enqueued_trial_keeps_what_it_fixes_in_a_large_space() -> None:
     study = optuna.create_study(direction="maximize")
     run(OrdinalGpSampler(MILLION, seed=1), 9, sphere, space=MILLION, study=study)
@@ -98,6 +99,7 @@ def test_costs_are_weighed_in_a_large_space() -> None:
     assert sum(params["x0"] == 3 for params in asked[10:]) >= 12
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("count", [1, 5])
 def test_a_list_that_is_longer_than_the_limit(count: int, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(choosing, "MAX_CANDIDATES", 50)

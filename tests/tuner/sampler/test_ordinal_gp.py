@@ -46,6 +46,7 @@ def test_one_candidate_is_enough_and_the_last_one_is_found() -> None:
     assert last not in asked
 
 
+@pytest.mark.slow
 def test_conditional_and_infeasible_configurations_are_respected() -> None:
     asked = run(OrdinalGpSampler(SPACE, seed=4, contains=lambda params: params["page"] <= 16 * params["budget"]), 60)
     assert all(params["page"] <= 16 * params["budget"] for params in asked)
@@ -113,6 +114,7 @@ def test_a_sampler_that_meets_another_study_reads_that_one(few_kept: int) -> Non
     assert run(sampler, 30) == run(OrdinalGpSampler(SPACE, seed=6), 30)
 
 
+@pytest.mark.slow
 def test_costs_need_not_be_asked_for_every_configuration() -> None:
     asked: list[Params] = []
 
@@ -143,6 +145,7 @@ def test_the_order_of_choices_is_harmless() -> None:
     assert run(OrdinalGpSampler(SPACE, seed=2), 30) == run(OrdinalGpSampler(shuffled, seed=2), 30, space=shuffled)
 
 
+@pytest.mark.slow
 def test_enqueued_trials_keep_what_they_fix_and_get_the_rest_chosen() -> None:
     study = optuna.create_study(direction="maximize")
     run(OrdinalGpSampler(SPACE, seed=1), 15, study=study)
@@ -165,6 +168,7 @@ def test_an_enqueued_trial_that_waits_is_not_asked_for() -> None:
         assert study.ask(small).params["x"] == 3 - running.params["x"]
 
 
+@pytest.mark.slow
 def test_trials_that_run_side_by_side_differ_and_spread() -> None:
     study = optuna.create_study(direction="maximize", sampler=OrdinalGpSampler(SPACE, seed=7))
     run(OrdinalGpSampler(SPACE, seed=7), 15, study=study)
@@ -219,6 +223,7 @@ def test_what_is_cheap_comes_first_where_it_promises_as_much() -> None:
         run(OrdinalGpSampler(SPACE, cost_s=lambda _: 0.0), 10)
 
 
+@pytest.mark.slow
 def test_pruned_trials_count_by_their_last_intermediate_value() -> None:
     def study_of(pruned: bool) -> optuna.Study:
         study = optuna.create_study(direction="maximize")

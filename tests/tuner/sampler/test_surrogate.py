@@ -127,6 +127,7 @@ def test_levels_that_were_never_measured_change_nothing() -> None:
     assert np.array_equal(full.log_lengths, part.log_lengths) and full.noise == part.noise
 
 
+@pytest.mark.slow
 def test_many_observations_and_running_trials_find_room() -> None:
     observed, scores = _data(80)
     grown = Posterior(GRID.axes, HYPER, GRID.levels[observed[:3]], np.zeros(3))

@@ -30,6 +30,7 @@ def run(bench: Workbench, launcher: FakeLauncher, finalists: FakeLauncher) -> St
     return StudyRun(plan_search(setup, bench.storage), bench.storage, launcher, finalists_launcher=finalists).run()
 
 
+@pytest.mark.slow
 def test_finalists_are_measured_by_the_other_launcher_alone(bench: Workbench) -> None:
     search, serve = FakeLauncher(), FakeLauncher(name="serve", live_fields=frozenset(), on_measure=slower)
     outcome = run(bench, search, serve)

@@ -80,6 +80,7 @@ def test_optunas_tables_are_made_once_however_many_want_them(each_url: str, atte
         assert list(pool.map(begin, range(2 * AT_ONCE))) == [0] * 2 * AT_ONCE
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("where", ["tuner.search.opening.OptunaRecord", "tuner.search.opening.StudyLease.claim"])
 def test_a_search_that_dies_while_it_opens_leaves_no_running_study(bench: Workbench, monkeypatch: pytest.MonkeyPatch, where: str) -> None:
     """As kill -9 does: nothing of it is run any more."""
@@ -98,6 +99,7 @@ def test_a_search_that_dies_while_it_opens_leaves_no_running_study(bench: Workbe
     assert bench.run(resume=True).study.state is StudyState.COMPLETE
 
 
+@pytest.mark.slow
 def test_a_database_that_fails_while_the_study_opens_is_told_with_what_is_there(bench: Workbench, monkeypatch: pytest.MonkeyPatch) -> None:
     def gone(*_arguments: Any, **_options: Any) -> Any:
         raise StorageUnavailable("connection refused", "start it")

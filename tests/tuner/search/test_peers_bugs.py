@@ -18,6 +18,7 @@ from tuner.setup.space import Configuration
 from tuner.setup.study_setup import prepare_study
 
 
+@pytest.mark.slow
 def test_bug_1_an_out_of_memory_trial_never_becomes_the_best(bench: Workbench) -> None:
     """It scored 0.0 there and won, because latency was minimised."""
 
@@ -57,6 +58,7 @@ def test_bug_2_resume_adds_the_same_number_again(bench: Workbench) -> None:
     assert len(bench.trials()) == 4
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("sampler", ["random", "grid"])
 def test_bug_2_the_same_command_finishes_an_interrupted_run_and_adds_nothing(bench: Workbench, sampler: str) -> None:
     def hook(configuration: Configuration, nth: int, result: WindowResult) -> WindowResult:
@@ -72,6 +74,7 @@ def test_bug_2_the_same_command_finishes_an_interrupted_run_and_adds_nothing(ben
     assert set(states(bench.trials())) == {TrialState.COMPLETE}
 
 
+@pytest.mark.slow
 def test_bug_2_another_number_after_an_interruption_is_that_many(bench: Workbench) -> None:
     def hook(configuration: Configuration, nth: int, result: WindowResult) -> WindowResult:
         if len(launcher.measured) == 13:  # four trials are done
@@ -94,6 +97,7 @@ def test_bug_3_the_grid_is_never_empty_and_holds_the_baseline() -> None:
         assert setup.space.configurations[0] == setup.space.baseline
 
 
+@pytest.mark.slow
 def test_bug_3_slos_are_used(bench: Workbench) -> None:
     """Stored and never looked at there. Here: no configuration meets it, so nothing is recommended."""
     outcome = bench.run(slos=["ttft_p99_ms<=1"])
@@ -102,6 +106,7 @@ def test_bug_3_slos_are_used(bench: Workbench) -> None:
     assert bench.trials(Stage.CONFIRM) == []
 
 
+@pytest.mark.slow
 def test_bug_4_an_objective_that_was_not_measured_is_no_zero(bench: Workbench) -> None:
     """p95 was always 0.0 there. This engine reports no TPOT."""
     outcome = bench.run(objective="tpot_p95_ms")
@@ -129,6 +134,7 @@ def test_bug_6_nor_when_a_run_ended_between_the_two_arms_of_a_cell(bench: Workbe
     assert len(found) == len(set(found)) == 8
 
 
+@pytest.mark.slow
 def test_bug_7_a_page_size_that_the_platform_changed_is_not_measured_under_the_asked_name(bench: Workbench) -> None:
     """vLLM on TPU may override block_size: two "different" trials were the same engine."""
 
@@ -146,6 +152,7 @@ def test_bug_7_a_page_size_that_the_platform_changed_is_not_measured_under_the_a
     assert set(states([trial for trial in bench.trials() if trial.block_size == 32])) == {TrialState.COMPLETE}
 
 
+@pytest.mark.slow
 def test_bug_7_the_effective_configuration_is_stored_beside_the_requested(bench: Workbench) -> None:
     bench.run()
     trial = bench.trials()[0]
@@ -153,6 +160,7 @@ def test_bug_7_the_effective_configuration_is_stored_beside_the_requested(bench:
     assert trial.effective["max_num_batched_tokens"] == 256
 
 
+@pytest.mark.slow
 def test_bug_8_one_failing_configuration_does_not_end_the_sweep(bench: Workbench) -> None:
     bad = Configuration(32, 256, "default")  # the very first
 

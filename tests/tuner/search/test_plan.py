@@ -47,6 +47,7 @@ def best_is_no_baseline(configuration: Configuration) -> float:
     return 1000 - 2 * configuration.max_num_batched_tokens + 5 * configuration.block_size
 
 
+@pytest.mark.slow
 def test_the_plan_is_what_a_run_does(bench: Workbench) -> None:
     outcome = bench.run(FakeLauncher(value=best_is_no_baseline))
     plan = plan_search(prepare_study(config_of()))
@@ -54,6 +55,7 @@ def test_the_plan_is_what_a_run_does(bench: Workbench) -> None:
     assert [(group.block_size, group.compiled_max, group.configurations) for group in plan.groups] == [(32, 256, 4), (16, 256, 4)]
 
 
+@pytest.mark.slow
 def test_a_grid_cut_short_plans_only_the_engines_it_reaches(bench: Workbench) -> None:
     outcome = bench.run(FakeLauncher(value=best_is_no_baseline), sampler="grid", trials=4)
     plan = plan_search(prepare_study(config_of(sampler="grid", trials=4)))

@@ -63,11 +63,13 @@ def test_an_engine_with_other_steps_teaches_nothing(on_this_device: Workbench, c
     assert isinstance(found, str) and found.startswith("no earlier study of this model on this device has steps of 4 configurations")
 
 
+@pytest.mark.slow
 def test_another_device_teaches_nothing(on_this_device: Workbench, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("tuner.search.step_model.cpu_name", lambda: "cpu x86_64 another x8")
     assert isinstance(find_step_model(setup_of(), on_this_device.storage), str)
 
 
+@pytest.mark.slow
 def test_settings_that_no_step_time_knows_are_not_predicted(on_this_device: Workbench) -> None:
     """Configurations that differ in such a setting alone would share a prediction."""
     plan = plan_search(setup_of(factors={"enable_chunked_prefill": [True, False]}), on_this_device.storage)
@@ -78,6 +80,7 @@ def test_the_study_itself_teaches_nothing(on_this_device: Workbench) -> None:
     assert isinstance(find_step_model(setup_of("first"), on_this_device.storage), str)
 
 
+@pytest.mark.slow
 def test_windows_without_steps_teach_nothing(bench: Workbench, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("tuner.search.step_model.cpu_name", lambda: "fake engine")
     bench.run(FakeLauncher(), study="first", rounds=2)

@@ -86,6 +86,7 @@ def test_a_finalist_is_compiled_for_its_own_budget(bench: Workbench) -> None:
     assert budgets == [128, 128, 128, 256], "the best, its opposite arm, what ties with it, the nearest to vLLM's defaults"
 
 
+@pytest.mark.slow
 def test_a_finalist_is_started_cold_also_where_the_search_ran_the_same_engine(bench: Workbench) -> None:
     launcher = FakeLauncher()
     bench.run(launcher, page_sizes=[32], chunk_budgets=[256])
@@ -136,6 +137,7 @@ def test_profile_says_what_is_profiled(bench: Workbench, profile: str, count: in
     assert len(launcher.profiled) == count
 
 
+@pytest.mark.slow
 def test_costs_are_kept_by_phase(bench: Workbench) -> None:
     ticks = iter(range(10**6))
     outcome = bench.run(now=lambda: float(next(ticks)), profile="finalists")
@@ -144,6 +146,7 @@ def test_costs_are_kept_by_phase(bench: Workbench) -> None:
     assert sum(value for name, value in outcome.study.cost.items() if name != "wall") == pytest.approx(outcome.study.cost["wall"])
 
 
+@pytest.mark.slow
 def test_a_single_arm_is_searched_without_a_comparison(bench: Workbench) -> None:
     outcome = bench.run(arms=["default"])
     assert {trial.arm for trial in bench.trials()} == {"default"}
@@ -160,6 +163,7 @@ def test_a_sampler_runs_exactly_its_trials_and_no_configuration_twice(bench: Wor
     assert configuration_of(trials[0]) == prepare_study(config_of()).space.baseline
 
 
+@pytest.mark.slow
 def test_a_sampler_measures_page_alignment_beside_the_default_of_its_cell(bench: Workbench) -> None:
     outcome = bench.run(sampler="random", trials=6)
     cells = Counter(trial.block_size * 1000 + trial.max_num_batched_tokens for trial in bench.trials())
@@ -199,6 +203,7 @@ def test_proposals_prefer_the_page_size_whose_engine_runs(bench: Workbench) -> N
     assert len(list(groupby(search, key=lambda item: item.block_size))) <= 6
 
 
+@pytest.mark.slow
 def test_a_launcher_without_live_settings_gets_an_engine_for_each_configuration(bench: Workbench) -> None:
     """`vllm serve` cannot change its arm or budget; interleaving would restart it for every window."""
     launcher = FakeLauncher(live_fields=frozenset())
@@ -213,6 +218,7 @@ def test_a_launcher_without_live_settings_gets_an_engine_for_each_configuration(
     assert outcome.recommendation.body["settings"]["block_size"] == 32
 
 
+@pytest.mark.slow
 def test_slos_decide_what_is_recommended(bench: Workbench) -> None:
     """The faster, the later the first token: only slow configurations meet the limit."""
 

@@ -35,6 +35,7 @@ class Clock:
         return FakeLauncher(on_measure=hook)
 
 
+@pytest.mark.slow
 def test_a_time_budget_stops_the_search_and_still_confirms(bench: Workbench) -> None:
     """The first page size takes 120 s; what is left is kept for the finalists."""
     clock = Clock()
@@ -87,6 +88,7 @@ def test_nor_does_a_further_finalist_begin_where_none_holds(bench: Workbench) ->
     assert outcome.recommendation.status == "recommended"
 
 
+@pytest.mark.slow
 def test_a_time_budget_ends_a_group_after_whole_rounds(bench: Workbench) -> None:
     clock = Clock()
     bench.run(clock.launcher(), now=clock, time_budget=45, rounds=5, sampler="grid")
@@ -131,6 +133,7 @@ def test_adaptive_rounds_resume_as_they_would_have_gone_on(bench: Workbench) -> 
     assert first.measured + second.measured == whole.measured
 
 
+@pytest.mark.slow
 def test_a_round_that_two_engines_share_gives_no_pair(bench: Workbench) -> None:
     seen: Counter[Configuration] = Counter()
     first, second = noisy(seen, stop_at_window=5), noisy(seen)

@@ -119,6 +119,7 @@ def test_what_was_unset_is_not_said_to_vllm(bench: Workbench) -> None:
     assert "quantization" not in answer.config and answer.settings["quantization"] == "unset"  # type: ignore[typeddict-item]
 
 
+@pytest.mark.slow
 def test_the_plan_names_factors_with_their_kind_and_vllms_default() -> None:
     plan = plan_search(prepare_study(config_of(factors={**LIVE, "long_prefill_token_threshold": "0,64"}))).to_json()
     assert plan["factors"] == [

@@ -23,6 +23,7 @@ def complete_and_failed(bench: Workbench) -> tuple[int, int]:
     return found.count(TrialState.COMPLETE), found.count(TrialState.FAIL)
 
 
+@pytest.mark.slow
 def test_an_engine_that_crashes_is_started_once_more_for_the_rest(bench: Workbench) -> None:
     def hook(configuration: Configuration, nth: int, result: WindowResult) -> WindowResult:
         if configuration == BAD and nth == 1:
@@ -40,6 +41,7 @@ def test_an_engine_that_crashes_is_started_once_more_for_the_rest(bench: Workben
     assert outcome.study.state is StudyState.COMPLETE and launcher.running == 0
 
 
+@pytest.mark.slow
 def test_the_failed_trial_has_no_influence(bench: Workbench) -> None:
     """It had two windows with the best numbers of all before it crashed."""
 
@@ -58,6 +60,7 @@ def test_the_failed_trial_has_no_influence(bench: Workbench) -> None:
     assert optuna_id is not None and told[optuna_id].state is OptunaState.FAIL and told[optuna_id].values is None
 
 
+@pytest.mark.slow
 def test_three_lost_engines_without_a_window_in_between_end_the_group_and_not_the_study(bench: Workbench) -> None:
     def hook(configuration: Configuration, nth: int, result: WindowResult) -> WindowResult:
         if configuration.block_size == 32:
@@ -89,6 +92,7 @@ def test_two_configurations_that_cost_the_engine_leave_the_others_of_their_page_
     assert complete_and_failed(bench) == (6, 2)
 
 
+@pytest.mark.slow
 def test_who_was_not_measured_when_others_ran_out_of_memory_teaches_nothing(bench: Workbench) -> None:
     """Larger budgets ran out and took the engines with them. The small ones never ran: were they stored as out of memory, the small ones of
     every other page size would be skipped."""
@@ -105,6 +109,7 @@ def test_who_was_not_measured_when_others_ran_out_of_memory_teaches_nothing(benc
     assert len(small) == 2 and all(trial.state is TrialState.COMPLETE for trial in small)
 
 
+@pytest.mark.slow
 def test_crashes_far_apart_cost_one_trial_each(bench: Workbench) -> None:
     crashes = {Configuration(32, 128, "default"): 0, Configuration(32, 128, "page_aligned"): 2}
 
@@ -133,6 +138,7 @@ def test_an_engine_that_does_not_start_fails_its_page_size_alone(bench: Workbenc
     assert outcome.completed_trials == 6
 
 
+@pytest.mark.slow
 def test_nothing_starts_at_all(bench: Workbench) -> None:
     def hook(settings: EngineSettings, nth: int) -> None:
         raise TrialFailed(FailureClass.STARTUP, "vLLM cannot be imported")
@@ -143,6 +149,7 @@ def test_nothing_starts_at_all(bench: Workbench) -> None:
     assert bench.trials(Stage.CONFIRM) == []
 
 
+@pytest.mark.slow
 def test_a_window_in_which_something_was_compiled_is_repeated(bench: Workbench) -> None:
     def hook(configuration: Configuration, nth: int, result: WindowResult) -> WindowResult:
         return recompiled(result) if configuration == BAD and nth < 2 else result
@@ -158,6 +165,7 @@ def test_a_window_in_which_something_was_compiled_is_repeated(bench: Workbench) 
     ]
 
 
+@pytest.mark.slow
 def test_a_window_that_always_compiles_is_tried_three_times_a_round(bench: Workbench) -> None:
     def hook(configuration: Configuration, nth: int, result: WindowResult) -> WindowResult:
         return recompiled(result) if configuration == BAD else result
@@ -171,6 +179,7 @@ def test_a_window_that_always_compiles_is_tried_three_times_a_round(bench: Workb
     assert outcome.study.state is StudyState.COMPLETE
 
 
+@pytest.mark.slow
 def test_a_request_failure_fails_one_trial_and_keeps_the_engine(bench: Workbench) -> None:
     def hook(configuration: Configuration, nth: int, result: WindowResult) -> WindowResult:
         if configuration == BAD:
@@ -183,6 +192,7 @@ def test_a_request_failure_fails_one_trial_and_keeps_the_engine(bench: Workbench
     assert [settings.block_size for settings in launcher.opened[:2]] == [32, 16]
 
 
+@pytest.mark.slow
 def test_a_timeout_that_costs_the_engine_is_a_timeout(bench: Workbench) -> None:
     def hook(configuration: Configuration, nth: int, result: WindowResult) -> WindowResult:
         if configuration == BAD:
@@ -194,6 +204,7 @@ def test_a_timeout_that_costs_the_engine_is_a_timeout(bench: Workbench) -> None:
     assert complete_and_failed(bench) == (7, 1)
 
 
+@pytest.mark.slow
 def test_a_crash_while_warming_up_fails_that_configuration(bench: Workbench) -> None:
     def hook(configuration: Configuration, nth: int) -> None:
         if configuration == BAD:
@@ -204,6 +215,7 @@ def test_a_crash_while_warming_up_fails_that_configuration(bench: Workbench) -> 
     assert complete_and_failed(bench) == (7, 1)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("error", "failure"), [(BadInput("no such row in the table"), "invalid_config"), (KeyError("surprise"), "internal")]
 )
@@ -218,6 +230,7 @@ def test_whatever_a_launcher_raises_fails_one_trial(bench: Workbench, error: Exc
     assert complete_and_failed(bench) == (7, 1)
 
 
+@pytest.mark.slow
 def test_a_profile_that_fails_costs_no_trial(bench: Workbench) -> None:
     def hook(configuration: Configuration, nth: int) -> None:
         raise crash("the engine hung while profiling")
@@ -230,6 +243,7 @@ def test_a_profile_that_fails_costs_no_trial(bench: Workbench) -> None:
     assert launcher.running == 0
 
 
+@pytest.mark.slow
 def test_a_finalist_that_fails_when_started_cold_gives_way_to_the_next_best(bench: Workbench) -> None:
     """The search has great numbers for it; the confirmation is what counts."""
 
@@ -262,6 +276,7 @@ def test_where_nothing_starts_cold_a_few_are_tried_and_nothing_is_recommended(be
     assert again.opened == [], "nothing is left to do"
 
 
+@pytest.mark.slow
 def test_finalists_that_miss_an_slo_when_started_cold_give_way_to_the_next_best(bench: Workbench) -> None:
     """In the search 32 pages of the large budget just kept to it."""
 
@@ -277,6 +292,7 @@ def test_finalists_that_miss_an_slo_when_started_cold_give_way_to_the_next_best(
     assert (settings["block_size"], settings["max_num_batched_tokens"], settings["arm"]) == (32, 128, "page_aligned")
 
 
+@pytest.mark.slow
 def test_a_drifting_machine_takes_its_rounds_out_of_every_value(bench: Workbench) -> None:
     """From the fourth of seven rounds on the machine is a tenth slower; the earlier, shorter side goes."""
     seen: dict[int, int] = {}

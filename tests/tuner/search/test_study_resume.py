@@ -78,6 +78,7 @@ def test_the_rest_is_measured_in_the_order_it_would_have_had(bench: Workbench) -
     assert first.measured + second.measured == whole.measured
 
 
+@pytest.mark.slow
 def test_costs_and_engine_starts_add_up(bench: Workbench) -> None:
     with pytest.raises(Interrupted):
         bench.run(stop_at(5, KeyboardInterrupt))
@@ -88,6 +89,7 @@ def test_costs_and_engine_starts_add_up(bench: Workbench) -> None:
     assert outcome.study.cost["wall"] > first.cost["wall"] > 0
 
 
+@pytest.mark.slow
 def test_resuming_a_finished_study_measures_nothing_and_changes_nothing(bench: Workbench) -> None:
     bench.run()
     windows, recommendation = all_windows(bench), bench.storage.list_recommendations()
@@ -97,6 +99,7 @@ def test_resuming_a_finished_study_measures_nothing_and_changes_nothing(bench: W
     assert all_windows(bench) == windows and bench.storage.list_recommendations() == recommendation
 
 
+@pytest.mark.slow
 def test_a_failed_trial_is_not_tried_again(bench: Workbench) -> None:
     def hook(configuration: Configuration, nth: int) -> None:
         if configuration == Configuration(32, 256, "default"):
@@ -109,6 +112,7 @@ def test_a_failed_trial_is_not_tried_again(bench: Workbench) -> None:
     assert states(bench.trials()).count(TrialState.FAIL) == 1
 
 
+@pytest.mark.slow
 def test_a_bug_of_ours_leaves_a_study_that_can_be_resumed(bench: Workbench) -> None:
     launcher = stop_at(9, Killed)
     with pytest.raises(Killed):
@@ -120,6 +124,7 @@ def test_a_bug_of_ours_leaves_a_study_that_can_be_resumed(bench: Workbench) -> N
     assert len(again.measured) == 30 - 8
 
 
+@pytest.mark.slow
 def test_a_database_that_goes_away_in_the_middle_is_a_failed_run_and_no_bad_input(
     bench: Workbench, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -184,6 +189,7 @@ def stopped(*_arguments: Any) -> None:
     raise KeyboardInterrupt
 
 
+@pytest.mark.slow
 def test_ctrl_c_while_a_study_is_being_opened_leaves_none_that_seems_to_run(bench: Workbench, monkeypatch: pytest.MonkeyPatch) -> None:
     """Making Optuna's tables takes a second; the study is there by then."""
     with monkeypatch.context() as patched:
@@ -195,6 +201,7 @@ def test_ctrl_c_while_a_study_is_being_opened_leaves_none_that_seems_to_run(benc
     assert bench.run(resume=True).study.state is StudyState.COMPLETE
 
 
+@pytest.mark.slow
 def test_ctrl_c_before_a_running_study_is_taken_up_does_not_call_it_interrupted(bench: Workbench, monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(Killed):
         bench.run(stop_at(3, Killed))
@@ -205,6 +212,7 @@ def test_ctrl_c_before_a_running_study_is_taken_up_does_not_call_it_interrupted(
     assert bench.storage.get_study("s").state is StudyState.RUNNING
 
 
+@pytest.mark.slow
 def test_a_study_that_is_deleted_while_it_runs_is_not_to_be_resumed(bench: Workbench) -> None:
     def hook(configuration: Configuration, nth: int, result: WindowResult) -> WindowResult:
         with suppress(NotFound):
@@ -238,6 +246,7 @@ def test_optuna_learns_what_storage_knew_when_the_process_was_killed(bench: Work
         assert values[trial.optuna_trial_id] == trial.values["throughput"]
 
 
+@pytest.mark.slow
 def test_a_trial_that_only_optuna_knows_is_failed_there(bench: Workbench, monkeypatch: pytest.MonkeyPatch) -> None:
     """Killed between Optuna's trial and ours."""
     create = type(bench.storage).create_trial
@@ -253,6 +262,7 @@ def test_a_trial_that_only_optuna_knows_is_failed_there(bench: Workbench, monkey
     assert [trial.state.name for trial in bench.optuna_trials()] == ["FAIL", *["COMPLETE"] * 8]
 
 
+@pytest.mark.slow
 def test_without_resume_an_existing_study_is_refused(bench: Workbench) -> None:
     bench.run()
     launcher = FakeLauncher()
@@ -278,6 +288,7 @@ CHANGED: list[tuple[dict[str, Any], str]] = [
 ]
 
 
+@pytest.mark.slow
 def test_resume_with_another_setting_names_it(bench: Workbench) -> None:
     with pytest.raises(Interrupted):
         bench.run(stop_at(1, KeyboardInterrupt))
@@ -287,6 +298,7 @@ def test_resume_with_another_setting_names_it(bench: Workbench) -> None:
         assert message in str(caught.value) and "\n" not in str(caught.value)
 
 
+@pytest.mark.slow
 def test_a_workload_file_that_changed_is_noticed(bench: Workbench) -> None:
     path = bench.folder / "work.yaml"
     lengths = "input: {kind: fixed, value: %d}, output: {kind: fixed, value: 4}"

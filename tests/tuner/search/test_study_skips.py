@@ -51,6 +51,7 @@ def check_pruned(bench: Workbench, trial: Trial, note: str) -> str:
     return reason
 
 
+@pytest.mark.slow
 def test_what_an_out_of_memory_dominates_is_skipped(bench: Workbench) -> None:
     """HBM is full whatever the page size: the second engine is not even started."""
     launcher = no_room("Ran out of memory in memory space hbm. Used 20G of 16G")
@@ -64,6 +65,7 @@ def test_what_an_out_of_memory_dominates_is_skipped(bench: Workbench) -> None:
     assert outcome.recommendation.body["reason"] == "none of 8 trials completed (out_of_memory, skipped)"
 
 
+@pytest.mark.slow
 def test_where_the_memory_is_unknown_another_page_size_is_tried(bench: Workbench) -> None:
     launcher = no_room("the kernel's out-of-memory killer ended the engine process during start")
     bench.run(launcher)
@@ -92,6 +94,7 @@ def test_within_an_engine_a_larger_budget_of_the_arm_is_skipped_unless_it_has_ru
     assert {bench.trial(item.twin).state for item in (small, large)} == {TrialState.COMPLETE}
 
 
+@pytest.mark.slow
 def test_a_resumed_study_remembers(bench: Workbench) -> None:
     """The first run ends with the out-of-memory; the next one judges by what is stored."""
     bench.run(no_room("Ran out of memory in memory space hbm."), trials=2, sampler="grid")
@@ -113,6 +116,7 @@ def smem_study(**changes: Any) -> Any:
     return config_of(chunk_budgets=[1024], max_num_seqs=600, max_model_len=4096, **changes)
 
 
+@pytest.mark.slow
 def test_a_page_size_beyond_the_limits_is_said_before_and_skipped(bench: Workbench) -> None:
     setup = prepare_study(smem_study(logdir=str(bench.folder / "profiles"), storage=bench.url), TPU_LIMITS["TPU v6e"])
     assert [warning for warning in setup.warnings if "page_sizes: 16 makes block tables of 614400 bytes" in warning]
@@ -142,6 +146,7 @@ def stopped(result: WindowResult) -> WindowResult:
     return replace(result, stopped="saturated after 3.0 s")
 
 
+@pytest.mark.slow
 def test_a_configuration_that_cannot_keep_up_is_given_up(bench: Workbench) -> None:
     def hook(configuration: Configuration, _nth: int, result: WindowResult) -> WindowResult:
         return stopped(result) if configuration == OVERLOADED else result
@@ -155,6 +160,7 @@ def test_a_configuration_that_cannot_keep_up_is_given_up(bench: Workbench) -> No
     assert sum(item.state is TrialState.COMPLETE for item in bench.trials()) == 7
 
 
+@pytest.mark.slow
 def test_one_saturated_window_among_three_is_left_out(bench: Workbench) -> None:
     def hook(configuration: Configuration, nth: int, result: WindowResult) -> WindowResult:
         return stopped(result) if configuration == OVERLOADED and nth == 0 else result

@@ -75,6 +75,7 @@ def test_auto_takes_the_same_model_and_accelerator_and_rather_the_same_workload(
         taught.storage.get_study("first")
 
 
+@pytest.mark.slow
 def test_values_are_those_of_this_searchs_objective_and_limits(taught: Workbench) -> None:
     setup = prepare_study(config_of("new", objective="ttft_p99_ms", slos=["total_token_throughput>=900"], **SPACE))
     (found,) = find_earlier(taught.storage, setup, "fake engine")

@@ -41,6 +41,7 @@ def test_both_launchers_are_closed_where_opening_the_study_fails(bench: Workbenc
     assert method in ("put_workload", "create_study") or lease_is_free(bench)
 
 
+@pytest.mark.slow
 def test_the_lease_is_free_where_the_study_cannot_be_marked_as_running(bench: Workbench, monkeypatch: pytest.MonkeyPatch) -> None:
     """The next run need not wait for it to go stale."""
     with monkeypatch.context() as patch:
@@ -101,6 +102,7 @@ def test_the_sampler_gp_without_its_packages_is_refused_before_anything_is_there
     assert terminal.search("--study", "s", "--sampler", "random", "--trials", "2").code == 0, "the others need neither"
 
 
+@pytest.mark.slow
 def test_a_study_that_is_begun_between_plan_and_run_is_left_alone(bench: Workbench) -> None:
     plan = plan_search(prepare_study(config_of(storage=bench.url, logdir=str(bench.folder / "profiles"))), bench.storage)
     bench.run()
@@ -110,6 +112,7 @@ def test_a_study_that_is_begun_between_plan_and_run_is_left_alone(bench: Workben
     assert launcher.closed and launcher.opened == []
 
 
+@pytest.mark.slow
 def test_a_plan_is_made_from_counts_and_reads_no_window(bench: Workbench, monkeypatch: pytest.MonkeyPatch) -> None:
     bench.run(study="earlier")
     setup = prepare_study(config_of(storage=bench.url))

@@ -75,6 +75,7 @@ def test_where_there_is_no_vllm_nothing_is_known(monkeypatch: pytest.MonkeyPatch
     assert engine_arg_facts.engine_arg_facts(None) == {}
 
 
+@pytest.mark.slow
 def test_of_the_real_one_the_arguments_that_people_search() -> None:
     found = engine_arg_facts.engine_arg_facts(None)
     if not found:

@@ -31,6 +31,7 @@ def test_they_are_the_fields_of_the_class() -> None:
     assert engine_arg_names(None) == frozenset(done.stdout.splitlines()[-1].split())
 
 
+@pytest.mark.slow
 def test_of_another_python(tmp_path: Path) -> None:
     python = fake_vllm(tmp_path, "raise RuntimeError('not to be run')\nclass EngineArgs:\n    model: str = ''\n    swap_space: int = 4\n")
     assert engine_arg_names(python) == frozenset({"model", "swap_space"})

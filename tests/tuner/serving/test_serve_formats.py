@@ -6,6 +6,7 @@ import subprocess
 from collections.abc import Mapping
 from typing import Any
 
+import pytest
 import yaml
 from hypothesis import given
 from hypothesis import strategies as st
@@ -57,6 +58,7 @@ _CONFIGS = st.dictionaries(st.from_regex(r"[a-z][a-z_]{0,12}", fullmatch=True), 
 )
 
 
+@pytest.mark.slow
 @given(_CONFIGS, _TEXT)
 @examples(100)
 def test_nasty_values_come_through_every_form(config: dict[str, object], value: str) -> None:

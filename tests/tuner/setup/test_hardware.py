@@ -94,6 +94,7 @@ def test_vmem_smem_and_cores_are_jaxs(name: str) -> None:
     assert limits.hbm_bytes == pytest.approx(info.hbm_capacity_bytes * cores_per_device, rel=0.011)
 
 
+@pytest.mark.slow
 def test_hbm_is_that_of_the_package_tpu_info() -> None:
     device = pytest.importorskip("tpu_info.device", reason="needs tpu_info")
     found = [device.TpuChip[name].value for name in ("V4", "V5E", "V5P", "V6E", "V7X")]

@@ -18,6 +18,7 @@ OPEN = [0.03, -0.005, 0.04]
 FUTILE = [0.05, -0.05, 0.06, -0.06, 0.055, -0.055, 0.05, -0.052]
 
 
+@pytest.mark.slow
 def test_stops_when_every_cell_is_decided() -> None:
     decision = decide_rounds({"a": CLEAR, "b": CLEAR}, UP, PLAN)
     assert (decision.stop, decision.reason, decision.decided, decision.open_cells) == (True, "decided", ("a", "b"), ())
@@ -85,6 +86,7 @@ def test_chance_is_a_probability_and_symmetric(values: list[float]) -> None:
     assert chance_of_verdict([-value for value in values], PLAN) == pytest.approx(chance, abs=1e-9)
 
 
+@pytest.mark.slow
 def test_stopping_early_keeps_false_findings_rare() -> None:
     """300 A/A cells, alone, looked at after each round and stopped when called: 5 % may be called, give or take 300 draws."""
     rng = np.random.default_rng(5)

@@ -137,6 +137,7 @@ def contradicts(effect: Effect, direction: Direction) -> bool:
 families = st.dictionaries(st.integers(0, 30), st.lists(st.floats(-0.1, 0.1), max_size=10), max_size=12)
 
 
+@pytest.mark.slow
 @examples(80)
 @given(families, directions, st.sampled_from([None, InterimPlan(3, 8)]))
 def test_a_verdict_never_contradicts_its_interval(cells: dict[int, list[float]], direction: Direction, plan: InterimPlan | None) -> None:
@@ -145,6 +146,7 @@ def test_a_verdict_never_contradicts_its_interval(cells: dict[int, list[float]],
     assert not any(contradicts(effect, direction) for effect in effects.values())
 
 
+@pytest.mark.slow
 @examples(60)
 @given(families, directions)
 def test_a_family_never_decides_more_than_its_cells_alone(cells: dict[int, list[float]], direction: Direction) -> None:
@@ -215,6 +217,7 @@ def test_the_p_value_is_the_level_at_which_the_interval_lets_go(
         assert (interval is not None and not interval[0] <= math.exp(null) <= interval[1]) == (p <= level)
 
 
+@pytest.mark.slow
 @examples(60)
 @given(ratios, plans)
 def test_a_verdict_alone_is_what_the_two_p_values_say(values: list[float], plan: InterimPlan | None) -> None:

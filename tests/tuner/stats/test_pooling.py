@@ -46,6 +46,7 @@ def test_cells_before_the_first_look_are_left_out() -> None:
     assert both is not None and both == pool([enough], UP, plan=InterimPlan(3, 24)) and both.cells == 1
 
 
+@pytest.mark.slow
 def test_an_interval_without_bounds_is_no_interval() -> None:
     assert pool([Sample(2, 0.3, 1.0)], UP, plan=InterimPlan(2, 12)) is None
 
@@ -76,6 +77,7 @@ def test_the_interval_covers_under_real_spread_between_cells() -> None:
     assert 0.91 <= held / 300 <= 0.99
 
 
+@pytest.mark.slow
 @examples(60)
 @given(samples)
 def test_swapping_the_arms_inverts_and_order_does_not_matter(cells: list[Sample]) -> None:

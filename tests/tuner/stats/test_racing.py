@@ -67,6 +67,7 @@ def test_drift_common_to_all_settings_does_not_matter() -> None:
     assert drifted.dropped["loser"].optimistic_ratio == pytest.approx(plain.dropped["loser"].optimistic_ratio)
 
 
+@pytest.mark.slow
 def test_a_setting_inside_the_tie_band_is_rarely_dropped() -> None:
     """Ten rivals all 2 % better: the setting is exactly at the edge, and may be dropped in 5 % of races."""
     lost = 0

@@ -53,6 +53,7 @@ def test_rows_are_judged_as_lists_are(seed: int, pairs: int) -> None:
         assert df == sample.df and found == pytest.approx(sample.mean / sample.standard_error, rel=1e-9)
 
 
+@pytest.mark.slow
 @settings(max_examples=60, deadline=None)
 @given(st.lists(st.floats(-0.5, 0.5), min_size=2, max_size=30))
 def test_a_swap_of_the_arms_only_turns_the_sign(values: list[float]) -> None:

@@ -23,6 +23,7 @@ def ever_rejected(rows: np.ndarray, plan: InterimPlan, level: float) -> float:
     return float(missed.mean())
 
 
+@pytest.mark.slow
 def test_all_looks_together_keep_the_level_and_uncorrected_ones_do_not() -> None:
     rows = np.random.default_rng(1).standard_normal((20_000, 24))
     for plan in (PLAN, InterimPlan(3, 24), InterimPlan(3, 6)):

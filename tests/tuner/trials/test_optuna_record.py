@@ -31,6 +31,7 @@ def read(url: str, name: str = "s") -> list[optuna.trial.FrozenTrial]:
     return optuna.load_study(study_name=name, storage=optuna.storages.RDBStorage(**optuna_storage_arguments(url))).get_trials()
 
 
+@pytest.mark.slow
 def test_a_trial_goes_from_running_to_complete(record: OptunaRecord, study_url: str) -> None:
     trial_id = record.begin(POINT.params)
     assert record.running() == [trial_id]
@@ -51,12 +52,14 @@ def test_telling_twice_changes_nothing(record: OptunaRecord, study_url: str) -> 
     assert (trial.value, trial.constraints) == (3.5, {"slo": 1.0})
 
 
+@pytest.mark.slow
 def test_a_failed_trial_has_no_value(record: OptunaRecord, study_url: str) -> None:
     record.fail(record.begin(POINT.params))
     (trial,) = read(study_url)
     assert trial.state is TrialState.FAIL and trial.values is None
 
 
+@pytest.mark.slow
 def test_attributes_are_seen_by_others_at_once(record: OptunaRecord, study_url: str) -> None:
     other = OptunaRecord(study_url, "s", [Direction.MAXIMIZE], SPACE.distributions())
     assert other.attribute("a") is None
@@ -67,6 +70,7 @@ def test_attributes_are_seen_by_others_at_once(record: OptunaRecord, study_url: 
     other.close()
 
 
+@pytest.mark.slow
 def test_directions_are_kept(study_url: str) -> None:
     OptunaRecord(study_url, "two", [Direction.MAXIMIZE, Direction.MINIMIZE], SPACE.distributions()).close()
     study = optuna.load_study(study_name="two", storage=optuna.storages.RDBStorage(**optuna_storage_arguments(study_url)))

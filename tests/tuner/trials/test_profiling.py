@@ -56,6 +56,7 @@ def test_a_bad_session_is_marked_and_tried_once_more(bench: Workbench) -> None:
     assert "few_steps" in found[1].quality["problems"]
 
 
+@pytest.mark.slow
 def test_a_session_that_stays_bad_is_kept_with_its_reason_and_not_tried_a_third_time(bench: Workbench) -> None:
     launcher = FakeLauncher(xspace=lambda configuration, phase, session: b"no profile")
     found = profiles_of(bench, launcher)[:2]
@@ -74,18 +75,21 @@ def test_only_what_was_captured_well_is_captured_a_second_time(bench: Workbench)
     assert [(profile.phase, profile.status) for profile in found] == one * 2
 
 
+@pytest.mark.slow
 def test_where_each_session_needs_a_server_of_its_own_there_is_one(bench: Workbench) -> None:
     """As with `vllm serve`, which has no live settings."""
     found = profiles_of(bench, FakeLauncher(live_fields=frozenset()))
     assert [profile.phase for profile in found] == ["all", "all"]
 
 
+@pytest.mark.slow
 def test_what_another_attempt_cannot_mend_is_not_tried_again(bench: Workbench) -> None:
     skewed = tpu_xspace(model_runs(steps=9), stretch=1.05)
     found = profiles_of(bench, FakeLauncher(xspace=lambda configuration, phase, session: skewed))
     assert [(profile.status, profile.quality["problems"]) for profile in found] == [("bad", ["clock_skew"])] * 2
 
 
+@pytest.mark.slow
 def test_a_phase_that_is_not_reached_is_missing_and_the_next_one_is_captured(bench: Workbench) -> None:
     def hook(configuration: Configuration, nth: int) -> None:
         if nth == 0:
@@ -96,6 +100,7 @@ def test_a_phase_that_is_not_reached_is_missing_and_the_next_one_is_captured(ben
     assert found[0].quality == {"error_class": "timeout", "error": "the engine did not come into phase prefill"}
 
 
+@pytest.mark.slow
 def test_an_engine_that_is_lost_while_profiling_ends_its_sessions(bench: Workbench) -> None:
     def hook(configuration: Configuration, nth: int) -> None:
         raise crash()
@@ -104,6 +109,7 @@ def test_an_engine_that_is_lost_while_profiling_ends_its_sessions(bench: Workben
     assert [(profile.phase, profile.status) for profile in found] == [("prefill", "missing")] * 2
 
 
+@pytest.mark.slow
 def test_sessions_of_the_same_second_do_not_meet(bench: Workbench, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("profiles.links.time.strftime", lambda _format: "now")
     short = tpu_xspace(model_runs(steps=2))
@@ -111,6 +117,7 @@ def test_sessions_of_the_same_second_do_not_meet(bench: Workbench, monkeypatch: 
     assert [profile.session for profile in found] == ["now-decode", "now-decode-again", "now-decode-2", "now-decode-again-2"]
 
 
+@pytest.mark.slow
 def test_windows_say_how_long_the_steps_of_each_phase_took(bench: Workbench) -> None:
     def hook(configuration: Configuration, nth: int, result: WindowResult) -> WindowResult:
         return replace(result, steps=(*step_records(1.0, 4), *step_records(0.0, 6), replace(step_records(0.0, 1)[0], scheduled_tokens=0)))

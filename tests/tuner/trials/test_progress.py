@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from itertools import pairwise
 
+import pytest
+
 from tests.tuner.workbench import Workbench
 from tuner.trials.budget import CostModel
 from tuner.trials.progress import Progress
@@ -25,6 +27,7 @@ def test_more_than_planned_leaves_nothing() -> None:
     assert progress.seconds_left == 0
 
 
+@pytest.mark.slow
 def test_a_run_ends_where_it_was_planned_to(bench: Workbench) -> None:
     seen: list[tuple[int, int, int, float]] = []
     last: list[Progress] = []

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from itertools import combinations, pairwise, permutations
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -47,6 +48,7 @@ def test_the_order_is_a_function_of_seed_and_round_alone(cells: dict[str, list[I
         assert [item for item in round_order(fewer, seed, number) if item[0] == name] == [item for item in whole if item[0] == name]
 
 
+@pytest.mark.slow
 def test_every_order_of_cells_and_of_arms_comes_up_about_equally_often() -> None:
     cells = {name: [(name, arm) for arm in ARMS[:2]] for name in ("a", "b", "c")}
     many = [round_order(cells, str(seed), 2 * seed) for seed in range(2400)]

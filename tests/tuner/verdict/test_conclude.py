@@ -34,6 +34,7 @@ def test_an_answer_is_made_once_and_read_afterwards(grid: FinishedStudy, monkeyp
     assert compare_stored(grid.bench.storage, study).comparisons == tuple(stored)
 
 
+@pytest.mark.slow
 def test_what_an_older_version_ended_without_an_answer_is_judged_again(bench: Workbench) -> None:
     outcome = bench.run()
     study = bench.storage.get_study("s")

@@ -99,6 +99,7 @@ def simulations(draw: st.DrawFn, variant: Variant) -> Simulation:
     return Simulation(requests, outputs, budget, page, variant, draw(st.integers(1, 5)))
 
 
+@pytest.mark.slow
 @examples(120)
 @given(st.one_of(simulations(Variant.DEMOTE), simulations(Variant.FILL_BUCKET)))
 def test_the_safe_variants_finish_every_request_for_every_page_up_to_the_budget(simulation: Simulation) -> None:

@@ -51,6 +51,7 @@ def test_the_limit_was_not_in_the_picture(slo: str) -> None:
     assert sum(f"misses {slo}" in words for words in said.values()) == len(missed)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("slo", "says"), [("ttft_p99_ms<=5000", "met by all"), ("ttft_p99_ms<=0.001", "met by none")])
 def test_a_limit_far_away_is_told_and_does_not_squeeze_the_points(slo: str, says: str) -> None:
     made = found(slo) if "none" not in says else found("ttft_p99_ms<=0.001", points=2)

@@ -45,6 +45,7 @@ def points(svg: str) -> list[tuple[float, float]]:
     return sorted(((float(x), float(y)) for x, y in found), key=lambda point: point[1])
 
 
+@pytest.mark.slow
 def test_the_forest_plot_has_a_mark_for_each_judged_cell_and_all_of_them_last() -> None:
     svg = drawn(list(reversed(CELLS)))
     labels = [text for text in texts(svg) if TIMES in text or text == POOLED]
@@ -55,6 +56,7 @@ def test_the_forest_plot_has_a_mark_for_each_judged_cell_and_all_of_them_last() 
     assert pooled / small == pytest.approx(0.6967 / 2, rel=0.001)  # exp of the mean log of 1.05, 1.02, 0.96 and 1
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("ratio", "half", "arrows"), [(1.02, 30.0, True), (40.0, 30.0, True), (1.02, 0.08, False), (0.1, 0.05, True)])
 def test_one_noisy_cell_squeezed_all_others_into_a_line(ratio: float, half: float, arrows: bool) -> None:
     noisy = row(128, 512, "inconclusive", ratio, half=half)
@@ -65,6 +67,7 @@ def test_one_noisy_cell_squeezed_all_others_into_a_line(ratio: float, half: floa
     assert better - worse > 0.1 * Look().plot_width, "+5 % and -4 % are apart"
 
 
+@pytest.mark.slow
 def test_the_heat_map_says_each_effect() -> None:
     found = texts(drawn(CELLS, "heat map"))
     for words in ("+5.00 %", "+2.00 %", "-4.00 %", "+0.00 %", "no pair", "page_aligned against default"):
@@ -87,6 +90,7 @@ def test_where_less_is_better_a_drop_has_the_strong_colour() -> None:
     assert re.findall(square, drawn(slower, "heat map")) == re.findall(square, drawn(faster, "heat map")) != []
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("chart", ["forest", "heat map"])
 @pytest.mark.parametrize("scheme", Scheme)
 def test_a_chart_reads_aloud_and_fetches_nothing(chart: str, scheme: Scheme) -> None:

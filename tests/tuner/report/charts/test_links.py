@@ -16,6 +16,7 @@ from tuner.report.charts.theme import Look
 from tuner.report.effects import HeatCell, effects_of
 
 
+@pytest.mark.slow
 def test_a_row_of_the_forest_leads_to_its_two_trials() -> None:
     found = effects_of(answered(CELLS), METRIC)
     spec = forest(found.forest(), METRIC, False, Look(), address=lambda row: f"/at/{row.block_size}" if row.pairs else "")
@@ -43,6 +44,7 @@ def test_a_cell_of_the_heat_map_leads_to_its_trial_also_where_there_is_no_room_f
     assert svg.count(MISSES_SLO) == len(cells), "not by colour alone"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("words", ['<script>&"', "a\nb", "]]>", "link /elsewhere x"])
 def test_words_of_a_link_stay_words(words: str) -> None:
     cell = HeatCell(words, 16, 128, 1.0, words, trial_id=1)
@@ -52,6 +54,7 @@ def test_words_of_a_link_stay_words(words: str) -> None:
     assert "<script" not in svg
 
 
+@pytest.mark.slow
 def test_without_an_address_there_is_no_link() -> None:
     assert link("", "words") == {}
     plain = '<svg><path aria-label="linked to nothing" d="M0,0"/></svg>'

@@ -14,7 +14,7 @@ from service.answers.state import make_state
 from service.pages.install import close as close_pages
 from service.pages.install import install as install_pages
 from service.pages.templating import error_page
-from service.routes import capacity, health, keeping, profiles, publication, recommendations, reference, studies, submitting, trials
+from service.routes import capacity, events, health, keeping, profiles, publication, recommendations, reference, studies, submitting, trials
 from service.web import errors
 from service.web.auth import bearer_scheme
 from service.web.checks import Checks
@@ -57,7 +57,7 @@ def _routes(open_reads: bool) -> APIRouter:
     declared = [] if open_reads else [Security(bearer_scheme)]
     found = APIRouter()
     # The question comes first: routes are tried in order.
-    for routes in (recommendations.asking, recommendations.router, studies.router, trials.router, profiles.router, capacity.router):
+    for routes in (recommendations.asking, recommendations.router, studies.router, events.router, trials.router, profiles.router, capacity.router):
         found.include_router(routes, dependencies=declared)
     found.include_router(health.router)
     found.include_router(reference.router)

@@ -15,6 +15,7 @@ from service.answers.finished import FinishedStudies
 from service.schemas.history import WithReason
 from service.web.auth import KnownToken
 from service.web.caching import Snapshot
+from service.web.event_stream import Streams
 from service.web.metrics import Metrics
 from service.web.settings import ServiceSettings
 from storage.base import Storage
@@ -37,6 +38,7 @@ class ServiceState:
     answers: AnswerCache
     judged: FinishedStudies[StudyComparison]
     metrics: Metrics
+    streams: Streams
 
 
 def make_state(settings: ServiceSettings, storage: Storage) -> ServiceState:
@@ -64,6 +66,7 @@ def make_state(settings: ServiceSettings, storage: Storage) -> ServiceState:
         answers=AnswerCache(_MOST_ANSWERS, metrics),
         judged=FinishedStudies(_MOST_JUDGED),
         metrics=metrics,
+        streams=Streams(),
     )
 
 

@@ -21,6 +21,10 @@ from tuner.core.defaults import DEFAULT_STORAGE
 from tuner.core.errors import BadInput
 
 if TYPE_CHECKING:
+    from types import FrameType
+
+    from fastapi import FastAPI
+
     from tuner.fleet.allowed import Allowed
 
 TOKEN_VARIABLE = "TUNER_API_TOKEN"  # noqa: S105  # the variable's name
@@ -135,14 +139,19 @@ def _check_limit(text: str) -> None:
         raise BadInput(f"--rate-limit {text!r} cannot be read; write for instance 6000/minute, or '' for none") from error
 
 
-def _run(app: object, taken: socket.socket, proxies: tuple[str, ...]) -> None:
+def _run(app: FastAPI, taken: socket.socket, proxies: tuple[str, ...]) -> None:
     """Until SIGTERM or SIGINT; requests in flight are finished. uvicorn raises the signal once more when it is done: that one is ours."""
     import uvicorn
 
     from service.web.protocol import strict_http
 
+    class Server(uvicorn.Server):
+        def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+            app.state.service.streams.ending = True  # who follows a study would be waited for
+            super().handle_exit(sig, frame)
+
     config = uvicorn.Config(
-        app,  # type: ignore[arg-type]
+        app,
         http=strict_http(),
         ws="none",
         access_log=False,
@@ -154,4 +163,4 @@ def _run(app: object, taken: socket.socket, proxies: tuple[str, ...]) -> None:
     )
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda _number, _frame: None)
-    uvicorn.Server(config).run(sockets=[taken])
+    Server(config).run(sockets=[taken])

@@ -57,7 +57,15 @@ def _routes(open_reads: bool) -> APIRouter:
     declared = [] if open_reads else [Security(bearer_scheme)]
     found = APIRouter()
     # The question comes first: routes are tried in order.
-    for routes in (recommendations.asking, recommendations.router, studies.router, events.router, trials.router, profiles.router, capacity.router):
+    for routes in (
+        recommendations.asking,
+        recommendations.router,
+        studies.router,
+        events.router,
+        trials.router,
+        profiles.router,
+        capacity.router,
+    ):
         found.include_router(routes, dependencies=declared)
     found.include_router(health.router)
     found.include_router(reference.router)

@@ -12,6 +12,7 @@ from starlette.concurrency import run_in_threadpool
 
 from service.answers.cache import AnswerCache
 from service.answers.finished import FinishedStudies
+from service.answers.study_metrics import StudyCollector
 from service.schemas.history import WithReason
 from service.web.auth import KnownToken
 from service.web.caching import Snapshot
@@ -59,6 +60,7 @@ def make_state(settings: ServiceSettings, storage: Storage) -> ServiceState:
         return found
 
     metrics = Metrics()
+    metrics.register(StudyCollector(storage))
     return ServiceState(
         version=Snapshot(version, settings.refresh_s),
         damage=Snapshot(damage, _LOOK_FOR_DAMAGE_S),

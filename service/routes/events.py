@@ -31,8 +31,8 @@ _STREAM: dict[int | str, dict[str, Any]] = {
 
 @router.get("/{name}/events", summary="Follow a study", response_class=Response, responses={**_STREAM, **problems(404)})
 async def events(name: StudyName, storage: StorageDep, request: Request) -> Response:
-    """Server-sent events: the newest state whenever it is another one, a comment every 15 s, the end with the search. Whoever comes back with
-    `Last-Event-ID` gets what has changed since. The events are called `running`, `stale`, `complete`, `interrupted` and `fail`."""
+    """Server-sent events: the newest state whenever it is another one, a comment every 15 s, the end with the search. Whoever comes back
+    with `Last-Event-ID` gets what has changed since. The events are called `running`, `stale`, `complete`, `interrupted` and `fail`."""
 
     def read() -> Snapshot:
         return study_snapshot(storage, name)

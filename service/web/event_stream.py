@@ -1,7 +1,7 @@
 """Server-sent events (WHATWG HTML, 9.2) about one thing that changes: its newest state, whenever that is another one.
 
-Nothing is kept for a client, and no database connection between two looks: whoever comes back with Last-Event-ID gets the newest state unless
-it is the one that they have. States in between may be left out.
+Nothing is kept for a client, and no database connection between two looks: whoever comes back with Last-Event-ID gets the newest state
+unless it is the one that they have. States in between may be left out.
 """
 
 from __future__ import annotations
@@ -53,8 +53,8 @@ class Streams:
     now: Callable[[], float] = field(default=time.monotonic)
 
     def follow(self, request: Request, first: Snapshot, read: Callable[[], Snapshot]) -> Response:
-        """`read` looks at the database again. A client that has the last state already is told so by a 204, after which browsers do not come
-        back. Raises Problem where too many follow already."""
+        """`read` looks at the database again. A client that has the last state already is told so by a 204, after which browsers do not
+        come back. Raises Problem where too many follow already."""
         if first.final and request.headers.get("last-event-id") == first.id:
             return Response(status_code=204)
         if self.open >= MOST_STREAMS:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from functools import cache, lru_cache
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+from prometheus_client.registry import Collector
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 UNMATCHED = "(unmatched)"
@@ -45,6 +46,10 @@ class Metrics:
 
     def renewed(self, *, done: bool) -> None:
         self._renewed.labels("done" if done else "failed").inc()
+
+    def register(self, collector: Collector) -> None:
+        """Metrics that are read when they are asked for."""
+        self._registry.register(collector)
 
     def exposition(self) -> bytes:
         """The text format of Prometheus."""

@@ -16,6 +16,7 @@ from service.pages.templating import page
 from service.pages.trial_view import config_rows, environment_rows, metric_rows, title_of
 from storage.base import NotFound
 from tuner.report.charts.theme import Scheme
+from tuner.verdict.guard_words import trial_answers
 
 router = APIRouter(route_class=PageRoute, include_in_schema=False)
 _PHASES = (ALL, "prefill", "decode", "mixed")
@@ -35,6 +36,7 @@ def trial(request: Request, storage: StorageDep, settings: SettingsDep, facts: F
         "trial.html",
         trial=found,
         title=title_of(found),
+        answers=trial_answers(found),
         study=study.study,
         objective=objective,
         metrics=metric_rows(measurements, [objective.metric] if objective is not None else []),

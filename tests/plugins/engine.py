@@ -71,11 +71,8 @@ def mixed_plan(seed: int = 7, count: int = 14, vocabulary: int = VOCABULARY) -> 
     return LoadPlan(tuple(requests), 8, hashlib.sha256(repr(requests).encode()).hexdigest())
 
 
-@pytest.fixture(scope="session")
-def reference(tmp_path_factory: pytest.TempPathFactory) -> Reference:
-    """Greedy tokens of a random two-layer Qwen3 (float32) by transformers on torch."""
-    if importlib.util.find_spec("torch") is None or importlib.util.find_spec("transformers") is None:
-        pytest.skip("the reference needs torch and transformers (extra: tpu)")
+def random_qwen3(path: Path) -> Path:
+    """A checkpoint of a small random Qwen3 (two layers, float32), sharp enough that greedy choices are not ties."""
     import torch
     from transformers import Qwen3Config, Qwen3ForCausalLM
 
@@ -89,14 +86,25 @@ def reference(tmp_path_factory: pytest.TempPathFactory) -> Reference:
         num_key_value_heads=2,
         head_dim=32,
         max_position_embeddings=1024,
-        initializer_range=0.2,  # sharp enough that greedy choices are not ties
+        initializer_range=0.2,
         tie_word_embeddings=True,
         bos_token_id=1,
         eos_token_id=2,
     )
-    model = Qwen3ForCausalLM(config).eval()
-    path = tmp_path_factory.mktemp("qwen3")
-    model.save_pretrained(path)
+    Qwen3ForCausalLM(config).save_pretrained(path)
+    return path
+
+
+@pytest.fixture(scope="session")
+def reference(tmp_path_factory: pytest.TempPathFactory) -> Reference:
+    """Greedy tokens of a random two-layer Qwen3 (float32) by transformers on torch."""
+    if importlib.util.find_spec("torch") is None or importlib.util.find_spec("transformers") is None:
+        pytest.skip("the reference needs torch and transformers (extra: tpu)")
+    import torch
+    from transformers import Qwen3ForCausalLM
+
+    path = random_qwen3(tmp_path_factory.mktemp("qwen3"))
+    model = Qwen3ForCausalLM.from_pretrained(path).eval()
     plan = mixed_plan()
     tokens = {}
     with torch.no_grad():

@@ -11,6 +11,7 @@ from typing import override
 
 from tests.profiles.builder import model_runs, tpu_xspace
 from tuner.core.contract import (
+    Answered,
     EngineSession,
     EngineSettings,
     Json,
@@ -70,6 +71,7 @@ class FakeLauncher:
     on_open: Callable[[EngineSettings, int], None] | None = None
     on_warm_up: Callable[[Configuration, int], None] | None = None
     on_measure: Callable[[Configuration, int, WindowResult], WindowResult] | None = None
+    answers: Callable[[Configuration, LoadPlan], Sequence[Answered]] | None = None
     on_profile: Callable[[Configuration, int], None] | None = None
     xspace: Callable[[Configuration, str, str], bytes] = lambda configuration, phase, session: small_xspace()
     profile_phases: tuple[str, ...] = ("all",)
@@ -105,6 +107,7 @@ class FakeLauncher:
 class FakeSession(EngineSession):
     def __init__(self, launcher: FakeLauncher, settings: EngineSettings) -> None:
         self._launcher = launcher
+        self.generates = launcher.answers is not None
         self._settings = settings
         self._gone = False
         self._report = StartReport(launcher.effective(settings), {"fingerprint": fingerprint(FOUND), **FOUND}, 0.0)
@@ -135,6 +138,10 @@ class FakeSession(EngineSession):
                 raise
         self._launcher.measured.append(configuration)
         return result
+
+    @override
+    def answer(self, live: LiveSettings, plan: LoadPlan, timeout_s: float) -> Sequence[Answered]:
+        return () if self._launcher.answers is None else self._launcher.answers(self._of(live), plan)
 
     @property
     @override

@@ -8,13 +8,15 @@ from functools import lru_cache
 from typing import Any
 
 from storage.base import NotFound, Storage
-from storage.records import RecommendationKey
+from storage.records import RecommendationKey, TrialState
 from tuner.advice.answer import default_answer, exact_answer, nearest_answer, unmet_answer
 from tuner.advice.distance import LOADS, MODEL_FEATURES, MODEL_REQUIRED, NEAR, WORKLOAD_FEATURES, checked_features, workload_features
 from tuner.advice.lookup import Found, Near, Query, all_found, best_exact, beyond, exact_keys, nearest_keys, questions, same_question, stale
+from tuner.core.factors import cell_of, in_arm
 from tuner.metrics.objective import parse_objectives
 from tuner.setup.hardware import spellings
 from tuner.verdict.answer import STATUS_NONE, Answer
+from tuner.verdict.evidence import wrong_answers
 from tuner.workload.builtin import BUILTIN
 from tuner.workload.spec import WorkloadSpec
 
@@ -32,7 +34,7 @@ def advise(storage: Storage, query: Query) -> Answer:
     unmet: Found | None = None
     for asked in questions(query, exact_keys(query, keys))[:_QUESTIONS]:
         found = _read(storage, query, asked)
-        chosen = best_exact(query, found)
+        chosen = _best_exact(storage, query, found)
         if chosen is not None and chosen.answer.status != STATUS_NONE:
             return exact_answer(query, chosen, stale(query, chosen, found))
         measured = next((item for item in found if item.answer.status != STATUS_NONE), None)
@@ -46,6 +48,23 @@ def advise(storage: Storage, query: Query) -> Answer:
     return _nearest(storage, _described(storage, query, keys))
 
 
+def _best_exact(storage: Storage, query: Query, found: list[Found]) -> Found | None:
+    """best_exact, of those whose configuration has not answered wrongly since; the others are taken out of `found`."""
+    while (chosen := best_exact(query, found)) is not None and _answered_wrong(storage, chosen):
+        found.remove(chosen)
+    return chosen
+
+
+def _answered_wrong(storage: Storage, found: Found) -> bool:
+    """Whether its study, taken up again, has seen the configuration fail the guard on answers."""
+    settings = found.answer.settings
+    if found.answer.status == STATUS_NONE or not settings:
+        return False
+    failed = storage.list_trials(found.record.study_id, state=TrialState.FAIL)
+    cell = cell_of(settings.get("block_size", 0), settings.get("max_num_batched_tokens", 0), found.answer.factors)
+    return in_arm(settings.get("arm", ""), cell) in wrong_answers(failed)
+
+
 def _nearest(storage: Storage, query: Query) -> Answer:
     keys = _keys(storage, query, None)
     query = _with_workload_of(storage, query, keys)
@@ -54,6 +73,8 @@ def _nearest(storage: Storage, query: Query) -> Answer:
     candidates = {item.record.id: item for item in all_found(query, storage.get_recommendations([item.key.id for item in within]))}
     for item in within:
         chosen = candidates.get(item.key.id)
+        if chosen is not None and _answered_wrong(storage, chosen):
+            continue
         if chosen is not None and chosen.answer.standing is not None and not chosen.answer.standing.failing:
             rivals = _read(storage, query, [key for key in keys if same_question(key, item.key)])
             return nearest_answer(query, chosen, item, stale(query, chosen, rivals))

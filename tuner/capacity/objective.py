@@ -18,6 +18,7 @@ from tuner.capacity.question import CapacityQuestion, Prepare, fast, long_enough
 from tuner.capacity.run import FIRST_SHARE, served
 from tuner.capacity.windows import Windows
 from tuner.core.contract import (
+    Answered,
     EngineSession,
     EngineSettings,
     Json,
@@ -74,6 +75,7 @@ class CapacitySession(EngineSession):
 
     def __init__(self, session: EngineSession, settings: EngineSettings, setup: StudySetup) -> None:
         self._session = session
+        self.generates = session.generates
         self._settings = settings
         self._setup = setup
         self._spec: WorkloadSpec = open_loop_of(setup.config)
@@ -116,6 +118,10 @@ class CapacitySession(EngineSession):
         details: Json = {"edge": {"low": found.low, "high": found.high} if found is not None else {"low": edge}, "curve": _curve(measured)}
         reported = {**self._at_the_edge(measured), MAX_REQUEST_RATE: edge}
         return WindowResult((), (), begun, time.time() - begun, reported_metrics=reported, details=details)
+
+    @override
+    def answer(self, live: LiveSettings, plan: LoadPlan, timeout_s: float) -> Sequence[Answered]:
+        return self._session.answer(live, plan, timeout_s)
 
     @property
     @override

@@ -16,6 +16,7 @@ from tuner.core.errors import BadInput, FailureClass, TrialFailed
 from tuner.metrics.window import is_completed
 from tuner.stats.edge_search import EdgeAsk, EdgeSearch, EdgeWindow
 from tuner.trials.engines import check_effective, environment_of, launcher_errors
+from tuner.trials.guard import Guard, InMemory
 
 FIRST_SHARE = 0.5  # of what the engine serves when all requests come at once: where the search begins
 
@@ -100,6 +101,7 @@ class CapacitySearch:
                 check_effective(question.engine, session)
             highest_served = self._warm_up(session)
             run = self._started(run, session)
+            self._check_answers(session)
             first = usable[0].load if usable else self._ask.first or FIRST_SHARE * highest_served
             search = EdgeSearch(self._edge_ask(first), usable)
             windows = Windows(question, session, run.id, number)
@@ -127,6 +129,18 @@ class CapacitySearch:
             quiet = question.quiet(at_most)
             session.warm_up(live, quiet, timeout_s + quiet.last_arrival_s)
         return at_most
+
+    def _check_answers(self, session: EngineSession) -> None:
+        """Against the default arm in the same engine, and one by one. Raises TrialFailed: a load that is served wrongly is not served."""
+        question = self._question
+        if not (session.generates and question.config.guard):
+            return
+        live_arms = "arm" in self._launcher.live_fields
+        timeout_s = question.config.trial_timeout
+        guard = Guard(question.setup.canaries, (), question.engine, InMemory(), timeout_s, arms_live=live_arms)
+        with launcher_errors("checking answers"):
+            self._tell("checking answers", None)
+            guard.check(session, question.engine, question.live, str(question.configuration))
 
     def _started(self, run: CapacityRun, session: EngineSession) -> CapacityRun:
         """Raises BadInput where earlier windows were measured in another environment."""

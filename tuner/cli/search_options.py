@@ -64,6 +64,21 @@ engine_arg_option = click.option(
 )
 
 
+def guard(_context: click.Context, _parameter: click.Parameter, text: str | None) -> bool | str | None:
+    return {"on": True, "off": False}.get(text, text) if text is not None else None
+
+
+guard_options = [
+    click.option("--no-guard", "guard", flag_value="off", callback=guard, help="Ask no canary prompts: wrong answers are not noticed."),
+    click.option(
+        "--guard",
+        callback=guard,
+        metavar="LIMIT",
+        help="How far answers of engines with another dtype, KV dtype or quantisation may be from the baseline's, e.g. "
+        "'canary_match>=0.98' or 'canary_divergence<=0.05'; all others have to answer alike (docs/guard.md).  [default: on]",
+    ),
+]
+
 accelerator_option = click.option("--accelerator", metavar="TPU", help="The TPU that --launcher simulate simulates, for instance v6e-1.")
 step_time_option = click.option(
     "--step-time",
@@ -147,6 +162,7 @@ SECTIONS: dict[str, list[Decorator]] = {
             metavar="LIMIT",
             help="A limit that the settings must keep, e.g. 'ttft_p99_ms<=500'. Repeat the option for several.",
         ),
+        *guard_options,
         click.option(
             "--seed", type=int, metavar="N", help="Random seed of the engine, the order of measurements and the sampler.  [default: 0]"
         ),

@@ -72,6 +72,7 @@ def _show(storage: Storage, study: Study, as_json: bool) -> None:
     from tuner.report.report import answer_json, study_json, trial_json
     from tuner.search.life import life_json, life_of
     from tuner.verdict.conclude import compare_stored, trials_and_windows
+    from tuner.verdict.guard_words import study_answers
     from tuner.verdict.profile_sessions import TENSORBOARD, profile_json
 
     trials, measured = trials_and_windows(storage, study.id)
@@ -104,6 +105,8 @@ def _show(storage: Storage, study: Study, as_json: bool) -> None:
     print(f"{study.engine_starts} engine starts" + (f"; {spent}" if spent else ""))
     print(text_table(("trial", "stage", "arm", "page size", "budget", "state", "windows", "result"), _rows(trials, windows, invalid)))
     _print_links(trials, profiles)
+    if (answers := study_answers(trials)) is not None:
+        print(f"answers: {answers}")
     if answer is not None:
         print(f"answer: {answer.sentence}")
 

@@ -170,6 +170,18 @@ class WindowResult:
 
 
 @dataclass(frozen=True)
+class Answered:
+    """What an engine generated for one prompt, and how sure it was.
+
+    Of each position its most probable tokens, the generated one first: `ids` and their natural log-probabilities, both [output tokens, K].
+    """
+
+    request_id: str
+    ids: tuple[tuple[int, ...], ...]
+    logprobs: tuple[tuple[float, ...], ...]
+
+
+@dataclass(frozen=True)
 class ProfileTarget:
     """Where a profile goes: session `session` of TensorBoard's run `run` (a path below the logdir)."""
 
@@ -220,6 +232,14 @@ class EngineSession(Protocol):
     def measure(self, live: LiveSettings, plan: LoadPlan, timeout_s: float) -> WindowResult:
         """Apply `live`, clear the prefix cache, send `plan`, return what happened. Raises TrialFailed, EngineLost."""
         ...
+
+    generates: bool = False  # whether answer() can be asked
+
+    def answer(self, live: LiveSettings, plan: LoadPlan, timeout_s: float) -> Sequence[Answered]:
+        """What greedy decoding makes of the prompts of `plan`, in its order, under `live`; nothing is measured. Raises TrialFailed,
+        EngineLost."""
+        del live, plan, timeout_s
+        return ()
 
     @property
     def profile_phases(self) -> tuple[str, ...]:

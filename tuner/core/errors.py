@@ -15,6 +15,7 @@ class FailureClass(StrEnum):
     INVALID_CONFIG = "invalid_config"
     REQUEST_FAILED = "request_failed"
     INVALID_MEASUREMENT = "invalid_measurement"
+    WRONG_OUTPUT = "wrong_output"
     INTERNAL = "internal"
 
 

@@ -11,6 +11,7 @@ Each operation has a message; fields travel by name (wire_fields.py). Change a m
 | engine | `report`, `shutdown` | Nothing | StartReport, Nothing |
 | engine | `reconfigure` | Reconfigure | Nothing |
 | engine | `measure` | Measure | Measured |
+| engine | `answer` | Answer | Answers |
 | engine | `profile` | Profile | Profiled |
 """
 
@@ -19,7 +20,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from tuner.core.contract import LoadPlan, RequestRecord, StepRecord
+from tuner.core.contract import Answered, LoadPlan, RequestRecord, StepRecord
 from tuner.workload.phases import PhaseLoad
 
 Json = dict[str, Any]
@@ -100,6 +101,19 @@ class Measured:
     output_digest: str
     stopped: str | None
     details: Json
+
+
+@dataclass(frozen=True)
+class Answer:
+    plan: LoadPlan
+    timeout_s: float
+
+
+@dataclass(frozen=True)
+class Answers:
+    """In the plan's order."""
+
+    answers: tuple[Answered, ...]
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,7 @@ from tuner.core.contract import StartReport
 from tuner.engine import environment
 from tuner.engine.cpu_contention import CpuContention
 from tuner.engine.forking import answer_requests, error_reply, one_line
-from tuner.engine.messages import Measure, Measured, Nothing, Profile, Profiled, Reconfigure, Start
+from tuner.engine.messages import Answer, Answers, Measure, Measured, Nothing, Profile, Profiled, Reconfigure, Start
 from tuner.engine.protocol import ProtocolViolation, Request, read_message
 from tuner.engine.stepping import CompileCounter, SteppedLlmEngine
 from tuner.engine.tracing import capture_phase
@@ -90,7 +90,7 @@ class EngineOwner:
             details={"compilations": self._compiles.count, "compile_s": round(self._compiles.seconds, 3)},
         )
 
-    def answer(self, request: Request) -> StartReport | Nothing | Measured | Profiled:
+    def answer(self, request: Request) -> StartReport | Nothing | Measured | Answers | Profiled:
         """Raises ProtocolViolation for an unknown operation or message."""
         match request.op:
             case "start" | "report":
@@ -100,6 +100,8 @@ class EngineOwner:
                 return Nothing()
             case "measure":
                 return self._measure(read_message(Measure, request.params, request.op))
+            case "answer":
+                return self._answer(read_message(Answer, request.params, request.op))
             case "profile":
                 return self._profile(read_message(Profile, request.params, request.op))
         raise ProtocolViolation(f"unknown operation {request.op!r}")
@@ -142,6 +144,17 @@ class EngineOwner:
                 "unaligned_steps": self._stepped.core.tuner_describe()["unaligned_steps"],
             },
         )
+
+    def _answer(self, message: Answer) -> Answers:
+        """Not a window: log-probabilities cost time."""
+        self._engine.reset_prefix_cache()
+        self._stepped.begin()
+        self._stepped.listen()
+        try:
+            drive(self._stepped, message.plan, message.timeout_s)
+        finally:
+            heard = self._stepped.heard()
+        return Answers(tuple(heard[request.request_id] for request in message.plan.requests))
 
     def _profile(self, message: Profile) -> Profiled:
         self._engine.reset_prefix_cache()

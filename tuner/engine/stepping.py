@@ -8,8 +8,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from tuner.core.contract import PlannedRequest, StepRecord
+from tuner.core.contract import Answered, PlannedRequest, StepRecord
 from tuner.workload.client import TokenBatch
+
+CHOICES = 4  # tokens of a position whose probabilities are asked for, beside the generated one
 
 
 class CompileCounter:
@@ -83,6 +85,7 @@ class SteppedLlmEngine:
         self._buckets: list[int] = self.core.tuner_describe()["token_buckets"]
         self._scheduled: list[Batch] = []
         self._unfinished: set[str] = set()
+        self._heard: dict[str, list[dict[int, float]]] | None = None
         self.steps: list[StepRecord] = []
         self.preemptions: dict[str, int] = {}
         self._origin = time.perf_counter()
@@ -95,8 +98,27 @@ class SteppedLlmEngine:
         self._scheduled.clear()
         self._origin = time.perf_counter()
 
+    def listen(self) -> None:
+        """From now on requests are asked for log-probabilities as well, until heard()."""
+        self._heard = {}
+
+    def heard(self) -> dict[str, Answered]:
+        """What was generated since listen(), by request."""
+        heard, self._heard = self._heard or {}, None
+        return {
+            name: Answered(name, tuple(tuple(position) for position in found), tuple(tuple(position.values()) for position in found))
+            for name, found in heard.items()
+        }
+
     def add(self, request: PlannedRequest) -> None:
-        params = self._sampling(temperature=0.0, max_tokens=request.max_tokens, ignore_eos=True, detokenize=False, output_kind=self._delta)
+        params = self._sampling(
+            temperature=0.0,
+            max_tokens=request.max_tokens,
+            ignore_eos=True,
+            detokenize=False,
+            output_kind=self._delta,
+            logprobs=None if self._heard is None else CHOICES,
+        )
         self._unfinished.add(request.request_id)
         self._engine.add_request(request.request_id, {"prompt_token_ids": list(request.prompt_token_ids)}, params)
 
@@ -121,6 +143,9 @@ class SteppedLlmEngine:
         self.steps += [self._record(batch, start - self._origin, duration_s) for batch in self._scheduled]
         self._scheduled.clear()
         self._unfinished -= {output.request_id for output in outputs if output.finished}
+        if self._heard is not None:
+            for output in outputs:
+                self._heard.setdefault(output.request_id, []).extend(_choices(output.outputs[0]))
         return [
             TokenBatch(
                 request_id=output.request_id,
@@ -161,6 +186,14 @@ class SteppedLlmEngine:
             prefill_requests=batch.prefill_requests,
             decode_requests=batch.decode_requests,
         )
+
+
+def _choices(completion: Any) -> list[dict[int, float]]:
+    """Token -> log-probability at each new position, the generated one first."""
+    return [
+        {token: float(found[token].logprob), **{other: float(item.logprob) for other, item in found.items()}}
+        for token, found in zip(completion.token_ids, completion.logprobs or (), strict=True)
+    ]
 
 
 def _error_of(output: Any) -> str | None:

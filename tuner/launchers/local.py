@@ -14,6 +14,7 @@ from tuner.core.contract import (
     ARM_PAGE_ALIGNED,
     ARMS,
     LIVE_SETTINGS,
+    Answered,
     EngineSettings,
     Json,
     LiveSettings,
@@ -27,7 +28,7 @@ from tuner.core.errors import BadInput, FailureClass, TrialFailed
 from tuner.engine.client import EngineHost, EngineProcess
 from tuner.engine.environment import engine_environment, resolve_platform
 from tuner.engine.host_process import HostLost
-from tuner.engine.messages import Measure, Measured, Nothing, Profile, Profiled, Reconfigure
+from tuner.engine.messages import Answer, Answers, Measure, Measured, Nothing, Profile, Profiled, Reconfigure
 from tuner.launchers.scratch import publish, scratch_logdir
 from tuner.serving.engine_args import engine_args
 from tuner.serving.vllm_args import vllm_environment
@@ -88,6 +89,8 @@ class LocalLauncher:
 class LocalSession:
     """One engine; see tuner.core.contract.EngineSession."""
 
+    generates = True
+
     def __init__(self, engine: EngineProcess, report: StartReport) -> None:
         self._engine = engine
         self._report = report
@@ -125,6 +128,10 @@ class LocalSession:
             # A request that arrives during a step is sent after it; where clients are other processes, it would wait in the engine.
             latency_from_arrival=plan.max_concurrency is None,
         )
+
+    def answer(self, live: LiveSettings, plan: LoadPlan, timeout_s: float) -> Sequence[Answered]:
+        self._apply(live)
+        return self._engine.ask("answer", Answer(plan, timeout_s), Answers, timeout_s + GRACE_S).answers
 
     def generate(self, live: LiveSettings, plan: LoadPlan, timeout_s: float) -> dict[str, tuple[int, ...]]:
         """Like measure(), but returns the output token ids by request: for checks that settings do not change what is generated."""

@@ -17,6 +17,7 @@ from tuner.core.contract import (
     ARM_DEFAULT,
     ARM_PAGE_ALIGNED,
     ARMS,
+    Answered,
     EngineSettings,
     Json,
     LiveSettings,
@@ -33,6 +34,7 @@ from tuner.engine.environment import engine_environment, resolve_platform
 from tuner.engine.tracing import name_session
 from tuner.launchers.bench_client import BenchClient, BenchRun
 from tuner.launchers.bench_result import read_bench_result, summary_of
+from tuner.launchers.completions import completion_request, read_completion
 from tuner.launchers.process_tree import tree_cpu_s
 from tuner.launchers.scratch import publish, scratch_logdir
 from tuner.launchers.vllm_server import VllmServer, start_failure
@@ -137,6 +139,8 @@ class _Commands:
 
 class ServeSession:
     """One server at a time; see tuner.core.contract.EngineSession."""
+
+    generates = True
 
     def __init__(self, launcher: ServeLauncher, settings: EngineSettings, start_timeout_s: float) -> None:
         self._launcher = launcher
@@ -261,6 +265,19 @@ class ServeSession:
                 "server_flags": list(self._flags),
             },
         )
+
+    def answer(self, live: LiveSettings, plan: LoadPlan, timeout_s: float) -> Sequence[Answered]:
+        """Over HTTP: all prompts at once in one request, or, for a plan of one at a time, one by one. Raises TrialFailed, EngineLost."""
+        with self._ending():
+            server = self.use(live)
+            server.reset_prefix_cache()
+            batches = [[request] for request in plan.requests] if plan.max_concurrency == 1 else [list(plan.requests)]
+            model = self._settings.model_path
+            return [
+                answered
+                for batch in batches
+                for answered in read_completion(server.complete(completion_request(model, batch), timeout_s), batch)
+            ]
 
     def _send(self, server: VllmServer, plan: LoadPlan, timeout_s: float) -> BenchRun:
         bench = self._launcher.commands(self._settings).bench

@@ -120,6 +120,15 @@ class VllmServer:
         """Programs compiled since the start, as its log says."""
         return self.log_path.read_bytes().count(COMPILED)
 
+    def complete(self, body: Json, timeout_s: float) -> Json:
+        """/v1/completions. Raises TrialFailed (REQUEST_FAILED) where the server refuses, EngineLost."""
+        status, answer = self._ask("POST", "/v1/completions", timeout_s, body)
+        if status != http.client.OK:
+            words = " ".join(answer[:200].decode(errors="replace").split())
+            raise TrialFailed(FailureClass.REQUEST_FAILED, f"vllm serve refused a completion: {status} {words}")
+        found: Json = json.loads(answer)
+        return found
+
     def profiler(self, action: str) -> None:
         """`action`: "start" or "stop". Raises TrialFailed if the server refuses."""
         status, body = self._ask("POST", f"/{action}_profile", timeout_s=STOP_TRACE_TIMEOUT_S)
@@ -128,10 +137,10 @@ class VllmServer:
                 FailureClass.INTERNAL, f"vllm serve refused /{action}_profile: {status} {body[:200].decode(errors='replace')}"
             )
 
-    def _ask(self, method: str, path: str, timeout_s: float = REQUEST_TIMEOUT_S) -> tuple[int, bytes]:
+    def _ask(self, method: str, path: str, timeout_s: float = REQUEST_TIMEOUT_S, body: Json | None = None) -> tuple[int, bytes]:
         """Ask the ready server. Raises EngineLost where it has ended or does not answer (vLLM's front end may outlive its engine core)."""
         try:
-            return self._request(method, path, timeout_s)
+            return self._request(method, path, timeout_s, body)
         except OSError as error:
             self.check()
             self.stop()
@@ -139,10 +148,13 @@ class VllmServer:
                 FailureClass.ENGINE_CRASH, f"vllm serve does not answer {path}: {error}", log_excerpt(self.log_path)
             ) from error
 
-    def _request(self, method: str, path: str, timeout_s: float = REQUEST_TIMEOUT_S) -> tuple[int, bytes]:
+    def _request(self, method: str, path: str, timeout_s: float = REQUEST_TIMEOUT_S, body: Json | None = None) -> tuple[int, bytes]:
         connection = http.client.HTTPConnection(HOST, self.port, timeout=timeout_s)
         try:
-            connection.request(method, path)
+            if body is None:
+                connection.request(method, path)
+            else:
+                connection.request(method, path, json.dumps(body), {"Content-Type": "application/json"})
             response = connection.getresponse()
             return response.status, response.read()
         except http.client.HTTPException as error:

@@ -10,6 +10,8 @@ from tuner.core.errors import BadInput
 from tuner.core.spelling import did_you_mean
 
 MAX_REQUEST_RATE = "max_request_rate"
+CANARY_MATCH = "canary_match"
+CANARY_DIVERGENCE = "canary_divergence"
 REQUEST_METRICS = ("ttft", "tpot", "itl", "e2el")
 PERCENTILES = (50, 90, 95, 99)
 _STATISTICS = ("mean", "std", *(f"p{percentile}" for percentile in PERCENTILES), "max")
@@ -95,6 +97,8 @@ def _build() -> dict[str, MetricInfo]:
         MetricInfo("padded_tokens_per_step", "tokens", down, "tokens computed by the device, padding included / steps"),
         MetricInfo("padding_share", "fraction", down, "1 - scheduled tokens / padded tokens"),
         MetricInfo("prefill_tokens_per_step", "tokens", up, "prefill tokens / steps"),
+        MetricInfo(CANARY_MATCH, "fraction", up, "canary tokens equal to the baseline's / those with the same text before them (guard.md)"),
+        MetricInfo(CANARY_DIVERGENCE, "nats", down, "mean change of the baseline's canary tokens' log-probabilities (guard.md)"),
     ]
     return {info.name: replace(info, positive=info.positive or info.name in _POSITIVE) for info in infos}
 

@@ -15,7 +15,7 @@ from storage.records import Measurement
 from storage.renamed import current_metric
 from tuner.core.errors import BadInput, FailureClass, TrialFailed
 from tuner.core.numbers import exact
-from tuner.metrics.catalog import Direction, metric_info
+from tuner.metrics.catalog import CANARY_DIVERGENCE, CANARY_MATCH, Direction, metric_info
 from tuner.metrics.window import RequestLimit, metric_value
 
 DEFAULT_OBJECTIVE = "throughput"
@@ -147,6 +147,20 @@ def parse_slo(text: str) -> Slo:
     if operator.startswith(">") and info.direction is Direction.MINIMIZE:
         raise _bad_slo(text, f"keeps {metric} up, of which less is better", f"write {metric}<={number}")
     return Slo(metric, operator, limit)
+
+
+def parse_guard(text: str) -> tuple[Slo, ...]:
+    """Limits on how far answers may be from the baseline's, separated by commas: `canary_match>=0.98`. Raises BadInput for another metric
+    and as parse_slo does."""
+    limits = tuple(parse_slo(part) for part in text.split(","))
+    for limit in limits:
+        if limit.metric not in (CANARY_MATCH, CANARY_DIVERGENCE):
+            raise BadInput(
+                f"{limit.metric} says nothing about answers",
+                setting="guard",
+                fix=f"use {CANARY_MATCH}>=0.98 or {CANARY_DIVERGENCE}<=0.05; limits on other metrics are slos",
+            )
+    return limits
 
 
 def request_limits(objectives: Sequence[Objective], slos: Sequence[Slo]) -> tuple[RequestLimit, ...]:

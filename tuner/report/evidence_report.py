@@ -19,6 +19,7 @@ from tuner.report.write_fraction import write_lines
 from tuner.setup.stored_study import StoredStudy
 from tuner.verdict.compare import StudyComparison
 from tuner.verdict.evidence import PRIOR, Evidence
+from tuner.verdict.guard_words import study_answers
 
 CELL_HEADERS = ("page size", "chunk budget", "aligned / default", "95 % interval", "pairs", "verdict")
 WRITE_HEADING = "KV write in a prefill step, from XLA profiles"
@@ -104,8 +105,22 @@ _NO_ENGINE = {
 
 def method_text(evidence: Evidence) -> str:
     variant = f"Variant of the alignment rules: `{StoredStudy.from_record(evidence.study).alignment_variant}`."
-    parts = [_engines_text(evidence), _prior_text(evidence), _EFFECT, _interim_text(evidence), _VERDICT, _ANSWER, variant]
+    parts = [
+        _engines_text(evidence),
+        _prior_text(evidence),
+        _EFFECT,
+        _interim_text(evidence),
+        _VERDICT,
+        _ANSWER,
+        variant,
+        _answers_text(evidence),
+    ]
     return " ".join(filter(None, parts))
+
+
+def _answers_text(evidence: Evidence) -> str:
+    found = study_answers(evidence.trials)
+    return "" if found is None else f"Answers: {found}."
 
 
 def _prior_text(evidence: Evidence) -> str:

@@ -58,6 +58,8 @@ def _option(name: str, value: Any) -> list[str]:
     flag = name.replace("_", "-")
     if name == "slos":
         return [f"--slo {shlex.quote(limit)}" for limit in value]
+    if name == "guard":
+        return [f"--guard {shlex.quote(value)}" if isinstance(value, str) else "--guard on" if value else "--no-guard"]
     if name == "engine_args":
         return [f"--engine-arg {shlex.quote(f'{key}={json.dumps(item)}')}" for key, item in value.items()]
     if name == "factors":

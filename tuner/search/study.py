@@ -20,6 +20,7 @@ from tuner.search.confirm import Confirmation
 from tuner.search.opening import OpenStudy, find_study, interrupted, open_study
 from tuner.search.plan import SearchPlan, finalists_of
 from tuner.search.prior import SimulatedPrior
+from tuner.serving.numerics import numerics_of
 from tuner.setup.space import Configuration, EngineKey
 from tuner.trials.budget import CostClock, CostModel, TimeBudget
 from tuner.trials.context import RunContext
@@ -221,11 +222,19 @@ class _Search:
         return count
 
     def _run_grid(self, left: int | None) -> None:
-        todo = [item for item in self._space.configurations if self._book.find(item) is None][:left]
+        todo = [item for item in self._numerics_of_the_baseline_first() if self._book.find(item) is None][:left]
         for _, configurations in groupby(todo, key=lambda item: item.engine):
             if self._out_of_time():
                 return
             self._measure(self._create(list(configurations)))
+
+    def _numerics_of_the_baseline_first(self) -> list[Configuration]:
+        """So that other numerics have answers to be compared with (tuner.trials.guard)."""
+        if not self._space.factors:
+            return list(self._space.configurations)
+        kinds = {key: numerics_of(self._setup.group_engine(*key)) for key in self._space.engines}
+        own = kinds[self._space.baseline.engine]
+        return sorted(self._space.configurations, key=lambda item: kinds[item.engine] != own)
 
     def _run_sampled(self, left: int | None) -> None:
         asking = Asking(self._context, self._book, self._pool, self._opened.record, self._sampler, prior=self._prior)

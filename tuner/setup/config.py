@@ -18,7 +18,7 @@ from tuner.core.contract import ARM_PAGE_ALIGNED, ARMS
 from tuner.core.defaults import DEFAULT_LOGDIR, DEFAULT_STORAGE
 from tuner.core.errors import BadInput
 from tuner.core.factors import Level
-from tuner.metrics.objective import DEFAULT_OBJECTIVE, Objective, Slo, parse_objectives, parse_slo, request_limits
+from tuner.metrics.objective import DEFAULT_OBJECTIVE, Objective, Slo, parse_guard, parse_objectives, parse_slo, request_limits
 from tuner.setup.engine_arg_rules import check_engine_args
 from tuner.setup.factors import check_factors, parse_factors
 from tuner.setup.feasibility import starvation
@@ -148,6 +148,7 @@ class StudyConfig(StrictModel):
     warm_start: Annotated[str, _PRIOR] = "auto"  # or "none", or the name of an earlier study
     profile: Annotated[Literal["finalists", "all", "none"], _EXTENT] = "finalists"
 
+    guard: Annotated[bool | str, _MEASURED] = True  # text: limits for engines whose numerics differ from the baseline's
     launcher: Annotated[str, _MEASURED] = "local"
     finalists_via: Annotated[Literal["launcher", "serve"], _MEASURED] = "launcher"
     table: Annotated[str | None, _EXTENT] = None
@@ -185,6 +186,12 @@ class StudyConfig(StrictModel):
         """The SLOs, parsed."""
         with _about("slos"):
             return tuple(parse_slo(text) for text in self.slos)
+
+    @property
+    def guard_limits(self) -> tuple[Slo, ...]:
+        """The limits of `guard`, parsed; none where it is only on or off."""
+        with _about("guard"):
+            return parse_guard(self.guard) if isinstance(self.guard, str) else ()
 
     def to_json(self) -> dict[str, Any]:
         """Plain JSON, as storage.records.Study keeps it; without `storage`, which may hold a password."""
@@ -241,6 +248,7 @@ def check_config(config: StudyConfig) -> None:
     _check_finalists_via(config)
     _check_kv_write(config.kv_write)
     request_limits(config.objectives, config.limits)
+    _refuse_two_limits(config.guard_limits, "guard")
     check_engine_args(config.engine_args)
     check_factors(config.factors, given=config.model_dump(), launcher=config.launcher)
     if config.max_num_seqs is not None and config.max_num_seqs > min(config.chunk_budgets):
@@ -313,13 +321,13 @@ def _multimodal_warning(config: StudyConfig) -> str:
     return "multimodal input with the arm page_aligned is untested; the workload sends text only"
 
 
-def _refuse_two_limits(slos: tuple[Slo, ...]) -> None:
+def _refuse_two_limits(slos: tuple[Slo, ...], setting: str = "slos") -> None:
     """Refuses two upper (or two lower) limits on one metric: the looser one would have no effect."""
     sides = [(slo.metric, slo.operator[0]) for slo in slos]
     for index, side in enumerate(sides):
         if side in sides[:index]:
             raise BadInput(
-                f"{slos[sides.index(side)]} and {slos[index]} limit the same metric on the same side", setting="slos", fix="keep one"
+                f"{slos[sides.index(side)]} and {slos[index]} limit the same metric on the same side", setting=setting, fix="keep one"
             )
 
 

@@ -6,6 +6,7 @@ import os
 import re
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
+from functools import cached_property
 from pathlib import Path
 
 from storage.records import Json
@@ -26,6 +27,7 @@ from tuner.setup.model_rules import model_faults
 from tuner.setup.models import ResolvedModel, known_model, resolve_model
 from tuner.setup.space import Configuration, SearchSpace, build_space, default_page_sizes
 from tuner.setup.vllm_defaults import VllmDefaults, is_mla, vllm_defaults
+from tuner.workload.canaries import canary_plan
 from tuner.workload.spec import WorkloadSpec
 
 MIN_MODEL_LEN = 512  # tokens; the default never goes below, so that small workloads do not shape the engine
@@ -54,6 +56,12 @@ class StudySetup:
     warnings: tuple[str, ...]
     limits: Limits | None = None  # of the TPU, None where there is none
     judge: Judge | None = None
+    guard_limits: tuple[Slo, ...] = ()  # of engines whose numerics differ from the baseline's
+
+    @cached_property
+    def canaries(self) -> LoadPlan:
+        """What every engine is asked before it is measured, unless the guard is off."""
+        return canary_plan(self.model.vocab_size, self.engine.max_model_len, self.space.page_sizes, self.space.chunk_budgets)
 
     @property
     def open_loop(self) -> bool:
@@ -127,6 +135,7 @@ def prepare_study(
         warnings=(*untested_settings(config, model.multimodal), *spec.warnings(plan, max_model_len)),
         limits=limits,
         judge=judge,
+        guard_limits=config.guard_limits,
     )
     if config.factors and config.launcher != "table":
         for factors in dict.fromkeys(factors for _, factors in setup.space.engines):

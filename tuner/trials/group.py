@@ -21,12 +21,14 @@ from tuner.stats.drift import detect_drift
 from tuner.trials.budget import TimeBudget
 from tuner.trials.context import RunContext
 from tuner.trials.engines import EnginePool, environment_of, launcher_errors
+from tuner.trials.guard import Guard
 from tuner.trials.idle import wait_until_idle
 from tuner.trials.learned import attempt_of, dominated_by_oom, known_out_of_memory
 from tuner.trials.round_order import configurations_in_order
 from tuner.trials.rounds import RoundHistory, RoundPolicy
 from tuner.trials.trial import BUSY, REPEATED, TrialBook, TrialRun
 from tuner.verdict.evidence import DRIFTED, Origin
+from tuner.verdict.guard_words import NOT_CHECKED
 
 MAX_REPEATS = 2  # of a window in which something was compiled, or that others disturbed
 LOSSES_IN_A_ROW = 3  # engines lost without a window in between: then it is not one configuration's fault any more
@@ -169,11 +171,34 @@ class GroupRun:
         try:
             with self._context.clock.phase("warm_up"), launcher_errors(f"warming up {configuration}"):
                 session.warm_up(configuration.live, self._setup.plan, self._setup.config.trial_timeout)
+            self._warm.add(configuration)
+            self._book.start(self._runs[configuration], environment_of(session), session.report.effective)
+            self._check_answers(configuration, session)
         except TrialFailed as error:
             return not self._failed(configuration, error)
-        self._warm.add(configuration)
-        self._book.start(self._runs[configuration], environment_of(session), session.report.effective)
         return True
+
+    def _check_answers(self, configuration: Configuration, session: EngineSession) -> None:
+        """Raises TrialFailed where this engine does not answer as the study's first one did."""
+        setup = self._setup
+        if not setup.config.guard:
+            return
+        run = self._runs[configuration]
+        if not session.generates:
+            self._book.answered(run, NOT_CHECKED)
+            return
+        guard = Guard(
+            setup.canaries,
+            setup.guard_limits,
+            setup.engine.with_factors(setup.space.baseline.factors),
+            self._book.record,
+            setup.config.trial_timeout,
+            arms_live=self._pool.all_live,
+        )
+        self._context.progress.doing(f"checking answers: {configuration}")
+        with self._context.clock.phase("warm_up"), launcher_errors(f"checking the answers of {configuration}"):
+            note = guard.check(session, self._engine, configuration.live, str(configuration))
+        self._book.answered(run, note)
 
     def _failed(self, configuration: Configuration, error: TrialFailed) -> bool:
         """This configuration is over. True if the engine is lost too; raises _GroupOver where it may not be started again."""
@@ -181,6 +206,8 @@ class GroupRun:
         self._alive.discard(configuration)
         if not run.finished:
             self._book.fail(run, error)
+        elif error.failure is FailureClass.WRONG_OUTPUT:
+            self._book.answered_wrong(run, self._engine, error)
         if error.failure is FailureClass.OUT_OF_MEMORY:
             self._skip_impossible()
         if not isinstance(error, EngineLost):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Protocol
 
 from profiles.session_plan import composition
@@ -16,9 +16,11 @@ from tuner.metrics.objective import constraint_values, is_feasible, median_metri
 from tuner.metrics.window import SATURATED, window_fault, window_metrics
 from tuner.setup.space import Configuration, EngineKey
 from tuner.trials.context import RunContext
+from tuner.trials.guard import canary_metrics
 from tuner.trials.idle import is_busy
 from tuner.trials.optuna_record import OptunaRecord
 from tuner.verdict.evidence import PRIOR, Origin, origin_of
+from tuner.verdict.guard_words import NOTE
 
 FIRST_ROUND = "first_round"
 BUSY = "busy"  # Measurement.invalid_reason of a window during which other processes used the machine (tuner.trials.idle)
@@ -38,6 +40,7 @@ class TrialRun:
     trial: Trial
     configuration: Configuration
     measurements: list[Measurement] = field(default_factory=list)
+    of_engine: dict[str, float] = field(default_factory=dict)  # metrics that the engine start gives to each of its windows
 
     @property
     def first_round(self) -> int:
@@ -95,6 +98,10 @@ class TrialBook:
         by_id = {run.trial.id: run for run in self.runs}
         for measurement in sorted(self._storage.list_measurements(study_id=study.id), key=lambda item: item.id):
             self._keep_window(by_id[measurement.trial_id], measurement)
+
+    @property
+    def record(self) -> OptunaRecord:
+        return self._record
 
     def find(self, configuration: Configuration, stage: Stage = Stage.SEARCH) -> TrialRun | None:
         """The latest trial of this configuration."""
@@ -155,11 +162,22 @@ class TrialBook:
             self._environments.add(environment.fingerprint)
         run.trial = self._storage.start_trial(run.trial.id, environment=environment.fingerprint, effective=effective)
 
+    def answered(self, run: TrialRun, note: Json) -> None:
+        """Keep what the guard says of the answers in the engine that runs now."""
+        run.of_engine |= canary_metrics(note)
+        if not run.finished:
+            run.trial = replace(run.trial, notes={**run.trial.notes, NOTE: note})  # stored when the trial is finished
+
+    def answered_wrong(self, run: TrialRun, engine: EngineSettings, error: TrialFailed) -> None:
+        """Of a finished trial that was measured along: it stays what it is, and a failed one beside it keeps its configuration from being
+        recommended (tuner.verdict.evidence)."""
+        self.fail(self.create(run.configuration, engine, run.trial.stage, run.first_round), error)
+
     def add_window(
         self, run: TrialRun, result: WindowResult, round_number: int, position: int, origin: Origin, *, accept_busy: bool = False
     ) -> Measurement:
         """Store one window. Raises TrialFailed where nothing can be computed from it (then nothing is stored)."""
-        metrics = window_metrics(result, limits=self._setup.request_limits, open_loop=self._setup.open_loop)
+        metrics = window_metrics(result, limits=self._setup.request_limits, open_loop=self._setup.open_loop) | run.of_engine
         reason = window_fault(result, metrics)
         contention = result.details.get(CONTENTION)
         if reason is None and not accept_busy and is_busy(contention, self.contentions):

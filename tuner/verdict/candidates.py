@@ -20,10 +20,11 @@ from typing import Any
 
 from storage.records import Json, Measurement, Stage, Trial
 from tuner.core.contract import ARM_DEFAULT
+from tuner.core.factors import in_arm
 from tuner.metrics.catalog import Direction
 from tuner.metrics.objective import Objective, Slo, is_feasible, median_metrics
 from tuner.stats.racing import TIE_BAND
-from tuner.verdict.evidence import MEASURED, UNFINISHED, ComparedCell, Evidence, cells_of, usable_measurements
+from tuner.verdict.evidence import MEASURED, UNFINISHED, ComparedCell, Evidence, cells_of, place_of, usable_measurements, wrong_answers
 
 
 @dataclass(frozen=True)
@@ -61,10 +62,12 @@ class Finalist:
 def candidates_of(evidence: Evidence, stage: Stage, objectives: Sequence[Objective]) -> list[Candidate]:
     """Every trial of the stage that has all objectives' metrics, in order of numbers; those of another environment are left out."""
     fingerprint = evidence.environment.fingerprint if evidence.environment is not None else None
+    wrong = wrong_answers(evidence.trials)
     trials = [
         trial
         for trial in evidence.trials
         if trial.stage is stage
+        and in_arm(trial.arm, place_of(trial)) not in wrong
         and trial.study_id == evidence.study.id
         and (fingerprint is None or trial.environment in (None, fingerprint))
     ]

@@ -23,7 +23,8 @@ from storage.records import (
     TrialState,
     Workload,
 )
-from tuner.core.factors import Cell, Factors, cell_in_order, cell_of, factors_of
+from tuner.core.errors import FailureClass
+from tuner.core.factors import ArmCell, Cell, Factors, cell_in_order, cell_of, factors_of, in_arm
 from tuner.serving.stored_settings import conditions_of
 from tuner.setup.stored_study import StoredStudy
 from tuner.stats.sequential import InterimPlan
@@ -144,17 +145,25 @@ def exclusion(trial: Trial | None, measurement: Measurement, states: Collection[
     return None
 
 
+def wrong_answers(trials: Sequence[Trial]) -> frozenset[ArmCell]:
+    """The configurations that failed the guard on answers in one of the trials, whatever others of them say."""
+    return frozenset(in_arm(trial.arm, place_of(trial)) for trial in trials if trial.error_class == FailureClass.WRONG_OUTPUT)
+
+
 def usable_measurements(
     trials: Sequence[Trial], measurements: Sequence[Measurement], states: Collection[TrialState], *, in_pairs: bool = False
 ) -> tuple[dict[int, list[Measurement]], dict[str, int]]:
     """(trial id -> its usable measurements by round and position, reason -> number of excluded ones). Trials without any are absent.
     `in_pairs`: see `exclusion`."""
+    wrong = wrong_answers(trials)
     by_id = {trial.id: trial for trial in trials}
     usable: dict[int, list[Measurement]] = {}
     excluded: dict[str, int] = {}
     for measurement in sorted(measurements, key=lambda item: (item.trial_id, item.round, item.position)):
         trial = by_id.get(measurement.trial_id)
         reason = exclusion(trial, measurement, states, in_pairs=in_pairs)
+        if reason is None and wrong and trial is not None and in_arm(trial.arm, place_of(trial)) in wrong:
+            reason = FailureClass.WRONG_OUTPUT.value
         if reason is None:
             usable.setdefault(measurement.trial_id, []).append(measurement)
         elif trial is not None:  # measurements of trials outside this question are not "excluded"

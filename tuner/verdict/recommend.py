@@ -45,6 +45,7 @@ from tuner.verdict.changes import changes_of
 from tuner.verdict.compare import compare_study
 from tuner.verdict.evidence import Evidence, origin_of, place_of
 from tuner.verdict.gain import COST_METRICS, about_the_defaults, gain_over, gain_text, is_cost
+from tuner.verdict.guard_words import guard_caveat
 from tuner.verdict.predicted import is_simulated, predicted_only
 from tuner.verdict.profile_sessions import profile_json
 from tuner.verdict.reason import Choice, reason
@@ -294,6 +295,7 @@ def _caveats(evidence: Evidence, choice: Choice, arms: ArmEffect | None) -> list
     elif environment.platform != "tpu":
         caveats.append(f"measured on {environment.platform}, not on a TPU")
     caveats += _confirmation_caveats(evidence, choice)
+    caveats += filter(None, [guard_caveat(choice.winner.trial)])
     searched = candidates_of(evidence, Stage.SEARCH, ())
     caveats += filter(None, [about_the_defaults(choice.winner, nearest_to_defaults(searched, evidence.defaults), evidence.defaults)])
     if len(choice.winner.measurements) < 2:

@@ -29,6 +29,8 @@ from tuner.engine.processes import group_alive
 from tuner.launchers.serve import ServeLauncher, ServeSession, serve_flags
 from tuner.metrics.window import window_metrics
 from tuner.setup.models import TINY_QWEN3, resolve_model
+from tuner.verdict.canaries import agreement, tolerance_of
+from tuner.workload.canaries import canary_plan
 
 SETTINGS = EngineSettings("m", "m", block_size=32, max_num_batched_tokens=256, max_num_seqs=8, max_model_len=512)
 ALIGNED, DEFAULT = LiveSettings("page_aligned", 256), LiveSettings("default", 128)
@@ -143,6 +145,14 @@ class TestServer:
         assert session.report.effective["scheduler_cls"] == "vllm.v1.core.sched.scheduler.Scheduler"
         assert session.report.effective["max_num_batched_tokens"] == DEFAULT.max_num_batched_tokens
         assert aligned.environment == session.report.environment
+
+    def test_canaries_are_answered_over_http_and_alike_however_they_are_batched(self, shared: SharedServer, tiny: EngineSettings) -> None:
+        session, plan = shared.open(tiny, TIMEOUT_S), canary_plan(512, tiny.max_model_len, (tiny.block_size,), (128,))
+        together = session.answer(ALIGNED, plan, TIMEOUT_S)
+        tolerance = tolerance_of(together, session.answer(ALIGNED, replace(plan, max_concurrency=1), TIMEOUT_S))
+        assert tolerance is not None and tolerance < 0.01
+        assert agreement(together, session.answer(DEFAULT, plan, TIMEOUT_S), tolerance).fault is None
+        assert [len(item.ids) for item in together] == [request.max_tokens for request in plan.requests]
 
     def test_open_loop_requests_leave_at_their_arrivals(self, shared: SharedServer, tiny: EngineSettings) -> None:
         session = shared.open(tiny, TIMEOUT_S)

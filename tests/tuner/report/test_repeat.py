@@ -53,6 +53,7 @@ MANY: dict[str, Any] = {
     "sampler": "tpe",
     "profile": "none",
     "finalists_via": "serve",
+    "guard": "canary_match>=0.98",
     "max_num_seqs": 32,
     "max_model_len": 1024,
     "dtype": "float32",

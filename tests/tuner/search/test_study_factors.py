@@ -91,12 +91,12 @@ def test_cold_factors_have_engines_of_their_own(cold: FinishedStudy) -> None:
     searched = cold.launcher.opened[:4]
     assert [(item.extra_engine_args, item.env) for item in searched] == [
         ({"kv_cache_dtype": "auto"}, {}),
-        ({"kv_cache_dtype": "fp8"}, {}),
         ({"kv_cache_dtype": "auto"}, {"USE_BATCHED_RPA_KERNEL": "1"}),
+        ({"kv_cache_dtype": "fp8"}, {}),
         ({"kv_cache_dtype": "fp8"}, {"USE_BATCHED_RPA_KERNEL": "1"}),
     ]
     assert [trial.factors for trial in cold.bench.trials()][::2] == [
-        {ENV: variable, "kv_cache_dtype": dtype} for variable in ("unset", "1") for dtype in ("auto", "fp8")
+        {ENV: variable, "kv_cache_dtype": dtype} for dtype in ("auto", "fp8") for variable in ("unset", "1")
     ]
     assert all(item.pairs == 3 for item in cold.bench.storage.list_comparisons(cold.outcome.study.id))
 

@@ -26,6 +26,7 @@ from tuner.core.contract import (
 from tuner.core.errors import EngineLost, FailureClass
 from tuner.core.factors import ENV, factors_of
 from tuner.engine.environment import fingerprint
+from tuner.engine.startup import STARTUP
 from tuner.setup.space import Configuration
 
 FOUND = {"platform": "fake", "accelerator": "fake engine", "device_count": 1, "versions": {"vllm": "0"}, "details": {}}
@@ -72,6 +73,7 @@ class FakeLauncher:
     on_warm_up: Callable[[Configuration, int], None] | None = None
     on_measure: Callable[[Configuration, int, WindowResult], WindowResult] | None = None
     answers: Callable[[Configuration, LoadPlan], Sequence[Answered]] | None = None
+    startup: Callable[[EngineSettings], dict[str, float]] | None = None
     on_profile: Callable[[Configuration, int], None] | None = None
     xspace: Callable[[Configuration, str, str], bytes] = lambda configuration, phase, session: small_xspace()
     profile_phases: tuple[str, ...] = ("all",)
@@ -110,7 +112,8 @@ class FakeSession(EngineSession):
         self.generates = launcher.answers is not None
         self._settings = settings
         self._gone = False
-        self._report = StartReport(launcher.effective(settings), {"fingerprint": fingerprint(FOUND), **FOUND}, 0.0)
+        details = {} if launcher.startup is None else {STARTUP: launcher.startup(settings)}
+        self._report = StartReport(launcher.effective(settings), {"fingerprint": fingerprint(FOUND), **FOUND}, 0.0, details)
 
     @property
     @override

@@ -15,6 +15,7 @@ import os
 import signal
 import socket
 import sys
+import time
 import traceback
 from abc import ABC, abstractmethod
 from collections.abc import Callable
@@ -158,12 +159,13 @@ def run_host(kind: type[Host]) -> None:
     die_with_parent(parent, host.death_signal)
     try:
         check_version(int(sys.argv[3]) if len(sys.argv) > 3 else None, "tuner")
+        begun = time.monotonic()
         host.import_engine()
     except Exception as error:
         what = "" if isinstance(error, ProtocolViolation) else "vLLM cannot be imported: "
         send(host.listener, {"id": 0, **error_reply("startup", f"{what}{one_line(error)}")})
         raise
-    send(host.listener, {"id": 0, "result": {"protocol": PROTOCOL_VERSION}})
+    send(host.listener, {"id": 0, "result": {"protocol": PROTOCOL_VERSION, "import_s": time.monotonic() - begun}})
     host.serve()
 
 

@@ -77,6 +77,7 @@ class HostProcess:
     module: ClassVar[str]  # the program: a subclass of tuner.engine.forking.Host
     log_name: ClassVar[str]
     import_timeout_s: ClassVar[float] = 300.0
+    import_s: float  # what importing vLLM took, by the host's clock
 
     def __init__(self, python: str | None, env: Mapping[str, str], log_dir: Path) -> None:
         """Start it and wait until it has imported vLLM. Raises EngineLost (STARTUP) where Python cannot be started, vLLM cannot be imported
@@ -117,6 +118,7 @@ class HostProcess:
             raise self._lost(EngineLost, str(hello["error"]["message"]))
         try:
             check_version(hello["result"].get("protocol"), self.what)
+            self.import_s = float(hello["result"].get("import_s", 0.0))
         except ProtocolViolation as error:
             raise self._lost(EngineLost, str(error)) from error
 

@@ -15,6 +15,7 @@ from tuner.engine.cpu_contention import CpuContention
 from tuner.engine.forking import answer_requests, error_reply, one_line
 from tuner.engine.messages import Answer, Answers, Measure, Measured, Nothing, Profile, Profiled, Reconfigure, Start
 from tuner.engine.protocol import ProtocolViolation, Request, read_message
+from tuner.engine.startup import STARTUP, timed_start
 from tuner.engine.stepping import CompileCounter, SteppedLlmEngine
 from tuner.engine.tracing import capture_phase
 from tuner.engine.wire_fields import to_fields
@@ -73,21 +74,20 @@ class EngineOwner:
     """One vLLM engine and the measurements on it."""
 
     def __init__(self, engine_args: Json) -> None:
-        start = time.perf_counter()
         self._compiles = CompileCounter()
         from vllm.engine.arg_utils import EngineArgs
         from vllm.v1.engine.llm_engine import LLMEngine
 
-        self._engine = LLMEngine.from_engine_args(EngineArgs(**engine_args))
-        self._stepped = SteppedLlmEngine(self._engine)
-        self._start_s = time.perf_counter() - start
+        with timed_start() as self._startup:
+            self._engine = LLMEngine.from_engine_args(EngineArgs(**engine_args))
+            self._stepped = SteppedLlmEngine(self._engine)
 
     def report(self) -> StartReport:
         return StartReport(
             effective=environment.effective_config(self._engine),
             environment=environment.describe_environment(),
-            start_s=self._start_s,
-            details={"compilations": self._compiles.count, "compile_s": round(self._compiles.seconds, 3)},
+            start_s=self._startup["startup_s"],
+            details={"compilations": self._compiles.count, "compile_s": round(self._compiles.seconds, 3), STARTUP: dict(self._startup)},
         )
 
     def answer(self, request: Request) -> StartReport | Nothing | Measured | Answers | Profiled:

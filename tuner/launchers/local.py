@@ -29,6 +29,7 @@ from tuner.engine.client import EngineHost, EngineProcess
 from tuner.engine.environment import engine_environment, resolve_platform
 from tuner.engine.host_process import HostLost
 from tuner.engine.messages import Answer, Answers, Measure, Measured, Nothing, Profile, Profiled, Reconfigure
+from tuner.engine.startup import STARTUP, with_import
 from tuner.launchers.scratch import publish, scratch_logdir
 from tuner.serving.engine_args import engine_args
 from tuner.serving.vllm_args import vllm_environment
@@ -73,7 +74,8 @@ class LocalLauncher:
     def _start(self, args: Json, env: dict[str, str], timeout_s: float) -> LocalSession:
         if self._host is None:
             self._host = EngineHost(self._python, env, self._log_dir)
-        return LocalSession(*self._host.start_engine(args, {}, timeout_s))
+        engine, report = self._host.start_engine(args, {}, timeout_s)
+        return LocalSession(engine, report, self._host.import_s)
 
     @property
     def host_pid(self) -> int | None:
@@ -91,13 +93,14 @@ class LocalSession:
 
     generates = True
 
-    def __init__(self, engine: EngineProcess, report: StartReport) -> None:
+    def __init__(self, engine: EngineProcess, report: StartReport, import_s: float) -> None:
         self._engine = engine
         self._report = report
+        self._startup = with_import(report.details[STARTUP], import_s)
 
     @property
     def report(self) -> StartReport:
-        return self._report
+        return replace(self._report, details={**self._report.details, STARTUP: self._startup})
 
     @property
     def pid(self) -> int:

@@ -31,6 +31,7 @@ from tuner.core.errors import BadInput, EngineLost, FailureClass, TrialFailed
 from tuner.engine.commands import CommandHost
 from tuner.engine.cpu_contention import CpuContention
 from tuner.engine.environment import engine_environment, resolve_platform
+from tuner.engine.startup import STARTUP, with_import
 from tuner.engine.tracing import name_session
 from tuner.launchers.bench_client import BenchClient, BenchRun
 from tuner.launchers.bench_result import read_bench_result, summary_of
@@ -209,7 +210,11 @@ class ServeSession:
             effective=described["effective"],
             environment=described["environment"],
             start_s=server.start_s,
-            details={"flags": self._flags, "log": str(server.log_path)},
+            details={
+                "flags": self._flags,
+                "log": str(server.log_path),
+                STARTUP: with_import({"startup_s": server.start_s}, self._launcher.commands(self._settings).host.import_s),
+            },
         )
         return server
 

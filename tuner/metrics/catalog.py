@@ -66,6 +66,7 @@ _POSITIVE = {
     "p99_step_ms",
     "scheduled_tokens_per_step",
     "padded_tokens_per_step",
+    "startup_s",
 }
 
 
@@ -97,6 +98,10 @@ def _build() -> dict[str, MetricInfo]:
         MetricInfo("padded_tokens_per_step", "tokens", down, "tokens computed by the device, padding included / steps"),
         MetricInfo("padding_share", "fraction", down, "1 - scheduled tokens / padded tokens"),
         MetricInfo("prefill_tokens_per_step", "tokens", up, "prefill tokens / steps"),
+        MetricInfo("startup_s", "s", down, "importing vLLM + engine start until it takes requests, of the engine that was measured"),
+        MetricInfo("startup_import_s", "s", down, "of these, importing vLLM"),
+        MetricInfo("startup_weights_s", "s", down, "of these, building the model and loading its weights (local launcher)"),
+        MetricInfo("startup_compile_s", "s", down, "of these, compiling ahead what steps need (local launcher; nothing without a TPU)"),
         MetricInfo(CANARY_MATCH, "fraction", up, "canary tokens equal to the baseline's / those with the same text before them (guard.md)"),
         MetricInfo(CANARY_DIVERGENCE, "nats", down, "mean change of the baseline's canary tokens' log-probabilities (guard.md)"),
     ]

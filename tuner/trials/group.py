@@ -172,7 +172,7 @@ class GroupRun:
             with self._context.clock.phase("warm_up"), launcher_errors(f"warming up {configuration}"):
                 session.warm_up(configuration.live, self._setup.plan, self._setup.config.trial_timeout)
             self._warm.add(configuration)
-            self._book.start(self._runs[configuration], environment_of(session), session.report.effective)
+            self._book.start(self._runs[configuration], environment_of(session), session.report)
             self._check_answers(configuration, session)
         except TrialFailed as error:
             return not self._failed(configuration, error)

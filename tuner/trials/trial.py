@@ -9,9 +9,10 @@ from typing import Protocol
 
 from profiles.session_plan import composition
 from storage.records import FINISHED, Environment, Json, Measurement, Stage, Study, Trial, TrialState
-from tuner.core.contract import EngineSettings, LoadPlan, WindowResult
+from tuner.core.contract import EngineSettings, LoadPlan, StartReport, WindowResult
 from tuner.core.errors import FailureClass, TrialFailed
 from tuner.engine.cpu_contention import CONTENTION
+from tuner.engine.startup import STARTUP
 from tuner.metrics.objective import constraint_values, is_feasible, median_metrics, objective_values
 from tuner.metrics.window import SATURATED, window_fault, window_metrics
 from tuner.setup.space import Configuration, EngineKey
@@ -153,14 +154,15 @@ class TrialBook:
         self._keep(run)
         return run
 
-    def start(self, run: TrialRun, environment: Environment, effective: Json) -> None:
+    def start(self, run: TrialRun, environment: Environment, report: StartReport) -> None:
         """RUNNING, under this environment. A finished trial that is measured again as a baseline stays what it is."""
+        run.of_engine = {name: float(seconds) for name, seconds in report.details.get(STARTUP, {}).items()}
         if run.finished:
             return
         if environment.fingerprint not in self._environments:
             self._storage.put_environment(environment)
             self._environments.add(environment.fingerprint)
-        run.trial = self._storage.start_trial(run.trial.id, environment=environment.fingerprint, effective=effective)
+        run.trial = self._storage.start_trial(run.trial.id, environment=environment.fingerprint, effective=report.effective)
 
     def answered(self, run: TrialRun, note: Json) -> None:
         """Keep what the guard says of the answers in the engine that runs now."""
@@ -177,7 +179,7 @@ class TrialBook:
         self, run: TrialRun, result: WindowResult, round_number: int, position: int, origin: Origin, *, accept_busy: bool = False
     ) -> Measurement:
         """Store one window. Raises TrialFailed where nothing can be computed from it (then nothing is stored)."""
-        metrics = window_metrics(result, limits=self._setup.request_limits, open_loop=self._setup.open_loop) | run.of_engine
+        metrics = run.of_engine | window_metrics(result, limits=self._setup.request_limits, open_loop=self._setup.open_loop)
         reason = window_fault(result, metrics)
         contention = result.details.get(CONTENTION)
         if reason is None and not accept_busy and is_busy(contention, self.contentions):

@@ -20,7 +20,11 @@ from tuner.metrics.window import RequestLimit, metric_value, window_fault, windo
 
 DOCS = Path(__file__).parents[3] / "docs" / "metrics.md"
 
-OF_AN_ENGINE = {CANARY_MATCH, CANARY_DIVERGENCE}  # not of a window: tuner.trials.trial adds them
+OF_AN_ENGINE = {
+    CANARY_MATCH,
+    CANARY_DIVERGENCE,
+    *(name for name in CATALOG if name.startswith("startup")),
+}  # not of a window: tuner.trials.trial adds them
 
 
 def request(name: str = "r0", *, sent: float = 0.0, tokens: tuple[float, ...] = (0.1, 0.2, 0.4), **changes: object) -> RequestRecord:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -11,6 +12,8 @@ from storage.records import Stage, TrialState
 from tests.tuner.answering import Change, answers, forgetful, nudged, right
 from tests.tuner.fake_engine import FakeLauncher
 from tests.tuner.workbench import Workbench, configuration_of
+from tuner.advice.advice import advise
+from tuner.advice.lookup import Query
 from tuner.core.contract import Answered, LoadPlan
 from tuner.setup.space import Configuration
 from tuner.verdict.conclude import load_evidence, recommend_stored
@@ -129,3 +132,16 @@ def test_a_resumed_study_goes_on_with_the_same_reference(bench: Workbench) -> No
     bench.run(FakeLauncher(answers=lambda _item, plan: answers(plan, forgetful(1.0))), resume=True, **SMALL)
     later = [trial for trial in bench.trials() if configuration_of(trial) not in first]
     assert {trial.error_class for trial in later} == {"wrong_output"}, "the whole engine agrees with itself, and not with the first one"
+
+
+def test_a_stored_recommendation_whose_configuration_answered_wrongly_since_is_passed_over(bench: Workbench) -> None:
+    outcome = bench.run(FakeLauncher(answers=planted({})), **SMALL)
+    question = Query(model="tiny-qwen3", accelerator="fake engine", device_count=1, workload="demo")
+    assert advise(bench.storage, question).settings["arm"] == "page_aligned"
+    good = bench.trial(BEST)
+    again = bench.storage.create_trial(
+        replace(good, id=0, number=99, state=TrialState.WAITING, values=None, optuna_trial_id=None, finished_at=None)
+    )
+    bench.storage.finish_trial(again.id, TrialState.FAIL, error_class="wrong_output", error_message="wrong answer to a canary")
+    assert "settings" not in advise(bench.storage, question).body() or advise(bench.storage, question).settings.get("arm") != "page_aligned"
+    assert recommend_stored(bench.storage, outcome.study).body["settings"]["arm"] == "default"

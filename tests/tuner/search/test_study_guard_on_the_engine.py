@@ -35,3 +35,6 @@ def test_a_wrong_write_is_caught_in_a_search_and_never_recommended(bench: Workbe
     assert right.notes["canaries"]["canary_match"] == 1.0
     assert outcome.recommendation.body["settings"]["arm"] == "default"
     assert {trial.arm for trial in bench.trials(Stage.CONFIRM)} == {"default"}
+    (window, *_) = bench.windows(right)
+    parts = [window.metrics[f"startup_{part}_s"] for part in ("import", "weights", "compile")]
+    assert min(parts[:2]) > 0 and window.metrics["startup_s"] > sum(parts)

@@ -14,10 +14,11 @@ out and log it, so that one does not hide all others; lists of evidence raise.
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
+from abc import abstractmethod
 from collections.abc import Sequence
 from typing import Any, Unpack
 
+from storage.queue_contract import QueueStorage
 from storage.records import (
     Actor,
     Answerable,
@@ -81,8 +82,8 @@ class DamagedRecord(InvalidRecord):
     """A row that this code did not write so: text that is no JSON, an unknown word, a value of another type."""
 
 
-class Storage(ABC):
-    """Studies, trials, measurements, profiles, comparisons, recommendations, and who may publish them."""
+class Storage(QueueStorage):
+    """Studies, trials, measurements, profiles, comparisons, recommendations, and who may publish them; the queue of studies to run."""
 
     # studies
     @abstractmethod

@@ -33,6 +33,7 @@ from sqlalchemy import (
 )
 
 from storage.base import DamagedRecord, InvalidRecord, NotFound, Storage
+from storage.queue_records import FleetWorker, GroupClaim, Submission, SubmissionEvent
 from storage.records import (
     Actor,
     ApiToken,
@@ -75,6 +76,10 @@ type Record = (
     | CapacityWindow
     | ApiToken
     | AuditEntry
+    | Submission
+    | SubmissionEvent
+    | FleetWorker
+    | GroupClaim
 )
 
 TABLE_OF: Mapping[type[Any], Table] = {
@@ -92,11 +97,15 @@ TABLE_OF: Mapping[type[Any], Table] = {
     CapacityWindow: models.capacity_windows,
     ApiToken: models.api_tokens,
     AuditEntry: models.audit,
+    Submission: models.submissions,
+    SubmissionEvent: models.submission_events,
+    FleetWorker: models.fleet_workers,
+    GroupClaim: models.group_claims,
 }
 
 _LISTS = ("scopes", "tags", "slos")  # columns; other JSON is an object
 _FACTORS = "factors"  # a column that earlier versions did not have: NULL is no factor
-_WITH_SETTINGS = (Study, Trial, Recommendation)  # what users set stands in these
+_WITH_SETTINGS = (Study, Trial, Recommendation, Submission)  # what users set stands in these
 
 
 def now_s() -> float:

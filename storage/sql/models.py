@@ -7,67 +7,15 @@ constraints: a FAIL trial has an error class and no values, only a trial with va
 
 from __future__ import annotations
 
-from enum import StrEnum
-
-from sqlalchemy import (
-    JSON,
-    BigInteger,
-    Boolean,
-    CheckConstraint,
-    Column,
-    Enum,
-    Float,
-    ForeignKey,
-    Index,
-    Integer,
-    MetaData,
-    Table,
-    Text,
-    UniqueConstraint,
-    text,
-)
+from sqlalchemy import BigInteger, Boolean, CheckConstraint, Column, Float, ForeignKey, Index, Integer, Table, Text, UniqueConstraint, text
 
 from storage.records import CapacityState, Stage, StudyState, TrialState
+from storage.sql.columns import TABLE_PREFIX, finite, json_type, metadata, one_of, own_id, parent, words_of
+from storage.sql.queue_models import fleet_workers, group_claims, submission_events, submissions, team_limits
 
-TABLE_PREFIX = "tuner_"
-
-metadata = MetaData(
-    naming_convention={
-        "pk": "pk_%(table_name)s",
-        "fk": "fk_%(table_name)s_%(column_0_name)s",
-        "uq": "uq_%(table_name)s_%(column_0_N_name)s",
-        "ck": "ck_%(table_name)s_%(constraint_name)s",
-        "ix": "ix_%(table_name)s_%(column_0_N_name)s",
-    }
-)
-
-
-def _json_type() -> JSON:
-    """JSON text on both dialects (JSONB would lose the order of keys); Python's None is SQL's NULL, never JSON's null."""
-    return JSON(none_as_null=True)
-
-
-def _words(kind: type[StrEnum]) -> Enum:
-    """A StrEnum kept as its value in a VARCHAR; the CHECK constraint is written out beside the table."""
-    return Enum(kind, native_enum=False, create_constraint=False, length=16, values_callable=lambda members: [str(m) for m in members])
-
-
-def _one_of(column: str, *words: str) -> CheckConstraint:
-    listed = ", ".join(f"'{word}'" for word in words)
-    return CheckConstraint(f"{column} IN ({listed})", name=f"{column}_known")
-
-
-def _finite(*columns: str) -> CheckConstraint:
-    return CheckConstraint(" AND ".join(f"{column} >= 0 AND {column} < 1e308" for column in columns), name="finite")
-
-
-def _id() -> Column[int]:
-    return Column("id", Integer, primary_key=True, autoincrement=True)
-
-
-def _parent(name: str, table: str) -> Column[int]:
-    return Column(name, Integer, ForeignKey(f"{TABLE_PREFIX}{table}.id", ondelete="CASCADE"), nullable=False)
-
+__all__ = ["TABLE_PREFIX", "api_tokens", "audit", "capacity_runs", "capacity_windows", "comparisons", "environments", "fleet_workers"]
+__all__ += ["foresight", "group_claims", "leases", "measurements", "metadata", "profiles", "recommendations", "studies"]
+__all__ += ["submission_events", "submissions", "team_limits", "trials", "workloads"]
 
 environments = Table(
     "tuner_environments",
@@ -76,8 +24,8 @@ environments = Table(
     Column("platform", Text, nullable=False),
     Column("accelerator", Text, nullable=False),
     Column("device_count", Integer, nullable=False),
-    Column("versions", _json_type(), nullable=False),
-    Column("details", _json_type(), nullable=False),
+    Column("versions", json_type(), nullable=False),
+    Column("details", json_type(), nullable=False),
     CheckConstraint("fingerprint <> ''", name="fingerprint_given"),
     CheckConstraint("device_count >= 1", name="device_count_positive"),
 )
@@ -87,30 +35,30 @@ workloads = Table(
     metadata,
     Column("content_hash", Text, primary_key=True),
     Column("name", Text, nullable=False),
-    Column("spec", _json_type(), nullable=False),
-    Column("summary", _json_type(), nullable=False),
+    Column("spec", json_type(), nullable=False),
+    Column("summary", json_type(), nullable=False),
     CheckConstraint("content_hash <> ''", name="content_hash_given"),
 )
 
 studies = Table(
     "tuner_studies",
     metadata,
-    _id(),
+    own_id(),
     Column("name", Text, nullable=False, unique=True),
     Column("model", Text, nullable=False),
-    Column("config", _json_type(), nullable=False),
+    Column("config", json_type(), nullable=False),
     Column("objective", Text, nullable=False),
-    Column("state", _words(StudyState), nullable=False),
-    Column("model_features", _json_type(), nullable=False),
+    Column("state", words_of(StudyState), nullable=False),
+    Column("model_features", json_type(), nullable=False),
     Column("created_at", Float, nullable=False),
     Column("updated_at", Float, nullable=False),
     Column("engine_starts", Integer, nullable=False),
-    Column("cost", _json_type(), nullable=False),
-    Column("tags", _json_type()),
+    Column("cost", json_type(), nullable=False),
+    Column("tags", json_type()),
     Column("archived_at", Float),
     CheckConstraint("length(name) BETWEEN 1 AND 255", name="name_length"),
     CheckConstraint("engine_starts >= 0", name="engine_starts_counted"),
-    _one_of("state", *StudyState),
+    one_of("state", *StudyState),
     Index(None, "created_at", "id"),
     Index(None, "model", "created_at"),
     sqlite_autoincrement=True,
@@ -131,34 +79,34 @@ leases = Table(
 trials = Table(
     "tuner_trials",
     metadata,
-    _id(),
-    _parent("study_id", "studies"),
+    own_id(),
+    parent("study_id", "studies"),
     Column("number", Integer, nullable=False),
     Column("arm", Text, nullable=False),
     Column("block_size", Integer, nullable=False),
     Column("max_num_batched_tokens", Integer, nullable=False),
-    Column("requested", _json_type(), nullable=False),
+    Column("requested", json_type(), nullable=False),
     Column("workload_hash", Text, ForeignKey("tuner_workloads.content_hash"), nullable=False, index=True),
-    Column("stage", _words(Stage), nullable=False),
-    Column("state", _words(TrialState), nullable=False),
-    Column("effective", _json_type(), nullable=False),
+    Column("stage", words_of(Stage), nullable=False),
+    Column("state", words_of(TrialState), nullable=False),
+    Column("effective", json_type(), nullable=False),
     Column("environment", Text, ForeignKey("tuner_environments.fingerprint"), index=True),
     Column("optuna_trial_id", Integer),
-    Column("objective_values", _json_type(), key="values"),
+    Column("objective_values", json_type(), key="values"),
     Column("error_class", Text),
     Column("error_message", Text),
     Column("log_excerpt", Text),
     Column("created_at", Float, nullable=False),
     Column("started_at", Float),
     Column("finished_at", Float),
-    Column("notes", _json_type(), nullable=False),
-    Column("factors", _json_type()),  # NULL in rows from before there were any
+    Column("notes", json_type(), nullable=False),
+    Column("factors", json_type()),  # NULL in rows from before there were any
     UniqueConstraint("study_id", "number"),
     CheckConstraint("number >= 0", name="number_counted"),
     CheckConstraint("block_size >= 1 AND max_num_batched_tokens >= 1", name="sizes_positive"),
-    _one_of("arm", "default", "page_aligned"),
-    _one_of("stage", *Stage),
-    _one_of("state", *TrialState),
+    one_of("arm", "default", "page_aligned"),
+    one_of("stage", *Stage),
+    one_of("state", *TrialState),
     CheckConstraint(
         "state <> 'COMPLETE' OR (objective_values IS NOT NULL AND CAST(objective_values AS TEXT) <> '{}')", name="complete_has_values"
     ),
@@ -180,20 +128,20 @@ trials = Table(
 measurements = Table(
     "tuner_measurements",
     metadata,
-    _id(),
-    _parent("trial_id", "trials"),
+    own_id(),
+    parent("trial_id", "trials"),
     Column("round", Integer, nullable=False),
     Column("position", Integer, nullable=False),
     Column("started_at", Float, nullable=False),
     Column("duration_s", Float, nullable=False),
-    Column("metrics", _json_type(), nullable=False),
+    Column("metrics", json_type(), nullable=False),
     Column("valid", Boolean, nullable=False),
     Column("invalid_reason", Text),
-    Column("details", _json_type(), nullable=False),
+    Column("details", json_type(), nullable=False),
     CheckConstraint("round >= 0 AND position >= 0", name="order_counted"),
     CheckConstraint("valid = (invalid_reason IS NULL)", name="invalid_has_reason"),
     CheckConstraint("invalid_reason <> ''", name="invalid_reason_given"),
-    _finite("duration_s"),
+    finite("duration_s"),
     Index(None, "trial_id", "round", "position"),
     sqlite_autoincrement=True,
 )
@@ -201,8 +149,8 @@ measurements = Table(
 profiles = Table(
     "tuner_profiles",
     metadata,
-    _id(),
-    _parent("trial_id", "trials"),
+    own_id(),
+    parent("trial_id", "trials"),
     Column("logdir", Text, nullable=False),
     Column("run", Text, nullable=False),
     Column("session", Text, nullable=False),
@@ -211,20 +159,20 @@ profiles = Table(
     Column("size_bytes", BigInteger, nullable=False),
     Column("created_at", Float, nullable=False),
     Column("status", Text, nullable=False),
-    Column("quality", _json_type(), nullable=False),
-    Column("summary", _json_type(), nullable=False),
+    Column("quality", json_type(), nullable=False),
+    Column("summary", json_type(), nullable=False),
     UniqueConstraint("trial_id", "logdir", "run", "session", "host", "phase", name="uq_tuner_profiles_identity"),
     CheckConstraint("size_bytes >= 0", name="size_counted"),
-    _one_of("phase", "all", "prefill", "decode", "mixed"),
-    _one_of("status", "ok", "bad", "missing"),
+    one_of("phase", "all", "prefill", "decode", "mixed"),
+    one_of("status", "ok", "bad", "missing"),
     sqlite_autoincrement=True,
 )
 
 comparisons = Table(
     "tuner_comparisons",
     metadata,
-    _id(),
-    _parent("study_id", "studies"),
+    own_id(),
+    parent("study_id", "studies"),
     Column("metric", Text, nullable=False),
     Column("block_size", Integer, nullable=False),
     Column("max_num_batched_tokens", Integer, nullable=False),
@@ -235,16 +183,16 @@ comparisons = Table(
     Column("high", Float),
     Column("baseline_trial_id", Integer, ForeignKey("tuner_trials.id", ondelete="CASCADE"), index=True),
     Column("candidate_trial_id", Integer, ForeignKey("tuner_trials.id", ondelete="CASCADE"), index=True),
-    Column("details", _json_type(), nullable=False),
+    Column("details", json_type(), nullable=False),
     Column("created_at", Float, nullable=False),
-    Column("factors", _json_type()),  # NULL in rows from before there were any
-    _one_of("verdict", "better", "worse", "equivalent", "inconclusive"),
+    Column("factors", json_type()),  # NULL in rows from before there were any
+    one_of("verdict", "better", "worse", "equivalent", "inconclusive"),
     CheckConstraint("pairs >= 0", name="pairs_counted"),
     # A verdict other than "inconclusive" is a claim about an interval, so it needs one.
     CheckConstraint(
         "verdict = 'inconclusive' OR (ratio IS NOT NULL AND low IS NOT NULL AND high IS NOT NULL)", name="verdict_has_interval"
     ),
-    _finite("ratio", "low", "high"),
+    finite("ratio", "low", "high"),
     Index("ix_tuner_comparisons_cell", "study_id", "block_size", "max_num_batched_tokens"),
     sqlite_autoincrement=True,
 )
@@ -252,19 +200,19 @@ comparisons = Table(
 recommendations = Table(
     "tuner_recommendations",
     metadata,
-    _id(),
-    _parent("study_id", "studies"),
+    own_id(),
+    parent("study_id", "studies"),
     Column("status", Text, nullable=False),
     Column("model", Text, nullable=False),
     Column("accelerator", Text, nullable=False),
     Column("device_count", Integer, nullable=False),
     Column("workload_hash", Text, ForeignKey("tuner_workloads.content_hash"), nullable=False, index=True),
     Column("objective", Text, nullable=False),
-    Column("body", _json_type(), nullable=False),
+    Column("body", json_type(), nullable=False),
     Column("created_at", Float, nullable=False),
     Column("published_at", Float),
     Column("withdrawn_at", Float),
-    _one_of("status", "recommended", "default", "none"),
+    one_of("status", "recommended", "default", "none"),
     CheckConstraint("device_count >= 1", name="device_count_positive"),
     Index(None, "study_id", "created_at"),
     Index(None, "model", "accelerator", "created_at"),
@@ -276,18 +224,18 @@ recommendations = Table(
 foresight = Table(
     "tuner_foresight",
     metadata,
-    _id(),
+    own_id(),
     Column("key", Text, nullable=False, unique=True),
     Column("kind", Text, nullable=False),
     Column("model", Text, nullable=False),
     Column("accelerator", Text, nullable=False),
     Column("device_count", Integer, nullable=False),
-    Column("question", _json_type(), nullable=False),
-    Column("answer", _json_type(), nullable=False),
+    Column("question", json_type(), nullable=False),
+    Column("answer", json_type(), nullable=False),
     Column("created_at", Float, nullable=False),
     CheckConstraint("length(key) = 64", name="key_is_sha256"),
     CheckConstraint("device_count >= 1", name="device_count_positive"),
-    _one_of("kind", "engine", "program", "configuration"),
+    one_of("kind", "engine", "program", "configuration"),
     Index(None, "kind", "model", "id"),
     sqlite_autoincrement=True,
 )
@@ -295,25 +243,25 @@ foresight = Table(
 capacity_runs = Table(
     "tuner_capacity_runs",
     metadata,
-    _id(),
+    own_id(),
     Column("model", Text, nullable=False),
     Column("workload_hash", Text, ForeignKey("tuner_workloads.content_hash"), nullable=False, index=True),
     Column("launcher", Text, nullable=False),
-    Column("slos", _json_type(), nullable=False),
-    Column("question", _json_type(), nullable=False),
-    Column("requested", _json_type(), nullable=False),
-    Column("state", _words(CapacityState), nullable=False),
+    Column("slos", json_type(), nullable=False),
+    Column("question", json_type(), nullable=False),
+    Column("requested", json_type(), nullable=False),
+    Column("state", words_of(CapacityState), nullable=False),
     Column("environment", Text, ForeignKey("tuner_environments.fingerprint"), index=True),
-    Column("effective", _json_type(), nullable=False),
+    Column("effective", json_type(), nullable=False),
     Column("edge", Float),
     Column("low", Float),
     Column("high", Float),
     Column("reason", Text),
     Column("created_at", Float, nullable=False),
     Column("finished_at", Float),
-    _one_of("state", *CapacityState),
+    one_of("state", *CapacityState),
     CheckConstraint("state <> 'found' OR (edge IS NOT NULL AND low IS NOT NULL AND high IS NOT NULL)", name="found_has_interval"),
-    _finite("edge", "low", "high"),
+    finite("edge", "low", "high"),
     Index(None, "model", "id"),
     sqlite_autoincrement=True,
 )
@@ -321,32 +269,32 @@ capacity_runs = Table(
 capacity_windows = Table(
     "tuner_capacity_windows",
     metadata,
-    _id(),
-    _parent("run_id", "capacity_runs"),
+    own_id(),
+    parent("run_id", "capacity_runs"),
     Column("number", Integer, nullable=False),
     Column("load", Float, nullable=False),
     Column("started_at", Float, nullable=False),
     Column("duration_s", Float, nullable=False),
     Column("held", Boolean, nullable=False),
-    Column("metrics", _json_type(), nullable=False),
-    Column("readings", _json_type(), nullable=False),
+    Column("metrics", json_type(), nullable=False),
+    Column("readings", json_type(), nullable=False),
     Column("invalid_reason", Text),
-    Column("details", _json_type(), nullable=False),
+    Column("details", json_type(), nullable=False),
     UniqueConstraint("run_id", "number"),
     CheckConstraint("number >= 0", name="number_counted"),
     CheckConstraint("NOT held OR invalid_reason IS NULL", name="held_is_valid"),
-    _finite("load", "duration_s"),
+    finite("load", "duration_s"),
     sqlite_autoincrement=True,
 )
 
 api_tokens = Table(
     "tuner_api_tokens",
     metadata,
-    _id(),
+    own_id(),
     Column("name", Text, nullable=False),
     Column("key", Text, nullable=False, unique=True),
     Column("digest", Text, nullable=False),
-    Column("scopes", _json_type(), nullable=False),
+    Column("scopes", json_type(), nullable=False),
     Column("created_at", Float, nullable=False),
     Column("expires_at", Float),
     Column("revoked_at", Float),
@@ -366,7 +314,7 @@ api_tokens = Table(
 audit = Table(
     "tuner_audit",
     metadata,
-    _id(),
+    own_id(),
     Column("at", Float, nullable=False),
     Column("actor", Text, nullable=False),
     Column("action", Text, nullable=False),
@@ -376,7 +324,7 @@ audit = Table(
     Column("request_id", Text),
     Column("detail", Text, nullable=False),
     CheckConstraint("actor <> ''", name="actor_given"),
-    _one_of("kind", "recommendation", "study", "token"),
+    one_of("kind", "recommendation", "study", "token"),
     Index(None, "kind", "subject", "id"),
     sqlite_autoincrement=True,
 )

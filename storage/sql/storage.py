@@ -6,8 +6,10 @@ from typing import Any
 
 from storage.sql.access import SqlAccess
 from storage.sql.capacity import SqlCapacity
+from storage.sql.fleet import SqlFleet
 from storage.sql.foresight import SqlForesight
 from storage.sql.measurements import SqlMeasurements
+from storage.sql.queue import SqlQueue
 from storage.sql.schema import damage_of, describe
 from storage.sql.studies import SqlStudies
 from storage.sql.study_keeping import SqlStudyKeeping
@@ -16,7 +18,19 @@ from storage.sql.trials import SqlTrials
 from storage.sql.verdicts import SqlVerdicts
 
 
-class SqlStorage(SqlStudies, SqlStudyLists, SqlStudyKeeping, SqlTrials, SqlMeasurements, SqlVerdicts, SqlForesight, SqlCapacity, SqlAccess):
+class SqlStorage(
+    SqlStudies,
+    SqlStudyLists,
+    SqlStudyKeeping,
+    SqlTrials,
+    SqlMeasurements,
+    SqlVerdicts,
+    SqlForesight,
+    SqlCapacity,
+    SqlAccess,
+    SqlQueue,
+    SqlFleet,
+):
     """The whole contract of storage.base.Storage. Safe to share between threads; after a fork the child opens connections of its own."""
 
     def check(self) -> dict[str, Any]:

@@ -8,15 +8,16 @@ from storage.base import Storage
 from tests.conformance.storage_capacity import CapacityContract
 from tests.conformance.storage_foresight import ForesightContract
 from tests.conformance.storage_keeping import KeepingContract
+from tests.conformance.storage_queue import QueueContract
 from tests.conformance.storage_results import StorageContract
 
 
-class TestSqlite(StorageContract, KeepingContract, ForesightContract, CapacityContract):
+class TestSqlite(StorageContract, KeepingContract, ForesightContract, CapacityContract, QueueContract):
     """`storage` is the plugin's SQLite storage."""
 
 
 @pytest.mark.postgres
-class TestPostgresql(StorageContract, KeepingContract, ForesightContract, CapacityContract):
+class TestPostgresql(StorageContract, KeepingContract, ForesightContract, CapacityContract, QueueContract):
     @pytest.fixture
     def storage(self, postgres_storage: Storage) -> Storage:
         return postgres_storage

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from storage.base import Storage
+from storage.queue_records import Submission
 from storage.records import (
     Actor,
     ApiToken,
@@ -59,6 +60,11 @@ def a_trial(study_id: int, number: int = 0, **changes: Any) -> Trial:
         "workload_hash": WORKLOAD_HASH,
     }
     return Trial(**values | changes)
+
+
+def a_submission(**changes: Any) -> Submission:
+    values: dict[str, Any] = {"study": "first", "config": {"model": "tiny-qwen3"}, "submitted_by": "anna"}
+    return Submission(**values | changes)
 
 
 def a_lease(study_id: int, token: str = "t1", **changes: Any) -> Lease:

@@ -17,6 +17,7 @@ from alembic.migration import MigrationContext
 from sqlalchemy import Connection, inspect, text
 
 from storage.base import StorageFault
+from storage.queue_records import SubmissionState
 from storage.records import StudyState, TrialState
 from storage.sql import schema
 from storage.sql.engine import make_engine
@@ -142,6 +143,8 @@ def test_an_old_database_is_upgraded_and_resumed(asset: Path, sqlite_url: str, t
     assert [item.answer for item in foreseen] == ([{"block_size": 32}] if asset.name >= "0005" else [])
     capacities = [(run.edge, len(storage.list_capacity_windows(run.id))) for run in storage.list_capacity_runs()]
     assert capacities == ([(4.0, 1)] if asset.name >= "0006" else [])
+    queue = [(item.study, item.state, len(storage.list_events(submission_id=item.id))) for item in storage.list_submissions()]
+    assert queue == ([("first", SubmissionState.COMPLETE, 1)] if asset.name >= "0008" else [])
     assert storage.rename_study(study.id, "renamed", by=ANNA).id == study.id
     assert storage.rename_study(study.id, "first", by=ANNA) == study
     trail = [(entry.action, entry.detail) for entry in storage.list_audit(kind="study", limit=2)]

@@ -130,6 +130,11 @@ def test_the_engine_host_loads_no_optimiser_and_no_database(modules: dict[str, M
     assert loads_forbidden(modules, "tuner.engine.host", NOT_IN_THE_ENGINE) == []
 
 
+def test_a_ray_node_needs_what_the_engines_python_has(modules: dict[str, Module]) -> None:
+    beside_vllm = [name for name in NOT_IN_THE_ENGINE if name != "pydantic"]  # which vLLM itself needs
+    assert loads_forbidden(modules, "tuner.launchers.ray_actor", beside_vllm) == []
+
+
 def test_every_module_is_used(modules: dict[str, Module], product: dict[str, Module]) -> None:
     unused = unused_modules(modules, ENTRY_POINTS, (ROOT / "pyproject.toml").read_text())
     names = {str(module.path): name for name, module in product.items()}

@@ -207,10 +207,20 @@ SECTIONS: dict[str, list[Decorator]] = {
         click.option(
             "--launcher",
             metavar="NAME",
-            help="What runs the model: local (vLLM inside a process of this tuner), serve (vllm serve), table (no engine: measured values "
+            help="What runs the model: local (vLLM inside a process of this tuner), serve (vllm serve), ray (as "
+            "local, on nodes of a Ray cluster), table (no engine: measured values "
             "from a CSV), or simulate (no engine: vLLM's scheduler under predicted step times).  [default: local]",
         ),
         engine_python_option,
+        click.option(
+            "--ray-address", metavar="ADDRESS", help="The cluster of --launcher ray: HOST:6379 or auto. Not named: RAY_ADDRESS, else auto."
+        ),
+        click.option(
+            "--ray-resources",
+            metavar="NAME=N,NAME=N",
+            help="What a Ray node must have free for one engine, for instance TPU=4. Not named: as many TPU as --tensor-parallel-size.",
+        ),
+        click.option("--ray-runtime-env", metavar="FILE", help="Ray's runtime_env (YAML or JSON) for the actors that run engines."),
         click.option(
             "--platform", type=_choice("auto", "tpu", "cpu"), help="Hardware to run on; auto: a TPU if there is one.  [default: auto]"
         ),

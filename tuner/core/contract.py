@@ -1,8 +1,8 @@
 """What a launcher is: it starts an engine for cold settings and measures live settings inside it.
 
 `Launcher.open()` costs seconds to minutes; `EngineSession.measure()` costs one workload. Implementations: `local` (our own engine host),
-`serve` (`vllm serve` + `vllm bench serve`), `table` (a CSV of measured configurations), `simulate` (the real scheduler under
-predicted step times). All of them pass tests/conformance/launcher_contract.py.
+`ray` (the same on the nodes of a cluster), `serve` (`vllm serve` + `vllm bench serve`), `table` (a CSV of measured configurations),
+`simulate` (the real scheduler under predicted step times). All of them pass tests/conformance/launcher_contract.py.
 """
 
 from __future__ import annotations

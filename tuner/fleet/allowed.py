@@ -29,7 +29,7 @@ from tuner.setup.factors import ENVIRONMENT, OF_A_STUDY
 from tuner.setup.models import HUB_ID, TINY_QWEN3
 
 # Settings that say where things lie on a machine, or which program runs: they belong to whoever runs the worker.
-OF_THE_WORKER = ("storage", "logdir", "engine_python")
+OF_THE_WORKER = ("storage", "logdir", "engine_python", "ray_address", "ray_resources", "ray_runtime_env")
 _STUDY_OR_WORD = re.compile(STUDY_NAME)
 _CHIP = re.compile(r"[A-Za-z0-9][A-Za-z0-9 .-]{0,59}")
 _UNKNOWN_PAGE_SIZES = 8  # about as many as are tried where none are named

@@ -11,6 +11,7 @@ from tuner.core.contract import ARM_DEFAULT, Launcher
 from tuner.core.errors import BadInput
 from tuner.core.factors import ENV
 from tuner.core.spelling import did_you_mean
+from tuner.core.yaml_file import read_yaml
 from tuner.engine.devices import find_devices
 from tuner.engine.environment import resolve_platform, tpu_present
 from tuner.serving.engine_arg_facts import engine_arg_facts
@@ -22,14 +23,20 @@ from tuner.setup.hardware import Limits, accelerator_limits
 if TYPE_CHECKING:
     from tuner.foresight.simulated_chip import SimulatedChip
     from tuner.launchers.measured_table import MeasuredTable
+    from tuner.launchers.ray_cluster import RayPlace
 
 _COLUMNS = (  # setting, its column in a table, its value where there is no such column
     ("page_sizes", "block_size", 16),
     ("chunk_budgets", "max_num_batched_tokens", 2048),
     ("arms", "arm", ARM_DEFAULT),
 )
+_ONLY_OF = {  # launcher -> the settings that no other one looks at
+    "table": ("table", "table_noise"),
+    "simulate": ("accelerator", "borrow", "step_noise"),
+    "ray": ("ray_address", "ray_resources", "ray_runtime_env"),
+}
 SEARCHED_COLUMNS = tuple(column for _, column, _ in _COLUMNS)
-LAUNCHERS = ("local", "serve", "table", "simulate")
+LAUNCHERS = ("local", "serve", "ray", "table", "simulate")
 
 
 def check_launcher(config: StudyConfig) -> None:
@@ -43,20 +50,35 @@ def check_launcher(config: StudyConfig) -> None:
         _check_table(config, Path(config.table).expanduser())
         return
     _refuse_others_settings(config)
-    if config.engine_python is not None:
-        check_python(config.engine_python)
-    check_engine_arg_names(config.engine_args, config.engine_python)
+    python = None if config.launcher == "ray" else config.engine_python  # a node's is not here
+    if python is not None:
+        check_python(python)
+    check_engine_arg_names(config.engine_args, python)
     if config.factors:
-        check_levels(config.factors, engine_arg_facts(config.engine_python))
+        check_levels(config.factors, engine_arg_facts(python))
         _refuse_variables_that_are_set(config)
     if config.launcher == "simulate":
         _chip_of(config)
         return
-    if config.platform == "tpu":
+    if config.platform == "tpu" and config.launcher != "ray":
         _require_tpu(config)
     parallel = max([config.tensor_parallel_size, *map(int, config.factors.get("tensor_parallel_size", ()))])
-    if parallel > 1 and resolve_platform(config.platform) != "tpu":
+    if parallel > 1 and config.asked_platform != "tpu" and resolve_platform(config.platform) != "tpu":
         raise BadInput(f"tensor_parallel_size {parallel} needs a TPU: elsewhere our XLA backend runs on one device; use 1")
+    if config.launcher == "ray":
+        from tuner.launchers.ray_cluster import check_cluster
+        from tuner.launchers.ray_launcher import wanted_resources
+
+        place = _ray_place(config)
+        check_cluster(place, wanted_resources(place, config.asked_platform, parallel))
+
+
+def _ray_place(config: StudyConfig) -> RayPlace:
+    from tuner.launchers.ray_cluster import RayPlace
+
+    given = config.ray_runtime_env
+    runtime_env = {} if given is None else read_yaml(Path(given).expanduser(), what="ray_runtime_env", holds="Ray's keys, such as env_vars")
+    return RayPlace(config.ray_address, config.ray_resources, runtime_env)
 
 
 def _refuse_variables_that_are_set(config: StudyConfig) -> None:
@@ -71,7 +93,7 @@ def _refuse_others_settings(config: StudyConfig) -> None:
     """Settings that only another launcher looks at."""
     if config.step_time is not None and config.launcher == "table":
         raise BadInput("is of no use to --launcher table", setting="step_time", value=config.step_time, fix="drop it")
-    for launcher, names in (("table", ("table", "table_noise")), ("simulate", ("accelerator", "borrow", "step_noise"))):
+    for launcher, names in _ONLY_OF.items():
         for name in names:
             given = getattr(config, name)
             if config.launcher != launcher and given not in (None, 0.0):
@@ -121,6 +143,10 @@ def make_launcher(config: StudyConfig) -> Launcher:
         from tuner.launchers.serve import ServeLauncher
 
         return ServeLauncher(log_dir=logs, python=config.engine_python, platform=config.platform)
+    if config.launcher == "ray":
+        from tuner.launchers.ray_launcher import RayLauncher
+
+        return RayLauncher(_ray_place(config), log_dir=logs, python=config.engine_python, platform=config.asked_platform)
     from tuner.launchers.local import LocalLauncher
 
     return LocalLauncher(log_dir=logs, python=config.engine_python, platform=config.platform)
@@ -139,11 +165,11 @@ def make_finalists_launcher(config: StudyConfig) -> Launcher | None:
 
 
 def device_limits(config: StudyConfig) -> Limits | None:
-    """The memory limits of the TPU that a checked configuration will run on; None where it is no TPU.
+    """The memory limits of the TPU that a checked configuration will run on; None where it is no TPU, or not here.
 
     Raises BadInput where the TPU cannot be asked for its kind, or is of a kind that nobody here knows.
     """
-    if config.launcher in WITHOUT_AN_ENGINE or resolve_platform(config.platform) != "tpu":
+    if config.launcher in (*WITHOUT_AN_ENGINE, "ray") or resolve_platform(config.platform) != "tpu":
         return None
     found = find_devices(config.engine_python or sys.executable, platform="tpu")
     if found.error is not None:

@@ -116,5 +116,5 @@ def _device_of(setup: StudySetup) -> Callable[[Environment], bool]:
     if setup.limits is not None:
         name = setup.limits.name
         return lambda environment: hardware_of(environment.accelerator).name == name
-    here = cpu_name() if resolve_platform(setup.config.platform) == "cpu" else None
+    here = cpu_name() if setup.config.launcher != "ray" and resolve_platform(setup.config.platform) == "cpu" else None
     return lambda environment: environment.accelerator == here

@@ -61,6 +61,18 @@ def parse_rounds(value: Any) -> Any:
     return value
 
 
+def parse_resources(value: Any) -> Any:
+    """{"TPU": 4.0} from "TPU=4" or a mapping; anything else comes back as it is, for pydantic to refuse."""
+    if isinstance(value, str):
+        pairs = [part.partition("=") for part in value.split(",") if part.strip()]
+        if not pairs or not all(name.strip() and re.fullmatch(r"\s*\d+(\.\d+)?\s*", count) for name, _, count in pairs):
+            raise ValueError(f"{value!r} are no resources; write for instance TPU=4, or TPU=4,CPU=8")
+        value = {name.strip(): count for name, _, count in pairs}
+    if isinstance(value, dict):
+        return {name: float(count) if type(count) in (int, str) else count for name, count in value.items()}
+    return value
+
+
 def _as_tuple(value: Any) -> Any:
     if isinstance(value, list):
         return tuple(value)
@@ -97,6 +109,7 @@ PositiveInt = Annotated[int, Field(gt=0)]
 Size = Annotated[int, Field(gt=0, le=LARGEST_SIZE)]
 Sizes = Annotated[tuple[Size, ...], BeforeValidator(_as_tuple), Field(min_length=1)]
 Factors = dict[str, tuple[Level, ...]]
+Resources = Annotated[dict[str, Annotated[float, Field(gt=0, allow_inf_nan=False)]], Field(min_length=1)]
 Words = Annotated[tuple[str, ...], BeforeValidator(_as_tuple)]
 Duration = Annotated[float, Field(gt=0, allow_inf_nan=False), BeforeValidator(parse_duration), PlainSerializer(float)]
 
@@ -158,6 +171,9 @@ class StudyConfig(StrictModel):
     borrow: Annotated[str | None, _MEASURED] = None
     step_noise: Annotated[float, Field(ge=0, le=1), _MEASURED] = 0.0
     engine_python: Annotated[str | None, _PLACE] = None
+    ray_address: Annotated[str | None, _PLACE] = None  # RAY_ADDRESS, else this machine's cluster
+    ray_resources: Annotated[Resources | None, BeforeValidator(parse_resources), _PLACE] = None  # an engine's chips
+    ray_runtime_env: Annotated[str | None, _PLACE] = None
     foresight: Annotated[bool | None, _PLACE] = None  # where there is a TPU
 
     max_num_seqs: Annotated[PositiveInt | None, _MEASURED] = None
@@ -192,6 +208,11 @@ class StudyConfig(StrictModel):
         """The limits of `guard`, parsed; none where it is only on or off."""
         with _about("guard"):
             return parse_guard(self.guard) if isinstance(self.guard, str) else ()
+
+    @property
+    def asked_platform(self) -> str:
+        """`platform`; with --launcher ray, auto is a TPU: the nodes' hardware counts, not this machine's."""
+        return "tpu" if self.launcher == "ray" and self.platform == "auto" else self.platform
 
     def to_json(self) -> dict[str, Any]:
         """Plain JSON, as storage.records.Study keeps it; without `storage`, which may hold a password."""

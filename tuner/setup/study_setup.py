@@ -197,7 +197,8 @@ def _with_page_sizes(config: StudyConfig, own: VllmDefaults, max_model_len: int)
 
 
 def _platform_of(config: StudyConfig, limits: Limits | None = None) -> str:
-    return "tpu" if config.launcher == "simulate" or limits is not None or config.platform == "tpu" else resolve_platform(config.platform)
+    on_a_tpu = config.launcher == "simulate" or limits is not None or config.asked_platform == "tpu"
+    return "tpu" if on_a_tpu else resolve_platform(config.platform)
 
 
 def _asked_on(config: StudyConfig) -> str:

@@ -20,7 +20,7 @@ from tuner.setup.hardware import TPU_LIMITS
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"launcher": "rocket"}, "launcher 'rocket' is unknown; use one of local, serve, table"),
+        ({"launcher": "rocket"}, "launcher 'rocket' is unknown; use one of local, serve, ray, table"),
         ({"launcher": "table"}, "add --table FILE.csv"),
         ({"table": "x.csv"}, "table x.csv is only for --launcher table"),
         ({"table_noise": 0.1}, "table_noise 0.1 is only for --launcher table"),
@@ -35,6 +35,13 @@ from tuner.setup.hardware import TPU_LIMITS
         ({"accelerator": "v6e-1"}, "accelerator v6e-1 is only for --launcher simulate"),
         ({"launcher": "table", "table": "x.csv", "step_noise": 0.1}, "step_noise 0.1 is only for --launcher simulate"),
         ({"borrow": "v6e"}, "borrow v6e is only for --launcher simulate"),
+        ({"ray_resources": "TPU=4"}, "ray_resources {'TPU': 4.0} is only for --launcher ray"),
+        (
+            {"launcher": "ray", "ray_address": "127.0.0.1:1"},
+            r"^ray_address 127\.0\.0\.1:1: nobody answers there \(Connection refused\)",
+        ),
+        ({"launcher": "ray", "ray_address": "here:there"}, "^ray_address here:there is no address; "),
+        ({"launcher": "ray", "ray_runtime_env": "/nowhere.yaml"}, "^ray_runtime_env /nowhere.yaml cannot be read: No such file"),
     ],
 )
 def test_what_does_not_go_together(changes: dict[str, Any], message: str) -> None:

@@ -84,7 +84,7 @@ def test_a_new_setting_of_a_study_must_say_whether_it_may_change_on_resume() -> 
 
 def test_what_is_measured_stays_when_a_study_is_resumed() -> None:
     assert {name for name, setting in STUDY_SETTINGS.items() if setting.resumable} == {
-        *("study", "storage", "logdir", "table", "engine_python", "foresight"),
+        *("study", "storage", "logdir", "table", "engine_python", "foresight", "ray_address", "ray_resources", "ray_runtime_env"),
         *("trials", "time_budget", "profile", "trial_timeout", "engine_start_timeout", "warm_start"),
     }
 
@@ -141,3 +141,14 @@ def test_untested_settings_are_named_where_page_alignment_is_searched() -> None:
 def test_check_config_is_what_load_config_asks() -> None:
     with pytest.raises(BadInput, match="power of two"):
         check_config(StudyConfig(model="m", study="s", page_sizes=(24,)))
+
+
+@pytest.mark.parametrize("given", ["TPU=4, CPU=8", {"TPU": 4, "CPU": "8"}])
+def test_resources_are_read(given: Any) -> None:
+    assert config(launcher="ray", ray_resources=given).ray_resources == {"TPU": 4.0, "CPU": 8.0}
+
+
+@pytest.mark.parametrize("given", ["TPU", "TPU=four", "=4", "TPU=0", "TPU=-1", "", {}, {"TPU": True}])
+def test_what_are_no_resources_is_refused(given: Any) -> None:
+    with pytest.raises(BadInput, match=r"ray_resources|ray-resources"):
+        config(launcher="ray", ray_resources=given)

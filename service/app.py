@@ -10,11 +10,25 @@ from importlib.metadata import version
 from fastapi import APIRouter, FastAPI, Security
 
 from service import openapi
+from service.answers.notifier import Notifier
 from service.answers.state import make_state
 from service.pages.install import close as close_pages
 from service.pages.install import install as install_pages
 from service.pages.templating import error_page
-from service.routes import capacity, events, health, keeping, profiles, publication, recommendations, reference, studies, submitting, trials
+from service.routes import (
+    capacity,
+    events,
+    health,
+    keeping,
+    profiles,
+    publication,
+    recommendations,
+    reference,
+    studies,
+    submissions,
+    submitting,
+    trials,
+)
 from service.web import errors
 from service.web.auth import bearer_scheme
 from service.web.checks import Checks
@@ -70,6 +84,9 @@ def _routes(open_reads: bool) -> APIRouter:
     found.include_router(health.router)
     found.include_router(reference.router)
     found.include_router(submitting.router)
+    for routes in (submissions.router, submissions.streams):
+        found.include_router(routes, dependencies=declared)
+    found.include_router(submissions.changes)
     for trail, changes in ((publication.trail, publication.router), (keeping.trail, keeping.router)):
         found.include_router(trail, dependencies=declared)
         found.include_router(changes)
@@ -78,7 +95,12 @@ def _routes(open_reads: bool) -> APIRouter:
 
 @asynccontextmanager
 async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
+    settings = app.state.settings
+    notifier = Notifier.to(app.state.storage, settings.webhook_hosts, settings.webhook_secret)
+    if settings.webhook_hosts.names or settings.webhook_hosts.networks:
+        notifier.start()
     yield
+    notifier.close()
     await app.state.service.answers.close()
     await close_pages(app)
     app.state.storage.close()

@@ -1,4 +1,4 @@
-"""Prometheus metrics of the studies in the database, read when they are asked for: every service of a database says the same."""
+"""Prometheus metrics of the studies and the queue in a database, read when they are asked for: each of its services says the same."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import structlog
 from prometheus_client.core import GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
+from service.answers.queue_metrics import queue_metrics
 from storage.base import Storage, StorageFault
 from storage.records import Study, StudyContext, StudyState
 from tuner.search.life import life_of
@@ -31,7 +32,7 @@ class StudyCollector(Collector):
     def collect(self) -> Iterator[Metric]:
         up = GaugeMetricFamily("tuner_database_up", "Whether the database answers.")
         try:
-            found = [*self._studies()]
+            found = [*self._studies(), *queue_metrics(self._storage)]
         except StorageFault as error:
             log.warning("metrics_without_a_database", reason=str(error))
             found = []

@@ -7,8 +7,9 @@ from typing import Any
 
 from service.web.settings import ServiceSettings
 from storage.base import Conflict, Storage
+from storage.records import Json
 from tuner.core.errors import BadInput
-from tuner.fleet.allowed import allowed_study
+from tuner.fleet.allowed import about, allowed_study
 from tuner.fleet.dry_run import DryRun, dry_run
 from tuner.fleet.submitted_text import NotAllowed, read_json, read_yaml
 from tuner.search.opening import find_study
@@ -32,4 +33,9 @@ def planned(storage: Storage, settings: ServiceSettings, given: Mapping[str, Any
     except NotAllowed:
         raise
     except BadInput as error:
-        raise NotAllowed((error.setting,) if error.setting else (), error.reason or str(error), error.fix) from error
+        raise about(error) from error
+
+
+def requirements_of(accelerator: str | None) -> Json:
+    """What a worker has to have (tuner.fleet.requirements)."""
+    return {} if accelerator is None else {"accelerator": accelerator}

@@ -55,6 +55,11 @@ async def posted(request: Request, settings: ServiceSettings) -> Mapping[str, st
 
 async def signed(request: Request, form: Mapping[str, str], scope: str) -> Actor:
     """Who signs the form, by the token and for the reason in it. Raises Refused, and Problem for a client that guesses."""
+    return (await signed_with_scopes(request, form, scope))[0]
+
+
+async def signed_with_scopes(request: Request, form: Mapping[str, str], scope: str) -> tuple[Actor, frozenset[str]]:
+    """`signed`, and all scopes of the token."""
     token = form.get("token", "").strip()
     if not token or len(token) > _LONGEST_TOKEN:
         raise Refused(
@@ -74,7 +79,7 @@ async def signed(request: Request, form: Mapping[str, str], scope: str) -> Actor
         reason = WithReason(reason=form.get("reason", "").strip()).reason
     except ValidationError as error:
         raise Refused(HTTPStatus.UNPROCESSABLE_ENTITY, "reason", f"at most {MOST_CHARACTERS} characters, in one line") from error
-    return Actor(known.name, reason, request.scope.get("state", {}).get("request_id"))
+    return Actor(known.name, reason, request.scope.get("state", {}).get("request_id")), known.scopes
 
 
 def with_form(response: Response) -> Response:

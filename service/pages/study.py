@@ -53,7 +53,9 @@ def study(
     found = facts.read(storage, name)
     alike = storage.list_studies(model=found.study.model, archived=False, limit=_OTHERS + 1)
     others = [item.name for item in alike if item.id != found.study.id][:_OTHERS]
-    return page(request, "study.html", **_context(storage, found), **_trial_table(found, state, arm, order, number), others=others)
+    submission = next(iter(storage.list_submissions(study=name, limit=1)), None)
+    shown = {**_context(storage, found), **_trial_table(found, state, arm, order, number)}
+    return page(request, "study.html", **shown, others=others, submission=submission)
 
 
 @router.get("/studies/{name}/live")

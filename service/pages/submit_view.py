@@ -27,9 +27,11 @@ def study_file(fields: Mapping[str, str]) -> str:
     """YAML of the fields that are filled in; "" where none is."""
     lines = []
     for name in FIELDS:
-        parts = [part.strip() for part in fields.get(name, "").split(",") if part.strip()]
-        if parts:
-            lines.append(f"{name}: [{', '.join(map(_scalar, parts))}]" if name in _LISTS else f"{name}: {_scalar(', '.join(parts))}")
+        text = fields.get(name, "").strip()
+        if name in _LISTS and text:
+            lines.append(f"{name}: [{', '.join(_scalar(part.strip()) for part in text.split(',') if part.strip())}]")
+        elif text:
+            lines.append(f"{name}: {_scalar(text)}")
     return "".join(f"{line}\n" for line in lines)
 
 

@@ -5,13 +5,12 @@ from __future__ import annotations
 from typing import Any
 
 from fastapi import APIRouter, Request
-from starlette.concurrency import run_in_threadpool
 from starlette.responses import Response
 
 from service.answers.deps import StorageDep
 from service.answers.state import state_of
 from service.schemas.common import StudyName, problems
-from service.web.event_stream import MEDIA_TYPE, Snapshot
+from service.web.event_stream import MEDIA_TYPE, Event, Look
 from service.web.strict import StrictRoute
 from storage.base import Storage
 from storage.records import StudyState
@@ -34,14 +33,15 @@ async def events(name: StudyName, storage: StorageDep, request: Request) -> Resp
     """Server-sent events: the newest state whenever it is another one, a comment every 15 s, the end with the search. Whoever comes back
     with `Last-Event-ID` gets what has changed since. The events are called `running`, `stale`, `complete`, `interrupted` and `fail`."""
 
-    def read() -> Snapshot:
-        return study_snapshot(storage, name)
+    def read(known: str) -> Look:
+        return study_look(storage, name, known)
 
-    return state_of(request).streams.follow(request, await run_in_threadpool(read), read)
+    return await state_of(request).streams.follow(request, read)
 
 
-def study_snapshot(storage: Storage, name: str) -> Snapshot:
-    """Raises NotFound. Without the time of the last sign of life, which would be a change every few seconds."""
+def study_look(storage: Storage, name: str, known: str) -> Look:
+    """The newest state, unless the client has it; states in between may be left out. Raises NotFound. Without the time of the last sign of
+    life, which would be a change every few seconds."""
     study = storage.get_study(name)
     life = life_of(storage, study)
     note = life.note if life is not None and life.note else None
@@ -52,4 +52,5 @@ def study_snapshot(storage: Storage, name: str) -> Snapshot:
         "engine_starts": study.engine_starts,
         "no_sign_of_life": note,
     }
-    return Snapshot(STALE if note else study.state.value.lower(), data, final=study.state is not StudyState.RUNNING)
+    event = Event.of_state(STALE if note else study.state.value.lower(), data)
+    return Look(() if event.id == known else (event,), final=study.state is not StudyState.RUNNING)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from service.schemas.examples import PAGE
 from storage.records import Json
 
 SUBMITTED: Json = {
@@ -28,3 +29,30 @@ DRY_RUN: Json = {
     "reason": None,
     "warnings": ["page size 128 needs 40 KiB of SMEM, of 1 MiB (skipped)"],
 }
+QUEUED: Json = {
+    "id": 12,
+    "study": "qwen3-chat",
+    "state": "QUEUED",
+    "priority": 0,
+    "team": "ci",
+    "submitted_by": "ci",
+    "requirements": {"accelerator": "TPU v6e-4"},
+    "claimed_by": None,
+    "attempts": 0,
+    "reason": None,
+    "submitted_at": 1764000000.0,
+    "submitted_at_rfc3339": "2025-11-24T16:00:00.000Z",
+    "heartbeat_at": None,
+    "heartbeat_at_rfc3339": None,
+    "finished_at": None,
+    "finished_at_rfc3339": None,
+}
+QUEUED_DETAIL: Json = {
+    **QUEUED,
+    "config": SUBMITTED,
+    "changes": [
+        {"id": 31, "what": "QUEUED", "by": "ci", "at": 1764000000.0, "at_rfc3339": "2025-11-24T16:00:00.000Z", "reason": ""},
+    ],
+}
+QUEUED_PAGE: Json = {"items": [QUEUED], "page": {**PAGE, "next": "/v1/submissions?limit=1&offset=1"}}
+SUBMITTED_ANSWER: Json = {"submission": QUEUED, **DRY_RUN}

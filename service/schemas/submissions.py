@@ -2,11 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
-
-from pydantic import BaseModel, ConfigDict, Field
-
-from service.schemas.submission_examples import DRY_RUN, SUBMITTED
+from service.schemas.submission_examples import SUBMITTED
 from storage.records import Json
 from tuner.fleet.allowed import OF_THE_WORKER
 from tuner.fleet.dry_run import DryRun
@@ -38,15 +34,6 @@ def study_schema() -> Json:
 def study_body() -> Json:
     """`openapi_extra` of the route that takes it."""
     return {"requestBody": {"required": True, "content": {"application/json": {"schema": study_schema()}}}}
-
-
-class DryRunAnswer(BaseModel):
-    model_config = ConfigDict(json_schema_extra={"examples": [DRY_RUN]})
-
-    study: str
-    plan: dict[str, Any] | None = Field(description="As `tuner search --dry-run --json` prints it; null where it cannot be told here.")
-    reason: str | None = Field(description="Why there is no plan.")
-    warnings: list[str] = Field(description="What cannot run, and what to know; one line each.")
 
 
 def dry_run_answer(found: DryRun) -> Json:

@@ -1,7 +1,6 @@
-"""Server-sent events (WHATWG HTML, 9.2) about one thing that changes: its newest state, whenever that is another one.
+"""Server-sent events (WHATWG HTML, 9.2) about one thing that changes.
 
-Nothing is kept for a client, and no database connection between two looks: whoever comes back with Last-Event-ID gets the newest state
-unless it is the one that they have. States in between may be left out.
+Nothing is kept for a client, and no database connection between two looks: whoever comes back with Last-Event-ID gets what is new since.
 """
 
 from __future__ import annotations
@@ -27,20 +26,38 @@ HEARTBEAT_S = 15.0
 LONGEST_S = 3600.0  # then the client comes back by itself
 MOST_STREAMS = 200  # of one process
 _ID_BYTES = 8
+_LONGEST_ID = 64
 
 
 @dataclass(frozen=True)
-class Snapshot:
-    """`name`: of the event; `final`: nothing will change any more."""
+class Event:
+    """`id`: what a client sends as Last-Event-ID when it comes back; "" where it need not be told again."""
 
     name: str
     data: dict[str, Any]
+    id: str = ""
+
+    @classmethod
+    def of_state(cls, name: str, data: dict[str, Any]) -> Event:
+        """With an id that is the same for the same state, in every process."""
+        text = json.dumps([name, data], sort_keys=True).encode()
+        return cls(name, data, hashlib.blake2b(text, digest_size=_ID_BYTES).hexdigest())
+
+    def to_bytes(self) -> bytes:
+        head = f"id: {self.id}\n" if self.id else ""
+        return f"{head}event: {self.name}\ndata: {json.dumps(self.data)}\n\n".encode()
+
+
+@dataclass(frozen=True)
+class Look:
+    """What is new; `final`: nothing will change any more."""
+
+    events: tuple[Event, ...]
     final: bool
 
-    @property
-    def id(self) -> str:
-        """The same for the same state, in every process."""
-        return hashlib.blake2b(json.dumps([self.name, self.data], sort_keys=True).encode(), digest_size=_ID_BYTES).hexdigest()
+
+type Reader = Callable[[str], Look]
+"""Looks at the database: what is new to a client whose last event has this id ("": that has none)."""
 
 
 @dataclass
@@ -52,38 +69,40 @@ class Streams:
     poll_s: float = POLL_S
     now: Callable[[], float] = field(default=time.monotonic)
 
-    def follow(self, request: Request, first: Snapshot, read: Callable[[], Snapshot]) -> Response:
-        """`read` looks at the database again. A client that has the last state already is told so by a 204, after which browsers do not
-        come back. Raises Problem where too many follow already."""
-        if first.final and request.headers.get("last-event-id") == first.id:
+    async def follow(self, request: Request, read: Reader) -> Response:
+        """What `read` raises at first is the answer. A client that has the last event already is told so by a 204, after which browsers
+        do not come back. Raises Problem where too many follow already."""
+        known = request.headers.get("last-event-id", "")[:_LONGEST_ID]
+        first = await run_in_threadpool(read, known)
+        if first.final and not first.events:
             return Response(status_code=204)
         if self.open >= MOST_STREAMS:
             raise Problem(429, "too many follow studies here already", headers={"retry-after": "30"})
         headers = {"cache-control": "no-store", "x-accel-buffering": "no"}  # nginx would wait for more of it
-        return StreamingResponse(self._events(request, read), media_type=MEDIA_TYPE, headers=headers)
+        return StreamingResponse(self._events(known, first, read), media_type=MEDIA_TYPE, headers=headers)
 
-    async def _events(self, request: Request, read: Callable[[], Snapshot]) -> AsyncIterator[bytes]:
-        known = request.headers.get("last-event-id", "")
+    async def _events(self, known: str, first: Look, read: Reader) -> AsyncIterator[bytes]:
         self.open += 1
         try:
             begun = said = self.now()
             yield b"retry: 3000\n\n"
-            while not self.ending and self.now() - begun < LONGEST_S:
-                try:
-                    found = await run_in_threadpool(read)
-                except NotFound:
-                    yield b"event: gone\ndata: {}\n\n"
-                    return
-                except StorageFault:  # the database is away: the client keeps what it has, and the connection
-                    found = None
-                if found is not None and found.id != known:
-                    known, said = found.id, self.now()
-                    yield f"id: {known}\nevent: {found.name}\ndata: {json.dumps(found.data)}\n\n".encode()
-                if found is not None and found.final:
+            found: Look | None = first
+            while True:
+                for event in found.events if found is not None else ():
+                    known, said = event.id or known, self.now()
+                    yield event.to_bytes()
+                if self.ending or (found is not None and found.final) or self.now() - begun >= LONGEST_S:
                     return
                 if self.now() - said >= HEARTBEAT_S:
                     said = self.now()
                     yield b": alive\n\n"
                 await asyncio.sleep(self.poll_s)
+                try:
+                    found = await run_in_threadpool(read, known)
+                except NotFound:
+                    yield b"event: gone\ndata: {}\n\n"
+                    return
+                except StorageFault:  # the database is away: the client keeps what it has, and the connection
+                    found = None
         finally:
             self.open -= 1

@@ -9,6 +9,7 @@ from urllib.parse import urlsplit
 from tuner.access.addresses import is_loopback
 from tuner.core.defaults import DEFAULT_LOGDIR, DEFAULT_STORAGE
 from tuner.fleet.allowed import Allowed
+from tuner.fleet.webhook import AllowedHosts
 
 _LOOPBACK_NAMES = ("localhost", "127.0.0.1", "[::1]")
 
@@ -32,6 +33,9 @@ class ServiceSettings:
     write_rate_limit: str = "60/minute"
     failed_auth_rate_limit: str = "20/minute"
     allowed: Allowed = field(default_factory=Allowed)  # what a submitted study may ask for
+    most_submissions: int = 50  # of one token in the queue at once
+    webhook_hosts: AllowedHosts = field(default_factory=AllowedHosts)
+    webhook_secret: str | None = field(default=None, repr=False)
     refresh_s: float = 0.5  # an answer may lag up to twice as long behind what other processes write
 
     @property

@@ -9,14 +9,14 @@ import signal
 import socket
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from tuner.access.addresses import is_loopback, listen
 from tuner.cli.options import examples, json_option, logdir_option, print_json, storage_option
 from tuner.cli.secret_files import from_file
-from tuner.cli.serve_options import with_allowed
+from tuner.cli.serve_options import with_submitting
 from tuner.core.defaults import DEFAULT_STORAGE
 from tuner.core.errors import BadInput
 
@@ -24,8 +24,6 @@ if TYPE_CHECKING:
     from types import FrameType
 
     from fastapi import FastAPI
-
-    from tuner.fleet.allowed import Allowed
 
 TOKEN_VARIABLE = "TUNER_API_TOKEN"  # noqa: S105  # the variable's name
 _SHORTEST_TOKEN = 16
@@ -53,7 +51,7 @@ EPILOG = examples(
 )
 @click.option("--require-token", is_flag=True, help="Reading needs a token on loopback, too.")
 @click.option("--log-level", type=click.Choice(["debug", "info", "warning", "error"]), default="info", show_default=True)
-@with_allowed
+@with_submitting
 @storage_option
 @logdir_option
 @json_option
@@ -67,7 +65,7 @@ def serve(
     proxies: tuple[str, ...],
     require_token: bool,
     log_level: str,
-    allowed: Allowed,
+    submitting: dict[str, Any],
     storage: str,
     logdir: str,
     as_json: bool,
@@ -106,7 +104,7 @@ def serve(
         require_token=require_token or bool(proxies),
         max_age_days=max_age_days,
         rate_limit=rate_limit,
-        allowed=allowed,
+        **submitting,
     )
     try:
         require_file(storage, unless=DEFAULT_STORAGE)

@@ -1,13 +1,17 @@
-"""Options of `tuner serve` that say what a submitted study may ask for."""
+"""Options of `tuner serve` about studies that are submitted: what they may ask for, how many, and who is told."""
 
 from __future__ import annotations
 
 import functools
+import os
 from collections.abc import Callable
 from typing import Any
 
 import click
 
+from tuner.cli.secret_files import from_file
+
+SECRET_VARIABLE = "TUNER_WEBHOOK_SECRET"  # noqa: S105  # the variable's name
 _OPTIONS = (
     click.option(
         "--allow-launcher",
@@ -37,17 +41,34 @@ _OPTIONS = (
         metavar="PATH",
         help="A table, trace or step times on the workers that submitted studies may name, by exactly this path; may be repeated.",
     ),
+    click.option(
+        "--allow-webhook-host",
+        "webhook_hosts",
+        multiple=True,
+        metavar="HOST",
+        help="A host that submissions may have told of their end: a name, *.example.com, or a private network; may be repeated.",
+    ),
+    click.option(
+        "--max-submissions",
+        "most_submissions",
+        type=click.IntRange(min=1),
+        default=50,
+        show_default=True,
+        help="Studies of one token in the queue at once.",
+    ),
 )
 _NAMES = ("launchers", "engine_args", "models", "files")
 
 
-def with_allowed(command: Callable[..., Any]) -> Callable[..., Any]:
-    """Gives the command the options, as one argument `allowed`."""
+def with_submitting(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Gives the command the options, as one argument `submitting`: settings of the service by name."""
 
     @functools.wraps(command)
     def wrapped(**given: Any) -> Any:
         from tuner.fleet.allowed import Allowed
+        from tuner.fleet.webhook import AllowedHosts
 
+        secret = os.environ.get(SECRET_VARIABLE) or from_file(SECRET_VARIABLE)
         found = {name: given.pop(name) for name in _NAMES}
         arguments = [name.strip().replace("-", "_") for text in found["engine_args"] for name in text.split(",") if name.strip()]
         allowed = Allowed(
@@ -56,7 +77,13 @@ def with_allowed(command: Callable[..., Any]) -> Callable[..., Any]:
             models=found["models"],
             files=frozenset(found["files"]),
         )
-        return command(allowed=allowed, **given)
+        submitting = {
+            "allowed": allowed,
+            "most_submissions": given.pop("most_submissions"),
+            "webhook_hosts": AllowedHosts.parse(given.pop("webhook_hosts")),
+            "webhook_secret": secret,
+        }
+        return command(submitting=submitting, **given)
 
     for option in reversed(_OPTIONS):
         wrapped = option(wrapped)

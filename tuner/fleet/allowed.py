@@ -90,8 +90,14 @@ def allowed_study(given: Mapping[str, Any], allowed: Allowed) -> StudyConfig:
     try:
         check_config(config)
     except BadInput as error:
-        raise NotAllowed((error.setting,) if error.setting else (), error.complaint, error.fix or "change it") from error
+        raise about(error) from error
     return config if config.time_budget is not None else config.model_copy(update={"time_budget": allowed.limits.study_s})
+
+
+def about(error: BadInput) -> NotAllowed:
+    """The same complaint, with its place."""
+    said = " ".join(part for part in ("" if error.value is None else str(error.value), error.reason) if part)
+    return NotAllowed((error.setting,) if error.setting else (), said or str(error), error.fix)
 
 
 def _check_names(config: StudyConfig, allowed: Allowed) -> None:

@@ -1,0 +1,75 @@
+"""Putting a study into the queue, and taking it out: who may, and how many."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from service.web.auth import SCOPE_MANAGE
+from service.web.errors import Problem
+from service.web.settings import ServiceSettings
+from storage.base import Conflict, Storage
+from storage.queue_records import ENDED, Submission, SubmissionState
+from storage.records import Json
+from tuner.fleet.allowed import OF_THE_WORKER
+from tuner.fleet.dry_run import DryRun
+
+OPEN = frozenset(SubmissionState) - ENDED
+MOST_PRIORITY = 100
+
+
+@dataclass(frozen=True)
+class Sender:
+    """Who asks: the name of a token, and whether it may do so to what others submitted."""
+
+    name: str
+    manages: bool
+
+    @classmethod
+    def of(cls, name: str, scopes: frozenset[str]) -> Sender:
+        return cls(name, SCOPE_MANAGE in scopes)
+
+
+@dataclass(frozen=True)
+class Wish:
+    """What is asked for beside the study itself."""
+
+    requirements: Json
+    priority: int = 0
+    webhook: str | None = None
+
+
+def enqueue(storage: Storage, settings: ServiceSettings, found: DryRun, wish: Wish, sender: Sender) -> Submission:
+    """The stored submission; the one that is there already where the same token sends the same once more. A token's studies are its team's.
+
+    Raises Problem where it has too many, or asks for a priority that is not its own to give; Conflict for a name that is taken.
+    """
+    if wish.priority > 0 and not sender.manages:
+        raise Problem(403, f"query.priority: above 0 it takes a token with the scope {SCOPE_MANAGE}")
+    if wish.webhook is not None:
+        settings.webhook_hosts.check(wish.webhook)
+    asked = Submission(
+        study=found.config.study,
+        config={name: value for name, value in found.config.to_json().items() if name not in OF_THE_WORKER},
+        submitted_by=sender.name,
+        priority=wish.priority,
+        team=sender.name,
+        requirements=wish.requirements,
+        webhook=wish.webhook,
+    )
+    there = next(iter(storage.list_submissions(study=asked.study, states=OPEN, limit=1)), None)
+    if there is not None:
+        if (there.submitted_by, there.config) == (asked.submitted_by, asked.config):
+            return there
+        raise Conflict(f"a study {asked.study!r} is in the queue", "choose another name")
+    counts = storage.count_submissions(team=sender.name)
+    if sum(counts[state] for state in OPEN) >= settings.most_submissions:
+        raise Problem(429, f"{settings.most_submissions} studies of {sender.name} are in the queue; wait for one, or cancel one")
+    return storage.submit(asked)
+
+
+def cancel(storage: Storage, submission_id: int, sender: Sender, reason: str) -> Submission:
+    """Raises NotFound, Conflict for one that has ended, Problem for somebody else's."""
+    found = storage.get_submission(submission_id)
+    if not sender.manages and found.submitted_by != sender.name:
+        raise Problem(403, f"submission {submission_id} is another token's; it takes the scope {SCOPE_MANAGE}")
+    return storage.cancel_submission(submission_id, by=sender.name, reason=reason)

@@ -10,7 +10,7 @@ from service.web.settings import ServiceSettings
 from storage.base import Conflict, Storage
 from storage.queue_records import ENDED, Submission, SubmissionState
 from storage.records import Json
-from tuner.fleet.allowed import OF_THE_WORKER
+from tuner.fleet.allowed import OF_A_SUBMISSION
 from tuner.fleet.dry_run import DryRun
 
 OPEN = frozenset(SubmissionState) - ENDED
@@ -49,7 +49,7 @@ def enqueue(storage: Storage, settings: ServiceSettings, found: DryRun, wish: Wi
         settings.webhook_hosts.check(wish.webhook)
     asked = Submission(
         study=found.config.study,
-        config={name: value for name, value in found.config.to_json().items() if name not in OF_THE_WORKER},
+        config={name: value for name, value in found.config.to_json().items() if name in OF_A_SUBMISSION},
         submitted_by=sender.name,
         priority=wish.priority,
         team=sender.name,

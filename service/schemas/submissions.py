@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from service.schemas.submission_examples import SUBMITTED
 from storage.records import Json
-from tuner.fleet.allowed import OF_THE_WORKER
+from tuner.fleet.allowed import OF_A_SUBMISSION
 from tuner.fleet.dry_run import DryRun
 from tuner.setup.config import StudyConfig
 
@@ -20,7 +20,7 @@ _AS_PEOPLE_WRITE_IT: Json = {
 def study_schema() -> Json:
     """JSON Schema of the body: the settings of a study file, without those that belong to the worker."""
     made = StudyConfig.model_json_schema()
-    properties = {name: value for name, value in made["properties"].items() if name not in OF_THE_WORKER} | _AS_PEOPLE_WRITE_IT
+    properties = {name: value for name, value in made["properties"].items() if name in OF_A_SUBMISSION} | _AS_PEOPLE_WRITE_IT
     return {
         "type": "object",
         "title": "SubmittedStudy",

@@ -29,6 +29,28 @@ from tuner.setup.factors import ENVIRONMENT, OF_A_STUDY
 from tuner.setup.models import HUB_ID, TINY_QWEN3
 
 # Settings that say where things lie on a machine, or which program runs: they belong to whoever runs the worker.
+# A setting that is in neither list is refused, until somebody has thought about it.
+OF_A_SUBMISSION = frozenset(
+    (
+        *(
+            "study",
+            "model",
+            "page_sizes",
+            "chunk_budgets",
+            "arms",
+            "factors",
+            "alignment_variant",
+            "workload",
+            "objective",
+            "slos",
+            "rounds",
+        ),
+        *("trials", "time_budget", "sampler", "warm_start", "profile", "guard", "launcher", "finalists_via", "table", "table_noise"),
+        *("accelerator", "step_time", "borrow", "step_noise", "foresight", "max_num_seqs", "max_model_len", "dtype", "platform"),
+        *("attention_backend", "kv_write", "num_gpu_blocks", "tensor_parallel_size", "enable_prefix_caching", "async_scheduling", "seed"),
+        *("engine_args", "trial_timeout", "engine_start_timeout"),
+    )
+)
 OF_THE_WORKER = ("storage", "logdir", "engine_python", "ray_address", "ray_resources", "ray_runtime_env")
 _STUDY_OR_WORD = re.compile(STUDY_NAME)
 _CHIP = re.compile(r"[A-Za-z0-9][A-Za-z0-9 .-]{0,59}")
@@ -71,7 +93,7 @@ def allowed_study(given: Mapping[str, Any], allowed: Allowed) -> StudyConfig:
     Raises NotAllowed, which says where and how to mend it.
     """
     for key in given:
-        if key in OF_THE_WORKER:
+        if key in StudyConfig.model_fields and key not in OF_A_SUBMISSION:
             raise NotAllowed((key,), "belongs to the worker that runs the study", "leave it out")
         if key not in StudyConfig.model_fields:
             raise NotAllowed((key,), "is no setting of a study", suggestion(key))

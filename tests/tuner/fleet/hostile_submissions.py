@@ -96,6 +96,8 @@ PLACES = {
     "storage": _with(storage="sqlite:////etc/passwd"),
     "logdir": _with(logdir="/etc"),
     "engine_python": _with(engine_python="/tmp/evil"),
+    "a Ray cluster of their own": _with(ray_address="ray://evil.example:10001"),
+    "a Ray environment": _with(ray_runtime_env="/tmp/evil.yaml"),
     "table": _with(launcher="table", table="/etc/passwd"),
     "step_time": _with(launcher="simulate", step_time="/etc/passwd"),
     "a launcher of their own": _with(launcher="evil"),

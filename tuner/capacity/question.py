@@ -20,7 +20,7 @@ from tuner.setup.engine_arg_rules import MANAGED_ENGINE_ARGS
 from tuner.setup.space import Configuration
 from tuner.setup.study_setup import StudySetup
 from tuner.workload.rates import as_open_loop, at_once, at_rate, with_requests
-from tuner.workload.sources import SyntheticSource
+from tuner.workload.sources import DRAWN
 from tuner.workload.spec import WorkloadSpec
 
 DRAWS = 64  # of a workload; the engine is made long enough for the longest request of all of them
@@ -127,7 +127,7 @@ def long_enough(config: StudyConfig, prepare: Prepare, spec: WorkloadSpec) -> St
 
 def _longer(config: StudyConfig, setup: StudySetup, spec: WorkloadSpec) -> int | None:
     """The max_model_len that all draws need; None where the set-up's is enough. Raises BadInput as long_enough."""
-    draws = DRAWS if isinstance(spec.source, SyntheticSource) else 1  # a file's lengths are the same in each
+    draws = DRAWS if type(spec.source) in DRAWN else 1  # a file's lengths are the same in each
     most = setup.model.max_position if config.max_model_len is None else config.max_model_len
     longest = max(as_open_loop(spec, nth).longest_request(most) for nth in range(draws))
     return None if longest <= setup.engine.max_model_len else min(most, 1 << (longest - 1).bit_length())

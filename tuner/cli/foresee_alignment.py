@@ -163,15 +163,14 @@ def _config(options: dict[str, Any], arms: Sequence[str]) -> StudyConfig:
 
 def _closed_loop(text: str, requests: int, concurrency: int) -> WorkloadSpec:
     """The first requests of a workload, whatever sends them otherwise."""
-    from tuner.workload.sources import Load, SyntheticSource
+    from tuner.workload.sources import DRAWN, Load
     from tuner.workload.spec import WorkloadSpec
 
     spec = WorkloadSpec.parse(text)
     source = spec.source
-    if isinstance(source, SyntheticSource):
-        source = source.model_copy(update={"num_prompts": min(requests, source.num_prompts)})
-    else:
-        source = source.model_copy(update={"max_requests": min(requests, source.max_requests or requests)})
+    name = DRAWN.get(type(source), "max_requests")
+    most = getattr(source, name)
+    source = source.model_copy(update={name: requests if most is None else min(requests, most)})
     return spec.model_copy(update={"source": source, "load": Load(max_concurrency=concurrency)})
 
 

@@ -12,7 +12,7 @@ from tuner.core.errors import BadInput
 from tuner.fleet.submitted_text import NotAllowed
 from tuner.workload.builtin import BUILTIN
 from tuner.workload.inline import inline_mapping, is_inline
-from tuner.workload.sources import FixedLength, LengthDistribution, Load, LognormalLength, SyntheticSource
+from tuner.workload.sources import FileSource, FixedLength, LengthDistribution, Load, LognormalLength, SyntheticSource
 from tuner.workload.spec import WorkloadSpec
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9 _.,:=/+-]{0,199}")
@@ -43,7 +43,7 @@ def check_workload(workload: str | Mapping[str, Any], files: frozenset[str], mos
     _check_load(spec.load)
     if isinstance(spec.source, SyntheticSource):
         _check_synthetic(spec.source, most)
-    elif spec.source.path not in files:
+    elif not isinstance(spec.source, FileSource) or spec.source.path not in files:
         raise _no_file("source", "path")
 
 

@@ -26,3 +26,27 @@ def gamma_arrivals(count: int, request_rate: float, burstiness: float, rng: np.r
     times = np.cumsum(gaps)
     # A shape near 0 can underflow to gaps of 0 throughout: then everything comes in one burst, which nothing can stretch.
     return times * (count / request_rate / times[-1]) if times[-1] > 0 else times
+
+
+def ramp(times: NDArray[np.float64], rate: float, end_rate: float) -> NDArray[np.float64]:
+    """Arrivals at a constant `rate` as arrivals at one that goes evenly from `rate` to `end_rate`, [count].
+
+    The n-th comes when as many are due as at the constant rate: the inverse of L(t) = rate t + (end_rate - rate) t^2 / (2 T), where T is
+    the time of the last, at which L is the number of all.
+    """
+    due = times * rate
+    last = due[-1]
+    if last <= 0:
+        return times
+    slope = (end_rate - rate) * (rate + end_rate) / (2 * last)  # T = 2 last / (rate + end_rate)
+    ramped: NDArray[np.float64] = 2 * due / (rate + np.sqrt(np.maximum(rate**2 + 2 * slope * due, 0.0)))
+    return ramped
+
+
+def bursts(times: NDArray[np.float64], factor: float, every_s: float, length_s: float) -> NDArray[np.float64]:
+    """Arrivals at a constant rate as ones that come `factor` times as fast in the last `length_s` of each `every_s` seconds, [count]."""
+    quiet_s = every_s - length_s
+    period = quiet_s + factor * length_s  # seconds of the constant rate that hold as many
+    whole, rest = np.divmod(times, period)
+    moved: NDArray[np.float64] = whole * every_s + np.where(rest < quiet_s, rest, quiet_s + (rest - quiet_s) / factor)
+    return moved

@@ -1,6 +1,7 @@
 """The one-line form of a workload, `kind:key=value,...`, turned into the form of a workload file (plain data; spec.py checks it).
 
     synthetic:input=64-256,output=16-64,requests=32,concurrency=8,prefix_share=0.3,seed=1
+    sessions:sessions=20,turns=1-6,input=32-256,output=16-64,shared_prefix=200,think_s=5,rate=2,burst=4:30:5
     azure:PATH,requests=200,time_scale=0.5,too_long=clip,max_input_tokens=4096
     lengths:PATH,rate=4,burstiness=0.5
     columns:PATH,input=prompt_len,output=answer_len,time=at,time_unit=ms,bad_rows=skip
@@ -16,12 +17,13 @@ from typing import Any
 
 from tuner.core.errors import BadInput
 
-KINDS = ("synthetic", "azure", "mooncake", "lengths", "bailian", "burstgpt", "sharegpt", "columns")
+KINDS = ("synthetic", "sessions", "azure", "mooncake", "lengths", "bailian", "burstgpt", "sharegpt", "columns")
 _DEFAULT_REQUESTS = 32
 _DEFAULT_CONCURRENCY = 8
 
+_WITHOUT_A_FILE = ("synthetic", "sessions")
 _TIMED = ("azure", "mooncake", "bailian", "burstgpt")
-_LOAD_KEYS = {"concurrency": "max_concurrency", "rate": "request_rate", "burstiness": "burstiness"}
+_LOAD_KEYS = {"concurrency": "max_concurrency", "rate": "request_rate", "burstiness": "burstiness", "ramp_to": "ramp_to", "burst": "burst"}
 _FILE_KEYS = {
     "requests": "max_requests",
     "max_input_tokens": "max_input_tokens",
@@ -38,13 +40,21 @@ _SOURCE_KEYS = {
         "prefix_share": "prefix_share",
         "prefix_groups": "prefix_groups",
     },
+    "sessions": {
+        "sessions": "sessions",
+        "turns": "turns",
+        "input": "input",
+        "output": "output",
+        "shared_prefix": "shared_prefix",
+        "think_s": "think_s",
+    },
     "azure": _TRACE_KEYS,
     "mooncake": _TRACE_KEYS | {"time_unit": "time_unit", "block_tokens": "block_tokens"},
     "bailian": _TRACE_KEYS | {"block_tokens": "block_tokens"},
     "burstgpt": _TRACE_KEYS,
     "columns": _TRACE_KEYS | {"input": "input", "output": "output", "time": "time", "time_unit": "time_unit"},
     "lengths": _FILE_KEYS,
-    "sharegpt": _FILE_KEYS | {"chars_per_token": "chars_per_token"},
+    "sharegpt": _FILE_KEYS | {"chars_per_token": "chars_per_token", "turns": "turns", "think_s": "think_s"},
 }
 
 
@@ -64,7 +74,7 @@ def inline_mapping(text: str) -> dict[str, Any]:
     load: dict[str, Any] = {}
     top: dict[str, Any] = {}
     parts = [part.strip() for part in rest.split(",") if part.strip()]
-    if kind != "synthetic":
+    if kind not in _WITHOUT_A_FILE:
         if not parts or "=" in parts[0]:
             raise bad_workload(text, "the file is missing", f"put the file's path right after the colon, as in {kind}:PATH,requests=100")
         source["path"] = parts.pop(0)
@@ -76,7 +86,7 @@ def inline_mapping(text: str) -> dict[str, Any]:
         if key in ("seed", "name"):
             _set(top, key, value if key == "name" else _scalar(value), text, key)
         elif key in _LOAD_KEYS:
-            _set(load, _LOAD_KEYS[key], _scalar(value), text, key)
+            _set(load, _LOAD_KEYS[key], _burst(value, text) if key == "burst" else _scalar(value), text, key)
         elif key in source_keys:
             _set(source, source_keys[key], _source_value(kind, key, value, text), text, key)
         else:
@@ -89,7 +99,20 @@ def _source_value(kind: str, key: str, value: str, text: str) -> Any:
     """Of a synthetic workload input and output are lengths, of columns the columns' names."""
     if kind == "columns" and key in ("input", "output", "time"):
         return value
-    return _length(key, value, text) if key in ("input", "output") else _scalar(value)
+    lengths = ("input", "output", "turns") if kind == "sessions" else ("input", "output")
+    return _length(key, value, text) if key in lengths else _float(value) if key == "think_s" else _scalar(value)
+
+
+def _burst(value: str, text: str) -> dict[str, Any]:
+    parts = value.split(":")
+    if len(parts) != 3:
+        raise bad_workload(text, f"burst is {value!r}", "write FACTOR:EVERY:LENGTH, for instance 4:30:5: four times the rate in 5 of 30 s")
+    return dict(zip(("factor", "every_s", "length_s"), map(_float, parts), strict=True))
+
+
+def _float(value: str) -> float | str:
+    number = _scalar(value)
+    return float(number) if isinstance(number, int) else number
 
 
 def _with_defaults(mapping: dict[str, Any], load: dict[str, Any]) -> dict[str, Any]:

@@ -20,6 +20,9 @@ class Stream(IntEnum):
     PREFIXES = 3
     PROMPTS = 4
     BLOCKS = 5
+    TURNS = 6
+    THINKING = 7
+    MIX = 8
 
 
 def stream(seed: int, purpose: Stream, *key: int) -> np.random.Generator:

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 from tuner.core.contract import LoadPlan
 from tuner.core.errors import BadInput
-from tuner.workload.sources import Load, SyntheticSource
+from tuner.workload.sources import DRAWN, Load
 from tuner.workload.spec import WorkloadSpec, content_hash
 
 
@@ -14,13 +14,15 @@ def as_open_loop(spec: WorkloadSpec, nth: int = 0) -> WorkloadSpec:
     """As an open loop that can be stretched to a rate: the nth draw of it. A trace with times does not depend on a seed."""
     if spec.load is None:
         return spec
+    if spec.load.is_shaped:
+        raise BadInput("has a rate that changes, which cannot be stretched to another", setting="workload", fix="drop ramp_to and burst")
     load = Load(request_rate=1.0, burstiness=spec.load.burstiness)
     return spec.model_copy(update={"load": load, "seed": spec.seed + nth})
 
 
 def with_requests(spec: WorkloadSpec, requests: int) -> WorkloadSpec:
     """With so many requests, of a file at most as many as it has."""
-    name = "num_prompts" if isinstance(spec.source, SyntheticSource) else "max_requests"
+    name = DRAWN.get(type(spec.source), "max_requests")
     return spec.model_copy(update={"source": spec.source.model_copy(update={name: requests})})
 
 

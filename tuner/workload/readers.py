@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import lru_cache, partial
-from itertools import islice
+from itertools import islice, takewhile
 from pathlib import Path
 from typing import Any
 
@@ -128,7 +128,7 @@ def _reader(source: FileSource) -> _Reader:
         case BurstGptSource():
             return _burstgpt
         case ConversationsSource():
-            return lambda row, where: _conversation(row, where, source.chars_per_token)
+            return lambda row, where: _conversation(row, where, source)
         case BlockSource():
             return lambda row, where: _blocks(row, where, source)
         case ColumnsSource():
@@ -152,14 +152,16 @@ def _burstgpt(row: Json, where: Where) -> RecordedRequest:
     )
 
 
-def _conversation(row: Json, where: Where, chars_per_token: float) -> RecordedRequest:
-    """The first two turns, as in `vllm bench serve`; there is no tokenizer here, so lengths are estimated from characters."""
+def _conversation(row: Json, where: Where, source: ConversationsSource) -> RecordedRequest:
+    """The first question and answer, as in `vllm bench serve`, and up to `source.turns` of them while both have text; there is no tokenizer
+    here, so lengths are estimated from characters."""
     turns = row.get("conversations", row.get("conversation", row.get("messages")))
     texts = [_turn(turn) for turn in turns] if isinstance(turns, list) else []
     if len(texts) < 2 or not texts[0] or not texts[1]:
         raise BadInput("has no two turns with text", setting="conversations", where=where, fix="write a question and an answer")
-    prompt, answer = (max(1, round(len(text) / chars_per_token)) for text in texts[:2])
-    return RecordedRequest(0.0, prompt, answer)
+    lengths = [max(1, round(len(text) / source.chars_per_token)) if text else 0 for text in texts]
+    (prompt, answer), *further = zip(lengths[0 : 2 * source.turns : 2], lengths[1 : 2 * source.turns : 2], strict=False)
+    return RecordedRequest(0.0, prompt, answer, later=tuple(takewhile(all, further)))
 
 
 def _turn(turn: object) -> str:

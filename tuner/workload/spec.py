@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping, Sequence
+from itertools import islice
 from pathlib import Path
 from typing import Annotated, Any, Self
 
@@ -13,18 +14,32 @@ from pydantic import Field, ValidationError, model_validator
 from tuner.core.contract import LoadPlan, PlannedRequest
 from tuner.core.errors import BadInput
 from tuner.core.yaml_file import read_yaml
-from tuner.workload.arrivals import gamma_arrivals
+from tuner.workload.arrivals import bursts, gamma_arrivals, ramp
 from tuner.workload.builtin import BUILTIN
 from tuner.workload.features import block_keys, infinite_cache_hit_rate, plan_features
 from tuner.workload.inline import KINDS, bad_workload, inline_mapping, is_inline
 from tuner.workload.lengths import draw_lengths
+from tuner.workload.mix import mixed_lengths, mixed_prompts
 from tuner.workload.prompts import Stream, Tokens, block_prompts, grouped_prompts, stream
 from tuner.workload.readers import read_recording
-from tuner.workload.sources import BlockSource, ConversationsSource, FileSource, Load, Source, StrictModel, SyntheticSource, TraceSource
+from tuner.workload.sessions import SessionTurn, Turns, interleaved, session_prompts, session_turns, timed
+from tuner.workload.sources import (
+    BlockSource,
+    ConversationsSource,
+    FileSource,
+    Load,
+    MixSource,
+    SessionsSource,
+    Source,
+    StrictModel,
+    SyntheticSource,
+    TraceSource,
+)
 from tuner.workload.trace import RecordedRequest, candidates, fitting
 
 # A plan is held in memory, at about 40 bytes a token.
 MAX_PLAN_TOKENS = 50_000_000
+_LATER: Mapping[str, Mapping[str, Any]] = {"load": {"ramp_to": None, "burst": None}, "source": {"turns": 1, "think_s": 0.0}}
 
 
 class WorkloadSpec(StrictModel):
@@ -73,8 +88,14 @@ class WorkloadSpec(StrictModel):
             raise bad_workload(origin or mapping.get("name", "custom"), *_first_problem(error)) from error
 
     def to_json(self) -> dict[str, Any]:
-        """Plain JSON, as storage.records.Workload keeps it."""
-        return self.model_dump(mode="json")
+        """Plain JSON, as storage.records.Workload keeps it: what came later is left out where it is not used, so that the same workload
+        reads the same as before."""
+        plain = self.model_dump(mode="json")
+        for part, unused in _LATER.items():
+            for name, value in unused.items():
+                if plain[part] and plain[part].get(name, value) == value and plain["source"]["kind"] != "sessions":
+                    plain[part].pop(name, None)
+        return plain
 
     def plan(self, vocab_size: int, max_model_len: int) -> LoadPlan:
         """The exact requests for an engine: the same spec, seed and arguments give the same plan in every process.
@@ -82,7 +103,7 @@ class WorkloadSpec(StrictModel):
         Token ids are in [0, `vocab_size`). Raises BadInput if a synthetic request does not fit `max_model_len` tokens (input + output),
         if nothing of a trace fits, and if the plan would be too large to hold.
         """
-        requests = self._requests(max_model_len)
+        requests = self._planned(max_model_len)
         total = sum(request.input_tokens for request in requests)
         if total > MAX_PLAN_TOKENS:
             reason = f"{total} prompt tokens, at most {MAX_PLAN_TOKENS} can be planned"
@@ -98,7 +119,8 @@ class WorkloadSpec(StrictModel):
 
     def longest_request(self, max_model_len: int) -> int:
         """Tokens (input + output) of the longest request of a plan for `max_model_len`. Raises as `plan`."""
-        return max(request.input_tokens + request.output_tokens for request in self._requests(max_model_len))
+        requests = self._planned(max_model_len)
+        return max(request.input_tokens + request.output_tokens for request in requests)
 
     def warnings(self, plan: LoadPlan, max_model_len: int) -> list[str]:
         """One line for each thing about this spec's `plan` that its user has to know."""
@@ -106,7 +128,7 @@ class WorkloadSpec(StrictModel):
             return []
         recording = read_recording(self.source)
         total = len(candidates(recording.requests, self.source))
-        left_out, found = total - len(plan.requests), []
+        left_out, found = 0 if self._has_sessions else total - len(plan.requests), []
         if left_out:
             limits = ", ".join(f"{name} {value}" for name, value in self._length_limits(max_model_len).items())
             ways = "raise max_model_len, or set max_input_tokens and max_output_tokens with too_long: clip"
@@ -131,7 +153,9 @@ class WorkloadSpec(StrictModel):
         For traces with block ids `block_hit_rate` is what a prefix cache of such blocks that never forgets would hit.
         """
         summary = {"kind": self.source.kind, **plan_features(plan)}
-        if isinstance(self.source, FileSource):
+        if self._has_sessions:
+            summary["sessions"] = len(self._sessions())
+        elif isinstance(self.source, FileSource):
             recording = read_recording(self.source)
             summary["skipped"] = len(candidates(recording.requests, self.source)) - len(plan.requests)
             summary |= {name: count for name, count in (("bad_rows", recording.bad_rows), ("failed", recording.failed)) if count}
@@ -140,19 +164,61 @@ class WorkloadSpec(StrictModel):
             summary["block_hit_rate"] = infinite_cache_hit_rate(block_keys(request.prompt_token_ids, size) for request in plan.requests)
         return summary
 
+    def _planned(self, max_model_len: int) -> Sequence[RecordedRequest | SessionTurn]:
+        return self._turns(max_model_len) if self._has_sessions else self._requests(max_model_len)
+
+    @property
+    def _has_sessions(self) -> bool:
+        return isinstance(self.source, SessionsSource) or (isinstance(self.source, ConversationsSource) and self.source.turns > 1)
+
+    def _sessions(self) -> list[Turns]:
+        source = self.source
+        if isinstance(source, ConversationsSource):
+            chosen = candidates(read_recording(source).requests, source)
+            return [((item.input_tokens, item.output_tokens), *item.later) for item in chosen]
+        assert isinstance(source, SessionsSource)
+        counts = draw_lengths(source.turns, source.sessions, stream(self.seed, Stream.TURNS))
+        questions = draw_lengths(source.input, sum(counts), stream(self.seed, Stream.INPUT_LENGTHS))
+        answers = draw_lengths(source.output, sum(counts), stream(self.seed, Stream.OUTPUT_LENGTHS))
+        drawn = zip(questions, answers, strict=True)
+        return [tuple(islice(drawn, count)) for count in counts]
+
+    def _turns(self, max_model_len: int) -> list[SessionTurn]:
+        """In the order in which they are sent."""
+        source, load = self.source, self.load
+        assert isinstance(source, SessionsSource | ConversationsSource)
+        assert load is not None
+        sessions = [turns for turns in session_turns(self._sessions(), self._shared_prefix, max_model_len) if turns]
+        if not sessions:
+            raise bad_workload(self.name, f"no session's first turn fits max_model_len {max_model_len}", "raise it, or shorten the turns")
+        if load.max_concurrency is not None:
+            return interleaved(sessions, load.max_concurrency)
+        turns_each = sum(map(len, sessions)) / len(sessions)
+        return timed(sessions, self._drawn_arrivals(len(sessions), float(load.request_rate or 0) / turns_each), source.think_s, self.seed)
+
+    @property
+    def _shared_prefix(self) -> int:
+        return self.source.shared_prefix if isinstance(self.source, SessionsSource) else 0
+
     def _requests(self, max_model_len: int) -> list[RecordedRequest]:
         if isinstance(self.source, SyntheticSource):
             return self._draw(self.source, max_model_len)
+        if isinstance(self.source, MixSource):
+            return self._fitting(mixed_lengths(self.source, self.seed), max_model_len)
+        assert isinstance(self.source, FileSource)
         return self._replay(self.source, max_model_len)
 
     def _draw(self, source: SyntheticSource, max_model_len: int) -> list[RecordedRequest]:
         inputs = draw_lengths(source.input, source.num_prompts, stream(self.seed, Stream.INPUT_LENGTHS))
         outputs = draw_lengths(source.output, source.num_prompts, stream(self.seed, Stream.OUTPUT_LENGTHS))
-        longest = max(range(source.num_prompts), key=lambda index: inputs[index] + outputs[index])
-        if inputs[longest] + outputs[longest] > max_model_len:
-            reason = f"a request of {inputs[longest]} + {outputs[longest]} tokens does not fit max_model_len {max_model_len}"
+        return self._fitting(list(zip(inputs, outputs, strict=True)), max_model_len)
+
+    def _fitting(self, lengths: Sequence[tuple[int, int]], max_model_len: int) -> list[RecordedRequest]:
+        longest = max(lengths, key=sum)
+        if sum(longest) > max_model_len:
+            reason = f"a request of {longest[0]} + {longest[1]} tokens does not fit max_model_len {max_model_len}"
             raise bad_workload(self.name, reason, "raise max_model_len or lower the source's input or output")
-        return [RecordedRequest(0.0, *pair) for pair in zip(inputs, outputs, strict=True)]
+        return [RecordedRequest(0.0, *pair) for pair in lengths]
 
     def _replay(self, source: FileSource, max_model_len: int) -> list[RecordedRequest]:
         chosen = candidates(read_recording(source).requests, source)
@@ -162,22 +228,37 @@ class WorkloadSpec(StrictModel):
             raise bad_workload(self.name, reason, "raise it, or set max_input_tokens with too_long: clip")
         return requests
 
-    def _prompts(self, requests: Sequence[RecordedRequest], vocab_size: int) -> list[Tokens]:
+    def _prompts(self, requests: Sequence[RecordedRequest | SessionTurn], vocab_size: int) -> list[Tokens]:
+        if self._has_sessions:
+            turns = [request for request in requests if isinstance(request, SessionTurn)]
+            return session_prompts(turns, self._sessions(), self._shared_prefix, vocab_size, self.seed)
         lengths = [request.input_tokens for request in requests]
         if isinstance(self.source, BlockSource):
-            ids = [request.block_ids for request in requests]
+            ids = [request.block_ids for request in requests if isinstance(request, RecordedRequest)]
             return block_prompts(lengths, ids, self.source.block_tokens, vocab_size, self.seed)
+        if isinstance(self.source, MixSource):
+            return mixed_prompts(self.source, lengths, vocab_size, self.seed)
         if isinstance(self.source, SyntheticSource):
             return grouped_prompts(lengths, self.source.prefix_share, self.source.prefix_groups, vocab_size, self.seed)
         return grouped_prompts(lengths, 0.0, 1, vocab_size, self.seed)
 
-    def _arrivals(self, requests: Sequence[RecordedRequest]) -> list[float]:
+    def _arrivals(self, requests: Sequence[RecordedRequest | SessionTurn]) -> list[float]:
         """Seconds from the window's start, [requests]."""
-        if self.load is None:
+        if self.load is None or self._has_sessions:
             return [request.arrival_s for request in requests]
         if self.load.request_rate is None:
             return [0.0] * len(requests)
-        times = gamma_arrivals(len(requests), float(self.load.request_rate), self.load.burstiness, stream(self.seed, Stream.ARRIVALS))
+        return self._drawn_arrivals(len(requests), float(self.load.request_rate))
+
+    def _drawn_arrivals(self, count: int, rate: float) -> list[float]:
+        """Seconds from the window's start, [count], at `rate` a second in the shape of the load."""
+        load = self.load
+        assert load is not None
+        times = gamma_arrivals(count, rate, load.burstiness, stream(self.seed, Stream.ARRIVALS))
+        if load.ramp_to is not None:
+            times = ramp(times, rate, rate * load.ramp_to / float(load.request_rate or 1.0))
+        if load.burst is not None:
+            times = bursts(times, load.burst.factor, load.burst.every_s, load.burst.length_s)
         return [float(time) for time in times]
 
 
@@ -202,7 +283,7 @@ def _first_problem(error: ValidationError) -> tuple[str, str | None]:
     Names of union members (the `kind`) are not keys of the user's file.
     """
     first = error.errors(include_url=False)[0]
-    tags = {*KINDS, "fixed", "uniform", "lognormal"}
+    tags = {*KINDS, "mix", "fixed", "uniform", "lognormal"}
     key = (
         ".".join(str(part) for part in first["loc"] if part not in tags and not str(part).startswith(("literal[", "constrained-")))
         or "workload"

@@ -16,6 +16,7 @@ class RecordedRequest:
     input_tokens: int
     output_tokens: int
     block_ids: tuple[int, ...] = ()
+    later: tuple[tuple[int, int], ...] = ()  # further turns of a conversation: tokens of the question and of the answer
 
 
 def candidates(requests: Sequence[RecordedRequest], source: FileSource) -> list[RecordedRequest]:

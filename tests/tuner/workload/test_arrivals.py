@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.quick import examples
-from tuner.workload.arrivals import gamma_arrivals
+from tuner.workload.arrivals import bursts, gamma_arrivals, ramp
 
 
 def _rng(seed: int = 0) -> np.random.Generator:
@@ -58,3 +58,35 @@ def test_gaps_that_underflow_to_nothing_do_not_become_nan() -> None:
 def test_nonsense_is_refused(count: int, rate: float, burstiness: float) -> None:
     with pytest.raises(ValueError, match="request_rate > 0"):
         gamma_arrivals(count, rate, burstiness, _rng())
+
+
+@examples(40)
+@given(rate=st.floats(0.1, 50), end=st.floats(0.1, 50), count=st.integers(2, 400), seed=st.integers(0, 99))
+def test_a_ramp_has_the_rates_that_are_asked_for_at_its_ends_and_as_many_arrivals(rate: float, end: float, count: int, seed: int) -> None:
+    even = gamma_arrivals(count, rate, math.inf, np.random.default_rng(seed))
+    times = ramp(even, rate, end)
+    assert np.all(np.diff(times) > 0)
+    last = 2 * count / (rate + end)
+    assert times[-1] == pytest.approx(last)
+    due = rate * times + (end - rate) * times**2 / (2 * last)
+    assert due == pytest.approx(np.arange(1, count + 1), rel=1e-6)
+
+
+@examples(40)
+@given(factor=st.floats(1.1, 20), every=st.floats(1, 60), share=st.floats(0.05, 0.95), seed=st.integers(0, 99))
+def test_bursts_come_in_the_last_seconds_of_each_period(factor: float, every: float, share: float, seed: int) -> None:
+    length = every * share
+    times = bursts(gamma_arrivals(4000, 20.0, 1.0, np.random.default_rng(seed)), factor, every, length)
+    assert np.all(np.diff(times) >= 0)
+    whole = np.floor(times[-1] / every)
+    if whole >= 3:
+        inside = times[times < whole * every]
+        busy = np.mod(inside, every) >= every - length
+        expected = factor * share / (factor * share + 1 - share)
+        assert busy.mean() == pytest.approx(expected, abs=0.08)
+
+
+def test_a_burst_of_no_more_and_a_ramp_to_the_same_change_nothing() -> None:
+    times = gamma_arrivals(50, 3.0, 0.5, np.random.default_rng(1))
+    assert ramp(times, 3.0, 3.0) == pytest.approx(times)
+    assert bursts(times, 1.0, 10.0, 2.0) == pytest.approx(times)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from tuner.cli.foresee_alignment import alignment
+from tuner.cli.foresee_kernel import kernel
 from tuner.cli.foresee_options import compiled_engine_options, model_option
 from tuner.cli.foresee_profile import profile
 from tuner.cli.options import beside, engine_python_option, examples, json_option, print_json, storage_option
@@ -36,6 +37,7 @@ def foresee() -> None:
 
 foresee.add_command(profile)
 foresee.add_command(alignment)
+foresee.add_command(kernel)
 
 
 @foresee.command(

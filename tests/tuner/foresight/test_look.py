@@ -65,6 +65,7 @@ def test_a_smaller_page_costs_scalar_work_and_no_spills(look: Any, tmp_path: Pat
 
 
 def test_another_block_size_is_another_kernel(look: Any) -> None:
+    """`tuner foresee kernel` ranks what differs here."""
     found = look(RPA_V3_DECODE_BLOCK_SIZES="1,512,1,256", tokens=16)
     assert any("bq_1_1-bkv_512_256" in row.name for row in found.kernels)
 

@@ -47,6 +47,8 @@ class AbstractEngine:
             prepared = replace(empty, not_known=str(reason))
         except (ValueError, NotImplementedError) as error:  # not necessarily the engine's: it is no answer
             raise RuntimeError(f"the engine cannot be built from shapes: {one_line(error)}") from error
+        except (AttributeError, KeyError, TypeError) as error:  # the model's class looks for what this config.json does not have
+            raise RuntimeError(_not_built(config, error)) from error
         self.prepared = replace(prepared, seconds=time.perf_counter() - begun)
 
     def _build(self, config: Any, devices: list[Any], empty: Prepared) -> Prepared:
@@ -135,6 +137,11 @@ def _nothing_known(device_kind: str, usable_hbm_bytes: int) -> Prepared:
 def _step(model_fn: Any, kv_caches: Any) -> Any:
     """The jitted step inside tpu-inference's `model_fn`, which hides it (models/common/model_loader.py, get_flax_model)."""
     return inspect.getclosurevars(model_fn).nonlocals["_resolve_step_fn"](kv_caches, True)
+
+
+def _not_built(config: Any, error: Exception) -> str:
+    names = ", ".join(getattr(config.model_config.hf_config, "architectures", None) or ["this model"])
+    return f"model: tpu-inference does not build {names} from this config.json: {one_line(error)}"
 
 
 def _require_known(config: Any) -> None:

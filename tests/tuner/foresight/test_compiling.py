@@ -110,10 +110,12 @@ def test_the_table_of_hardware_agrees_with_the_compiler(compiler: Compiler, tmp_
     [
         ({"model": {"architectures": ["Qwen3MoeForCausalLM"], "model_type": "qwen3_moe", "num_experts": 8, "num_experts_per_tok": 2,
                     "moe_intermediate_size": 128, "decoder_sparse_step": 1, "norm_topk_prob": True}}, "Qwen3MoeForCausalLM as vLLM's own"),
+        ({"model": {"architectures": ["Llama4ForCausalLM"], "model_type": "llama4_text"}},
+         "tpu-inference does not build Llama4ForCausalLM from this config.json"),
         ({"attention_backend": "tuner_xla"}, "attention_backend tuner_xla"),
         ({"attention_backend": "tuner_rpa"}, "attention_backend tuner_rpa"),
     ],
-    ids=["an architecture that runs through torchax", "our XLA backend", "our write before the stock kernel"],
+    ids=["an architecture that runs through torchax", "a config.json that its class cannot read", "our XLA backend", "our write"],
 )  # fmt: skip
 def test_what_is_not_known_says_which_part(ask: Any, changes: dict[str, Any], words: str) -> None:
     (found,) = ask(**changes)

@@ -11,6 +11,7 @@ from typing import override
 
 from tests.tuner.fake_engine import FOUND
 from tuner.core.contract import (
+    Answered,
     EngineSession,
     EngineSettings,
     Json,
@@ -38,6 +39,7 @@ class QueueLauncher:
     servers: int = 4
     service_s: float = 0.1
     change: Change | None = None
+    answers: Callable[[LiveSettings, LoadPlan], Sequence[Answered]] | None = None  # to canaries
     versions: str = "0"
     name: str = "local"
     live_fields: frozenset[str] = frozenset({"arm", "max_num_batched_tokens", "max_num_seqs"})
@@ -62,6 +64,7 @@ class QueueSession(EngineSession):
         self._launcher = launcher
         self._settings = settings
         self._open = True
+        self.generates = launcher.answers is not None
 
     @property
     @override
@@ -82,6 +85,10 @@ class QueueSession(EngineSession):
         launcher.rates.append(len(plan.requests) / max(plan.last_arrival_s, 1e-9))
         window = _served(plan, launcher, random.Random(nth))
         return window if launcher.change is None else launcher.change(window, plan, nth)
+
+    @override
+    def answer(self, live: LiveSettings, plan: LoadPlan, timeout_s: float) -> Sequence[Answered]:
+        return () if self._launcher.answers is None else self._launcher.answers(live, plan)
 
     @property
     @override

@@ -9,11 +9,12 @@ import pytest
 
 from storage.base import Storage
 from storage.records import CapacityRun, CapacityState, CapacityWindow
+from tests.tuner.answering import answers, forgetful, right
 from tests.tuner.capacity.queue_engine import QueueLauncher
 from tuner.capacity.question import CapacityQuestion, question_of
 from tuner.capacity.run import CapacityAsk, CapacitySearch
 from tuner.capacity.stored import answer_of
-from tuner.core.contract import LoadPlan, WindowResult
+from tuner.core.contract import Answered, LiveSettings, LoadPlan, WindowResult
 from tuner.core.errors import BadInput, EngineLost, FailureClass, TrialFailed
 from tuner.setup.config_file import load_config
 from tuner.setup.study_setup import prepare_study
@@ -53,6 +54,23 @@ def test_the_edge_of_a_queue_is_found_in_one_engine(storage: Storage) -> None:
     assert (len(launcher.opened), launcher.running) == (1, 0)
     assert answer_of(storage, run).environment is not None
     assert len(_windows(storage, run)) <= 12
+
+
+def test_a_configuration_that_answers_wrongly_has_no_load(storage: Storage) -> None:
+    """The page-aligned arm, against the default arm in the same engine."""
+
+    def answering(live: LiveSettings, plan: LoadPlan) -> list[Answered]:
+        return answers(plan, forgetful(0.3) if live.arm == "page_aligned" else right)
+
+    search, _ = _search(storage, QueueLauncher(answers=answering), _question(arms=["page_aligned"]))
+    with pytest.raises(TrialFailed, match="wrong answer to a canary") as caught:
+        search.run()
+    assert caught.value.failure is FailureClass.WRONG_OUTPUT
+    [run] = storage.list_capacity_runs(model="tiny-qwen3")
+    assert (run.state, run.edge, _windows(storage, run)) == (CapacityState.FAIL, None, [])
+    assert "wrong answer" in (run.reason or "")
+    search, _ = _search(storage, QueueLauncher(answers=answering), _question(arms=["default"]))
+    assert search.run().state is CapacityState.FOUND
 
 
 def test_an_slo_that_an_idle_engine_misses_is_met_at_no_rate(storage: Storage) -> None:

@@ -10,7 +10,7 @@ from starlette.responses import Response
 from service.answers.deps import StorageDep
 from service.answers.state import state_of
 from service.schemas.common import StudyName, problems
-from service.web.event_stream import MEDIA_TYPE, Event, Look
+from service.web.event_stream import EVENT_SCHEMA, MEDIA_TYPE, Event, Look
 from service.web.strict import StrictRoute
 from storage.base import Storage
 from storage.records import StudyState
@@ -23,7 +23,7 @@ _EXAMPLE = (
     '"RUNNING": 1, "COMPLETE": 7, "PRUNED": 0, "FAIL": 0}, "engine_starts": 2, "no_sign_of_life": null}\n\n: alive\n\n'
 )
 _STREAM: dict[int | str, dict[str, Any]] = {
-    200: {"content": {MEDIA_TYPE: {"schema": {"type": "string"}, "example": _EXAMPLE}}, "description": "One event for each change"},
+    200: {"content": {MEDIA_TYPE: {"schema": EVENT_SCHEMA, "example": _EXAMPLE}}, "description": "One event for each change"},
     204: {"description": "The client has the last one"},
 }
 

@@ -17,7 +17,7 @@ from service.schemas.history import Mark
 from service.schemas.queue import SubmissionDetail, SubmissionPage, change_entry, submission_detail, submission_entry
 from service.web.auth import SCOPE_SUBMIT, bearer_scheme, scope_needed
 from service.web.caching import EtagRoute
-from service.web.event_stream import MEDIA_TYPE, Event, Look
+from service.web.event_stream import EVENT_SCHEMA, MEDIA_TYPE, Event, Look
 from service.web.paging import PageQuery, page_of
 from service.web.strict import StrictRoute
 from storage.base import NotFound, Storage
@@ -33,7 +33,7 @@ _EXAMPLE = (
     'event: progress\ndata: {"study": "qwen3-chat", "trials": {"WAITING": 4, "RUNNING": 1, "COMPLETE": 7}, "engine_starts": 2}\n\n'
 )
 _STREAM: dict[int | str, dict[str, Any]] = {
-    200: {"content": {MEDIA_TYPE: {"schema": {"type": "string"}, "example": _EXAMPLE}}, "description": "One event for each change"},
+    200: {"content": {MEDIA_TYPE: {"schema": EVENT_SCHEMA, "example": _EXAMPLE}}, "description": "One event for each change"},
     204: {"description": "The client has the last one"},
 }
 

@@ -21,6 +21,8 @@ from service.web.errors import Problem
 from storage.base import NotFound, StorageFault
 
 MEDIA_TYPE = "text/event-stream"
+_FIELDS = {name: {"type": "string"} for name in ("id", "event", "data")}
+EVENT_SCHEMA = {"type": "object", "description": "One event; data is JSON.", "properties": _FIELDS}  # readers of OpenAPI check each
 POLL_S = 1.0
 HEARTBEAT_S = 15.0
 LONGEST_S = 3600.0  # then the client comes back by itself

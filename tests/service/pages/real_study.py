@@ -13,6 +13,7 @@ from pathlib import Path
 import psutil
 
 from storage.base import Storage
+from storage.queue_records import Claim, FleetWorker, Submission
 from storage.records import Lease, Stage, Study, StudyState, TrialState
 from storage.upgrade import open_storage, upgrade
 from tests.storage.restore import restore
@@ -28,6 +29,16 @@ class RealStudy:
     url: str
     logdir: Path
     pages: dict[str, str]  # name -> address
+
+
+def _submitted(storage: Storage) -> int:
+    """Two in the queue, one of which a worker has; the other one's number."""
+    config = {"study": "next", "model": "tiny-qwen3", "page_sizes": [16, 32], "slos": ["ttft_p99_ms<=80"]}
+    storage.submit(Submission(RUNNING, {**config, "study": RUNNING}, "ci", team="ci", priority=5))
+    held = storage.claim_submission(Claim("tpu-host-0", "held", 3600.0))
+    storage.put_worker(FleetWorker("tpu-host-0", "tpu-host-0", "TPU v6e", 4, {"vllm": "0.32.0"}, "running", held.id if held else None))
+    waiting = Submission("next", config, "nightly", team="nightly", requirements={"accelerator": "TPU v6e-4"})
+    return storage.submit(waiting).id
 
 
 def restored(folder: Path) -> RealStudy:
@@ -59,6 +70,9 @@ def restored(folder: Path) -> RealStudy:
         "compare-studies": f"/compare-studies?baseline={INTERRUPTED}&candidate={NAME}",
         "recommendation": f"/recommendations/{recommendation.id}",
         "recommendations": "/recommendations",
+        "queue": "/queue",
+        "submission": f"/queue/{_submitted(storage)}",
+        "submit": "/submit?study=next&model=tiny-qwen3&page_sizes=16,32&workload=demo",
     }
     return RealStudy(url, logdir, {f"real-{name}": address for name, address in pages.items()})
 

@@ -25,6 +25,9 @@ TEXTS = {
     "real-compare-studies": ("did the answer change?",),
     "real-recommendation": ("page_aligned against default", "vllm serve"),
     "real-recommendations": ("tiny-qwen3",),
+    "real-queue": ("1 waiting, 1 running", "tpu-host-0", "8 of "),
+    "real-submission": ("queued by nightly", "cancel it"),
+    "real-submit": ("show the plan", "make the file from a few fields"),
 }
 
 

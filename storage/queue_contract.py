@@ -64,6 +64,10 @@ class QueueStorage(ABC):
         """QUEUED -> CANCELLED, RUNNING -> CANCELLING; a CANCELLING one stays. Raises NotFound, and Conflict for one that ended."""
 
     @abstractmethod
+    def prioritise_submission(self, submission_id: int, priority: int, *, by: str, reason: str = "") -> Submission:
+        """Of one that is QUEUED; an event says from what to what. Raises NotFound, and Conflict for one that a worker has or that ended."""
+
+    @abstractmethod
     def list_events(self, *, submission_id: int | None = None, after: int = 0, limit: int = 1000) -> Sequence[SubmissionEvent]:
         """Oldest first, those with an id above `after`; None: of all submissions."""
 

@@ -14,7 +14,6 @@ from tuner.fleet.allowed import OF_A_SUBMISSION
 from tuner.fleet.dry_run import DryRun
 
 OPEN = frozenset(SubmissionState) - ENDED
-MOST_PRIORITY = 100
 
 
 @dataclass(frozen=True)
@@ -43,8 +42,7 @@ def enqueue(storage: Storage, settings: ServiceSettings, found: DryRun, wish: Wi
 
     Raises Problem where it has too many, or asks for a priority that is not its own to give; Conflict for a name that is taken.
     """
-    if wish.priority > 0 and not sender.manages:
-        raise Problem(403, f"query.priority: above 0 it takes a token with the scope {SCOPE_MANAGE}")
+    _may_have(wish.priority, sender)
     if wish.webhook is not None:
         settings.webhook_hosts.check(wish.webhook)
     asked = Submission(
@@ -69,7 +67,24 @@ def enqueue(storage: Storage, settings: ServiceSettings, found: DryRun, wish: Wi
 
 def cancel(storage: Storage, submission_id: int, sender: Sender, reason: str) -> Submission:
     """Raises NotFound, Conflict for one that has ended, Problem for somebody else's."""
+    _is_theirs(storage, submission_id, sender)
+    return storage.cancel_submission(submission_id, by=sender.name, reason=reason)
+
+
+def prioritise(storage: Storage, submission_id: int, priority: int, sender: Sender, reason: str) -> Submission:
+    """Raises NotFound, Conflict for one that does not wait any more, Problem for somebody else's and for a priority that is not theirs to
+    give."""
+    _may_have(priority, sender)
+    _is_theirs(storage, submission_id, sender)
+    return storage.prioritise_submission(submission_id, priority, by=sender.name, reason=reason)
+
+
+def _may_have(priority: int, sender: Sender) -> None:
+    if priority > 0 and not sender.manages:
+        raise Problem(403, f"priority: above 0 it takes a token with the scope {SCOPE_MANAGE}")
+
+
+def _is_theirs(storage: Storage, submission_id: int, sender: Sender) -> None:
     found = storage.get_submission(submission_id)
     if not sender.manages and found.submitted_by != sender.name:
         raise Problem(403, f"submission {submission_id} is another token's; it takes the scope {SCOPE_MANAGE}")
-    return storage.cancel_submission(submission_id, by=sender.name, reason=reason)

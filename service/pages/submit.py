@@ -12,12 +12,13 @@ from starlette.concurrency import run_in_threadpool
 from starlette.responses import RedirectResponse, Response
 
 from service.answers.deps import SettingsDep, StorageDep
-from service.answers.queueing import MOST_PRIORITY, Sender, Wish, enqueue
+from service.answers.queueing import Sender, Wish, enqueue
 from service.answers.submitting import YAML, planned, read_body, requirements_of
 from service.pages.forms import Refused, posted, signed_with_scopes, with_form
 from service.pages.parts import PageRoute
 from service.pages.submit_view import FIELDS, plan_view, study_file
 from service.pages.templating import page
+from service.schemas.queue import MOST_PRIORITY
 from service.web.auth import SCOPE_SUBMIT
 from service.web.errors import Problem
 from service.web.settings import ServiceSettings

@@ -10,11 +10,11 @@ from fastapi import APIRouter, Query, Request, Response, Security
 from pydantic import Field
 
 from service.answers.deps import StorageDep
-from service.answers.queueing import Sender, cancel
+from service.answers.queueing import Sender, cancel, prioritise
 from service.answers.state import state_of
 from service.schemas.common import MOST_ID, Id, Text, problems
 from service.schemas.history import Mark
-from service.schemas.queue import SubmissionDetail, SubmissionPage, change_entry, submission_detail, submission_entry
+from service.schemas.queue import NewPriority, SubmissionDetail, SubmissionPage, change_entry, submission_detail, submission_entry
 from service.web.auth import SCOPE_SUBMIT, bearer_scheme, scope_needed
 from service.web.caching import EtagRoute
 from service.web.event_stream import EVENT_SCHEMA, MEDIA_TYPE, Event, Look
@@ -35,6 +35,13 @@ _EXAMPLE = (
 _STREAM: dict[int | str, dict[str, Any]] = {
     200: {"content": {MEDIA_TYPE: {"schema": EVENT_SCHEMA, "example": _EXAMPLE}}, "description": "One event for each change"},
     204: {"description": "The client has the last one"},
+}
+
+
+_CHANGES: dict[str, Any] = {
+    "response_model": SubmissionDetail,
+    "responses": problems(404, 408, 409, 413, 415),
+    "dependencies": [Security(bearer_scheme), Security(scope_needed(SCOPE_SUBMIT))],
 }
 
 
@@ -64,18 +71,21 @@ async def events(submission_id: Id, storage: StorageDep, request: Request) -> Re
     return await state_of(request).streams.follow(request, submission_reader(storage, submission_id))
 
 
-@changes.post(
-    "/{submission_id}/cancel",
-    summary="Take a study out of the queue, or stop it",
-    response_model=SubmissionDetail,
-    responses=problems(404, 408, 409, 413, 415),
-    dependencies=[Security(bearer_scheme), Security(scope_needed(SCOPE_SUBMIT))],
-)
+@changes.post("/{submission_id}/cancel", summary="Take a study out of the queue, or stop it", **_CHANGES)
 def cancel_it(submission_id: Id, storage: StorageDep, request: Request, body: Mark | None = None) -> Json:
     """What it has measured stays. With the scope `manage` also what others submitted. 409 where it has ended."""
     state = request.scope["state"]
     sender = Sender.of(state["token_name"], state["scopes"])
     found = cancel(storage, submission_id, sender, body.reason if body is not None else "")
+    return submission_detail(found, list(storage.list_events(submission_id=submission_id)))
+
+
+@changes.post("/{submission_id}/priority", summary="Let a waiting study go before others, or after them", **_CHANGES)
+def priority(submission_id: Id, storage: StorageDep, request: Request, body: NewPriority) -> Json:
+    """Above 0 with the scope `manage`. 409 where it does not wait any more."""
+    state = request.scope["state"]
+    sender = Sender.of(state["token_name"], state["scopes"])
+    found = prioritise(storage, submission_id, body.priority, sender, body.reason)
     return submission_detail(found, list(storage.list_events(submission_id=submission_id)))
 
 

@@ -8,10 +8,10 @@ from fastapi import APIRouter, Query, Request, Response, Security
 from starlette.concurrency import run_in_threadpool
 
 from service.answers.deps import SettingsDep, StorageDep
-from service.answers.queueing import MOST_PRIORITY, Sender, Wish, enqueue
+from service.answers.queueing import Sender, Wish, enqueue
 from service.answers.submitting import JSON, YAML, planned, read_body, requirements_of
 from service.schemas.common import Text, problems
-from service.schemas.queue import SubmittedAnswer, submission_entry
+from service.schemas.queue import MOST_PRIORITY, SubmittedAnswer, submission_entry
 from service.schemas.submissions import dry_run_answer, study_body
 from service.web.auth import SCOPE_SUBMIT, bearer_scheme, scope_needed
 from service.web.errors import Problem

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 from dataclasses import asdict
-from typing import Any
+from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field
 
 from service.schemas.common import Moment, with_moments
+from service.schemas.history import WithReason
 from service.schemas.submission_examples import QUEUED, QUEUED_DETAIL, QUEUED_PAGE, SUBMITTED_ANSWER
 from service.web.paging import PageInfo
 from storage.queue_records import Submission, SubmissionEvent
 from storage.records import Json
 
+MOST_PRIORITY = 100
 _MOMENTS = ("submitted_at", "heartbeat_at", "finished_at")
 _SHOWN = ("id", "study", "state", "priority", "team", "submitted_by", "requirements", "claimed_by", "attempts", "reason", *_MOMENTS)
 
@@ -52,6 +54,12 @@ class SubmissionDetail(SubmissionEntry):
 
     config: dict[str, Any] = Field(description="The study's settings, as they were submitted.")
     changes: list[SubmissionChange] = Field(description="What has happened to it, oldest first: its audit trail.")
+
+
+class NewPriority(WithReason):
+    model_config = ConfigDict(json_schema_extra={"examples": [{"priority": 5, "reason": "needed for the release"}]})
+
+    priority: Annotated[int, Field(strict=True, ge=-MOST_PRIORITY, le=MOST_PRIORITY)]
 
 
 class SubmissionPage(BaseModel):

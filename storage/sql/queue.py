@@ -101,6 +101,21 @@ class SqlQueue(SqlCore):
             _tell(connection, submission_id, state, by, said)
             return after
 
+    def prioritise_submission(self, submission_id: int, priority: int, *, by: str, reason: str = "") -> Submission:
+        what = f"submission {submission_id}"
+        with self._writing(what) as connection:
+            before = find_record(connection, Submission, "id", submission_id, what, lock=True)
+            if before.state is not SubmissionState.QUEUED:
+                raise Conflict(f"{what} is {before.state} already")
+            if before.priority == priority:
+                return before
+            queued = submissions.c.id == submission_id, submissions.c.state == SubmissionState.QUEUED
+            after = _change(connection, {"priority": priority}, *queued)
+            assert after is not None  # its row is locked
+            said = f"priority {before.priority} -> {priority}" + (f": {reason}" if reason else "")
+            _tell(connection, submission_id, SubmissionState.QUEUED, by, _shortened(said) or "")
+            return after
+
     def list_events(self, *, submission_id: int | None = None, after: int = 0, limit: int = 1000) -> Sequence[SubmissionEvent]:
         require_page(limit, 0)
         statement = select(events).where(events.c.id > after).order_by(events.c.id)

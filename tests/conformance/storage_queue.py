@@ -104,6 +104,19 @@ class QueueContract:
         assert (back.state, back.attempts, back.reason) == (QUEUED, 0, "the worker was told to stop")
         assert _taken(storage, "w2") == number
 
+    def test_priority_of_what_waits(self, storage: Storage) -> None:
+        first, second = (storage.submit(a_submission(study=name)).id for name in "ab")
+        assert storage.prioritise_submission(second, 7, by="ben", reason="release").priority == 7
+        storage.prioritise_submission(second, 7, by="ben")
+        said = [(event.by, event.reason) for event in storage.list_events(submission_id=second)]
+        assert said[1:] == [("ben", "priority 0 -> 7: release")], "what changes nothing is not told"
+        held = storage.claim_submission(Claim("w", "t", 60.0))
+        assert held is not None and held.id == second
+        with pytest.raises(Conflict, match="is RUNNING already"):
+            storage.prioritise_submission(second, 1, by="ben")
+        with pytest.raises(NotFound):
+            storage.prioritise_submission(first + 100, 1, by="ben")
+
     def test_cancelling(self, storage: Storage) -> None:
         """Of a queued one, a running one, a dead worker's, and one that ended."""
         queued = storage.submit(a_submission(study="a")).id

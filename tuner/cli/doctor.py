@@ -9,12 +9,13 @@ import platform
 import re
 import subprocess
 import sys
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
+from tuner.cli.checks import Check
 from tuner.cli.options import engine_python_option, examples, json_option, logdir_option, print_json, storage_option
 
 if TYPE_CHECKING:
@@ -29,26 +30,21 @@ _TPU_EXTRA = re.compile(r"([A-Za-z0-9_.-]+)==([^\s;]+)\s*;\s*extra == ['\"]tpu['
 _ASK_TIMEOUT_S = 30.0
 
 
-@dataclass(frozen=True)
-class Check:
-    """`needed`: a search with the local launcher cannot run without it. `fix`: what to do where it is not ok."""
-
-    name: str
-    ok: bool
-    found: str
-    fix: str = ""
-    needed: bool = False
-
-
 @click.command(
     epilog=examples(
-        "tuner doctor", "tuner doctor --json", "tuner doctor --engine-python /opt/vllm/bin/python", "tuner doctor --model tiny-qwen3"
+        "tuner doctor",
+        "tuner doctor --json",
+        "tuner doctor --engine-python /opt/vllm/bin/python",
+        "tuner doctor --model tiny-qwen3",
+        "tuner doctor --fleet --ray-address 10.0.0.2:6379",
     )
 )
 @storage_option
 @logdir_option
 @engine_python_option
 @click.option("--model", metavar="NAME", help="Also say what vLLM knows about this model, and whether it can be searched here.")
+@click.option("--fleet", is_flag=True, help="Look at queue, workers and Ray nodes instead of this machine.")
+@click.option("--ray-address", metavar="ADDRESS", help="With --fleet: the Ray cluster to look at. Not named: RAY_ADDRESS, if that is set.")
 @click.option("--timeout", type=click.FloatRange(1, 600), default=90.0, show_default=True, help="Seconds for JAX to find its devices.")
 @json_option
 @click.pass_context
@@ -60,10 +56,15 @@ def doctor(
     logdir: str,
     engine_python: str | None,
     model: str | None,
+    fleet: bool,
+    ray_address: str | None,
     timeout: float,
     as_json: bool,
 ) -> None:
-    """Check what a search and the service need and say how to install what is missing. Exit code 1: a search could not run here."""
+    """Check what a search and the service need and say how to install what is missing. Exit code 1: a search could not run here; with
+    --fleet: submitted studies could not run."""
+    if fleet:
+        _fleet(context, storage, ray_address, as_json)
     from tuner.engine.devices import find_devices
     from tuner.launchers.choice import check_python
 
@@ -93,20 +94,36 @@ def doctor(
     context.exit(0 if ready else 1)
 
 
-def _print(checks: list[Check], versions: dict[str, str], ready: bool) -> None:
+def _fleet(context: click.Context, storage: str, ray_address: str | None, as_json: bool) -> None:
+    """Ends the command."""
+    from tuner.cli.fleet_check import check_fleet, check_ray
+
+    database = _storage(storage)
+    address = ray_address or os.environ.get("RAY_ADDRESS")
+    checks = [database, *(check_fleet(storage) if database.ok else []), *([] if address is None else [check_ray(address)])]
+    ready = all(check.ok for check in checks if check.needed)
+    if as_json:
+        print_json({"ready": ready, "checks": [asdict(check) for check in checks]})
+    else:
+        _print(checks, {}, ready, "submitted studies")
+    context.exit(0 if ready else 1)
+
+
+def _print(checks: list[Check], versions: dict[str, str], ready: bool, what: str = "tuner search") -> None:
     from tuner.cli.tables import text_table
 
     def state(check: Check) -> str:
         return "ok" if check.ok else "missing" if check.needed else "-"
 
     print(text_table(("what", "", "found"), [[check.name, state(check), check.found] for check in checks]))
-    print()
-    print(text_table(("package", "version"), [[name, version] for name, version in versions.items()]))
+    if versions:
+        print()
+        print(text_table(("package", "version"), [[name, version] for name, version in versions.items()]))
     fixes = [f"  {check.name}: {check.fix}" for check in checks if not check.ok and check.fix]
     if fixes:
         print("\n".join(["\nto fix:", *fixes]))
     missing = ", ".join(check.name for check in checks if check.needed and not check.ok)
-    print("\nready for tuner search" if ready else f"\nnot ready for tuner search: {missing}")
+    print(f"\nready for {what}" if ready else f"\nnot ready for {what}: {missing}")
 
 
 def _engine_versions(python: str, packages: tuple[str, ...]) -> dict[str, str]:

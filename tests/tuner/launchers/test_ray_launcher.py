@@ -23,6 +23,7 @@ from tests.plugins.engine import RUN_TIMEOUT_S, START_TIMEOUT_S, Reference
 from tests.tuner.launchers.light_engine import light_python
 from tests.tuner.launchers.tables import LIVE, PLAN, SETTINGS, write_table
 from tests.waiting import wait_until
+from tuner.cli.fleet_check import check_ray
 from tuner.core.contract import EngineSettings, Launcher, LiveSettings, LoadPlan, ProfileTarget
 from tuner.core.errors import BadInput, EngineLost, FailureClass, TrialFailed
 from tuner.launchers.ray_actor import local_launcher
@@ -197,6 +198,12 @@ def test_a_killed_driver_leaves_no_engine(cluster: Any, tmp_path: Path) -> None:
 def test_resources_that_no_node_has_are_refused_with_what_there_is(place: RayPlace) -> None:
     with pytest.raises(BadInput, match=r"^ray_resources: no Ray node has TPU 8: .* has .*TPU 4.*; start such a node"):
         check_cluster(place, {"TPU": 8.0})
+
+
+def test_the_doctor_says_what_each_node_has(place: RayPlace) -> None:
+    check = check_ray(str(place.address))
+    assert check.ok
+    assert check.found.count("has TPU 4, CPU 1") == 2
 
 
 def test_another_version_of_ray_is_refused_in_one_line(cluster: Any) -> None:

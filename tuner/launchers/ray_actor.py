@@ -156,9 +156,12 @@ class EngineActor:
 
 
 def _undo_rays_thread_limit() -> None:
-    """Ray sets OMP_NUM_THREADS to 1 for an actor without CPUs of its own, which would slow the engine; what a runtime_env says stays."""
+    """Ray sets OMP_NUM_THREADS to 1 for an actor without CPUs of its own, which would slow the engine; what the node's raylet was started
+    with (our parent) and what a runtime_env says stays."""
     import ray
 
+    name = "OMP_NUM_THREADS"
+    of_the_node = Path(f"/proc/{os.getppid()}/environ").read_bytes().split(b"\0")
     given = ray.get_runtime_context().runtime_env.get("env_vars") or {}
-    if "OMP_NUM_THREADS" not in given:
-        os.environ.pop("OMP_NUM_THREADS", None)
+    if name not in given and not any(item.startswith(f"{name}=".encode()) for item in of_the_node):
+        os.environ.pop(name, None)

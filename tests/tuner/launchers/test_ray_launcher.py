@@ -172,7 +172,7 @@ def test_a_killed_node_is_named_and_its_processes_end(cluster: Any, light: Calla
     assert caught.value.failure is FailureClass.STARTUP
 
 
-def test_a_killed_driver_leaves_no_engine(cluster: Any, tmp_path: Path) -> None:
+def test_a_killed_driver_leaves_no_engine_and_had_its_runtime_env(cluster: Any, tmp_path: Path) -> None:
     program = textwrap.dedent(f"""
         import time
         from functools import partial
@@ -182,7 +182,8 @@ def test_a_killed_driver_leaves_no_engine(cluster: Any, tmp_path: Path) -> None:
         from tuner.launchers.ray_cluster import RayPlace
         from tuner.launchers.ray_launcher import RayLauncher
         actor = partial(local_launcher, python={light_python(tmp_path)!r}, platform="cpu")
-        launcher = RayLauncher(RayPlace({cluster.address!r}, {CHIPS!r}), log_dir=Path({str(tmp_path)!r}), make=actor)
+        place = RayPlace({cluster.address!r}, {CHIPS!r}, {{"env_vars": {{"OF_THE_RUNTIME_ENV": "1"}}}})
+        launcher = RayLauncher(place, log_dir=Path({str(tmp_path)!r}), make=actor)
         print(launcher.open(SETTINGS, 120).engine.node.pid, flush=True)
         time.sleep(600)
     """)
@@ -190,7 +191,10 @@ def test_a_killed_driver_leaves_no_engine(cluster: Any, tmp_path: Path) -> None:
         assert driver.stdout is not None
         actor = psutil.Process(int(driver.stdout.readline()))
         processes = [actor, *actor.children(recursive=True)]
+        environment = processes[1].environ()  # the host's
         driver.kill()
+    assert environment["OF_THE_RUNTIME_ENV"] == "1"
+    assert environment.get("OMP_NUM_THREADS") == os.environ.get("OMP_NUM_THREADS"), "Ray's limit of threads is not the engine's"
     assert len(processes) >= 3
     wait_until(lambda: none_left(processes), "actor, host and engine end with the driver", patience_s=ORPHANS_S)
 

@@ -15,6 +15,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from service.answers.study_metrics import StudyCollector
 from service.web.metrics import Metrics
 from storage.base import Storage
+from storage.queue_records import FleetWorker
 from tests.docker.files import DOCKER, manifests
 from tests.service.builders import fill
 from tests.storage.builders import a_lease
@@ -39,6 +40,7 @@ def there(storage: Storage) -> dict[str, set[str]]:
     study = fill(storage).study.id
     storage.update_study(study, engine_starts=3, cost={"measure": 5.5})
     storage.swap_lease(study, None, a_lease(study, heartbeat=time.time() + 60))
+    storage.put_worker(FleetWorker("host-1", "host", "TPU v6e-4", 4, {}))
     metrics = Metrics()
     metrics.register(StudyCollector(storage))
     metrics.request("GET", "/v1/studies", 200, 0.1)

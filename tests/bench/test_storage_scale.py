@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 
 from bench import storage_scale
+from storage.upgrade import open_storage
 
 
 @pytest.mark.slow
@@ -17,7 +18,7 @@ def test_copies_are_whole_studies_and_a_slow_read_is_told(
         assert storage_scale.main([url, "--measurements", "360", "--of-a-study", "120"]) == status
         out = capsys.readouterr().out
         assert "360 measurements in 3 studies, 20 compared cells in each" in out and word in out
-        storage = storage_scale.open_storage(url)
+        storage = open_storage(url)
         first, *_, last = sorted(storage.list_studies(), key=lambda study: study.id)
         assert len(storage.list_measurements(study_id=last.id)) == 120
         assert storage_scale.judge(storage, last.id)[0].verdict == storage_scale.judge(storage, first.id)[0].verdict

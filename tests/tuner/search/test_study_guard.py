@@ -53,6 +53,7 @@ def test_the_best_configuration_answers_wrongly_and_is_not_recommended(bench: Wo
     assert all(item.verdict == "inconclusive" for item in outcome.comparison.comparisons if item.max_num_batched_tokens == 256)
 
 
+@pytest.mark.slow
 def test_every_other_trial_says_that_it_was_checked_and_against_what(bench: Workbench) -> None:
     bench.run(FakeLauncher(answers=planted({BEST: nudged((-1, 0, 1))})), **SMALL)
     for trial in bench.trials(None):
@@ -63,6 +64,7 @@ def test_every_other_trial_says_that_it_was_checked_and_against_what(bench: Work
     assert len({trial.notes["canaries"]["against"] for trial in bench.trials(None)}) == 1, "one reference for all engines"
 
 
+@pytest.mark.slow
 def test_a_finalist_that_answers_wrongly_only_when_started_cold_is_not_recommended(bench: Workbench) -> None:
     starts: list[Configuration] = []
 
@@ -81,6 +83,7 @@ def test_a_finalist_that_answers_wrongly_only_when_started_cold_is_not_recommend
     assert ratios
 
 
+@pytest.mark.slow
 def test_an_engine_whose_answers_depend_on_the_batch_is_no_reference(bench: Workbench) -> None:
     def answering(_configuration: Configuration, plan: LoadPlan) -> Sequence[Answered]:
         return answers(plan, right if plan.max_concurrency == 1 else forgetful(0.3))
@@ -90,6 +93,7 @@ def test_an_engine_whose_answers_depend_on_the_batch_is_no_reference(bench: Work
     assert outcome.recommendation.status == "none"
 
 
+@pytest.mark.slow
 def test_other_numerics_are_reported_with_their_number_and_are_no_fault(bench: Workbench) -> None:
     bench.run(FakeLauncher(answers=of_fp8(nudged(range(-40, 41)))), **QUANTISED)
     found = {trial.factors["quantization"]: trial for trial in bench.trials()}
@@ -99,6 +103,7 @@ def test_other_numerics_are_reported_with_their_number_and_are_no_fault(bench: W
     assert found["fp8"].notes["canaries"]["canary_divergence"] > 0.1
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("limit", "state"), [("canary_match>=0.98", TrialState.FAIL), ("canary_match>=0.1", TrialState.COMPLETE)])
 def test_other_numerics_have_to_keep_the_limit_that_is_asked_for(bench: Workbench, limit: str, state: TrialState) -> None:
     bench.run(FakeLauncher(answers=of_fp8(nudged(range(-40, 41)))), **QUANTISED, guard=limit)
@@ -109,6 +114,7 @@ def test_other_numerics_have_to_keep_the_limit_that_is_asked_for(bench: Workbenc
         assert "canary_match>=0.98 is not met: canary_match is 0." in (trial.error_message or "")
 
 
+@pytest.mark.slow
 def test_without_the_guard_nothing_is_asked(bench: Workbench) -> None:
     asked: list[Configuration] = []
 
@@ -121,11 +127,13 @@ def test_without_the_guard_nothing_is_asked(bench: Workbench) -> None:
     assert all("canaries" not in trial.notes for trial in bench.trials())
 
 
+@pytest.mark.slow
 def test_a_launcher_that_generates_nothing_is_said_not_to_be_checked(bench: Workbench) -> None:
     bench.run(**SMALL, rounds=1)
     assert {trial.notes["canaries"]["checked"] for trial in bench.trials()} == {False}
 
 
+@pytest.mark.slow
 def test_a_resumed_study_goes_on_with_the_same_reference(bench: Workbench) -> None:
     bench.run(FakeLauncher(answers=planted({})), **SMALL, trials=2)
     first = {configuration_of(trial) for trial in bench.trials()}
@@ -134,6 +142,7 @@ def test_a_resumed_study_goes_on_with_the_same_reference(bench: Workbench) -> No
     assert {trial.error_class for trial in later} == {"wrong_output"}, "the whole engine agrees with itself, and not with the first one"
 
 
+@pytest.mark.slow
 def test_a_stored_recommendation_whose_configuration_answered_wrongly_since_is_passed_over(bench: Workbench) -> None:
     outcome = bench.run(FakeLauncher(answers=planted({})), **SMALL)
     question = Query(model="tiny-qwen3", accelerator="fake engine", device_count=1, workload="demo")

@@ -4,10 +4,14 @@ from __future__ import annotations
 
 from typing import Any
 
+import pytest
+
 from storage.records import Stage, TrialState
 from tests.tuner.fake_engine import FakeLauncher
 from tests.tuner.workbench import Workbench
 from tuner.core.contract import EngineSettings
+
+pytestmark = pytest.mark.slow  # each is a search
 
 SPACE: dict[str, Any] = {"page_sizes": [16, 32], "chunk_budgets": [128, 256]}
 

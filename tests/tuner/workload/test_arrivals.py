@@ -60,7 +60,7 @@ def test_nonsense_is_refused(count: int, rate: float, burstiness: float) -> None
         gamma_arrivals(count, rate, burstiness, _rng())
 
 
-@examples(40)
+@examples(25)
 @given(rate=st.floats(0.1, 50), end=st.floats(0.1, 50), count=st.integers(2, 400), seed=st.integers(0, 99))
 def test_a_ramp_has_the_rates_that_are_asked_for_at_its_ends_and_as_many_arrivals(rate: float, end: float, count: int, seed: int) -> None:
     even = gamma_arrivals(count, rate, math.inf, np.random.default_rng(seed))
@@ -72,7 +72,7 @@ def test_a_ramp_has_the_rates_that_are_asked_for_at_its_ends_and_as_many_arrival
     assert due == pytest.approx(np.arange(1, count + 1), rel=1e-6)
 
 
-@examples(40)
+@examples(25)
 @given(factor=st.floats(1.1, 20), every=st.floats(1, 60), share=st.floats(0.05, 0.95), seed=st.integers(0, 99))
 def test_bursts_come_in_the_last_seconds_of_each_period(factor: float, every: float, share: float, seed: int) -> None:
     length = every * share

@@ -6,12 +6,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tests.quick import examples
 from tuner.workload.canaries import MOST_TOKENS, OUTPUT_TOKENS, canary_lengths, canary_plan
 
 SIZES = st.sets(st.sampled_from([16, 32, 64, 128, 256, 512]), min_size=1)
 BUDGETS = st.sets(st.integers(64, 8192), min_size=1, max_size=4)
 
 
+@examples(30)
 @given(length=st.integers(OUTPUT_TOKENS + 1, 20000), pages=SIZES, budgets=BUDGETS)
 def test_every_prompt_fits_and_all_together_are_bounded(length: int, pages: set[int], budgets: set[int]) -> None:
     found = canary_lengths(length, pages, budgets)

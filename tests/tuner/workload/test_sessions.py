@@ -11,6 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tests.quick import examples
 from tuner.core.contract import LoadPlan
 from tuner.core.errors import BadInput
 from tuner.workload.rates import as_open_loop
@@ -25,6 +26,7 @@ def plan_of(text: str, max_model_len: int = 2048) -> LoadPlan:
     return WorkloadSpec.parse(text).plan(1000, max_model_len)
 
 
+@examples(30)
 @given(sessions=TURNS, prefix=st.integers(0, 60), most=st.integers(1, 300))
 def test_a_prompt_is_all_that_was_said_before_and_the_new_question(sessions: list[list[tuple[int, int]]], prefix: int, most: int) -> None:
     for turns, found in zip(sessions, session_turns(sessions, prefix, most), strict=True):

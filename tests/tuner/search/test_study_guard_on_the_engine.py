@@ -35,6 +35,7 @@ def test_a_wrong_write_is_caught_in_a_search_and_never_recommended(bench: Workbe
     assert right.notes["canaries"]["canary_match"] == 1.0
     assert outcome.recommendation.body["settings"]["arm"] == "default"
     assert {trial.arm for trial in bench.trials(Stage.CONFIRM)} == {"default"}
-    (window, *_) = bench.windows(right)
+    (window, *_) = windows = bench.windows(right)
+    assert "recompiled" not in {item.invalid_reason for item in windows}, "canaries leave nothing to compile in a window"
     parts = [window.metrics[f"startup_{part}_s"] for part in ("import", "weights", "compile")]
     assert min(parts[:2]) > 0 and window.metrics["startup_s"] > sum(parts)

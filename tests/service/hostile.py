@@ -157,9 +157,22 @@ CHANGES = [
     Hostile("archive without a token", "POST", "/v1/studies/first/archive", {}),
     Hostile("archive what is no name", "POST", "/v1/studies/..%2f..%2ffirst/archive", {}),
     Hostile("a verb that there is not", "POST", "/v1/studies/first/drop", {}),
+    Hostile("submit without a token", "POST", "/v1/studies", {"json": {"study": "a", "model": "tiny-qwen3"}}),
+    Hostile(
+        "submit as a browser would",
+        "POST",
+        "/v1/studies?dry_run=true",
+        {"json": {"study": "a"}, "headers": {"authorization": "Basic YTpi"}},
+    ),
+    Hostile("cancel without a token", "POST", "/v1/submissions/1/cancel", {}),
+    Hostile("cancel by a link", "GET", "/v1/submissions/1/cancel", {}),
+    Hostile("priority without a token", "POST", "/v1/submissions/1/priority", {"json": {"priority": 100}}),
+    Hostile("events of what is no number", "GET", "/v1/submissions/..%2f1/events", {}),
+    Hostile("events of nobody", "GET", "/v1/submissions/999999/events", {}),
+    _get("queue by quote", "/v1/submissions?state=QUEUED'"),
     *[
         Hostile(f"{name} at {target}", "POST", target, {**_SENT, "headers": headers})
-        for target in (KEEP, MARK)
+        for target in (KEEP, MARK, "/submit", "/queue/1")
         for name, headers in {
             "another site": {"origin": "https://evil.example"},
             "a sandbox of another site": {"origin": "null"},

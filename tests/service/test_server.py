@@ -94,6 +94,20 @@ def test_a_trusted_proxy_says_who_the_client_is(start: StartServer, storage: Sto
     assert answered(url) == [200, 200, 429, 429]
 
 
+def test_a_service_that_is_followed_is_told_what_may_be_asked_for_and_ends_at_once(start: StartServer, storage: Storage) -> None:
+    process, url = start(storage, "--allow-engine-args", "max-logprobs,stream_interval", "--max-submissions", "1")
+    bearer = {"authorization": f"Bearer {TOKEN}"}
+    study = {"study": "a", "model": "tiny-qwen3", "page_sizes": [16], "chunk_budgets": [128], "workload": "demo"}
+    wider = study | {"engine_args": {"max_logprobs": 5}}
+    assert httpx.post(f"{url}/v1/studies", json=wider, headers=bearer).status_code == 202
+    assert httpx.post(f"{url}/v1/studies", json=study | {"study": "b"}, headers=bearer).status_code == 429
+    with httpx.stream("GET", f"{url}/v1/submissions/1/events") as answer:
+        lines = answer.iter_lines()
+        assert next(line for line in lines if line.startswith("event: ")) == "event: queued"
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(timeout=15) == 0, "the stream was not waited for"
+
+
 def _refused(*arguments: str, **environment: str) -> str:
     """The one line that the server says instead of starting."""
     kept = {name: value for name, value in os.environ.items() if name != "TUNER_API_TOKEN"}
@@ -139,5 +153,6 @@ def test_what_cannot_be_served_is_said_in_one_line(sqlite_url: str) -> None:
     assert "a token is needed" in _refused("--host", "0.0.0.0", "--port", "0", "--storage", sqlite_url)
     assert "--trusted-proxy 10.0.0.300: " in _refused("--trusted-proxy", "10.0.0.300", "--port", "0", "--storage", sqlite_url)
     assert "--rate-limit 'many' cannot be read" in _refused("--rate-limit", "many", "--port", "0", "--storage", sqlite_url)
+    assert "--allow-webhook-host 'host:80'" in _refused("--allow-webhook-host", "host:80", "--port", "0", "--storage", sqlite_url)
     assert "shorter than 16" in _refused("--port", "0", "--storage", sqlite_url, TUNER_API_TOKEN="short")
     assert "did you mean sqlite:///" in _refused("--port", "0", "--storage", "tuner.db")

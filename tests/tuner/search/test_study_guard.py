@@ -154,3 +154,12 @@ def test_a_stored_recommendation_whose_configuration_answered_wrongly_since_is_p
     bench.storage.finish_trial(again.id, TrialState.FAIL, error_class="wrong_output", error_message="wrong answer to a canary")
     assert "settings" not in advise(bench.storage, question).body() or advise(bench.storage, question).settings.get("arm") != "page_aligned"
     assert recommend_stored(bench.storage, outcome.study).body["settings"]["arm"] == "default"
+
+
+@pytest.mark.slow
+def test_where_every_configuration_has_a_server_of_its_own_they_share_the_first_ones_answers(bench: Workbench) -> None:
+    launcher = FakeLauncher(answers=planted({BEST: forgetful(0.3)}), live_fields=frozenset())
+    bench.run(launcher, **SMALL, rounds=1)
+    assert bench.trial(BEST).error_class == "wrong_output"
+    assert {trial.state for trial in bench.trials() if configuration_of(trial) != BEST} == {TrialState.COMPLETE}
+    assert BEST not in {configuration_of(item) for item in bench.trials(Stage.CONFIRM)}

@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import re
 import shlex
+import shutil
+import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -15,6 +17,7 @@ import yaml
 
 from tests.docker.files import DOCKER, compose, manifests
 from tests.tuner.cli.command_lines import parse
+from tests.waiting import PATIENCE_S
 
 FILES = sorted(path for path in (DOCKER / "k8s").rglob("*.yaml") if path.name != "kustomization.yaml")
 JOBSET = yaml.safe_load((DOCKER / "k8s" / "ray" / "search.yaml").read_text())
@@ -97,6 +100,14 @@ def test_the_jobs_are_locked_down_and_use_what_exists() -> None:
     assert "TUNER_STORAGE_FILE" in {variable["name"] for variable in pod("search")["containers"][0]["env"]}
     claims = [volume["persistentVolumeClaim"]["claimName"] for volume in pod("search")["volumes"] if "persistentVolumeClaim" in volume]
     assert claims == [there["PersistentVolumeClaim"]["metadata"]["name"]]
+
+
+def test_kustomize_takes_the_folder_of_postgres() -> None:
+    if shutil.which("kubectl") is None:
+        pytest.skip("kubectl is not installed")
+    built = subprocess.run(["kubectl", "kustomize", str(DOCKER / "k8s" / "postgres")], capture_output=True, text=True, timeout=PATIENCE_S)
+    assert built.returncode == 0, built.stderr
+    assert sorted(item["kind"] for item in yaml.safe_load_all(built.stdout)) == ["Service", "StatefulSet"]
 
 
 def test_postgres_is_the_one_of_compose_under_the_name_in_the_secret() -> None:

@@ -150,7 +150,7 @@ def _prior(plan: SearchPlan) -> SimulatedPrior | None:
     config = plan.setup.config
     if not isinstance(plan.step_model, StepModel):
         return None
-    return SimulatedPrior(plan.step_model, engine_logs(config), config.engine_python)
+    return SimulatedPrior(plan.step_model, engine_logs(config), config.python_here)
 
 
 def _print_plan(plan: SearchPlan, as_json: bool) -> None:

@@ -50,12 +50,11 @@ def check_launcher(config: StudyConfig) -> None:
         _check_table(config, Path(config.table).expanduser())
         return
     _refuse_others_settings(config)
-    python = None if config.launcher == "ray" else config.engine_python  # a node's is not here
-    if python is not None:
-        check_python(python)
-    check_engine_arg_names(config.engine_args, python)
+    if config.python_here is not None:
+        check_python(config.python_here)
+    check_engine_arg_names(config.engine_args, config.python_here)
     if config.factors:
-        check_levels(config.factors, engine_arg_facts(python))
+        check_levels(config.factors, engine_arg_facts(config.python_here))
         _refuse_variables_that_are_set(config)
     if config.launcher == "simulate":
         _chip_of(config)

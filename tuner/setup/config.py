@@ -214,6 +214,11 @@ class StudyConfig(StrictModel):
         """`platform`; with --launcher ray, auto is a TPU: the nodes' hardware counts, not this machine's."""
         return "tpu" if self.launcher == "ray" and self.platform == "auto" else self.platform
 
+    @property
+    def python_here(self) -> str | None:
+        """`engine_python` where it is on this machine; with --launcher ray it is the nodes', and this one answers for it."""
+        return None if self.launcher == "ray" else self.engine_python
+
     def to_json(self) -> dict[str, Any]:
         """Plain JSON, as storage.records.Study keeps it; without `storage`, which may hold a password."""
         return self.model_dump(mode="json", exclude={"storage"})

@@ -109,7 +109,7 @@ def prepare_study(
     if model is None and config.launcher == "table":
         model = resolve_model(config.model)
     elif model is None:
-        model = known_model(config.model, config.engine_python, _asked_on(config), _given_args(config))
+        model = known_model(config.model, config.python_here, _asked_on(config), _given_args(config))
     spec = _parse_workload(config)
     max_model_len = max_model_len_of(config, model, spec)
     plan = spec.plan(model.vocab_size, max_model_len)
@@ -119,7 +119,7 @@ def prepare_study(
     engine = shared_engine(config, model, max_num_seqs=_max_num_seqs(config, plan), max_model_len=max_model_len)
     if config.launcher != "table":
         _refuse_model_faults(config, engine, model, limits)
-    known = engine_arg_facts(config.engine_python) if config.factors else {}
+    known = engine_arg_facts(config.python_here) if config.factors else {}
     own = vllm_defaults(max_model_len, engine.max_num_seqs, engine.extra_engine_args, mla=is_mla(model.features))
     config = _with_page_sizes(config, own, max_model_len)
     setup = StudySetup(
@@ -202,7 +202,9 @@ def _platform_of(config: StudyConfig, limits: Limits | None = None) -> str:
 
 
 def _asked_on(config: StudyConfig) -> str:
-    """Where vLLM is asked about the model: on this machine, whatever is simulated."""
+    """Where vLLM is asked about the model: on this machine, whatever is simulated, and wherever Ray's nodes are."""
+    if config.launcher == "ray":
+        return resolve_platform("auto")
     return resolve_platform(config.platform) if config.launcher == "simulate" else _platform_of(config)
 
 

@@ -11,6 +11,8 @@ import pytest
 from storage.records import Json
 from tests.tuner.workbench import config_of
 from tuner.core.errors import BadInput
+from tuner.setup import models, study_setup
+from tuner.setup.models import ResolvedModel
 from tuner.setup.space import Configuration
 from tuner.setup.study_setup import StudySetup, check_places, prepare_study
 
@@ -55,6 +57,21 @@ def test_page_sizes_that_nobody_named_fit_and_are_stored_as_if_named() -> None:
 @pytest.mark.parametrize(("load", "expected"), [("concurrency=3", 8), ("concurrency=12", 16), ("concurrency=500", 128), ("rate=2", 128)])
 def test_max_num_seqs_follows_the_concurrency(load: str, expected: int) -> None:
     assert setup_of(workload=f"synthetic:input=8,output=8,requests=4,{load}").engine.max_num_seqs == expected
+
+
+def test_a_model_for_nodes_of_ray_is_asked_about_here(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Their TPU and their Python are not on this machine."""
+    asked: list[tuple[str | None, str]] = []
+
+    def known_model(name: str, python: str | None, platform: str, engine_args: Json) -> ResolvedModel:
+        asked.append((python, platform))
+        return models.known_model(name, python, platform, engine_args)
+
+    monkeypatch.setattr(study_setup, "known_model", known_model)
+    monkeypatch.setenv("JAX_PLATFORMS", "cpu")
+    setup_of(launcher="ray", engine_python="/on/the/nodes/python", platform="auto", tensor_parallel_size=4)
+    setup_of(launcher="ray", engine_python="/on/the/nodes/python", platform="tpu")
+    assert asked == [(None, "cpu"), (None, "cpu")]
 
 
 def test_a_workload_may_stand_in_the_configuration() -> None:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Mapping
 from typing import Any
 
+from service.web.errors import Problem
 from service.web.settings import ServiceSettings
 from storage.base import Conflict, Storage
 from storage.records import Json
@@ -16,6 +18,8 @@ from tuner.search.opening import find_study
 
 JSON = "application/json"
 YAML = "application/yaml"  # RFC 9512
+_PLANNING = threading.BoundedSemaphore(2)  # the requests of the largest workload take 80 MB each time
+_PATIENCE_S = 10.0
 
 
 def read_body(body: bytes, media: str) -> dict[str, Any]:
@@ -24,16 +28,20 @@ def read_body(body: bytes, media: str) -> dict[str, Any]:
 
 
 def planned(storage: Storage, settings: ServiceSettings, given: Mapping[str, Any], accelerator: str | None) -> DryRun:
-    """Raises NotAllowed, also for a study that no worker could run, and Conflict for a name that is taken."""
+    """Raises NotAllowed, also for a study that no worker could run, Conflict for a name that is taken, and Problem where too many ask."""
     config = allowed_study(given, settings.allowed)
     if find_study(storage, config.study) is not None:
         raise Conflict(f"study {config.study!r} exists", "choose another name")
+    if not _PLANNING.acquire(timeout=_PATIENCE_S):
+        raise Problem(429, "too many plans are being made here; ask again", headers={"retry-after": "5"})
     try:
         return dry_run(config, storage, accelerator)
     except NotAllowed:
         raise
     except BadInput as error:
         raise about(error) from error
+    finally:
+        _PLANNING.release()
 
 
 def requirements_of(accelerator: str | None) -> Json:

@@ -85,6 +85,8 @@ def _planned(storage: Storage, settings: ServiceSettings, given: Mapping[str, st
         raise Refused(HTTPStatus.UNPROCESSABLE_ENTITY, "file", str(error)) from error
     except Conflict as error:
         raise Refused(HTTPStatus.CONFLICT, "file", str(error)) from error
+    except Problem as problem:
+        raise Refused(problem.status, "", problem.detail) from problem
 
 
 def _shown(

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 from fastapi.testclient import TestClient
 
+from service.answers import submitting
 from storage.base import Storage
 from tests.service.conftest import TOKEN, MakeClient
 from tests.service.routes.tokens import token_of
@@ -95,3 +96,13 @@ def test_the_operator_widens_it(make_client: MakeClient, storage: Storage) -> No
     assert make_client(storage).post(PLAN, json=body, headers=BEARER).status_code == 422
     wider = make_client(storage, allowed=Allowed(engine_args=frozenset({"max_logprobs"})))
     assert wider.post(PLAN, json=body, headers=BEARER).status_code == 200
+
+
+def test_who_asks_while_others_plan_waits_and_is_told(client: TestClient, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(submitting, "_PATIENCE_S", 0.01)
+    with submitting._PLANNING, submitting._PLANNING:
+        answer = client.post(PLAN, json=SIMULATED, headers=BEARER)
+        assert (answer.status_code, answer.headers["retry-after"]) == (429, "5")
+    assert client.post(PLAN, json=SIMULATED, headers=BEARER).status_code == 200, "and nobody is locked out by it"
+    assert client.post(PLAN, json=SIMULATED | {"accelerator": "no-chip"}, headers=BEARER).status_code == 422
+    assert client.post(PLAN, json=SIMULATED, headers=BEARER).status_code == 200

@@ -30,6 +30,7 @@ def area(page: str) -> str:
     return html.unescape(found)
 
 
+@pytest.mark.slow
 def test_the_first_press_shows_the_plan_and_queues_nothing(client: TestClient, storage: Storage) -> None:
     answer = press(client, "plan")
     assert answer.status_code == 200
@@ -98,6 +99,7 @@ def test_another_site_may_not_press(client: TestClient) -> None:
     assert answer.status_code == 403
 
 
+@pytest.mark.slow
 def test_the_second_press_queues_it_and_its_page_takes_it_back(client: TestClient, storage: Storage) -> None:
     assert "Submit qwen3-chat" in press(client, "plan").text
     nobody = press(client, "submit")
@@ -120,6 +122,7 @@ def test_the_second_press_queues_it_and_its_page_takes_it_back(client: TestClien
     assert client.get("/queue/7").status_code == 404 and client.get("/queue?state=ANY").status_code == 422
 
 
+@pytest.mark.slow
 def test_a_worker_that_has_begun_it_is_linked(client: TestClient, storage: Storage) -> None:
     press(client, "submit", token=TOKEN)
     storage.claim_submission(Claim("worker-1", "held", 60.0))

@@ -44,6 +44,7 @@ def followed(storage: Storage, client: TestClient) -> Filled:
     return found
 
 
+@pytest.mark.slow
 def test_each_change_is_told_until_the_search_has_ended(quick: TestClient, storage: Storage, followed: Filled) -> None:
     def search() -> None:
         time.sleep(0.1)

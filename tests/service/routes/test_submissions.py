@@ -21,6 +21,7 @@ from tests.tuner.fleet import hostile_submissions as hostile
 from tuner.fleet.webhook import AllowedHosts, Delivery
 from tuner.setup.config import StudyConfig
 
+pytestmark = pytest.mark.slow  # each submission is planned
 BEARER = {"authorization": f"Bearer {TOKEN}"}
 STUDY = hostile.GOOD | {"launcher": "simulate", "accelerator": "v6e-1"}
 

@@ -25,6 +25,7 @@ PLAN = "/v1/studies?dry_run=true"
 
 
 @pytest.mark.slow
+@pytest.mark.slow
 def test_a_dry_run_is_the_plan_of_the_command_line(client: TestClient, storage: Storage) -> None:
     answer = client.post(PLAN, json=SIMULATED, headers=BEARER)
     assert answer.status_code == 200, answer.text
@@ -34,6 +35,7 @@ def test_a_dry_run_is_the_plan_of_the_command_line(client: TestClient, storage: 
     assert storage.count_studies() == 0
 
 
+@pytest.mark.slow
 def test_what_cannot_run_on_the_accelerator_is_said_in_the_plan(client: TestClient) -> None:
     body = GOOD | {"page_sizes": [8, 256], "chunk_budgets": [2048, 4096], "max_model_len": 4096, "max_num_seqs": 2048, "factors": {}}
     answer = client.post(f"{PLAN}&accelerator=TPU%20v6e-1", json=body, headers=BEARER).json()
@@ -68,6 +70,7 @@ def test_a_name_that_is_taken_is_a_conflict(client: TestClient, storage: Storage
 
 
 @pytest.mark.slow
+@pytest.mark.slow
 def test_it_takes_a_token_that_may_submit(make_client: MakeClient, storage: Storage) -> None:
     tokens = [token_of(storage, scopes) for scopes in (["read", "publish", "manage"], ["submit"])]
     client = make_client(storage)
@@ -91,6 +94,7 @@ def test_hostile_submissions_are_refused_and_leave_nothing(make_client: MakeClie
 
 
 @pytest.mark.slow
+@pytest.mark.slow
 def test_the_operator_widens_it(make_client: MakeClient, storage: Storage) -> None:
     body: dict[str, Any] = SIMULATED | {"engine_args": {"max_logprobs": 5}}
     assert make_client(storage).post(PLAN, json=body, headers=BEARER).status_code == 422
@@ -98,6 +102,7 @@ def test_the_operator_widens_it(make_client: MakeClient, storage: Storage) -> No
     assert wider.post(PLAN, json=body, headers=BEARER).status_code == 200
 
 
+@pytest.mark.slow
 def test_who_asks_while_others_plan_waits_and_is_told(client: TestClient, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(submitting, "_PATIENCE_S", 0.01)
     with submitting._PLANNING, submitting._PLANNING:

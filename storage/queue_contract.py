@@ -57,7 +57,8 @@ class QueueStorage(ABC):
 
     @abstractmethod
     def release_submission(self, submission_id: int, token: str, state: SubmissionState, reason: str | None = None) -> Submission:
-        """Give back (QUEUED; CANCELLED where somebody cancelled meanwhile) or end it. Raises Conflict where it is in other hands."""
+        """Give back (QUEUED; CANCELLED where somebody cancelled meanwhile, with that reason) or end it. Raises Conflict where it is in
+        other hands."""
 
     @abstractmethod
     def cancel_submission(self, submission_id: int, *, by: str, reason: str = "") -> Submission:

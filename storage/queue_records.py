@@ -83,6 +83,7 @@ class Claim:
     lease_s: float  # without a heartbeat for so long, another may take the study up
     fits: Callable[[Json], bool] = lambda _requirements: True
     most_attempts: int = 5  # a study that so many workers died of is FAILED
+    besides: frozenset[int] = frozenset()  # submissions that it does not want now
 
 
 @dataclass(frozen=True)

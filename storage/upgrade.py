@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import fcntl
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -18,7 +18,7 @@ from alembic import command
 from sqlalchemy import Engine
 
 from storage.backup import backup
-from storage.base import Storage, StorageUnavailable
+from storage.base import Storage, StorageFault, StorageUnavailable
 from storage.sql.engine import make_engine, transaction
 from storage.sql.schema import (
     OTHERS_LOCK,
@@ -175,3 +175,21 @@ def _require_file(url: DatabaseUrl, *, create: bool, write: bool) -> None:
         raise StorageUnavailable(
             f"{SETTING}: reading {path} needs a writable folder unless a search has it open", "make it writable or use PostgreSQL"
         )
+
+
+@contextmanager
+def beside(url: str, say: Callable[[str], None]) -> Iterator[Storage | None]:
+    """The storage for what is kept there as well as elsewhere. None where there is no such database yet, and, as `say` is told, where it
+    cannot be used: nothing fails for it, and none is made."""
+    path = parse_url(url).path
+    opened = None
+    if path is None or path.exists():
+        try:
+            opened = open_storage(url, create=False)
+        except StorageFault as error:
+            say(f"warning: answers are kept in files only: {error}")
+    try:
+        yield opened
+    finally:
+        if opened is not None:
+            opened.close()

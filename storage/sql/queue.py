@@ -29,10 +29,14 @@ class SqlQueue(SqlCore):
         what = f"submission of study {submission.study!r}"
         new = {"state": SubmissionState.QUEUED, "attempts": 0, "claimed_by": None, "heartbeat_at": None, "finished_at": None}
         values = {**columns_of(submission, what), **new, "reason": None, "notified_event": 0}
-        with self._writing(what) as connection:
-            stored = insert_record(connection, Submission, {**values, "submitted_at": read_clock(connection)})
-            _tell(connection, stored.id, SubmissionState.QUEUED, stored.submitted_by, "")
-            return stored
+        try:
+            with self._writing(what) as connection:
+                stored = insert_record(connection, Submission, {**values, "submitted_at": read_clock(connection)})
+                _tell(connection, stored.id, SubmissionState.QUEUED, stored.submitted_by, "")
+                return stored
+        except Conflict as error:
+            reason = f"study {submission.study!r} is queued or running already"
+            raise Conflict(reason, "wait for its end, cancel it, or choose another name") from error
 
     def get_submission(self, submission_id: int) -> Submission:
         what = f"submission {submission_id}"
@@ -57,7 +61,7 @@ class SqlQueue(SqlCore):
                 advisory_lock(connection, _CLAIMS_LOCK)
             _end_what_nobody_can_run(connection, claim)
             for candidate in connection.execute(_candidates()).all():
-                if not claim.fits(candidate.requirements):
+                if candidate.id in claim.besides or not claim.fits(candidate.requirements):
                     continue
                 taken = _take(connection, candidate, claim)
                 if taken is not None:
@@ -75,7 +79,9 @@ class SqlQueue(SqlCore):
         with self._writing(what) as connection:
             before = find_record(connection, Submission, "id", submission_id, what, lock=True)
             if state is SubmissionState.QUEUED and before.state is SubmissionState.CANCELLING:
-                state, said = SubmissionState.CANCELLED, before.reason
+                state = SubmissionState.CANCELLED
+            if state is SubmissionState.CANCELLED:
+                said = before.reason  # of whoever cancelled it
             changes = {"state": state, "reason": said, **_NOBODY, "finished_at": database_now() if state in ENDED else None}
             if state is SubmissionState.QUEUED:
                 changes["attempts"] = submissions.c.attempts - 1

@@ -16,14 +16,20 @@ _EVERY_S = 0.05
 
 
 @contextmanager
-def interruptible() -> Iterator[None]:
-    """The first signal raises KeyboardInterrupt (which no `except Exception` swallows); further ones wait for the clean-up."""
+def interruptible(drain: Callable[[], None] | None = None) -> Iterator[None]:
+    """The first signal raises KeyboardInterrupt (which no `except Exception` swallows); further ones wait for the clean-up. With `drain`
+    the first one calls that instead, and the second raises."""
+    asked = drain is None
     seen = False
     handled = 0
 
     def stop(signum: int, _frame: FrameType | None) -> None:
-        nonlocal seen, handled
+        nonlocal asked, seen, handled
         handled += 1
+        if not asked and drain is not None:
+            asked = True
+            drain()
+            return
         if seen:
             print("still closing the engine ...", file=sys.stderr, flush=True)
             return

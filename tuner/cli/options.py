@@ -5,7 +5,7 @@ from __future__ import annotations
 import getpass
 import json
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any
 
@@ -119,26 +119,11 @@ def writing(url: str, *, create: bool = False) -> Iterator[Storage]:
         opened.close()
 
 
-@contextmanager
-def beside(url: str, say: Callable[[str], None]) -> Iterator[Storage | None]:
-    """The storage for what is kept there as well as elsewhere. None where there is no such database yet, and, as `say` is told, where it
-    cannot be used: nothing fails for it, and none is made."""
-    from storage.base import StorageFault
-    from storage.upgrade import open_storage
-    from storage.url import parse_url
+def beside(url: str, say: Callable[[str], None]) -> AbstractContextManager[Storage | None]:
+    """See storage.upgrade.beside."""
+    from storage.upgrade import beside
 
-    path = parse_url(url).path
-    opened = None
-    if path is None or path.exists():
-        try:
-            opened = open_storage(url, create=False)
-        except StorageFault as error:
-            say(f"warning: answers are kept in files only: {error}")
-    try:
-        yield opened
-    finally:
-        if opened is not None:
-            opened.close()
+    return beside(url, say)
 
 
 def operator(reason: str) -> Actor:

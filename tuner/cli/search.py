@@ -4,21 +4,18 @@ from __future__ import annotations
 
 import sys
 import time
-from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from tuner.cli.options import beside, examples, json_option, print_json, reading
+from tuner.cli.options import examples, json_option, print_json
 from tuner.cli.search_options import SectionedCommand, with_settings
 
 if TYPE_CHECKING:
     from tuner.search.plan import SearchPlan
-    from tuner.search.prior import SimulatedPrior
     from tuner.search.study import StudyOutcome
     from tuner.setup.config import StudyConfig
-    from tuner.setup.study_setup import StudySetup
 
 EXAMPLES = examples(
     "tuner search --model tiny-qwen3 --study first --page-sizes 16,32,64 --chunk-budgets 128,256,512 --workload demo",
@@ -54,103 +51,26 @@ def search(context: click.Context, /, *, config: Path | None, resume: bool, dry_
 
 def _search(config: Path | None, options: dict[str, Any], *, resume: bool, dry_run: bool, as_json: bool) -> StudyOutcome | None:
     """None for a dry run."""
-    from tuner.capacity.objective import capacity_config
-    from tuner.foresight.judge import judge_for
-    from tuner.launchers.choice import check_launcher, device_limits, with_measured_sizes
+    from tuner.cli.progress_view import ProgressView
+    from tuner.search.running import planned, run_plan
     from tuner.setup.config_file import load_config
-    from tuner.setup.study_setup import check_places, prepare_study
+    from tuner.trials.progress import Progress
 
     given = {key: list(value) if isinstance(value, tuple) else value for key, value in options.items() if value not in (None, ())}
     named = load_config(config, given, unnamed=None if resume else time.strftime("study-%Y%m%d-%H%M%S"))
-    settings = with_measured_sizes(named)
-    check_launcher(settings)
-    check_places(settings)
-    limits = device_limits(settings)
-    if _wants_capacity(settings):
-        settings = capacity_config(settings, lambda config: prepare_study(config, limits))
-    with ExitStack() as ending:
-        judge = None
-        if limits is not None if settings.foresight is None else settings.foresight:
-            storage = None if dry_run else ending.enter_context(beside(settings.storage, _say))
-            judge = judge_for(settings, limits, _say, storage)
-        if judge is not None:
-            ending.callback(judge.rest)
-        setup = prepare_study(settings, limits, judge)
-        if judge is not None:
-            judge.rest()  # its processes, while the study runs
-        for warning in setup.warnings:
-            _say(f"warning: {warning}")
-        plan = _plan(setup, resume=resume)
+    with planned(named, _say, resume=resume, dry_run=dry_run) as plan:
         if dry_run:
             _print_plan(plan, as_json)
             return None
-        outcome = _run(plan)
+        with ProgressView(plan.setup.objectives[0].name) as view:
+            outcome = run_plan(plan, Progress(listener=view))
+        settings = plan.setup.config
     _print_outcome(settings, outcome, as_json)
     return outcome
 
 
-def _wants_capacity(config: StudyConfig) -> bool:
-    """Whether the objective is the highest rate within the SLOs, and not a column of a table."""
-    from tuner.metrics.catalog import MAX_REQUEST_RATE
-
-    return config.launcher != "table" and any(item.metric == MAX_REQUEST_RATE for item in config.objectives)
-
-
 def _say(line: str) -> None:
     print(line, file=sys.stderr, flush=True)
-
-
-def _plan(setup: StudySetup, *, resume: bool) -> SearchPlan:
-    """The one plan of this search; writes nothing, also no empty database. Raises BadInput and storage errors for what cannot be begun."""
-    from storage.upgrade import check
-    from storage.url import parse_url
-    from tuner.search.plan import plan_search
-
-    url = setup.config.storage
-    path = parse_url(url).path
-    new_file = not resume and path is not None and path.parent.is_dir() and not path.exists()
-    if new_file or check(url)["revision"] is None:  # the search will create the tables
-        return plan_search(setup, resume=resume)
-    with reading(url) as storage:
-        return plan_search(setup, storage, resume=resume)
-
-
-def _run(plan: SearchPlan) -> StudyOutcome:
-    from storage.upgrade import open_storage
-    from tuner.cli.progress_view import ProgressView
-    from tuner.launchers.choice import make_finalists_launcher, make_launcher
-    from tuner.search.study import StudyRun
-    from tuner.trials.progress import Progress
-
-    config = plan.setup.config
-    with ExitStack() as ending:
-        launcher = make_launcher(config)
-        ending.callback(launcher.close)
-        finalists = make_finalists_launcher(config)
-        if finalists is not None:
-            ending.callback(finalists.close)
-        if _wants_capacity(config):
-            from tuner.capacity.objective import CapacityLauncher
-
-            launcher = CapacityLauncher(launcher, plan.setup)
-            finalists = None if finalists is None else CapacityLauncher(finalists, plan.setup)
-        storage = open_storage(config.storage, create=plan.existing is None)
-        ending.callback(storage.close)
-        with ProgressView(plan.setup.objectives[0].name) as view:
-            progress = Progress(listener=view)
-            return StudyRun(plan, storage, launcher, progress, finalists_launcher=finalists, prior=_prior(plan)).run()
-
-
-def _prior(plan: SearchPlan) -> SimulatedPrior | None:
-    """What simulates the sampler's prior; starts nothing yet."""
-    from tuner.launchers.choice import engine_logs
-    from tuner.search.prior import SimulatedPrior
-    from tuner.search.step_model import StepModel
-
-    config = plan.setup.config
-    if not isinstance(plan.step_model, StepModel):
-        return None
-    return SimulatedPrior(plan.step_model, engine_logs(config), config.python_here)
 
 
 def _print_plan(plan: SearchPlan, as_json: bool) -> None:

@@ -56,6 +56,10 @@ class BadInput(TunerError):
         return BadInput(self.reason, setting=self.setting, value=self.value, fix=self.fix, where=where)
 
 
+class StudyBusy(BadInput):
+    """A living process runs the study."""
+
+
 class StorageError(TunerError):
     """The database cannot be read or written any more, in the middle of a run."""
 

@@ -37,9 +37,10 @@ class DryRun:
         return {"plan": found, "reason": self.reason, "warnings": list(self.skipped)}
 
 
-def dry_run(config: StudyConfig, storage: Storage, accelerator: str | None = None) -> DryRun:
+def dry_run(config: StudyConfig, storage: Storage, accelerator: str | None = None, *, resume: bool = False) -> DryRun:
     """`config` was allowed (tuner.fleet.allowed); `accelerator`: what it will run on, as far as it is known. Raises BadInput for what no
-    worker could run, and for a study that the database has already."""
+    worker could run, and for a study that the database has already, or with `resume` has
+    not."""
     config = with_measured_sizes(config)
     if config.launcher in WITHOUT_AN_ENGINE:
         check_launcher(config)
@@ -53,7 +54,7 @@ def dry_run(config: StudyConfig, storage: Storage, accelerator: str | None = Non
     if model is None:
         return DryRun(config, None, f"the config.json of {config.model} is not on the service's machine; the worker reads it")
     setup = prepare_study(config, _limits(config, accelerator), model=model)
-    return DryRun(config, plan_search(setup, storage), skipped=setup.warnings)
+    return DryRun(config, plan_search(setup, storage, resume=resume), skipped=setup.warnings)
 
 
 def _limits(config: StudyConfig, accelerator: str | None) -> Limits | None:

@@ -3,7 +3,7 @@
 On one machine a process is known by its id and start time, because ids are given again. Of a process on another machine only its heartbeat
 is known. A claim is one conditional statement (storage.base.Storage.swap_lease), so of several processes that claim at once exactly one
 gets the study. A heartbeat is written under the same condition: a process that was taken over (its machine slept, or could not reach the
-database) finds out with its next heartbeat and stops.
+database) finds out with its next heartbeat and stops. Heartbeats and their age go by the database's clock.
 """
 
 from __future__ import annotations
@@ -12,7 +12,6 @@ import contextlib
 import os
 import socket
 import threading
-import time
 import uuid
 from collections.abc import Callable
 
@@ -20,7 +19,7 @@ import psutil
 
 from storage.base import Storage, StorageFault
 from storage.records import Lease, Study
-from tuner.core.errors import BadInput, StudyTaken
+from tuner.core.errors import StudyBusy, StudyTaken
 
 HEARTBEAT_S = 10.0
 STALE_AFTER_S = 60.0  # of silence, for a process on another machine
@@ -29,29 +28,30 @@ STALE_AFTER_S = 60.0  # of silence, for a process on another machine
 class StudyLease:
     """This process's hold on a study, from `claim` to `release`; a thread keeps its heartbeat."""
 
-    def __init__(self, storage: Storage, study: Study, *, now: Callable[[], float] = time.time) -> None:
+    def __init__(self, storage: Storage, study: Study, *, now: Callable[[], float] | None = None) -> None:
+        """`now`: Unix seconds; the database's clock where none is given."""
         self._storage = storage
         self._study = study
-        self._now = now
+        self._now = now or storage.database_now
         self._token = uuid.uuid4().hex
         self._stop = threading.Event()
         self._thread: threading.Thread | None = None
         self._taken_by: Lease | None = None
 
     def claim(self, older: Lease | None = None) -> None:
-        """Raises BadInput where a living process holds the study. `older`: the holder by the record of a version before the leases' table,
+        """Raises StudyBusy where a living process holds the study. `older`: the holder by the record of a version before the leases' table,
         which may still be running."""
         holder = self._storage.get_lease(self._study.id)
         for known in (older, holder):
             if known is not None and is_alive(known, self._now()):
-                raise BadInput(
+                raise StudyBusy(
                     f"is being run by process {known.pid} on {known.host}",
                     setting="study",
                     value=repr(self._study.name),
                     fix="wait for it, stop it, or choose another --study",
                 )
         if not self._write(None if holder is None else holder.token):
-            raise BadInput(
+            raise StudyBusy(
                 "was taken by another process just now",
                 setting="study",
                 value=repr(self._study.name),

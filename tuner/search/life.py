@@ -25,7 +25,7 @@ def life_of(storage: Storage, study: Study, now: float | None = None) -> Life | 
     from here (another machine, another container)."""
     if study.state is not StudyState.RUNNING:
         return None
-    now = time.time() if now is None else now
+    now = storage.database_now() if now is None else now
     lease = storage.get_lease(study.id)
     seen_at = study.updated_at if lease is None else lease.heartbeat
     if lease is not None and now - seen_at < 2 * HEARTBEAT_S:

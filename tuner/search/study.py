@@ -17,6 +17,7 @@ from tuner.core.errors import Interrupted, StorageError, StudyTaken
 from tuner.core.factors import in_order
 from tuner.search.asking import Asking, sampler_of
 from tuner.search.confirm import Confirmation
+from tuner.search.lease import StudyLease
 from tuner.search.opening import OpenStudy, find_study, interrupted, open_study
 from tuner.search.plan import SearchPlan, finalists_of
 from tuner.search.prior import SimulatedPrior
@@ -53,7 +54,8 @@ class StudyOutcome:
 
 class StudyRun:
     """Runs one study once. `finalists_launcher` confirms the finalists; None: `launcher` does. Both are closed at the end.
-    `prior`: what the sampler begins with besides earlier studies."""
+    `prior`: what the sampler begins with besides earlier studies. `may_go_on` is asked before every window; it stops the study by raising
+    Interrupted."""
 
     def __init__(
         self,
@@ -64,6 +66,7 @@ class StudyRun:
         *,
         finalists_launcher: Launcher | None = None,
         prior: SimulatedPrior | None = None,
+        may_go_on: Callable[[], None] | None = None,
         now: Callable[[], float] = time.monotonic,
     ) -> None:
         self._plan = plan
@@ -71,6 +74,7 @@ class StudyRun:
         self._launcher = launcher
         self._finalists_launcher = finalists_launcher
         self._prior = prior
+        self._may_go_on = may_go_on or (lambda: None)
         self._progress = progress or Progress()
         self._now = now
 
@@ -131,8 +135,13 @@ class StudyRun:
             clock=CostClock(opened.study.cost, self._now),
             costs=costs,
             progress=self._progress,
-            still_ours=opened.lease.check,
+            still_ours=lambda: self._check(opened.lease),
         )
+
+    def _check(self, lease: StudyLease) -> None:
+        """Before a window. Raises StudyTaken, and what `may_go_on` raises."""
+        lease.check()
+        self._may_go_on()
 
     def _search_and_confirm(self, context: RunContext, opened: OpenStudy, pool: EnginePool) -> StudyOutcome:
         book = TrialBook(context, opened.study, opened.record)

@@ -16,7 +16,8 @@ from tuner.cli.command_line import cli
 from tuner.engine.devices import Devices
 
 # Verbs whose examples need more than a database: they are parsed only.
-NOT_RUN = {"capacity", "foresee", "profile", "serve", "simulate", "tensorboard"}
+# queue, watch and worker need submissions: tests/tuner/cli/test_queue.py
+NOT_RUN = {"capacity", "foresee", "profile", "queue", "serve", "simulate", "tensorboard", "watch", "worker"}
 ELSEWHERE = ("--engine-python", "postgresql://", "mean_step_ms")  # another machine's, or a real engine's
 
 

@@ -1,0 +1,92 @@
+"""A configuration from its checks to its outcome: one way for `tuner search` and for a worker of the fleet."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, closing, contextmanager
+
+from storage import upgrade
+from storage.url import parse_url
+from tuner.capacity.objective import CapacityLauncher, capacity_config
+from tuner.foresight.judge import judge_for
+from tuner.launchers import choice
+from tuner.metrics.catalog import MAX_REQUEST_RATE
+from tuner.search.plan import SearchPlan, plan_search
+from tuner.search.prior import SimulatedPrior
+from tuner.search.step_model import StepModel
+from tuner.search.study import StudyOutcome, StudyRun
+from tuner.setup.config import StudyConfig
+from tuner.setup.study_setup import StudySetup, check_places, prepare_study
+from tuner.trials.progress import Progress
+
+type Say = Callable[[str], None]
+
+
+@contextmanager
+def planned(named: StudyConfig, say: Say, *, resume: bool, dry_run: bool = False) -> Iterator[SearchPlan]:
+    """The plan of a search on this machine, which may be run until the context ends; with `dry_run` nothing is kept. `say` gets warnings.
+
+    Raises BadInput and storage errors for what cannot be begun.
+    """
+    config = choice.with_measured_sizes(named)
+    choice.check_launcher(config)
+    check_places(config)
+    limits = choice.device_limits(config)
+    if _wants_capacity(config):
+        config = capacity_config(config, lambda config: prepare_study(config, limits))
+    with ExitStack() as ending:
+        judge = None
+        if limits is not None if config.foresight is None else config.foresight:
+            storage = None if dry_run else ending.enter_context(upgrade.beside(config.storage, say))
+            judge = judge_for(config, limits, say, storage)
+        if judge is not None:
+            ending.callback(judge.rest)
+        setup = prepare_study(config, limits, judge)
+        if judge is not None:
+            judge.rest()  # its processes, while the study runs
+        for warning in setup.warnings:
+            say(f"warning: {warning}")
+        yield _plan(setup, resume=resume)
+
+
+def run_plan(plan: SearchPlan, progress: Progress, *, may_go_on: Callable[[], None] | None = None) -> StudyOutcome:
+    """Measure what the plan says. `may_go_on` is asked before every window and stops the study by raising (tuner.core.errors.Interrupted).
+    Raises what StudyRun.run raises."""
+    config = plan.setup.config
+    with ExitStack() as ending:
+        launcher = choice.make_launcher(config)
+        ending.callback(launcher.close)
+        finalists = choice.make_finalists_launcher(config)
+        if finalists is not None:
+            ending.callback(finalists.close)
+        if _wants_capacity(config):
+            launcher = CapacityLauncher(launcher, plan.setup)
+            finalists = None if finalists is None else CapacityLauncher(finalists, plan.setup)
+        storage = upgrade.open_storage(config.storage, create=plan.existing is None)
+        ending.callback(storage.close)
+        study = StudyRun(plan, storage, launcher, progress, finalists_launcher=finalists, prior=_prior(plan), may_go_on=may_go_on)
+        return study.run()
+
+
+def _wants_capacity(config: StudyConfig) -> bool:
+    """Whether the objective is the highest rate within the SLOs, and not a column of a table."""
+    return config.launcher != "table" and any(item.metric == MAX_REQUEST_RATE for item in config.objectives)
+
+
+def _plan(setup: StudySetup, *, resume: bool) -> SearchPlan:
+    """The one plan of this search; writes nothing, also no empty database. Raises BadInput and storage errors for what cannot be begun."""
+    url = setup.config.storage
+    path = parse_url(url).path
+    new_file = not resume and path is not None and path.parent.is_dir() and not path.exists()
+    if new_file or upgrade.check(url)["revision"] is None:  # the search will create the tables
+        return plan_search(setup, resume=resume)
+    with closing(upgrade.open_storage(url, create=False, read_only=True)) as storage:
+        return plan_search(setup, storage, resume=resume)
+
+
+def _prior(plan: SearchPlan) -> SimulatedPrior | None:
+    """What simulates the sampler's prior; starts nothing yet."""
+    config = plan.setup.config
+    if not isinstance(plan.step_model, StepModel):
+        return None
+    return SimulatedPrior(plan.step_model, choice.engine_logs(config), config.python_here)

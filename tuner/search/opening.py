@@ -13,17 +13,16 @@ from tuner.search.lease import StudyLease
 from tuner.setup.config import STUDY_SETTINGS
 from tuner.setup.stored_study import Resolved, StoredStudy, stored_config
 from tuner.setup.study_setup import StudySetup
-from tuner.trials.optuna_record import LEASE_ATTRIBUTE, OptunaRecord
+from tuner.trials.optuna_record import GOAL_ATTRIBUTE, LEASE_ATTRIBUTE, OptunaRecord
 
 
 @dataclass
 class OpenStudy:
-    """A study that this process holds. `resumed_from` is the state that it was found in, None for a new one."""
+    """A study that this process holds."""
 
     study: Study
     record: OptunaRecord
     lease: StudyLease
-    resumed_from: StudyState | None
     to_undo: ExitStack
 
     def close(self) -> None:
@@ -46,8 +45,10 @@ def open_study(setup: StudySetup, storage: Storage, existing: Study | None) -> O
         lease.claim(_older_lease(record, study))
         to_undo.callback(lease.release)
         found = storage.get_study_by_id(study.id)  # as it is now that nobody else runs it
+        if found.state is StudyState.COMPLETE and record.attribute(GOAL_ATTRIBUTE):
+            record.set_attribute(GOAL_ATTRIBUTE, None)  # while it is still COMPLETE: a run that dies next has not reached this goal
         running = storage.update_study(study.id, state=StudyState.RUNNING)
-        return OpenStudy(running, record, lease, None if existing is None else found.state, to_undo.pop_all())
+        return OpenStudy(running, record, lease, to_undo.pop_all())
 
 
 @contextmanager

@@ -217,17 +217,19 @@ class _Search:
     def _allowed(self) -> int | None:
         """Trials that this run may finish; None: no limit.
 
-        `--trials N` means N trials in this run. Where the same command resumes an interrupted run, it means what that run left of its N.
+        `--trials N` means N trials in this run: those that it finishes, whatever comes of them, of an earlier run's unfinished ones too.
+        Where the same command resumes a run that did not end (its goal is still there), it means what that run left of its N.
         """
-        count = self._setup.config.trials
+        count, record = self._setup.config.trials, self._opened.record
+        goal = record.attribute(GOAL_ATTRIBUTE)
         if count is None:
+            if goal:
+                record.set_attribute(GOAL_ATTRIBUTE, None)  # what this run leaves is not what the run before had of its N
             return None
         finished = sum(run.finished for run in self._book.staged(Stage.SEARCH))
-        goal = self._opened.record.attribute(GOAL_ATTRIBUTE)
-        interrupted = self._opened.resumed_from not in (None, StudyState.COMPLETE)
-        if interrupted and goal and goal["trials"] == count:
+        if goal and goal["trials"] == count:
             return max(0, int(goal["total"]) - finished)
-        self._opened.record.set_attribute(GOAL_ATTRIBUTE, {"trials": count, "total": finished + count})
+        record.set_attribute(GOAL_ATTRIBUTE, {"trials": count, "total": finished + count})
         return count
 
     def _run_grid(self, left: int | None) -> None:

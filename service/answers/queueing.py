@@ -12,7 +12,8 @@ from storage.queue_records import ENDED, Submission, SubmissionState
 from storage.records import Json
 from tuner.fleet.allowed import OF_A_SUBMISSION
 from tuner.fleet.dry_run import DryRun
-from tuner.setup.config import WITHOUT_AN_ENGINE, StudyConfig
+from tuner.fleet.requirements import implied
+from tuner.setup.config import StudyConfig
 
 OPEN = frozenset(SubmissionState) - ENDED
 
@@ -52,7 +53,7 @@ def enqueue(storage: Storage, settings: ServiceSettings, found: DryRun, wish: Wi
         submitted_by=sender.name,
         priority=wish.priority,
         team=sender.name,
-        requirements={**_implied(found.config), **wish.requirements},
+        requirements={**implied(found.config), **wish.requirements},
         webhook=wish.webhook,
     )
     there = next(iter(storage.list_submissions(study=asked.study, states=OPEN, limit=1)), None)
@@ -69,14 +70,6 @@ def enqueue(storage: Storage, settings: ServiceSettings, found: DryRun, wish: Wi
 def _settings(config: StudyConfig) -> Json:
     """What was given: what is left open is for the worker's machine to decide."""
     return {name: value for name, value in config.to_json().items() if name in config.model_fields_set & OF_A_SUBMISSION}
-
-
-def _implied(config: StudyConfig) -> Json:
-    """What the study's own settings need: a TPU where they name one, a chip for each part of a model that is split."""
-    if config.launcher in WITHOUT_AN_ENGINE:
-        return {}
-    parallel = max([config.tensor_parallel_size, *map(int, config.factors.get("tensor_parallel_size", ()))])
-    return {**({"accelerator": "tpu"} if config.platform == "tpu" else {}), **({"chips": parallel} if parallel > 1 else {})}
 
 
 def cancel(storage: Storage, submission_id: int, sender: Sender, reason: str) -> Submission:

@@ -61,7 +61,7 @@ def show(submission: str, storage: str, as_json: bool) -> None:
     """One submission with all that happened to it."""
     from dataclasses import asdict
 
-    from tuner.cli.tables import utc
+    from tuner.core.numbers import utc
 
     with reading(storage) as opened:
         found = required_submission(opened, submission)

@@ -39,7 +39,7 @@ def watch(context: click.Context, /, submission: str, storage: str) -> None:
 
 
 def _events(storage: Storage, submission_id: int, after: int) -> int:
-    from tuner.cli.tables import utc
+    from tuner.core.numbers import utc
 
     for event in storage.list_events(submission_id=submission_id, after=after):
         print(f"{utc(event.at)}  {event.what:10}  {event.by}" + (f": {event.reason}" if event.reason else ""), flush=True)
@@ -50,7 +50,7 @@ def _events(storage: Storage, submission_id: int, after: int) -> int:
 def _trials(storage: Storage, study: str, told: int) -> int:
     """How many trials have been told of."""
     from storage.records import FINISHED
-    from tuner.cli.tables import utc
+    from tuner.core.numbers import utc
     from tuner.search.opening import find_study
 
     found = find_study(storage, study)

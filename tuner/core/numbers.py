@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 import re
+import time
 from decimal import Decimal
 
 _EXPONENT = re.compile(r"(?<![\w.])\d+(?:\.\d+)?e[+-]\d{2,3}(?!\w)")
@@ -58,3 +59,8 @@ def exact(value: float) -> str:
     """The shortest decimal that reads back as the same number: 500.0 -> "500", 1e6 -> "1000000"."""
     text = format(Decimal(repr(float(value))), "f")
     return text.rstrip("0").rstrip(".") if "." in text else text
+
+
+def utc(seconds: float) -> str:
+    """Unix seconds as a date and time."""
+    return time.strftime("%Y-%m-%d %H:%M:%S UTC", time.gmtime(seconds))

@@ -21,6 +21,7 @@ from tuner.core.errors import BadInput
 from tuner.core.factors import ENV
 from tuner.fleet.allowed_args import wrong_argument
 from tuner.fleet.allowed_workload import Extent, check_workload
+from tuner.fleet.submission import OF_THE_WORKER
 from tuner.fleet.submitted_text import NotAllowed, Place
 from tuner.setup.complaints import first_complaint
 from tuner.setup.config import STUDY_NAME, StudyConfig, check_config
@@ -51,7 +52,7 @@ OF_A_SUBMISSION = frozenset(
         *("engine_args", "trial_timeout", "engine_start_timeout"),
     )
 )
-OF_THE_WORKER = ("storage", "logdir", "engine_python", "ray_address", "ray_resources", "ray_runtime_env")
+OF_THE_OPERATOR = OF_THE_WORKER | {"ray_address", "ray_resources", "ray_runtime_env"}
 _STUDY_OR_WORD = re.compile(STUDY_NAME)
 _CHIP = re.compile(r"[A-Za-z0-9][A-Za-z0-9 .-]{0,59}")
 _UNKNOWN_PAGE_SIZES = 8  # about as many as are tried where none are named

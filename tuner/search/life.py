@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import time
 from dataclasses import dataclass
 
 from storage.base import Storage
 from storage.records import Json, Lease, Study, StudyState
+from tuner.core.numbers import utc
 from tuner.search.lease import HEARTBEAT_S, is_alive
 
 
@@ -34,13 +34,13 @@ def life_of(storage: Storage, study: Study, now: float | None = None) -> Life | 
         return Life(seen_at, silence=_silence(lease, study.name))
     if lease is None and storage.get_study_by_id(study.id).state is not StudyState.RUNNING:
         return None  # it ended between the two reads
-    return Life(seen_at, f"no sign of life since {_utc(seen_at)}; resume with the options that it was begun with: {_resume(study.name)}")
+    return Life(seen_at, f"no sign of life since {utc(seen_at)}; resume with the options that it was begun with: {_resume(study.name)}")
 
 
 def _silence(lease: Lease, study: str) -> str:
     """A heartbeat comes from a thread of its own, so a long measurement does not keep it back."""
     return (
-        f"no sign of life since {_utc(lease.heartbeat)}, although process {lease.pid} on {lease.host} is there: it was stopped, its "
+        f"no sign of life since {utc(lease.heartbeat)}, although process {lease.pid} on {lease.host} is there: it was stopped, its "
         f"machine sleeps or swaps, or it does not reach the database. Look at it first (`kill -CONT {lease.pid}` wakes a stopped "
         f"one); to go on without it, end it and resume with the options that it was begun with: {_resume(study)}"
     )
@@ -48,10 +48,6 @@ def _silence(lease: Lease, study: str) -> str:
 
 def _resume(study: str) -> str:
     return f"tuner search --study {study} --resume ..."
-
-
-def _utc(seconds: float) -> str:
-    return time.strftime("%Y-%m-%d %H:%M:%S UTC", time.gmtime(seconds))
 
 
 def life_json(life: Life | None) -> Json:

@@ -14,7 +14,7 @@ import yaml
 
 from tests.tuner.fleet import hostile_submissions as hostile
 from tuner.core.errors import BadInput
-from tuner.fleet.allowed import OF_A_SUBMISSION, OF_THE_WORKER, Allowed, allowed_study
+from tuner.fleet.allowed import OF_A_SUBMISSION, OF_THE_OPERATOR, Allowed, allowed_study
 from tuner.fleet.allowed_args import HARMLESS
 from tuner.fleet.submitted_text import NotAllowed, pointer, read_json, read_yaml
 from tuner.serving.engine_arg_facts import engine_arg_facts
@@ -119,8 +119,8 @@ def test_the_operator_widens_what_is_allowed_by_name_only() -> None:
 @pytest.mark.slow
 def test_every_setting_was_thought_about() -> None:
     """A new one belongs to a submission, or to the worker."""
-    assert OF_A_SUBMISSION | {*OF_THE_WORKER} == StudyConfig.model_fields.keys()
-    assert not OF_A_SUBMISSION & {*OF_THE_WORKER}
+    assert OF_A_SUBMISSION | {*OF_THE_OPERATOR} == StudyConfig.model_fields.keys()
+    assert not OF_A_SUBMISSION & {*OF_THE_OPERATOR}
 
 
 def test_the_harmless_arguments_are_vllms() -> None:

@@ -43,9 +43,21 @@ _HEADLINES = {
     ANSWER_NO_DIFFERENCE: "No difference: leave it off",
 }
 
+# Of another factor than page alignment; what was compared follows.
+_COMPARED = {
+    ANSWER_ON: "Better",
+    ANSWER_ON_WHERE: "Better in some cells",
+    ANSWER_OFF: "Worse",
+    ANSWER_MIXED: "Better here, worse there",
+    ANSWER_TRADE_OFF: "A trade-off",
+    ANSWER_NO_DIFFERENCE: "No difference",
+}
+
 
 def headline(answer: StudyAnswer | None) -> str:
     """The answer to "can page-aligned scheduling be on by default?" in a few words."""
+    if answer is not None and answer.compared:
+        return f"{_COMPARED.get(answer.answer, 'Not decided')}: {answer.compared}"
     return _HEADLINES.get(answer.answer, "Not decided") if answer is not None else "Not decided"
 
 

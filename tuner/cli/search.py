@@ -91,8 +91,11 @@ def _print_plan(plan: SearchPlan, as_json: bool) -> None:
     for factor in factors_json(space):
         own = "not known" if factor["default"] is None else level_text(factor["default"])
         print(f"factor {factor['factor']} ({factor['kind']}): {shortened(factor['levels'])}; vLLM's default: {own}")
+    if not space.contrast.of_arms:
+        print(f"compares {space.contrast.title}, {'in engine starts in turn' if space.contrast.cold else 'side by side in one engine'}")
     rounds = str(config.rounds.min) if config.rounds.min == config.rounds.max else f"{config.rounds.min} to {config.rounds.max}"
-    print(f"sampler {plan.sampler}: {plan.trials} trials in {len(space.cells)} cells, {rounds} rounds each, baseline {space.baseline}")
+    each = f"{config.starts} starts of each engine with {config.rounds.min} windows" if space.contrast.cold else f"{rounds} rounds each"
+    print(f"sampler {plan.sampler}: {plan.trials} trials in {len(space.cells)} cells, {each}, baseline {space.baseline}")
     if not space.has_vllms_own:
         own = f"{space.own}{further(space.own_levels)}"
         print(f"vLLM's own defaults ({own}) are not among them: what is gained will be told against the baseline")

@@ -139,6 +139,18 @@ SECTIONS: dict[str, list[Decorator]] = {
             "8..64:log (doubling); ; between levels with commas; unset: vLLM's own. Repeat the option for several.",
         ),
         click.option(
+            "--compare",
+            metavar="FACTOR",
+            help="What is compared in pairs in every cell of all else: page_alignment, page_size, chunk_budget, or a factor; each level "
+            "against vLLM's own, else the first that is named.  [default: page_alignment]",
+        ),
+        click.option(
+            "--starts",
+            type=int,
+            metavar="N",
+            help="With --compare of a factor that is cold: starts of each level, in turn; below 4 nothing is decided.  [default: 10]",
+        ),
+        click.option(
             "--alignment-variant",
             type=_choice("demote", "strict", "fill_bucket"),
             help="Rules of page-aligned scheduling: demote (safe), fill_bucket (safe, and chunks fill the step's compiled "

@@ -17,6 +17,7 @@ from tuner.stats.intervals import Verdict
 from tuner.verdict.answer import STATUS_NONE, STATUS_PREDICTED, Answer
 from tuner.verdict.changes import change_lines
 from tuner.verdict.compare import StudyComparison
+from tuner.verdict.compared import stored_contrast
 
 HEADERS = ("page size", "chunk budget", "aligned/default", "95 % interval", "pairs", "verdict")
 
@@ -50,11 +51,10 @@ def print_verdicts(comparison: StudyComparison) -> None:
 
 
 def _print_cells(rows: Sequence[Comparison]) -> None:
-    info = metric_info(rows[0].metric)
-    print(
-        f"page-aligned against default, {info.name} ({info.unit}, {'more' if info.direction is Direction.MAXIMIZE else 'less'} is better):"
-    )
-    print(text_table(HEADERS, verdict_rows(rows)))
+    info, contrast = metric_info(rows[0].metric), stored_contrast(rows[0])
+    print(f"{contrast.title}, {info.name} ({info.unit}, {'more' if info.direction is Direction.MAXIMIZE else 'less'} is better):")
+    headers = HEADERS if contrast.of_arms else tuple("ratio" if item == "aligned/default" else item for item in HEADERS)
+    print(text_table(headers, verdict_rows(rows)))
     for verdict in dict.fromkeys(row.verdict for row in rows):
         print(f"  {verdict}: {MARKS[Verdict(verdict)].meaning}")
     _print_why(rows)

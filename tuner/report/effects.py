@@ -13,6 +13,7 @@ from tuner.stats.intervals import Verdict
 from tuner.stats.pooling import PooledEffect
 from tuner.verdict.cell_cause import CAUSE
 from tuner.verdict.cell_claims import Place
+from tuner.verdict.compared import is_of_arms, stored_contrast
 from tuner.verdict.evidence import place_of
 from tuner.verdict.study_answer import StudyAnswer, stored_answer
 
@@ -40,6 +41,9 @@ class HeatCell:
     def title(self) -> str:
         """Of the map that it is in: one for each arm and combination of further factors."""
         return f"{self.arm}{further(self.factors)}"
+
+
+ARMS_TITLE = "page_aligned against default"
 
 
 @dataclass(frozen=True)
@@ -74,6 +78,7 @@ class Effects:
     less_is_better: bool
     rows: tuple[EffectRow, ...]
     answer: StudyAnswer | None
+    title: str = ARMS_TITLE  # what is compared
 
     @property
     def pooled(self) -> EffectRow | None:
@@ -112,7 +117,8 @@ def effects_of(comparisons: Sequence[Comparison], metric: str) -> Effects:
     chosen = sorted((item for item in comparisons if item.metric == metric), key=lambda item: cell_in_order(place_of(item)))
     rows = tuple(_effect_row(item) for item in chosen)
     less = info.direction is Direction.MINIMIZE
-    return Effects(metric, info.unit, less, rows, stored_answer(comparisons, metric))
+    title = next((stored_contrast(item).title for item in chosen if not is_of_arms(item)), ARMS_TITLE)
+    return Effects(metric, info.unit, less, rows, stored_answer(comparisons, metric), title)
 
 
 def effect_cells(effects: Effects) -> list[HeatCell]:
@@ -120,7 +126,7 @@ def effect_cells(effects: Effects) -> list[HeatCell]:
     most = {row.place: row for row in sorted(effects.rows, key=lambda row: row.pairs)}
     return [
         HeatCell(
-            "page_aligned against default",
+            effects.title,
             *place[:2],
             row.change,
             "no pair" if row.change is None else f"{row.change:+.2f} %",

@@ -123,7 +123,7 @@ def _metric(metric: str, comparison: StudyComparison, recommended: Place | None)
 def _forest(effects: Effects, look: Look, recommended: Place | None) -> Json:
     from tuner.report.charts.forest import forest
 
-    return forest(effects.forest(recommended), effects.metric, effects.less_is_better, look, recommended)
+    return forest(effects.forest(recommended), effects.metric, effects.less_is_better, look, recommended, compared=effects.title)
 
 
 def _heat_map(effects: Effects, look: Look) -> Json:
@@ -139,7 +139,7 @@ def _pictures(effects: Effects, draw: Callable[[Effects, Look], Json]) -> str:
         from tuner.report.charts.theme import Look, Scheme
     except ImportError as error:
         raise BadInput(f"charts need the extra ui, {error.name} is not installed", fix="pip install 'vllm-tpu-tuner[ui]'") from error
-    renderer, title = Renderer(), f"page_aligned against default: {effects.metric}"
+    renderer, title = Renderer(), f"{effects.title}: {effects.metric}"
     drawn = {scheme: renderer.picture(draw(effects, Look(scheme)), title, in_words(effects)) for scheme in Scheme}
     return "".join(f'<div class="{scheme}">{svg}</div>' for scheme, svg in drawn.items())
 

@@ -64,7 +64,7 @@ class Asking:
         if self._proposer is None:
             self._proposer = self._made()
             self._book.listener = self._proposer.tell
-        count = max(1, want // len(self._space.arms))
+        count = max(1, want // self._space.compared_levels)
         new = self._new(self._proposer.propose(count, self._pool.running_engine))
         self._proposer.hold(new)
         return new[:want]
@@ -135,6 +135,6 @@ class Asking:
             return ()
 
     def _seconds(self) -> Seconds:
-        """Costs as seen in this run. A proposal costs the windows of all arms."""
+        """Costs as seen in this run. A proposal costs the windows of all arms, or of all levels of the factor that is compared."""
         costs, rounds = self._context.costs, self._context.setup.config.rounds
-        return Seconds(costs.start_s, len(self._space.arms) * rounds.typical * costs.window_s)
+        return Seconds(costs.start_s, self._space.compared_levels * rounds.typical * costs.window_s)

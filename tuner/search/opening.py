@@ -11,7 +11,7 @@ from storage.records import Lease, Study, StudyState
 from tuner.core.errors import BadInput, Interrupted
 from tuner.search.lease import StudyLease
 from tuner.setup.config import STUDY_SETTINGS
-from tuner.setup.stored_study import Resolved, StoredStudy, stored_config
+from tuner.setup.stored_study import Resolved, StoredStudy, setting_default, stored_config
 from tuner.setup.study_setup import StudySetup
 from tuner.trials.optuna_record import GOAL_ATTRIBUTE, LEASE_ATTRIBUTE, OptunaRecord
 
@@ -91,14 +91,14 @@ def check_resumable(setup: StudySetup, existing: Study | None, *, resume: bool) 
         raise BadInput("exists", setting="study", value=repr(name), fix="add --resume to go on with it, or choose another --study")
     stored, ours = StoredStudy.from_record(existing), stored_config(setup.config.to_json(), resolved_of(setup))
     for key, setting in STUDY_SETTINGS.items():
-        if not setting.resumable and stored.value(key) != ours[key]:
+        if not setting.resumable and stored.value(key) != ours.get(key, setting_default(key)):
             raise BadInput(
-                f"was begun with {key} {_shown(stored.value(key))}, not {_shown(ours[key])}",
+                f"was begun with {key} {_shown(stored.value(key))}, not {_shown(ours.get(key, setting_default(key)))}",
                 setting="study",
                 value=repr(name),
                 fix="resume it with the same settings or choose another --study",
             )
-    for key, value in resolved_of(setup).model_dump(exclude={"factor_defaults"}).items():
+    for key, value in resolved_of(setup).model_dump(exclude={"factor_defaults", "compared_to"}).items():
         if getattr(stored.resolved, key) != value:
             what = (
                 "workload: its requests are not those that the study was begun with" if key == "workload_hash" else f"{key} is now {value}"
@@ -113,6 +113,7 @@ def resolved_of(setup: StudySetup) -> Resolved:
         max_num_seqs=setup.engine.max_num_seqs,
         workload_hash=setup.workload.content_hash,
         factor_defaults=dict(setup.space.own_levels),
+        compared_to=None if setup.space.contrast.of_arms else setup.space.contrast.baseline,
     )
 
 

@@ -76,6 +76,12 @@ class SearchPlan:
     step_model: StepModel | str | None = None
 
     @property
+    def comparisons(self) -> int:
+        """How many pairs of two levels, by default of the arms, it may come to."""
+        space = self.setup.space
+        return min(space.comparisons, math.ceil(self.trials / 2) if space.contrast.of_arms else self.trials)
+
+    @property
     def foreseen(self) -> int:
         """How many configurations the sampler's prior predicts at most."""
         return min(len(self.setup.space.configurations), MOST) if isinstance(self.step_model, StepModel) else 0
@@ -87,6 +93,7 @@ class SearchPlan:
             "sampler": self.sampler,
             "cold_groups": [group.to_json() for group in self.groups],
             **({"factors": factors_json(space)} if space.factors else {}),
+            **({} if space.contrast.of_arms else {"compare": compare_json(self.setup)}),
             "cells": len(space.cells),
             "arms": list(space.arms),
             "trials": self.trials,
@@ -153,6 +160,7 @@ def plan_at(setup: StudySetup, costs: Costs, *, existing: Study | None = None, m
     chosen = space.configurations[:trials] if sampler == "grid" else space.configurations
     groups = _groups(setup, chosen)[:trials]
     finalists = min(finalists_of(setup), trials)
+    starts = setup.starts_of_an_engine
     seconds = _seconds(setup, len(groups), trials, costs)
     return SearchPlan(
         setup=setup,
@@ -162,8 +170,8 @@ def plan_at(setup: StudySetup, costs: Costs, *, existing: Study | None = None, m
         groups=groups,
         trials=trials,
         finalists=finalists,
-        engine_starts=len(groups) + finalists,
-        windows=trials * config.rounds.max + finalists * config.rounds.of_a_finalist,
+        engine_starts=starts * len(groups) + finalists,
+        windows=trials * setup.windows_at_most + finalists * config.rounds.of_a_finalist,
         estimate_s=seconds if config.time_budget is None else min(seconds, config.time_budget),
         costs=costs,
     )
@@ -192,6 +200,8 @@ def assumed_costs(config: StudyConfig) -> Costs:
 def choose_sampler(setup: StudySetup, costs: Costs) -> str:
     """`auto`: the whole grid where it can be measured within the number of trials and the time budget, else our own sampler."""
     config = setup.config
+    if setup.space.contrast.cold:
+        return "grid"
     if config.sampler != "auto":
         return config.sampler
     everything = setup.space.configurations
@@ -204,8 +214,9 @@ def choose_sampler(setup: StudySetup, costs: Costs) -> str:
 def _seconds(setup: StudySetup, starts: int, trials: int, costs: Costs) -> float:
     """What `trials` trials in `starts` engines and then the finalists take, with as many rounds as is typical."""
     rounds, finalists = setup.config.rounds, min(finalists_of(setup), trials)
-    windows = trials * rounds.typical + finalists * rounds.of_a_finalist
-    return (starts + finalists) * costs.start_s + (trials + finalists) * costs.warm_up_s + windows * costs.window_s
+    cold, again = setup.space.contrast.cold, setup.starts_of_an_engine
+    windows = trials * (setup.windows_at_most if cold else rounds.typical) + finalists * rounds.of_a_finalist
+    return (again * starts + finalists) * costs.start_s + (again * trials + finalists) * costs.warm_up_s + windows * costs.window_s
 
 
 def _groups(setup: StudySetup, chosen: Sequence[Configuration]) -> tuple[ColdGroup, ...]:
@@ -227,6 +238,19 @@ def factors_json(space: SearchSpace) -> list[Json]:
         }
         for name, levels in space.factors.items()
     ]
+
+
+def compare_json(setup: StudySetup) -> Json:
+    """What is compared where that is not page alignment; `starts` of each engine, null where both sides share one."""
+    contrast = setup.space.contrast
+    return {
+        "factor": contrast.name,
+        "kind": "cold" if contrast.cold else "live",
+        "baseline": contrast.baseline,
+        "levels": setup.space.compared_levels,
+        "starts": setup.config.starts if contrast.cold else None,
+        "windows_per_start": setup.config.rounds.min if contrast.cold else None,
+    }
 
 
 def known_costs(storage: Storage, config: StudyConfig) -> Costs | None:

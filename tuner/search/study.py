@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import time
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import ExitStack, suppress
@@ -12,10 +11,11 @@ from typing import Any
 
 from storage.base import Storage, StorageFault
 from storage.records import Recommendation, Stage, Study, StudyState, TrialState
-from tuner.core.contract import ARM_DEFAULT, EngineSettings, Launcher
+from tuner.core.contract import EngineSettings, Launcher
 from tuner.core.errors import Interrupted, StorageError, StudyTaken
 from tuner.core.factors import in_order
 from tuner.search.asking import Asking, sampler_of
+from tuner.search.cold_comparison import ColdComparison
 from tuner.search.confirm import Confirmation
 from tuner.search.lease import StudyLease
 from tuner.search.opening import OpenStudy, find_study, interrupted, open_study
@@ -205,11 +205,15 @@ class _Search:
         pending = unfinished if allowed is None else unfinished[:allowed]
         left = None if allowed is None else allowed - len(pending)
         self._announce(pending, left)
+        if self._space.contrast.cold:
+            pending = []  # its starts know themselves what is missing
         for _, runs in groupby(sorted(pending, key=self._batch), key=self._batch):
             if self._out_of_time():
                 return
             self._measure(list(runs))
-        if self._sampler == "grid":
+        if self._space.contrast.cold:
+            ColdComparison(self._context, self._book, self._pool, self._budget).run()
+        elif self._sampler == "grid":
             self._run_grid(left)
         else:
             self._run_sampled(left)
@@ -249,8 +253,9 @@ class _Search:
 
     def _run_sampled(self, left: int | None) -> None:
         asking = Asking(self._context, self._book, self._pool, self._opened.record, self._sampler, prior=self._prior)
+        batch = max(BATCH, self._space.compared_levels)
         while (left is None or left > 0) and not asking.exhausted and not self._out_of_time():
-            chosen = asking.choose(BATCH if left is None else min(BATCH, left))
+            chosen = asking.choose(batch if left is None else min(batch, left))
             if left is not None:
                 left -= len(chosen)
             for _, configurations in groupby(sorted(chosen, key=self._engine_order), key=lambda item: item.engine):
@@ -273,7 +278,8 @@ class _Search:
             return
         engine = self._engine(runs[0].configuration)
         baselines = self._baselines(runs)
-        control = next((run.configuration for run in (*baselines, *runs) if run.configuration.arm == ARM_DEFAULT), None)
+        contrast = self._space.contrast
+        control = next((run.configuration for run in (*baselines, *runs) if contrast.level(run.configuration) == contrast.baseline), None)
         rounds = self._setup.config.rounds
         policy = round_policy(
             rounds.min,
@@ -281,7 +287,7 @@ class _Search:
             control,
             seek_best=self._sampler != "grid",
             keep=self._space.baseline.cell,
-            sure_level=sure_level(min(len(self._space.cells), math.ceil(self._plan.trials / 2)), len(self._setup.objectives)),
+            sure_level=sure_level(self._plan.comparisons, len(self._setup.objectives)),
         )
         GroupRun(
             self._context, self._book, self._pool, self._budget, engine=engine, runs=runs, policy=policy, baselines=baselines
@@ -293,17 +299,17 @@ class _Search:
         self._reserve()
 
     def _baselines(self, runs: Iterable[TrialRun]) -> list[TrialRun]:
-        """Finished trials whose other arm is measured only now. They are measured again beside it, because only rounds that both arms
-        share make pairs."""
+        """Finished trials whose other arm, or other level of the compared factor, is measured only now. They are measured again beside it,
+        because only rounds that both share make pairs."""
         configurations = {run.configuration: run for run in runs}
         found: list[TrialRun] = []
         if not self._pool.all_live:
             return found
         for configuration, run in configurations.items():
-            twin = self._book.find(configuration.twin)
-            alone = configuration.twin not in configurations and not any(item.valid for item in run.measurements)
-            if alone and twin is not None and twin.trial.state is TrialState.COMPLETE:
-                found.append(twin)
+            if any(item.valid for item in run.measurements):
+                continue
+            known = [self._book.find(item) for item in self._space.beside(configuration) if item not in configurations]
+            found += [item for item in known if item is not None and item not in found and item.trial.state is TrialState.COMPLETE]
         return found
 
     def _reserve(self) -> None:

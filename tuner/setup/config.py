@@ -15,10 +15,12 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PlainSerializer
 
 from tuner.core.contract import ARM_PAGE_ALIGNED, ARMS
+from tuner.core.contrast import ARM, compared_name
 from tuner.core.defaults import DEFAULT_LOGDIR, DEFAULT_STORAGE
 from tuner.core.errors import BadInput
 from tuner.core.factors import Level
 from tuner.metrics.objective import DEFAULT_OBJECTIVE, Objective, Slo, parse_guard, parse_objectives, parse_slo, request_limits
+from tuner.setup.comparison import check_comparison
 from tuner.setup.engine_arg_rules import check_engine_args
 from tuner.setup.factors import check_factors, parse_factors
 from tuner.setup.feasibility import starvation
@@ -27,6 +29,8 @@ from tuner.stats.sequential import InterimPlan
 WITHOUT_AN_ENGINE = ("table", "simulate")  # launchers
 ORDINAL = "ordinal"  # our own sampler, tuner.sampler
 MOST_ROUNDS = 500  # more would ask for minutes of statistics
+STARTS = 10  # of each level of a cold factor that is compared
+MOST_STARTS = 100
 CONFIRMATION_ROUNDS = 6  # of a finalist, within min and max: its value needs an interval, no verdict hangs on it
 
 _DURATION = re.compile(r"(?:(\d+(?:\.\d+)?)h)?(?:(\d+(?:\.\d+)?)m)?(?:(\d+(?:\.\d+)?)s?)?")
@@ -71,6 +75,10 @@ def parse_resources(value: Any) -> Any:
     if isinstance(value, dict):
         return {name: float(count) if type(count) in (int, str) else count for name, count in value.items()}
     return value
+
+
+def _compared(value: Any) -> Any:
+    return compared_name(value) if isinstance(value, str) else value
 
 
 def _as_tuple(value: Any) -> Any:
@@ -148,6 +156,9 @@ class StudyConfig(StrictModel):
     arms: Annotated[Words, Field(min_length=1), _MEASURED] = ARMS
     # Further settings to try (tuner.core.factors): name -> levels.
     factors: Annotated[Factors, BeforeValidator(parse_factors), _MEASURED] = Field(default_factory=dict)
+    # The factor whose levels are compared in pairs; of a cold one, over so many engine starts of each level.
+    compare: Annotated[str, BeforeValidator(_compared), _MEASURED] = ARM
+    starts: Annotated[int, Field(ge=2, le=MOST_STARTS), _MEASURED] = STARTS
     alignment_variant: Annotated[Literal["demote", "strict", "fill_bucket"], _MEASURED] = "demote"
 
     workload: Annotated[str | dict[str, Any], _MEASURED] = "mixed-small"
@@ -220,8 +231,10 @@ class StudyConfig(StrictModel):
         return None if self.launcher == "ray" else self.engine_python
 
     def to_json(self) -> dict[str, Any]:
-        """Plain JSON, as storage.records.Study keeps it; without `storage`, which may hold a password."""
-        return self.model_dump(mode="json", exclude={"storage"})
+        """Plain JSON, as storage.records.Study keeps it; without `storage`, which may hold a password, and without what a comparison of
+        the arms has no use for."""
+        unused = {name for name in ("compare", "starts") if getattr(self, name) == type(self).model_fields[name].default}
+        return self.model_dump(mode="json", exclude={"storage", *unused})
 
 
 def study_settings(owner: type[BaseModel]) -> dict[str, StudySetting]:
@@ -277,6 +290,7 @@ def check_config(config: StudyConfig) -> None:
     _refuse_two_limits(config.guard_limits, "guard")
     check_engine_args(config.engine_args)
     check_factors(config.factors, given=config.model_dump(), launcher=config.launcher)
+    check_comparison(config.model_dump(), usual_starts=STARTS)
     if config.max_num_seqs is not None and config.max_num_seqs > min(config.chunk_budgets):
         raise BadInput(
             f"is above the chunk budget {min(config.chunk_budgets)}, which vLLM refuses",

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from storage.records import Trial
 from tuner.core.contract import ARM_DEFAULT, ARM_PAGE_ALIGNED, LiveSettings
+from tuner.core.contrast import ALIGNMENT, ARM, CHUNK_BUDGET, PAGE_SIZE, Contrast, baseline_level
 from tuner.core.errors import BadInput
 from tuner.core.factors import LIVE_FACTORS, Cell, Factors, Level, cell_of, cold_factors, factors_in, factors_of, further, in_order
 from tuner.setup.config import StudyConfig
@@ -112,6 +113,7 @@ class SearchSpace:
     own: VllmDefaults
     factors: Mapping[str, tuple[Level, ...]] = field(default_factory=dict)
     own_levels: Mapping[str, Level] = field(default_factory=dict)
+    contrast: Contrast = ALIGNMENT
 
     @property
     def has_vllms_own(self) -> bool:
@@ -162,12 +164,40 @@ class SearchSpace:
         }
 
     def with_twins(self, configurations: Iterable[Configuration]) -> tuple[Configuration, ...]:
-        """`configurations` and the other arm of each, if it is in the space, so that the two arms can be compared in every cell."""
+        """`configurations` and the other levels of the compared factor in the cell of each, as far as they are in the space, so that they
+        can be compared; by default the other arm."""
         chosen: dict[Configuration, None] = {}
         for configuration in configurations:
-            pair = sorted((configuration, configuration.twin), key=lambda item: item.arm != ARM_DEFAULT)
-            chosen.update({item: None for item in pair if item in self})
+            chosen.update(dict.fromkeys(self.beside(configuration)))
         return tuple(chosen)
+
+    def beside(self, configuration: Configuration) -> tuple[Configuration, ...]:
+        """All levels of the compared factor in the cell of `configuration`, which is one of them, the baseline level first."""
+        contrast = self.contrast
+        if contrast.of_arms:
+            pair = sorted((configuration, configuration.twin), key=lambda item: item.arm != ARM_DEFAULT)
+            return tuple(item for item in pair if item in self)
+        return self._beside[contrast.rest(configuration)]
+
+    @cached_property
+    def _beside(self) -> dict[tuple[tuple[str, Level], ...], tuple[Configuration, ...]]:
+        found: dict[tuple[tuple[str, Level], ...], list[Configuration]] = {}
+        for item in self.configurations:
+            found.setdefault(self.contrast.rest(item), []).append(item)
+        first = self.contrast.baseline
+        return {rest: tuple(sorted(items, key=lambda item: self.contrast.level(item) != first)) for rest, items in found.items()}
+
+    @property
+    def compared_levels(self) -> int:
+        """How many levels the compared factor has."""
+        return len({self.contrast.level(item) for item in self.configurations})
+
+    @property
+    def comparisons(self) -> int:
+        """How many pairs of a level and the baseline level there are; with the arms, cells."""
+        if self.contrast.of_arms:
+            return len(self.cells)
+        return sum(max(0, len(items) - 1) for items in self._beside.values())
 
 
 def build_space(config: StudyConfig, own: VllmDefaults, own_levels: Mapping[str, Level] | None = None) -> SearchSpace:
@@ -201,7 +231,19 @@ def build_space(config: StudyConfig, own: VllmDefaults, own_levels: Mapping[str,
         own=own,
         factors=factors,
         own_levels=dict(known),
+        contrast=_contrast(config, own, known),
     )
+
+
+def _contrast(config: StudyConfig, own: VllmDefaults, known: Mapping[str, Level]) -> Contrast:
+    """What the study compares: with vLLM's own level where that is searched, else with the first that is named."""
+    name = config.compare
+    if name == ARM:
+        return ALIGNMENT
+    if name in (PAGE_SIZE, CHUNK_BUDGET):
+        sizes = config.page_sizes or () if name == PAGE_SIZE else config.chunk_budgets
+        return Contrast(name, baseline_level(sizes, own.block_size if name == PAGE_SIZE else own.max_num_batched_tokens))
+    return Contrast(name, baseline_level(config.factors[name], known.get(name)))
 
 
 def _combinations(factors: Mapping[str, Sequence[Level]], first: Mapping[str, Level]) -> Iterator[Factors]:

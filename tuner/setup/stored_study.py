@@ -14,6 +14,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, ValidationError
 from pydantic_core import to_jsonable_python
 
 from storage.records import Json, Study
+from tuner.core.contrast import ALIGNMENT, ARM, Contrast, contrast_of
 from tuner.core.errors import BadInput
 from tuner.core.factors import Level
 from tuner.metrics.objective import Slo, parse_slo
@@ -42,6 +43,7 @@ class Resolved(_Stored):
     max_num_seqs: int | None = None
     workload_hash: str | None = None
     factor_defaults: dict[str, Level] = {}  # vLLM's own levels of the study's factors, as far as known
+    compared_to: Level | None = None  # the level that the others of the compared factor are compared with
 
 
 class _Settings(_Stored):
@@ -52,6 +54,7 @@ class _Settings(_Stored):
     seed: int | None = None
     alignment_variant: str | None = None
     rounds: Annotated[Rounds | None, BeforeValidator(_stored_rounds)] = None
+    compare: str = ARM
     slos: Words = ()
     workload: str | dict[str, Any] | None = None
     engine_args: dict[str, Any] = {}
@@ -72,6 +75,7 @@ class StoredStudy:
     workload: str | dict[str, Any] | None  # a workload written in the study file is a mapping
     resolved: Resolved
     given: Mapping[str, Any]
+    contrast: Contrast = ALIGNMENT
 
     @classmethod
     def from_record(cls, study: Study) -> StoredStudy:
@@ -90,6 +94,7 @@ class StoredStudy:
             slo_texts=read.slos,
             workload=read.workload,
             resolved=read.resolved,
+            contrast=contrast_of(read.compare, read.resolved.compared_to),
             given={
                 **{name: value for name, value in study.config.items() if name in StudyConfig.model_fields},
                 **({} if read.rounds is None else {"rounds": read.rounds.model_dump()}),
@@ -127,7 +132,7 @@ def was_launched_by(study: Study, launcher: str) -> bool:
 
 def stored_config(settings: Json, resolved: Resolved) -> Json:
     """What storage.records.Study.config holds, of StudyConfig.to_json()."""
-    unused = {"factor_defaults"} if not resolved.factor_defaults else set()
+    unused = {name for name in ("factor_defaults", "compared_to") if getattr(resolved, name) in ({}, None)}
     return {**settings, _RESOLVED: resolved.model_dump(mode="json", exclude=unused)}
 
 

@@ -67,6 +67,17 @@ class StudySetup:
     def open_loop(self) -> bool:
         return self.plan.max_concurrency is None
 
+    @property
+    def starts_of_an_engine(self) -> int:
+        """How often the engine of each page size and cold factors is started in the search."""
+        return self.config.starts if self.space.contrast.cold else 1
+
+    @property
+    def windows_at_most(self) -> int:
+        """Of each configuration in the search."""
+        rounds = self.config.rounds
+        return self.config.starts * rounds.min if self.space.contrast.cold else rounds.max
+
     def group_engine(self, block_size: int, factors: Factors = ()) -> EngineSettings:
         """The engine in which all that is live is measured of a page size and the cold ones of these factors."""
         shared = self.engine.with_changes(block_size=block_size, max_num_batched_tokens=self.space.compiled_max)

@@ -54,7 +54,9 @@ class GroupRun:
         policy: RoundPolicy,
         baselines: Sequence[TrialRun] = (),
         stage: Stage = Stage.SEARCH,
+        first_round: int | None = None,
     ) -> None:
+        """`first_round`: of rounds that are only a part of those of `runs`, which `measure` measures."""
         self._context = context
         self._setup = context.setup
         self._book = book
@@ -64,7 +66,7 @@ class GroupRun:
         self._runs = {run.configuration: run for run in (*baselines, *runs)}
         self._policy = policy
         self._stage = stage
-        self._first_round = min((run.first_round for run in runs), default=0)
+        self._first_round = min((run.first_round for run in runs), default=0) if first_round is None else first_round
         self._losses = 0
         self._warm: set[Configuration] = set()
         self._ready = False
@@ -73,14 +75,18 @@ class GroupRun:
 
     def execute(self) -> None:
         """Measure what is missing and finish every trial that could be measured. Only the storage's own errors and Interrupted pass."""
-        self._skip_impossible()
-        with contextlib.suppress(_GroupOver):
-            self._rounds()
+        self.measure()
         unfinished = [run for run in self._runs.values() if not run.finished and run.measurements]
         if unfinished:
             mark_drift(self._book, list(self._runs.values()), self._first_round, self._setup.objectives[0].metric)
         for run in unfinished:
             self._book.complete(run)
+
+    def measure(self) -> None:
+        """Measure what is missing; trials that can go on stay unfinished."""
+        self._skip_impossible()
+        with contextlib.suppress(_GroupOver):
+            self._rounds()
 
     def _skip_impossible(self) -> None:
         """Record, and do not try, what the limits of the accelerator or an earlier out-of-memory rule out.
@@ -254,6 +260,7 @@ class GroupRun:
             incumbent=self._incumbent,
             rivals=len(self._setup.space.configurations),
             positions={item: run.positions_by_round() for item, run in self._runs.items()},
+            contrast=self._setup.space.contrast,
         )
 
     def _leaders(self, values: Mapping[Configuration, Mapping[int, float]]) -> frozenset[Configuration] | None:
@@ -302,7 +309,8 @@ class GroupRun:
         return all(self._runs[configuration].valid for configuration in self._alive)
 
     def _order(self, number: int, wanted: Sequence[Configuration]) -> list[Configuration]:
-        return configurations_in_order(wanted, f"{self._setup.config.seed}/{self._stage}/{self._engine.block_size}", number)
+        seed = f"{self._setup.config.seed}/{self._stage}/{self._engine.block_size}"
+        return configurations_in_order(wanted, seed, number, self._setup.space.contrast)
 
 
 def mark_drift(book: TrialBook, runs: Sequence[TrialRun], first_round: int, metric: str) -> None:

@@ -13,6 +13,7 @@ import random
 from collections.abc import Iterable, Mapping, Sequence
 from itertools import chain
 
+from tuner.core.contrast import ALIGNMENT, Contrast
 from tuner.setup.space import Configuration
 
 
@@ -26,11 +27,13 @@ def round_order[Item](cells: Mapping[str, Sequence[Item]], seed: str, number: in
     return list(chain.from_iterable(_arms(cells[name], f"{seed}/{name}/{number // 2}", turned=number % 2 == 1) for name in names))
 
 
-def configurations_in_order(wanted: Iterable[Configuration], seed: str, number: int) -> list[Configuration]:
-    """The configurations of a round of one engine, in the order in which they are measured."""
+def configurations_in_order(wanted: Iterable[Configuration], seed: str, number: int, contrast: Contrast = ALIGNMENT) -> list[Configuration]:
+    """The configurations of a round of one engine, in the order in which they are measured. `contrast`: whose levels come one right after
+    the other, as the arms do."""
     cells: dict[str, list[Configuration]] = {}
     for configuration in sorted(wanted):
-        cells.setdefault(str(configuration.cell), []).append(configuration)
+        rest = configuration.cell if contrast.of_arms else contrast.rest(configuration)
+        cells.setdefault(str(rest), []).append(configuration)
     return round_order(cells, seed, number)
 
 

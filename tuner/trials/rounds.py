@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
-from tuner.core.contract import ARM_DEFAULT, ARM_PAGE_ALIGNED
+from tuner.core.contrast import ALIGNMENT, Contrast
 from tuner.core.factors import Cell
 from tuner.metrics.catalog import Direction
 from tuner.setup.space import Configuration
@@ -29,6 +29,7 @@ class RoundHistory:
     a window was invalid. `seconds_left` is None without a time budget; `round_s` is what the last round took. `may_lead`: those that meet
     every SLO so far (None: all; empty where several objectives leave no single best). `incumbent`: the windows of the best feasible trial
     of other engines; `rivals`: how many configurations the study has. `positions`: which place in its round each of the windows had.
+    `contrast`: what is compared in pairs.
     """
 
     candidates: tuple[Configuration, ...]
@@ -41,31 +42,34 @@ class RoundHistory:
     incumbent: tuple[float, ...] = ()
     rivals: int = 1
     positions: Mapping[Configuration, Mapping[int, int]] = field(default_factory=dict)
+    contrast: Contrast = ALIGNMENT
 
     def pairs(self) -> dict[Cell, Sequence[float]]:
-        """Log-ratios page_aligned / default of each cell whose two arms are candidates: those that it will be judged by
-        (tuner.verdict.compare)."""
+        """Log-ratios page_aligned / default, or of each level of the compared factor over the baseline level, of each place whose two
+        sides are candidates: those that it will be judged by (tuner.verdict.compare)."""
+        paired = self.paired()
         found = {
             cell: paired_log_ratios(self.values.get(baseline, {}), self.values.get(candidate, {}))
-            for cell, (baseline, candidate) in self.paired().items()
+            for cell, (baseline, candidate) in paired.items()
         }
         few = any(len(ratios) < ROBUST_FROM for ratios in found.values())
         disturbed = outlier_rounds({str(item): series for item, series in self.values.items()}) if few else frozenset()
         kept = {cell: without_disturbed(ratios, disturbed) for cell, ratios in found.items()}
-        orders = {cell: self._orders(cell, ratios) for cell, ratios in kept.items()}
+        orders = {cell: self._orders(paired[cell], ratios) for cell, ratios in kept.items()}
         effect = order_effect((list(ratios.values()), orders[cell]) for cell, ratios in kept.items())
         return {cell: without_order(list(ratios.values()), orders[cell], effect) for cell, ratios in kept.items()}
 
-    def _orders(self, cell: Cell, rounds: Iterable[int]) -> list[int]:
-        baseline, candidate = (self.positions.get(Configuration.in_cell(cell, arm), {}) for arm in (ARM_DEFAULT, ARM_PAGE_ALIGNED))
+    def _orders(self, pair: tuple[Configuration, Configuration], rounds: Iterable[int]) -> list[int]:
+        baseline, candidate = (self.positions.get(item, {}) for item in pair)
         found = order_of_rounds(baseline, candidate)
         return [found.get(number, 0) for number in rounds]
 
     def paired(self) -> dict[Cell, tuple[Configuration, Configuration]]:
-        """Cell -> (default, page_aligned), for those whose two arms are candidates."""
-        candidates = set(self.candidates)
-        aligned = (item for item in self.candidates if item.arm == ARM_PAGE_ALIGNED)
-        return {item.cell: (item.twin, item) for item in aligned if item.twin in candidates}
+        """Place -> (baseline level, other level), for those whose two sides are candidates."""
+        contrast = self.contrast
+        first = {contrast.rest(item): item for item in self.candidates if contrast.level(item) == contrast.baseline}
+        others = (item for item in self.candidates if contrast.level(item) != contrast.baseline)
+        return {contrast.place(item): (first[rest], item) for item in others if (rest := contrast.rest(item)) in first}
 
 
 def level_of_part(here: int, everywhere: int) -> float:
@@ -131,25 +135,26 @@ class AdaptiveRounds:
         leaders = None if history.may_lead is None else {str(item) for item in history.may_lead}
         dropped = race(named, history.direction, may_lead=leaders, plan=self.plan).dropped
         lost = {item for item in history.candidates if str(item) in dropped or self._lost_elsewhere(item, history)}
-        cells: dict[Cell, set[Configuration]] = {}
+        cells: dict[Hashable, set[Configuration]] = {}
         for item in history.candidates:
-            cells.setdefault(item.cell, set()).add(item)
-        return {item for cell, arms in cells.items() if cell != self.keep and arms <= lost for item in arms}
+            cells.setdefault(history.contrast.rest(item), set()).add(item)
+        kept = [levels for levels in cells.values() if not any(item.cell == self.keep for item in levels)]
+        return {item for levels in kept if levels <= lost for item in levels}
 
     def _lost_elsewhere(self, item: Configuration, history: RoundHistory) -> bool:
         values = list(history.values.get(item, {}).values())
         return bool(history.incumbent) and cannot_win(history.incumbent, values, history.direction, rivals=history.rivals, plan=self.plan)
 
     def _undecided(self, history: RoundHistory) -> tuple[set[Configuration], set[Configuration]]:
-        """(the arms of the cells that are open, those of them that have a verdict which is not yet sure)."""
-        pairs = history.pairs()
+        """(both sides of the places that are open, those of them that have a verdict which is not yet sure)."""
+        pairs, paired = history.pairs(), history.paired()
         if not pairs:
             return set(), set()
         decision = decide_rounds(
             pairs,
             history.direction,
             self.plan,
-            level=level_of_part(2 * len(pairs), history.rivals),
+            level=level_of_part(len({item for pair in paired.values() for item in pair}), history.rivals),
             rounds_done=history.rounds_done,
             budget_left_s=history.seconds_left,
             round_s=history.round_s,
@@ -157,12 +162,12 @@ class AdaptiveRounds:
         )
         if decision.stop:
             return set(), set()
-        return _both_arms(decision.open_cells), _both_arms(decision.unsure)
+        return _both_sides(decision.open_cells, paired), _both_sides(decision.unsure, paired)
 
     def _in_the_race(self, history: RoundHistory) -> set[Configuration]:
         """Configurations without a twin to be compared with: those that can still be best, as long as that is more than one."""
-        paired = history.paired()
-        alone = {str(item): item for item in history.candidates if item.cell not in paired}
+        paired = {item for pair in history.paired().values() for item in pair}
+        alone = {str(item): item for item in history.candidates if item not in paired}
         if len(alone) < 2:
             return set()
         leaders = None if history.may_lead is None else {str(item) for item in history.may_lead}
@@ -171,8 +176,8 @@ class AdaptiveRounds:
         return {alone[name] for name in result.active} if len(result.active) > 1 else set()
 
 
-def _both_arms(cells: Sequence[Cell]) -> set[Configuration]:
-    return {Configuration.in_cell(cell, arm) for cell in cells for arm in (ARM_DEFAULT, ARM_PAGE_ALIGNED)}
+def _both_sides(places: Sequence[Cell], paired: Mapping[Cell, tuple[Configuration, Configuration]]) -> set[Configuration]:
+    return {item for place in places for item in paired[place]}
 
 
 def round_policy(

@@ -14,10 +14,10 @@ from tuner.stats.intervals import Verdict
 from tuner.stats.pooling import PooledEffect
 from tuner.stats.sequential import InterimPlan
 from tuner.verdict.cell_claims import ALL_CELLS_LEVEL, MARGIN, CellClaims, MetricCells, Place
+from tuner.verdict.compared import ALIGNED, Subject
 from tuner.verdict.settings_rule import SettingsRule
 from tuner.verdict.slo_cells import NO_SLOS, SloFacts
 
-IT = "page-aligned scheduling"
 NO_RULE = "no simple rule in the settings is shown to separate them"
 CHANCE_TO_TELL = 0.9  # of a cell without an effect, to be shown not to lose more than 1 %
 _UNTOLD = 2000  # more rounds than this are no advice
@@ -32,6 +32,7 @@ class Told:
     slos: SloFacts = NO_SLOS
     plan: InterimPlan | None = None
     interrupted: bool = False  # the search can go on
+    subject: Subject = ALIGNED
 
     @property
     def places(self) -> list[Place]:
@@ -44,21 +45,22 @@ class Told:
 
 
 def on_text(told: Told) -> str:
-    return f"on: {IT} {won(told)}, and loses more than 1 % in none"
+    return f"{told.subject.good}: {told.subject.it} {won(told)}, and loses more than 1 % in none"
 
 
 def on_where_text(told: Told, rule: SettingsRule) -> str:
     inside, outside = told.among(rule.holds), told.among(lambda place: not rule.holds(place))
     elsewhere = [lost(outside), won(outside)] if _count(outside, _wins) else [lost(outside)]
-    return f"on where {rule.words}: there {IT} {won(inside)}, and loses more than 1 % in none; elsewhere it {' and '.join(elsewhere)}"
+    there = f"there {told.subject.it} {won(inside)}, and loses more than 1 % in none"
+    return f"{told.subject.good} where {rule.words}: {there}; elsewhere it {' and '.join(elsewhere)}"
 
 
 def off_text(told: Told) -> str:
-    return f"off: {IT} {lost(told)}, wins in none{_open_text(told)}"
+    return f"{told.subject.bad}: {told.subject.it} {lost(told)}, wins in none{_open_text(told)}"
 
 
 def mixed_text(told: Told) -> str:
-    return f"mixed: {IT} {won(told)}, {lost(told)}{_open_text(told)}; {NO_RULE}"
+    return f"mixed: {told.subject.it} {won(told)}, {lost(told)}{_open_text(told)}; {NO_RULE}"
 
 
 def trade_off_text(told: Told) -> str:
@@ -67,17 +69,19 @@ def trade_off_text(told: Told) -> str:
     costs = [size(item.pooled, item.metric) for item in told.objectives if item.pooled is not None and any(map(_loses, item.cells))]
     sizes = ", at ".join(" and ".join(part) for part in (gains, costs) if part)
     average = f"{sizes} on average over {cells(len(told.places))}: " if sizes else ""
-    return f"trade-off: {average}{IT} {won(told)}, {lost(told)}"
+    return f"trade-off: {average}{told.subject.it} {won(told)}, {lost(told)}"
 
 
 def no_difference_text(told: Told) -> str:
-    return f"no difference: {IT} changes {_metrics(told)} by less than 1 % in {_all(len(told.places))}"
+    return f"no difference: {told.subject.it} changes {_metrics(told)} by less than 1 % in {_all(len(told.places))}"
 
 
 def unmet_text(told: Told) -> str:
     """Where it would be on if any configuration met the SLOs."""
     harm = "loses more than 1 % in none" if all(cell.harmless for item in told.objectives for cell in item.cells) else lost(told)
-    return f"undecided: {told.slos.unmet}, so there is nothing to turn it on for; {IT} {won(told)}, {harm}"
+    subject = told.subject
+    take = "turn it on" if subject.of_arms else "take it"
+    return f"undecided: {told.slos.unmet}, so there is nothing to {take} for; {subject.it} {won(told)}, {harm}"
 
 
 def undecided_text(told: Told) -> str:
@@ -87,7 +91,7 @@ def undecided_text(told: Told) -> str:
     resume = "; the search was interrupted and can go on (--resume)" if told.interrupted and without else ""
     if len(without) == total:
         return f"undecided: {_none_of(total)} enough valid pairs ({_why(without)}){resume}"
-    parts = [f"{IT} {won(told)}, loses in none" if wins else f"{IT} is shown to win or lose in {_no(total)}"]
+    parts = [f"{told.subject.it} {won(told)}, loses in none" if wins else f"{told.subject.it} is shown to win or lose in {_no(total)}"]
     open_cells = [cell for item in told.objectives for cell in item.cells if cell.tested and not cell.harmless]
     if open_cells:
         count = len({cell.place for cell in open_cells})
@@ -97,7 +101,7 @@ def undecided_text(told: Told) -> str:
     if without:
         parts.append(f"{_have(len(without))} too few valid pairs ({_why(without)})")
     rest = open_cells or [cell for item in told.objectives for cell in item.cells if cell.tested]
-    advice = _advice(rest, told.plan) if open_cells or not without else ""
+    advice = _advice(rest, told) if open_cells or not without else ""
     return "undecided: " + "; ".join([*parts, *([advice] if advice else [])]) + resume
 
 
@@ -115,9 +119,9 @@ def lost(told: Told) -> str:
 
 
 def slo_lost(told: Told) -> str:
-    """ "misses ttft_p99_ms<=500 in 3 cells where the default meets it"; "" where it does not."""
+    """ "misses ttft_p99_ms<=500 in 3 cells where {told.subject.against} meets it"; "" where it does not."""
     count = len(told.slos.lost.intersection(told.places))
-    return f"misses {' and '.join(told.slos.missed)} in {cells(count)} where the default meets it" if count else ""
+    return f"misses {' and '.join(told.slos.missed)} in {cells(count)} where {told.subject.against} meets it" if count else ""
 
 
 def looks_text(told: Told) -> str:
@@ -201,16 +205,16 @@ def _metrics(told: Told) -> str:
     return " and ".join(said(item.metric) for item in told.objectives)
 
 
-def _advice(open_cells: Sequence[CellClaims], plan: InterimPlan | None) -> str:
+def _advice(open_cells: Sequence[CellClaims], told: Told) -> str:
     noise = [cell.effect.sd for cell in open_cells if cell.effect.sd is not None]
     if not noise or median(noise) == 0:
-        return "more rounds would tell"
+        return f"more {told.subject.more.partition(' a ')[0]} would tell"
     usual = median(noise)
-    rounds = max(rounds_to_tell(usual, plan), max(cell.effect.pairs for cell in open_cells) + 1)
+    rounds = max(rounds_to_tell(usual, told.plan), max(cell.effect.pairs for cell in open_cells) + 1)
     seen = f"at the noise seen ({100 * usual:.1f} % a pair)"
     if rounds > _UNTOLD:
         return f"{seen} only a quieter machine would tell"
-    return f"about {rounds} rounds a cell would tell {seen}, or a quieter machine"
+    return f"about {rounds} {told.subject.more} would tell {seen}, or a quieter machine"
 
 
 def _why(without: Sequence[CellClaims]) -> str:

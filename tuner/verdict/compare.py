@@ -1,10 +1,16 @@
-"""Page-aligned against default, cell by cell, with the study's answer in each metric (tuner.verdict.study_answer). Pure.
+"""Page-aligned against default, or the levels of another factor against one of them, cell by cell, with the study's answer in each metric
+(tuner.verdict.study_answer). Pure.
 
 A pair is the same round of the same cell, measured in both arms in the same running engine, both valid. Failed, invalid and recompiled
 measurements never enter (tuner.verdict.evidence). Rounds in which the machine drifted do: what both arms share cancels in their ratio.
 What being second in a pair costs is taken out from ROBUST_FROM pairs on (tuner.stats.order_effect). Below that, rounds that were disturbed
 from outside are left out by a rule that knows no arm (tuner.stats.drift.outlier_rounds); from there on the estimate itself bears them
-(tuner.stats.samples).
+(tuner.stats.samples). Of a factor that is cold the pairs are engine starts (tuner.verdict.cold_pairs).
+
+Several levels are each compared with the same baseline level: each is a cell of its own in the corrections (tuner.stats.intervals for the
+table, Holm over all of them for what the sentence claims), which thus hold for all levels and cells together. Not Dunnett's test (1955),
+which would use that the levels share their baseline: it needs equal noise, and a table of its own for every number of looks; Holm holds
+under any dependence, and costs little for two to five levels.
 """
 
 from __future__ import annotations
@@ -14,56 +20,42 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
 from storage.records import Comparison, Json, Measurement, Profile, Stage, Trial, TrialState
-from tuner.core.contract import ARM_DEFAULT, ARM_PAGE_ALIGNED
-from tuner.core.factors import cold_factors
+from tuner.core.contrast import ALIGNMENT, Contrast
 from tuner.core.numbers import change
 from tuner.metrics.catalog import Direction, metric_info
-from tuner.stats.drift import DriftReport, detect_drift, outlier_rounds, without_disturbed
-from tuner.stats.intervals import Effect, floor_of, judge_family, paired_log_ratios
-from tuner.stats.order_effect import order_effect, order_of_rounds, without_order
+from tuner.stats.intervals import Effect, Verdict, floor_of, judge_family
 from tuner.stats.pooling import MIN_CELLS_FOR_RANDOM_EFFECTS, pool
 from tuner.stats.samples import ROBUST_FROM, typical_of
 from tuner.stats.sequential import InterimPlan
 from tuner.verdict.answer_words import Told
 from tuner.verdict.cell_claims import CellEvidence, MetricCells, cell_claims
 from tuner.verdict.cell_evidence import CellCauses
-from tuner.verdict.evidence import COMPARABLE, ComparedCell, Origin, cells_of, first_by_round, origin_of, usable_measurements
+from tuner.verdict.cell_pairs import CellPairs, collect_pairs
+from tuner.verdict.cold_pairs import LEAST_STARTS
+from tuner.verdict.compared import COMPARED, contrast_caveats, subject_of
+from tuner.verdict.evidence import ComparedCell
 from tuner.verdict.slo_cells import NO_SLOS, SloFacts
 from tuner.verdict.study_answer import StudyAnswer, study_answer, with_answer
 
+COLD_METHOD = "paired engine starts: Student's t on the log-ratios of neighbouring starts; false coverage rate over the cells"
 METHOD = f"paired log-ratios: Student's t, from {ROBUST_FROM} pairs on Yuen's 20 % trimmed mean; false coverage rate over the cells"
 
 
 @dataclass(frozen=True)
-class CellPairs:
-    """The pairs of one cell in one metric. `log_ratios` is [pairs], in order of rounds."""
-
-    cell: ComparedCell
-    log_ratios: tuple[float, ...]
-    rounds: tuple[int, ...]
-    baseline: Trial
-    candidate: Trial
-    drift: DriftReport
-    outlier_rounds: tuple[int, ...] = ()
-    split_rounds: tuple[int, ...] = ()  # measured in both arms, but not in the same engine
-    orders: tuple[int, ...] = ()  # [pairs] which arm came second (tuner.stats.order_effect)
-    order_effect: float = 0.0  # log of what being second multiplied a value by, taken out of `log_ratios`
-
-    @property
-    def runs_in_neither_arm(self) -> bool:
-        """Failed or given up in both: nobody can use such a cell, so it is no part of the question."""
-        ended = {self.baseline.state, self.candidate.state}
-        return not self.log_ratios and ended <= {TrialState.FAIL, TrialState.PRUNED}
-
-
-@dataclass(frozen=True)
 class Question:
-    """What a study's answer is about: the metrics of its objectives (none: the first metric that is compared), its SLOs, and whether its
-    search can still go on."""
+    """What a study's answer is about: the metrics of its objectives (none: the first metric that is compared), its SLOs, whether its
+    search can still go on, and what is compared."""
 
     objectives: tuple[str, ...] = ()
     slos: SloFacts = NO_SLOS
     interrupted: bool = False
+    contrast: Contrast = ALIGNMENT
+    windows: int = 1  # that a start of a cold comparison has
+
+    @property
+    def least(self) -> int:
+        """Pairs below which nothing is decided."""
+        return LEAST_STARTS if self.contrast.cold else 2
 
 
 @dataclass(frozen=True)
@@ -74,15 +66,6 @@ class _Judged:
     excluded: dict[str, int]
     effects: dict[ComparedCell, Effect]
     cells: MetricCells
-
-
-@dataclass(frozen=True)
-class _Series:
-    """One trial's usable values of a metric, by round, and the engines that they come from."""
-
-    values: dict[int, float]
-    origins: dict[int, Origin]
-    positions: dict[int, int]
 
 
 @dataclass(frozen=True)
@@ -109,7 +92,8 @@ def compare_study(
     question: Question | None = None,
     profiles: Sequence[Profile] = (),
 ) -> StudyComparison:
-    """Judge every cell that has a trial in both arms. `plan`: the interim analyses that the rounds were measured under; None: they are
+    """Judge every cell that has a trial in both arms, or of two levels of the factor that `question` compares. `plan`: the interim
+    analyses that the rounds were measured under; None: they are
     analysed once, at the end.
 
     Intervals are corrected for the number of cells within each metric and environment, not across them; what the answer says holds
@@ -119,36 +103,50 @@ def compare_study(
     causes = CellCauses(trials, measurements, profiles)
     asked = question or Question()
     objectives = asked.objectives or tuple(metrics[:1])
+    plan = None if asked.contrast.cold else plan  # so many starts, then one analysis
     judged: dict[str, _Judged] = {}
     for metric in dict.fromkeys([*metrics, *(objectives if objectives[0] in metrics else ())]):
-        judged[metric] = _judged(chosen, measurements, metric, plan, objectives=len(objectives) if metric in objectives else 1)
+        judged[metric] = _judged(chosen, measurements, metric, plan, objectives=len(objectives) if metric in objectives else 1, asked=asked)
     comparisons: list[Comparison] = []
     answers: dict[str, StudyAnswer] = {}
     for metric in metrics:
         found = judged[metric]
         is_first = metric == objectives[0]
         told = [judged[name].cells for name in objectives] if is_first else [found.cells]
-        answer = study_answer(Told(told, asked.slos if is_first else NO_SLOS, plan, asked.interrupted), nothing=_why_nothing(chosen))
-        answers[metric] = replace(answer, caveats=_caveats(found))
-        items = [_comparison(item, found.effects[item.cell], study_id=study_id, metric=metric, stage=stage) for item in found.pairs]
-        comparisons += with_answer(causes.told(items), answers[metric])
+        subject = subject_of(asked.contrast, [item.level for item in found.pairs])
+        answer = study_answer(
+            Told(told, asked.slos if is_first else NO_SLOS, plan, asked.interrupted, subject), nothing=_why_nothing(chosen, asked.contrast)
+        )
+        answers[metric] = replace(answer, caveats=_caveats(found, asked))
+        items = [
+            _comparison(item, found.effects[item.cell], study_id=study_id, metric=metric, stage=stage, contrast=asked.contrast)
+            for item in found.pairs
+        ]
+        comparisons += with_answer(causes.told(items) if asked.contrast.of_arms else items, answers[metric])
     return StudyComparison(tuple(comparisons), answers)
 
 
 def _judged(
-    trials: Sequence[Trial], measurements: Sequence[Measurement], metric: str, plan: InterimPlan | None, *, objectives: int
+    trials: Sequence[Trial],
+    measurements: Sequence[Measurement],
+    metric: str,
+    plan: InterimPlan | None,
+    *,
+    objectives: int,
+    asked: Question,
 ) -> _Judged:
     """`objectives`: how many metrics share the error of the study's answer."""
     direction = metric_info(metric).direction
-    pairs, excluded = collect_pairs(trials, measurements, metric)
-    effects, floors = _effects(pairs, direction, plan)
-    samples = [typical_of(item.log_ratios) for item in pairs if len(item.log_ratios) >= 2]
+    pairs, excluded = collect_pairs(trials, measurements, metric, asked.contrast, asked.windows)
+    effects, floors = _effects([item for item in pairs if not item.log_ratios or len(item.log_ratios) >= asked.least], direction, plan)
+    effects |= {item.cell: _undecided(item) for item in pairs if item.cell not in effects}
+    samples = [typical_of(item.log_ratios) for item in pairs if len(item.log_ratios) >= asked.least]
     evidence = [
         CellEvidence(
             place=item.cell.place,
             log_ratios=item.log_ratios,
             effect=effects[item.cell],
-            floor=floors[item.cell.environment],
+            floor=floors.get(item.cell.environment, 0.0),
             reason=None if item.log_ratios else _why_no_pair(item),
         )
         for item in pairs
@@ -172,7 +170,13 @@ def _effects(
     return effects, {environment: floor_of(family.values(), plan) for environment, family in families.items()}
 
 
-def _why_nothing(trials: Sequence[Trial]) -> str:
+def _undecided(item: CellPairs) -> Effect:
+    """Of fewer pairs than it takes."""
+    ratio = math.exp(typical_of(item.log_ratios).mean) if len(item.log_ratios) >= 2 else None
+    return Effect(len(item.log_ratios), ratio, None, None, Verdict.INCONCLUSIVE)
+
+
+def _why_nothing(trials: Sequence[Trial], contrast: Contrast) -> str:
     """Why no cell was compared."""
     if not trials:
         return "nothing was measured"
@@ -181,95 +185,18 @@ def _why_nothing(trials: Sequence[Trial]) -> str:
     if ended <= {TrialState.FAIL, TrialState.PRUNED}:
         classes = sorted({trial.error_class for trial in trials if trial.error_class})
         return f"none of {len(trials)} trials completed" + (f" ({', '.join(classes)})" if classes else "")
+    if not contrast.of_arms:
+        return f"no cell was measured with {contrast.baseline_words} and another level"
     if len(arms) == 1:
         return f"only the {arms.pop()} arm was measured"
     return "no cell was measured in both arms"
 
 
-def collect_pairs(trials: Sequence[Trial], measurements: Sequence[Measurement], metric: str) -> tuple[list[CellPairs], dict[str, int]]:
-    """(one CellPairs per cell with a trial in both arms, reason -> measurements that were excluded). A cell may have no pair."""
-    usable, excluded = usable_measurements(trials, measurements, COMPARABLE, in_pairs=True)
-    series = {
-        trial.id: _Series(
-            {at: float(item.metrics[metric]) for at, item in found.items()},
-            {at: origin_of(item) for at, item in found.items()},
-            {at: item.position for at, item in found.items()},
-        )
-        for trial in trials
-        for found in [first_by_round(usable.get(trial.id, []), metric)]
-    }
-    cell = cells_of(trials)
-    disturbed = _disturbed_rounds(cell, series)
-    cells: dict[ComparedCell, dict[str, list[Trial]]] = {}
-    for trial in sorted(trials, key=lambda item: item.number):
-        cells.setdefault(cell[trial.id], {}).setdefault(trial.arm, []).append(trial)
-    result: list[CellPairs] = []
-    for key, arms in sorted(cells.items(), key=lambda item: item[0].order):
-        if arms.keys() >= {ARM_DEFAULT, ARM_PAGE_ALIGNED}:
-            result.append(_cell_pairs(key, arms, series, disturbed.get(_engine_of(key), frozenset())))
-    return _without_order_effects(result), excluded
-
-
-def _without_order_effects(pairs: Sequence[CellPairs]) -> list[CellPairs]:
-    """What being second costs is a property of the engine that ran: asked of all its cells together."""
-    engines: dict[ComparedCell, list[CellPairs]] = {}
-    for item in pairs:
-        engines.setdefault(_engine_of(item.cell), []).append(item)
-    effects = {engine: order_effect((item.log_ratios, item.orders) for item in cells) for engine, cells in engines.items()}
-    found: list[CellPairs] = []
-    for item in pairs:
-        effect = effects[_engine_of(item.cell)] if len(item.log_ratios) >= ROBUST_FROM else 0.0
-        found.append(replace(item, log_ratios=tuple(without_order(item.log_ratios, item.orders, effect)), order_effect=effect))
-    return found
-
-
-def _cell_pairs(cell: ComparedCell, arms: dict[str, list[Trial]], series: dict[int, _Series], disturbed: frozenset[int]) -> CellPairs:
-    """Trials of the two arms are matched in order of their numbers, those without a usable value last."""
-    ordered = {arm: sorted(found, key=lambda trial: (not series[trial.id].values, trial.number)) for arm, found in arms.items()}
-    together: dict[int, float] = {}
-    orders: dict[int, int] = {}
-    split: set[int] = set()
-    for baseline, candidate in zip(ordered[ARM_DEFAULT], ordered[ARM_PAGE_ALIGNED], strict=False):
-        one, other = series[baseline.id], series[candidate.id]
-        ratios = paired_log_ratios(one.values, other.values)
-        apart = {number for number in ratios if one.origins[number] != other.origins[number]}
-        together |= {number: value for number, value in ratios.items() if number not in apart}
-        order = order_of_rounds(one.positions, other.positions)
-        orders |= {number: order[number] for number in ratios.keys() - apart}
-        split |= apart
-    kept = without_disturbed(together, disturbed)
-    baseline, candidate = ordered[ARM_DEFAULT][0], ordered[ARM_PAGE_ALIGNED][0]
-    drift = detect_drift(series[baseline.id].values)
-    return CellPairs(
-        cell=cell,
-        log_ratios=tuple(kept.values()),
-        rounds=tuple(kept),
-        baseline=baseline,
-        candidate=candidate,
-        drift=drift,
-        outlier_rounds=tuple(sorted(disturbed)) if len(together) < ROBUST_FROM else (),
-        split_rounds=tuple(sorted(split)),
-        orders=tuple(orders[number] for number in kept),
-    )
-
-
-def _engine_of(cell: ComparedCell) -> ComparedCell:
-    """Rounds are numbered within an engine, and chunk budgets are live settings of one engine, as some factors are."""
-    return ComparedCell(cell.block_size, 0, cell.settings, cell.workload_hash, cell.environment, cold_factors(cell.factors))
-
-
-def _disturbed_rounds(cells: dict[int, ComparedCell], series: dict[int, _Series]) -> dict[ComparedCell, frozenset[int]]:
-    engines: dict[ComparedCell, dict[str, dict[int, float]]] = {}
-    for trial_id, cell in cells.items():
-        engines.setdefault(_engine_of(cell), {})[str(trial_id)] = series[trial_id].values
-    return {engine: outlier_rounds(values) for engine, values in engines.items()}
-
-
-def _comparison(item: CellPairs, effect: Effect, *, study_id: int, metric: str, stage: Stage) -> Comparison:
+def _comparison(item: CellPairs, effect: Effect, *, study_id: int, metric: str, stage: Stage, contrast: Contrast) -> Comparison:
     details: Json = {
         "stage": stage.value,
         "direction": metric_info(metric).direction.value,
-        "method": METHOD,
+        "method": COLD_METHOD if contrast.cold else METHOD,
         "confidence": None if effect.level is None else 1 - effect.level,
         "family_confidence": 1 - effect.family_level,
         "log_ratio_sd": effect.sd,
@@ -282,8 +209,17 @@ def _comparison(item: CellPairs, effect: Effect, *, study_id: int, metric: str, 
         "workload_hash": item.cell.workload_hash,
         "baseline_drift": {"kind": item.drift.kind, "trend_ratio": item.drift.trend_ratio, "shift_ratio": item.drift.shift_ratio},
     }
+    if not contrast.of_arms:
+        details[COMPARED] = {
+            "factor": contrast.name,
+            "level": item.level,
+            "baseline": contrast.baseline,
+            "unit": "engine start" if contrast.cold else "round",
+        }
     if not item.log_ratios:
         details["reason"] = _why_no_pair(item)
+    elif contrast.cold and len(item.log_ratios) < LEAST_STARTS:
+        details["reason"] = f"{len(item.log_ratios)} pairs of engine starts: nothing is decided below {LEAST_STARTS}"
     return Comparison(
         study_id=study_id,
         metric=metric,
@@ -304,17 +240,20 @@ def _comparison(item: CellPairs, effect: Effect, *, study_id: int, metric: str, 
 def _why_no_pair(item: CellPairs) -> str:
     for trial in (item.baseline, item.candidate):
         if trial.error_class:
-            return f"no valid pair: the {trial.arm} trial {trial.number} failed ({trial.error_class})"
+            which = f"the {trial.arm} trial" if item.baseline.arm != item.candidate.arm else "trial"
+            return f"no valid pair: {which} {trial.number} failed ({trial.error_class})"
     if item.split_rounds:
-        return f"the arms were measured in different engines in all {len(item.split_rounds)} rounds: no pair"
-    return "no round has a valid measurement of the metric in both arms"
+        what = "the arms were" if item.baseline.arm != item.candidate.arm else "the two were"
+        return f"{what} measured in different engines in all {len(item.split_rounds)} rounds: no pair"
+    return f"no round has a valid measurement of the metric in both {'arms' if item.baseline.arm != item.candidate.arm else 'levels'}"
 
 
-def _caveats(found: _Judged) -> tuple[str, ...]:
+def _caveats(found: _Judged, asked: Question) -> tuple[str, ...]:
     pairs, effects, excluded, pooled = found.pairs, found.effects, found.excluded, found.cells.pooled
     caveats = ["holds for the model, workload, versions and machine of this study and says nothing about others"]
     if pooled is not None and pooled.cells < MIN_CELLS_FOR_RANDOM_EFFECTS:
         caveats.append(f"{pooled.cells} cell(s) measured: too few to speak of other page sizes and chunk budgets")
+    caveats += contrast_caveats(asked.contrast, {item.level for item in pairs}, max((len(item.log_ratios) for item in pairs), default=0))
     dead = sum(item.runs_in_neither_arm for item in pairs)
     if dead:
         caveats.append(f"{dead} of {len(pairs)} cells ran in neither arm; the answer is about the others")
@@ -324,7 +263,7 @@ def _caveats(found: _Judged) -> tuple[str, ...]:
     drifted = [item for item in pairs if item.drift.drifted]
     if drifted:
         caveats.append(f"the baseline drifted in {len(drifted)} of {len(pairs)} cells; pairing takes a common drift out of the ratios")
-    outliers = {(_engine_of(item.cell), number) for item in pairs for number in item.outlier_rounds}
+    outliers = {(item.engine, number) for item in pairs for number in item.outlier_rounds}
     if outliers:
         caveats.append(f"{len(outliers)} round(s) were disturbed from outside and left out, in both arms")
     second = [math.exp(item.order_effect) for item in pairs if item.order_effect]

@@ -12,6 +12,7 @@ from dataclasses import asdict, replace
 
 from storage.base import Storage
 from storage.records import Comparison, Environment, Json, Measurement, Recommendation, Stage, Study, StudyState, Trial
+from tuner.core.contrast import Contrast
 from tuner.core.errors import BadInput
 from tuner.metrics.objective import Objective, Slo, parse_objectives
 from tuner.setup.stored_study import StoredStudy
@@ -22,6 +23,7 @@ from tuner.verdict.candidates import candidates_of
 from tuner.verdict.cell_cause import CAUSE
 from tuner.verdict.cell_evidence import CellCauses
 from tuner.verdict.compare import Question, StudyComparison, compare_study
+from tuner.verdict.compared import is_of_arms
 from tuner.verdict.evidence import Evidence
 from tuner.verdict.predicted import is_simulated, marked
 from tuner.verdict.recommend import recommend
@@ -85,7 +87,8 @@ def compare_stored(storage: Storage, study: Study, metrics: Sequence[str] | None
     if not wanted or len(found) < len(wanted):
         return compare_measured(storage, study, metrics)
     asked = [item for item in stored if item.metric in found]
-    return StudyComparison(tuple(asked if all(CAUSE in item.details for item in asked) else _with_causes(storage, study, asked)), found)
+    known = all(CAUSE in item.details or not is_of_arms(item) for item in asked)
+    return StudyComparison(tuple(asked if known else _with_causes(storage, study, asked)), found)
 
 
 def _with_causes(storage: Storage, study: Study, comparisons: Sequence[Comparison]) -> list[Comparison]:
@@ -97,10 +100,14 @@ def compare_measured(storage: Storage, study: Study, metrics: Sequence[str] | No
     """Judge the study's search stage from its measurements, in `metrics` or in all of interest, the objective's first. Raises BadInput."""
     evidence, objectives = load_evidence(storage, study), study_objectives(study)
     chosen = list(metrics) if metrics is not None else compared_metrics(study, evidence.measurements)
+    stored = StoredStudy.from_record(study)
+    contrast = stored.contrast
     question = Question(
         objectives=tuple(item.metric for item in objectives),
-        slos=_slo_facts(evidence, objectives, study_slos(study)),
+        slos=_slo_facts(evidence, objectives, study_slos(study), contrast),
         interrupted=study.state is StudyState.INTERRUPTED,
+        contrast=contrast,
+        windows=1 if stored.rounds is None else stored.rounds.min,
     )
     judged = compare_study(
         study.id,
@@ -114,15 +121,15 @@ def compare_measured(storage: Storage, study: Study, metrics: Sequence[str] | No
     )
     if is_simulated(study):
         return marked(judged)
-    if question.objectives[0] not in judged.answers:  # other metrics were asked for
+    if question.objectives[0] not in judged.answers or not contrast.of_arms:  # other metrics or factors were asked for
         return judged
     return beside(judged, _recommended(storage, replace(evidence, comparisons=judged.comparisons)))
 
 
-def _slo_facts(evidence: Evidence, objectives: Sequence[Objective], slos: Sequence[Slo]) -> SloFacts:
+def _slo_facts(evidence: Evidence, objectives: Sequence[Objective], slos: Sequence[Slo], contrast: Contrast) -> SloFacts:
     """Of the search and, where it was begun, of the confirmation, which a recommendation then rests on."""
     stages = [Stage.SEARCH, *([Stage.CONFIRM] if evidence.confirming else [])]
-    return slo_facts([candidates_of(evidence, stage, objectives) for stage in stages], slos) if slos else NO_SLOS
+    return slo_facts([candidates_of(evidence, stage, objectives) for stage in stages], slos, contrast) if slos else NO_SLOS
 
 
 def _recommended(storage: Storage, evidence: Evidence) -> Answer | None:

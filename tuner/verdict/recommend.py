@@ -43,6 +43,7 @@ from tuner.verdict.candidates import (
 )
 from tuner.verdict.changes import changes_of
 from tuner.verdict.compare import compare_study
+from tuner.verdict.compared import is_of_arms
 from tuner.verdict.evidence import Evidence, origin_of, place_of
 from tuner.verdict.gain import COST_METRICS, about_the_defaults, gain_over, gain_text, is_cost
 from tuner.verdict.guard_words import guard_caveat
@@ -200,7 +201,7 @@ def _grounds(evidence: Evidence, choice: Choice, objectives: Sequence[Objective]
         "comparisons": [
             {"metric": item.metric, "verdict": item.verdict, "ratio": item.ratio, "low": item.low, "high": item.high, "pairs": item.pairs}
             for item in evidence.comparisons
-            if place_of(item) == place_of(winner.trial)
+            if is_of_arms(item) and place_of(item) == place_of(winner.trial)
         ],
     }
     if choice.stage is Stage.CONFIRM:
@@ -256,7 +257,7 @@ def _arm_effect(evidence: Evidence, choice: Choice, objective: Objective) -> Arm
 
 def _judged(evidence: Evidence, metric: str) -> Sequence[Comparison]:
     """The study's comparisons in the metric; judged here where none is stored, as of a study that has not ended."""
-    stored = [item for item in evidence.comparisons if item.metric == metric]
+    stored = [item for item in evidence.comparisons if item.metric == metric and is_of_arms(item)]
     return stored or compare_study(evidence.study.id, evidence.trials, evidence.measurements, [metric], plan=evidence.interim).comparisons
 
 

@@ -7,11 +7,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import product
 
+from tuner.core.contrast import ALIGNMENT, Contrast
 from tuner.metrics.objective import Slo, is_feasible
 from tuner.verdict.candidates import Candidate, feasible
 from tuner.verdict.cell_claims import Place
-from tuner.verdict.evidence import place_of
+from tuner.verdict.compared import compared_trials
 
 
 @dataclass(frozen=True)
@@ -28,23 +30,24 @@ class SloFacts:
 NO_SLOS = SloFacts()
 
 
-def slo_facts(stages: Sequence[Sequence[Candidate]], slos: Sequence[Slo]) -> SloFacts:
-    """`stages`: the candidates of the search and, where it was begun, those of the confirmation. The cells are the search's."""
+def slo_facts(stages: Sequence[Sequence[Candidate]], slos: Sequence[Slo], contrast: Contrast = ALIGNMENT) -> SloFacts:
+    """`stages`: the candidates of the search and, where it was begun, those of the confirmation. The cells are the search's.
+    `contrast`: what is compared; the baseline level is what is called the default arm here, another level page_aligned."""
     if not slos or not stages:
         return NO_SLOS
     unmet = next((unmet_words(found, slos) for found in stages if found and not feasible(found, slos)), "")
     lost: set[Place] = set()
     won: set[Place] = set()
     missed: set[str] = set()
-    for default in (item for item in stages[0] if item.is_default_arm):
-        place = place_of(default.trial)
-        for aligned in (item for item in stages[0] if item.is_other_arm_of(default)):
+    by_trial = {item.trial.id: item for item in stages[0]}
+    for pair in compared_trials([item.trial for item in stages[0]], {key: item.cell for key, item in by_trial.items()}, contrast):
+        for default, aligned in product(*([by_trial[trial.id] for trial in side] for side in (pair.baselines, pair.candidates))):
             meets = is_feasible(slos, default.metrics), is_feasible(slos, aligned.metrics)
             if meets == (True, False):
-                lost.add(place)
+                lost.add(pair.cell.place)
                 missed |= {str(slo) for slo in slos if not is_feasible((slo,), aligned.metrics)}
             elif meets == (False, True):
-                won.add(place)
+                won.add(pair.cell.place)
     named = tuple(str(slo) for slo in slos if str(slo) in missed)
     return SloFacts(unmet, frozenset(lost), frozenset(won), named)
 

@@ -58,6 +58,7 @@ class StudyAnswer:
     loses: tuple[Place, ...] = ()
     rule: Json | None = None
     beside: str = ""
+    compared: str = ""  # what was compared, in words, where that is not page alignment
     version: int = VERSION
 
     @property
@@ -66,7 +67,10 @@ class StudyAnswer:
         return (*filter(None, [self.beside]), *self.caveats)
 
     def to_json(self) -> Json:
-        return {**asdict(self), **{name: tuple(map(cell_json, getattr(self, name))) for name in ("wins", "loses")}}
+        found = {**asdict(self), **{name: tuple(map(cell_json, getattr(self, name))) for name in ("wins", "loses")}}
+        if not self.compared:  # as it was before anything else could be compared
+            del found["compared"]
+        return found
 
     @classmethod
     def from_json(cls, stored: Json) -> StudyAnswer:
@@ -97,6 +101,7 @@ def study_answer(told: Told, *, nothing: str = "") -> StudyAnswer:
         wins=_places(told, "wins"),
         loses=tuple(place for place in told.places if place in {*_places(told, "loses"), *told.slos.lost}),
         rule=None if rule is None else _rule_json(rule, told.places),
+        compared="" if told.subject.of_arms else told.subject.it,
     )
 
 

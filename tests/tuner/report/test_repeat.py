@@ -71,12 +71,21 @@ MANY: dict[str, Any] = {
 }
 
 
+COMPARED: dict[str, Any] = {"factors": {"kv_cache_dtype": ["auto", "fp8"]}, "compare": "kv_cache_dtype", "starts": 12}
 SIMULATED = {"launcher": "simulate", "accelerator": "v6e-1", "step_time": "my costs.json", "borrow": "v5e", "step_noise": 0.01}
 
 
 @pytest.mark.parametrize(
     "changes",
-    [{}, {"page_sizes": [32]}, MANY, {"launcher": "table", "table": "my table.csv", "table_noise": 0.02}, SIMULATED, {"launcher": "serve"}],
+    [
+        {},
+        {"page_sizes": [32]},
+        MANY,
+        {"launcher": "table", "table": "my table.csv", "table_noise": 0.02},
+        SIMULATED,
+        COMPARED,
+        {"launcher": "serve"},
+    ],
 )
 def test_read_back_it_is_the_same_configuration(changes: dict[str, Any]) -> None:
     config = load_config(None, {"model": "org/a model", "study": "s", **changes})
@@ -87,7 +96,7 @@ def test_read_back_it_is_the_same_configuration(changes: dict[str, Any]) -> None
 
 def test_every_setting_can_be_repeated() -> None:
     """A new setting that the report would forget fails here: all that are not places differ from their default in the cases above."""
-    given = {*MANY, *SIMULATED, "model", "launcher", "table", "table_noise"}
+    given = {*MANY, *SIMULATED, *COMPARED, "model", "launcher", "table", "table_noise"}
     assert StudyConfig.model_fields.keys() - given == PLACES
 
 

@@ -9,7 +9,7 @@ from typing import Any
 
 from tuner.report.charts.links import link, link_layer, no_address
 from tuner.report.charts.theme import Colours, Look, chart_of, finished
-from tuner.report.effects import POOLED, EffectRow
+from tuner.report.effects import ARMS_TITLE, POOLED, EffectRow
 from tuner.report.legend import MARKS
 from tuner.stats.intervals import EQUIVALENCE_RATIO, Verdict
 from tuner.verdict.cell_claims import Place
@@ -28,10 +28,12 @@ def forest(
     recommended: Place | None = None,
     *,
     address: Callable[[EffectRow], str] = no_address,
+    compared: str = ARMS_TITLE,
 ) -> dict[str, Any]:
     """One line a cell, in the order given; the last one may be their average, in bold. A row without an effect says "no pair".
 
     `recommended`: the page size and chunk budget that get a star. `address`: where a row leads to, "" for nowhere.
+    `compared`: what with what.
     """
     import altair as alt  # late: a command or a service that draws nothing does without
 
@@ -47,7 +49,7 @@ def forest(
         axis=alt.Axis(grid=False, ticks=False, domain=False, labelColor=colours.ink, labelFontWeight=bold),
     )
     direction = "left is better" if less_is_better else "right is better"
-    title = f"{metric}: page_aligned against default, % ({direction})"
+    title = f"{metric}: {compared}, % ({direction})"
     x = alt.X(
         "change:Q", title=_lines(title) if look.narrow else title, scale=alt.Scale(domain=[-_EDGE * reach, _EDGE * reach], nice=False)
     )

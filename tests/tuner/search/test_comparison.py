@@ -1,0 +1,158 @@
+"""Studies that compare another factor than page alignment: side by side in one engine, or over engine starts in turn."""
+
+from __future__ import annotations
+
+import math
+import random
+from typing import Any
+
+import pytest
+
+from storage.records import Comparison, StudyState
+from tests.tuner.fake_engine import FakeLauncher, value_of
+from tests.tuner.workbench import Workbench, config_of
+from tuner.core.errors import BadInput
+from tuner.search.plan import plan_search
+from tuner.setup.space import Configuration
+from tuner.setup.study_setup import prepare_study
+from tuner.verdict.conclude import compare_measured, compare_stored
+
+SEQS: dict[str, Any] = {"factors": {"max_num_seqs": "8,16,32"}, "compare": "max_num_seqs", "arms": ["default"]}
+COLD: dict[str, Any] = {
+    "factors": {"long_prefill_token_threshold": [0, 64]},
+    "compare": "long_prefill_token_threshold",
+    "arms": ["default"],
+    "page_sizes": [16],
+    "starts": 5,
+    "rounds": 2,
+}
+
+
+def by_seqs(configuration: Configuration) -> float:
+    """8 requests are 10 % slower than 16, 32 are 5 % faster."""
+    gain = {8: 0.9, 16: 1.0, 32: 1.05}[int(dict(configuration.factors)["max_num_seqs"])]
+    return gain * value_of(Configuration(*configuration.cell[:2], configuration.arm))
+
+
+class NoisyStarts(FakeLauncher):
+    """Each start is slower or faster by itself, for as long as it runs."""
+
+    def __init__(self, sd: float, gain: float = 1.0) -> None:
+        self.random = random.Random(3)
+        self.of_start = 1.0
+        self.sd = sd
+        self.gain = gain
+        super().__init__(value=self.worth)
+
+    def open(self, *given: Any) -> Any:
+        self.of_start = math.exp(self.random.gauss(0, self.sd))
+        return super().open(*given)
+
+    def worth(self, configuration: Configuration) -> float:
+        gain = self.gain if dict(configuration.factors)["long_prefill_token_threshold"] == 64 else 1.0
+        return 100 * gain * self.of_start
+
+
+def first(bench: Workbench, study_id: int) -> list[Comparison]:
+    return [item for item in bench.storage.list_comparisons(study_id) if item.metric == "total_token_throughput"]
+
+
+@pytest.mark.slow
+def test_the_levels_of_a_live_factor_are_compared_side_by_side(bench: Workbench) -> None:
+    launcher = FakeLauncher(value=by_seqs)
+    outcome = bench.run(launcher, **SEQS)
+    found = first(bench, outcome.study.id)
+    ratios = {(item.block_size, item.max_num_batched_tokens, item.factors["max_num_seqs"]): item.ratio for item in found}
+    assert len(ratios) == 8 and all(item.pairs == 3 for item in found), "two levels against the first named, in four cells"
+    assert all(ratio == pytest.approx({16: 1 / 0.9, 32: 1.05 / 0.9}[int(str(key[2]))]) for key, ratio in ratios.items())
+    assert found[0].details["compared"] == {"factor": "max_num_seqs", "level": 16, "baseline": 8, "unit": "round"}
+    answer = outcome.comparison.answer
+    assert answer is not None and answer.answer == "on" and len(answer.wins) == 8
+    assert answer.sentence.startswith("better: another max_num_seqs than 8 wins in 8 of 8 cells (best: page size")
+    assert compare_stored(bench.storage, outcome.study).answers == compare_measured(bench.storage, outcome.study).answers
+    assert "arms" not in outcome.recommendation.body["evidence"] or outcome.recommendation.body["evidence"]["arms"] is None
+
+
+@pytest.mark.slow
+def test_a_sampled_search_measures_every_level_beside_its_baseline(bench: Workbench) -> None:
+    outcome = bench.run(FakeLauncher(value=by_seqs), sampler="random", trials=7, **SEQS)
+    found = first(bench, outcome.study.id)
+    assert len(found) >= 4 and all(item.pairs >= 3 for item in found)
+
+
+@pytest.mark.slow
+def test_chunk_budgets_can_be_compared(bench: Workbench) -> None:
+    outcome = bench.run(FakeLauncher(), compare="chunk_budget")
+    found = first(bench, outcome.study.id)
+    assert {(item.block_size, item.max_num_batched_tokens, item.factors.get("arm")) for item in found} == {
+        (page, 256, arm) for page in (16, 32) for arm in (None, "page_aligned")
+    }
+    assert all(item.pairs == 3 for item in found)
+
+
+@pytest.mark.slow
+def test_cold_levels_are_started_in_turn_and_a_start_is_one_value(bench: Workbench) -> None:
+    launcher = NoisyStarts(0.05)
+    outcome = bench.run(launcher, **COLD)
+    levels = [settings.extra_engine_args["long_prefill_token_threshold"] for settings in launcher.opened[:10]]
+    pairs = [levels[at : at + 2] for at in range(0, 10, 2)]
+    assert all(sorted(pair) == [0, 64] for pair in pairs) and pairs[1] == pairs[0][::-1] and pairs[3] == pairs[2][::-1]
+    found = first(bench, outcome.study.id)
+    assert len(found) == 2 and all(item.pairs == 5 and item.details["compared"]["unit"] == "engine start" for item in found)
+    assert {item.verdict for item in found} == {"inconclusive"}, "two windows in each of five starts are five values, not ten"
+    assert all(item.low is not None and item.high is not None and item.high / item.low > 1.05 for item in found)
+    assert outcome.comparison.answer is not None and "engine starts a level" in outcome.comparison.answer.sentence
+
+
+@pytest.mark.slow
+def test_a_cold_difference_is_found_and_too_few_starts_decide_nothing(bench: Workbench) -> None:
+    found = bench.run(NoisyStarts(0.002, gain=1.1), **COLD)
+    assert {item.verdict for item in first(bench, found.study.id)} == {"better"}
+    few = bench.run(NoisyStarts(0.0, gain=1.1), study="few", **{**COLD, "starts": 3})
+    items = first(bench, few.study.id)
+    assert {(item.verdict, item.low, item.pairs) for item in items} == {("inconclusive", None, 3)}
+    assert "nothing is decided below 4" in items[0].details["reason"]
+
+
+@pytest.mark.slow
+def test_an_interrupted_cold_comparison_goes_on(bench: Workbench) -> None:
+    class Stopped(NoisyStarts):
+        def open(self, *given: Any) -> Any:
+            if len(self.opened) == 5:
+                raise KeyboardInterrupt
+            return super().open(*given)
+
+    with pytest.raises(BaseException, match="--resume"):
+        bench.run(Stopped(0.0, gain=1.1), **COLD)
+    assert bench.storage.get_study("s").state is StudyState.INTERRUPTED
+    launcher = NoisyStarts(0.0, gain=1.1)
+    outcome = bench.run(launcher, resume=True, **COLD)
+    assert all(item.pairs == 5 for item in first(bench, outcome.study.id))
+    assert sum(settings.alignable for settings in launcher.opened) == 5, "what was missing; finalists are compiled for themselves"
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"compare": "max_num_seq", "factors": {"max_num_seqs": "8,16"}}, "did you mean max_num_seqs?"),
+        ({"compare": "kv_cache_dtype"}, "compare kv_cache_dtype is not searched"),
+        ({"compare": "max_num_seqs", "factors": {"max_num_seqs": [8]}}, "has one level, 8: nothing to compare it with"),
+        ({"compare": "chunk_budget", "chunk_budgets": [256]}, "has one level, 256"),
+        ({**COLD, "sampler": "tpe"}, "tpe leaves configurations out"),
+        ({**COLD, "trials": 3}, "3 may leave a level out"),
+        ({"starts": 6}, "starts 6 is only for a factor that is cold"),
+        ({"compare": "chunk_budget", "launcher": "serve"}, "--launcher serve"),
+    ],
+)
+def test_what_cannot_be_compared_is_told_in_one_line(changes: dict[str, Any], message: str) -> None:
+    with pytest.raises(BadInput) as found:
+        config_of(**changes)
+    assert message in str(found.value) and "\n" not in str(found.value)
+
+
+def test_the_plan_counts_every_start_and_a_study_of_the_arms_is_stored_as_before() -> None:
+    plan = plan_search(prepare_study(config_of(**COLD)))
+    assert plan.sampler == "grid" and plan.engine_starts == 10 + plan.finalists and plan.windows >= 4 * 10
+    assert plan.to_json()["compare"]["starts"] == 5
+    assert not {"compare", "starts"} & config_of().to_json().keys()
+    assert config_of(compare="page_alignment").compare == "arm"

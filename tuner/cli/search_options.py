@@ -142,7 +142,7 @@ SECTIONS: dict[str, list[Decorator]] = {
             "--compare",
             metavar="FACTOR",
             help="What is compared in pairs in every cell of all else: page_alignment, page_size, chunk_budget, or a factor; each level "
-            "against vLLM's own, else the first that is named.  [default: page_alignment]",
+            "against vLLM's own, else the first that is named. arm is page_alignment.  [default: arm]",
         ),
         click.option(
             "--starts",

@@ -40,6 +40,8 @@ OF_A_SUBMISSION = frozenset(
             "chunk_budgets",
             "arms",
             "factors",
+            "compare",
+            "starts",
             "alignment_variant",
             "workload",
             "objective",
@@ -186,6 +188,7 @@ def _check_extent(config: StudyConfig, most: Limits) -> None:
     _at_most(("slos",), len(config.slos), most.levels, "values")
     for name, value, limit in (
         ("trials", config.trials, most.trials),
+        ("starts", config.starts, most.rounds),
         ("time_budget", config.time_budget, most.study_s),
         ("trial_timeout", config.trial_timeout, most.trial_s),
         ("engine_start_timeout", config.engine_start_timeout, most.start_s),

@@ -18,7 +18,7 @@ from tuner.engine.devices import Devices
 # Verbs whose examples need more than a database: they are parsed only.
 # queue, watch and worker need submissions: tests/tuner/cli/test_queue.py
 NOT_RUN = {"capacity", "foresee", "profile", "queue", "serve", "simulate", "tensorboard", "watch", "worker"}
-ELSEWHERE = ("--engine-python", "postgresql://", "mean_step_ms")  # another machine's, or a real engine's
+ELSEWHERE = ("--engine-python", "--ray-address", "postgresql://", "mean_step_ms")  # another machine's, or a real engine's
 
 
 def commands(group: click.Group, path: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], click.Command]]:

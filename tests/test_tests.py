@@ -52,6 +52,7 @@ OF_NO_MODULE = {
     "tuner/report/charts/test_charts.py": "forest plot and heat map side by side",
     "tuner/sampler/test_beats_random.py": "our sampler against random search",
     "tuner/sampler/test_surrogate.py": "kernel, posterior and acquisition against brute force",
+    "tuner/search/test_comparison.py": "any factor in pairs, to the verdict",
     "tuner/search/test_peers_bugs.py": "bugs that other tuners had",
     "tuner/search/test_planted_faults.py": "faulty measurements, to the recommendation",
     "tuner/search/test_ways_out.py": "all that ends a run",

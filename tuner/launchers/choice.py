@@ -43,6 +43,7 @@ def check_launcher(config: StudyConfig) -> None:
     """Everything that can be known before a launcher is made; starts no engine. Raises BadInput."""
     if config.launcher not in LAUNCHERS:
         raise BadInput(f"launcher {config.launcher!r} is unknown; use one of {', '.join(LAUNCHERS)}")
+    _refuse_metrics_that_nobody_measures(config)
     if config.launcher == "table":
         _refuse_others_settings(config)
         if config.table is None:
@@ -176,6 +177,20 @@ def device_limits(config: StudyConfig) -> Limits | None:
     return accelerator_limits(found.kind)
 
 
+def _asked_metrics(config: StudyConfig) -> list[tuple[str, str]]:
+    """(setting, metric) of all objectives and SLOs."""
+    return [("objective", item.metric) for item in config.objectives] + [("slos", item.metric) for item in config.limits]
+
+
+def _refuse_metrics_that_nobody_measures(config: StudyConfig) -> None:
+    """They would be missing in every window, so that every trial fails. A table has what its columns are (_check_table)."""
+    for setting, metric in _asked_metrics(config):
+        if config.launcher == "simulate" and metric.startswith(("startup_", "canary_")):
+            raise BadInput(f"{setting}: a simulation starts no engine, so it has no {metric}; use --launcher local or another objective")
+        if config.launcher != "table" and not config.guard and metric.startswith("canary_"):
+            raise BadInput(f"{setting}: {metric} comes from the canary prompts, and guard is off; drop --no-guard (guard: false)")
+
+
 def _check_table(config: StudyConfig, path: Path) -> None:
     """A size that no row has, or a metric that is no column, would only fail, trial by trial; single rows may be missing."""
     table = _table(config)
@@ -193,8 +208,7 @@ def _check_table(config: StudyConfig, path: Path) -> None:
     for setting, column, _ in _COLUMNS:
         if column not in table.parameters and len(getattr(config, setting) or ()) > 1:
             raise BadInput(f"{setting}: table {path} has no column {column}, so they would all be the same; name one")
-    asked = [("objective", item.metric) for item in config.objectives] + [("slos", item.metric) for item in config.limits]
-    for setting, metric in asked:
+    for setting, metric in _asked_metrics(config):
         if metric not in table.directions:
             raise BadInput(f"{setting}: table {path} has no metric {metric}; it has {', '.join(table.directions)}")
 

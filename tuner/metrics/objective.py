@@ -136,14 +136,15 @@ def parse_slo(text: str) -> Slo:
     metric, operator, number = match.groups()
     metric = _metric_named(metric)
     info = metric_info(metric)
+    instance = f"write for instance {metric}{operator}{0.9 if info.unit == 'fraction' else 500}"
     try:
         limit = float(number)
     except ValueError:
         limit = math.nan
     if not math.isfinite(limit):
-        raise _bad_slo(text, f"has a limit that is not a finite number, {number!r}", f"write for instance {metric}{operator}500")
+        raise _bad_slo(text, f"has a limit that is not a finite number, {number!r}", instance)
     if limit < 0:
-        raise _bad_slo(text, f"can never be met: {metric} is never below 0", f"write for instance {metric}{operator}500")
+        raise _bad_slo(text, f"can never be met: {metric} is never below 0", instance)
     if operator.startswith(">") and info.direction is Direction.MINIMIZE:
         raise _bad_slo(text, f"keeps {metric} up, of which less is better", f"write {metric}<={number}")
     return Slo(metric, operator, limit)
@@ -160,6 +161,10 @@ def parse_guard(text: str) -> tuple[Slo, ...]:
                 setting="guard",
                 fix=f"use {CANARY_MATCH}>=0.98 or {CANARY_DIVERGENCE}<=0.05; limits on other metrics are slos",
             )
+        if limit.metric == CANARY_MATCH and limit.operator.startswith("<"):
+            raise BadInput(f"{limit} keeps {CANARY_MATCH} down, of which more is better", setting="guard", fix=f"use {CANARY_MATCH}>=0.98")
+        if never := limit.never_met():
+            raise BadInput(never, setting="guard", fix=f"use {CANARY_MATCH}>=0.98 or {CANARY_DIVERGENCE}<=0.05")
     return limits
 
 

@@ -33,12 +33,14 @@ def stream(seed: int, purpose: Stream, *key: int) -> np.random.Generator:
 def grouped_prompts(input_lengths: Sequence[int], prefix_share: float, prefix_groups: int, vocab_size: int, seed: int) -> list[Tokens]:
     """One prompt per length. Request i starts with the first round(prefix_share x length) tokens of group i mod `prefix_groups`."""
     longest = round(prefix_share * max(input_lengths))
-    prefixes = [stream(seed, Stream.PREFIXES, group).integers(0, vocab_size, longest) for group in range(prefix_groups)]
+    prefixes = [
+        stream(seed, Stream.PREFIXES, group).integers(0, vocab_size, longest) for group in range(min(prefix_groups, len(input_lengths)))
+    ]
     prompts = []
     for index, length in enumerate(input_lengths):
         shared = round(prefix_share * length)
         own = stream(seed, Stream.PROMPTS, index).integers(0, vocab_size, length - shared)
-        prompts.append(np.concatenate([prefixes[index % len(prefixes)][:shared], own]))
+        prompts.append(np.concatenate([prefixes[index % prefix_groups][:shared], own]))
     return prompts
 
 

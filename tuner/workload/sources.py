@@ -8,7 +8,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_valida
 
 from tuner.core.numbers import exact
 
-PositiveInt = Annotated[int, Field(gt=0)]
+PositiveInt = Annotated[int, Field(gt=0, le=10**9)]  # no number of requests, tokens or turns that makes sense is larger
 
 
 class StrictModel(BaseModel):

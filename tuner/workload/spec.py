@@ -24,6 +24,7 @@ from tuner.workload.prompts import Stream, Tokens, block_prompts, grouped_prompt
 from tuner.workload.readers import read_recording
 from tuner.workload.sessions import SessionTurn, Turns, interleaved, session_prompts, session_turns, timed
 from tuner.workload.sources import (
+    DRAWN,
     BlockSource,
     ConversationsSource,
     FileSource,
@@ -39,6 +40,7 @@ from tuner.workload.trace import RecordedRequest, candidates, fitting
 
 # A plan is held in memory, at about 40 bytes a token.
 MAX_PLAN_TOKENS = 50_000_000
+MAX_PLAN_REQUESTS = 1_000_000
 _LATER: Mapping[str, Mapping[str, Any]] = {"load": {"ramp_to": None, "burst": None}, "source": {"turns": 1, "think_s": 0.0}}
 
 
@@ -58,6 +60,8 @@ class WorkloadSpec(StrictModel):
     def _sendable(self) -> Self:
         if self.load is None and not (isinstance(self.source, TraceSource) and self.source.has_times):
             raise ValueError(f"a {self.source.kind} workload has no arrival times: add load with max_concurrency or request_rate")
+        if self.load is not None and self.load.max_concurrency is not None and getattr(self.source, "think_s", 0):
+            raise ValueError("think_s needs arrivals at a rate: a closed loop (concurrency) has no think time")
         return self
 
     @classmethod
@@ -165,7 +169,15 @@ class WorkloadSpec(StrictModel):
         return summary
 
     def _planned(self, max_model_len: int) -> Sequence[RecordedRequest | SessionTurn]:
+        drawn = DRAWN.get(type(self.source))
+        if drawn is not None:
+            self._refuse_too_many(getattr(self.source, drawn))
         return self._turns(max_model_len) if self._has_sessions else self._requests(max_model_len)
+
+    def _refuse_too_many(self, requests: int) -> None:
+        """Before they are drawn: raises BadInput where there are more than can be held."""
+        if requests > MAX_PLAN_REQUESTS:
+            raise bad_workload(self.name, f"{requests} requests, at most {MAX_PLAN_REQUESTS} can be planned", "lower their number")
 
     @property
     def _has_sessions(self) -> bool:
@@ -178,6 +190,7 @@ class WorkloadSpec(StrictModel):
             return [((item.input_tokens, item.output_tokens), *item.later) for item in chosen]
         assert isinstance(source, SessionsSource)
         counts = draw_lengths(source.turns, source.sessions, stream(self.seed, Stream.TURNS))
+        self._refuse_too_many(sum(counts))
         questions = draw_lengths(source.input, sum(counts), stream(self.seed, Stream.INPUT_LENGTHS))
         answers = draw_lengths(source.output, sum(counts), stream(self.seed, Stream.OUTPUT_LENGTHS))
         drawn = zip(questions, answers, strict=True)

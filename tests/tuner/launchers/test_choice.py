@@ -34,6 +34,10 @@ from tuner.setup.hardware import TPU_LIMITS
         ({"launcher": "simulate", "accelerator": "v6e-1", "table": "x.csv"}, "table x.csv is only for --launcher table"),
         ({"accelerator": "v6e-1"}, "accelerator v6e-1 is only for --launcher simulate"),
         ({"launcher": "table", "table": "x.csv", "step_noise": 0.1}, "step_noise 0.1 is only for --launcher simulate"),
+        ({"launcher": "simulate", "accelerator": "v6e-1", "objective": "startup_s"}, "objective: a simulation starts no engine"),
+        ({"launcher": "simulate", "accelerator": "v6e-1", "slos": ("startup_s<=9",)}, "slos: a simulation starts no engine"),
+        ({"guard": False, "objective": "canary_match"}, "objective: canary_match comes from the canary prompts, and guard is off"),
+        ({"guard": False, "slos": ("canary_match>=0.9",)}, "slos: canary_match comes from the canary prompts"),
         ({"borrow": "v6e"}, "borrow v6e is only for --launcher simulate"),
         ({"ray_resources": "TPU=4"}, "ray_resources {'TPU': 4.0} is only for --launcher ray"),
         (

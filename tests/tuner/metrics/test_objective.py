@@ -21,6 +21,7 @@ from tuner.metrics.objective import (
     median_metrics,
     objective_names,
     objective_values,
+    parse_guard,
     parse_objectives,
     parse_slo,
     request_limits,
@@ -189,3 +190,18 @@ def test_an_slo_on_an_unmeasured_metric_is_not_met() -> None:
     assert constraint_values(slos, {"ttft_p99_ms": 510.0}) == (10.0,)
     with pytest.raises(TrialFailed):
         constraint_values(slos, {})
+
+
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [
+        ("canary_match>=2", "never above 1"),
+        ("canary_match>1", "never above 1"),
+        ("canary_divergence<0", "never below 0"),
+        ("canary_match<=0.5", "of which more is better"),
+        ("canary_match>=98%", "canary_match>=0.9$"),
+    ],
+)
+def test_a_guard_that_no_engine_meets_or_that_wants_wrong_answers_is_refused(text: str, reason: str) -> None:
+    with pytest.raises(BadInput, match=reason):
+        parse_guard(text)

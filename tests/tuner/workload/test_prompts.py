@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import numpy as np
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -52,3 +53,9 @@ def test_equal_block_ids_are_equal_tokens_and_the_last_block_is_cut() -> None:
     assert not np.array_equal(first[8:10], second[8:10])
     assert np.array_equal(clipped, first[:5])
     assert not np.array_equal(first[:4], first[4:8])
+
+
+@pytest.mark.parametrize("groups", [3, 4, 10**9])
+def test_groups_that_no_request_belongs_to_change_nothing_and_cost_nothing(groups: int) -> None:
+    found = grouped_prompts([8, 9, 8], 0.5, groups, 1000, 7)
+    assert [prompt.tolist() for prompt in found] == [prompt.tolist() for prompt in grouped_prompts([8, 9, 8], 0.5, 3, 1000, 7)]

@@ -297,3 +297,19 @@ def test_columns_without_times_run_as_a_closed_loop() -> None:
     assert found.load is not None and found.load.max_concurrency == 8
     with pytest.raises(BadInput, match="no arrival times: add load"):
         WorkloadSpec.from_mapping({"source": {"kind": "columns", "path": "t", "input": "a", "output": "b"}})
+
+
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [
+        ("synthetic:input=8,output=4,requests=99999999999,rate=4", "source.num_prompts"),
+        ("synthetic:input=8,output=4,requests=1000001,rate=4", "1000001 requests, at most 1000000"),
+        ("sessions:sessions=1000001,turns=1,input=8,output=4,rate=4", "1000001 requests, at most 1000000"),
+        ("sessions:sessions=5,turns=999999,input=8,output=4,rate=4", "4999995 requests, at most 1000000"),
+        ("synthetic:input=1-99999999999999999999,output=4,requests=2,rate=4", "source.input.high"),
+        ("sessions:sessions=2,turns=2,input=8,output=4,think_s=3,concurrency=4", "think_s needs arrivals at a rate"),
+    ],
+)
+def test_numbers_of_requests_that_no_memory_holds_and_waits_that_nothing_makes_are_refused_at_once(text: str, reason: str) -> None:
+    with pytest.raises(BadInput, match=reason):
+        WorkloadSpec.parse(text).plan(1000, 512)

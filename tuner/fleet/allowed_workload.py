@@ -43,7 +43,11 @@ def check_workload(workload: str | Mapping[str, Any], files: frozenset[str], mos
     _check_load(spec.load)
     if isinstance(spec.source, SyntheticSource):
         _check_synthetic(spec.source, most)
-    elif not isinstance(spec.source, FileSource) or spec.source.path not in files:
+    elif not isinstance(spec.source, FileSource):
+        raise NotAllowed(
+            (*_WHERE, "source", "kind"), f"is {spec.source.kind}, which is not taken here", "use synthetic, or a workload with a name"
+        )
+    elif spec.source.path not in files:
         raise _no_file("source", "path")
 
 
@@ -53,6 +57,8 @@ def _check_load(load: Load | None) -> None:
         return
     if isinstance(load.request_rate, int | float) and not 1e-3 <= load.request_rate <= 1e6:
         raise NotAllowed((*_WHERE, "load", "request_rate"), f"is {load.request_rate:g} requests/s", "use 0.001 to 1000000")
+    if load.ramp_to is not None and not 1e-3 <= load.ramp_to <= 1e6:
+        raise NotAllowed((*_WHERE, "load", "ramp_to"), f"is {load.ramp_to:g} requests/s", "use 0.001 to 1000000")
     if not 1e-2 <= load.burstiness <= 1e3:
         raise NotAllowed((*_WHERE, "load", "burstiness"), f"is {load.burstiness:g}", "use 0.01 to 1000")
     if load.max_concurrency is not None and load.max_concurrency > _MOST_AT_ONCE:

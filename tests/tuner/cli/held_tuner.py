@@ -1,7 +1,7 @@
 """`tuner` with an engine that stops in the middle and has a process of its own, to be interrupted and killed from outside.
 
-TUNER_TEST_WINDOWS is how many windows it measures; the next one never ends, so that a busy machine cannot miss the moment. Each engine's
-process id is appended to the file engines.txt in the working directory.
+TUNER_TEST_WINDOWS is how many windows it measures; the next one never ends, so that a busy machine cannot miss the moment. Each window
+takes TUNER_TEST_WINDOW_S more seconds. Each engine's process id is appended to the file engines.txt in the working directory.
 """
 
 from __future__ import annotations
@@ -33,6 +33,7 @@ windows = itertools.count(1)
 def held_window(configuration: Configuration, nth: int, result: WindowResult) -> WindowResult:
     if next(windows) > int(os.environ["TUNER_TEST_WINDOWS"]):
         time.sleep(NEVER_S)
+    time.sleep(float(os.environ.get("TUNER_TEST_WINDOW_S", "0")))
     return result
 
 

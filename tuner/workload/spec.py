@@ -60,7 +60,8 @@ class WorkloadSpec(StrictModel):
     def _sendable(self) -> Self:
         if self.load is None and not (isinstance(self.source, TraceSource) and self.source.has_times):
             raise ValueError(f"a {self.source.kind} workload has no arrival times: add load with max_concurrency or request_rate")
-        if self.load is not None and self.load.max_concurrency is not None and getattr(self.source, "think_s", 0):
+        waits = isinstance(self.source, SessionsSource | ConversationsSource) and self.source.think_s > 0
+        if waits and self.load is not None and self.load.max_concurrency is not None:
             raise ValueError("think_s needs arrivals at a rate: a closed loop (concurrency) has no think time")
         return self
 

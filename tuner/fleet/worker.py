@@ -15,6 +15,7 @@ from storage.base import Conflict, Storage, StorageFault
 from storage.queue_records import Claim, FleetWorker, Submission, SubmissionState
 from tuner.core.errors import BadInput, Interrupted, StorageError, StudyBusy, StudyTaken
 from tuner.fleet.hold import Hold
+from tuner.fleet.policy import why_nothing_was_measured
 from tuner.fleet.requirements import Machine, fits
 from tuner.fleet.submission import config_of
 from tuner.search.opening import find_study
@@ -146,8 +147,15 @@ class Worker:
         except Exception as error:  # noqa: BLE001  # a worker outlives any study
             return Ending(SubmissionState.FAILED, f"internal: {type(error).__name__}: {error}")
         if outcome.completed_trials == 0:
-            return Ending(SubmissionState.FAILED, "no configuration could be measured; `tuner show` says why")
+            return self._nothing_measured(outcome.study.id)
         return Ending(SubmissionState.COMPLETE)
+
+    def _nothing_measured(self, study_id: int) -> Ending:
+        try:
+            failures = [trial.error_class for trial in self._storage.list_trials(study_id)]
+        except StorageFault:
+            failures = []  # the study has ended all the same
+        return Ending(SubmissionState.FAILED, why_nothing_was_measured(failures, self._place.host))
 
     def _told(self, submission: Submission, token: str, ending: Ending, *, patient: bool) -> SubmissionState | None:
         """Write how it ended; `patient`: as often as it takes, until the database is back or the worker has to stop."""

@@ -200,7 +200,7 @@ def test_a_study_of_which_nothing_could_be_measured_fails(fleet: Fleet) -> None:
     fleet.engine(on_open=refuse)
     submission = fleet.submit()
     assert fleet.worker().work(once=True) == [SubmissionState.FAILED]
-    assert "no configuration could be measured" in str(fleet.storage.get_submission(submission.id).reason)
+    assert "trials failed on here with startup; run `tuner doctor` there" in str(fleet.storage.get_submission(submission.id).reason)
 
 
 def test_what_does_not_fit_the_machine_stays(fleet: Fleet) -> None:

@@ -42,11 +42,9 @@ class Wish:
 def enqueue(storage: Storage, settings: ServiceSettings, found: DryRun, wish: Wish, sender: Sender) -> Submission:
     """The stored submission; the one that is there already where the same token sends the same once more. A token's studies are its team's.
 
-    Raises Problem where it has too many, or asks for a priority that is not its own to give; Conflict for a name that is taken.
+    Raises what check_wish raises, Problem where it has too many in the queue, Conflict for a name that is taken.
     """
-    _may_have(wish.priority, sender)
-    if wish.webhook is not None:
-        settings.webhook_hosts.check(wish.webhook)
+    check_wish(settings, wish, sender)
     asked = Submission(
         study=found.config.study,
         config=_settings(found.config),
@@ -65,6 +63,13 @@ def enqueue(storage: Storage, settings: ServiceSettings, found: DryRun, wish: Wi
     if sum(counts[state] for state in OPEN) >= settings.most_submissions:
         raise Problem(429, f"{settings.most_submissions} studies of {sender.name} are in the queue; wait for one, or cancel one")
     return storage.submit(asked)
+
+
+def check_wish(settings: ServiceSettings, wish: Wish, sender: Sender) -> None:
+    """Raises Problem for a priority that is not theirs to give, BadInput for a webhook that may not be called."""
+    _may_have(wish.priority, sender)
+    if wish.webhook is not None:
+        settings.webhook_hosts.check(wish.webhook)
 
 
 def _settings(config: StudyConfig) -> Json:

@@ -8,7 +8,7 @@ from fastapi import APIRouter, Query, Request, Response, Security
 from starlette.concurrency import run_in_threadpool
 
 from service.answers.deps import SettingsDep, StorageDep
-from service.answers.queueing import Sender, Wish, enqueue
+from service.answers.queueing import Sender, Wish, check_wish, enqueue
 from service.answers.submitting import JSON, YAML, planned, read_body, requirements_of
 from service.schemas.common import Text, problems
 from service.schemas.queue import MOST_PRIORITY, SubmittedAnswer, submission_entry
@@ -58,6 +58,7 @@ async def submit(
     sender = Sender.of(state["token_name"], state["scopes"])
 
     def work() -> Json:
+        check_wish(settings, wish, sender)
         found = planned(storage, settings, given, accelerator)
         queued = None if dry_run else enqueue(storage, settings, found, wish, sender)
         return {"submission": None if queued is None else submission_entry(queued), **dry_run_answer(found)}

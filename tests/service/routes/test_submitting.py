@@ -35,6 +35,14 @@ def test_a_dry_run_is_the_plan_of_the_command_line(client: TestClient, storage: 
     assert storage.count_studies() == 0
 
 
+@pytest.mark.parametrize("more", ["webhook=file:///etc/passwd", "webhook=http://127.0.0.1/", "webhook=https://example.com/", "webhook=x"])
+def test_a_dry_run_refuses_what_the_queue_would_refuse(client: TestClient, storage: Storage, more: str) -> None:
+    """A webhook to anywhere got a plan, and was refused when it was sent in earnest."""
+    dry, real = (client.post(f"{address}{more}", json=SIMULATED, headers=BEARER) for address in (f"{PLAN}&", "/v1/studies?"))
+    assert 400 <= dry.status_code < 500 and (dry.status_code, dry.json()) == (real.status_code, real.json())
+    assert sum(storage.count_submissions().values()) == 0
+
+
 @pytest.mark.slow
 def test_what_cannot_run_on_the_accelerator_is_said_in_the_plan(client: TestClient) -> None:
     body = GOOD | {"page_sizes": [8, 256], "chunk_budgets": [2048, 4096], "max_model_len": 4096, "max_num_seqs": 2048, "factors": {}}

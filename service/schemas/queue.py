@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import asdict
 from typing import Annotated, Any
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
 from service.schemas.common import Moment, with_moments
 from service.schemas.history import WithReason
@@ -17,6 +17,11 @@ from storage.records import Json
 MOST_PRIORITY = 100
 _MOMENTS = ("submitted_at", "heartbeat_at", "finished_at")
 _SHOWN = ("id", "study", "state", "priority", "team", "submitted_by", "requirements", "claimed_by", "attempts", "reason", *_MOMENTS)
+
+
+def _whole(value: object) -> object:
+    """5.0 is an integer to JSON Schema, and so to those who read our document."""
+    return int(value) if isinstance(value, float) and value.is_integer() else value
 
 
 class SubmissionEntry(BaseModel):
@@ -59,7 +64,7 @@ class SubmissionDetail(SubmissionEntry):
 class NewPriority(WithReason):
     model_config = ConfigDict(json_schema_extra={"examples": [{"priority": 5, "reason": "needed for the release"}]})
 
-    priority: Annotated[int, Field(strict=True, ge=-MOST_PRIORITY, le=MOST_PRIORITY)]
+    priority: Annotated[int, BeforeValidator(_whole), Field(strict=True, ge=-MOST_PRIORITY, le=MOST_PRIORITY)]
 
 
 class SubmissionPage(BaseModel):

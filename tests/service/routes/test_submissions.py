@@ -82,6 +82,9 @@ def test_whose_it_is_and_how_many(make_client: MakeClient, storage: Storage) -> 
     assert client.post(f"{where}/cancel", headers=_bearer(other)).status_code == 403
     for who, rank, status in ((other, -1, 403), (ci, 1, 403), (ci, -1, 200), (TOKEN, 9, 200), (TOKEN, 101, 422), (TOKEN, "9", 422)):
         assert client.post(f"{where}/priority", json={"priority": rank}, headers=_bearer(who)).status_code == status, (rank, status)
+    for whole, status in ((9.0, 200), (9.5, 422), (True, 422), ("9", 422)):  # 9.0 is an integer to JSON Schema
+        answer = client.post(f"{where}/priority", json={"priority": whole}, headers=BEARER)
+        assert answer.status_code == status, (whole, answer.text)
     assert [change["reason"] for change in client.get(where).json()["changes"][1:]] == ["priority -5 -> -1", "priority -1 -> 9"]
     done = client.post(f"{where}/cancel", json={"reason": "wrong model"}, headers=_bearer(ci))
     assert (done.status_code, done.json()["state"]) == (200, "CANCELLED")

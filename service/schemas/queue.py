@@ -64,7 +64,7 @@ class SubmissionDetail(SubmissionEntry):
 class NewPriority(WithReason):
     model_config = ConfigDict(json_schema_extra={"examples": [{"priority": 5, "reason": "needed for the release"}]})
 
-    priority: Annotated[int, BeforeValidator(_whole), Field(strict=True, ge=-MOST_PRIORITY, le=MOST_PRIORITY)]
+    priority: Annotated[int, Field(strict=True, ge=-MOST_PRIORITY, le=MOST_PRIORITY), BeforeValidator(_whole)]
 
 
 class SubmissionPage(BaseModel):

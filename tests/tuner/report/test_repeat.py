@@ -17,7 +17,7 @@ from tuner.setup.config import StudyConfig
 from tuner.setup.config_file import load_config
 from tuner.verdict.evidence import Evidence
 
-PLACES = {"study", "storage", "logdir", "engine_python", "foresight", "warm_start"}
+PLACES = {"study", "storage", "logdir", "engine_python", "ray_address", "ray_resources", "ray_runtime_env", "foresight", "warm_start"}
 
 
 def command_of(config: StudyConfig) -> str:

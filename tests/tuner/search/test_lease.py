@@ -165,7 +165,9 @@ def test_the_heartbeat_goes_on(storage: Storage, study: Study, monkeypatch: pyte
     mine = StudyLease(storage, study, now=lambda: float(next(times)))
     mine.claim()
     wait_until(lambda: held_by(storage, study).heartbeat >= 1003, "a heartbeat")
+    mine.check()
     mine.release()
+    assert storage.get_lease(study.id) is None
 
 
 def test_a_lease_that_somebody_deleted_is_written_again(storage: Storage, study: Study, monkeypatch: pytest.MonkeyPatch) -> None:

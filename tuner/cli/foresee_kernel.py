@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from tuner.cli.foresee_options import compiled_engine_options, model_option
+from tuner.cli.foresee_options import compiled_engine_options, looking, one_step_options
 from tuner.cli.options import engine_python_option, examples, json_option, print_json
 from tuner.cli.search_options import engine_arg_option, own_words
 
@@ -25,10 +25,7 @@ _BEST = 3
         "tuner foresee kernel --model ./config.json --accelerator 7x-1 --blocks 1,2048,1,512 --blocks 1,4096,1,1024",
     )
 )
-@model_option
-@click.option("--accelerator", required=True, metavar="TPU", help="The TPU to compile for: v5e-N, v5p-N, v6e-N or 7x-N.")
-@click.option("--page-size", type=int, default=128, show_default=True, metavar="N", help="Tokens per KV block.")
-@click.option("--chunk-budget", type=int, default=1024, show_default=True, metavar="N", help="Tokens per engine step.")
+@one_step_options
 @click.option(
     "--case",
     type=click.Choice(["decode", "mixed"]),
@@ -57,7 +54,7 @@ def kernel(context: click.Context, /, *, case: str, blocks: tuple[str, ...], as_
     from tuner.cli.foresee import say
     from tuner.cli.interrupts import interruptible
     from tuner.core.errors import TrialFailed
-    from tuner.foresight.kernel_blocks import place_of, ranked, tried
+    from tuner.foresight.kernel_blocks import compiled, place_of, ranked, tried
     from tuner.foresight.sides import side_of
     from tuner.foresight.tuned_tables import entry_for, installed_entries
 
@@ -71,7 +68,8 @@ def kernel(context: click.Context, /, *, case: str, blocks: tuple[str, ...], as_
         winner = None if entry is None else entry.winner
         every = given or tried(case, engine.block_size, engine.max_num_batched_tokens, engine.max_model_len, winner)
         try:
-            order = ranked(_compiled(side, case, [None, *every], options, say))
+            with looking(options, say) as look:
+                order = ranked(compiled(look, side, case, [None, *every], say))
         except TrialFailed as error:
             click.echo(f"not known: {error}", err=True)
             context.exit(1)
@@ -88,23 +86,6 @@ def _sizes(case: str, text: str) -> Sizes:
 
     bq, bkv, bq_compute, bkv_compute = map(int, block_sizes(VARIABLES[case], text).split(","))
     return bq, bkv, bq_compute, bkv_compute
-
-
-def _compiled(side: Side, case: str, every: list[Sizes | None], options: dict[str, Any], said: Any) -> list[Candidate]:
-    from tuner.foresight.compiler import Compiler
-    from tuner.foresight.installed import installed
-    from tuner.foresight.kept import KeptAnswers
-    from tuner.foresight.kernel_blocks import compiled
-    from tuner.foresight.look import Look
-    from tuner.launchers.choice import check_python
-    from tuner.serving.engine_arg_names import check_engine_arg_names
-
-    python = options["engine_python"]
-    if python is not None:
-        check_python(python)
-    check_engine_arg_names(options["engine_args"] or {}, python)
-    with Compiler(python) as compiler:
-        return compiled(Look(compiler, KeptAnswers(), installed(python), said), side, case, every, said)
 
 
 def _shape(side: Side, options: dict[str, Any]) -> Tuned | None:

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from tuner.cli.options import Decorator
+
+if TYPE_CHECKING:
+    from tuner.foresight.look import Look
 
 model_option: Decorator = click.option(
     "--model", required=True, metavar="MODEL", help="A folder or file with config.json, a Hugging Face id, or tiny-qwen3."
@@ -29,3 +33,36 @@ def compiled_engine_options(command: Callable[..., Any]) -> Callable[..., Any]:
     ):
         command = option(command)
     return command
+
+
+def one_step_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """The one configuration whose step is compiled."""
+    for option in reversed(
+        (
+            model_option,
+            click.option("--accelerator", required=True, metavar="TPU", help="The TPU to compile for: v5e-N, v5p-N, v6e-N or 7x-N."),
+            click.option("--page-size", type=int, default=128, show_default=True, metavar="N", help="Tokens per KV block."),
+            click.option("--chunk-budget", type=int, default=1024, show_default=True, metavar="N", help="Tokens per engine step."),
+        )
+    ):
+        command = option(command)
+    return command
+
+
+@contextmanager
+def looking(options: Mapping[str, Any], say: Callable[[str], None]) -> Iterator[Look]:
+    """With the engine's Python and arguments of `options`, which are checked first. Raises BadInput."""
+    from tuner.foresight.compiler import Compiler
+    from tuner.foresight.installed import installed
+    from tuner.foresight.kept import KeptAnswers
+    from tuner.foresight.look import Look
+    from tuner.launchers.choice import check_python
+    from tuner.serving.engine_arg_names import check_engine_arg_names
+
+    python = options["engine_python"]
+    if python is not None:
+        check_python(python)
+    check_engine_arg_names(options["engine_args"] or {}, python)
+    known = installed(python)
+    with Compiler(python) as compiler:
+        yield Look(compiler, KeptAnswers(), known, say)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from tuner.cli.foresee_options import compiled_engine_options, model_option
+from tuner.cli.foresee_options import compiled_engine_options, looking, one_step_options
 from tuner.cli.options import engine_python_option, examples, json_option, print_json
 from tuner.cli.search_options import engine_arg_option, own_words
 
@@ -23,10 +23,7 @@ if TYPE_CHECKING:
         "tuner foresee profile --model ./config.json --accelerator v6e-1 --against RPA_V3_DECODE_BLOCK_SIZES=1,2048,1,512 --json",
     )
 )
-@model_option
-@click.option("--accelerator", required=True, metavar="TPU", help="The TPU to compile for: v5e-N, v5p-N, v6e-N or 7x-N.")
-@click.option("--page-size", type=int, default=128, show_default=True, metavar="N", help="Tokens per KV block.")
-@click.option("--chunk-budget", type=int, default=1024, show_default=True, metavar="N", help="Tokens per engine step.")
+@one_step_options
 @click.option("--tokens", type=int, metavar="N", help="The step to look at, padded as the engine does.  [default: the chunk budget]")
 @click.option(
     "--layers", type=click.IntRange(1, 8), default=1, show_default=True, metavar="N", help="Layers to compile; those of a model are alike."
@@ -77,22 +74,10 @@ def profile(context: click.Context, /, *, against: tuple[str, ...], ops: int, ht
 
 def _found(against: tuple[str, ...], options: dict[str, Any]) -> tuple[list[Side], list[StaticProfile]]:
     from tuner.cli.foresee import say
-    from tuner.foresight.compiler import Compiler
-    from tuner.foresight.installed import installed
-    from tuner.foresight.kept import KeptAnswers
-    from tuner.foresight.look import Look
     from tuner.foresight.sides import changes, side_of
-    from tuner.launchers.choice import check_python
-    from tuner.serving.engine_arg_names import check_engine_arg_names
 
-    python = options["engine_python"]
-    if python is not None:
-        check_python(python)
-    check_engine_arg_names(options["engine_args"] or {}, python)
-    sides = [side_of(options), *([side_of({**options, **changes(against)})] if against else [])]
-    known = installed(python)
-    with Compiler(python) as compiler:
-        look = Look(compiler, KeptAnswers(), known, say)
+    with looking(options, say) as look:
+        sides = [side_of(options), *([side_of({**options, **changes(against)})] if against else [])]
         return sides, [look.at(side) for side in sides]
 
 

@@ -3,11 +3,12 @@
     python -m bench.predict_engine --record FILE [--rounds 12] [--minutes 20]      measure (an engine for each page size), then print
     python -m bench.predict_engine --measured FILE [--leave-out cell|budget]      print from what was measured before
 
-Measured: page sizes x chunk budgets x arms under each workload, in rounds that visit all of them (bench.lib.recorded_windows). In a closed
-loop a configuration's numbers are those of its typical window, in which each step takes its median over the rounds
-(bench.lib.typical_window); in an open one, and with --windows everywhere, medians over its windows. Predicted: a cell (page size and chunk
-budget, both arms, all workloads) is left out; step costs are fitted on the steps of all others (tuner.foresight.engine_steps); vLLM's real
-scheduler plays the workloads under them (the launcher of `tuner simulate`). --leave-out budget leaves a budget out at all page sizes.
+Measured: page sizes x chunk budgets x requests at once x arms under each workload, in rounds that visit all of them
+(bench.lib.recorded_windows). In a closed loop a configuration's numbers are those of its typical window, in which each step takes its
+median over the rounds (bench.lib.typical_window); in an open one, and with --windows everywhere, medians over its windows. Predicted: a
+cell (page size, chunk budget and max_num_seqs, both arms, all workloads) is left out; step costs are fitted on the steps of all others
+(tuner.foresight.engine_steps); vLLM's real scheduler plays the workloads under them (the launcher of `tuner simulate`). --leave-out budget
+leaves a budget out at all page sizes.
 Bars: median absolute error at most 8 %, rank correlation at least 0.9, 90 % in the 90 % intervals. Exit status 1 where one is missed.
 """
 
@@ -27,8 +28,8 @@ from bench.lib.held_out import Comparison, coverage, intervals, median_error, sp
 from bench.lib.options import numbers
 from bench.lib.real_engine import START_TIMEOUT_S, WINDOW_TIMEOUT_S, say
 from bench.lib.recorded_windows import Grid, Place, Recorded, read, record
-from bench.lib.typical_window import decisions, typical_window, with_first_step
-from tuner.core.contract import LiveSettings, WindowResult
+from bench.lib.typical_window import decisions, typical_window
+from tuner.core.contract import WindowResult
 from tuner.foresight.engine_steps import StepFit, fit_steps
 from tuner.foresight.simulated_chip import SimulatedChip
 from tuner.launchers.simulate import SimulatedSession, SimulateLauncher
@@ -104,9 +105,9 @@ def predicted_values(
     for page, fold, fitted, session in simulations(grid, fits):
         for place in (place for place in windows if place.page == page and fold_of(place) == fold):
             plan = plans[place.workload]
-            window = session.simulate(LiveSettings(place.arm, place.budget), plan, WINDOW_TIMEOUT_S, seed=(0,))
+            window = session.simulate(place.live, plan, WINDOW_TIMEOUT_S, seed=(0,))
             same += sum(decisions(window) == decisions(each) for each in windows[place])
-            metrics = window_metrics(with_first_step(window, fitted.first, fitted.between_s))
+            metrics = window_metrics(window)
             found[place] = {name: metrics[name] for name in METRICS}
             found[place]["mean_step_ms"] -= 1000 * fitted.between_s
     say(f"decisions as the engine's, step by step, in {same} of {sum(map(len, windows.values()))} windows")
@@ -143,11 +144,11 @@ def judged(workloads: Sequence[str], measured: Values, predicted: Values, fold_o
 def print_places(workload: str, found: Sequence[Judged]) -> None:
     """One row a configuration; of each metric what was measured, what was predicted with its interval, and the error."""
     print(f"\n{workload}\n")
-    print(f"| page | budget | arm | {' | '.join(f'{SHORT[each.metric]} | predicted | error' for each in found)} |")
-    print("|" + "---|" * (3 + 3 * len(found)))
+    print(f"| page | budget | requests | arm | {' | '.join(f'{SHORT[each.metric]} | predicted | error' for each in found)} |")
+    print("|" + "---|" * (4 + 3 * len(found)))
     spans = [intervals(each.items) for each in found]
     for index, place in enumerate(found[0].places):
-        cells = [str(place.page), str(place.budget), place.arm]
+        cells = [str(place.page), str(place.budget), str(place.seqs), place.arm]
         for each, span in zip(found, spans, strict=True):
             item, (low, high) = each.items[index], span[index]
             cells += [_short(item.measured), f"{_short(item.predicted)} [{_short(low)}, {_short(high)}]", f"{100 * item.error:+.1f} %"]
@@ -175,7 +176,8 @@ def main() -> int:
     source.add_argument("--record", type=Path, help="measure, and keep the windows in this new file (.jsonl.gz)")
     source.add_argument("--measured", type=Path, help="a file that --record wrote")
     parser.add_argument("--page-sizes", type=numbers, default=[16, 64, 128])
-    parser.add_argument("--budgets", type=numbers, default=[128, 192, 256, 512])
+    parser.add_argument("--budgets", type=numbers, default=[128, 256, 512])
+    parser.add_argument("--max-num-seqs", type=numbers, default=[2, 8])
     parser.add_argument("--workloads", nargs="+", default=list(WORKLOADS))
     parser.add_argument("--rounds", type=int, default=12)
     parser.add_argument("--minutes", type=float, default=20.0, help="no round begins later")
@@ -183,7 +185,7 @@ def main() -> int:
     parser.add_argument("--leave-out", choices=FOLDS, default="cell")
     args = parser.parse_args()
     if args.record is not None:
-        grid = Grid(tuple(args.page_sizes), tuple(args.budgets), tuple(args.workloads))
+        grid = Grid(tuple(args.page_sizes), tuple(args.budgets), tuple(args.max_num_seqs), tuple(args.workloads))
         record(grid, args.record, rounds=args.rounds, most_s=60 * args.minutes)
     grid, recorded = read(args.record or args.measured)
     windows, fold_of = by_place(recorded), FOLDS[args.leave_out]

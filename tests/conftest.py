@@ -11,6 +11,7 @@ SHARES_OUT = "PYTEST_XDIST_WORKER" not in os.environ and "--numprocesses" in sys
 _FIXTURES = [
     "tests.plugins.browser",
     "tests.plugins.cli",
+    "tests.plugins.compiler",
     "tests.plugins.engine",
     "tests.plugins.server",
     "tests.plugins.simulation",

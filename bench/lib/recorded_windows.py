@@ -8,10 +8,11 @@ configuration, in random order, and what drifts with the hours of a shared machi
 from __future__ import annotations
 
 import gzip
+import itertools
 import json
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, TextIO
 
@@ -31,12 +32,17 @@ class Place:
 
     page: int
     budget: int
+    seqs: int  # running requests at most
     arm: str
     workload: str
 
     @property
-    def cell(self) -> tuple[int, int]:
-        return self.page, self.budget
+    def cell(self) -> tuple[int, int, int]:
+        return self.page, self.budget, self.seqs
+
+    @property
+    def live(self) -> LiveSettings:
+        return LiveSettings(self.arm, self.budget, self.seqs)
 
 
 @dataclass(frozen=True)
@@ -52,18 +58,20 @@ class Grid:
 
     pages: tuple[int, ...]
     budgets: tuple[int, ...]
+    seqs: tuple[int, ...]
     workloads: tuple[str, ...]
     device: str = ""
 
     def settings(self, page: int) -> EngineSettings:
-        """Of the engine whose live budgets are all of `budgets`."""
-        return engine_settings(page, max(self.budgets))
+        """Of the engine whose live budgets are all of `budgets`, and its running requests all of `seqs`."""
+        return engine_settings(page, max(self.budgets), max_num_seqs=max(self.seqs))
 
     def plans(self) -> dict[str, LoadPlan]:
         return {workload: load_plan(workload, self.settings(self.pages[0])) for workload in self.workloads}
 
     def places(self, workload: str) -> list[Place]:
-        return [Place(page, budget, arm, workload) for page in self.pages for budget in self.budgets for arm in ARMS if budget >= page]
+        cells = itertools.product(self.pages, self.budgets, self.seqs, ARMS)
+        return [Place(page, budget, seqs, arm, workload) for page, budget, seqs, arm in cells if budget >= page]
 
 
 def record(grid: Grid, file: Path, *, rounds: int, most_s: float) -> None:
@@ -74,7 +82,7 @@ def record(grid: Grid, file: Path, *, rounds: int, most_s: float) -> None:
         for page in grid.pages:
             say(f"page size {page}: starting the engine")
             sessions[page] = opened.open(grid.settings(page), START_TIMEOUT_S)
-        _write(out, to_fields(Grid(grid.pages, grid.budgets, grid.workloads, device_line())))
+        _write(out, to_fields(replace(grid, device=device_line())))
         for page, session in sessions.items():
             say(f"page size {page}: compiling")
             _compile(session, grid, plans)
@@ -84,8 +92,7 @@ def record(grid: Grid, file: Path, *, rounds: int, most_s: float) -> None:
                 break
             say(f"round {number + 1} of {rounds}, {time.monotonic() - begun:.0f} s")
             for place in _order(grid, number):
-                live = LiveSettings(place.arm, place.budget)
-                window = clean_window(sessions[place.page], live, plans[place.workload])
+                window = clean_window(sessions[place.page], place.live, plans[place.workload])
                 _write(out, {"place": to_fields(place), "round": number, "window": to_fields(_short(window))})
             out.flush()
 

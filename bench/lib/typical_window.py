@@ -27,9 +27,9 @@ def decisions(window: WindowResult) -> list[Decision]:
 
 
 def typical_window(windows: Sequence[WindowResult]) -> WindowResult | None:
-    """None where the windows did not do the same, step by step (an open loop), or there is none. Requests are sent when the step before
-    ended, and get their tokens when a step ends."""
-    if not windows or any(decisions(window) != decisions(windows[0]) for window in windows[1:]):
+    """None in an open loop, where the windows did not do the same, step by step, or where there is none. Requests are sent when the step
+    before ended, and get their tokens when a step ends."""
+    if not windows or windows[0].latency_from_arrival or any(decisions(window) != decisions(windows[0]) for window in windows[1:]):
         return None
     took = np.median([[step.duration_s for step in window.steps] for window in windows], axis=0)
     waited = np.median([_waits(window) for window in windows], axis=0)
@@ -40,26 +40,6 @@ def typical_window(windows: Sequence[WindowResult]) -> WindowResult | None:
     )
     requests = tuple(_moved(request, windows[0].steps, ends) for request in windows[0].requests)
     return replace(windows[0], requests=requests, steps=steps, duration_s=float(ends[-1]))
-
-
-def with_first_step(window: WindowResult, times: float, between_s: float) -> WindowResult:
-    """The same window where the first step takes `times` as long, but for the `between_s` in it, and all else comes later by as much."""
-    steps = window.steps
-    late_s = (times - 1) * (steps[0].duration_s - between_s)
-    moved = (replace(step, start_s=step.start_s + late_s) for step in steps[1:])
-    requests = (_later(request, late_s) for request in window.requests)
-    first = replace(steps[0], duration_s=steps[0].duration_s + late_s)
-    return replace(window, requests=tuple(requests), steps=(first, *moved), duration_s=window.duration_s + late_s)
-
-
-def _later(request: RequestRecord, late_s: float) -> RequestRecord:
-    """What is sent at the window's start is not sent later."""
-    return replace(
-        request,
-        sent_s=request.sent_s + (late_s if request.sent_s > 0 else 0.0),
-        token_times_s=tuple(time_s + late_s for time_s in request.token_times_s),
-        finished_s=None if request.finished_s is None else request.finished_s + late_s,
-    )
 
 
 def _waits(window: WindowResult) -> Floats:

@@ -14,7 +14,7 @@ from tuner.core.contract import ARMS, RequestRecord, StepRecord, WindowResult
 pytestmark = pytest.mark.usefixtures("shared_simulation_host")
 
 WORKLOAD = "synthetic:input=20-200,output=4-12,requests=6,concurrency=4"
-GRID = Grid(pages=(32,), budgets=(64, 128), workloads=(WORKLOAD,))
+GRID = Grid(pages=(32,), budgets=(64, 128), seqs=(8,), workloads=(WORKLOAD,))
 
 
 @pytest.fixture(scope="module")
@@ -30,7 +30,9 @@ def test_what_was_measured_is_kept_with_every_step_and_token(recorded: Path) -> 
     assert (grid.pages, grid.budgets, grid.workloads) == (GRID.pages, GRID.budgets, GRID.workloads)
     assert grid.device
     places = [(item.place, item.round) for item in windows]
-    assert sorted(places) == sorted((Place(32, budget, arm, WORKLOAD), number) for budget in (64, 128) for arm in ARMS for number in (0, 1))
+    assert sorted(places) == sorted(
+        (Place(32, budget, 8, arm, WORKLOAD), number) for budget in (64, 128) for arm in ARMS for number in (0, 1)
+    )
     for item in windows:
         assert sum(step.prefill_requests > 0 for step in item.window.steps) >= 2
         assert len(item.window.requests) == 6 and all(request.token_times_s for request in item.window.requests)
@@ -44,7 +46,7 @@ def test_each_configuration_is_predicted_from_the_others_and_shown(recorded: Pat
     found = judged(grid.workloads, values(done), predicted_values(grid, done, FOLDS["cell"]), FOLDS["cell"])
     assert [each.metric for each in found] == list(METRICS)
     for each in found:
-        assert len(each.items) == 4 and {item.fold for item in each.items} == {(32, 64), (32, 128)}
+        assert len(each.items) == 4 and {item.fold for item in each.items} == {(32, 64, 8), (32, 128, 8)}
         assert all(1 / 30 < item.predicted / item.measured < 30 for item in each.items), each  # the same unit; a busy machine does the rest
     print_places(WORKLOAD, found)
     print_sums("all", found)
@@ -61,7 +63,7 @@ def window(factor: float) -> WindowResult:
 
 @pytest.mark.parametrize("slow", [0, 1, 2])
 def test_one_slow_window_of_three_does_not_count(slow: int) -> None:
-    place = Place(16, 128, "default", "w")
+    place = Place(16, 128, 8, "default", "w")
     windows = {place: [window(10.0 if number == slow else 1.0) for number in range(3)]}
     expected = {"mean_step_ms": 7.0, "total_token_throughput": 42 / 0.015, "ttft_p50_ms": 10.0}
     for found in (values(windows), values(typical(windows))):
@@ -69,6 +71,6 @@ def test_one_slow_window_of_three_does_not_count(slow: int) -> None:
 
 
 def test_windows_of_an_open_loop_that_did_not_do_the_same_stay_what_they_are() -> None:
-    place, one = Place(16, 128, "default", "w"), window(1.0)
+    place, one = Place(16, 128, 8, "default", "w"), window(1.0)
     other = replace(one, steps=one.steps[:1])
     assert typical({place: [one, other]}) == {place: [one, other]}

@@ -62,28 +62,26 @@ class LauncherContract:
         assert len(environment.fingerprint) == 64
         assert environment.device_count >= 1
 
-    def test_a_window_is_plausible_after_warm_up_and_compiles_nothing(
-        self, session: EngineSession, live: tuple[LiveSettings, LiveSettings], plan: LoadPlan
+    def test_a_window_is_plausible_after_warm_up_compiles_nothing_and_is_of_its_live_settings(
+        self, launcher: Launcher, session: EngineSession, live: tuple[LiveSettings, LiveSettings], plan: LoadPlan
     ) -> None:
-        for setting in live:
-            warmed = session.warm_up(setting, plan, TIMEOUT_S)
-            assert warmed["seconds"] >= 0
-            assert warmed["compilations"] >= 0
-        for setting in (*live, live[0]):
-            window = session.measure(setting, plan, TIMEOUT_S)
-            assert window.compilations == 0
-            assert_plausible(window, plan)
-
-    def test_live_settings_are_applied(self, session: EngineSession, live: tuple[LiveSettings, LiveSettings], plan: LoadPlan) -> None:
         large, small = live
         assert small.max_num_batched_tokens < large.max_num_batched_tokens
-        windows = [session.measure(setting, plan, TIMEOUT_S) for setting in live]
-        for setting, window in zip(live, windows, strict=True):
-            assert all(step.scheduled_tokens <= setting.max_num_batched_tokens for step in window.steps)
-        if windows[0].steps:
-            assert max(step.scheduled_tokens for step in windows[0].steps) > small.max_num_batched_tokens
+        windows = {}
+        for together in [live] if launcher.live_fields else [(small,), (large,)]:  # where nothing is live, each change is another start
+            for setting in together:
+                warmed = session.warm_up(setting, plan, TIMEOUT_S)
+                assert warmed["seconds"] >= 0
+                assert warmed["compilations"] >= 0
+            for setting in (*together, together[0]):
+                windows[setting] = window = session.measure(setting, plan, TIMEOUT_S)
+                assert window.compilations == 0
+                assert_plausible(window, plan)
+                assert all(step.scheduled_tokens <= setting.max_num_batched_tokens for step in window.steps)
+        if windows[large].steps:
+            assert max(step.scheduled_tokens for step in windows[large].steps) > small.max_num_batched_tokens
         else:
-            assert window_metrics(windows[0]) != window_metrics(windows[1])
+            assert window_metrics(windows[large]) != window_metrics(windows[small])
 
     def test_an_unknown_arm_is_refused_and_the_engine_lives_on(
         self, session: EngineSession, live: tuple[LiveSettings, LiveSettings], plan: LoadPlan
@@ -113,28 +111,18 @@ class LauncherContract:
             assert profile.path.stat().st_size == profile.size_bytes > 0
         assert_plausible(session.measure(live[0], plan, TIMEOUT_S), plan)
 
-    def test_settings_that_cannot_start_fail_typed_and_the_launcher_lives_on(
-        self, launcher: Launcher, settings: EngineSettings, impossible_settings: EngineSettings
+    def test_settings_that_cannot_start_fail_typed_and_a_closed_session_is_lost(
+        self,
+        launcher: Launcher,
+        settings: EngineSettings,
+        impossible_settings: EngineSettings,
+        live: tuple[LiveSettings, LiveSettings],
+        plan: LoadPlan,
+        tmp_path: Path,
     ) -> None:
         with pytest.raises((BadInput, TrialFailed)) as caught:
             launcher.open(impossible_settings, TIMEOUT_S)
         assert "\n" not in str(caught.value)
-        launcher.open(settings, TIMEOUT_S).close()
-
-    def test_a_measurement_over_its_time_fails_as_a_time_out(
-        self, launcher: Launcher, settings: EngineSettings, live: tuple[LiveSettings, LiveSettings], plan: LoadPlan
-    ) -> None:
-        session = launcher.open(settings, TIMEOUT_S)
-        try:
-            with pytest.raises(TrialFailed) as caught:
-                session.measure(live[0], plan, timeout_s=0.001)
-            assert caught.value.failure is FailureClass.TIMEOUT
-        finally:
-            session.close()
-
-    def test_a_closed_session_is_lost_and_closing_again_is_harmless(
-        self, launcher: Launcher, settings: EngineSettings, live: tuple[LiveSettings, LiveSettings], plan: LoadPlan, tmp_path: Path
-    ) -> None:
         session = launcher.open(settings, TIMEOUT_S)
         phase = next(iter(session.profile_phases), "all")
         session.close()
@@ -146,10 +134,16 @@ class LauncherContract:
         with pytest.raises(EngineLost):
             session.profile(live[0], plan, ProfileTarget(tmp_path, "run", "session"), phase=phase, timeout_s=TIMEOUT_S)
 
-    def test_another_session_can_follow(self, launcher: Launcher, settings: EngineSettings) -> None:
-        for _ in range(2):
-            session = launcher.open(settings, TIMEOUT_S)
+    def test_another_session_can_follow_and_a_measurement_over_its_time_is_a_time_out(
+        self, launcher: Launcher, settings: EngineSettings, live: tuple[LiveSettings, LiveSettings], plan: LoadPlan
+    ) -> None:
+        session = launcher.open(settings, TIMEOUT_S)
+        try:
             assert session.report.effective["block_size"] == settings.block_size
+            with pytest.raises(TrialFailed) as caught:
+                session.measure(live[0], plan, timeout_s=0.001)
+            assert caught.value.failure is FailureClass.TIMEOUT
+        finally:
             session.close()
 
     def test_a_launcher_may_be_closed_twice(self, launcher: Launcher, settings: EngineSettings) -> None:

@@ -28,6 +28,8 @@ _MARK = "@pytest.mark"  # not in one piece, or this file would be one of them
 _HEAVY = {"test_a.py": f"{_MARK}.engine", "test_m.py": f"{_MARK}.ray", "test_z.py": f"{_MARK}.engine"}
 _USES = f'{_MARK}.usefixtures("shared_simulation_'  # the same
 _ONE_HOST = {"tests/tuner/cli/test_s.py": f'{_USES}host")', "tests/tuner/search/test_t.py": f'{_USES}host")'}
+_ASKS = "pytest.mark.slow  # shared_compiler"  # the same
+_ONE_COMPILER = {"tests/tuner/cli/test_u.py": f"@{_ASKS}: Compiler", "tests/tuner/foresight/test_v.py": f"@{_ASKS}: Compiler"}
 _SHARING = {"tests/service/pages/test_p.py": f"{_MARK}.slow", "tests/tuner/report/charts/test_q.py": f"{_MARK}.slow"}
 _LIGHT = {"test_b.py": f"{_MARK}.browser", "test_n.py": f"{_MARK}.slow"}
 
@@ -35,7 +37,7 @@ _LIGHT = {"test_b.py": f"{_MARK}.browser", "test_n.py": f"{_MARK}.slow"}
 @pytest.mark.slow
 def test_two_engines_never_run_at_once(tmp_path: Path) -> None:
     (tmp_path / "conftest.py").write_text(_CONFTEST)
-    for name, mark in {**_HEAVY, **_ONE_HOST, **_SHARING, **_LIGHT}.items():
+    for name, mark in {**_HEAVY, **_ONE_HOST, **_ONE_COMPILER, **_SHARING, **_LIGHT}.items():
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).write_text(_TEST.format(mark=mark, name=name))
     command = [
@@ -56,8 +58,8 @@ def test_two_engines_never_run_at_once(tmp_path: Path) -> None:
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout
     ran = [line.split() for line in (tmp_path / "workers").read_text().splitlines()]
-    assert len(ran) == 3 * len(_HEAVY | _ONE_HOST | _SHARING | _LIGHT)
+    assert len(ran) == 3 * len(_HEAVY | _ONE_HOST | _ONE_COMPILER | _SHARING | _LIGHT)
     assert len({worker for name, worker in ran if name in _HEAVY}) == 1
-    for sharing in (_ONE_HOST, _SHARING):
+    for sharing in (_ONE_HOST, _ONE_COMPILER, _SHARING):
         assert len({worker for name, worker in ran if name in sharing}) == 1, "what they share is made once"
     assert len({worker for _, worker in ran}) == 2, "the other worker has the light files"

@@ -23,8 +23,7 @@ import pytest
 GROUP = "heavy"
 TOGETHER = ("tests/service/pages/", "tests/tuner/report/")  # their gallery and their drawing program are made once
 _HEAVY = re.compile(r"\bmark\.(engine|ray)\b")
-SIMULATED = "simulated"
-_SIMULATED = '"shared_simulation_host"'
+_SHARED = {"simulated": '"shared_simulation_host"', "compiled": "shared_compiler: Compiler"}  # groups, by what their files say
 
 
 @functools.cache
@@ -38,8 +37,10 @@ def group_of(path: Path, file: str) -> str:
     """What the tests of a file are one unit of work with; `file` as in a test's id."""
     if is_heavy(path):
         return GROUP
-    if _SIMULATED in path.read_text(encoding="utf-8"):
-        return SIMULATED
+    text = path.read_text(encoding="utf-8")
+    for group, words in _SHARED.items():
+        if words in text:
+            return group
     return TOGETHER[0] if file.startswith(TOGETHER) else file
 
 

@@ -5,7 +5,7 @@
             + d0 + d1 requests + d2 context                              (d: of all decoding requests together, if there are any)
 
 `context`: tokens that are in the KV cache before the step. Between the sizes that `padded` and `logits` name, seconds are interpolated, and
-beyond the last in proportion to it.
+beyond the last in proportion to it. The first step of a window takes `first` times as long (it finds cold caches).
 """
 
 from __future__ import annotations
@@ -40,6 +40,7 @@ class StepCosts:
     logits: tuple[Point, ...] = ()
     prefill: tuple[float, ...] = (0.0,) * PREFILL_TERMS
     decode: tuple[float, ...] = (0.0,) * DECODE_TERMS
+    first: float = 1.0
     low: float = 1.0
     high: float = 1.0
     step_noise: tuple[float, ...] = ()
@@ -53,6 +54,7 @@ class StepCosts:
             tuple(Point(point.size, point.seconds * factor) for point in self.logits),
             tuple(weight * factor for weight in self.prefill),
             tuple(weight * factor for weight in self.decode),
+            self.first,
             step_noise=self.step_noise,
             window_noise=self.window_noise,
         )
@@ -67,6 +69,7 @@ class StepClock:
         self._random = np.random.default_rng(list(seed))
         self._window = float(self._random.choice(costs.window_noise)) if costs.window_noise else 1.0
         self._drawn: Floats = np.empty(0)
+        self._first = costs.first  # of the next step
 
     def step(self, padded_tokens: int, prefills: Sequence[tuple[int, int]], decodes: int, context: int) -> float:
         """`prefills`: (chunk, context) of each segment; `context`: of all decodes together."""
@@ -78,7 +81,8 @@ class StepClock:
         if decodes:
             d0, d1, d2 = self._costs.decode
             seconds += d0 + d1 * decodes + d2 * context
-        return seconds * self._factor()
+        first, self._first = self._first, 1.0
+        return seconds * first * self._factor()
 
     def repeated(self, padded_tokens: int, decodes: int, context: int, most: int, within_s: float) -> list[float]:
         """[steps]: of at most `most` steps in which all requests decode, one after the other, as far as they begin before `within_s` from
@@ -90,7 +94,8 @@ class StepClock:
         for factor in factors:
             if begin >= within_s:
                 break
-            seconds = (fixed + d2 * context) * factor
+            seconds = (fixed + d2 * context) * factor * self._first
+            self._first = 1.0
             found.append(seconds)
             begin += seconds
             context += decodes

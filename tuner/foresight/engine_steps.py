@@ -25,11 +25,10 @@ _OTHERS = PREFILL_TERMS + DECODE_TERMS  # terms beside those of the padded token
 
 @dataclass(frozen=True)
 class StepFit:
-    """`between_s`: from one step to the next, part of `costs`. `first`: how many times as long a window's first step takes."""
+    """`between_s`: from one step to the next, part of `costs`."""
 
     costs: StepCosts
     between_s: float
-    first: float
 
 
 def fit_steps(windows: Sequence[WindowResult], about: str) -> StepFit:
@@ -45,8 +44,8 @@ def fit_steps(windows: Sequence[WindowResult], about: str) -> StepFit:
     weights = np.array(fit(LINEAR, *later, importance).weights)
     fitted = [rows @ weights for rows in terms]
     level = float(np.median([item[1:].sum() / guess[1:].sum() for item, guess in zip(seconds, fitted, strict=True)]))
-    first = float(np.median([item[0] / (level * guess[0]) for item, guess in zip(seconds, fitted, strict=True)]))
     between_s = float(np.median(np.concatenate([_between(window.steps) for window in windows])))
+    first = float(np.median([(item[0] + between_s) / (level * guess[0] + between_s) for item, guess in zip(seconds, fitted, strict=True)]))
     by_size = level * _hinges(np.array(sizes, dtype=np.float64), sizes) @ weights[:-_OTHERS] + between_s
     others = (level * weights[-_OTHERS:]).tolist()
     return StepFit(
@@ -55,9 +54,9 @@ def fit_steps(windows: Sequence[WindowResult], about: str) -> StepFit:
             padded=tuple(Point(size, cost) for size, cost in zip(sizes, by_size.tolist(), strict=True)),
             prefill=tuple(others[:PREFILL_TERMS]),
             decode=tuple(others[PREFILL_TERMS:]),
+            first=first,
         ),
         between_s,
-        first,
     )
 
 

@@ -20,7 +20,8 @@ _HOLDS = "about and padded_ms, for instance padded_ms: {16: 11.2, 2048: 61}"
 
 class StepCostFile(BaseModel):
     """`padded_ms`: tokens that a step is padded to -> ms; `logits_ms`: requests of a step -> ms. `prefill_ms` and `decode_ms` are the
-    weights of tuner.engine.step_costs. `step_noise`, `window_noise`: ratios to the typical step and window."""
+    weights of tuner.engine.step_costs. `first`: how many times as long a window's first step takes. `step_noise`, `window_noise`: ratios to
+    the typical step and window."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -29,6 +30,7 @@ class StepCostFile(BaseModel):
     logits_ms: Mapping[Size, Time] = Field(default_factory=dict)
     prefill_ms: Annotated[list[Time], Field(min_length=PREFILL_TERMS, max_length=PREFILL_TERMS)] = [0.0] * PREFILL_TERMS
     decode_ms: Annotated[list[Time], Field(min_length=DECODE_TERMS, max_length=DECODE_TERMS)] = [0.0] * DECODE_TERMS
+    first: Annotated[float, Field(ge=1, allow_inf_nan=False)] = 1.0
     low: Annotated[float, Field(gt=0, le=1)] = 1.0
     high: Annotated[float, Field(ge=1, allow_inf_nan=False)] = 1.0
     step_noise: list[Ratio] = Field(default_factory=list)
@@ -50,6 +52,7 @@ def read_step_costs(path: Path) -> StepCosts:
         logits=_points(found.logits_ms),
         prefill=tuple(value / 1000 for value in found.prefill_ms),
         decode=tuple(value / 1000 for value in found.decode_ms),
+        first=found.first,
         low=found.low,
         high=found.high,
         step_noise=tuple(found.step_noise),

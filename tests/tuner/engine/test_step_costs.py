@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -54,3 +56,15 @@ def test_steps_that_would_begin_too_late_do_not_use_up_their_noise() -> None:
     assert sum(parts[0][:-1]) < 5.0 <= sum(parts[0])
     parts.append(other.repeated(16, 1, 0, 20 - len(parts[0]), FOREVER))
     assert np.concatenate(parts) == pytest.approx(whole)
+
+
+@pytest.mark.parametrize("times", [1.0, 1.5, 4.0])
+def test_the_first_step_of_a_window_is_slow_whatever_it_is(times: float) -> None:
+    slow = replace(COSTS, first=times)
+    alone, clock = StepClock(COSTS, [0]), StepClock(slow, [0])
+    prefill = alone.step(16, [(10, 5)], 0, 0)
+    assert [clock.step(16, [(10, 5)], 0, 0) for _ in range(3)] == pytest.approx([times * prefill, prefill, prefill])
+    together, again = StepClock(slow, [0]), StepClock(slow, [0])
+    plain = alone.repeated(16, 3, 100, 4, FOREVER)
+    assert together.repeated(16, 3, 100, 4, FOREVER) == pytest.approx([times * plain[0], *plain[1:]])
+    assert again.repeated(16, 3, 100, 1, FOREVER) + again.repeated(16, 3, 103, 3, FOREVER) == pytest.approx([times * plain[0], *plain[1:]])

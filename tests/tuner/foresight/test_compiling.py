@@ -5,7 +5,6 @@ Small models of the real architecture, so that a compilation is seconds: what th
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -33,10 +32,9 @@ MIB = 1024**2
 HEAVY = {"hidden_size": 4096, "intermediate_size": 8192 * 80, "num_attention_heads": 8}
 
 
-@pytest.fixture(scope="module")
-def compiler() -> Iterator[Compiler]:
-    with Compiler(None) as made:
-        yield made
+@pytest.fixture
+def compiler(shared_compiler: Compiler) -> Compiler:
+    return shared_compiler
 
 
 @pytest.fixture
@@ -128,19 +126,6 @@ def test_what_vllm_refuses_is_an_invalid_setting_in_its_words(ask: Any) -> None:
     assert "fp9" in found.reason or "cache_dtype" in found.reason
 
 
-def test_no_process_and_no_file_is_left(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("TUNER_CACHE", str(tmp_path / "cache"))
-    monkeypatch.setenv("TMPDIR", str(tmp_path))
-    (question,) = questions_about(tmp_path)
-    with Compiler(None) as compiler:
-        with pytest.raises(TrialFailed, match="block_size"):
-            compiler.prepare(replace(question, engine=question.engine.with_changes(block_size=-1)))
-        host = compiler._host
-        assert host is not None and host.alive
-    assert not group_alive(host.pid)
-    assert list(tmp_path.glob("tuner-foresight-*")) == []
-
-
 def test_the_rule_of_thumb_is_stricter_than_the_compiler(ask: Any, tmp_path: Path) -> None:
     """tpu-inference's rule (half of SMEM) forbids a page of 32 there; the compiler takes it."""
     (found,) = ask(page_sizes=[32], max_num_seqs=128, max_model_len=40960)
@@ -149,9 +134,18 @@ def test_the_rule_of_thumb_is_stricter_than_the_compiler(ask: Any, tmp_path: Pat
     assert "above 524288, half of TPU v6e's SMEM" in str(check(engine, resolve_model(str(tmp_path)).features, TPU_LIMITS["TPU v6e"])[0])
 
 
-def test_two_compilers_at_once_and_beside_an_engine(compiler: Compiler, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_second_compiler_beside_an_engine_or_another_works_and_leaves_no_process_and_no_file(
+    compiler: Compiler, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """libtpu lets one process of a machine in, unless it is told that this one wants no device."""
     monkeypatch.setenv("TUNER_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setenv("TMPDIR", str(tmp_path))
     (question,) = questions_about(tmp_path)
     with Compiler(None) as other:
         assert compiler.prepare(question).pages == other.prepare(question).pages
+        with pytest.raises(TrialFailed, match="block_size"):
+            other.prepare(replace(question, engine=question.engine.with_changes(block_size=-1)))
+        host = other._host
+        assert host is not None and host.alive
+    assert not group_alive(host.pid)
+    assert list(tmp_path.glob("tuner-foresight-*")) == []

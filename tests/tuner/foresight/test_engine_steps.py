@@ -78,7 +78,7 @@ def test_padding_never_makes_a_step_cheaper() -> None:
 @pytest.mark.parametrize("first", [1.0, 1.5, 4.0])
 def test_a_slow_first_step_is_told_apart_and_costs_the_others_nothing(first: float) -> None:
     found, without = fit_steps(windows(first=first), "planted"), fit_steps(windows(), "planted")
-    assert found.first == pytest.approx(first, rel=0.03)
+    assert found.costs.first == pytest.approx(first, rel=0.03)
     assert [point.seconds for point in found.costs.padded] == pytest.approx([point.seconds for point in without.costs.padded])
 
 

@@ -8,7 +8,6 @@ import signal
 import tempfile
 import threading
 import time
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -28,10 +27,9 @@ pytestmark = [pytest.mark.slow, pytest.mark.timeout(1800)]
 pytest.importorskip("importlib.util").find_spec("libtpu") or pytest.skip("needs libtpu", allow_module_level=True)
 
 
-@pytest.fixture(scope="module")
-def compiler() -> Iterator[Compiler]:
-    with Compiler(None) as made:
-        yield made
+@pytest.fixture
+def compiler(shared_compiler: Compiler) -> Compiler:
+    return shared_compiler
 
 
 @pytest.fixture

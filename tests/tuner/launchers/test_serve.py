@@ -106,6 +106,12 @@ class TestServeLauncher(LauncherContract):
     def plan(self) -> LoadPlan:
         return mixed_plan(count=8)
 
+    def test_a_launcher_may_be_closed_twice(self, tmp_path: Path) -> None:  # type: ignore[override]  # without another start
+        launcher = ServeLauncher(log_dir=tmp_path, platform="cpu")
+        launcher.close()
+        launcher.close()
+        assert launcher.name == "serve"
+
 
 @pytest.mark.engine
 @pytest.mark.timeout(900)
@@ -129,23 +135,6 @@ class TestServer:
         possible = _shared_fraction(plan, tiny.block_size)
         assert all(0 < fraction <= possible + 1e-9 for fraction in fractions), (fractions, possible)  # a kept cache would give nearly 1
 
-    def test_it_serves_the_flags_that_would_be_recommended_and_starts_again_for_another_arm(
-        self, shared: SharedServer, tiny: EngineSettings
-    ) -> None:
-        session, plan = shared.open(tiny, TIMEOUT_S), mixed_plan(count=4)
-        restarts = session.restarts
-        session.warm_up(ALIGNED, plan, TIMEOUT_S)
-        aligned, first = session.report, session.restarts
-        assert first <= restarts + 1
-        session.measure(DEFAULT, plan, TIMEOUT_S)
-        assert session.restarts == session.report.details["restarts"] == first + 1
-        assert aligned.details["flags"] == serve_flags(tiny, ALIGNED, shared.launcher.platform)
-        assert "--scheduler-cls" not in session.report.details["flags"]
-        assert aligned.effective["scheduler_cls"].endswith(".PageAlignedScheduler")
-        assert session.report.effective["scheduler_cls"] == "vllm.v1.core.sched.scheduler.Scheduler"
-        assert session.report.effective["max_num_batched_tokens"] == DEFAULT.max_num_batched_tokens
-        assert aligned.environment == session.report.environment
-
     def test_canaries_are_answered_over_http_and_alike_however_they_are_batched(self, shared: SharedServer, tiny: EngineSettings) -> None:
         session, plan = shared.open(tiny, TIMEOUT_S), canary_plan(512, tiny.max_model_len, (tiny.block_size,), (128,))
         together = session.answer(ALIGNED, plan, TIMEOUT_S)
@@ -154,21 +143,53 @@ class TestServer:
         assert agreement(together, session.answer(DEFAULT, plan, TIMEOUT_S), tolerance).fault is None
         assert [len(item.ids) for item in together] == [request.max_tokens for request in plan.requests]
 
+    def test_it_serves_the_flags_that_would_be_recommended_and_starts_again_for_another_arm(
+        self, shared: SharedServer, tiny: EngineSettings
+    ) -> None:
+        session, plan = shared.open(tiny, TIMEOUT_S), mixed_plan(count=4)
+        restarts = session.restarts
+        session.warm_up(DEFAULT, plan, TIMEOUT_S)
+        default, first = session.report, session.restarts
+        assert first <= restarts + 1
+        session.measure(ALIGNED, plan, TIMEOUT_S)
+        aligned = session.report
+        assert session.restarts == aligned.details["restarts"] == first + 1
+        assert aligned.details["flags"] == serve_flags(tiny, ALIGNED, shared.launcher.platform)
+        assert "--scheduler-cls" not in default.details["flags"]
+        assert aligned.effective["scheduler_cls"].endswith(".PageAlignedScheduler")
+        assert default.effective["scheduler_cls"] == "vllm.v1.core.sched.scheduler.Scheduler"
+        assert default.effective["max_num_batched_tokens"] == DEFAULT.max_num_batched_tokens
+        assert aligned.environment == default.environment
+
     def test_open_loop_requests_leave_at_their_arrivals(self, shared: SharedServer, tiny: EngineSettings) -> None:
         session = shared.open(tiny, TIMEOUT_S)
         requests = tuple(PlannedRequest(f"r{index}", (5, 6, 7 + index), 3, 0.25 * index) for index in range(4))
         plan = LoadPlan(requests, None, "open-loop")
-        window = session.measure(DEFAULT, plan, TIMEOUT_S)
+        window = session.measure(ALIGNED, plan, TIMEOUT_S)
         assert window.duration_s >= 0.75
         for record in window.requests:
             assert 0 <= record.sent_s - record.planned_s < 0.2
 
     def test_a_profile_is_captured_and_leaves_nothing_half_done(self, shared: SharedServer, tiny: EngineSettings, tmp_path: Path) -> None:
         session = shared.open(tiny, TIMEOUT_S)
-        (profile,) = session.profile(DEFAULT, mixed_plan(), ProfileTarget(tmp_path, "study/trial-0001", "first"), timeout_s=TIMEOUT_S)
+        (profile,) = session.profile(ALIGNED, mixed_plan(), ProfileTarget(tmp_path, "study/trial-0001", "first"), timeout_s=TIMEOUT_S)
         assert profile.path == tmp_path / "study/trial-0001/plugins/profile/first" / f"{profile.host}.xplane.pb"
         assert profile.size_bytes > 10_000
         assert not (tmp_path / ".partial").exists()
+
+    def test_an_engine_core_that_is_killed_is_a_crash_and_the_next_server_starts(self, shared: SharedServer, tiny: EngineSettings) -> None:
+        session = shared.open(tiny, TIMEOUT_S)
+        server, plan = _pid(session.use(ALIGNED).command.pid), mixed_plan(count=2)
+        (engine_core,) = [pid for pid in _descendants(server) if "EngineCore" in _command(pid)]
+        os.kill(engine_core, signal.SIGKILL)
+        with pytest.raises(EngineLost) as caught:
+            session.measure(ALIGNED, plan, TIMEOUT_S)
+        assert caught.value.failure is FailureClass.ENGINE_CRASH
+        assert caught.value.log_excerpt
+        assert not group_alive(server)
+        with pytest.raises(EngineLost):
+            session.warm_up(ALIGNED, plan, TIMEOUT_S)
+        assert len(shared.open(tiny, TIMEOUT_S).measure(ALIGNED, plan, TIMEOUT_S).requests) == 2
 
     def test_a_failure_inside_the_engine_core_is_told_by_its_cause(self, shared: SharedServer, tiny: EngineSettings) -> None:
         shared.open(tiny, TIMEOUT_S).close()
@@ -185,20 +206,6 @@ class TestServer:
         assert caught.value.failure is FailureClass.TIMEOUT
         assert not _descendants(_pid(shared.launcher.host_pid))
 
-    def test_an_engine_core_that_is_killed_is_a_crash_and_the_next_server_starts(self, shared: SharedServer, tiny: EngineSettings) -> None:
-        session = shared.open(tiny, TIMEOUT_S)
-        server, plan = _pid(session.use(DEFAULT).command.pid), mixed_plan(count=2)
-        (engine_core,) = [pid for pid in _descendants(server) if "EngineCore" in _command(pid)]
-        os.kill(engine_core, signal.SIGKILL)
-        with pytest.raises(EngineLost) as caught:
-            session.measure(DEFAULT, plan, TIMEOUT_S)
-        assert caught.value.failure is FailureClass.ENGINE_CRASH
-        assert caught.value.log_excerpt
-        assert not group_alive(server)
-        with pytest.raises(EngineLost):
-            session.warm_up(DEFAULT, plan, TIMEOUT_S)
-        assert len(shared.open(tiny, TIMEOUT_S).measure(DEFAULT, plan, TIMEOUT_S).requests) == 2
-
     def test_a_model_with_weights_and_a_tokenizer_is_served_as_it_would_be(self, shared: SharedServer, reference: Reference) -> None:
         for name in ("tokenizer.json", "tokenizer_config.json"):
             (reference.model_path / name).write_text(json.dumps(tokenizer_files(range(VOCABULARY))[name]))
@@ -213,18 +220,25 @@ class TestServer:
 
 @pytest.mark.engine
 @pytest.mark.timeout(600)
-@pytest.mark.parametrize("victim", ["client", "host"])
-def test_killing_the_client_or_the_command_host_leaves_no_process_behind(victim: str, tiny: EngineSettings, tmp_path: Path) -> None:
+@pytest.mark.parametrize(("victim", "when"), [("client", "ready"), ("host", "starting")])
+def test_killing_the_client_or_the_command_host_leaves_no_process_behind(
+    victim: str, when: str, tiny: EngineSettings, tmp_path: Path
+) -> None:
     script = textwrap.dedent(
         """
-        import sys, time
+        import sys, threading, time
         from pathlib import Path
         from tuner.core.contract import EngineSettings
         from tuner.launchers.serve import ServeLauncher
 
         launcher = ServeLauncher(log_dir=Path(sys.argv[1]), platform="auto")
-        session = launcher.open(EngineSettings(**eval(sys.argv[2])), 300)
-        print(launcher.host_pid, session.pid, flush=True)
+        opening = threading.Thread(target=lambda: launcher.open(EngineSettings(**eval(sys.argv[2])), 300), daemon=True)
+        opening.start()
+        while launcher.host_pid is None:
+            time.sleep(0.05)
+        print(launcher.host_pid, flush=True)
+        opening.join()
+        print("ready", flush=True)
         time.sleep(600)
         """
     )
@@ -232,9 +246,11 @@ def test_killing_the_client_or_the_command_host_leaves_no_process_behind(victim:
     client = subprocess.Popen([sys.executable, "-c", script, str(tmp_path), repr(fields)], stdout=subprocess.PIPE, text=True)
     try:
         assert client.stdout is not None
-        host, server = map(int, client.stdout.readline().split())
-        family = [host, server, *_descendants(server)]
-        assert len(family) >= 3, "the engine core is a process of its own"
+        host = int(client.stdout.readline())
+        if when == "ready":
+            assert client.stdout.readline() == "ready\n"
+        wait_until(lambda: any("EngineCore" in _command(pid) for pid in _descendants(host)), "the engine core is a process of its own")
+        family = [host, *_descendants(host)]
         os.kill(client.pid if victim == "client" else host, signal.SIGKILL)
         wait_until(lambda: not any(map(_running, family)), "the server's processes end")
     finally:
@@ -293,7 +309,11 @@ def _running(pid: int) -> bool:
 
 
 def _command(pid: int) -> str:
-    return Path(f"/proc/{pid}/cmdline").read_text()
+    """Empty where the process is gone."""
+    try:
+        return Path(f"/proc/{pid}/cmdline").read_text()
+    except OSError:
+        return ""
 
 
 def _pid(pid: int | None) -> int:

@@ -1,4 +1,4 @@
-"""What a study found in words: can page alignment be on by default, by how much, where. Pure."""
+"""What a study found in words: can page alignment, or another level of what is compared, be on by default, by how much, where. Pure."""
 
 from __future__ import annotations
 
@@ -8,9 +8,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from service.pages.format import number, percent
-from tuner.core.factors import ArmCell, Level, in_order
+from tuner.core.contrast import Contrast
+from tuner.core.factors import Level, in_order
 from tuner.report.effects import EffectRow, Effects
-from tuner.verdict.answer import Answer
+from tuner.verdict.answer import Answer, ComparedLevels, LevelEffect
 from tuner.verdict.cell_claims import Place
 from tuner.verdict.price import price_text
 from tuner.verdict.study_answer import (
@@ -55,7 +56,7 @@ _COMPARED = {
 
 
 def headline(answer: StudyAnswer | None) -> str:
-    """The answer to "can page-aligned scheduling be on by default?" in a few words."""
+    """The answer to the study's question (tuner.report.asked.short_question) in a few words."""
     if answer is not None and answer.compared:
         return f"{_COMPARED.get(answer.answer, 'Not decided')}: {answer.compared}"
     return _HEADLINES.get(answer.answer, "Not decided") if answer is not None else "Not decided"
@@ -81,11 +82,9 @@ def _by_level(item: tuple[Level, list[float]]) -> tuple[Any, ...]:
     return in_order((("", item[0]),))
 
 
-def winning_cell(effects: Effects, place: ArmCell | None) -> EffectRow | None:
+def winning_cell(effects: Effects, place: Place | None) -> EffectRow | None:
     """The effect in the cell that is recommended; None where it was not judged."""
-    if place is None:
-        return None
-    return _row_of(effects, place[1:])
+    return None if place is None else _row_of(effects, place)
 
 
 def price(effects: Sequence[Effects], place: Place | None = None) -> str:
@@ -102,6 +101,16 @@ def _row_of(effects: Effects, place: Place | None) -> EffectRow | None:
     if place is None:
         return effects.pooled
     return next((row for row in effects.rows if row.place == place and row.change is not None), None)
+
+
+def compared_title(compared: ComparedLevels) -> str:
+    """What the pairs of a recommended cell compare, where that is not page alignment."""
+    return Contrast(compared["factor"], compared["baseline"]).title
+
+
+def compared_words(compared: ComparedLevels, effect: LevelEffect) -> str:
+    """For instance "max_num_seqs 64 instead of 256"."""
+    return Contrast(compared["factor"], compared["baseline"]).words(effect["level"])
 
 
 def confirmations(answer: Answer) -> list[str]:

@@ -11,10 +11,14 @@ from service.answers.finished import FinishedStudies
 from service.pages.slo_view import Margin, margins_of, slos_of
 from storage.base import DamagedRecord, Storage
 from storage.records import Comparison, Environment, Profile, Recommendation, Study, StudyState, Trial, TrialState, Workload
+from tuner.core.contrast import ALIGNMENT, Contrast
 from tuner.core.errors import BadInput
 from tuner.core.factors import ArmCell
+from tuner.report.recommended import compared_place
 from tuner.search.life import Life, life_of
+from tuner.setup.stored_study import StoredStudy
 from tuner.verdict.answer import Answer, answer_of, readable_answers
+from tuner.verdict.cell_claims import Place
 from tuner.verdict.changes import with_changes
 from tuner.verdict.compare import StudyComparison
 from tuner.verdict.conclude import compare_stored, default_settings
@@ -26,9 +30,9 @@ _KEPT_COMPARISONS = 200
 
 @dataclass(frozen=True)
 class StudyFacts:
-    """`answer`: what the study recommends; `said`: its answer to the question of page alignment. `life`: of its search, None where nobody
-    says that it runs. `environment` and `workload`: those that most trials have. `margins`: trial id -> how far it is inside each SLO.
-    Measurements are not here: a large study has thousands.
+    """`answer`: what the study recommends; `said`: its answer to the question of page alignment, or of what it compares. `life`: of its
+    search, None where nobody says that it runs. `environment` and `workload`: those that most trials have. `margins`: trial id -> how far
+    it is inside each SLO. Measurements are not here: a large study has thousands.
     """
 
     study: Study
@@ -56,6 +60,13 @@ class StudyFacts:
         return self.life is not None and not self.life.note
 
     @property
+    def contrast(self) -> Contrast:
+        """What its answer is about; of one that cannot be read any more, page alignment."""
+        with suppress(BadInput):
+            return StoredStudy.from_record(self.study).contrast
+        return ALIGNMENT
+
+    @property
     def counts(self) -> dict[TrialState, int]:
         found = Counter(trial.state for trial in self.trials)
         return {state: found[state] for state in TrialState}
@@ -64,6 +75,11 @@ class StudyFacts:
     def place(self) -> ArmCell | None:
         """(arm, page size, chunk budget) that is recommended."""
         return self.answer.place if self.answer is not None else None
+
+    @property
+    def compared_place(self) -> Place | None:
+        """Where the comparisons have what is recommended (tuner.report.recommended)."""
+        return compared_place(self.place, self.contrast)
 
 
 @dataclass(frozen=True)

@@ -40,7 +40,7 @@ class StudyRow:
 
     @property
     def headline(self) -> str:
-        """Whether page alignment can be on there; "" where that was not judged."""
+        """The answer in a few words; "" where nothing was judged."""
         return headline(self.said) if self.said is not None else ""
 
     @property

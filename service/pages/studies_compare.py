@@ -25,11 +25,13 @@ StudyName = Annotated[str, Query(min_length=1, max_length=_LONGEST_NAME)]
 
 @router.get("/compare-studies")
 def compare_studies(request: Request, storage: StorageDep, facts: FactsDep, baseline: StudyName, candidate: StudyName) -> Response:
-    """Raises BadInput where the two have different objectives: their effects are of different metrics."""
+    """Raises BadInput where the two have different objectives or compare different factors: their effects are of different things."""
     sides = facts.read(storage, baseline), facts.read(storage, candidate)
     objectives = [primary_objective(side.study) for side in sides]
     if objectives[0] is None or objectives[1] is None or objectives[0].metric != objectives[1].metric:
         raise BadInput("the two studies have different objectives; compare studies of one question")
+    if sides[0].contrast.name != sides[1].contrast.name:
+        raise BadInput("the two studies compare different factors in pairs; compare studies of one question")
     effects = _effects(sides[0], objectives[0].metric), _effects(sides[1], objectives[1].metric)
     return page(
         request,

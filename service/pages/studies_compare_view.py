@@ -46,7 +46,7 @@ def apart(one: EffectRow, other: EffectRow) -> bool:
 
 
 def in_words(baseline: Effects, candidate: Effects) -> str:
-    """Whether the answer to "can page alignment be on?" is the same in both."""
+    """Whether the answer to the question is the same in both."""
     answers = headline(baseline.answer), headline(candidate.answer)
     same = answers[0] == answers[1]
     start = f"Both say the same: {answers[0]}." if same else f"The answer differs: {answers[0]}, against {answers[1]}."

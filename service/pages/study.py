@@ -25,6 +25,7 @@ from storage.records import Trial, TrialState
 from tuner.core.contract import ARMS
 from tuner.core.factors import in_arm
 from tuner.metrics.catalog import CATALOG, metric_info
+from tuner.report.asked import short_question
 from tuner.report.cell_why import cost_line
 from tuner.report.effects import Effects, effects_of
 from tuner.search.time_left import time_left
@@ -93,7 +94,7 @@ def _context(storage: Storage, facts: StudyFacts) -> dict[str, Any]:
     return {
         "facts": facts,
         "slos": _slo_texts(facts),
-        "recommended": facts.place[1:] if facts.place is not None else None,
+        "recommended": facts.compared_place,
         "version": version_of(facts),
         "objective": objective,
         "info": metric_info(objective.metric) if objective is not None else None,
@@ -129,10 +130,13 @@ def _answer(facts: StudyFacts) -> dict[str, Any]:
         "effects": effects,
         "cost": cost_line([row.cause for row in first.rows]) if first is not None else None,
         "headline": headline(facts.said),
+        "question": short_question(facts.contrast),
+        "of_arms": facts.contrast.of_arms,
+        "noun": facts.contrast.noun,
         "patterns": patterns(first) if first is not None else [],
-        "winning_cell": winning_cell(first, facts.place) if first is not None else None,
+        "winning_cell": winning_cell(first, facts.compared_place) if first is not None else None,
         "price": price(effects),
-        "price_there": price(effects, facts.place[1:]) if facts.place is not None else "",
+        "price_there": price(effects, facts.compared_place) if facts.compared_place is not None else "",
         "command": command_text(facts.answer) if facts.answer is not None and can_be_served(facts.answer) else "",
     }
 

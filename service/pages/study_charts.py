@@ -26,7 +26,7 @@ from tuner.report.charts.forest import forest
 from tuner.report.charts.heat_map import heat_map
 from tuner.report.charts.render import described
 from tuner.report.charts.theme import Look
-from tuner.report.effects import ARMS_TITLE, EffectRow, effects_of
+from tuner.report.effects import EffectRow, effects_of
 from tuner.verdict.conclude import study_objectives
 
 router = APIRouter(route_class=PageRoute, include_in_schema=False)
@@ -72,11 +72,11 @@ def _drawn(storage: Storage, facts: StudyFacts, objective: Objective, chart: Cha
             return f"{objective.metric} by page size and chunk budget", drawn
         case Chart.FOREST:
             effects = effects_of(facts.comparisons, metric)
-            best = facts.place[1:] if facts.place is not None else None
+            best = facts.compared_place
             drawn = forest(
                 _some(effects.forest(best)), metric, effects.less_is_better, look, best, address=_of_both_trials, compared=effects.title
             )
-            what = "page alignment" if effects.title == ARMS_TITLE else effects.title
+            what = "page alignment" if effects.contrast.of_arms else effects.title
             return f"Effect of {what} on {metric}", drawn
         case Chart.HISTORY:
             return f"Best {objective.metric} so far", history(_some(history_of(facts.trials, objective)), info.unit, look)

@@ -16,6 +16,7 @@ from starlette.responses import HTMLResponse, Response
 from starlette.types import Scope
 
 from service.pages import format as as_text
+from service.pages.answer_view import compared_title, compared_words
 from service.pages.next_step import study_badge
 from service.web.caching import conditional
 from tuner.core.factors import further
@@ -42,6 +43,8 @@ def environment() -> Environment:
     made.filters["both_arms"] = both_arms
     made.filters["change_rows"] = change_rows
     made.filters["cell_price"] = cell_price
+    made.filters["compared_title"] = compared_title
+    made.filters["compared_words"] = compared_words
     made.globals["asset"] = asset
     made.globals["marks"] = MARKS
     made.globals["most_reason"] = MOST_CHARACTERS

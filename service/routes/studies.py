@@ -79,7 +79,7 @@ def trials(name: StudyName, query: Annotated[TrialQuery, Query()], storage: Stor
 
 @router.get(
     "/{name}/comparison",
-    summary="Page-aligned against default, cell by cell",
+    summary="Page-aligned against default, or the levels of another compared factor, cell by cell",
     response_model=StudyComparisonAnswer,
     responses=problems(304, 404),
 )

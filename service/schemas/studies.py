@@ -181,17 +181,27 @@ class CauseEntry(BaseModel):
     kv_write_at_most: float | None = Field(None, description="Of the engine time, by the default arm's profiles.")
 
 
+class ComparedFactor(BaseModel):
+    factor: str
+    level: str | int | float | bool
+    baseline: str | int | float | bool
+    unit: str = Field(description="What a pair is made of: round, or engine start.")
+
+
 class ComparisonEntry(BaseModel):
     metric: str
     block_size: int
     max_num_batched_tokens: int
     factors: FactorLevels = {}
     verdict: str = Field(description="better, worse, equivalent (within 1 %) or inconclusive")
-    ratio: float | None = Field(description="page_aligned / default")
+    ratio: float | None = Field(description="page_aligned / default, or what `compared` says: its level / its baseline.")
     low: float | None
     high: float | None
     pairs: int
     reason: str | None
+    compared: ComparedFactor | None = Field(
+        None, description="Only of a study that compares another factor than page alignment.", exclude_if=lambda found: found is None
+    )
     cause: CauseEntry | None = Field(description="Why the cell is what it is; null where nobody has told it.")
     baseline_trial_id: int | None
     candidate_trial_id: int | None
@@ -205,7 +215,8 @@ class StudyComparisonAnswer(BaseModel):
     items: list[ComparisonEntry]
     answer: dict[str, Any] | None = Field(
         description=(
-            "Can page-aligned scheduling be on by default? `answer`: on, on_where (with `rule`), off, mixed, trade_off, no_difference or "
+            "Can page-aligned scheduling, or another level of the factor that the study compares, be on by default? "
+            "`answer`: on, on_where (with `rule`), off, mixed, trade_off, no_difference or "
             "undecided, over all objectives and SLOs; `sentence` says it with its numbers."
         )
     )

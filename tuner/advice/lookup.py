@@ -18,7 +18,9 @@ from typing import Any
 from storage.records import Recommendation, RecommendationKey
 from tuner.advice.distance import NEAR, Features, Part, model_parts, norm, workload_features, workload_parts
 from tuner.advice.standing import implies, slo_standing, slos_kept
+from tuner.core.contrast import Contrast
 from tuner.core.errors import BadInput
+from tuner.core.factors import Level
 from tuner.metrics.objective import DEFAULT_OBJECTIVE, Slo, parse_objectives
 from tuner.setup.hardware import Hardware, hardware_of
 from tuner.verdict.answer import STATUS_NONE, Answer, answer_of, readable_answers
@@ -255,4 +257,17 @@ def _contradiction(answer: Answer, rival: Answer) -> str | None:
     verdicts = [(item.evidence.get("arms") or {}).get("verdict") for item in (answer, rival)]
     if set(verdicts) == {"better", "worse"}:
         return f"finds page alignment {verdicts[1]}, not {verdicts[0]}"
-    return None
+    ours, theirs = (_compared_verdicts(item) for item in (answer, rival))
+    turned = (what for what in ours if {ours[what], theirs.get(what)} == {"better", "worse"})
+    return next(
+        (f"finds {contrast.words(level)} {theirs[contrast, level]}, not {ours[contrast, level]}" for contrast, level in turned), None
+    )
+
+
+def _compared_verdicts(answer: Answer) -> dict[tuple[Contrast, Level], str]:
+    """Of each other level of the factor that its study compares."""
+    compared = answer.evidence.get("compared")
+    if compared is None:
+        return {}
+    contrast = Contrast(compared["factor"], compared["baseline"])
+    return {(contrast, item["level"]): item["verdict"] for item in compared["levels"]}

@@ -52,6 +52,16 @@ class Contrast:
         """Whether each level needs an engine of its own, so that engine starts are what is compared."""
         return self.name not in {ARM, CHUNK_BUDGET, *LIVE_FACTORS}
 
+    @property
+    def unit(self) -> str:
+        """What a pair is made of."""
+        return "engine start" if self.cold else "round"
+
+    @property
+    def noun(self) -> str:
+        """The factor in words."""
+        return WORDS.get(self.name, self.name)
+
     def level(self, item: Coordinates) -> Level:
         """Raises KeyError for a configuration that does not have the factor."""
         return self._levels(item)[self.name]
@@ -71,19 +81,18 @@ class Contrast:
         """For instance "max_num_seqs 64 instead of 256"; None: of several levels, "another max_num_seqs than 256"."""
         if self.of_arms:
             return "page-aligned scheduling"
-        name = WORDS.get(self.name, self.name)
         if level is None:
-            return f"another {name} than {level_text(self.baseline)}"
-        return f"{name} {level_text(level)} instead of {level_text(self.baseline)}"
+            return f"another {self.noun} than {level_text(self.baseline)}"
+        return f"{self.noun} {level_text(level)} instead of {level_text(self.baseline)}"
 
     @property
     def baseline_words(self) -> str:
-        return "the default" if self.of_arms else f"{WORDS.get(self.name, self.name)} {level_text(self.baseline)}"
+        return "the default" if self.of_arms else f"{self.noun} {level_text(self.baseline)}"
 
     @property
     def title(self) -> str:
         """Over a table or a picture of ratios."""
-        return "page-aligned against default" if self.of_arms else f"{WORDS.get(self.name, self.name)}, each against {self.baseline_words}"
+        return "page-aligned against default" if self.of_arms else f"{self.noun}, each against {self.baseline_words}"
 
     @staticmethod
     def _levels(item: Coordinates) -> dict[str, Level]:

@@ -1,4 +1,4 @@
-"""The effects of page alignment as charts and tables show them. Pure."""
+"""The effects of what a study compares, by default page alignment, as charts and tables show them. Pure."""
 
 from __future__ import annotations
 
@@ -7,13 +7,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from storage.records import Comparison, Json
+from tuner.core.contrast import ALIGNMENT, Contrast
 from tuner.core.factors import Factors, cell_in_order, cell_label, cell_of, factors_in, factors_of, further
 from tuner.metrics.catalog import Direction, metric_info
 from tuner.stats.intervals import Verdict
 from tuner.stats.pooling import PooledEffect
 from tuner.verdict.cell_cause import CAUSE
 from tuner.verdict.cell_claims import Place
-from tuner.verdict.compared import is_of_arms, stored_contrast
+from tuner.verdict.compared import stored_contrast
 from tuner.verdict.evidence import place_of
 from tuner.verdict.study_answer import StudyAnswer, stored_answer
 
@@ -48,7 +49,8 @@ ARMS_TITLE = "page_aligned against default"
 
 @dataclass(frozen=True)
 class EffectRow:
-    """page_aligned / default as changes in percent. Page size and chunk budget are 0 for all cells together."""
+    """page_aligned / default, or a level / the baseline level, as changes in percent. Page size and chunk budget are 0 for all cells
+    together."""
 
     label: str
     block_size: int
@@ -78,7 +80,12 @@ class Effects:
     less_is_better: bool
     rows: tuple[EffectRow, ...]
     answer: StudyAnswer | None
-    title: str = ARMS_TITLE  # what is compared
+    contrast: Contrast = ALIGNMENT
+
+    @property
+    def title(self) -> str:
+        """What is compared with what."""
+        return ARMS_TITLE if self.contrast.of_arms else self.contrast.title
 
     @property
     def pooled(self) -> EffectRow | None:
@@ -117,8 +124,8 @@ def effects_of(comparisons: Sequence[Comparison], metric: str) -> Effects:
     chosen = sorted((item for item in comparisons if item.metric == metric), key=lambda item: cell_in_order(place_of(item)))
     rows = tuple(_effect_row(item) for item in chosen)
     less = info.direction is Direction.MINIMIZE
-    title = next((stored_contrast(item).title for item in chosen if not is_of_arms(item)), ARMS_TITLE)
-    return Effects(metric, info.unit, less, rows, stored_answer(comparisons, metric), title)
+    contrast = next((stored_contrast(item) for item in chosen), ALIGNMENT)
+    return Effects(metric, info.unit, less, rows, stored_answer(comparisons, metric), contrast)
 
 
 def effect_cells(effects: Effects) -> list[HeatCell]:

@@ -10,17 +10,17 @@ from typing import TYPE_CHECKING
 from storage.records import Json
 from tuner.core.errors import BadInput
 from tuner.metrics.catalog import metric_info
+from tuner.report.asked import cell_headers, question_text, report_title
 from tuner.report.cell_why import WHY_HEADERS, WHY_HEADING, why_rows
 from tuner.report.effects import MOST_FOREST_ROWS, Effects, effect_cells, effects_of, in_words
 from tuner.report.evidence_report import (
-    CELL_HEADERS,
-    QUESTION,
     WRITE_HEADING,
     answer_text,
     average_text,
     caveat_lines,
     cell_rows,
     environment_rows,
+    explained,
     failure_lines,
     method_text,
     metric_text,
@@ -29,7 +29,6 @@ from tuner.report.evidence_report import (
 from tuner.report.legend import legend_text
 from tuner.report.recommended import RECOMMENDED_HEADING, recommended_cell, recommended_lines
 from tuner.report.repeat import repeat_command
-from tuner.report.report import first_metric
 from tuner.report.write_fraction import write_lines
 from tuner.verdict.cell_claims import Place
 from tuner.verdict.compare import StudyComparison
@@ -65,10 +64,12 @@ def evidence_html(evidence: Evidence, comparison: StudyComparison) -> str:
 
     Raises BadInput where the extra `ui`, which draws, is missing.
     """
-    title = f"Page-aligned scheduling: study {evidence.study.name}"
+    contrast = evidence.contrast
+    title = report_title(contrast, evidence.study.name)
     average = average_text(comparison)
-    parts = [f"<h1>{escape(title)}</h1>", f"<p>{escape(QUESTION)}</p>"]
-    parts += ["<h2>Answer</h2>", f'<p class="answer">{escape(answer_text(comparison))}</p>', f"<p>{escape(average)}</p>" if average else ""]
+    parts = [f"<h1>{escape(title)}</h1>", f"<p>{escape(question_text(contrast))}</p>"]
+    parts += ["<h2>Answer</h2>", f'<p class="answer">{escape(answer_text(comparison, contrast))}</p>']
+    parts += [f"<p>{escape(average)}</p>" if average else ""]
     recommended = recommended_lines(evidence)
     if recommended:
         parts += [f"<h2>{RECOMMENDED_HEADING}</h2>", _list(recommended)]
@@ -76,7 +77,7 @@ def evidence_html(evidence: Evidence, comparison: StudyComparison) -> str:
     parts += ["<h2>Environment</h2>", _table("Environment", ("what", "value"), environment_rows(evidence))]
     for metric in dict.fromkeys(item.metric for item in comparison.comparisons):
         parts += _metric(metric, comparison, recommended_cell(evidence))
-    first = first_metric(comparison.comparisons)
+    first = explained(comparison)
     if first:
         parts += [f"<h2>{escape(WHY_HEADING)}</h2>", f"<p>{escape(why_text(first))}</p>"]
         parts.append(_table(WHY_HEADING, WHY_HEADERS, why_rows(first)))
@@ -94,9 +95,8 @@ def evidence_html(evidence: Evidence, comparison: StudyComparison) -> str:
 
 def _forest_caption(effects: Effects, recommended: Place | None) -> str:
     star = "" if recommended is None else " Star: the recommended cell."
-    what = (
-        f"Mark: geometric mean over rounds. Line: its interval; an arrow: it goes on. Band: no practical difference.{star} {legend_text()}"
-    )
+    mark = f"Mark: geometric mean over {effects.contrast.unit}s. Line: its interval; an arrow: it goes on."
+    what = f"{mark} Band: no practical difference.{star} {legend_text()}"
     left_out = effects.left_out(recommended)
     if left_out == 0:
         return what
@@ -117,7 +117,7 @@ def _metric(metric: str, comparison: StudyComparison, recommended: Place | None)
         drawn = _pictures(effects, lambda found, look: _forest(found, look, recommended))
         parts.append(_figure(f"Forest plot of {metric}", drawn, _forest_caption(effects, recommended)))
         parts.append(_figure(f"Heat map of {metric}", _pictures(effects, _heat_map), "The change in percent; stronger colour is better."))
-    return [*parts, _table(f"Cells of {metric}", CELL_HEADERS, cell_rows(rows), "cells")]
+    return [*parts, _table(f"Cells of {metric}", cell_headers(effects.contrast), cell_rows(rows), "cells")]
 
 
 def _forest(effects: Effects, look: Look, recommended: Place | None) -> Json:

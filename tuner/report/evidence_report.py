@@ -8,9 +8,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from storage.records import Comparison, Stage, TrialState
+from tuner.core.contrast import Contrast
 from tuner.core.factors import further
 from tuner.core.numbers import change, number
 from tuner.metrics.catalog import metric_info
+from tuner.report.asked import cell_headers, effect_text, nothing_text, pair_text, question_text, report_title
 from tuner.report.cell_why import WHY_HEADERS, WHY_HEADING, cause_of, cost_line, why_rows
 from tuner.report.recommended import RECOMMENDED_HEADING, recommended_lines
 from tuner.report.repeat import repeat_command
@@ -18,21 +20,18 @@ from tuner.report.report import first_metric
 from tuner.report.write_fraction import write_lines
 from tuner.setup.stored_study import StoredStudy
 from tuner.verdict.compare import StudyComparison
+from tuner.verdict.compared import is_of_arms
 from tuner.verdict.evidence import PRIOR, Evidence
 from tuner.verdict.guard_words import study_answers
 
-CELL_HEADERS = ("page size", "chunk budget", "aligned / default", "95 % interval", "pairs", "verdict")
 WRITE_HEADING = "KV write in a prefill step, from XLA profiles"
-QUESTION = (
-    "Can page-aligned prefill scheduling (vLLM pull request 19878) just be turned on by default? This report answers it for the model, "
-    "workload, settings and machine below, and no further."
-)
 
 
 def evidence_markdown(evidence: Evidence, comparison: StudyComparison) -> str:
     """Question, answer, recommended settings, method, environment, cells of every metric, KV write, failures, caveats, how to repeat."""
-    study = evidence.study
-    sections = [f"# Page-aligned scheduling: study {study.name}", QUESTION, "## Answer", f"**{answer_text(comparison)}**"]
+    contrast = evidence.contrast
+    sections = [f"# {report_title(contrast, evidence.study.name)}", question_text(contrast)]
+    sections += ["## Answer", f"**{answer_text(comparison, contrast)}**"]
     sections += filter(None, [average_text(comparison)])
     recommended = recommended_lines(evidence)
     if recommended:
@@ -42,9 +41,9 @@ def evidence_markdown(evidence: Evidence, comparison: StudyComparison) -> str:
         rows = [item for item in comparison.comparisons if item.metric == metric]
         info = metric_info(metric)
         better = "more is better" if info.direction.sign > 0 else "less is better"
-        sections += [f"## {metric} ({info.unit}, {better})", _table(CELL_HEADERS, cell_rows(rows))]
+        sections += [f"## {metric} ({info.unit}, {better})", _table(cell_headers(contrast), cell_rows(rows))]
         sections += filter(None, [metric_text(comparison, metric)])
-    first = first_metric(comparison.comparisons)
+    first = explained(comparison)
     if first:
         sections += [f"## {WHY_HEADING}", why_text(first), _table(WHY_HEADERS, why_rows(first))]
     written = write_lines(evidence)
@@ -55,9 +54,14 @@ def evidence_markdown(evidence: Evidence, comparison: StudyComparison) -> str:
     return "\n\n".join(sections) + "\n"
 
 
-def answer_text(comparison: StudyComparison) -> str:
+def answer_text(comparison: StudyComparison, contrast: Contrast) -> str:
     answer = comparison.answer
-    return answer.sentence if answer is not None else "undecided: no cell was measured in both arms"
+    return answer.sentence if answer is not None else nothing_text(contrast)
+
+
+def explained(comparison: StudyComparison) -> list[Comparison]:
+    """The first metric's cells, whose causes are told; none where another factor than the arm is compared, which no step explains."""
+    return [item for item in first_metric(comparison.comparisons) if is_of_arms(item)]
 
 
 _STEPS = (
@@ -87,10 +91,6 @@ _ANSWER = (
     "What the answer says of cells holds together with 95 % confidence: of single cells by Holm's step-down over the cells, of all "
     "cells by an intersection-union test."
 )
-_EFFECT = (
-    "The effect is the geometric mean of page_aligned / default over rounds; intervals are Student's t on the log-ratios, widened "
-    "together over the cells (false coverage rate 5 %)."
-)
 _VERDICT = (
     "A verdict needs the whole interval: equivalent lies within +-1 %, anything that contains both is inconclusive. Windows in which "
     "a program was compiled, and those that drifted or are marked busy, never enter."
@@ -108,7 +108,7 @@ def method_text(evidence: Evidence) -> str:
     parts = [
         _engines_text(evidence),
         _prior_text(evidence),
-        _EFFECT,
+        effect_text(evidence.contrast),
         _interim_text(evidence),
         _VERDICT,
         _ANSWER,
@@ -141,15 +141,14 @@ def _engines_text(evidence: Evidence) -> str:
             "in both arms in the same running engine, so there is none here."
         )
     source = _NO_ENGINE.get(stored.launcher or "", "").format(stored.table)
-    return (
-        f"{source}One engine per page size; all chunk budgets and both arms are live settings of that engine, measured in randomised "
-        f"interleaved rounds ({many}). A pair is the same round in both arms, one right after the other, in the same running engine."
-    )
+    if evidence.contrast.cold and rounds is not None:
+        many = f"{rounds.min} windows in each, order from seed {stored.seed}"
+    return source + pair_text(evidence.contrast, many, stored.value("starts"))
 
 
 def _interim_text(evidence: Evidence) -> str:
     interim = evidence.interim
-    if interim is None:
+    if interim is None or evidence.contrast.cold:
         return ""
     return (
         f"The data were analysed after each of the rounds {interim.first} to {interim.last}, and a cell that was decided or could hardly "
@@ -171,7 +170,7 @@ def environment_rows(evidence: Evidence) -> list[tuple[str, str]]:
 
 
 def cell_rows(rows: Sequence[Comparison]) -> list[tuple[str, ...]]:
-    """In the order of CELL_HEADERS."""
+    """In the order of tuner.report.asked.cell_headers."""
     return [
         (
             str(item.block_size),

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from tuner.core.contrast import Contrast
+from tuner.core.factors import ArmCell
 from tuner.core.numbers import number
+from tuner.setup.space import Configuration
 from tuner.verdict.answer import STATUS_NONE, Answer, Expected, answer_of
 from tuner.verdict.cell_claims import Place
 from tuner.verdict.changes import change_lines, with_changes
@@ -22,9 +25,18 @@ def recommended_lines(evidence: Evidence) -> list[str]:
 
 
 def recommended_cell(evidence: Evidence) -> Place | None:
-    """Page size and chunk budget of the stored recommendation; None where nothing is recommended."""
+    """Where the comparisons have the stored recommendation; see `compared_place`."""
     place = None if evidence.recommendation is None else answer_of(evidence.recommendation).place
-    return None if place is None else place[1:]
+    return compared_place(place, evidence.contrast)
+
+
+def compared_place(place: ArmCell | None, contrast: Contrast) -> Place | None:
+    """What the comparison of the recommended configuration is stored under: the cell that both arms share. Of another compared factor None
+    where its baseline level is recommended, of which each other level has a comparison."""
+    if place is None:
+        return None
+    found = Configuration.in_cell(place[1:], place[0])
+    return None if not contrast.of_arms and contrast.level(found) == contrast.baseline else contrast.place(found)
 
 
 def expected_lines(answer: Answer) -> list[str]:

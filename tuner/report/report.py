@@ -9,11 +9,12 @@ from storage.records import Comparison, Json, Study, Trial
 from tuner.verdict.answer import STATUS_NONE, Answer
 from tuner.verdict.cell_cause import CAUSE
 from tuner.verdict.compare import StudyComparison
+from tuner.verdict.compared import COMPARED, is_of_arms
 from tuner.verdict.study_answer import StudyAnswer
 
 
 def comparison_json(comparison: Comparison) -> Json:
-    """Ratios are page_aligned / default."""
+    """Ratios are page_aligned / default, or those that `compared` says."""
     return {
         "metric": comparison.metric,
         "block_size": comparison.block_size,
@@ -26,6 +27,7 @@ def comparison_json(comparison: Comparison) -> Json:
         "pairs": comparison.pairs,
         "reason": comparison.details.get("reason"),
         "cause": comparison.details.get(CAUSE),
+        **({} if is_of_arms(comparison) else {COMPARED: comparison.details[COMPARED]}),
     }
 
 

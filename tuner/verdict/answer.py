@@ -78,6 +78,25 @@ class ArmEffect(TypedDict, total=False):
 
 
 @with_config(_OPEN)
+class LevelEffect(ArmEffect, total=False):
+    """`level` / baseline level of the compared factor, in the recommended cell of all else."""
+
+    level: Level
+
+
+@with_config(_OPEN)
+class ComparedLevels(TypedDict, total=False):
+    """Of a study that compares another factor than the arms: what the pairs say of its other levels in the recommended cell.
+    `unit`: what a pair is made of, "round" or "engine start"."""
+
+    factor: str
+    baseline: Level
+    recommended: Level
+    unit: str
+    levels: list[LevelEffect]
+
+
+@with_config(_OPEN)
 class GainBaseline(TypedDict, total=False):
     """What a gain is told against. `is_stock`: it is vLLM's own defaults. `misses`: SLOs that it does not meet."""
 
@@ -130,6 +149,7 @@ class Grounds(TypedDict, total=False):
     comparisons: list[Json]
     search_overestimate: list[Overestimate]
     arms: ArmEffect | None
+    compared: ComparedLevels | None
     over_default: Gain | None
     over_default_further: list[Gain]
     over_default_costs: list[Gain]

@@ -20,6 +20,7 @@ from typing import Any
 
 from storage.records import Json, Measurement, Stage, Trial
 from tuner.core.contract import ARM_DEFAULT
+from tuner.core.contrast import Contrast
 from tuner.core.factors import in_arm
 from tuner.metrics.catalog import Direction
 from tuner.metrics.objective import Objective, Slo, is_feasible, median_metrics
@@ -56,7 +57,7 @@ class Candidate:
 @dataclass(frozen=True)
 class Finalist:
     trial: Trial
-    role: str  # "best", "opposite_arm", "runner_up", "baseline", "other_objective" or "next_best"
+    role: str  # "best", "opposite_arm", "opposite_level", "runner_up", "baseline", "other_objective" or "next_best"
 
 
 def candidates_of(evidence: Evidence, stage: Stage, objectives: Sequence[Objective]) -> list[Candidate]:
@@ -150,8 +151,9 @@ def _doublings(value: Any, default: Any) -> float:
 
 
 def pick_finalists(evidence: Evidence, objectives: Sequence[Objective], slos: Sequence[Slo]) -> tuple[Finalist, ...]:
-    """Who is measured again, cold: the best number, its opposite arm in the same cell, the best of the rest if within the tie band, the
-    nearest to vLLM's own defaults (what the recommendation gains is told against it), and the best in each further objective.
+    """Who is measured again, cold: the best number, its opposite arm in the same cell, its opposite level where another factor is compared,
+    the best of the rest if within the tie band, the nearest to vLLM's own defaults (what the recommendation gains is told against it), and
+    the best in each further objective.
 
     "Best of the rest" is what would be preferred among the others by the order of the module's text. The opposite arm and the
     baseline are taken even where they miss an SLO: the comparison needs them. Empty where no configuration is feasible.
@@ -163,6 +165,7 @@ def pick_finalists(evidence: Evidence, objectives: Sequence[Objective], slos: Se
     best = best_by_value(fit, objectives[0])
     finalists = [Finalist(best.trial, "best")]
     finalists += [Finalist(item.trial, "opposite_arm") for item in candidates if item.is_other_arm_of(best)][:1]
+    finalists += [Finalist(item.trial, "opposite_level") for item in _opposite_level(best, candidates, evidence.contrast, objectives[0])]
     taken = {finalist.trial.id for finalist in finalists}
     rest = [item for item in tied_with_best(fit, objectives[0]) if item.trial.id not in taken and not item.same_configuration(best)]
     if rest:
@@ -174,6 +177,17 @@ def pick_finalists(evidence: Evidence, objectives: Sequence[Objective], slos: Se
         if all(not other.is_configuration_of(finalist.trial) for finalist in finalists):
             finalists.append(Finalist(other.trial, role))
     return tuple(finalists)
+
+
+def _opposite_level(best: Candidate, candidates: Sequence[Candidate], contrast: Contrast, objective: Objective) -> list[Candidate]:
+    """In the cell of `best`: the baseline level of the compared factor; of that one, the best other level. None where the arms are
+    compared, or where no other level was measured."""
+    if contrast.of_arms:
+        return []
+    beside = [item for item in candidates if item is not best and contrast.rest(item.trial) == contrast.rest(best.trial)]
+    if contrast.level(best.trial) == contrast.baseline:
+        return [best_by_value(beside, objective)] if beside else []
+    return [item for item in beside if contrast.level(item.trial) == contrast.baseline][:1]
 
 
 def next_best(evidence: Evidence, objectives: Sequence[Objective], slos: Sequence[Slo]) -> Finalist | None:

@@ -214,7 +214,7 @@ def _comparison(item: CellPairs, effect: Effect, *, study_id: int, metric: str, 
             "factor": contrast.name,
             "level": item.level,
             "baseline": contrast.baseline,
-            "unit": "engine start" if contrast.cold else "round",
+            "unit": contrast.unit,
         }
     if not item.log_ratios:
         details["reason"] = _why_no_pair(item)

@@ -121,9 +121,9 @@ def compare_measured(storage: Storage, study: Study, metrics: Sequence[str] | No
     )
     if is_simulated(study):
         return marked(judged)
-    if question.objectives[0] not in judged.answers or not contrast.of_arms:  # other metrics or factors were asked for
+    if question.objectives[0] not in judged.answers:  # other metrics were asked for
         return judged
-    return beside(judged, _recommended(storage, replace(evidence, comparisons=judged.comparisons)))
+    return beside(judged, _recommended(storage, replace(evidence, comparisons=judged.comparisons)), contrast)
 
 
 def _slo_facts(evidence: Evidence, objectives: Sequence[Objective], slos: Sequence[Slo], contrast: Contrast) -> SloFacts:

@@ -23,6 +23,7 @@ from storage.records import (
     TrialState,
     Workload,
 )
+from tuner.core.contrast import Contrast
 from tuner.core.errors import FailureClass
 from tuner.core.factors import ArmCell, Cell, Factors, cell_in_order, cell_of, factors_of, in_arm
 from tuner.serving.stored_settings import conditions_of
@@ -61,6 +62,11 @@ class Evidence:
     def interim(self) -> InterimPlan | None:
         """See interim_plan."""
         return interim_plan(self.study)
+
+    @property
+    def contrast(self) -> Contrast:
+        """What the study compares in pairs."""
+        return StoredStudy.from_record(self.study).contrast
 
     @property
     def confirming(self) -> bool:

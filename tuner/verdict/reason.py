@@ -1,20 +1,22 @@
 """Why this configuration is recommended, in one sentence. Pure.
 
-It says what tuner.verdict.candidates (the order of configurations) and tuner.verdict.arm_choice (the pairs of a cell) did, and nothing that
-the settings beside it deny: each way to be chosen has words of its own, which name what the winner really has.
+It says what tuner.verdict.candidates (the order of configurations) and tuner.verdict.level_choice (the pairs of a cell) did, and nothing
+that the settings beside it deny: each way to be chosen has words of its own, which name what the winner really has.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from storage.records import Json, Stage
+from tuner.core.contrast import Contrast
+from tuner.core.factors import level_text
 from tuner.core.numbers import change, number, share
 from tuner.metrics.catalog import metric_info
 from tuner.metrics.objective import Objective
 from tuner.stats.racing import TIE_BAND
-from tuner.verdict.answer import ArmEffect
+from tuner.verdict.answer import ArmEffect, ComparedLevels
 from tuner.verdict.candidates import Candidate, best_by_value, settings_changed, tied_with_best
 
 LEAST_SHOWN = 0.001  # a smaller distance from the best is told as "less than 0.1 %"
@@ -31,9 +33,17 @@ class Choice:
     by_value: Candidate | None = None
 
 
-def reason(choice: Choice, objectives: Sequence[Objective], defaults: Json, arms: ArmEffect | None, has_slos: bool) -> str:
+def reason(
+    choice: Choice,
+    objectives: Sequence[Objective],
+    defaults: Json,
+    arms: ArmEffect | None,
+    compared: ComparedLevels | None = None,
+    *,
+    has_slos: bool,
+) -> str:
     """For instance "total_token_throughput 985.5 tokens/s in the search, 1.5 % behind the best (1,000): a tie within 2 %, where vLLM's own
-    defaults are taken". `arms`: page_aligned / default in the winner's cell."""
+    defaults are taken". `arms`: page_aligned / default in the winner's cell; `compared`: of another compared factor there."""
     objective = objectives[0]
     metric, winner = objective.metric, choice.winner
     best = best_by_value(choice.field, objective)
@@ -41,7 +51,7 @@ def reason(choice: Choice, objectives: Sequence[Objective], defaults: Json, arms
     text = f"{metric} {number(winner.metrics[metric])} {metric_info(metric).unit} {stage}, "
     if winner.metrics[metric] == best.metrics[metric]:
         return text + _best_of(choice, has_slos)
-    return f"{text}{_behind(winner, best, metric)}: {_why_behind(choice, best, objectives, defaults, arms)}"
+    return f"{text}{_behind(winner, best, metric)}: {_why_behind(choice, best, objectives, defaults, arms, compared)}"
 
 
 def _best_of(choice: Choice, has_slos: bool) -> str:
@@ -60,7 +70,14 @@ def _behind(winner: Candidate, best: Candidate, metric: str) -> str:
     return f"{how_far} behind the best ({number(top)})"
 
 
-def _why_behind(choice: Choice, best: Candidate, objectives: Sequence[Objective], defaults: Json, arms: ArmEffect | None) -> str:
+def _why_behind(
+    choice: Choice,
+    best: Candidate,
+    objectives: Sequence[Objective],
+    defaults: Json,
+    arms: ArmEffect | None,
+    compared: ComparedLevels | None,
+) -> str:
     by_value, winner = choice.by_value or choice.winner, choice.winner
     tied = list(choice.field)
     for objective in objectives:
@@ -69,12 +86,22 @@ def _why_behind(choice: Choice, best: Candidate, objectives: Sequence[Objective]
             values = f"{number(winner.metrics[objective.metric])} against {number(best.metrics[objective.metric])}"
             return f"a tie within {share(TIE_BAND)}, decided by {objective.metric} ({values} {metric_info(objective.metric).unit})"
     tie = "" if by_value is best else f"a tie within {share(TIE_BAND)}, where {_simpler(by_value, best, defaults)}"
-    if by_value is winner or arms is None or arms["ratio"] is None:
-        return tie
-    cell = "that" if tie else "its"
-    return "; ".join(
-        filter(None, [tie, f"between the arms of {cell} cell the pairs decide (page_aligned {change(arms['ratio'])}, {arms['verdict']})"])
-    )
+    return "; ".join(filter(None, [tie, *_by_pairs(by_value, winner, arms, compared, "that" if tie else "its")]))
+
+
+def _by_pairs(by_value: Candidate, winner: Candidate, arms: ArmEffect | None, compared: ComparedLevels | None, cell: str) -> Iterator[str]:
+    """What the pairs decided against the values. `cell`: "that", of one that was named, or "its"."""
+    if by_value.trial.arm != winner.trial.arm and arms is not None and arms["ratio"] is not None:
+        yield f"between the arms of {cell} cell the pairs decide (page_aligned {change(arms['ratio'])}, {arms['verdict']})"
+    if compared is None:
+        return
+    contrast = Contrast(compared["factor"], compared["baseline"])
+    was, now = contrast.level(by_value.trial), contrast.level(winner.trial)
+    deciding = now if now != contrast.baseline else was
+    for item in compared["levels"] if was != now else ():
+        if item["level"] == deciding and item["ratio"] is not None:
+            between = f"{contrast.noun} {level_text(deciding)} and {level_text(contrast.baseline)}"
+            yield f"between {between} of {cell} cell the pairs decide ({level_text(deciding)} {change(item['ratio'])}, {item['verdict']})"
 
 
 def _simpler(winner: Candidate, best: Candidate, defaults: Json) -> str:

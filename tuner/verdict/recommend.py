@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
-from storage.records import Comparison, Environment, Json, Recommendation, Stage, Trial, TrialState
+from storage.records import Environment, Json, Recommendation, Stage, Trial, TrialState
 from tuner.core.contract import ARM_PAGE_ALIGNED
 from tuner.core.factors import ArmCell, in_arm
 from tuner.metrics.catalog import metric_info
@@ -31,7 +31,6 @@ from tuner.verdict.answer import (
     Overestimate,
     Settings,
 )
-from tuner.verdict.arm_choice import settle_arm, why_not_aligned
 from tuner.verdict.candidates import (
     Candidate,
     candidates_of,
@@ -42,11 +41,12 @@ from tuner.verdict.candidates import (
     settings_changed,
 )
 from tuner.verdict.changes import changes_of
-from tuner.verdict.compare import compare_study
 from tuner.verdict.compared import is_of_arms
 from tuner.verdict.evidence import Evidence, origin_of, place_of
 from tuner.verdict.gain import COST_METRICS, about_the_defaults, gain_over, gain_text, is_cost
 from tuner.verdict.guard_words import guard_caveat
+from tuner.verdict.level_choice import levels_beside
+from tuner.verdict.paired_effects import PairedEffects, candidate_of, compared_caveats
 from tuner.verdict.predicted import is_simulated, predicted_only
 from tuner.verdict.profile_sessions import profile_json
 from tuner.verdict.reason import Choice, reason
@@ -75,11 +75,13 @@ def recommend(evidence: Evidence, objectives: Sequence[Objective], slos: Sequenc
         why_none = "; ".join(filter(None, [_why_none(evidence, stage, candidates, slos), evidence.unconfirmed]))
         return _record(evidence, _answer(evidence, objectives, slos, status=STATUS_NONE, reason=why_none))
     choice = Choice(stage, choose(fit, objectives, evidence.defaults), fit)
-    arms = _arm_effect(evidence, choice, objectives[0])
+    pairs = PairedEffects(evidence, objectives[0])
     if len(objectives) == 1:
-        choice = replace(choice, winner=settle_arm(choice.winner, fit, arms, objectives[0]), by_value=choice.winner)
-        if arms is not None:
-            arms["set_aside"] = why_not_aligned(choice.winner, fit, arms, objectives[0])
+        choice = replace(choice, winner=pairs.settled(choice.winner, fit), by_value=choice.winner)
+    arms = pairs.arms(choice.winner.trial)
+    if arms is not None and len(objectives) == 1:
+        arms["set_aside"] = pairs.why_not_aligned(choice.winner, fit, arms)
+    compared = pairs.compared(choice.winner, fit, settled=len(objectives) == 1)
     trial = choice.winner.trial
     is_default = choice.winner.is_default_arm and bool(evidence.defaults) and settings_changed(trial, evidence.defaults) == 0
     status = STATUS_DEFAULT if is_default else STATUS_RECOMMENDED
@@ -94,7 +96,10 @@ def recommend(evidence: Evidence, objectives: Sequence[Objective], slos: Sequenc
         slos,
         status=status,
         reason="; ".join(
-            [reason(choice, objectives, evidence.defaults, arms, bool(slos)), *([] if gain is None else [gain_text(gain, further, costs)])]
+            [
+                reason(choice, objectives, evidence.defaults, arms, compared, has_slos=bool(slos)),
+                *([] if gain is None else [gain_text(gain, further, costs)]),
+            ]
         ),
         config=config,
         vllm_args=vllm_flags(config),
@@ -103,9 +108,14 @@ def recommend(evidence: Evidence, objectives: Sequence[Objective], slos: Sequenc
         changes=changes_of(in_arm(trial.arm, place_of(trial)), evidence.defaults),
         expected=_expected(choice.winner, [item.metric for item in objectives] + [slo.metric for slo in slos]),
         evidence=Grounds(
-            **_grounds(evidence, choice, objectives), arms=arms, over_default=gain, over_default_further=further, over_default_costs=costs
+            **_grounds(evidence, choice, objectives),
+            arms=arms,
+            over_default=gain,
+            over_default_further=further,
+            over_default_costs=costs,
+            **({} if compared is None else {"compared": compared}),
         ),
-        caveats=_caveats(evidence, choice, arms),
+        caveats=[*_caveats(evidence, choice, arms), *compared_caveats(compared, evidence.contrast, trial)],
         **({"pareto_front": _front(evidence, objectives, slos)} if len(objectives) > 1 else {}),
     )
     return _record(evidence, predicted_only(answer) if is_simulated(evidence.study) else answer)
@@ -184,9 +194,10 @@ def _flag_platform(environment: Environment | None) -> str:
 
 
 def _grounds(evidence: Evidence, choice: Choice, objectives: Sequence[Objective]) -> Grounds:
-    winner = choice.winner
+    winner, contrast = choice.winner, evidence.contrast
     other_arms = [item for item in choice.field if item.is_other_arm_of(winner)]
-    used = {winner.trial.id, *(item.trial.id for item in other_arms)}
+    levels = () if contrast.of_arms else levels_beside(winner, choice.field, contrast).values()
+    used = {winner.trial.id, *(item.trial.id for item in (*other_arms, *levels))}
     profiled = used | _search_ids(evidence, winner)
     profiles = sorted((item for item in evidence.profiles if item.trial_id in profiled), key=lambda item: item.id)
     found: Grounds = {
@@ -201,7 +212,7 @@ def _grounds(evidence: Evidence, choice: Choice, objectives: Sequence[Objective]
         "comparisons": [
             {"metric": item.metric, "verdict": item.verdict, "ratio": item.ratio, "low": item.low, "high": item.high, "pairs": item.pairs}
             for item in evidence.comparisons
-            if is_of_arms(item) and place_of(item) == place_of(winner.trial)
+            if is_of_arms(item) == contrast.of_arms and contrast.rest(candidate_of(item)) == contrast.rest(winner.trial)
         ],
     }
     if choice.stage is Stage.CONFIRM:
@@ -238,27 +249,6 @@ def _overestimate(evidence: Evidence, winner: Candidate, objective: Objective) -
     searched = None if searched_trial is None else searched_trial.metrics[objective.metric]
     fraction = None if searched is None or confirmed == 0 else objective.direction.sign * (searched / confirmed - 1)
     return {"metric": objective.metric, "search_value": searched, "confirmed_value": confirmed, "overestimate": fraction}
-
-
-def _arm_effect(evidence: Evidence, choice: Choice, objective: Objective) -> ArmEffect | None:
-    """Page-aligned / default in the winner's cell, from the study's comparison; None where the cell has no pair.
-
-    The comparison is of the search stage, where both arms share an engine, and is corrected for the number of cells and interim analyses,
-    because this cell was picked for its good values.
-    """
-    winner = choice.winner.trial
-    for item in _judged(evidence, objective.metric):
-        same_cell = place_of(item) == place_of(winner)
-        same_machine = winner.environment is None or item.details.get("environment", winner.environment) == winner.environment
-        if same_cell and same_machine and item.pairs:
-            return ArmEffect(metric=item.metric, ratio=item.ratio, low=item.low, high=item.high, verdict=item.verdict, pairs=item.pairs)
-    return None
-
-
-def _judged(evidence: Evidence, metric: str) -> Sequence[Comparison]:
-    """The study's comparisons in the metric; judged here where none is stored, as of a study that has not ended."""
-    stored = [item for item in evidence.comparisons if item.metric == metric and is_of_arms(item)]
-    return stored or compare_study(evidence.study.id, evidence.trials, evidence.measurements, [metric], plan=evidence.interim).comparisons
 
 
 def _gain(evidence: Evidence, choice: Choice, objective: Objective, slos: Sequence[Slo]) -> Gain | None:

@@ -54,9 +54,9 @@ def _asked(rows: list[tuple[int, int, float]]) -> list[int]:
 
 def test_the_recommended_cell_is_found_by_its_place() -> None:
     found = effects(*BETTER)
-    row = winning_cell(found, ("default", 32, 256))
+    row = winning_cell(found, (32, 256))
     assert row is not None and row.label == "32 \N{MULTIPLICATION SIGN} 256"
-    assert winning_cell(found, ("default", 32, 512)) is None and winning_cell(found, None) is None
+    assert winning_cell(found, (32, 512)) is None and winning_cell(found, None) is None
 
 
 def test_what_the_cold_start_made_of_the_search() -> None:

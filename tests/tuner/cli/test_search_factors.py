@@ -159,3 +159,28 @@ def test_a_plan_names_each_factor_and_few_of_many_engines(terminal: Terminal) ->
     assert found.code == 0, found.err
     assert "factor max_num_seqs (live): 8,16,32; vLLM's default: 256" in found.out
     assert "and 60 engines more" in found.out and "99 (100 levels); vLLM's default: " in found.out
+
+
+@pytest.mark.slow
+def test_every_way_out_speaks_of_the_compared_factor(terminal: Terminal) -> None:
+    seqs_table(terminal)
+    done = terminal.search("--chunk-budgets", "128", "--study", "c", *SEQS, "--compare", "max_num_seqs", "--profile", "none")
+    assert done.code == 0, done.err
+    assert "better: max_num_seqs 16 instead of 8 wins in 8 of 8 cells" in done.out
+    places = ("--storage", terminal.url)
+    found = terminal.run("compare", "c", *places, "--json").json
+    assert found["comparisons"][0]["compared"] == {"factor": "max_num_seqs", "level": 16, "baseline": 8, "unit": "round"}
+    assert terminal.run("recommend", "c", *places, "--json").json["evidence"]["compared"]["recommended"] == 16
+    with site(terminal) as client:
+        page = client.get("/studies/c").text
+        assert "Is another max_num_seqs than 8 better?" in page and "Effect of max_num_seqs, cell by cell" in page
+        assert "Can page-aligned" not in page and "Effect of page alignment" not in page
+        recommended = client.get("/recommendations/1").text
+        assert "max_num_seqs, each against max_num_seqs 8, this cell" in recommended and "max_num_seqs 16 instead of 8:" in recommended
+        assert "max_num_seqs 16 instead of 8:" in client.get("/recommendations").text
+        report = client.get("/studies/c/report.html").text
+        assert "<h1>max_num_seqs: study c</h1>" in report and "ratio to max_num_seqs 8" in report and "aligned / default" not in report
+        assert "not measured in both arms" not in client.get("/studies/c/charts/forest.svg").text
+        items = client.get("/v1/studies/c/comparison").json()["items"]
+        assert items[0]["compared"]["level"] == 16
+        assert client.get("/compare-studies?baseline=c&candidate=c").status_code == 200

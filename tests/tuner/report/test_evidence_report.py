@@ -13,9 +13,11 @@ from tests.storage.builders import a_comparison
 from tests.tuner.fake_engine import FakeLauncher, crash
 from tests.tuner.workbench import FinishedStudy, Workbench
 from tuner.core.contract import EngineSettings, WindowResult
+from tuner.core.contrast import ALIGNMENT
 from tuner.core.errors import FailureClass, TrialFailed
+from tuner.report.asked import question_text
 from tuner.report.evidence_html import evidence_html
-from tuner.report.evidence_report import QUESTION, caveat_lines, cell_rows, evidence_markdown, failure_lines, method_text
+from tuner.report.evidence_report import caveat_lines, cell_rows, evidence_markdown, failure_lines, method_text
 from tuner.report.repeat import repeat_command
 from tuner.setup.space import Configuration
 from tuner.verdict.compare import StudyComparison
@@ -119,7 +121,7 @@ def test_the_page_says_what_the_markdown_says_and_loads_nothing(grid: FinishedSt
     assert not page.links and not page.tags.keys() & {"script", "link", "img", "iframe", "object"}
     for row in cell_rows(comparison.comparisons):
         assert all(cell in page.words for cell in row)
-    for line in (QUESTION, repeat_command(evidence), *caveat_lines(comparison), *failure_lines(evidence)):
+    for line in (question_text(ALIGNMENT), repeat_command(evidence), *caveat_lines(comparison), *failure_lines(evidence)):
         assert line in page.words
 
 

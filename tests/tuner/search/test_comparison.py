@@ -8,14 +8,15 @@ from typing import Any
 
 import pytest
 
-from storage.records import Comparison, StudyState
+from storage.records import Comparison, Stage, StudyState
 from tests.tuner.fake_engine import FakeLauncher, value_of
 from tests.tuner.workbench import Workbench, config_of
 from tuner.core.errors import BadInput
+from tuner.report.evidence_report import evidence_markdown
 from tuner.search.plan import plan_search
 from tuner.setup.space import Configuration
 from tuner.setup.study_setup import prepare_study
-from tuner.verdict.conclude import compare_measured, compare_stored
+from tuner.verdict.conclude import compare_measured, compare_stored, load_evidence
 
 SEQS: dict[str, Any] = {"factors": {"max_num_seqs": "8,16,32"}, "compare": "max_num_seqs", "arms": ["default"]}
 COLD: dict[str, Any] = {
@@ -70,7 +71,17 @@ def test_the_levels_of_a_live_factor_are_compared_side_by_side(bench: Workbench)
     assert answer is not None and answer.answer == "on" and len(answer.wins) == 8
     assert answer.sentence.startswith("better: another max_num_seqs than 8 wins in 8 of 8 cells (best: page size")
     assert compare_stored(bench.storage, outcome.study).answers == compare_measured(bench.storage, outcome.study).answers
-    assert "arms" not in outcome.recommendation.body["evidence"] or outcome.recommendation.body["evidence"]["arms"] is None
+    body = outcome.recommendation.body
+    assert body["settings"]["max_num_seqs"] == 32 and body["evidence"]["arms"] is None
+    compared = body["evidence"]["compared"]
+    assert (compared["factor"], compared["baseline"], compared["recommended"]) == ("max_num_seqs", 8, 32)
+    assert {item["level"]: item["verdict"] for item in compared["levels"]} == {16: "better", 32: "better"}
+    finalists = {trial.factors["max_num_seqs"] for trial in bench.trials(Stage.CONFIRM)}
+    assert finalists >= {8, 32}, "the best, and what it is to be compared with"
+    report = evidence_markdown(load_evidence(bench.storage, outcome.study), outcome.comparison)
+    assert report.startswith("# max_num_seqs: study s\n\nIs another max_num_seqs than 8 better?")
+    assert "| ratio to max_num_seqs 8 |" in report and "all levels of max_num_seqs are live settings of that engine" in report
+    assert not any(words in report for words in ("Page-aligned", "aligned / default", "both arms", "Why each cell"))
 
 
 @pytest.mark.slow
@@ -102,6 +113,8 @@ def test_cold_levels_are_started_in_turn_and_a_start_is_one_value(bench: Workben
     assert {item.verdict for item in found} == {"inconclusive"}, "two windows in each of five starts are five values, not ten"
     assert all(item.low is not None and item.high is not None and item.high / item.low > 1.05 for item in found)
     assert outcome.comparison.answer is not None and "engine starts a level" in outcome.comparison.answer.sentence
+    report = evidence_markdown(load_evidence(bench.storage, outcome.study), outcome.comparison)
+    assert "started in turn (A B B A ...): 5 starts of each (2 windows in each" in report and "analysed after each" not in report
 
 
 @pytest.mark.slow
@@ -156,3 +169,18 @@ def test_the_plan_counts_every_start_and_a_study_of_the_arms_is_stored_as_before
     assert plan.to_json()["compare"]["starts"] == 5
     assert not {"compare", "starts"} & config_of().to_json().keys()
     assert config_of(compare="page_alignment").compare == "arm"
+
+
+@pytest.mark.slow
+def test_a_level_whose_value_is_luck_is_not_recommended(bench: Workbench) -> None:
+    """Both levels are the same; the start of the finalist with 16 happened to be 4 % faster."""
+
+    class Lucky(FakeLauncher):
+        def open(self, settings: Any, timeout_s: float) -> Any:
+            self.value = lambda item: 100.0 * (1.04 if not settings.alignable and settings.max_num_seqs == 16 else 1.0)
+            return super().open(settings, timeout_s)
+
+    outcome = bench.run(Lucky(), **{**SEQS, "factors": {"max_num_seqs": "8,16"}, "page_sizes": [16], "chunk_budgets": [256]})
+    body = outcome.recommendation.body
+    assert body["settings"]["max_num_seqs"] == 8
+    assert "between max_num_seqs 16 and 8 of its cell the pairs decide (16 +0.0 %, equivalent)" in body["reason"]

@@ -8,6 +8,7 @@ import pytest
 
 from tests.storage.builders import a_recommendation
 from tests.tuner.evidence_builder import METRIC
+from tuner.core.contrast import Contrast
 from tuner.verdict.answer import answer_of
 from tuner.verdict.beside import beside, why_both_hold
 from tuner.verdict.compare import StudyComparison
@@ -56,3 +57,33 @@ def test_the_explanation_goes_with_the_answer() -> None:
     explained = beside(judged, answer_of(a_recommendation(1, body=recommended("default")))).answer
     assert explained is not None and explained.beside and explained.notes[0] == explained.beside
     assert beside(judged, None) is judged
+
+
+SEQS = Contrast("max_num_seqs", 256)
+
+
+@pytest.mark.parametrize(
+    ("kind", "level", "verdict", "says"),
+    [
+        (
+            "on",
+            256,
+            "inconclusive",
+            "max_num_seqs 256 although the answer is better: it is chosen by the values of configurations; in its cell",
+        ),
+        ("on", 256, "better", "although the answer is better: the gain is within the tie band"),
+        ("off", 64, "inconclusive", "in its cell alone max_num_seqs 64 instead of 256 is inconclusive"),
+        ("no_difference", 64, "equivalent", "although max_num_seqs makes no difference"),
+        ("on_where", 64, "better", "although the answer is better there"),  # its cell is not among those of the rule
+        ("on_where", 256, "better", ""),
+        ("on", 64, "better", ""),
+        ("off", 256, "worse", ""),
+    ],
+)
+def test_another_compared_factor_is_explained_in_its_own_words(kind: str, level: int, verdict: str, says: str) -> None:
+    set_aside = "the gain is within the tie band" if (level, verdict) == (256, "better") else None
+    body = recommended("default")
+    body["settings"]["max_num_seqs"] = level
+    body["evidence"]["compared"] = {"levels": [{"level": 64, "verdict": verdict, "set_aside": set_aside}]}
+    found = why_both_hold(answer(kind), answer_of(a_recommendation(1, status="recommended", body=body)), SEQS)
+    assert (says in found) and bool(says) == bool(found) and "page alignment" not in found

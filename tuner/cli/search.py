@@ -90,7 +90,8 @@ def _print_plan(plan: SearchPlan, as_json: bool) -> None:
         print(f"and {len(plan.groups) - MOST_ENGINES:,} engines more")
     for factor in factors_json(space):
         own = "not known" if factor["default"] is None else level_text(factor["default"])
-        print(f"factor {factor['factor']} ({factor['kind']}): {shortened(factor['levels'])}; vLLM's default: {own}")
+        condition = f" when {factor['when']}, else {level_text(factor['inactive'])}" if "when" in factor else ""
+        print(f"factor {factor['factor']} ({factor['kind']}): {shortened(factor['levels'])}{condition}; vLLM's default: {own}")
     if not space.contrast.of_arms:
         print(f"compares {space.contrast.title}, {'in engine starts in turn' if space.contrast.cold else 'side by side in one engine'}")
     rounds = str(config.rounds.min) if config.rounds.min == config.rounds.max else f"{config.rounds.min} to {config.rounds.max}"

@@ -40,6 +40,7 @@ OF_A_SUBMISSION = frozenset(
             "chunk_budgets",
             "arms",
             "factors",
+            "when",
             "compare",
             "starts",
             "alignment_variant",

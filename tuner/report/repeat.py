@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 import shlex
+from collections.abc import Mapping
 from collections.abc import Set as AbstractSet
 from typing import Any
 
 from storage.records import Study
 from tuner.core.factors import levels_text
 from tuner.core.numbers import exact
+from tuner.setup.conditions import WHEN
 from tuner.setup.config import STUDY_SETTINGS
 from tuner.setup.stored_study import StoredStudy, setting_default
 from tuner.verdict.evidence import Evidence
@@ -50,10 +52,10 @@ def _options(study: Study, settings: AbstractSet[str]) -> list[str]:
         for name in STUDY_SETTINGS
         if name in config and name in settings and name not in _ALWAYS and config[name] != setting_default(name)
     ]
-    return [option for name in chosen for option in _option(name, config[name])]
+    return [option for name in chosen if name != WHEN for option in _option(name, config[name], config.get(WHEN, {}))]
 
 
-def _option(name: str, value: Any) -> list[str]:
+def _option(name: str, value: Any, when: Mapping[str, str]) -> list[str]:
     """As `tuner search --help` has it: lists with commas, switches, slos and engine_args once for each."""
     flag = name.replace("_", "-")
     if name == "slos":
@@ -63,7 +65,8 @@ def _option(name: str, value: Any) -> list[str]:
     if name == "engine_args":
         return [f"--engine-arg {shlex.quote(f'{key}={json.dumps(item)}')}" for key, item in value.items()]
     if name == "factors":
-        return [f"--factor {shlex.quote(f'{factor}={levels_text(levels)}')}" for factor, levels in value.items()]
+        conditions = {factor: f" when {condition}" for factor, condition in when.items()}
+        return [f"--factor {shlex.quote(f'{key}={levels_text(levels)}{conditions.get(key, "")}')}" for key, levels in value.items()]
     if name == "rounds":
         return [f"--rounds {value['min']}" + ("" if value["min"] == value["max"] else f"-{value['max']}")]
     if isinstance(value, bool):

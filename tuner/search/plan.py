@@ -185,7 +185,8 @@ def _with_arrivals(setup: StudySetup, costs: Costs) -> Costs:
 
 def finalists_of(setup: StudySetup) -> int:
     """How many configurations are started cold at the end, as a rule."""
-    return FINALISTS + len(setup.objectives) - 1
+    both = not setup.space.contrast.of_arms and len(setup.space.arms) > 1  # an opposite arm and an opposite level
+    return FINALISTS + both + len(setup.objectives) - 1
 
 
 def assumed_costs(config: StudyConfig) -> Costs:
@@ -229,12 +230,16 @@ def _groups(setup: StudySetup, chosen: Sequence[Configuration]) -> tuple[ColdGro
 
 def factors_json(space: SearchSpace) -> list[Json]:
     """Each factor beyond page size, chunk budget and arm; `default` null where vLLM's own is not known."""
+    conditions = {
+        name: {"when": str(condition), "inactive": space.conditions.inactive[name]} for name, condition in space.conditions.of.items()
+    }
     return [
         {
             "factor": name,
             "kind": "live" if name in LIVE_FACTORS else "cold",
             "levels": list(levels),
             "default": space.own_levels.get(name),
+            **conditions.get(name, {}),
         }
         for name, levels in space.factors.items()
     ]

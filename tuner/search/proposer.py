@@ -136,7 +136,7 @@ class Proposer:
         fixed = {} if engine is None else {"block_size": engine[0], **dict(engine[1])}
         for _ in range(_MAX_REPEATS):
             trial = self._ask(fixed)
-            configuration = Configuration.from_params(trial.params)
+            configuration = self._space.canonical(Configuration.from_params(trial.params))
             if configuration in self._space and not self.known(configuration):
                 self._running[configuration] = trial
                 return configuration

@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PlainSerializer
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PlainSerializer, model_validator
 
 from tuner.core.contract import ARM_PAGE_ALIGNED, ARMS
 from tuner.core.contrast import ARM, compared_name
@@ -21,6 +21,7 @@ from tuner.core.errors import BadInput
 from tuner.core.factors import Level
 from tuner.metrics.objective import DEFAULT_OBJECTIVE, Objective, Slo, parse_guard, parse_objectives, parse_slo, request_limits
 from tuner.setup.comparison import check_comparison
+from tuner.setup.conditions import WHEN, check_conditions, split_conditions
 from tuner.setup.engine_arg_rules import check_engine_args
 from tuner.setup.factors import check_factors, parse_factors
 from tuner.setup.feasibility import starvation
@@ -156,6 +157,8 @@ class StudyConfig(StrictModel):
     arms: Annotated[Words, Field(min_length=1), _MEASURED] = ARMS
     # Further settings to try (tuner.core.factors): name -> levels.
     factors: Annotated[Factors, BeforeValidator(parse_factors), _MEASURED] = Field(default_factory=dict)
+    # Factor -> where it counts (tuner.setup.conditions); written behind its levels, or beside them.
+    when: Annotated[dict[str, str], _MEASURED] = Field(default_factory=dict)
     # The factor whose levels are compared in pairs; of a cold one, over so many engine starts of each level.
     compare: Annotated[str, BeforeValidator(_compared), _MEASURED] = ARM
     starts: Annotated[int, Field(ge=2, le=MOST_STARTS), _MEASURED] = STARTS
@@ -203,6 +206,8 @@ class StudyConfig(StrictModel):
     trial_timeout: Annotated[Duration, _EXTENT] = 600.0
     engine_start_timeout: Annotated[Duration, _EXTENT] = 1200.0
 
+    _conditions_apart = model_validator(mode="before")(split_conditions)
+
     @property
     def objectives(self) -> tuple[Objective, ...]:
         with _about("objective"):
@@ -234,6 +239,7 @@ class StudyConfig(StrictModel):
         """Plain JSON, as storage.records.Study keeps it; without `storage`, which may hold a password, and without what a comparison of
         the arms has no use for."""
         unused = {name for name in ("compare", "starts") if getattr(self, name) == type(self).model_fields[name].default}
+        unused |= set() if self.when else {WHEN}
         return self.model_dump(mode="json", exclude={"storage", *unused})
 
 
@@ -290,6 +296,7 @@ def check_config(config: StudyConfig) -> None:
     _refuse_two_limits(config.guard_limits, "guard")
     check_engine_args(config.engine_args)
     check_factors(config.factors, given=config.model_dump(), launcher=config.launcher)
+    check_conditions(config.when, config.factors)
     check_comparison(config.model_dump(), usual_starts=STARTS)
     if config.max_num_seqs is not None and config.max_num_seqs > min(config.chunk_budgets):
         raise BadInput(

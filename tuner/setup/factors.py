@@ -154,7 +154,7 @@ def _check_environment(name: str, levels: Sequence[Level], launcher: str) -> Non
 
 
 def _check_setting(name: str, levels: Sequence[Level], given: Mapping[str, Any]) -> None:
-    if given[name] not in (None, _default(name)):
+    if given[name] not in (None, engine_default(name)):
         raise _bad(f"{name} is also fixed to {level_text(given[name])}", f"drop --{name.replace('_', '-')}, or the factor")
     _check_types(name, levels)
     budget = max(given["chunk_budgets"])
@@ -171,7 +171,8 @@ def _check_types(name: str, levels: Sequence[Level]) -> None:
             raise _bad(f"{name}: {level_text(level)} is not {words}", "fix that level")
 
 
-def _default(name: str) -> Any:
+def engine_default(name: str) -> Any:
+    """What a search takes for a setting of an engine that nobody names; None where it is decided later."""
     return next((item.default for item in fields(EngineSettings) if item.name == name), None)
 
 

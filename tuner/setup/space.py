@@ -18,8 +18,22 @@ from storage.records import Trial
 from tuner.core.contract import ARM_DEFAULT, ARM_PAGE_ALIGNED, LiveSettings
 from tuner.core.contrast import ALIGNMENT, ARM, CHUNK_BUDGET, PAGE_SIZE, Contrast, baseline_level
 from tuner.core.errors import BadInput
-from tuner.core.factors import LIVE_FACTORS, Cell, Factors, Level, cell_of, cold_factors, factors_in, factors_of, further, in_order
+from tuner.core.factors import (
+    LIVE_FACTORS,
+    UNSET,
+    Cell,
+    Factors,
+    Level,
+    cell_of,
+    cold_factors,
+    factors_in,
+    factors_of,
+    further,
+    in_order,
+)
+from tuner.setup.conditions import Conditions, check_reached, ordered_conditions
 from tuner.setup.config import StudyConfig
+from tuner.setup.factors import OF_A_STUDY, engine_default
 from tuner.setup.feasibility import starvation
 from tuner.setup.vllm_defaults import VllmDefaults
 
@@ -114,6 +128,7 @@ class SearchSpace:
     factors: Mapping[str, tuple[Level, ...]] = field(default_factory=dict)
     own_levels: Mapping[str, Level] = field(default_factory=dict)
     contrast: Contrast = ALIGNMENT
+    conditions: Conditions = field(default_factory=Conditions)
 
     @property
     def has_vllms_own(self) -> bool:
@@ -134,6 +149,10 @@ class SearchSpace:
     @property
     def cells(self) -> tuple[Cell, ...]:
         return tuple(dict.fromkeys(configuration.cell for configuration in self.configurations))
+
+    def canonical(self, configuration: Configuration) -> Configuration:
+        """The same in effect, with inactive factors at the level that is measured."""
+        return Configuration.from_params(self.conditions.canonical(configuration.params)) if self.conditions.of else configuration
 
     def __contains__(self, configuration: Configuration) -> bool:
         return configuration in self._known
@@ -197,7 +216,8 @@ class SearchSpace:
         """How many pairs of a level and the baseline level there are; with the arms, cells."""
         if self.contrast.of_arms:
             return len(self.cells)
-        return sum(max(0, len(items) - 1) for items in self._beside.values())
+        first = self.contrast.baseline
+        return sum(len(items) - 1 for items in self._beside.values() if self.contrast.level(items[0]) == first)
 
 
 def build_space(config: StudyConfig, own: VllmDefaults, own_levels: Mapping[str, Level] | None = None) -> SearchSpace:
@@ -206,7 +226,11 @@ def build_space(config: StudyConfig, own: VllmDefaults, own_levels: Mapping[str,
     page_sizes, budgets = tuple(sorted(config.page_sizes or ())), tuple(sorted(config.chunk_budgets))
     arms = tuple(sorted(config.arms, key=lambda arm: arm != ARM_DEFAULT))
     page, known = _nearest(page_sizes, own.block_size), own_levels or {}
-    factors = {name: tuple(sorted(levels, key=_by_size)) for name, levels in sorted(config.factors.items())}
+    conditions = conditions_of(config, known)
+    factors = {
+        name: tuple(sorted(dict.fromkeys((*levels, *_inactive(conditions, name))), key=_by_size))
+        for name, levels in sorted(config.factors.items())
+    }
     _refuse_too_many(math.prod(map(len, (page_sizes, budgets, arms, *factors.values()))))
     first = {name: _first(levels, known.get(name)) for name, levels in factors.items()}
     baseline = Configuration(page, _nearest(budgets, own.max_num_batched_tokens), arms[0], factors_of(first))
@@ -220,9 +244,11 @@ def build_space(config: StudyConfig, own: VllmDefaults, own_levels: Mapping[str,
         for arm in arms
         if starvation(page_size, budget, (arm,), config.alignment_variant) is None and _fits(dict(levels), budget)
     ]
+    if conditions.of:
+        points = _allowed(points, conditions, config)
     if factors and points:  # the baseline, but where its number of requests is above its budget
         baseline = points[0]
-    return SearchSpace(
+    space = SearchSpace(
         page_sizes=page_sizes,
         chunk_budgets=budgets,
         arms=arms,
@@ -232,7 +258,45 @@ def build_space(config: StudyConfig, own: VllmDefaults, own_levels: Mapping[str,
         factors=factors,
         own_levels=dict(known),
         contrast=_contrast(config, own, known),
+        conditions=conditions,
     )
+    if conditions.of and not space.contrast.of_arms and not space.comparisons:
+        raise BadInput(
+            f"no cell has {space.contrast.baseline_words} and another level under these conditions",
+            setting="compare",
+            value=f"{config.compare}:",
+            fix="mend a condition, or compare another factor",
+        )
+    return space
+
+
+def conditions_of(config: StudyConfig, known: Mapping[str, Level]) -> Conditions:
+    """`known`: vLLM's own levels. Where that is not known an inactive factor is not said; in a table it has the first level named."""
+    ordered = ordered_conditions(config.when, config.factors)
+    inactive = {}
+    for name in ordered:
+        if config.launcher == "table":
+            inactive[name] = baseline_level(config.factors[name], known.get(name))
+        else:
+            inactive[name] = known.get(name, engine_default(name) if name in OF_A_STUDY else UNSET)
+    return Conditions(ordered, inactive)
+
+
+def _inactive(conditions: Conditions, name: str) -> Sequence[Level]:
+    return (conditions.inactive[name],) if name in conditions.of else ()
+
+
+def _allowed(points: Sequence[Configuration], conditions: Conditions, config: StudyConfig) -> list[Configuration]:
+    """Those whose inactive factors have the level of inactive ones. Raises BadInput where that leaves out a level altogether."""
+    named: dict[str, Sequence[Level]] = {PAGE_SIZE: config.page_sizes or (), CHUNK_BUDGET: config.chunk_budgets, ARM: config.arms}
+    named |= config.factors
+    found = [point for point in points if conditions.allows(point.params, config.factors)]
+    reached: dict[str, set[Level]] = {name: set() for name in named}
+    for point in found:
+        for name, level in point.params.items():
+            reached[name].add(level)
+    check_reached(named, conditions, reached)
+    return found
 
 
 def _contrast(config: StudyConfig, own: VllmDefaults, known: Mapping[str, Level]) -> Contrast:

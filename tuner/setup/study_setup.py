@@ -26,7 +26,7 @@ from tuner.setup.hardware import Limits
 from tuner.setup.model_rules import model_faults
 from tuner.setup.models import ResolvedModel, known_model, resolve_model
 from tuner.setup.space import Configuration, SearchSpace, build_space, default_page_sizes
-from tuner.setup.vllm_defaults import VllmDefaults, is_mla, vllm_defaults
+from tuner.setup.vllm_defaults import SERVE_SEQS, VllmDefaults, is_mla, vllm_defaults
 from tuner.workload.canaries import canary_plan
 from tuner.workload.spec import WorkloadSpec
 
@@ -300,7 +300,8 @@ def _max_num_seqs(config: StudyConfig, plan: LoadPlan) -> int:
     """The given one, of a factor the largest level; else the workload's concurrency (open loop: 128) as the next power of two, at least 8,
     at most the smallest budget."""
     if "max_num_seqs" in config.factors:
-        return max(int(level) for level in config.factors["max_num_seqs"])
+        inactive = [SERVE_SEQS] if "max_num_seqs" in config.when and config.launcher != "table" else []
+        return max(int(level) for level in (*config.factors["max_num_seqs"], *inactive))
     if config.max_num_seqs is not None:
         return config.max_num_seqs
     wanted = MAX_DEFAULT_SEQS if plan.max_concurrency is None else max(8, 1 << (plan.max_concurrency - 1).bit_length())

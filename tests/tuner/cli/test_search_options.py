@@ -28,7 +28,7 @@ def default_of(name: str) -> Any:
 
 
 def test_every_setting_has_an_option_and_every_option_a_setting() -> None:
-    assert set(OPTIONS) - OF_THIS_RUN == set(StudyConfig.model_fields)
+    assert set(OPTIONS) - OF_THIS_RUN == set(StudyConfig.model_fields) - {"when"}  # written behind the levels of --factor
 
 
 @pytest.mark.parametrize("name", sorted(set(OPTIONS) - OF_THIS_RUN))

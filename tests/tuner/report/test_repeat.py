@@ -71,7 +71,12 @@ MANY: dict[str, Any] = {
 }
 
 
-COMPARED: dict[str, Any] = {"factors": {"kv_cache_dtype": ["auto", "fp8"]}, "compare": "kv_cache_dtype", "starts": 12}
+COMPARED: dict[str, Any] = {
+    "factors": {"kv_cache_dtype": ["auto", "fp8"], "env:USE_BATCHED_RPA_KERNEL": "unset,1 when page_size>=256 and kv_cache_dtype in 'fp8'"},
+    "compare": "kv_cache_dtype",
+    "starts": 12,
+}
+CONDITIONED: dict[str, Any] = {"factors": {"max_num_seqs": "8,16"}, "when": {"max_num_seqs": "page_size in (16, 32)"}}
 SIMULATED = {"launcher": "simulate", "accelerator": "v6e-1", "step_time": "my costs.json", "borrow": "v5e", "step_noise": 0.01}
 
 
@@ -84,6 +89,7 @@ SIMULATED = {"launcher": "simulate", "accelerator": "v6e-1", "step_time": "my co
         {"launcher": "table", "table": "my table.csv", "table_noise": 0.02},
         SIMULATED,
         COMPARED,
+        CONDITIONED,
         {"launcher": "serve"},
     ],
 )
@@ -96,7 +102,7 @@ def test_read_back_it_is_the_same_configuration(changes: dict[str, Any]) -> None
 
 def test_every_setting_can_be_repeated() -> None:
     """A new setting that the report would forget fails here: all that are not places differ from their default in the cases above."""
-    given = {*MANY, *SIMULATED, *COMPARED, "model", "launcher", "table", "table_noise"}
+    given = {*MANY, *SIMULATED, *COMPARED, *CONDITIONED, "model", "launcher", "table", "table_noise"}
     assert StudyConfig.model_fields.keys() - given == PLACES
 
 

@@ -230,3 +230,37 @@ def test_a_study_without_factors_stores_none(bench: Workbench) -> None:
     stored = json.dumps([trial.requested for trial in bench.trials()]) + json.dumps(outcome.recommendation.body)
     assert '"factors"' not in stored and '"env": {}' not in json.dumps(bench.trials()[0].requested), stored
     assert all(trial.factors == {} for trial in bench.trials())
+
+
+CONDITIONED: dict[str, Any] = {
+    "factors": {"max_num_seqs": "8,16", "long_prefill_token_threshold": "64,128 when page_size<=16 and max_num_seqs==16"},
+    "arms": ["default"],
+    "chunk_budgets": [256],
+}
+THRESHOLD = "long_prefill_token_threshold"
+
+
+@pytest.mark.slow
+def test_where_a_factor_is_inactive_nothing_is_measured_twice(bench: Workbench) -> None:
+    plan = plan_search(prepare_study(config_of(**CONDITIONED))).to_json()
+    assert (plan["cells"], plan["trials"]) == (5, 5)
+    assert plan["factors"][0]["when"] == "page_size <= 16 and max_num_seqs == 16" and plan["factors"][0]["inactive"] == 0
+    launcher = FakeLauncher(value=value_with)
+    outcome = bench.run(launcher, **CONDITIONED)
+    found = [(trial.block_size, trial.factors["max_num_seqs"], trial.factors[THRESHOLD]) for trial in bench.trials()]
+    assert sorted(found) == [(16, 8, 0), (16, 16, 64), (16, 16, 128), (32, 8, 0), (32, 16, 0)]
+    assert [settings.extra_engine_args[THRESHOLD] for settings in launcher.opened[:4]].count(0) == 2, "one engine of each page size for it"
+    answer = answer_of(outcome.recommendation)
+    assert answer.config[THRESHOLD] == 0 and {"setting": THRESHOLD, "default": 0, "recommended": 0} in answer.changes
+    again = bench.run(FakeLauncher(value=value_with), resume=True, **CONDITIONED)
+    assert again.windows == 0
+    with pytest.raises(BadInput, match="was begun with when"):
+        bench.run(resume=True, **{**CONDITIONED, "factors": {**CONDITIONED["factors"], THRESHOLD: "64,128 when page_size<=16"}})
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("sampler", ["ordinal", "tpe"])
+def test_samplers_propose_only_what_the_conditions_leave(bench: Workbench, sampler: str) -> None:
+    bench.run(FakeLauncher(value=value_with), sampler=sampler, trials=4, **CONDITIONED)
+    space = prepare_study(config_of(**CONDITIONED)).space
+    assert len(bench.trials()) == 4 and all(configuration_of(trial) in space for trial in bench.trials())

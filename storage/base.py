@@ -47,6 +47,7 @@ from storage.records import (
     TrialState,
     Workload,
 )
+from storage.retention_contract import RetentionStorage
 
 
 class StorageFault(Exception):
@@ -82,8 +83,9 @@ class DamagedRecord(InvalidRecord):
     """A row that this code did not write so: text that is no JSON, an unknown word, a value of another type."""
 
 
-class Storage(QueueStorage):
-    """Studies, trials, measurements, profiles, comparisons, recommendations, and who may publish them; the queue of studies to run."""
+class Storage(QueueStorage, RetentionStorage):
+    """Studies, trials, measurements, profiles, comparisons, recommendations, and who may publish them; the queue of studies to run;
+    sizes and retention."""
 
     # studies
     @abstractmethod

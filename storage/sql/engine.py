@@ -31,7 +31,8 @@ _WRITE = "tuner_write"
 _FILE = "tuner_file"
 
 
-def _dump_json(value: Any) -> str:
+def dump_json(value: Any) -> str:
+    """As columns of JSON hold it."""
     return json.dumps(value, allow_nan=False, separators=(",", ":"))
 
 
@@ -40,7 +41,7 @@ def make_engine(url: DatabaseUrl, *, create: bool, read_only: bool, foreign_keys
 
     `foreign_keys` False is for schema changes on SQLite only, see storage.sql.schema.migration.
     """
-    common: dict[str, Any] = {"json_serializer": _dump_json, "pool_size": 8, "max_overflow": 24, "pool_timeout": LOCK_TIMEOUT_S}
+    common: dict[str, Any] = {"json_serializer": dump_json, "pool_size": 8, "max_overflow": 24, "pool_timeout": LOCK_TIMEOUT_S}
     if url.path is not None:
         pragmas = [f"foreign_keys = {int(foreign_keys)}", "synchronous = FULL", f"query_only = {int(read_only)}"]
         held = _HeldFile(url.path)

@@ -10,6 +10,7 @@ from storage.sql.fleet import SqlFleet
 from storage.sql.foresight import SqlForesight
 from storage.sql.measurements import SqlMeasurements
 from storage.sql.queue import SqlQueue
+from storage.sql.retention import SqlRetention
 from storage.sql.schema import damage_of, describe
 from storage.sql.studies import SqlStudies
 from storage.sql.study_keeping import SqlStudyKeeping
@@ -30,6 +31,7 @@ class SqlStorage(
     SqlAccess,
     SqlQueue,
     SqlFleet,
+    SqlRetention,
 ):
     """The whole contract of storage.base.Storage. Safe to share between threads; after a fork the child opens connections of its own."""
 

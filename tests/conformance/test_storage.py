@@ -10,14 +10,15 @@ from tests.conformance.storage_foresight import ForesightContract
 from tests.conformance.storage_keeping import KeepingContract
 from tests.conformance.storage_queue import QueueContract
 from tests.conformance.storage_results import StorageContract
+from tests.conformance.storage_retention import RetentionContract
 
 
-class TestSqlite(StorageContract, KeepingContract, ForesightContract, CapacityContract, QueueContract):
+class TestSqlite(StorageContract, KeepingContract, ForesightContract, CapacityContract, QueueContract, RetentionContract):
     """`storage` is the plugin's SQLite storage."""
 
 
 @pytest.mark.postgres
-class TestPostgresql(StorageContract, KeepingContract, ForesightContract, CapacityContract, QueueContract):
+class TestPostgresql(StorageContract, KeepingContract, ForesightContract, CapacityContract, QueueContract, RetentionContract):
     @pytest.fixture
     def storage(self, postgres_storage: Storage) -> Storage:
         return postgres_storage

@@ -65,6 +65,13 @@ def enqueue(storage: Storage, settings: ServiceSettings, found: DryRun, wish: Wi
     return storage.submit(asked)
 
 
+def may_resume(storage: Storage, study: str, sender: Sender) -> None:
+    """Raises Problem for a study that the sender did not submit: its trials are somebody else's chips."""
+    last = next(iter(storage.list_submissions(study=study, limit=1)), None)
+    if not sender.manages and (last is None or last.submitted_by != sender.name):
+        raise Problem(403, f"study {study!r} was not submitted by this token; to go on with it takes the scope {SCOPE_MANAGE}")
+
+
 def check_wish(settings: ServiceSettings, wish: Wish, sender: Sender) -> None:
     """Raises Problem for a priority that is not theirs to give, BadInput for a webhook that may not be called."""
     _may_have(wish.priority, sender)

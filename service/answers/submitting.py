@@ -27,15 +27,21 @@ def read_body(body: bytes, media: str) -> dict[str, Any]:
     return read_yaml(body.decode("utf-8", errors="replace")) if media == YAML else read_json(body)
 
 
-def planned(storage: Storage, settings: ServiceSettings, given: Mapping[str, Any], accelerator: str | None) -> DryRun:
-    """Raises NotAllowed, also for a study that no worker could run, Conflict for a name that is taken, and Problem where too many ask."""
+def planned(
+    storage: Storage, settings: ServiceSettings, given: Mapping[str, Any], accelerator: str | None, *, resume: bool = False
+) -> DryRun:
+    """`resume`: of a study that is there. Raises NotAllowed, also for a study that no worker could run and for one that is resumed with
+    other settings, Conflict for a name that is taken, and Problem where too many ask."""
     config = allowed_study(given, settings.allowed)
-    if find_study(storage, config.study) is not None:
-        raise Conflict(f"study {config.study!r} exists", "choose another name")
+    there = find_study(storage, config.study) is not None
+    if resume and not there:
+        raise NotAllowed(("study",), "is not in this database: nothing to go on with", "leave resume out to begin it, or mend the name")
+    if not resume and there:
+        raise Conflict(f"study {config.study!r} exists", "choose another name, or go on with it: resume=true")
     if not _PLANNING.acquire(timeout=_PATIENCE_S):
         raise Problem(429, "too many plans are being made here; ask again", headers={"retry-after": "5"})
     try:
-        return dry_run(config, storage, accelerator)
+        return dry_run(config, storage, accelerator, resume=resume)
     except NotAllowed:
         raise
     except BadInput as error:

@@ -8,7 +8,7 @@ from fastapi import APIRouter, Query, Request, Response, Security
 from starlette.concurrency import run_in_threadpool
 
 from service.answers.deps import SettingsDep, StorageDep
-from service.answers.queueing import Sender, Wish, check_wish, enqueue
+from service.answers.queueing import Sender, Wish, check_wish, enqueue, may_resume
 from service.answers.submitting import JSON, YAML, planned, read_body, requirements_of
 from service.schemas.common import Text, problems
 from service.schemas.queue import MOST_PRIORITY, SubmittedAnswer, submission_entry
@@ -41,6 +41,7 @@ async def submit(
     storage: StorageDep,
     settings: SettingsDep,
     dry_run: Annotated[bool, Query(description="Only say what it would do.")] = False,
+    resume: Annotated[bool, Query(description="Go on with the study of this name; with `trials: N` by N configurations.")] = False,
     accelerator: Annotated[Text | None, Query(description="What it is to run on, e.g. TPU v6e-4; without it, on any.")] = None,
     priority: Annotated[int, Query(ge=-MOST_PRIORITY, le=MOST_PRIORITY, description="Higher first; above 0 with the scope `manage`.")] = 0,
     webhook: Annotated[
@@ -48,7 +49,8 @@ async def submit(
     ] = None,
 ) -> Json:
     """The body is a study file as JSON, or as it stands with `Content-Type: application/yaml`. Its name is the key: the same token may send
-    the same again, and gets the submission that is there."""
+    the same again, and gets the submission that is there. `resume` wants the settings that the study was begun with; how much is measured
+    (trials, time_budget) may differ."""
     media = request.headers.get("content-type", "").partition(";")[0].strip().lower()
     if media not in (JSON, YAML):
         raise Problem(415, f"the body has to be a study file; send Content-Type: {JSON} or {YAML}")
@@ -59,7 +61,9 @@ async def submit(
 
     def work() -> Json:
         check_wish(settings, wish, sender)
-        found = planned(storage, settings, given, accelerator)
+        found = planned(storage, settings, given, accelerator, resume=resume)
+        if resume:
+            may_resume(storage, found.config.study, sender)
         queued = None if dry_run else enqueue(storage, settings, found, wish, sender)
         return {"submission": None if queued is None else submission_entry(queued), **dry_run_answer(found)}
 

@@ -64,12 +64,31 @@ engine_arg_option = click.option(
 )
 
 
-def guard(_context: click.Context, _parameter: click.Parameter, text: str | None) -> bool | str | None:
-    return {"on": True, "off": False}.get(text, text) if text is not None else None
+_NO_GUARD = "tuner.no_guard"  # in a context
+
+
+def _no_guard(context: click.Context, _parameter: click.Parameter, given: bool) -> None:
+    context.meta[_NO_GUARD] = given
+
+
+def guard(context: click.Context, _parameter: click.Parameter, text: str | None) -> bool | str | None:
+    """Raises BadInput for --guard beside --no-guard, of which one would have no effect."""
+    if text is None:
+        return False if context.meta.get(_NO_GUARD) else None
+    if context.meta.get(_NO_GUARD):
+        raise BadInput("is given beside --no-guard", setting="guard", value=repr(text), fix="keep one of the two")
+    return {"on": True, "off": False}.get(text, text)
 
 
 guard_options = [
-    click.option("--no-guard", "guard", flag_value="off", callback=guard, help="Ask no canary prompts: wrong answers are not noticed."),
+    click.option(
+        "--no-guard",
+        is_flag=True,
+        is_eager=True,
+        expose_value=False,
+        callback=_no_guard,
+        help="Ask no canary prompts: wrong answers are not noticed.",
+    ),
     click.option(
         "--guard",
         callback=guard,

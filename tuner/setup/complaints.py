@@ -6,15 +6,7 @@ from dataclasses import dataclass
 
 from pydantic import ValidationError
 
-# pydantic's type of error -> what the value should have been.
-_WRONG_TYPES = {
-    "int_type": "a whole number",
-    "float_type": "a number",
-    "bool_type": "true or false",
-    "string_type": "text; put it in quotes",
-    "dict_type": "a mapping of settings to values",
-}
-
+from tuner.core.refusals import refusal
 
 _OF_PYDANTIC = ("tuple[", "function-", "dict[")  # parts of a place that nobody wrote
 
@@ -37,15 +29,6 @@ def first_complaint(error: ValidationError) -> Complaint:
     first = error.errors(include_url=False)[0]
     ours = [part for part in first["loc"] if isinstance(part, int) or not (part.startswith(_OF_PYDANTIC) or part == "str")]
     keys = [part for part in ours if isinstance(part, str)]  # without positions in a list
-    return Complaint(".".join(keys) or "settings", _text(first["type"], first["msg"], first["input"]), tuple(ours))
-
-
-def _text(kind: str, message: str, given: object) -> str:
-    if kind == "extra_forbidden":
-        return "this key is unknown; remove it or fix its spelling"
-    if kind == "too_short":
-        return "must not be empty; name at least one"
-    if kind in _WRONG_TYPES:
-        return f"{given!r} is not {_WRONG_TYPES[kind]}"
-    message = message.removeprefix("Value error, ")
-    return f"{message[:1].lower()}{message[1:]}" + ("" if kind == "value_error" else f", got {given!r}")
+    unknown = "this key is unknown; remove it or fix its spelling"
+    text = unknown if first["type"] == "extra_forbidden" else refusal(first)
+    return Complaint(".".join(keys) or "settings", text, tuple(ours))

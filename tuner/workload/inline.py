@@ -18,12 +18,13 @@ from typing import Any
 from tuner.core.errors import BadInput
 
 KINDS = ("synthetic", "sessions", "azure", "mooncake", "lengths", "bailian", "burstgpt", "sharegpt", "columns")
+DRAWN_AS = "num_prompts"  # what a file calls `requests`
 _DEFAULT_REQUESTS = 32
 _DEFAULT_CONCURRENCY = 8
 
 _WITHOUT_A_FILE = ("synthetic", "sessions")
 _TIMED = ("azure", "mooncake", "bailian", "burstgpt")
-_LOAD_KEYS = {"concurrency": "max_concurrency", "rate": "request_rate", "burstiness": "burstiness", "ramp_to": "ramp_to", "burst": "burst"}
+LOAD_KEYS = {"concurrency": "max_concurrency", "rate": "request_rate", "burstiness": "burstiness", "ramp_to": "ramp_to", "burst": "burst"}
 _FILE_KEYS = {
     "requests": "max_requests",
     "max_input_tokens": "max_input_tokens",
@@ -36,7 +37,7 @@ _SOURCE_KEYS = {
     "synthetic": {
         "input": "input",
         "output": "output",
-        "requests": "num_prompts",
+        "requests": DRAWN_AS,
         "prefix_share": "prefix_share",
         "prefix_groups": "prefix_groups",
     },
@@ -85,12 +86,12 @@ def inline_mapping(text: str) -> dict[str, Any]:
             raise bad_workload(text, f"{part!r} must be written key=value", None)
         if key in ("seed", "name"):
             _set(top, key, value if key == "name" else _scalar(value), text, key)
-        elif key in _LOAD_KEYS:
-            _set(load, _LOAD_KEYS[key], _burst(value, text) if key == "burst" else _scalar(value), text, key)
+        elif key in LOAD_KEYS:
+            _set(load, LOAD_KEYS[key], _burst(value, text) if key == "burst" else _scalar(value), text, key)
         elif key in source_keys:
             _set(source, source_keys[key], _source_value(kind, key, value, text), text, key)
         else:
-            known = ", ".join([*source_keys, *_LOAD_KEYS, "seed", "name"])
+            known = ", ".join([*source_keys, *LOAD_KEYS, "seed", "name"])
             raise bad_workload(text, f"the key {key!r} is unknown", f"use one of {known}")
     return _with_defaults({"name": text, **top, "source": source}, load)
 
@@ -119,7 +120,7 @@ def _with_defaults(mapping: dict[str, Any], load: dict[str, Any]) -> dict[str, A
     source = mapping["source"]
     timed = source["kind"] in _TIMED or "time" in source
     if source["kind"] == "synthetic":
-        source.setdefault("num_prompts", _DEFAULT_REQUESTS)
+        source.setdefault(DRAWN_AS, _DEFAULT_REQUESTS)
     if not timed and "request_rate" not in load:
         load.setdefault("max_concurrency", _DEFAULT_CONCURRENCY)
     return {**mapping, "load": load} if load else mapping

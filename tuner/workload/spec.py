@@ -13,11 +13,12 @@ from pydantic import Field, ValidationError, model_validator
 
 from tuner.core.contract import LoadPlan, PlannedRequest
 from tuner.core.errors import BadInput
+from tuner.core.refusals import refusal
 from tuner.core.yaml_file import read_yaml
 from tuner.workload.arrivals import bursts, gamma_arrivals, ramp
 from tuner.workload.builtin import BUILTIN
 from tuner.workload.features import block_keys, infinite_cache_hit_rate, plan_features
-from tuner.workload.inline import KINDS, bad_workload, inline_mapping, is_inline
+from tuner.workload.inline import DRAWN_AS, KINDS, LOAD_KEYS, bad_workload, inline_mapping, is_inline
 from tuner.workload.lengths import draw_lengths
 from tuner.workload.mix import mixed_lengths, mixed_prompts
 from tuner.workload.prompts import Stream, Tokens, block_prompts, grouped_prompts, stream
@@ -303,8 +304,15 @@ def _first_problem(error: ValidationError) -> tuple[str, str | None]:
         or "workload"
     )
     if first["type"] == "extra_forbidden":
-        return f"the key {key!r} is unknown", "remove it or fix its spelling"
+        return f"the key {key!r} is unknown", _right_key(key) or "remove it or fix its spelling"
     if first["type"] == "missing":
         return f"the key {key!r} is missing", "add it"
-    message = first["msg"].removeprefix("Value error, ")
-    return f"{key}: {message[:1].lower()}{message[1:]}" + ("" if first["type"] == "value_error" else f", got {first['input']!r}"), None
+    return f"{key}: {refusal(first)}", None
+
+
+def _right_key(key: str) -> str | None:
+    """How a file spells a key of the one-line form."""
+    name = key.rpartition(".")[2]
+    if name in LOAD_KEYS:
+        return f"in a file write load: {{{LOAD_KEYS[name]}: ...}}"
+    return f"in a file write {DRAWN_AS}" if name == "requests" else None

@@ -9,13 +9,17 @@ from fastapi.testclient import TestClient
 
 from service.answers import submitting
 from storage.base import Storage
+from storage.queue_records import Claim, Submission, SubmissionState
+from storage.records import Study, StudyState
 from tests.service.conftest import TOKEN, MakeClient
 from tests.service.routes.tokens import token_of
 from tests.storage.builders import a_study
 from tests.tuner.fleet import hostile_submissions as hostile
 from tuner.fleet.allowed import Allowed
+from tuner.search.opening import resolved_of
 from tuner.search.plan import plan_search
 from tuner.setup.config_file import load_config
+from tuner.setup.stored_study import stored_config
 from tuner.setup.study_setup import prepare_study
 
 BEARER = {"authorization": f"Bearer {TOKEN}"}
@@ -74,7 +78,10 @@ def test_the_problem_names_the_field_and_the_fix(client: TestClient) -> None:
 def test_a_name_that_is_taken_is_a_conflict(client: TestClient, storage: Storage) -> None:
     storage.create_study(a_study(name="qwen3-chat"))
     answer = client.post(PLAN, json=SIMULATED, headers=BEARER)
-    assert (answer.status_code, answer.json()["detail"]) == (409, "study 'qwen3-chat' exists; choose another name")
+    assert (answer.status_code, answer.json()["detail"]) == (
+        409,
+        "study 'qwen3-chat' exists; choose another name, or go on with it: resume=true",
+    )
 
 
 @pytest.mark.slow
@@ -119,3 +126,41 @@ def test_who_asks_while_others_plan_waits_and_is_told(client: TestClient, monkey
     assert client.post(PLAN, json=SIMULATED, headers=BEARER).status_code == 200, "and nobody is locked out by it"
     assert client.post(PLAN, json=SIMULATED | {"accelerator": "no-chip"}, headers=BEARER).status_code == 422
     assert client.post(PLAN, json=SIMULATED, headers=BEARER).status_code == 200
+
+
+class _Begun:
+    """A study that a token submitted and a worker has ended, ready to go on with."""
+
+    def __init__(self, storage: Storage, body: dict[str, Any], by: str) -> None:
+        setup = prepare_study(load_config(None, body))
+        storage.put_workload(setup.workload)
+        settings = stored_config(setup.config.to_json(), resolved_of(setup))
+        storage.create_study(Study(body["study"], body["model"], settings, setup.config.objective, state=StudyState.COMPLETE))
+        storage.submit(Submission(body["study"], body, by))
+        claimed = storage.claim_submission(Claim("w", "t", 60.0))
+        assert claimed is not None
+        storage.release_submission(claimed.id, "t", SubmissionState.COMPLETE)
+
+
+@pytest.mark.slow
+def test_a_study_is_gone_on_with_by_so_many_configurations(make_client: MakeClient, storage: Storage) -> None:
+    token, other = token_of(storage, ("submit",), "mine"), token_of(storage, ("submit",), "other")
+    client = make_client(storage)
+    body = GOOD | {"launcher": "simulate", "accelerator": "v6e-1", "time_budget": "72h"}
+    _Begun(storage, body, "mine")
+    mine, theirs = ({"authorization": f"Bearer {text}"} for text in (token, other))
+    more = "/v1/studies?resume=true"
+    assert client.post(more, json=body | {"trials": 3, "study": "nobody"}, headers=mine).status_code == 422
+    changed = client.post(more, json=body | {"trials": 3, "chunk_budgets": [128]}, headers=mine)
+    assert changed.status_code == 422 and "chunk_budgets" in changed.text
+    refused = client.post(more, json=body | {"trials": 3}, headers=theirs)
+    assert refused.status_code == 403 and "manage" in refused.text
+    planned = client.post(f"{more}&dry_run=true", json=body | {"trials": 3}, headers=mine)
+    assert (planned.status_code, planned.json()["plan"]["trials"]) == (200, 3)
+    assert storage.count_submissions()[SubmissionState.QUEUED] == 0
+    taken = client.post(more, json=body | {"trials": 3}, headers=mine)
+    assert taken.status_code == 202, taken.text
+    queued = storage.get_submission(taken.json()["submission"]["id"])
+    assert (queued.state, queued.config["trials"]) == (SubmissionState.QUEUED, 3)
+    assert client.post(more, json=body | {"trials": 3}, headers=mine).json()["submission"]["id"] == queued.id, "sent twice, queued once"
+    assert client.post(more, json=body | {"trials": 4}, headers=BEARER).status_code == 409

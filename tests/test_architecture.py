@@ -46,7 +46,7 @@ LAZILY = {"tuner.cli.serve": ("service",)}
 # The rooms of tuner/, each of which imports only rooms before it; what they are for stands in ARCHITECTURE.md.
 ORDER = (
     *("core", "metrics", "stats", "workload", "engine", "serving", "setup", "foresight", "launchers", "verdict", "trials", "capacity"),
-    *("sampler", "search", "fleet", "advice", "report", "access", "cli"),
+    *("sampler", "search", "fleet", "advice", "upkeep", "report", "access", "cli"),
 )
 APART = {"vllm_plugin"}  # the engine finds it by name
 SERVICE_ORDER = ("web", "schemas", "answers", "pages", "routes")

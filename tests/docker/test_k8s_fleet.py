@@ -54,3 +54,14 @@ def test_a_worker_does_not_wait_for_the_chips_of_the_one_that_it_replaces() -> N
     labels = KINDS["deployment"]["spec"]["template"]["metadata"]["labels"]
     assert KINDS["deployment"]["spec"]["selector"]["matchLabels"] == labels
     assert labels != manifests()["Service"]["spec"]["selector"], "no request of the service reaches a worker"
+
+
+def test_the_schedule_calls_what_the_service_image_has() -> None:
+    job = yaml.safe_load((DOCKER / "k8s" / "fleet" / "revalidate.yaml").read_text())["spec"]["jobTemplate"]["spec"]
+    ours, service = pod({"spec": job}), pod(manifests()["Deployment"])
+    [container], [other] = ours["containers"], service["containers"]
+    assert ours["securityContext"] == service["securityContext"] and ours["automountServiceAccountToken"] is False
+    assert (container["image"], container["securityContext"]) == (other["image"], other["securityContext"])
+    assert {mount["name"] for mount in container["volumeMounts"]} == {volume["name"] for volume in ours["volumes"]}
+    assert container["command"][:3] == ["tuner", "revalidate", "--submit"]
+    parse(shlex.join(container["command"]))

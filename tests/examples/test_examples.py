@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import math
+import os
 import re
 import subprocess
 import sys
@@ -17,6 +18,8 @@ import kubernetes_validate
 import pytest
 import yaml
 
+from storage.records import Actor
+from storage.upgrade import open_storage
 from tests.tuner.cli.command_lines import parse, tuner_lines
 from tests.tuner.cli.terminal import Terminal
 from tests.tuner.workbench import FinishedStudy
@@ -129,3 +132,25 @@ def test_a_csv_without_pairs_is_no_result(tmp_path: Path) -> None:
         check=False,
     )
     assert done.returncode == 1 and "holds no pair with m" in done.stderr
+
+
+@pytest.mark.slow
+def test_the_gate_of_a_build_tells_three_ends_apart(terminal: Terminal, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The script as it stands, with a `tuner` that reads a table in the place of an engine."""
+    study = terminal.folder / "study.yaml"
+    study.write_text(
+        "model: tiny-qwen3\npage_sizes: [16, 32]\nchunk_budgets: [128, 256]\nworkload: demo\nrounds: 3\nlauncher: table\n"
+        f"table: {terminal.table}\n"
+    )
+    assert terminal.run("search", study, "--study", "base", "--storage", terminal.url).code == 0
+    storage = open_storage(terminal.url, create=False)
+    (published,) = storage.list_recommendations()
+    storage.mark_recommendation(published.id, published=True, by=Actor("anna"))
+    storage.close()
+    path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
+    known = {**os.environ, "PATH": path, "TUNER_STORAGE": terminal.url, "TUNER_LOGDIR": str(terminal.folder / "profiles")}
+    for number, (gate, code) in enumerate((("throughput>=0.97*published", 0), ("throughput>=1.5*published", 1), ("throughput>=nan", 2))):
+        command = ["sh", str(EXAMPLES / "build_gate.sh"), str(study), gate]
+        done = subprocess.run(command, env={**known, "BUILD": str(number)}, capture_output=True, text=True, timeout=120)
+        assert done.returncode == code, done.stderr
+        assert ("passed" in done.stdout) is (code == 0) and ("failed" in done.stderr) is (code == 1)

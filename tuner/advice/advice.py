@@ -12,6 +12,7 @@ from storage.records import RecommendationKey, TrialState
 from tuner.advice.answer import default_answer, exact_answer, nearest_answer, unmet_answer
 from tuner.advice.distance import LOADS, MODEL_FEATURES, MODEL_REQUIRED, NEAR, WORKLOAD_FEATURES, checked_features, workload_features
 from tuner.advice.lookup import Found, Near, Query, all_found, best_exact, beyond, exact_keys, nearest_keys, questions, same_question, stale
+from tuner.advice.withdrawn import withdrawn_because
 from tuner.core.factors import cell_of, in_arm
 from tuner.metrics.objective import parse_objectives
 from tuner.setup.hardware import spellings
@@ -27,8 +28,19 @@ _TRIED = 5  # of the nearest
 
 
 def advise(storage: Storage, query: Query) -> Answer:
-    """The answer to `query`. Raises BadInput for impossible features or an unknown objective, StorageFault."""
+    """The answer to `query`; where what was published for it is withdrawn, it says why. Raises BadInput for impossible features or an
+    unknown objective, StorageFault."""
     _check(query)
+    answer = _answered(storage, query)
+    why = None if answer.published_at is not None else withdrawn_because(storage, query)
+    if why is None:
+        return answer
+    if answer.status == STATUS_NONE or answer.match["kind"] == "none":
+        return answer.changed(reason=f"{answer.reason}; {why}")
+    return answer.changed(caveats=[*answer.caveats, why])
+
+
+def _answered(storage: Storage, query: Query) -> Answer:
     keys = [] if query.model is None else _keys(storage, query, query.model)
     nothing: tuple[Found, list[Found]] | None = None  # an answer of status none, with its rivals
     unmet: Found | None = None

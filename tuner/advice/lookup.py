@@ -26,7 +26,7 @@ from tuner.setup.hardware import Hardware, hardware_of
 from tuner.verdict.answer import STATUS_NONE, Answer, answer_of, readable_answers
 
 MAX_AGE_S = 90 * 24 * 3600.0
-_STALE_PACKAGES = ("vllm", "vllm_tpu", "tpu_inference", "jax", "jaxlib", "libtpu")
+STALE_PACKAGES = ("vllm", "vllm_tpu", "tpu_inference", "jax", "jaxlib", "libtpu")
 
 
 @dataclass(frozen=True)
@@ -243,7 +243,7 @@ def _metrics(objective: str) -> tuple[str, ...]:
 
 def other_versions(measured: Mapping[str, Any], now: Mapping[str, str]) -> list[str]:
     """Packages that set how fast an engine is, and have another version than the evidence. Unknown is not different."""
-    both = [name for name in _STALE_PACKAGES if measured.get(name) is not None and name in now]
+    both = [name for name in STALE_PACKAGES if measured.get(name) is not None and name in now]
     return [f"{name} was {measured[name]}, is {now[name]}" for name in both if measured[name] != now[name]]
 
 

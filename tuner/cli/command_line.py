@@ -1,7 +1,7 @@
 """The `tuner` command. Verbs are imported when they are called, so that `tuner --help` answers at once.
 
-Exit codes: 0 done, 1 ran and failed, 2 bad input, 130 interrupted. Errors are one line on standard error, with --json also a document on
-standard output (`{"error": {"message", "exit_code"}}`); TUNER_DEBUG=1 adds the traceback.
+Exit codes: 0 done, 1 ran and failed, 2 bad input, 3 ran and a --gate is undecided, 130 interrupted. Errors are one line on standard error,
+with --json also a document on standard output (`{"error": {"message", "exit_code"}}`); TUNER_DEBUG=1 adds the traceback.
 """
 
 from __future__ import annotations
@@ -33,6 +33,7 @@ VERBS = {
     "foresee": ("tuner.cli.foresee", "foresee", "Compile for a TPU that is not here: what fits, and for how many requests."),
     "simulate": ("tuner.cli.simulate", "simulate", "Predict how many requests per second a TPU that is not here serves well."),
     "capacity": ("tuner.cli.capacity", "capacity", "Find how many requests per second a configuration serves within its SLOs."),
+    "revalidate": ("tuner.cli.revalidate", "revalidate", "Measure published recommendations again where versions have changed."),
     "export": ("tuner.cli.export", "export", "Write a study's trials and measurements as CSV or JSON."),
     "profile": ("tuner.cli.profile", "profile", "Capture and read XLA profiles: where the time of a step goes."),
     "doctor": ("tuner.cli.doctor", "doctor", "Check this machine: engine, versions, devices, storage."),

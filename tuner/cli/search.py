@@ -13,17 +13,21 @@ from tuner.cli.options import examples, json_option, print_json
 from tuner.cli.search_options import SectionedCommand, with_settings
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from tuner.search.plan import SearchPlan
     from tuner.search.study import StudyOutcome
     from tuner.setup.config import StudyConfig
+    from tuner.upkeep.gate import Gate
+    from tuner.upkeep.gated import Passed
 
 EXAMPLES = examples(
     "tuner search --model tiny-qwen3 --study first --page-sizes 16,32,64 --chunk-budgets 128,256,512 --workload demo",
     "tuner search study.yaml --dry-run                      # what it would do, and for how long",
     "tuner search study.yaml --resume                       # go on where it was interrupted",
     "tuner search study.yaml --objective output_throughput --slo 'ttft_p99_ms<=500' --time-budget 30m",
-    "tuner search study.yaml --factor max_num_seqs=16,32,64 --factor dtype=bfloat16,float32",
-    "tuner search study.yaml --trials 20                    # too few for the grid: our sampler, with earlier studies as priors",
+    "tuner search study.yaml --factor max_num_seqs=16,32,64 --factor dtype=bfloat16,float32 --trials 20   # our sampler chooses",
+    "tuner search study.yaml --gate 'throughput>=0.97*published' --storage postgresql://tuner@db/tuner   # for CI",
 )
 
 MOST_ENGINES = 40  # lines of a plan
@@ -34,9 +38,27 @@ MOST_ENGINES = 40  # lines of a plan
 @with_settings
 @click.option("--resume", is_flag=True, help="Go on with the study: finished measurements stay, what is missing runs.")
 @click.option("--dry-run", is_flag=True, help="Print the plan and its estimated time; write nothing.")
+@click.option(
+    "--gate",
+    "gates",
+    multiple=True,
+    metavar="LIMIT",
+    help="What it has to reach, e.g. 'throughput>=0.97*published' or 'ttft_p99_ms<=500'; may be repeated. Exit code 1: one fails with 95 % "
+    "confidence, 3: one is undecided.",
+)
 @json_option
 @click.pass_context
-def search(context: click.Context, /, *, config: Path | None, resume: bool, dry_run: bool, as_json: bool, **options: Any) -> None:
+def search(
+    context: click.Context,
+    /,
+    *,
+    config: Path | None,
+    resume: bool,
+    dry_run: bool,
+    gates: tuple[str, ...],
+    as_json: bool,
+    **options: Any,
+) -> None:
     """Measure page size, chunk budget and page alignment on a real engine; end with verdicts and recommended settings.
 
     Settings come from CONFIG.yaml and from the options; an option wins. The keys of the file are the options' names with underscores (slos,
@@ -45,28 +67,45 @@ def search(context: click.Context, /, *, config: Path | None, resume: bool, dry_
     from tuner.cli.interrupts import interruptible
 
     with interruptible():  # from here on: planning imports much, may ask a device, and makes the tables
-        outcome = _search(config, options, resume=resume, dry_run=dry_run, as_json=as_json)
-    context.exit(0 if outcome is None or outcome.completed_trials else 1)
+        code = _search(config, options, resume=resume, dry_run=dry_run, gates=gates, as_json=as_json)
+    context.exit(code)
 
 
-def _search(config: Path | None, options: dict[str, Any], *, resume: bool, dry_run: bool, as_json: bool) -> StudyOutcome | None:
-    """None for a dry run."""
+def _search(config: Path | None, options: dict[str, Any], *, resume: bool, dry_run: bool, gates: tuple[str, ...], as_json: bool) -> int:
+    """The exit code."""
     from tuner.cli.progress_view import ProgressView
     from tuner.search.running import planned, run_plan
     from tuner.setup.config_file import load_config
     from tuner.trials.progress import Progress
+    from tuner.upkeep.gate import parse_gates
+    from tuner.upkeep.gated import check_gates
 
+    asked = parse_gates(gates)
     given = {key: list(value) if isinstance(value, tuple) else value for key, value in options.items() if value not in (None, ())}
     named = load_config(config, given, unnamed=None if resume else time.strftime("study-%Y%m%d-%H%M%S"))
     with planned(named, _say, resume=resume, dry_run=dry_run) as plan:
+        if asked:
+            check_gates(plan.setup.config, asked)
         if dry_run:
             _print_plan(plan, as_json)
-            return None
+            return 0
         with ProgressView(plan.setup.objectives[0].name) as view:
             outcome = run_plan(plan, Progress(listener=view))
         settings = plan.setup.config
-    _print_outcome(settings, outcome, as_json)
-    return outcome
+    passed = _at_the_gates(settings.storage, outcome, asked)
+    _print_outcome(settings, outcome, passed, as_json)
+    return 1 if not outcome.completed_trials else passed.exit_code
+
+
+def _at_the_gates(url: str, outcome: StudyOutcome, asked: Sequence[Gate]) -> Passed:
+    from tuner.cli.options import reading
+    from tuner.upkeep.gated import Passed, pass_gates
+    from tuner.verdict.answer import answer_of
+
+    if not asked:
+        return Passed()
+    with reading(url) as storage:
+        return pass_gates(storage, outcome.study, answer_of(outcome.recommendation), asked)
 
 
 def _say(line: str) -> None:
@@ -115,7 +154,7 @@ def _print_plan(plan: SearchPlan, as_json: bool) -> None:
     print("nothing was written (--dry-run)")
 
 
-def _print_outcome(config: StudyConfig, outcome: StudyOutcome, as_json: bool) -> None:
+def _print_outcome(config: StudyConfig, outcome: StudyOutcome, passed: Passed, as_json: bool) -> None:
     from storage.url import parse_url
     from tuner.cli.tables import duration
     from tuner.cli.verdicts import print_answer, print_verdicts
@@ -131,6 +170,7 @@ def _print_outcome(config: StudyConfig, outcome: StudyOutcome, as_json: bool) ->
                 **study_comparison_json(outcome.comparison),
                 "recommendation": recommendation_json(answer),
                 "run": run,
+                **({"gates": [item.to_json() for item in passed.results]} if passed.results else {}),
             }
         )
         return
@@ -138,6 +178,8 @@ def _print_outcome(config: StudyConfig, outcome: StudyOutcome, as_json: bool) ->
     print()
     print_answer(answer)
     print()
+    for item in passed.results:
+        print(f"gate {item.gate}: {item.standing} ({item.told}; {passed.looked_at})")
     if config.profile != "none" and answer.evidence.get("profile_ids"):
         print(f"profiles: tuner tensorboard --logdir {config.logdir}")
     print(f"more: tuner compare {config.study} --storage {parse_url(config.storage).safe}")

@@ -31,7 +31,7 @@ def find_machine(accelerator: str, chips: int | None, engine_python: str | None)
 
     Raises BadInput where a TPU is there that JAX cannot open: a worker that took studies would fail them all.
     """
-    found = _versions(engine_python)
+    found = engine_versions(engine_python)
     if accelerator != AUTO:
         return Machine(accelerator, 1 if chips is None else chips, found)
     if not tpu_present():
@@ -43,7 +43,7 @@ def find_machine(accelerator: str, chips: int | None, engine_python: str | None)
     return Machine(f"{devices.kind}-{devices.count}", devices.count if chips is None else chips, found)
 
 
-def _versions(engine_python: str | None) -> Mapping[str, str]:
+def engine_versions(engine_python: str | None) -> Mapping[str, str]:
     """By their metadata: nothing is imported. Of another Python by asking it; empty where it does not answer."""
     if engine_python is None:
         return versions()

@@ -7,11 +7,12 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 
 from storage.base import Conflict, NotFound, Storage, StorageFault
-from storage.records import Lease, Study, StudyState
+from storage.records import Json, Lease, Study, StudyState
 from tuner.core.errors import BadInput, Interrupted
 from tuner.search.lease import StudyLease
 from tuner.setup.config import STUDY_SETTINGS
-from tuner.setup.stored_study import Resolved, StoredStudy, setting_default, stored_config
+from tuner.setup.models import local_revision
+from tuner.setup.stored_study import REVISION, Resolved, StoredStudy, setting_default, stored_config
 from tuner.setup.study_setup import StudySetup
 from tuner.trials.optuna_record import GOAL_ATTRIBUTE, LEASE_ATTRIBUTE, OptunaRecord
 
@@ -134,7 +135,7 @@ def _create(setup: StudySetup, storage: Storage) -> Study:
                 model=setup.config.model,
                 config=stored_config(setup.config.to_json(), resolved_of(setup)),
                 objective=setup.config.objective,
-                model_features=setup.model.features,
+                model_features=_features(setup),
                 state=StudyState.INTERRUPTED,  # until its lease is claimed: a process killed in between leaves no running study
             )
         )
@@ -142,6 +143,12 @@ def _create(setup: StudySetup, storage: Storage) -> Study:
         raise BadInput(
             "was begun by another process just now", setting="study", value=repr(setup.config.study), fix="choose another --study"
         ) from error
+
+
+def _features(setup: StudySetup) -> Json:
+    """Of the model, with the revision of its files where that is known: another one is another model."""
+    revision = local_revision(setup.config.model)
+    return {**setup.model.features, **({} if revision is None else {REVISION: revision})}
 
 
 def _shown(value: object) -> str:

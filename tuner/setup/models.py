@@ -96,6 +96,19 @@ def local_model(name: str) -> ResolvedModel | None:
         return None
 
 
+def local_revision(name: str) -> str | None:
+    """The commit of a Hugging Face model's files that are on this machine, which are what vLLM loads; None for a folder and where there are
+    none."""
+    try:
+        from huggingface_hub import try_to_load_from_cache
+
+        cached = try_to_load_from_cache(name, "config.json") if HUB_ID.fullmatch(name) else None
+    except (ImportError, OSError, ValueError):
+        return None
+    folder = Path(cached).parent if isinstance(cached, str) else None
+    return folder.name if folder is not None and folder.parent.name == "snapshots" else None
+
+
 def resolve_model(name: str) -> ResolvedModel:
     """By the keys of its config.json alone: as_vllm_sees_it knows more. Raises BadInput, in one line, for a model that is neither built in,
     nor a folder with config.json, nor known to Hugging Face."""

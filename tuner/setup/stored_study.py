@@ -21,6 +21,7 @@ from tuner.metrics.objective import Slo, parse_slo
 from tuner.setup.complaints import first_complaint
 from tuner.setup.config import Rounds, StudyConfig, Words, parse_rounds
 
+REVISION = "revision"  # in Study.model_features: the commit of a Hugging Face model's files
 _RESOLVED = "resolved"  # key in Study.config beside the settings
 
 

@@ -106,7 +106,7 @@ def recommend(evidence: Evidence, objectives: Sequence[Objective], slos: Sequenc
         env=vllm_environment(settings_of(trial), platform),
         settings=_settings(trial),
         changes=changes_of(in_arm(trial.arm, place_of(trial)), evidence.defaults),
-        expected=_expected(choice.winner, [item.metric for item in objectives] + [slo.metric for slo in slos]),
+        expected=expected_of(choice.winner, [item.metric for item in objectives] + [slo.metric for slo in slos]),
         evidence=Grounds(
             **_grounds(evidence, choice, objectives),
             arms=arms,
@@ -132,7 +132,7 @@ def _settings(trial: Trial) -> Settings:
     return found
 
 
-def _expected(candidate: Candidate, first: Sequence[str]) -> dict[str, Expected]:
+def expected_of(candidate: Candidate, first: Sequence[str]) -> dict[str, Expected]:
     """Of `first` and the metrics that everybody asks for, as far as they were measured."""
     expected: dict[str, Expected] = {}
     for metric in dict.fromkeys([*first, *_ALWAYS_EXPECTED]):

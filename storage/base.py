@@ -6,10 +6,10 @@ Records are immutable; "update" replaces named fields.
 
 Errors: `StorageUnavailable` when the database cannot be reached or written, `NotFound` for an unknown id or name, `Conflict` when a unique
 name is taken or a state change is not allowed (a finished trial never changes its state again; a FAIL trial never gets values),
-`InvalidRecord` when a field holds what no database may keep (NaN or infinity, an unknown word, a negative count), and `SchemaOutdated`
-(names the command that upgrades). `list_*` and `count_*` by the id of another record do not raise for an unknown id: they return [] and 0.
-A row that cannot be read is a `DamagedRecord`. Lists of studies, recommendations, what was foreseen, tokens and the audit trail leave it
-out and log it, so that one does not hide all others; lists of evidence raise.
+`InvalidRecord` when a field holds what no database may keep (NaN or infinity, an unknown word, a negative count), `SchemaOutdated`
+(names the command that upgrades), and `LeaseLost` (storage.guarded). `list_*` and `count_*` by the id of another record do not raise for an
+unknown id: they return [] and 0. A row that cannot be read is a `DamagedRecord`. Lists of studies, recommendations, what was foreseen,
+tokens and the audit trail leave it out and log it, so that one does not hide all others; lists of evidence raise.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from abc import abstractmethod
 from collections.abc import Sequence
 from typing import Any, Unpack
 
+from storage.guarded import GuardedStorage
 from storage.queue_contract import QueueStorage
 from storage.records import (
     Actor,
@@ -79,11 +80,15 @@ class InvalidRecord(StorageFault):
     pass
 
 
+class LeaseLost(StorageFault):
+    pass
+
+
 class DamagedRecord(InvalidRecord):
     """A row that this code did not write so: text that is no JSON, an unknown word, a value of another type."""
 
 
-class Storage(QueueStorage, RetentionStorage):
+class Storage(QueueStorage, RetentionStorage, GuardedStorage):
     """Studies, trials, measurements, profiles, comparisons, recommendations, and who may publish them; the queue of studies to run;
     sizes and retention."""
 
@@ -211,6 +216,11 @@ class Storage(QueueStorage, RetentionStorage):
     @abstractmethod
     def add_measurement(self, measurement: Measurement) -> Measurement:
         """Store a window. Raises NotFound for an unknown trial."""
+
+    @abstractmethod
+    def restore_measurement(self, measurement: Measurement, trial_created_at: float) -> Measurement | None:
+        """Store a window that was kept elsewhere: once, however often this is called with it. None where it comes too late: its trial is
+        gone (a restored backup gives its id to another), or has another valid window of that round."""
 
     @abstractmethod
     def invalidate_measurement(self, measurement_id: int, reason: str) -> Measurement: ...

@@ -6,11 +6,12 @@ import logging
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
+from copy import copy
 from dataclasses import fields
 from enum import Enum
 from functools import cache
 from types import NoneType
-from typing import Any
+from typing import Any, Self
 
 from sqlalchemy import (
     JSON,
@@ -32,7 +33,8 @@ from sqlalchemy import (
     update,
 )
 
-from storage.base import DamagedRecord, InvalidRecord, NotFound, Storage
+from storage.base import DamagedRecord, InvalidRecord, LeaseLost, NotFound, Storage
+from storage.guarded import Patience
 from storage.queue_records import FleetWorker, GroupClaim, Submission, SubmissionEvent
 from storage.records import (
     Actor,
@@ -197,16 +199,37 @@ class SqlCore(Storage):
     def __init__(self, engine: Engine, url: DatabaseUrl) -> None:
         self._engine = engine
         self._url = url
+        self._patience: Patience | None = None
+        self._lease: tuple[int, str] | None = None  # study, token
+
+    def patient(self, patience: Patience) -> Self:
+        other = copy(self)
+        other._patience = patience
+        return other
+
+    def leased(self, study_id: int, token: str) -> Self:
+        other = copy(self)
+        other._lease = (study_id, token)
+        return other
 
     def _reading(self, what: str) -> AbstractContextManager[Connection]:
-        return transaction(self._engine, self._url, what, write=False)
+        return transaction(self._engine, self._url, what, write=False, patience=self._patience)
 
     @contextmanager
     def _writing(self, what: str) -> Iterator[Connection]:
-        """Also raises SchemaOutdated."""
-        with transaction(self._engine, self._url, what, write=True) as connection:
+        """Also raises SchemaOutdated and LeaseLost."""
+        with transaction(self._engine, self._url, what, write=True, patience=self._patience) as connection:
             require_current(connection, self._url)
+            if self._lease is not None:
+                _require_held(connection, *self._lease)
             yield connection
+
+
+def _require_held(connection: Connection, study_id: int, token: str) -> None:
+    """Raises LeaseLost. The lease stays as it is until the transaction ends, so who takes the study over next sees what is written now."""
+    held = select(models.leases.c.token).where(models.leases.c.study_id == study_id).with_for_update(read=True)
+    if connection.execute(held).scalar_one_or_none() != token:
+        raise LeaseLost(f"study {study_id} was taken over by another process; what was stored until then is kept there")
 
 
 def insert_record[R: Record](connection: Connection, kind: type[R], values: Mapping[str, Any]) -> R:

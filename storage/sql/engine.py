@@ -25,6 +25,7 @@ from sqlalchemy.exc import DBAPIError, DisconnectionError, IntegrityError, SQLAl
 from sqlalchemy.pool import ConnectionPoolEntry, Pool
 
 from storage.base import Conflict, InvalidRecord, NotFound, StorageUnavailable
+from storage.guarded import Patience
 from storage.url import LOCK_TIMEOUT_S, POSTGRESQL_ARGUMENTS, SETTING, DatabaseUrl
 
 _WRITE = "tuner_write"
@@ -169,18 +170,33 @@ os.register_at_fork(after_in_child=_forget_inherited)
 
 
 @contextmanager
-def transaction(engine: Engine, url: DatabaseUrl, what: str, *, write: bool) -> Iterator[Connection]:
+def transaction(engine: Engine, url: DatabaseUrl, what: str, *, write: bool, patience: Patience | None = None) -> Iterator[Connection]:
     """One transaction, committed at the end. `what` names the subject in messages, e.g. "trial 3 of study 7".
 
     Raises StorageUnavailable, NotFound (a foreign key), Conflict (a unique key) and InvalidRecord (a check, a type).
     """
     try:
-        with engine.connect().execution_options(**{_WRITE: write}) as connection, connection.begin():
+        with _connected(engine, url, patience).execution_options(**{_WRITE: write}) as connection, connection.begin():
             yield connection
     except SQLAlchemyError as error:
         raise translate(error, url, what) from error
     except OverflowError as error:  # sqlite3's, of a number that no column holds
         raise InvalidRecord(f"{what}: {error}") from error
+
+
+def _connected(engine: Engine, url: DatabaseUrl, patience: Patience | None) -> Connection:
+    """Tried again as long as `patience` says: nothing has been sent yet."""
+    while True:
+        try:
+            connection = engine.connect()
+        except SQLAlchemyError as error:
+            fault = translate(error, url, "connection")
+            if patience is None or not isinstance(fault, StorageUnavailable) or not patience.again(fault):
+                raise
+        else:
+            if patience is not None:
+                patience.answered()
+            return connection
 
 
 def translate(error: SQLAlchemyError, url: DatabaseUrl, what: str) -> Exception:

@@ -30,6 +30,20 @@ class SqlMeasurements(SqlCore):
         with self._writing(what) as connection:
             return insert_record(connection, Measurement, values)
 
+    def restore_measurement(self, measurement: Measurement, trial_created_at: float) -> Measurement | None:
+        what = f"measurement of trial {measurement.trial_id}"
+        values = columns_of(measurement, what)
+        of_its_round = (measurements.c.trial_id == measurement.trial_id) & (measurements.c.round == measurement.round)
+        with self._writing(what) as connection:
+            trial = select(trials.c.created_at).where(trials.c.id == measurement.trial_id).with_for_update()
+            if connection.execute(trial).scalar_one_or_none() != trial_created_at:
+                return None
+            there = records_of(Measurement, connection.execute(select(measurements).where(of_its_round)), what)
+            same = [item for item in there if _moment(item) == _moment(measurement)]
+            if same or any(item.valid for item in there):
+                return same[0] if same else None
+            return insert_record(connection, Measurement, values)
+
     def invalidate_measurement(self, measurement_id: int, reason: str) -> Measurement:
         what = f"measurement {measurement_id}"
         if not reason:
@@ -82,3 +96,8 @@ class SqlMeasurements(SqlCore):
             statement = joined.where(trials.c.study_id == study_id).order_by(trials.c.number, profiles.c.id)
         with self._reading("profiles") as connection:
             return records_of(Profile, connection.execute(statement), "profiles")
+
+
+def _moment(measurement: Measurement) -> tuple[int, float, float]:
+    """What no two windows of a trial share."""
+    return measurement.position, measurement.started_at, measurement.duration_s

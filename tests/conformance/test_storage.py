@@ -7,18 +7,21 @@ import pytest
 from storage.base import Storage
 from tests.conformance.storage_capacity import CapacityContract
 from tests.conformance.storage_foresight import ForesightContract
+from tests.conformance.storage_guarded import GuardedContract
 from tests.conformance.storage_keeping import KeepingContract
 from tests.conformance.storage_queue import QueueContract
 from tests.conformance.storage_results import StorageContract
 from tests.conformance.storage_retention import RetentionContract
 
 
-class TestSqlite(StorageContract, KeepingContract, ForesightContract, CapacityContract, QueueContract, RetentionContract):
+class TestSqlite(StorageContract, KeepingContract, ForesightContract, CapacityContract, QueueContract, RetentionContract, GuardedContract):
     """`storage` is the plugin's SQLite storage."""
 
 
 @pytest.mark.postgres
-class TestPostgresql(StorageContract, KeepingContract, ForesightContract, CapacityContract, QueueContract, RetentionContract):
+class TestPostgresql(
+    StorageContract, KeepingContract, ForesightContract, CapacityContract, QueueContract, RetentionContract, GuardedContract
+):
     @pytest.fixture
     def storage(self, postgres_storage: Storage) -> Storage:
         return postgres_storage

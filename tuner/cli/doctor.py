@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from tuner.cli.checks import Check
-from tuner.cli.options import engine_python_option, examples, json_option, logdir_option, print_json, storage_option
+from tuner.cli.options import engine_python_option, examples, json_option, logdir_option, print_json, spool_option, storage_option
 
 if TYPE_CHECKING:
     from tuner.engine.devices import Devices
@@ -41,6 +41,7 @@ _ASK_TIMEOUT_S = 30.0
 )
 @storage_option
 @logdir_option
+@spool_option
 @engine_python_option
 @click.option("--model", metavar="NAME", help="Also say what vLLM knows about this model, and whether it can be searched here.")
 @click.option("--fleet", is_flag=True, help="Look at queue, workers and Ray nodes instead of this machine.")
@@ -54,6 +55,7 @@ def doctor(
     *,
     storage: str,
     logdir: str,
+    spool: Path | None,
     engine_python: str | None,
     model: str | None,
     fleet: bool,
@@ -82,6 +84,7 @@ def doctor(
         _tpu(devices),
         _storage(storage),
         _logdir(logdir),
+        _spool(spool, logdir),
         _service(),
         _tensorboard(),
         *([] if model is None else [_model(model, engine_python, devices)]),
@@ -233,6 +236,20 @@ def _logdir(logdir: str) -> Check:
         return Check("logdir", False, error.complaint, error.fix or "", needed=True)
     folder = Path(logdir).expanduser().absolute()
     return Check("logdir", True, str(folder) + ("" if folder.exists() else " does not exist yet; tuner search will create it"), needed=True)
+
+
+def _spool(folder: Path | None, logdir: str) -> Check:
+    """What runs of this machine kept while their database was away, and could not store since."""
+    from tuner.trials.spool import default_spool, read_spool, spool_files
+
+    folder = folder or default_spool(logdir)
+    said = []
+    for path in spool_files(folder):
+        kept = read_spool(path)
+        damaged = f", {len(kept.damaged)} damaged lines" if kept.damaged else ""
+        said.append(f"{len(kept.windows)} windows of study {kept.study!r}{damaged} in {path.name}")
+    fix = "start tuner worker with this --spool, or resume the study: both store what was kept"
+    return Check("spool", not said, f"{folder}: {'; '.join(said) or 'no window waits for the database'}", fix)
 
 
 def _model(name: str, engine_python: str | None, devices: Devices) -> Check:

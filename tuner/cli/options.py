@@ -7,6 +7,7 @@ import json
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from contextvars import ContextVar
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -45,6 +46,35 @@ engine_python_option: Decorator = click.option(
     help="Path of the Python in which vLLM is installed.  [default: this one]",
 )
 logdir_option: Decorator = click.option("--logdir", envvar="TUNER_LOGDIR", default=DEFAULT_LOGDIR, metavar="DIR", help=LOGDIR_HELP)
+
+
+def parsed_time(_context: click.Context, _parameter: click.Parameter, text: str | None) -> float | None:
+    """90s, 10m, 1h30m. Raises BadInput."""
+    from tuner.core.errors import BadInput
+    from tuner.setup.config import parse_duration
+
+    if text is None:
+        return None
+    try:
+        return float(parse_duration(text))
+    except ValueError as error:
+        raise BadInput("is no time", setting="time", value=repr(text), fix="write 90s, 10m or 1h30m") from error
+
+
+spool_option: Decorator = click.option(
+    "--spool",
+    envvar="TUNER_SPOOL",
+    type=click.Path(file_okay=False, path_type=Path),
+    metavar="DIR",
+    help="Folder that keeps finished windows while the database is away.  [env TUNER_SPOOL; default: spool in the logdir]",
+)
+patience_option: Decorator = click.option(
+    "--patience",
+    callback=parsed_time,
+    default="10m",
+    metavar="TIME",
+    help="How long to wait for a database that is away, where nothing can be measured before.  [default: 10m]",
+)
 
 
 def _reason(_context: click.Context, _parameter: click.Parameter, text: str) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 import time
+from contextlib import suppress
 from types import TracebackType
 from typing import Self
 
@@ -12,6 +13,12 @@ from tuner.core.numbers import number
 from tuner.trials.progress import Progress
 
 PLAIN_EVERY_S = 10.0
+
+
+def say(line: str) -> None:
+    """On standard error. A log on a disk that is full, or a reader that has gone, ends no study."""
+    with suppress(OSError):
+        print(line, file=sys.stderr, flush=True)
 
 
 def status_line(progress: Progress, metric: str) -> str:
@@ -60,7 +67,7 @@ class ProgressView:
             self._status.update(escape(f"{text} | {progress.now_doing}"))
             return
         if line:
-            print(line, file=sys.stderr, flush=True)
+            say(line)
         if text != self._last_text and time.monotonic() - self._last_plain >= PLAIN_EVERY_S:
             self._last_plain, self._last_text = time.monotonic(), text
-            print(text, file=sys.stderr, flush=True)
+            say(text)

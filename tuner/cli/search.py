@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import sys
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from tuner.cli.options import examples, json_option, print_json
+from tuner.cli.options import examples, json_option, patience_option, print_json, spool_option
 from tuner.cli.search_options import SectionedCommand, with_settings
 
 if TYPE_CHECKING:
@@ -46,6 +45,8 @@ MOST_ENGINES = 40  # lines of a plan
     help="What it has to reach, e.g. 'throughput>=0.97*published' or 'ttft_p99_ms<=500'; may be repeated. Exit code 1: one fails with 95 % "
     "confidence, 3: one is undecided.",
 )
+@spool_option
+@patience_option
 @json_option
 @click.pass_context
 def search(
@@ -56,6 +57,8 @@ def search(
     resume: bool,
     dry_run: bool,
     gates: tuple[str, ...],
+    spool: Path | None,
+    patience: float,
     as_json: bool,
     **options: Any,
 ) -> None:
@@ -67,14 +70,23 @@ def search(
     from tuner.cli.interrupts import interruptible
 
     with interruptible():  # from here on: planning imports much, may ask a device, and makes the tables
-        code = _search(config, options, resume=resume, dry_run=dry_run, gates=gates, as_json=as_json)
+        code = _search(config, options, resume=resume, dry_run=dry_run, outage=(spool, patience), gates=gates, as_json=as_json)
     context.exit(code)
 
 
-def _search(config: Path | None, options: dict[str, Any], *, resume: bool, dry_run: bool, gates: tuple[str, ...], as_json: bool) -> int:
+def _search(
+    config: Path | None,
+    options: dict[str, Any],
+    *,
+    resume: bool,
+    dry_run: bool,
+    outage: tuple[Path | None, float],
+    gates: tuple[str, ...],
+    as_json: bool,
+) -> int:
     """The exit code."""
-    from tuner.cli.progress_view import ProgressView
-    from tuner.search.running import planned, run_plan
+    from tuner.cli.progress_view import ProgressView, say
+    from tuner.search.running import Outage, planned, run_plan
     from tuner.setup.config_file import load_config
     from tuner.trials.progress import Progress
     from tuner.upkeep.gate import parse_gates
@@ -83,14 +95,14 @@ def _search(config: Path | None, options: dict[str, Any], *, resume: bool, dry_r
     asked = parse_gates(gates)
     given = {key: list(value) if isinstance(value, tuple) else value for key, value in options.items() if value not in (None, ())}
     named = load_config(config, given, unnamed=None if resume else time.strftime("study-%Y%m%d-%H%M%S"))
-    with planned(named, _say, resume=resume, dry_run=dry_run) as plan:
+    with planned(named, say, resume=resume, dry_run=dry_run) as plan:
         if asked:
             check_gates(plan.setup.config, asked)
         if dry_run:
             _print_plan(plan, as_json)
             return 0
         with ProgressView(plan.setup.objectives[0].name) as view:
-            outcome = run_plan(plan, Progress(listener=view))
+            outcome = run_plan(plan, Progress(listener=view), outage=Outage(*outage))
         settings = plan.setup.config
     passed = _at_the_gates(settings.storage, outcome, asked)
     _print_outcome(settings, outcome, passed, as_json)
@@ -106,10 +118,6 @@ def _at_the_gates(url: str, outcome: StudyOutcome, asked: Sequence[Gate]) -> Pas
         return Passed()
     with reading(url) as storage:
         return pass_gates(storage, outcome.study, answer_of(outcome.recommendation), asked)
-
-
-def _say(line: str) -> None:
-    print(line, file=sys.stderr, flush=True)
 
 
 def _print_plan(plan: SearchPlan, as_json: bool) -> None:

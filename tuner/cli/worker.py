@@ -4,26 +4,23 @@ from __future__ import annotations
 
 import os
 import socket
-import sys
 import threading
 import uuid
+from pathlib import Path
 
 import click
 
-from tuner.cli.options import engine_python_option, examples, json_option, logdir_option, print_json, storage_option
-
-
-def _time(_context: click.Context, _parameter: click.Parameter, text: str | None) -> float | None:
-    """90s, 10m, 1h30m. Raises BadInput."""
-    from tuner.core.errors import BadInput
-    from tuner.setup.config import parse_duration
-
-    if text is None:
-        return None
-    try:
-        return float(parse_duration(text))
-    except ValueError as error:
-        raise BadInput("is no time", setting="time", value=repr(text), fix="write 90s, 10m or 1h30m") from error
+from tuner.cli.options import (
+    engine_python_option,
+    examples,
+    json_option,
+    logdir_option,
+    parsed_time,
+    patience_option,
+    print_json,
+    spool_option,
+    storage_option,
+)
 
 
 @click.command(
@@ -39,15 +36,19 @@ def _time(_context: click.Context, _parameter: click.Parameter, text: str | None
 )
 @click.option("--chips", type=click.IntRange(1, 65536), metavar="N", help="How many chips.  [default: as many as there are]")
 @click.option("--once", is_flag=True, help="Run one study if there is one, then end; exit code 1 where it failed.")
-@click.option("--drain-after", callback=_time, metavar="TIME", help="After this long, finish the window, give the study back and end.")
 @click.option(
-    "--lease", "lease_s", callback=_time, default="60s", metavar="TIME", help="Silence after which others take over.  [default: 60s]"
+    "--drain-after", callback=parsed_time, metavar="TIME", help="After this long, finish the window, give the study back and end."
 )
-@click.option("--poll", "poll_s", callback=_time, default="5s", metavar="TIME", help="How often to look for work.  [default: 5s]")
+@click.option(
+    "--lease", "lease_s", callback=parsed_time, default="60s", metavar="TIME", help="Silence after which others take over.  [default: 60s]"
+)
+@click.option("--poll", "poll_s", callback=parsed_time, default="5s", metavar="TIME", help="How often to look for work.  [default: 5s]")
 @click.option("--name", metavar="NAME", help="Of this worker.  [default: made from the host]")
 @engine_python_option
 @logdir_option
 @storage_option
+@spool_option
+@patience_option
 @json_option
 @click.pass_context
 def worker(
@@ -58,6 +59,8 @@ def worker(
     chips: int | None,
     once: bool,
     drain_after: float | None,
+    spool: Path | None,
+    patience: float,
     as_json: bool,
     **options: str | float | None,
 ) -> None:
@@ -68,8 +71,10 @@ def worker(
     """
     from storage.upgrade import open_storage
     from tuner.cli.interrupts import interruptible
+    from tuner.cli.progress_view import say
     from tuner.fleet.machine import find_machine
     from tuner.fleet.worker import Place, Worker
+    from tuner.search.running import Outage
 
     url, python = str(options["storage"]), options["engine_python"]
     name = options["name"] or f"{socket.gethostname()}-{os.getpid()}-{uuid.uuid4().hex[:4]}"
@@ -81,14 +86,15 @@ def worker(
         engine_python=None if python is None else str(python),
         lease_s=float(options["lease_s"] or 0.0),
         poll_s=float(options["poll_s"] or 0.0),
+        outage=Outage(spool, patience),
     )
     machine = find_machine(accelerator, chips, place.engine_python)
     storage = open_storage(url, create=False)
     try:
-        running = Worker(storage, machine, place, _say)
+        running = Worker(storage, machine, place, say)
         timer = None if drain_after is None else threading.Timer(drain_after, running.drain)
         with interruptible(running.drain):
-            _say(f"worker {place.name}: {machine.accelerator}, {machine.chips} {'chip' if machine.chips == 1 else 'chips'}")
+            say(f"worker {place.name}: {machine.accelerator}, {machine.chips} {'chip' if machine.chips == 1 else 'chips'}")
             if timer is not None:
                 timer.daemon = True
                 timer.start()
@@ -98,7 +104,3 @@ def worker(
     if as_json:
         print_json({"worker": place.name, "studies": [str(state) for state in ended]})
     context.exit(1 if once and "FAILED" in ended else 0)
-
-
-def _say(line: str) -> None:
-    print(line, file=sys.stderr, flush=True)

@@ -9,7 +9,7 @@ import threading
 import time
 import uuid
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 from storage.base import Conflict, Storage, StorageFault
 from storage.queue_records import Claim, FleetWorker, Submission, SubmissionState
@@ -19,8 +19,10 @@ from tuner.fleet.policy import why_nothing_was_measured
 from tuner.fleet.requirements import Machine, fits
 from tuner.fleet.submission import config_of
 from tuner.search.opening import find_study
-from tuner.search.running import planned, run_plan
+from tuner.search.running import Outage, planned, run_plan
+from tuner.search.spooled import store_what_was_kept
 from tuner.trials.progress import Progress
+from tuner.trials.spool import default_spool
 
 LEASE_S = 60.0
 POLL_S = 5.0
@@ -40,6 +42,7 @@ class Place:
     engine_python: str | None = None
     lease_s: float = LEASE_S
     poll_s: float = POLL_S
+    outage: Outage = field(default_factory=Outage)
 
 
 @dataclass(frozen=True)
@@ -92,6 +95,7 @@ class Worker:
         token = uuid.uuid4().hex
         try:
             self._show("idle")
+            store_what_was_kept(self._storage, self._place.outage.spool or default_spool(self._place.logdir), self._say)
             submission = self._storage.claim_submission(self._claim(token))
         except StorageFault as error:
             self._say(f"the database is away: {error}")
@@ -132,7 +136,7 @@ class Worker:
             existing = find_study(self._storage, submission.study)
             with planned(config, self._say, resume=existing is not None) as plan:
                 progress = Progress(listener=lambda _progress, line: self._say(line) if line else None)
-                outcome = run_plan(plan, progress, may_go_on=hold.may_go_on)
+                outcome = run_plan(plan, progress, may_go_on=hold.may_go_on, outage=place.outage)
         except StudyBusy as error:
             return Ending(SubmissionState.QUEUED, str(error))
         except StudyTaken as error:

@@ -24,6 +24,8 @@ from tuner.core.errors import StudyBusy, StudyTaken
 HEARTBEAT_S = 10.0
 STALE_AFTER_S = 60.0  # of silence, for a process on another machine
 
+_left_behind: set[str] = set()  # tokens of this process's leases that it could not release: nobody holds those studies
+
 
 class StudyLease:
     """This process's hold on a study, from `claim` to `release`; a thread keeps its heartbeat."""
@@ -36,7 +38,7 @@ class StudyLease:
         self._token = uuid.uuid4().hex
         self._stop = threading.Event()
         self._thread: threading.Thread | None = None
-        self._taken_by: Lease | None = None
+        self._taken_by: str | None = None
 
     def claim(self, older: Lease | None = None) -> None:
         """Raises StudyBusy where a living process holds the study. `older`: the holder by the record of a version before the leases' table,
@@ -64,19 +66,27 @@ class StudyLease:
         """Raises StudyTaken once a heartbeat has found the study in other hands. Cheap: it asks nobody."""
         if self._taken_by is not None:
             raise StudyTaken(
-                f"study {self._study.name!r} was taken over by process {self._taken_by.pid} on {self._taken_by.host}, which heard "
-                "nothing of this one for too long; what was measured until then is kept there"
+                f"study {self._study.name!r} was taken over by {self._taken_by}, which heard nothing of this one for too long; what was "
+                "measured until then is kept there"
             )
 
+    def fence(self, storage: Storage) -> Storage:
+        """The storage for the study's own records: it writes only while this process holds the study, also where no heartbeat has found
+        out yet that it does not."""
+        return storage.leased(self._study.id, self._token)
+
     def release(self) -> None:
-        """Idempotent. What another process took over stays its own. Where the database is away, the lease is left to go stale."""
+        """Idempotent. What another process took over stays its own. Where the database is away, the lease is left to go stale; this
+        process knows that it does not hold it."""
         if self._thread is None:
             return
         self._stop.set()
         self._thread.join(timeout=HEARTBEAT_S)
         self._thread = None
-        with contextlib.suppress(StorageFault):
+        try:
             self._storage.swap_lease(self._study.id, self._token, None)
+        except StorageFault:
+            _left_behind.add(self._token)
 
     def _write(self, held: str | None) -> bool:
         """Put ours, as of now, in the place of the one with the token `held`; False where the study is in other hands."""
@@ -91,16 +101,17 @@ class StudyLease:
                 if self._write(self._token):
                     continue
                 holder = self._storage.get_lease(self._study.id)
-                if holder is not None:
-                    self._taken_by = holder
-                    return
-                self._write(None)  # somebody deleted it; the study is still ours
+                # Where nobody holds it any more, somebody has run the study to its end, or a backup from before was restored.
+                self._taken_by = "a process that has ended" if holder is None else f"process {holder.pid} on {holder.host}"
+                return
 
 
 def is_alive(holder: Lease, now: float) -> bool:
     """Whether the process that holds a lease still runs. `now`: Unix seconds."""
     if holder.host != socket.gethostname():
         return now - holder.heartbeat < STALE_AFTER_S
+    if holder.token in _left_behind:
+        return False
     with contextlib.suppress(psutil.Error):
         return abs(psutil.Process(holder.pid).create_time() - holder.process_started_at) < 1.0
     return False

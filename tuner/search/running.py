@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, closing, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
 
 from storage import upgrade
 from storage.url import parse_url
@@ -17,7 +19,9 @@ from tuner.search.step_model import StepModel
 from tuner.search.study import StudyOutcome, StudyRun
 from tuner.setup.config import StudyConfig
 from tuner.setup.study_setup import StudySetup, check_places, prepare_study
+from tuner.trials.patience import PATIENCE_S
 from tuner.trials.progress import Progress
+from tuner.trials.spool import default_spool
 
 type Say = Callable[[str], None]
 
@@ -49,10 +53,21 @@ def planned(named: StudyConfig, say: Say, *, resume: bool, dry_run: bool = False
         yield _plan(setup, resume=resume)
 
 
-def run_plan(plan: SearchPlan, progress: Progress, *, may_go_on: Callable[[], None] | None = None) -> StudyOutcome:
+@dataclass(frozen=True)
+class Outage:
+    """What a run does while the database is away: windows go into files of the folder `spool` (None: into one of the logdir), and what has
+    to be stored before it can go on waits for so many seconds."""
+
+    spool: Path | None = None
+    patience_s: float = PATIENCE_S
+
+
+def run_plan(
+    plan: SearchPlan, progress: Progress, *, may_go_on: Callable[[], None] | None = None, outage: Outage | None = None
+) -> StudyOutcome:
     """Measure what the plan says. `may_go_on` is asked before every window and stops the study by raising (tuner.core.errors.Interrupted).
     Raises what StudyRun.run raises."""
-    config = plan.setup.config
+    config, outage = plan.setup.config, outage or Outage()
     with ExitStack() as ending:
         launcher = choice.make_launcher(config)
         ending.callback(launcher.close)
@@ -64,7 +79,17 @@ def run_plan(plan: SearchPlan, progress: Progress, *, may_go_on: Callable[[], No
             finalists = None if finalists is None else CapacityLauncher(finalists, plan.setup)
         storage = upgrade.open_storage(config.storage, create=plan.existing is None)
         ending.callback(storage.close)
-        study = StudyRun(plan, storage, launcher, progress, finalists_launcher=finalists, prior=_prior(plan), may_go_on=may_go_on)
+        study = StudyRun(
+            plan,
+            storage,
+            launcher,
+            progress,
+            finalists_launcher=finalists,
+            prior=_prior(plan),
+            may_go_on=may_go_on,
+            spool=outage.spool or default_spool(config.logdir),
+            patience_s=outage.patience_s,
+        )
         return study.run()
 
 

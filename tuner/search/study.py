@@ -7,9 +7,10 @@ from collections.abc import Callable, Iterable, Sequence
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass, replace
 from itertools import groupby
+from pathlib import Path
 from typing import Any
 
-from storage.base import Storage, StorageFault
+from storage.base import LeaseLost, Storage, StorageFault
 from storage.records import Recommendation, Stage, Study, StudyState, TrialState
 from tuner.core.contract import EngineSettings, Launcher
 from tuner.core.errors import Interrupted, StorageError, StudyTaken
@@ -28,9 +29,11 @@ from tuner.trials.context import RunContext
 from tuner.trials.engines import EnginePool
 from tuner.trials.group import GroupRun
 from tuner.trials.optuna_record import GOAL_ATTRIBUTE
+from tuner.trials.patience import Patience
 from tuner.trials.profiling import capture_profile
 from tuner.trials.progress import Progress
 from tuner.trials.rounds import round_policy
+from tuner.trials.spool import Spool
 from tuner.trials.trial import TrialBook, TrialRun
 from tuner.verdict.cell_claims import sure_level
 from tuner.verdict.compare import StudyComparison
@@ -55,7 +58,7 @@ class StudyOutcome:
 class StudyRun:
     """Runs one study once. `finalists_launcher` confirms the finalists; None: `launcher` does. Both are closed at the end.
     `prior`: what the sampler begins with besides earlier studies. `may_go_on` is asked before every window; it stops the study by raising
-    Interrupted."""
+    Interrupted. `spool`: the folder for windows that the database cannot take, which is waited for up to `patience_s`."""
 
     def __init__(
         self,
@@ -67,6 +70,8 @@ class StudyRun:
         finalists_launcher: Launcher | None = None,
         prior: SimulatedPrior | None = None,
         may_go_on: Callable[[], None] | None = None,
+        spool: Path | None = None,
+        patience_s: float = 0.0,
         now: Callable[[], float] = time.monotonic,
     ) -> None:
         self._plan = plan
@@ -76,6 +81,8 @@ class StudyRun:
         self._prior = prior
         self._may_go_on = may_go_on or (lambda: None)
         self._progress = progress or Progress()
+        self._spool = spool
+        self._patience_s = patience_s
         self._now = now
 
     def run(self) -> StudyOutcome:
@@ -93,15 +100,13 @@ class StudyRun:
     def _run_opened(self, opened: OpenStudy) -> StudyOutcome:
         """Leaves no engine running and the study in the state that says how the run ended."""
         context = self._context(opened)
-        pool = EnginePool(
-            context, self._launcher, lambda: self._save(opened.study, pool, context.clock), earlier_starts=opened.study.engine_starts
-        )
+        pool = EnginePool(context, self._launcher, lambda: _save(context, opened.study, pool), earlier_starts=opened.study.engine_starts)
         state: StudyState | None = StudyState.FAIL
 
         def save_state() -> None:
             if state is not None:
                 with suppress(StorageFault):
-                    self._save(opened.study, pool, context.clock, state)
+                    _save(context, opened.study, pool, state)
 
         with ExitStack() as ending:
             ending.callback(save_state)
@@ -112,6 +117,9 @@ class StudyRun:
             except StudyTaken:
                 state = None
                 raise
+            except LeaseLost as error:
+                state = None
+                raise StudyTaken(str(error)) from error
             except StorageFault as error:
                 raise StorageError(f"study {opened.study.name!r}: {self._loss(opened.study, error)}") from error
             except (Interrupted, KeyboardInterrupt) as error:
@@ -129,8 +137,12 @@ class StudyRun:
     def _context(self, opened: OpenStudy) -> RunContext:
         costs = CostModel(self._plan.costs.start_s, self._plan.costs.window_s)
         self._progress.costs = costs
+        fenced = opened.lease.fence(self._storage)
+        patience = Patience(self._patience_s, may_go_on=self._may_go_on, say=self._progress.note)
         return RunContext(
-            storage=self._storage,
+            storage=fenced.patient(patience),
+            at_once=fenced,
+            spool=None if self._spool is None else Spool(self._spool, opened.study),
             setup=self._plan.setup,
             clock=CostClock(opened.study.cost, self._now),
             costs=costs,
@@ -149,12 +161,13 @@ class StudyRun:
         budget = TimeBudget(context.clock, context.setup.config.time_budget)
         _Search(self._plan, context, opened, book, pool, budget=budget, prior=self._prior).run()
         Confirmation(context, opened.study, book, pool, budget, launcher=self._finalists_launcher).run()
-        comparison = compare_measured(self._storage, opened.study)
-        self._storage.replace_comparisons(opened.study.id, comparison.comparisons)
-        recommendation = self._store_recommendation(opened.study)
-        self._save(opened.study, pool, context.clock)
+        book.check_stored()
+        comparison = compare_measured(context.storage, opened.study)
+        context.storage.replace_comparisons(opened.study.id, comparison.comparisons)
+        recommendation = _store_recommendation(context.storage, opened.study)
+        _save(context, opened.study, pool)
         return StudyOutcome(
-            study=self._storage.update_study(opened.study.id, state=StudyState.COMPLETE),
+            study=context.storage.update_study(opened.study.id, state=StudyState.COMPLETE),
             comparison=comparison,
             recommendation=recommendation,
             wall_s=context.clock.elapsed_s,
@@ -163,14 +176,16 @@ class StudyRun:
             completed_trials=sum(run.trial.state is TrialState.COMPLETE for run in book.runs),
         )
 
-    def _store_recommendation(self, study: Study) -> Recommendation:
-        """Stored once: taking up a study in which nothing is left to do changes nothing."""
-        found = recommend_stored(self._storage, replace(study, state=StudyState.COMPLETE))  # nothing more will be measured
-        latest = next(iter(self._storage.list_recommendations(study_id=study.id, include_withdrawn=True, limit=1)), None)
-        return latest if latest is not None and latest.body == found.body else self._storage.add_recommendation(found)
 
-    def _save(self, study: Study, pool: EnginePool, clock: CostClock, state: StudyState | None = None) -> None:
-        self._storage.update_study(study.id, state=state, engine_starts=pool.total_starts, cost=clock.totals())
+def _store_recommendation(storage: Storage, study: Study) -> Recommendation:
+    """Stored once: taking up a study in which nothing is left to do changes nothing."""
+    found = recommend_stored(storage, replace(study, state=StudyState.COMPLETE))  # nothing more will be measured
+    latest = next(iter(storage.list_recommendations(study_id=study.id, include_withdrawn=True, limit=1)), None)
+    return latest if latest is not None and latest.body == found.body else storage.add_recommendation(found)
+
+
+def _save(context: RunContext, study: Study, pool: EnginePool, state: StudyState | None = None) -> None:
+    context.storage.update_study(study.id, state=state, engine_starts=pool.total_starts, cost=context.clock.totals())
 
 
 class _Search:

@@ -9,6 +9,7 @@ from storage.base import Storage
 from tuner.setup.study_setup import StudySetup
 from tuner.trials.budget import CostClock, CostModel
 from tuner.trials.progress import Progress
+from tuner.trials.spool import Spool
 
 
 def _nobody_else() -> None:
@@ -19,7 +20,8 @@ def _nobody_else() -> None:
 class RunContext:
     """Where a run stores, what it was asked to do, its clock, what things cost, and whom it tells how far it is.
 
-    `still_ours` raises StudyTaken once another process runs the study; it is asked before each window.
+    `still_ours` raises StudyTaken once another process runs the study; it is asked before each window. `storage` may wait for a database
+    that is away, `at_once` does not: windows that it cannot take go into `spool`, where there is one.
     """
 
     storage: Storage
@@ -28,3 +30,5 @@ class RunContext:
     costs: CostModel = field(default_factory=CostModel)
     progress: Progress = field(default_factory=Progress)
     still_ours: Callable[[], None] = _nobody_else
+    at_once: Storage | None = None
+    spool: Spool | None = None

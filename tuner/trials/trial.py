@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import time
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import Protocol
 
 from profiles.session_plan import composition
+from storage.base import Storage, StorageUnavailable
 from storage.records import FINISHED, Environment, Json, Measurement, Stage, Study, Trial, TrialState
 from tuner.core.contract import EngineSettings, LoadPlan, StartReport, WindowResult
 from tuner.core.errors import FailureClass, TrialFailed
@@ -20,6 +22,7 @@ from tuner.trials.context import RunContext
 from tuner.trials.guard import canary_metrics
 from tuner.trials.idle import is_busy
 from tuner.trials.optuna_record import OptunaRecord
+from tuner.trials.stored import require_stored, store_kept
 from tuner.verdict.evidence import PRIOR, Origin, origin_of
 from tuner.verdict.guard_words import NOTE
 
@@ -81,6 +84,8 @@ class TrialBook:
 
     def __init__(self, context: RunContext, study: Study, record: OptunaRecord) -> None:
         self._storage = context.storage
+        self._at_once = context.at_once or context.storage
+        self._spool = context.spool
         self._setup = context.setup
         self._progress = context.progress
         self._study = study
@@ -94,6 +99,7 @@ class TrialBook:
         self._latest: dict[tuple[Configuration, Stage], TrialRun] = {}
         self._unfinished: list[TrialRun] = []  # of the search; those that finished since are dropped when it is looked through
         self._last_round: dict[EngineKey, int] = {}  # the last round of the search that has a window
+        self._store_what_was_kept(self._storage)  # by a run that ended while the database was away
         for trial in self._storage.list_trials(study.id):
             self._keep(TrialRun(trial, Configuration.of_trial(trial)))
         by_id = {run.trial.id: run for run in self.runs}
@@ -132,6 +138,7 @@ class TrialBook:
 
     def create(self, configuration: Configuration, engine: EngineSettings, stage: Stage, first_round: int) -> TrialRun:
         """A WAITING trial. Search trials are Optuna trials as well."""
+        self._store_what_was_kept(self._storage)
         optuna_id: int | None = None
         if stage is Stage.SEARCH:
             optuna_id = self._record.begin(configuration.params)
@@ -159,6 +166,7 @@ class TrialBook:
         run.of_engine = {name: float(seconds) for name, seconds in report.details.get(STARTUP, {}).items()}
         if run.finished:
             return
+        self._store_what_was_kept(self._storage)
         if environment.fingerprint not in self._environments:
             self._storage.put_environment(environment)
             self._environments.add(environment.fingerprint)
@@ -178,7 +186,8 @@ class TrialBook:
     def add_window(
         self, run: TrialRun, result: WindowResult, round_number: int, position: int, origin: Origin, *, accept_busy: bool = False
     ) -> Measurement:
-        """Store one window. Raises TrialFailed where nothing can be computed from it (then nothing is stored)."""
+        """Store one window; where the database is away, keep it in the spool. Raises TrialFailed where nothing can be computed from it
+        (then nothing is stored)."""
         metrics = run.of_engine | window_metrics(result, limits=self._setup.request_limits, open_loop=self._setup.open_loop)
         reason = window_fault(result, metrics)
         contention = result.details.get(CONTENTION)
@@ -186,7 +195,8 @@ class TrialBook:
             reason = BUSY
         if contention is not None:
             self.contentions.append(float(contention))
-        measurement = self._storage.add_measurement(
+        measurement = self._stored(
+            run.trial,
             Measurement(
                 trial_id=run.trial.id,
                 round=round_number,
@@ -197,13 +207,39 @@ class TrialBook:
                 valid=reason is None,
                 invalid_reason=reason,
                 details=_window_details(result, self._setup.plan, origin),
-            )
+            ),
         )
         self._keep_window(run, measurement)
         return measurement
 
+    def _stored(self, trial: Trial, measurement: Measurement) -> Measurement:
+        """In the database, or in the spool where that is away."""
+        if self._spool is None or not self._spool.resting:
+            asked = time.monotonic()
+            try:
+                self._store_what_was_kept(self._at_once)
+                return self._at_once.add_measurement(measurement)
+            except StorageUnavailable as error:
+                if self._spool is None:
+                    raise
+                self._spool.was_away(time.monotonic() - asked)
+                if self._spool.empty:
+                    self._progress.note(f"the database is away, windows are kept in {self._spool.path}: {error.reason}")
+        return self._spool.append(measurement, trial)
+
+    def _store_what_was_kept(self, storage: Storage) -> None:
+        """Before anything else is written."""
+        if self._spool is not None and not self._spool.empty:
+            self._progress.note(store_kept(self._spool, storage, self.runs))
+
+    def check_stored(self, run: TrialRun | None = None) -> None:
+        """Raises StorageFault where the database does not hold what was measured and finished, of this trial or of all."""
+        self._store_what_was_kept(self._storage)
+        require_stored(self._storage, self._study.id, self.runs, run)
+
     def invalidate(self, run: TrialRun, rounds: frozenset[int], reason: str) -> None:
         """Take the valid windows of these rounds out of the trial's value."""
+        self._store_what_was_kept(self._storage)
         run.measurements = [
             self._storage.invalidate_measurement(item.id, reason) if item.valid and item.round in rounds else item
             for item in run.measurements
@@ -214,6 +250,7 @@ class TrialBook:
 
         PRUNED where the engine could not keep up in most windows: what the others measured says nothing about it.
         """
+        self.check_stored(run)
         if run.saturated_windows > len(run.valid):
             self.give_up_saturated(run)
             return
@@ -242,6 +279,7 @@ class TrialBook:
 
     def _prune(self, run: TrialRun, note: str, reason: str) -> None:
         """PRUNED, never with a value; the reason stands in the notes."""
+        self._store_what_was_kept(self._storage)
         notes = {**run.trial.notes, note: reason}
         run.trial = self._storage.finish_trial(run.trial.id, TrialState.PRUNED, error_message=f"{note}: {reason}", notes=notes)
         if run.trial.optuna_trial_id is not None:
@@ -251,6 +289,7 @@ class TrialBook:
 
     def fail(self, run: TrialRun, error: TrialFailed) -> None:
         """FAIL with class and log excerpt, never with a value."""
+        self._store_what_was_kept(self._storage)
         run.trial = self._storage.finish_trial(
             run.trial.id,
             TrialState.FAIL,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import io
 import sys
 
@@ -59,3 +60,16 @@ def test_one_moving_line_on_a_terminal(monkeypatch: pytest.MonkeyPatch, capsys: 
     text = terminal.getvalue()
     assert "trial 3 failed: [/] timeout" in text
     assert capsys.readouterr().out == ""
+
+
+class FullDisk(io.StringIO):
+    def write(self, text: str) -> int:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+
+def test_a_log_on_a_full_disk_ends_no_study(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "stderr", FullDisk())
+    with ProgressView("throughput") as view:
+        shown = progress(view)
+        shown.note("trial 3 failed: timeout")
+    assert shown.done_trials == 3

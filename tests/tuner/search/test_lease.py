@@ -13,7 +13,7 @@ from typing import Any
 import psutil
 import pytest
 
-from storage.base import Storage, StorageUnavailable
+from storage.base import LeaseLost, Storage, StorageUnavailable
 from storage.records import Lease, Study
 from tests.storage.builders import a_study
 from tests.storage.raw import url_of
@@ -170,14 +170,30 @@ def test_the_heartbeat_goes_on(storage: Storage, study: Study, monkeypatch: pyte
     assert storage.get_lease(study.id) is None
 
 
-def test_a_lease_that_somebody_deleted_is_written_again(storage: Storage, study: Study, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_one_that_slept_until_the_study_was_over_does_not_take_it_back(
+    storage: Storage, study: Study, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Another machine took the study, ended it and let it go."""
     monkeypatch.setattr("tuner.search.lease.HEARTBEAT_S", 0.01)
     mine = lease(storage, study)
     mine.claim()
+    fenced = mine.fence(storage)
+    assert fenced.update_study(study.id, engine_starts=1).engine_starts == 1
     assert storage.swap_lease(study.id, held_by(storage, study).token, None)
-    wait_until(lambda: storage.get_lease(study.id) is not None, "the lease is written again")
-    mine.check()
+    with pytest.raises(LeaseLost, match="taken over"):
+        fenced.update_study(study.id, engine_starts=2)
+
+    def told() -> bool:
+        try:
+            mine.check()
+        except StudyTaken as error:
+            return "by a process that has ended" in str(error)
+        return False
+
+    wait_until(told, "the lease tells that it is over")
     mine.release()
+    assert storage.get_lease(study.id) is None
+    assert storage.get_study_by_id(study.id).engine_starts == 1
 
 
 def test_one_that_was_taken_over_finds_out_and_leaves_the_lease_to_the_other(
@@ -213,4 +229,7 @@ def test_a_database_that_is_away_does_not_hide_why_a_run_ended(storage: Storage,
     with monkeypatch.context() as patch:
         patch.setattr(storage, "swap_lease", gone)
         mine.release()
+    again = lease(storage, study)
+    again.claim()  # by this process, which lives: it could not let it go and does not hold it
+    again.release()
     assert not [thread for thread in threading.enumerate() if thread.name == "study-lease"]

@@ -13,7 +13,7 @@ from typing import Any
 from storage.base import LeaseLost, Storage, StorageFault
 from storage.records import Recommendation, Stage, Study, StudyState, TrialState
 from tuner.core.contract import EngineSettings, Launcher
-from tuner.core.errors import Interrupted, StorageError, StudyTaken
+from tuner.core.errors import Interrupted, StorageError, StudyTaken, TunerError
 from tuner.core.factors import in_order
 from tuner.search.asking import Asking, sampler_of
 from tuner.search.cold_comparison import ColdComparison
@@ -39,6 +39,7 @@ from tuner.verdict.cell_claims import sure_level
 from tuner.verdict.compare import StudyComparison
 from tuner.verdict.conclude import compare_measured, recommend_stored
 
+DELETED = "it was deleted while it ran; begin it anew without --resume"
 BATCH = 4  # configurations asked for at once: two cells in both arms
 
 
@@ -119,7 +120,7 @@ class StudyRun:
                 raise
             except LeaseLost as error:
                 state = None
-                raise StudyTaken(str(error)) from error
+                raise self._taken(opened, error) from error
             except StorageFault as error:
                 raise StorageError(f"study {opened.study.name!r}: {self._loss(opened.study, error)}") from error
             except (Interrupted, KeyboardInterrupt) as error:
@@ -127,12 +128,24 @@ class StudyRun:
                 raise interrupted(opened.study) from error
         return outcome
 
+    def _taken(self, opened: OpenStudy, error: LeaseLost) -> TunerError:
+        """What to say of a study that this process does not hold any more."""
+        if self._is_gone(opened.study):
+            return StorageError(f"study {opened.study.name!r}: {DELETED}")
+        try:
+            opened.lease.check()
+        except StudyTaken as told:
+            return told
+        return StudyTaken(str(error))
+
+    def _is_gone(self, study: Study) -> bool:
+        with suppress(StorageFault):
+            return find_study(self._storage, study.name) is None
+        return False
+
     def _loss(self, study: Study, error: StorageFault) -> str:
         """Why the database failed us, and what can be done."""
-        with suppress(StorageFault):
-            if find_study(self._storage, study.name) is None:
-                return "it was deleted while it ran; begin it anew without --resume"
-        return f"{error}; fix it and go on with --resume"
+        return DELETED if self._is_gone(study) else f"{error}; fix it and go on with --resume"
 
     def _context(self, opened: OpenStudy) -> RunContext:
         costs = CostModel(self._plan.costs.start_s, self._plan.costs.window_s)

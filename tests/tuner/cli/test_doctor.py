@@ -7,8 +7,11 @@ from pathlib import Path
 
 import pytest
 
+from storage.records import Study
+from tests.storage.builders import a_measurement, a_trial
 from tests.tuner.cli.terminal import Terminal, is_one_line_error
 from tuner.engine.devices import Devices
+from tuner.trials.spool import Spool
 
 TPU = Devices("tpu", "TPU v6 lite", 4)
 CPU = Devices("cpu", "cpu", 1)
@@ -22,7 +25,7 @@ def found(monkeypatch: pytest.MonkeyPatch) -> pytest.MonkeyPatch:
     return monkeypatch
 
 
-def checks_of(terminal: Terminal, *arguments: str) -> dict[str, dict[str, str | bool]]:
+def checks_of(terminal: Terminal, *arguments: str | Path) -> dict[str, dict[str, str | bool]]:
     return {check["name"]: check for check in terminal.run("doctor", "--json", *arguments).json["checks"]}
 
 
@@ -31,7 +34,7 @@ def test_it_tells_what_it_found(terminal: Terminal, found: pytest.MonkeyPatch) -
     checks = {check["name"]: check for check in result.json["checks"]}
     assert set(checks) == {
         *("python", "engine", "tested", "plugin", "devices", "tpu"),
-        *("storage", "logdir", "service", "tensorboard"),
+        *("storage", "logdir", "spool", "service", "tensorboard"),
     }
     assert checks["devices"]["found"] == "4 x TPU v6 lite (tpu)"
     assert checks["tpu"] == {"name": "tpu", "ok": True, "found": "JAX runs on TPU v6 lite", "fix": "", "needed": False}
@@ -114,3 +117,16 @@ def test_what_the_service_lacks(terminal: Terminal, found: pytest.MonkeyPatch) -
     found.setattr("tuner.cli.doctor._SERVICE_PACKAGES", ("fastapi", "not_installed_anywhere"))
     check = checks_of(terminal)["service"]
     assert check["found"] == "not_installed_anywhere not installed" and "[ui]" in str(check["fix"])
+
+
+def test_windows_that_wait_for_their_database_are_told(terminal: Terminal, found: pytest.MonkeyPatch) -> None:
+    folder = terminal.folder / "spool"
+    assert checks_of(terminal, "--spool", folder)["spool"]["ok"]
+    spool = Spool(folder, Study("night", "tiny-qwen3", {}, "throughput", id=7, created_at=1.5))
+    for number in range(2):
+        spool.append(a_measurement(3, round=number), a_trial(7, id=3, created_at=2.5))
+    with spool.path.open("ab") as file:
+        file.write(b"0123 cut sho")
+    check = checks_of(terminal, "--spool", folder)["spool"]
+    assert not check["ok"] and not check["needed"]
+    assert check["found"] == f"{folder}: 2 windows of study 'night', 1 damaged lines in {spool.path.name}"

@@ -13,7 +13,15 @@ from tuner.cli.search import search
 from tuner.cli.search_options import SECTIONS
 from tuner.setup.config import StudyConfig, parse_duration
 
-OF_THIS_RUN = {"resume", "dry_run", "as_json", "gates", "no_guard"}  # no settings of a study; the last is one of --guard
+OF_THIS_RUN = {
+    "resume",
+    "dry_run",
+    "as_json",
+    "gates",
+    "spool",
+    "patience",
+    "no_guard",
+}  # no settings of a study; the last is one of --guard
 DECIDED_LATER = {"from the workload", "the engine decides", "this one", "made from the date", "where it is possible"}
 OPTIONS = {str(item.name): item for item in search.params if isinstance(item, click.Option)}
 

@@ -137,6 +137,7 @@ def _print_links(trials: Sequence[Trial], profiles: Sequence[Profile]) -> None:
 def _rows(trials: Sequence[Trial], windows: dict[int, int], invalid: dict[int, int]) -> list[list[str]]:
     from tuner.core.factors import further
     from tuner.core.numbers import number
+    from tuner.verdict.evidence import TWIN_OF
 
     rows = []
     for trial in trials:
@@ -145,6 +146,8 @@ def _rows(trials: Sequence[Trial], windows: dict[int, int], invalid: dict[int, i
             result = ": ".join(part for part in (trial.error_class, trial.error_message) if part)
         if trial.notes.get("feasible") is False:
             result += " (misses an SLO)"
+        if TWIN_OF in trial.notes and trial.values is not None:
+            result += f" (not measured: the same in effect as trial {trial.notes[TWIN_OF]})"
         count = str(windows[trial.id]) + (f" ({invalid[trial.id]} invalid)" if invalid[trial.id] else "")
         rows.append(
             [

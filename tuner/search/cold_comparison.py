@@ -13,6 +13,7 @@ from collections.abc import Hashable, Iterable
 from dataclasses import replace
 
 from storage.records import Stage
+from tuner.search.twins import Twins
 from tuner.setup.space import Configuration, EngineKey
 from tuner.trials.budget import TimeBudget
 from tuner.trials.context import RunContext
@@ -26,7 +27,8 @@ from tuner.trials.trial import TrialBook, TrialRun
 class ColdComparison:
     """Takes up what is missing; ends early only between blocks. A trial is finished when its last block is over."""
 
-    def __init__(self, context: RunContext, book: TrialBook, pool: EnginePool, budget: TimeBudget) -> None:
+    def __init__(self, context: RunContext, book: TrialBook, pool: EnginePool, budget: TimeBudget, twins: Twins) -> None:
+        self._twins = twins
         self._context = context
         self._setup = context.setup
         self._space = context.setup.space
@@ -51,7 +53,7 @@ class ColdComparison:
         return [sorted(engines, key=engines.__getitem__) for engines in found.values()]
 
     def _compare(self, engines: list[EngineKey]) -> None:
-        runs = {engine: [self._run_of(item) for item in self._space.group(engine)] for engine in engines}
+        runs = {engine: self._twins.runs(self._space.group(engine), self._create) for engine in engines}
         names = {str(engine): engine for engine in engines}
         seed = f"{self._setup.config.seed}/cold/{engines[0]}"
         for block in range(self._setup.config.starts):
@@ -64,10 +66,10 @@ class ColdComparison:
         for run in (run for found in runs.values() for run in found):
             if not run.finished and run.measurements:
                 self._book.complete(run)
+        self._twins.settle()
 
-    def _run_of(self, configuration: Configuration) -> TrialRun:
-        engine = self._setup.group_engine(*configuration.engine)
-        return self._book.find(configuration) or self._book.create(configuration, engine, Stage.SEARCH, 0)
+    def _create(self, configuration: Configuration, twin_of: int | None) -> TrialRun:
+        return self._book.create(configuration, self._setup.group_engine(*configuration.engine), Stage.SEARCH, 0, twin_of=twin_of)
 
     def _start(self, engine: EngineKey, runs: Iterable[TrialRun], first_round: int) -> None:
         """One engine start with its windows; none where they are known. The engine that runs is never used again, whatever it is."""

@@ -22,6 +22,7 @@ from tuner.search.lease import StudyLease
 from tuner.search.opening import OpenStudy, find_study, interrupted, open_study
 from tuner.search.plan import SearchPlan, finalists_of
 from tuner.search.prior import SimulatedPrior
+from tuner.search.twins import Twins
 from tuner.serving.numerics import numerics_of
 from tuner.setup.space import Configuration, EngineKey
 from tuner.trials.budget import CostClock, CostModel, TimeBudget
@@ -38,6 +39,7 @@ from tuner.trials.trial import TrialBook, TrialRun
 from tuner.verdict.cell_claims import sure_level
 from tuner.verdict.compare import StudyComparison
 from tuner.verdict.conclude import compare_measured, recommend_stored
+from tuner.verdict.evidence import TWIN_OF
 
 DELETED = "it was deleted while it ran; begin it anew without --resume"
 BATCH = 4  # configurations asked for at once: two cells in both arms
@@ -225,14 +227,16 @@ class _Search:
         self._budget = budget
         self._prior = prior
         self._sampler = sampler_of(opened.record, plan.sampler)
+        self._twins = Twins(context.setup, book)
 
     def run(self) -> None:
         allowed = self._allowed()
-        unfinished = [run for run in self._book.staged(Stage.SEARCH) if not run.finished]
+        unfinished = [run for run in self._book.staged(Stage.SEARCH) if not run.finished and TWIN_OF not in run.trial.notes]
         unfinished.sort(key=lambda run: (not run.measurements, run.trial.number))
         pending = unfinished if allowed is None else unfinished[:allowed]
         left = None if allowed is None else allowed - len(pending)
         self._announce(pending, left)
+        self._twins.settle()
         if self._space.contrast.cold:
             pending = []  # its starts know themselves what is missing
         for _, runs in groupby(sorted(pending, key=self._batch), key=self._batch):
@@ -240,7 +244,7 @@ class _Search:
                 return
             self._measure(list(runs))
         if self._space.contrast.cold:
-            ColdComparison(self._context, self._book, self._pool, self._budget).run()
+            ColdComparison(self._context, self._book, self._pool, self._budget, self._twins).run()
         elif self._sampler == "grid":
             self._run_grid(left)
         else:
@@ -290,9 +294,13 @@ class _Search:
                 self._measure(self._create(list(configurations)))
 
     def _create(self, configurations: Sequence[Configuration]) -> list[TrialRun]:
-        """Trials of one engine, sharing their rounds."""
+        """Trials of one engine, sharing their rounds; without those that are the same in effect as another."""
         first_round = self._book.next_round(configurations[0].engine)
-        return [self._book.create(item, self._engine(item), Stage.SEARCH, first_round) for item in configurations]
+
+        def create(item: Configuration, twin_of: int | None) -> TrialRun:
+            return self._book.create(item, self._engine(item), Stage.SEARCH, first_round, twin_of=twin_of)
+
+        return self._twins.runs(configurations, create)
 
     def _engine(self, configuration: Configuration) -> EngineSettings:
         """The engine that measures this configuration in the search."""
@@ -300,6 +308,9 @@ class _Search:
 
     def _measure(self, runs: Sequence[TrialRun]) -> None:
         """All of them in one engine; one after the other where the launcher needs an engine for each."""
+        if not runs:
+            self._twins.settle()
+            return
         if not self._pool.all_live and len(runs) > 1:
             for run in runs:
                 self._measure([run])
@@ -324,6 +335,7 @@ class _Search:
             for run in runs:
                 if run.trial.state is TrialState.COMPLETE:
                     capture_profile(self._context, self._pool, run)
+        self._twins.settle()
         self._reserve()
 
     def _baselines(self, runs: Iterable[TrialRun]) -> list[TrialRun]:
@@ -337,7 +349,7 @@ class _Search:
             if any(item.valid for item in run.measurements):
                 continue
             known = [self._book.find(item) for item in self._space.beside(configuration) if item not in configurations]
-            found += [item for item in known if item is not None and item not in found and item.trial.state is TrialState.COMPLETE]
+            found += [item for item in known if item is not None and item not in found and _measured(item)]
         return found
 
     def _reserve(self) -> None:
@@ -370,6 +382,10 @@ class _Search:
             value = (run.trial.values or {}).get(objective.name)
             if value is not None and (progress.best is None or objective.is_better(value, progress.best[1])):
                 progress.best = (str(run.configuration), value)
+
+
+def _measured(run: TrialRun) -> bool:
+    return run.trial.state is TrialState.COMPLETE and TWIN_OF not in run.trial.notes
 
 
 def _order(engine: EngineKey) -> tuple[Any, ...]:

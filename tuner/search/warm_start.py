@@ -20,9 +20,10 @@ from tuner.core.errors import BadInput, TrialFailed
 from tuner.metrics.objective import constraint_values, median_metrics, objective_values
 from tuner.search.proposer import Observation
 from tuner.setup.config import ORDINAL
-from tuner.setup.space import Configuration
+from tuner.setup.effective import configuration_like
 from tuner.setup.stored_study import StoredStudy, was_launched_by
 from tuner.setup.study_setup import StudySetup
+from tuner.verdict.evidence import TWIN_OF
 
 AUTO, NONE = "auto", "none"
 MOST_STUDIES = 3
@@ -105,8 +106,8 @@ def _earlier(storage: Storage, setup: StudySetup, study: Study) -> EarlierStudy:
 
 def _observation(storage: Storage, setup: StudySetup, trial: Trial) -> Observation | None:
     """None where the trial teaches nothing: it was not measured, is outside the space, or lacks a metric of this search."""
-    configuration = Configuration.of_trial(trial)
-    if configuration not in setup.space or trial.state not in (TrialState.COMPLETE, TrialState.FAIL):
+    configuration = configuration_like(trial, setup.space, setup.engine)
+    if configuration is None or TWIN_OF in trial.notes or trial.state not in (TrialState.COMPLETE, TrialState.FAIL):
         return None
     if trial.state is TrialState.FAIL:
         return Observation(configuration, None, {})

@@ -20,6 +20,7 @@ from tuner.metrics.window import RequestLimit
 from tuner.serving.engine_arg_facts import engine_arg_facts
 from tuner.serving.stored_settings import requested_settings
 from tuner.setup.config import StudyConfig, check_config, untested_settings
+from tuner.setup.effective import effective_settings
 from tuner.setup.factors import own_levels
 from tuner.setup.feasibility import Infeasible, Judged, Needs, check
 from tuner.setup.hardware import Limits
@@ -91,6 +92,10 @@ class StudySetup:
             alignable=configuration.arm != ARM_DEFAULT,
         )
         return own.with_factors(configuration.factors)
+
+    def effective(self, configuration: Configuration) -> Json:
+        """What this configuration in effect runs with, in one spelling."""
+        return effective_settings(self.cold_engine(configuration), configuration.arm, self.space.own_levels, self.model.features)
 
     def infeasible(self, engine: EngineSettings) -> list[Infeasible]:
         """All known reasons why this engine cannot run.

@@ -23,7 +23,7 @@ from tuner.trials.guard import canary_metrics
 from tuner.trials.idle import is_busy
 from tuner.trials.optuna_record import OptunaRecord
 from tuner.trials.stored import require_stored, store_kept
-from tuner.verdict.evidence import PRIOR, Origin, origin_of
+from tuner.verdict.evidence import PRIOR, TWIN_OF, Origin, origin_of
 from tuner.verdict.guard_words import NOTE
 
 FIRST_ROUND = "first_round"
@@ -136,8 +136,11 @@ class TrialBook:
             engine = run.configuration.engine
             self._last_round[engine] = max(measurement.round, self._last_round.get(engine, -1))
 
-    def create(self, configuration: Configuration, engine: EngineSettings, stage: Stage, first_round: int) -> TrialRun:
-        """A WAITING trial. Search trials are Optuna trials as well."""
+    def create(
+        self, configuration: Configuration, engine: EngineSettings, stage: Stage, first_round: int, *, twin_of: int | None = None
+    ) -> TrialRun:
+        """A WAITING trial. Search trials are Optuna trials as well. `twin_of`: the number of the one that is the same in effect."""
+        notes: Json = {FIRST_ROUND: first_round} | ({PRIOR: self.prior} if self.prior is not None and stage is Stage.SEARCH else {})
         self._store_what_was_kept(self._storage)
         optuna_id: int | None = None
         if stage is Stage.SEARCH:
@@ -153,7 +156,7 @@ class TrialBook:
                 workload_hash=self._setup.workload.content_hash,
                 stage=stage,
                 optuna_trial_id=optuna_id,
-                notes={FIRST_ROUND: first_round} | ({PRIOR: self.prior} if self.prior is not None and stage is Stage.SEARCH else {}),
+                notes=notes if twin_of is None else {**notes, TWIN_OF: twin_of},
                 factors=dict(configuration.factors),
             )
         )
@@ -269,6 +272,22 @@ class TrialBook:
             self._record.complete(run.trial.optuna_trial_id, list(values.values()), constraints)
         self._finished(run, list(values.values()), constraints)
 
+    def finish_twin(self, run: TrialRun, first: TrialRun) -> None:
+        """With the result of a finished trial that is the same in effect; nothing is measured."""
+        values, constraints = self.result_of(first)
+        if values is None:
+            self.skip(run, f"the same in effect as trial {first.trial.number}, which has no value")
+            return
+        self._store_what_was_kept(self._storage)
+        notes = run.trial.notes | {name: first.trial.notes[name] for name in ("feasible",) if name in first.trial.notes}
+        run.trial = self._storage.finish_trial(run.trial.id, TrialState.COMPLETE, values=first.trial.values, notes=notes)
+        if run.trial.optuna_trial_id is not None:
+            self._record.complete(run.trial.optuna_trial_id, values, constraints)
+        self._progress.note(
+            f"trial {run.trial.number} ({run.configuration}) is the same in effect as trial {first.trial.number}: not measured"
+        )
+        self._finished(run, values, constraints)
+
     def give_up_saturated(self, run: TrialRun) -> None:
         """PRUNED: infeasible under the load that the study's SLOs are asked for."""
         self._prune(run, "infeasible", f"{SATURATED}: the engine could not keep up with the arrivals in {run.saturated_windows} windows")
@@ -321,7 +340,9 @@ class TrialBook:
         """(values in the order of the objectives, constraints) of a finished trial; None for one that failed."""
         if run.trial.state is not TrialState.COMPLETE or run.trial.values is None:
             return None, {}
-        metrics = median_metrics(run.measurements)
+        first = run.trial.notes.get(TWIN_OF)
+        measured = run if first is None else next(item for item in self.runs if item.trial.number == first)
+        metrics = median_metrics(measured.measurements)
         constraints = dict(zip(map(str, self._setup.slos), constraint_values(self._setup.slos, metrics), strict=True))
         return [float(run.trial.values[objective.name]) for objective in self._setup.objectives], constraints
 

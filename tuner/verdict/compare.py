@@ -33,7 +33,7 @@ from tuner.verdict.cell_evidence import CellCauses
 from tuner.verdict.cell_pairs import CellPairs, collect_pairs
 from tuner.verdict.cold_pairs import LEAST_STARTS
 from tuner.verdict.compared import COMPARED, contrast_caveats, subject_of
-from tuner.verdict.evidence import ComparedCell
+from tuner.verdict.evidence import TWIN_OF, ComparedCell
 from tuner.verdict.slo_cells import NO_SLOS, SloFacts
 from tuner.verdict.study_answer import StudyAnswer, study_answer, with_answer
 
@@ -99,7 +99,7 @@ def compare_study(
     Intervals are corrected for the number of cells within each metric and environment, not across them; what the answer says holds
     together over its cells and objectives. Raises BadInput for an unknown metric.
     """
-    chosen = [trial for trial in trials if trial.stage is stage and trial.study_id == study_id]
+    chosen = [trial for trial in trials if trial.stage is stage and trial.study_id == study_id and TWIN_OF not in trial.notes]
     causes = CellCauses(trials, measurements, profiles)
     asked = question or Question()
     objectives = asked.objectives or tuple(metrics[:1])

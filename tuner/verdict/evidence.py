@@ -37,6 +37,7 @@ COMPARABLE = frozenset(
 )  # a pruned trial's valid windows are still measurements
 
 PRIOR = "prior"  # in the notes of a search trial: what the sampler knew besides measurements, in words
+TWIN_OF = "twin_of"  # in the notes of a search trial that was not measured: the number of the one that is the same in effect
 DRIFTED = "drifted"  # Measurement.invalid_reason of a window of rounds in which the machine was not what it was (tuner.trials.group)
 
 # Which engine a window was measured in: launcher and number of the engine start within the study (None: not recorded).

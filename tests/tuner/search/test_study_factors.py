@@ -17,6 +17,7 @@ from tuner.launchers.table_files import read_csv
 from tuner.report.report import serve_command
 from tuner.report.study_export import study_csv
 from tuner.search.plan import plan_search
+from tuner.search.warm_start import load_earlier
 from tuner.serving.serve_formats import FORMATS
 from tuner.serving.stored_settings import measured_engine_of, settings_of
 from tuner.setup.space import Configuration
@@ -264,3 +265,80 @@ def test_samplers_propose_only_what_the_conditions_leave(bench: Workbench, sampl
     bench.run(FakeLauncher(value=value_with), sampler=sampler, trials=4, **CONDITIONED)
     space = prepare_study(config_of(**CONDITIONED)).space
     assert len(bench.trials()) == 4 and all(configuration_of(trial) in space for trial in bench.trials())
+
+
+TWICE: dict[str, Any] = {
+    "factors": {THRESHOLD: [0, "unset", 128, 512]},
+    "arms": ["default"],
+    "page_sizes": [16],
+    "chunk_budgets": [128, 256],
+}
+
+
+@pytest.mark.slow
+def test_what_is_the_same_in_effect_is_not_measured_twice(bench: Workbench) -> None:
+    """vLLM's own value said aloud, and a threshold that no chunk reaches."""
+    launcher = FakeLauncher()
+    outcome = bench.run(launcher, slos=["ttft_p99_ms<=5000"], **TWICE)
+    trials = {(trial.max_num_batched_tokens, trial.factors[THRESHOLD]): trial for trial in bench.trials()}
+    assert len(trials) == 8
+    first = {budget: trials[budget, 0].number for budget in (128, 256)}
+    twins = {place: trial.notes["twin_of"] for place, trial in trials.items() if "twin_of" in trial.notes}
+    assert twins == {
+        **{(budget, level): first[budget] for budget in (128, 256) for level in ("unset", 512)},
+        (128, 128): first[128],
+    }
+    for place in twins:
+        trial = trials[place]
+        assert not bench.windows(trial) and trial.state is TrialState.COMPLETE
+        assert trial.values == trials[place[0], 0].values and trial.notes["feasible"] is True
+    assert {(item.max_num_batched_tokens, dict(item.factors).get(THRESHOLD)) for item in launcher.measured} == {
+        (128, 0),
+        (256, 0),
+        (256, 128),
+    }
+    assert all(item.values for item in bench.optuna_trials()), "Optuna knows their results"
+    assert outcome.recommendation.body["settings"][THRESHOLD] in (0, 128), "a twin has nothing of its own to recommend"
+    again = bench.run(FakeLauncher(), resume=True, slos=["ttft_p99_ms<=5000"], **TWICE)
+    assert again.windows == 0 and len(bench.trials()) == 8
+
+
+@pytest.mark.slow
+def test_a_twin_of_what_failed_has_no_value_and_one_that_was_left_is_settled_on_resuming(bench: Workbench) -> None:
+    def stopped(item: Configuration, _nth: int, result: WindowResult) -> WindowResult:
+        if item.max_num_batched_tokens == 256:
+            raise KeyboardInterrupt
+        raise crash()
+
+    with pytest.raises(Interrupted):
+        bench.run(FakeLauncher(on_measure=stopped), **TWICE)
+    outcome = bench.run(
+        FakeLauncher(on_measure=lambda item, nth, result: stopped(item, nth, result) if item.max_num_batched_tokens == 128 else result),
+        resume=True,
+        **TWICE,
+    )
+    assert outcome.study.state is StudyState.COMPLETE
+    twins = [trial for trial in bench.trials() if "twin_of" in trial.notes]
+    assert {(trial.max_num_batched_tokens, trial.state) for trial in twins} == {(128, TrialState.PRUNED), (256, TrialState.COMPLETE)}
+    assert all("the same in effect as trial" in trial.notes["skipped"] for trial in twins if trial.state is TrialState.PRUNED)
+
+
+@pytest.mark.slow
+def test_samplers_are_told_what_a_twin_is_worth(bench: Workbench) -> None:
+    launcher = FakeLauncher()
+    bench.run(launcher, sampler="ordinal", trials=8, **TWICE)
+    assert len(bench.trials()) == 8 and len({(item.max_num_batched_tokens, item.factors) for item in launcher.measured}) == 3
+
+
+@pytest.mark.slow
+def test_a_warm_start_finds_what_is_the_same_under_another_spelling(bench: Workbench) -> None:
+    bench.run(FakeLauncher(), study="plain", max_num_seqs=16, arms=["default"])
+    bench.run(FakeLauncher(), study="other", factors={"max_num_seqs": [16], THRESHOLD: [0, 64]}, arms=["default"])
+    setup = prepare_study(config_of(factors={"max_num_seqs": [8, 16], THRESHOLD: ["unset", 64]}, arms=["default"]))
+    plain, other = load_earlier(bench.storage, setup, ["plain", "other"])
+    assert {dict(item.configuration.factors)[THRESHOLD] for item in plain.observations} == {"unset"}
+    assert len(plain.observations) == 4 and all(dict(item.configuration.factors)["max_num_seqs"] == 16 for item in plain.observations)
+    assert len(other.observations) == 8 and all(item.configuration in setup.space for item in other.observations)
+    narrow = prepare_study(config_of(arms=["default"], max_num_seqs=16))
+    (found,) = load_earlier(bench.storage, narrow, ["other"])
+    assert len(found.observations) == 0, "which threshold a study without that factor has is not known to it"

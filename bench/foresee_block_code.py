@@ -17,7 +17,7 @@ import os
 import re
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import product
 from typing import Any
@@ -35,8 +35,10 @@ PAGE, HEAD = 256, 64
 TOKENS, REQUESTS = 2048, 64
 DEVICE_NAMES = {"v5e": "TPU v5e", "v6e": "TPU v6e", "7x": "TPU v7"}
 
-
 _WHOLE = re.compile(r"max_model_len-(\d+)-sw-None")
+
+# TPU -> tokens of a page -> types -> heads -> length -> the winner's blocks; tpu-inference's own form.
+type Table = Mapping[str, Mapping[int, Mapping[str, Mapping[str, Mapping[str, Sequence[int]]]]]]
 
 
 @dataclass(frozen=True)
@@ -56,13 +58,17 @@ class Code:
     blocks: Blocks
     counts: Counts
 
+    @property
+    def matmuls(self) -> float:
+        return self.counts.get(MATMULS, 0.0) + self.counts.get("matmuls_unpacked", 0.0)
+
     def each(self, label: str) -> float:
         """Of `label`, for one query and one token of the cache."""
         return self.counts.get(label, 0.0) / (self.blocks.queries * self.blocks.pages * PAGE)
 
     @property
     def spills_a_matmul(self) -> float:
-        return self.counts.get(SPILLS, 0.0) / max(1.0, self.counts.get(MATMULS, 0.0) + self.counts.get("matmuls_unpacked", 0.0))
+        return self.counts.get(SPILLS, 0.0) / max(1.0, self.matmuls)
 
 
 RANKINGS: dict[str, Callable[[Code], tuple[float, ...]]] = {
@@ -115,21 +121,23 @@ def compiled(chip: str, shape: Shape, blocks: Blocks, dump: Dump) -> Counts | No
     return max(found.values(), key=lambda counts: counts[BUNDLES])
 
 
-def winner_of(chip: str, shape: Shape) -> Blocks:
-    """Raises KeyError for a shape that the table does not have."""
+def tuned_table() -> Table:
     from tpu_inference.kernels.ragged_paged_attention.v3.tuned_block_sizes_hd64 import TUNED_BLOCK_SIZES
 
+    return dict(TUNED_BLOCK_SIZES)
+
+
+def winner_in(table: Table, chip: str, shape: Shape) -> Blocks:
+    """Raises KeyError for a shape that the table does not have."""
     heads = f"q_head-{shape.query_heads}_kv_head-{shape.kv_heads}_head-{HEAD}"
-    entry = TUNED_BLOCK_SIZES[DEVICE_NAMES[chip]][PAGE]["q_bfloat16_kv_bfloat16"][heads]
+    entry = table[DEVICE_NAMES[chip]][PAGE]["q_bfloat16_kv_bfloat16"][heads]
     return Blocks(*entry[f"max_model_len-{shape.max_model_len}-sw-None"])
 
 
-def rule_hits() -> dict[str, tuple[int, int]]:
+def rule_hits(table: Table) -> dict[str, tuple[int, int]]:
     """TPU -> (entries without a sliding window whose winner follows the rule, all of these)."""
-    from tpu_inference.kernels.ragged_paged_attention.v3.tuned_block_sizes_hd64 import TUNED_BLOCK_SIZES
-
     found = {}
-    for tpu, by_page in TUNED_BLOCK_SIZES.items():
+    for tpu, by_page in table.items():
         hits = []
         for page, by_dtype in by_page.items():
             entries = [entry for by_heads in by_dtype.values() for by_length in by_heads.values() for entry in by_length.items()]
@@ -153,14 +161,14 @@ def main() -> int:
     parser.add_argument("--rule", action="store_true", help="compile nothing, count how often the rule names the table's winner")
     args = parser.parse_args()
     if args.rule:
-        for tpu, (hits, entries) in rule_hits().items():
+        for tpu, (hits, entries) in rule_hits(tuned_table()).items():
             print(f"{tpu}: {hits} of {entries} entries")
         return 0
     places: list[list[str]] = []
     with Dump() as dump:
         os.environ.update(compiling_environment(target_of(args.chip, 1), "/") | dump.environment(os.environ))
         for shape in args.shapes:
-            winner, begun = winner_of(args.chip, shape), time.perf_counter()
+            winner, begun = winner_in(tuned_table(), args.chip, shape), time.perf_counter()
             every = [Blocks(*pair) for pair in product(args.pages, args.queries) if pair[0] * PAGE <= shape.max_model_len]
             codes = [Code(blocks, counts) for blocks in every if (counts := compiled(args.chip, shape, blocks, dump)) is not None]
             rows = [_cells(code, winner) for code in sorted(codes, key=RANKINGS["bundles"])]
@@ -176,8 +184,8 @@ def main() -> int:
 
 
 def _cells(code: Code, winner: Blocks) -> list[str]:
-    matmuls = code.counts.get(MATMULS, 0.0) + code.counts.get("matmuls_unpacked", 0.0)
-    counts = [number(value, 7) for value in (code.counts[BUNDLES], code.counts.get(SCALAR, 0.0), matmuls, code.counts.get(SPILLS, 0.0))]
+    shown = (code.counts[BUNDLES], code.counts.get(SCALAR, 0.0), code.matmuls, code.counts.get(SPILLS, 0.0))
+    counts = [number(value, 7) for value in shown]
     mark = "the table's" if code.blocks == winner else ""
     return [str(code.blocks.pages), str(code.blocks.queries), *counts, f"{code.each(BUNDLES):.5f}", mark]
 

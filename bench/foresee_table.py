@@ -1,22 +1,27 @@
 """Does it fit? Real models on TPUs that are not here, and how good the answer is close to the limit.
 
-    python -m bench.foresee_table [--rows TEXT] [--limit] [--configs ../shared/data/configs]
+    python -m bench.foresee_table [--rows TEXT] [--cold | --limit] [--configs ../shared/data/configs]
 
 The first table: a sample of Qwen3 models, TPUs, page sizes and chunk budgets with requests of the model's own length, each compiled whole
-by the code of `tuner foresee check`; seconds are those of building the engine and of compiling its two programs when that was done (answers
-are kept below TUNER_CACHE: name an empty folder to measure them anew). --limit: from one answer the number of KV pages that just fits is
-computed, and the compiler is asked half a percent below and above it. Exit status 1 where a configuration took more than 90 s, or the
-compiler contradicts a "fits".
+by the code of `tuner foresee check`; "building" and "compiling" are what the engine and its two programs took when that was done (answers
+are kept below TUNER_CACHE). --cold keeps them in a folder of its own, so that everything is compiled now, with vLLM imported before; "all"
+then is the time until the answer, in which both programs are compiled at once where there are two cores. All are asked a second time at the
+end. --limit: from one answer the number of KV pages that just fits is computed, and the compiler is asked half a percent below and above it.
+Exit status 1 where a configuration took more than 90 s with --cold, or more than 0.1 s the second time, or the compiler contradicts a
+"fits".
 """
 
 from __future__ import annotations
 
 import argparse
 import sys
+import tempfile
+import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from tuner.core.numbers import number
 from tuner.foresight.check import Foresight
 from tuner.foresight.compiler import Compiler
 from tuner.foresight.installed import installed
@@ -26,7 +31,7 @@ from tuner.foresight.questions import foreseeable_model, questions_of
 from tuner.setup.config_file import load_config
 
 CONFIGS = Path(__file__).resolve().parents[2] / "shared" / "data" / "configs"
-MOST_S = 90.0
+MOST_S, MOST_AGAIN_S = 90.0, 0.1  # a configuration, cold and the second time
 NEAR = 0.005  # of the pages, on both sides of the limit
 
 
@@ -96,26 +101,44 @@ def cells_of(asked: Asked, answer: Foreseen) -> list[str]:
     verdict = answer.verdict.value + (f": {answer.kind}" if answer.kind else "")
     requests = "" if answer.most_requests is None else str(answer.most_requests)
     where = [asked.model, asked.accelerator, str(asked.devices), str(asked.page), str(asked.budget)]
-    return [*where, verdict, *sizes, requests, f"{built:.0f} + {compiled:.0f}"]
+    return [*where, verdict, *sizes, requests, f"{built:.0f}", f"{compiled:.0f}", "" if answer.kept else f"{answer.seconds:.0f}"]
 
 
-HEADERS = ("model", "TPU", "TP", "page", "budget", "verdict", "weights GiB", "KV pages GiB", "left GiB", "requests", "seconds")
+HEADERS = (
+    *("model", "TPU", "TP", "page", "budget", "verdict", "weights GiB", "KV pages GiB", "left GiB", "requests"),
+    *("building, s", "compiling, s", "all, s"),
+)
 
 
 def table(foresight: Foresight, sample: Sequence[Asked], configs: Path) -> bool:
-    """Printed row by row, as each is known. Whether all took at most MOST_S."""
+    """Printed row by row, as each is known. Whether each took at most MOST_S now and MOST_AGAIN_S the second time."""
     print(f"| {' | '.join(HEADERS)} |\n|{'---|' * len(HEADERS)}")
-    slowest, lines = 0.0, []
+    now, lines = [], []
     for asked in sample:
-        for answer in foresight.answer([question_of(asked, configs)]):
-            print(f"| {' | '.join(cells_of(asked, answer))} |", flush=True)
-            slowest = max(slowest, sum(seconds_of(answer)))
-            lines += [f"{asked}: {answer.reason}"] if answer.reason is not None else []
+        answer, _ = _asked(foresight, asked, configs)
+        print(f"| {' | '.join(cells_of(asked, answer))} |", flush=True)
+        now += [] if answer.kept else [answer.seconds]
+        lines += [f"{asked}: {answer.reason}"] if answer.reason is not None else []
     print("\n" + "\n".join(lines))
-    print(
-        f"\n{len(sample)} configurations; the slowest took {slowest:.0f} s (bar {MOST_S:.0f}): {'met' if slowest <= MOST_S else 'MISSED'}"
-    )
-    return slowest <= MOST_S
+    again = [(asked, *_asked(foresight, asked, configs)) for asked in sample]
+    not_kept = [asked for asked, answer, _ in again if not answer.kept]
+    slowest, second = max(now, default=0.0), max(seconds for _, _, seconds in again)
+    cold = f"compiled now {len(now)}, the slowest in {_judged(slowest, MOST_S)}" if now else "all kept from before"
+    print(f"\n{len(sample)} configurations; {cold}; the second time at most {_judged(second, MOST_AGAIN_S)}")
+    if not_kept:
+        print(f"compiled the second time as well: {', '.join(map(str, not_kept))}")
+    return slowest <= MOST_S and second <= MOST_AGAIN_S
+
+
+def _asked(foresight: Foresight, asked: Asked, configs: Path) -> tuple[Foreseen, float]:
+    """The answer, and the seconds from the settings to it."""
+    begun = time.perf_counter()
+    (answer,) = foresight.answer([question_of(asked, configs)])
+    return answer, time.perf_counter() - begun
+
+
+def _judged(seconds: float, bar: float) -> str:
+    return f"{number(seconds, 3)} s (bar {bar:g} s: {'met' if seconds <= bar else 'MISSED'})"
 
 
 def around_the_limit(foresight: Foresight, sample: Sequence[Asked], configs: Path) -> Iterator[tuple[Asked, bool, Foreseen]]:
@@ -148,14 +171,21 @@ def limits(foresight: Foresight, sample: Sequence[Asked], configs: Path) -> bool
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rows", default="", help="only configurations whose names contain this")
-    parser.add_argument("--limit", action="store_true", help="close to the limit instead of the sample")
+    kind = parser.add_mutually_exclusive_group()
+    kind.add_argument("--cold", action="store_true", help="whatever was kept before, compile now")
+    kind.add_argument("--limit", action="store_true", help="close to the limit instead of the sample")
     parser.add_argument("--configs", type=Path, default=CONFIGS)
     args = parser.parse_args()
     if not args.configs.is_dir():
         sys.exit(f"{args.configs} is not there: name the folder of the models' config.json files with --configs")
     sample = [asked for asked in (NEAR_THE_LIMIT if args.limit else SAMPLE) if args.rows in str(asked)]
-    with Compiler(None) as compiler:
-        foresight = Foresight(compiler, KeptAnswers(), installed(None), lambda line: print(line, file=sys.stderr, flush=True))
+    if not sample:
+        sys.exit(f"no configuration's name contains {args.rows!r}")
+    with Compiler(None) as compiler, tempfile.TemporaryDirectory(prefix="tuner-bench-") as folder:
+        kept = KeptAnswers(Path(folder) if args.cold else None)
+        foresight = Foresight(compiler, kept, installed(None), lambda line: print(line, file=sys.stderr, flush=True))
+        if args.cold:
+            compiler.warm_up(question_of(sample[0], args.configs))
         done = (limits if args.limit else table)(foresight, sample, args.configs)
     sys.exit(0 if done else 1)
 

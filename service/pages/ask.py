@@ -15,7 +15,7 @@ from service.pages.recommendation_view import can_be_served, expected_rows, snip
 from service.pages.templating import page
 from service.schemas.recommendations import Answer
 from tuner.core.errors import BadInput
-from tuner.verdict.answer import STATUS_NONE
+from tuner.verdict.answer import STATUS_NONE, STATUS_PREDICTED
 
 router = APIRouter(route_class=PageRoute, include_in_schema=False)
 _SHOWN = 12  # questions that are answered here
@@ -32,7 +32,7 @@ def ask(request: Request, storage: StorageDep, settings: SettingsDep) -> Respons
     answer, problem = None, question.errors.get("", "")
     if question.asked is not None:
         try:
-            answer = find_answer(storage, question.asked, settings)
+            answer = find_answer(storage, question.asked, settings, predicted=question.asked.accept is not None)
         except BadInput as error:
             problem = str(error)
     known = storage.list_answerable()
@@ -57,6 +57,7 @@ def _shown(question: Question, answer: Answer | None) -> dict[str, Any]:
         "answer": answer,
         "place": answer.place,
         "standing": standing(answer),
+        "predicted": answer.status == STATUS_PREDICTED,
         "expected": expected_rows(answer),
         "snippets": snippets(answer),
         "bare": answer.status != STATUS_NONE and not can_be_served(answer),

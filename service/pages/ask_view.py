@@ -11,16 +11,16 @@ from urllib.parse import urlencode
 from pydantic import ValidationError
 
 from service.pages.next_step import NextStep
-from service.schemas.recommendations import RecommendationQuery
+from service.schemas.recommendations import AnswerQuery, RecommendationQuery
 from storage.records import Answerable
 from tuner.core.errors import BadInput
 from tuner.metrics.objective import DEFAULT_OBJECTIVE, objective_names, parse_objectives, parse_slo, request_limits
 from tuner.setup.config import StudyConfig
-from tuner.verdict.answer import STATUS_DEFAULT, STATUS_NONE, Answer
+from tuner.verdict.answer import STATUS_DEFAULT, STATUS_NONE, STATUS_PREDICTED, Answer
 from tuner.workload.builtin import BUILTIN
 from tuner.workload.inline import is_inline
 
-MAIN = ("model", "accelerator", "workload", "objective", "slo")
+MAIN = ("model", "accelerator", "workload", "objective", "slo", "accept")
 _REPEATED = ("slo", "version")
 _LABELS = {
     "device_count": "Devices",
@@ -65,7 +65,7 @@ class Question:
     """What was typed. `asked` is None where nothing was asked or something is wrong; `errors`: by field, "" for what belongs to none."""
 
     given: Mapping[str, Sequence[str]]
-    asked: RecommendationQuery | None = None
+    asked: AnswerQuery | None = None
     errors: Mapping[str, str] = field(default_factory=dict)
 
     def value(self, name: str) -> str:
@@ -115,10 +115,10 @@ def read(pairs: Sequence[tuple[str, str]]) -> Question:
     twice = {name: "given more than once" for name, values in given.items() if len(values) > 1 and name not in _REPEATED}
     missing = {} if "model" in given else {"model": "name the model, as it is given to vllm serve"}
     plain = {"model": "?"} | {name: values if name in _REPEATED else values[0] for name, values in given.items()}
-    found: RecommendationQuery | None = None
+    found: AnswerQuery | None = None
     wrong: dict[str, str] = {}
     try:
-        found = RecommendationQuery.model_validate(plain)
+        found = AnswerQuery.model_validate(plain)
     except ValidationError as error:
         wrong = {str(item["loc"][0]): str(item["msg"]) for item in reversed(error.errors())}
     errors = _placed({**wrong, **twice, **missing})
@@ -148,8 +148,11 @@ def standing(answer: Answer) -> str:
         return "Measured for this question, and nothing can be recommended."
     if kind == "nearest":
         return f"Carried over from something near, {answer.match['distance']:.2f} away: measure before you rely on it."
+    if answer.status == STATUS_PREDICTED:
+        return "Simulated under predicted step times: no measurement stands behind this."
     if kind == "none":
-        return "No measurement stands behind this."
+        unpredicted = "" if answer.prediction is None else f", and there is no prediction: {answer.prediction.get('reason')}"
+        return f"No measurement stands behind this{unpredicted}."
     windows = max((item.get("measurements", 0) for item in answer.expected.values()), default=0)
     stage = f" {answer.stage_in_words}" if answer.stage_in_words else ""
     counted = f"{windows} {'window' if windows == 1 else 'windows'}"
@@ -170,8 +173,11 @@ def next_steps(question: Question, answer: Answer) -> list[NextStep]:
     study = answer.evidence.get("study")
     if answer.status == STATUS_NONE and study:
         steps.append(NextStep(f"See what the study {study} measured, and why it recommends nothing", address=f"/studies/{study}"))
-    if answer.status == STATUS_DEFAULT and answer.match["kind"] == "none" and asked.features() is None:
-        steps.append(NextStep('Give the model\'s architecture under "Further details": what is near is looked for then'))
+    if answer.status == STATUS_DEFAULT and answer.match["kind"] == "none":
+        if asked.features() is None:
+            steps.append(NextStep('Give the model\'s architecture under "Further details": what is near is looked for then'))
+        if asked.accept is None:
+            steps.append(NextStep("See whether a prediction is kept: simulated, not measured", address=f"/?{question.query}&accept=predicted"))
     open_parts = {"workload": (answer.scope.get("workload") or {}).get("name"), "objective": answer.objective} if exact else {}
     missing = {name: value for name, value in open_parts.items() if getattr(asked, name) is None}
     return [*steps, *_measuring(asked.model_copy(update=missing), machine)]

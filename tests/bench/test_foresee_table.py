@@ -9,9 +9,11 @@ from pathlib import Path
 
 import pytest
 
+from bench import foresee_table
 from bench.foresee_table import NEAR_THE_LIMIT, SAMPLE, Asked, around_the_limit, limits, question_of, table
 from tests.shared_data import shared_data
 from tests.tuner.foresight.questions import COMPILED, ONE_LAYER, PREPARED, ScriptedCompiler
+from tuner.core.errors import FailureClass, TrialFailed
 from tuner.foresight.check import Foresight
 from tuner.foresight.kept import KeptAnswers
 from tuner.foresight.messages import Compiled, Prepared, ProgramName
@@ -48,14 +50,22 @@ def foresight(folder: Path, compiler: ScriptedCompiler) -> Foresight:
 
 
 def test_a_row_says_what_fits_and_what_it_took(configs: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert table(foresight(configs, ScriptedCompiler()), [ASKED], configs)
-    assert "| small | v6e | 1 | 64 | 128 | fits | 0.00 | 0.00 | 0.00 | 5 | 1 + 4 |" in capsys.readouterr().out
+    table(foresight(configs, ScriptedCompiler()), [ASKED], configs)
+    assert "| small | v6e | 1 | 64 | 128 | fits | 0.00 | 0.00 | 0.00 | 5 | 1 | 4 | 0 |" in capsys.readouterr().out
 
 
-def test_a_configuration_that_takes_too_long_misses_the_bar(configs: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    slow = ScriptedCompiler([replace(PREPARED, seconds=91.0)])
-    assert not table(foresight(configs, slow), [ASKED], configs)
-    assert "MISSED" in capsys.readouterr().out
+def test_a_configuration_that_takes_too_long_misses_the_bar(
+    configs: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(foresee_table, "MOST_S", 0.0)
+    assert not table(foresight(configs, ScriptedCompiler()), [ASKED], configs)
+    assert "(bar 0 s: MISSED); the second time" in capsys.readouterr().out
+
+
+def test_what_is_not_kept_for_the_second_time_is_named(configs: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    lost = ScriptedCompiler(compiles=[TrialFailed(FailureClass.ENGINE_CRASH, "gone")])
+    table(foresight(configs, lost), [ASKED], configs)
+    assert f"compiled the second time as well: {ASKED}" in capsys.readouterr().out
 
 
 def test_both_sides_of_the_limit_are_asked(configs: Path) -> None:

@@ -18,7 +18,7 @@ from tuner.cli.search_options import borrow_option, numbers, own_words, words
 
 if TYPE_CHECKING:
     from tuner.core.contract import EngineSettings, LoadPlan
-    from tuner.launchers.alignment_effect import Place, Row
+    from tuner.launchers.alignment_effect import Place, Prediction, Row
     from tuner.setup.config import StudyConfig
     from tuner.setup.models import ResolvedModel
     from tuner.workload.spec import WorkloadSpec
@@ -229,7 +229,7 @@ def _cells(row: Row) -> list[str]:
     return [str(row.page_size), str(row.budget), row.arm, str(row.pages), *(f"{count:,}" for count in exact), f"{counts.ttft_steps:.1f}"]
 
 
-def _predicted(value: Any) -> str:
+def _predicted(value: Prediction) -> str:
     return f"{value.value:,.0f} ({value.low:,.0f} to {value.high:,.0f})"
 
 
@@ -249,7 +249,7 @@ def summary_of(played: Sequence[Played]) -> str:
         ]
         rows.append([_short(workload), str(page_size), str(budget), *counts, *(_changes(pairs[arm]) for arm in arms)])
     headers = ["workload", "page", "budget", "steps", "to 1st token", *arms]
-    what = "of an arm, the change against default: steps | padded tokens | steps to 1st token | tokens/s, predicted"
+    what = "of an arm, the change against default: steps | padded tokens | steps to 1st token | tokens/s, predicted | TTFT p50, predicted"
     return f"{what}\n{text_table(headers, rows)}"
 
 
@@ -266,10 +266,14 @@ def _changes(pairs: Sequence[tuple[Row, Row]]) -> str:
     steps = [row.counts.steps / base.counts.steps for row, base in pairs]
     padded = [row.counts.padded_tokens / base.counts.padded_tokens for row, base in pairs]
     waits = [row.counts.ttft_steps / base.counts.ttft_steps for row, base in pairs]
-    timed = [
-        row.throughput.value / base.throughput.value for row, base in pairs if row.throughput is not None and base.throughput is not None
-    ]
-    return " | ".join([*(_spread(ratios) for ratios in (steps, padded, waits)), _spread(timed) if timed else "no prediction"])
+    speeds = _ratios([(row.throughput, base.throughput) for row, base in pairs])
+    ttfts = _ratios([(row.ttft_ms, base.ttft_ms) for row, base in pairs])
+    timed = [_spread(ratios) for ratios in (speeds, ttfts)] if speeds else ["no prediction"]
+    return " | ".join([*(_spread(ratios) for ratios in (steps, padded, waits)), *timed])
+
+
+def _ratios(pairs: Sequence[tuple[Prediction | None, Prediction | None]]) -> list[float]:
+    return [value.value / base.value for value, base in pairs if value is not None and base is not None]
 
 
 def _spread(ratios: Sequence[float]) -> str:

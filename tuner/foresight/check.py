@@ -32,39 +32,54 @@ class Foresight:
         return (self._answer(question, all_programs=all_programs) for question in questions)
 
     def _answer(self, question: Question, *, all_programs: bool) -> Foreseen:
-        begun = time.perf_counter()
-        key = question.key(self._installed)
-        prepared = self._kept.find(Prepared, key, _subject("engine", question))
-        compiling = prepared is None
+        began = time.perf_counter()
+        key, about = question.key(self._installed), _subject("engine", question)
+        prepared = self._kept.find(Prepared, key, about)
+        built = prepared is None
         if prepared is None:
-            self._say(f"{_title(question)}: building the engine without weights")
             try:
-                prepared = self._compiler.prepare(question)
+                prepared = self._built(question)
             except TrialFailed as error:
-                return replace(_refused(question, error), seconds=time.perf_counter() - begun)
-            self._remember(key, prepared, _subject("engine", question))
-        found: list[Compiled] = []
+                return replace(_refused(question, error), seconds=time.perf_counter() - began)
+            self._remember(key, prepared, about)
         refusal = None if prepared.refused is None else FailureClass.OUT_OF_MEMORY
-        answer = Foreseen(question, prepared, lost=prepared.not_known, refused=prepared.refused, refusal=refusal)
-        for program in _wanted(prepared, all_programs=all_programs):
-            program_key = {**question.key(self._installed, program), "pages": prepared.pages}
-            about = _subject("program", question)
-            compiled = self._kept.find(Compiled, program_key, about)
-            if compiled is None:
-                try:
-                    if not compiling:
-                        self._say(f"{_title(question)}: building the engine without weights")
-                        self._compiler.prepare(question)
-                        compiling = True
-                    self._say(f"{_title(question)}: compiling {named(program)}")
-                    compiled = self._compiler.compile(program)
-                except TrialFailed as error:
-                    return replace(answer, programs=tuple(found), lost=str(error), seconds=time.perf_counter() - begun)
-                self._remember(program_key, compiled, about)
-            found.append(compiled)
-            if compiled.failure is not None:
-                break  # one reason is enough
-        return replace(answer, programs=tuple(found), seconds=time.perf_counter() - begun, kept=not compiling)
+        answer = Foreseen(question, prepared, lost=prepared.not_known, refused=prepared.refused, refusal=refusal, kept=not built)
+        try:
+            for compiled, kept in self._programs(question, prepared, _wanted(prepared, all_programs=all_programs), built=built):
+                answer = replace(answer, programs=(*answer.programs, compiled), kept=answer.kept and kept)
+                if compiled.failure is not None:
+                    break  # one reason is enough
+        except TrialFailed as error:
+            answer = replace(answer, lost=str(error), kept=False)
+        return replace(answer, seconds=time.perf_counter() - began)
+
+    def _programs(
+        self, question: Question, prepared: Prepared, wanted: Sequence[ProgramName], *, built: bool
+    ) -> Iterator[tuple[Compiled, bool]]:
+        """Those that are wanted, and whether each was kept. `built`: the compiler has this engine already. Raises TrialFailed."""
+        about = _subject("program", question)
+        keys = {program: {**question.key(self._installed, program), "pages": prepared.pages} for program in wanted}
+        known = {program: self._kept.find(Compiled, key, about) for program, key in keys.items()}
+        begun = False
+        for program, kept in known.items():
+            if kept is not None:
+                yield kept, True
+                continue
+            if not built:
+                self._built(question)
+                built = True
+            if not begun:
+                self._compiler.begin([name for name, found in known.items() if found is None])
+                begun = True
+            self._say(f"{_title(question)}: compiling {named(program)}")
+            compiled = self._compiler.compile(program)
+            self._remember(keys[program], compiled, about)
+            yield compiled, False
+
+    def _built(self, question: Question) -> Prepared:
+        """Raises TrialFailed."""
+        self._say(f"{_title(question)}: building the engine without weights")
+        return self._compiler.prepare(question)
 
     def _remember(self, key: Json, answer: object, about: Subject) -> None:
         problem = self._kept.keep(key, answer, about)

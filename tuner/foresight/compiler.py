@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -11,15 +11,17 @@ from typing import Self
 from tuner.core.errors import FailureClass
 from tuner.engine.client import EngineHost, EngineProcess
 from tuner.engine.environment import engine_environment
+from tuner.engine.messages import Nothing
 from tuner.engine.processes import kill_group
 from tuner.foresight.dump import Dump
-from tuner.foresight.messages import Compile, Compiled, Prepare, Prepared, Profile, ProgramName
+from tuner.foresight.messages import Begin, Compile, Compiled, Prepare, Prepared, Profile, ProgramName
 from tuner.foresight.question import Question
 from tuner.foresight.target import Target
 from tuner.serving.vllm_args import vllm_environment
 
 PREPARE_TIMEOUT_S = 600.0
 COMPILE_TIMEOUT_S = 1800.0
+GRACE_S = 60.0
 
 # The machine's own TPU, if it has one, is neither looked for nor touched; tuner.vllm_plugin.cpu stays out of the way.
 _FOR_ANOTHER_TPU: Mapping[str, str] = {
@@ -42,6 +44,10 @@ def compiling_environment(target: Target, model_path: str) -> dict[str, str]:
         "TPU_ACCELERATOR_TYPE": kind,
         "TUNER_COMPILES_FOR": kind,
     }
+
+
+def _environment(question: Question) -> dict[str, str]:
+    return compiling_environment(question.target, question.engine.model_path) | vllm_environment(question.engine, "tpu")
 
 
 class CompilerHost(EngineHost):
@@ -68,15 +74,27 @@ class Compiler:
         """`environment`: of the compiling process, beside what it needs. Raises TrialFailed: INVALID_CONFIG in vLLM's words for settings
         that it refuses, else what was lost and why."""
         self.end_engine()
-        env = compiling_environment(question.target, question.engine.model_path) | vllm_environment(question.engine, "tpu")
+        env = _environment(question)
+        self._count += 1
+        self._child = self._started(env).fork_child(f"compiler-{self._count:03d}.log", {**env, **(environment or {})})
+        asked = Prepare(question.engine_args, question.target.topology)
+        return self._child.ask("start", asked, Prepared, PREPARE_TIMEOUT_S, failure=FailureClass.STARTUP)
+
+    def warm_up(self, question: Question) -> None:
+        """Import vLLM now, which the first `prepare` does else. Raises EngineLost."""
+        self._started(_environment(question))
+
+    def _started(self, env: Mapping[str, str]) -> CompilerHost:
         if self._host is None or not self._host.alive:
             self._end_host()
             self._logs = tempfile.TemporaryDirectory(prefix="tuner-foresight-", ignore_cleanup_errors=True)
             self._host = CompilerHost(self._python, env, Path(self._logs.name))
-        self._count += 1
-        self._child = self._host.fork_child(f"compiler-{self._count:03d}.log", {**env, **(environment or {})})
-        asked = Prepare(question.engine_args, question.target.topology)
-        return self._child.ask("start", asked, Prepared, PREPARE_TIMEOUT_S, failure=FailureClass.STARTUP)
+        return self._host
+
+    def begin(self, programs: Sequence[ProgramName]) -> None:
+        """Have these compiled, several at once; `compile` then waits for each. Raises TrialFailed where the process was lost."""
+        assert self._child is not None, "nothing was prepared"
+        self._child.ask("begin", Begin(tuple(programs)), Nothing, GRACE_S)
 
     def compile(self, program: ProgramName) -> Compiled:
         """Raises TrialFailed where the process was lost or took too long."""

@@ -31,6 +31,7 @@ from tests.storage.builders import (
 )
 from tests.tuner.evidence_builder import answered
 from tests.tuner.fake_engine import FakeLauncher, crash
+from tests.tuner.search.foreseen import kept_predictions
 from tests.tuner.workbench import Workbench
 from tuner.core.contract import EngineSettings, WindowResult
 from tuner.setup.space import Configuration
@@ -67,6 +68,7 @@ class Gallery:
             "ask-answer": f"/?{urlencode({'model': self.recommendation.model, 'slo': 'ttft_p99_ms<=400'})}",
             "ask-nothing": f"/?{urlencode({'model': self.recommendation.model, 'slo': 'ttft_p99_ms<=1'})}",
             "ask-default": f"/?{urlencode({'model': 'org/never-measured', 'accelerator': 'TPU v6e-4'})}",
+            "ask-predicted": f"/?{urlencode({'model': 'org/simulated', 'accelerator': 'TPU v6e-1', 'workload': 'chat', 'accept': 'predicted'})}",
             "ask-wrong": f"/?{urlencode({'accelerator': EVIL, 'slo': 'soon', 'layers': 'many'})}",
             "studies": "/studies",
             "studies-archived": "/studies?archived=1",
@@ -123,6 +125,7 @@ def build_gallery(bench: Workbench) -> Gallery:
     storage.create_study(a_study(name=LONG, model="an-organisation/" + "A-Model-" * 12, objective="throughput", state=StudyState.COMPLETE))
     storage.label_study(storage.create_study(a_study(name="put-away", state=StudyState.COMPLETE)).id, archived=True, by=ANNA)
     storage.label_study(winner.study_id, tags=["nightly", EVIL[:20]], by=ANNA)
+    storage.put_foresight(kept_predictions(4100.0, 4300.0, model="org/simulated"))
     found = storage.list_recommendations(study_id=winner.study_id)[0]
     failed = next(trial for trial in trials if trial.state is TrialState.FAIL)
     return Gallery(

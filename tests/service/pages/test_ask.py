@@ -15,6 +15,7 @@ from storage.records import Actor
 from tests.service.builders import BODY, Filled
 from tests.service.pages.gallery import EVIL, FINISHED, Gallery
 from tests.storage.builders import a_recommendation
+from tests.tuner.search.foreseen import ERROR, kept_predictions
 
 ASK = {"model": "tiny-qwen3", "accelerator": "cpu x86_64", "workload": "chat", "objective": "output_token_throughput"}
 
@@ -121,6 +122,7 @@ def test_goodput_without_a_limit_is_not_proposed_as_a_search(each_client: TestCl
         ("model=x&prefix_share=2", "prefix_share", "less than or equal to 1"),
         ("model=x&layers=-3", "layers", "greater than or equal to 1"),
         (f"model={'x' * 301}", "model", "at most 300"),
+        ("model=x&accept=anything", "accept", "predicted"),
     ],
 )
 def test_what_is_wrong_is_said_beside_the_field(each_client: TestClient, query: str, field: str, said: str) -> None:
@@ -131,6 +133,35 @@ def test_what_is_wrong_is_said_beside_the_field(each_client: TestClient, query: 
     assert f'aria-describedby="{field}-error"' in page.text
     if field in ("device_count", "prefix_share", "layers"):
         assert '<details id="further" open>' in page.text, "it is not folded away"
+
+
+def test_a_prediction_is_shown_to_who_asks_for_one_and_never_as_a_measurement(client: TestClient, storage: Storage) -> None:
+    storage.put_foresight(kept_predictions(100.0, 300.0))
+    asked = {"model": "other/model", "accelerator": "TPU v6e-1", "workload": "chat"}
+    without = client.get("/", params=asked).text
+    assert "vLLM's own defaults" in text_of(without) and "--block-size" not in without and 'value="predicted">' in without
+    (offered,) = re.findall(r'<a href="([^"]+)">See whether a prediction is kept', without)
+    page = client.get(html.unescape(offered)).text
+    shown = text_of(page)
+    assert "Predicted flags, never measured" in shown and "no measurement stands behind this" in shown
+    assert command_in(page, "command") == ["vllm", "serve", "other/model", "--block-size", "32"]
+    assert "300 tokens/s 250 to 333.3" in shown and "90 % interval of the step times" in shown and ERROR.sentence in shown
+    answer = page.split('<section class="card answer"', 1)[1].split("</section>", 1)[0]
+    assert "Windows" not in answer and "95 %" not in answer and "Measured" not in answer
+    assert 'value="predicted" checked>' in page and command_in(page, "next")[:2] == ["tuner", "search"]
+
+
+def test_where_there_is_no_prediction_the_reason_is_told(client: TestClient) -> None:
+    page = client.get("/", params={"model": "other/model", "accelerator": "TPU v5p-8", "workload": "chat", "accept": "predicted"})
+    shown = text_of(page.text)
+    assert "vLLM's own defaults" in shown and "there is no prediction: step times of a TPU v5p are not known" in shown
+    assert "See whether a prediction" not in shown
+
+
+def test_what_was_measured_is_shown_to_who_would_take_a_prediction(each_client: TestClient, filled: Filled) -> None:
+    del filled
+    shown = text_of(each_client.get("/", params={**ASK, "accept": "predicted"}).text)
+    assert "Measured for exactly this" in shown and "Predicted" not in shown
 
 
 def test_everything_that_is_wrong_is_told_at_once(each_client: TestClient) -> None:

@@ -56,7 +56,8 @@ def _row(place: Place, arm: str, steps: int, speed: float | None) -> Row:
         preemptions=0,
     )
     throughput = None if speed is None else Prediction(speed, speed / 2, speed * 2)
-    return Row(place, 16, 512, arm, 100, counts, throughput, throughput)
+    wait = None if speed is None else Prediction(10.0 if arm == "default" else (speed - 600) / 25, 1.0, 100.0)
+    return Row(place, 16, 512, arm, 100, counts, throughput, wait)
 
 
 def _played(steps: int, speed: float | None) -> Played:
@@ -68,10 +69,13 @@ def _played(steps: int, speed: float | None) -> Played:
 @pytest.mark.parametrize(
     ("played", "changes"),
     [
-        ([_played(110, 900.0)], "+10.0 % | +10.0 % | +10.0 % | -10.0 %"),
+        ([_played(110, 900.0)], "+10.0 % | +10.0 % | +10.0 % | -10.0 % | +20.0 %"),
         ([_played(110, None)], "+10.0 % | +10.0 % | +10.0 % | no prediction"),
-        ([_played(110, 900.0), _played(110, None)], "+10.0 % | +10.0 % | +10.0 % | -10.0 %"),
-        ([_played(120, 950.0), _played(110, 900.0)], "+10.0 % to +20.0 % | +10.0 % to +20.0 % | +10.0 % to +20.0 % | -10.0 % to -5.0 %"),
+        ([_played(110, 900.0), _played(110, None)], "+10.0 % | +10.0 % | +10.0 % | -10.0 % | +20.0 %"),
+        (
+            [_played(120, 950.0), _played(110, 900.0)],
+            "+10.0 % to +20.0 % | +10.0 % to +20.0 % | +10.0 % to +20.0 % | -10.0 % to -5.0 % | +20.0 % to +40.0 %",
+        ),
     ],
 )
 def test_the_summary_names_each_change_once_and_as_a_range_where_places_differ(played: list[Played], changes: str) -> None:

@@ -4,11 +4,11 @@
 
 The first table: a sample of Qwen3 models, TPUs, page sizes and chunk budgets with requests of the model's own length, each compiled whole
 by the code of `tuner foresee check`; "building" and "compiling" are what the engine and its two programs took when that was done (answers
-are kept below TUNER_CACHE). --cold keeps them in a folder of its own, so that everything is compiled now, with vLLM imported before; "all"
-then is the time until the answer, in which both programs are compiled at once where there are two cores. All are asked a second time at the
-end. --limit: from one answer the number of KV pages that just fits is computed, and the compiler is asked half a percent below and above it.
-Exit status 1 where a configuration took more than 90 s with --cold, or more than 0.1 s the second time, or the compiler contradicts a
-"fits".
+are kept below TUNER_CACHE). --cold keeps them in a folder of its own, so that everything is compiled now, with vLLM imported before. "all"
+is the time until the answer: where there are two cores, both programs are compiled at once. At the end all are asked a second time.
+--limit: from one answer the number of KV pages that just fits is computed, and the compiler is asked half a percent below and above it.
+Exit status 1 where what was compiled now took more than 90 s or the second asking more than 0.1 s for a configuration, or the compiler
+contradicts a "fits".
 """
 
 from __future__ import annotations

@@ -177,7 +177,9 @@ def next_steps(question: Question, answer: Answer) -> list[NextStep]:
         if asked.features() is None:
             steps.append(NextStep('Give the model\'s architecture under "Further details": what is near is looked for then'))
         if asked.accept is None:
-            steps.append(NextStep("See whether a prediction is kept: simulated, not measured", address=f"/?{question.query}&accept=predicted"))
+            steps.append(
+                NextStep("See whether a prediction is kept: simulated, not measured", address=f"/?{question.query}&accept=predicted")
+            )
     open_parts = {"workload": (answer.scope.get("workload") or {}).get("name"), "objective": answer.objective} if exact else {}
     missing = {name: value for name, value in open_parts.items() if getattr(asked, name) is None}
     return [*steps, *_measuring(asked.model_copy(update=missing), machine)]

@@ -26,6 +26,7 @@ GRACE_S = 60.0
 # The machine's own TPU, if it has one, is neither looked for nor touched; tuner.vllm_plugin.cpu stays out of the way.
 _FOR_ANOTHER_TPU: Mapping[str, str] = {
     "JAX_PLATFORMS": "cpu",
+    "JAX_ENABLE_COMPILATION_CACHE": "false",  # a client that only compiles writes what it cannot read
     "ALLOW_MULTIPLE_LIBTPU_LOAD": "1",  # libtpu lets one process in, which holds the TPU; this one only compiles
     "TPU_SKIP_MDS_QUERY": "1",
     "TPU_WORKER_HOSTNAMES": "localhost",

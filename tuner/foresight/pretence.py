@@ -77,7 +77,6 @@ def take_over(devices: Sequence[Any]) -> None:
     def shapes(tree: Any, *, sharding: Any, **_: Any) -> Any:
         return jax.tree.map(lambda leaf: Shape(jnp.shape(leaf), jnp.asarray(leaf).dtype, sharding=sharding), tree)
 
-    jax.config.update("jax_enable_compilation_cache", False)  # what a compile-only client writes, it cannot read
     jax.devices = jax.local_devices = our_devices
     model_loader._get_nnx_model = abstract_model
     utils.general_device_put = shapes

@@ -39,6 +39,7 @@ from tuner.setup.space import Configuration
 STATUSES = {"not-found": 404, "ask-wrong": 422}  # of pages by name; 200 for all others
 FINISHED, RUNNING, HOSTILE, EMPTY = "qwen3-v6e", "still-going", "hostile", "no-trials"
 KILLED, STOPPED = "killed", "stopped-halfway"
+SIMULATED = "org/simulated"  # a model
 LARGE, ONE_CELL, ALL_FAILED = "many-cells", "one-cell", "all-failed"
 LONG = "a-study-whose-name-is-as-long-as-a-name-may-be-" + 60 * "x"
 EVIL = "<script>window.hacked = 1</script><img src=x onerror='window.hacked = 1'>\"'"
@@ -68,7 +69,7 @@ class Gallery:
             "ask-answer": f"/?{urlencode({'model': self.recommendation.model, 'slo': 'ttft_p99_ms<=400'})}",
             "ask-nothing": f"/?{urlencode({'model': self.recommendation.model, 'slo': 'ttft_p99_ms<=1'})}",
             "ask-default": f"/?{urlencode({'model': 'org/never-measured', 'accelerator': 'TPU v6e-4'})}",
-            "ask-predicted": f"/?{urlencode({'model': 'org/simulated', 'accelerator': 'TPU v6e-1', 'workload': 'chat', 'accept': 'predicted'})}",
+            "ask-predicted": f"/?{urlencode({'model': SIMULATED, 'accelerator': 'TPU v6e-1', 'accept': 'predicted'})}",
             "ask-wrong": f"/?{urlencode({'accelerator': EVIL, 'slo': 'soon', 'layers': 'many'})}",
             "studies": "/studies",
             "studies-archived": "/studies?archived=1",
@@ -125,7 +126,7 @@ def build_gallery(bench: Workbench) -> Gallery:
     storage.create_study(a_study(name=LONG, model="an-organisation/" + "A-Model-" * 12, objective="throughput", state=StudyState.COMPLETE))
     storage.label_study(storage.create_study(a_study(name="put-away", state=StudyState.COMPLETE)).id, archived=True, by=ANNA)
     storage.label_study(winner.study_id, tags=["nightly", EVIL[:20]], by=ANNA)
-    storage.put_foresight(kept_predictions(4100.0, 4300.0, model="org/simulated"))
+    storage.put_foresight(kept_predictions(4100.0, 4300.0, model=SIMULATED))
     found = storage.list_recommendations(study_id=winner.study_id)[0]
     failed = next(trial for trial in trials if trial.state is TrialState.FAIL)
     return Gallery(

@@ -19,6 +19,7 @@ TEXTS = {
     "ask-answer": ("Recommended flags", "--max-num-batched-tokens", "Measured for exactly this", "The evidence"),
     "ask-nothing": ("No recommendation", "is not shown to be met", "What to do next", "tuner search"),
     "ask-default": ("vLLM's own defaults", "No measurement stands behind this", "What to do next"),
+    "ask-predicted": ("Predicted flags, never measured", "no measurement stands behind this", "90 % interval of the step times"),
     "ask-wrong": ("name the model", "Further details"),
     "studies": ("Studies", FINISHED, HOSTILE, RUNNING, EMPTY, "ttft_p99_ms<=400", "nightly", "--resume", "1 archived study is not shown"),
     "studies-archived": ("put-away", "go on answering questions until they are withdrawn"),

@@ -53,7 +53,8 @@ COMPILED = Compiled(STEPS[0], argument_bytes=750, temporary_bytes=40, output_byt
 
 
 class ScriptedCompiler(Compiler):
-    """Starts nothing; notes what it is asked (`begun`: sizes of the programs that were begun at once). `prepares` and `compiles`: answers or failures, the last one for all that follow."""
+    """Starts nothing; notes what it is asked. `begun`: sizes of the programs of each `begin`. `prepares` and `compiles`: answers or
+    failures, the last one for all that follow."""
 
     def __init__(self, prepares: list[Prepared | TrialFailed] | None = None, compiles: list[Compiled | TrialFailed] | None = None) -> None:
         self.asked: list[str] = []

@@ -24,7 +24,7 @@ from tuner.core.contract import (
     WindowResult,
 )
 from tuner.core.errors import EngineLost, FailureClass
-from tuner.core.factors import ENV, factors_of
+from tuner.core.factors import ADDITIONAL, ENV, factors_of
 from tuner.engine.environment import fingerprint
 from tuner.engine.startup import STARTUP
 from tuner.setup.space import Configuration
@@ -184,6 +184,7 @@ class FakeSession(EngineSession):
             raise EngineLost(FailureClass.ENGINE_CRASH, "used after it was gone")
         cold = self._settings
         levels = {**cold.extra_engine_args, **{f"{ENV}{name}": value for name, value in cold.env.items()}}
+        levels |= {f"{ADDITIONAL}{key}": value for key, value in levels.pop("additional_config", {}).items()}
         if live.max_num_seqs is not None:
             levels["max_num_seqs"] = live.max_num_seqs
         return Configuration(cold.block_size, live.max_num_batched_tokens, live.arm, factors_of(levels))

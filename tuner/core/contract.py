@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Annotated, Any, Protocol
 
 from profiles.links import session_folder
-from tuner.core.factors import ENV, UNSET, Factors
+from tuner.core.factors import ADDITIONAL, ENV, UNSET, Factors
 from tuner.core.settings import Difference, Memory, Setting, merged_settings
 
 Json = dict[str, Any]
@@ -25,6 +25,7 @@ ABLATION_ARM = "page_aligned_token_write"
 """Aligned chunks but token-wise KV writes: tells the two effects apart. Local launcher only, never recommended."""
 
 
+_ADDITIONAL = ADDITIONAL.rstrip(".")
 _CHUNK_BUDGET = Setting(Difference.CELL, Memory.GROWS, "chunk_budgets", "max_num_batched_tokens")
 _MAX_NUM_SEQS = Setting(Difference.CONDITION, Memory.GROWS, "max_num_seqs", "max_num_seqs")
 
@@ -72,13 +73,26 @@ class EngineSettings:
         return replace(self, **changes)
 
     def with_factors(self, factors: Factors) -> EngineSettings:
-        """With these levels: of fields, of further engine arguments and of environment variables. UNSET leaves vLLM its own."""
+        """With these levels: of fields, of further engine arguments, of keys of `additional_config`, and of environment variables. UNSET
+        leaves vLLM its own."""
         own = {item.name for item in fields(self)}
         said = [(name, level) for name, level in factors if level != UNSET or name in own]
         env = {name.removeprefix(ENV): str(level) for name, level in said if name.startswith(ENV)}
-        further = {name: level for name, level in said if name not in own and not name.startswith(ENV)}
+        further: Json = {name: level for name, level in said if name not in own and not name.startswith((ENV, ADDITIONAL))}
+        keys = [(name.removeprefix(ADDITIONAL).split("."), level) for name, level in said if name.startswith(ADDITIONAL)]
+        if keys:
+            further[_ADDITIONAL] = _with_keys(self.extra_engine_args.get(_ADDITIONAL) or {}, keys)
         changes: Json = {name: level for name, level in said if name in own}
         return replace(self, env=self.env | env, extra_engine_args=self.extra_engine_args | further, **changes)
+
+
+def _with_keys(given: Json, keys: Sequence[tuple[Sequence[str], Any]]) -> Json:
+    """A copy with these values, each at its path."""
+    found: Json = dict(given)
+    for (first, *inside), value in keys:
+        below = found.get(first)
+        found[first] = _with_keys(below if isinstance(below, dict) else {}, [(inside, value)]) if inside else value
+    return found
 
 
 @dataclass(frozen=True)

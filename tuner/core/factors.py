@@ -19,6 +19,7 @@ type ArmCell = tuple[str, int, int] | tuple[str, int, int, Factors]
 
 UNSET = "unset"
 ENV = "env:"
+ADDITIONAL = "additional_config."  # before a key of vLLM's additional_config, which tpu-inference reads; further dots go inside
 MOST_SHOWN = 20  # levels in a line
 LIVE_FACTORS = frozenset({"max_num_seqs"})  # an engine changes these between two windows, up to what it is compiled for
 

@@ -14,7 +14,7 @@ from tuner.core.errors import BadInput
 from tuner.launchers.choice import check_launcher, with_measured_sizes
 from tuner.metrics.catalog import MAX_REQUEST_RATE
 from tuner.search.plan import SearchPlan, plan_search
-from tuner.serving.engine_arg_facts import engine_arg_facts
+from tuner.serving.engine_arg_facts import factor_facts
 from tuner.serving.engine_arg_names import check_engine_arg_names
 from tuner.setup.config import WITHOUT_AN_ENGINE, StudyConfig
 from tuner.setup.factors import check_levels
@@ -47,7 +47,7 @@ def dry_run(config: StudyConfig, storage: Storage, accelerator: str | None = Non
     else:
         check_engine_arg_names(config.engine_args, None)
         if config.factors:
-            check_levels(config.factors, engine_arg_facts(None))
+            check_levels(config.factors, factor_facts(config.factors, None))
     if config.launcher != "table" and any(item.metric == MAX_REQUEST_RATE for item in config.objectives):
         return DryRun(config, None, "a search for the highest rate finds its steps while it runs")
     model = local_model(config.model)

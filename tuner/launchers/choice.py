@@ -14,7 +14,7 @@ from tuner.core.spelling import did_you_mean
 from tuner.core.yaml_file import read_yaml
 from tuner.engine.devices import find_devices
 from tuner.engine.environment import resolve_platform, tpu_present
-from tuner.serving.engine_arg_facts import engine_arg_facts
+from tuner.serving.engine_arg_facts import factor_facts
 from tuner.serving.engine_arg_names import check_engine_arg_names
 from tuner.setup.config import WITHOUT_AN_ENGINE, StudyConfig, check_config
 from tuner.setup.factors import ALL, check_levels
@@ -55,7 +55,7 @@ def check_launcher(config: StudyConfig) -> None:
         check_python(config.python_here)
     check_engine_arg_names(config.engine_args, config.python_here)
     if config.factors:
-        check_levels(config.factors, engine_arg_facts(config.python_here))
+        check_levels(config.factors, factor_facts(config.factors, config.python_here))
         _refuse_variables_that_are_set(config)
     if config.launcher == "simulate":
         _chip_of(config)

@@ -8,21 +8,28 @@ have bounds. What cannot be read from there is not known, and then vLLM has the 
 from __future__ import annotations
 
 import ast
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-from tuner.core.factors import UNSET, Level
+from tuner.core.factors import ADDITIONAL, UNSET, Level
+from tuner.serving.additional_config_facts import additional_config_facts
 from tuner.serving.arg_facts import BOUNDS, PLAIN, ArgFacts
-from tuner.serving.engine_arg_names import vllm_folder
+from tuner.serving.engine_arg_names import package_folder
 
 
 def engine_arg_facts(python: str | None) -> dict[str, ArgFacts]:
     """Name -> what is known of it, of every engine argument of the vLLM in that Python (None: this one); {} where it is not found."""
-    package = vllm_folder(python)
+    package = package_folder("vllm", python)
     if package is None:
         return {}
     source = _Source(package)
     return {name: source.facts(annotation, default) for name, annotation, default in source.engine_args()}
+
+
+def factor_facts(names: Iterable[str], python: str | None) -> dict[str, ArgFacts]:
+    """Of what factors of these names may be: every engine argument, and keys of `additional_config` where one is among them."""
+    keys = any(name.startswith(ADDITIONAL) for name in names)
+    return engine_arg_facts(python) | (additional_config_facts(python) if keys else {})
 
 
 class _Source:

@@ -12,7 +12,7 @@ from typing import Any
 from tuner.core.errors import BadInput
 from tuner.core.spelling import closest
 
-_WHERE = "import importlib.util as u\ns = u.find_spec('vllm')\nprint(s.origin if s and s.origin else '')"
+_WHERE = "import importlib.util as u, sys\ns = u.find_spec(sys.argv[1])\nprint(s.origin if s and s.origin else '')"
 _ASK_TIMEOUT_S = 30.0
 
 
@@ -28,7 +28,7 @@ def check_engine_arg_names(engine_args: Mapping[str, Any], python: str | None) -
 
 def engine_arg_names(python: str | None) -> frozenset[str] | None:
     """The fields of `vllm.engine.arg_utils.EngineArgs`; None where they cannot be read. Imports nothing."""
-    package = vllm_folder(python)
+    package = package_folder("vllm", python)
     try:
         tree = ast.parse((package / "engine" / "arg_utils.py").read_text(encoding="utf-8")) if package is not None else None
     except (OSError, ValueError, SyntaxError):
@@ -39,15 +39,15 @@ def engine_arg_names(python: str | None) -> frozenset[str] | None:
     return None
 
 
-def vllm_folder(python: str | None) -> Path | None:
-    """Where that Python (None: this one) has vLLM; None where it has not."""
+def package_folder(package: str, python: str | None) -> Path | None:
+    """Where that Python (None: this one) has the package; None where it has not."""
     if python is None:
-        spec = importlib.util.find_spec("vllm")
+        spec = importlib.util.find_spec(package)
         origin = spec.origin if spec is not None else None
     else:
         try:
             done = subprocess.run(
-                [Path(python).expanduser(), "-c", _WHERE],
+                [Path(python).expanduser(), "-c", _WHERE, package],
                 stdin=subprocess.DEVNULL,
                 capture_output=True,
                 text=True,

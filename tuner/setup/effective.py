@@ -18,7 +18,7 @@ from typing import Any
 
 from storage.records import Json, Trial
 from tuner.core.contract import SETTINGS, EngineSettings
-from tuner.core.factors import ENV, UNSET, Level, factors_of
+from tuner.core.factors import ADDITIONAL, ENV, UNSET, Level, factors_of
 from tuner.core.settings import Difference
 from tuner.setup.model_memory import Features, served_dtype
 from tuner.setup.space import Configuration, SearchSpace
@@ -41,6 +41,7 @@ def effective_settings(engine: EngineSettings, arm: str, own: Mapping[str, Level
     arguments = {name.replace("-", "_"): _plain(value) for name, value in engine.extra_engine_args.items()}
     if _MOVES_IT not in arguments and _reaches(arguments.get(_THRESHOLD), engine.max_num_batched_tokens):
         arguments[_THRESHOLD] = 0
+    arguments |= {f"{ADDITIONAL}{key}": value for key, value in (arguments.pop(ADDITIONAL.rstrip("."), None) or {}).items()}
     further = {name: value for name, value in arguments.items() if value is not None and not (name in own and value == _plain(own[name]))}
     variables = {name: "".join(str(value).split()) for name, value in engine.env.items()}
     variables = {f"{ENV}{name}": value for name, value in variables.items() if _OF_VARIABLES.get(name) != value}
@@ -91,6 +92,11 @@ def _said(name: str, settings: Mapping[str, Any]) -> Any:
     """What an engine's settings (EngineSettings as a mapping) have under a factor's name; None where they do not say it."""
     if name.startswith(ENV):
         return settings.get("env", {}).get(name.removeprefix(ENV))
+    if name.startswith(ADDITIONAL):
+        found: Any = settings.get("extra_engine_args", {})
+        for part in name.split("."):
+            found = found.get(part) if isinstance(found, Mapping) else None
+        return found
     return settings.get(name, settings.get("extra_engine_args", {}).get(name))
 
 

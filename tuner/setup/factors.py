@@ -12,8 +12,8 @@ import yaml
 
 from tuner.core.contract import EngineSettings
 from tuner.core.errors import BadInput
-from tuner.core.factors import ENV, LIVE_FACTORS, UNSET, Level, level_text
-from tuner.core.spelling import closest
+from tuner.core.factors import ADDITIONAL, ENV, LIVE_FACTORS, UNSET, Level, level_text
+from tuner.core.spelling import closest, did_you_mean
 from tuner.core.yaml_file import parse_yaml
 from tuner.serving.arg_facts import ArgFacts
 from tuner.setup.engine_arg_rules import MANAGED_ENGINE_ARGS, check_engine_args
@@ -48,6 +48,7 @@ _OWN: Mapping[str, Level | None] = {
 # tpu_inference 0.32.0, envs.py: (bq_sz, bkv_sz, bq_csz, bkv_csz) of the RPA v3 kernel, and a switch.
 _BLOCK_SIZES = re.compile(r"[1-9]\d*(,[1-9]\d*){3}")
 _SWITCH = re.compile(r"[01]")
+_KEY = re.compile(r"additional_config(\.[A-Za-z_][\w-]*)+")
 ENVIRONMENT: Mapping[str, tuple[re.Pattern[str], str]] = {
     **{f"RPA_V3_{phase}_BLOCK_SIZES": (_BLOCK_SIZES, "four numbers with ; between levels") for phase in ("DECODE", "PREFILL", "MIXED")},
     "USE_BATCHED_RPA_KERNEL": (_SWITCH, "0 or 1"),
@@ -135,6 +136,8 @@ def check_factors(factors: Mapping[str, Sequence[Level]], *, given: Mapping[str,
             continue
         if name.startswith(ENV):
             _check_environment(name, levels, launcher)
+        elif name.startswith(ADDITIONAL):
+            _check_key(name, given["engine_args"], launcher)
         elif name in OF_A_STUDY:
             _check_setting(name, levels, given)
         else:
@@ -151,6 +154,18 @@ def _check_environment(name: str, levels: Sequence[Level], launcher: str) -> Non
     for level in levels:
         if level != UNSET and not pattern.fullmatch(str(level)):
             raise _bad(f"{name}: {level_text(level)} is not {what.partition(' with ')[0]}", f"write {what}, or {UNSET}")
+
+
+def _check_key(name: str, engine_args: Mapping[str, Any], launcher: str) -> None:
+    if not _KEY.fullmatch(name):
+        raise _bad(f"{name} names no key", f"write {ADDITIONAL}KEY, with further dots for what is inside it")
+    if launcher == "simulate":
+        raise _bad(f"{name} changes the program, of which a simulation knows nothing", "measure it with --launcher local")
+    fixed: Any = {key.replace("-", "_"): value for key, value in engine_args.items()}.get(ADDITIONAL.rstrip("."))
+    for part in name.removeprefix(ADDITIONAL).split("."):
+        fixed = fixed.get(part) if isinstance(fixed, dict) else None
+    if fixed is not None:
+        raise _bad(f"{name} is also fixed by engine_args", "take it out of --engine-arg additional_config, or drop the factor")
 
 
 def _check_setting(name: str, levels: Sequence[Level], given: Mapping[str, Any]) -> None:
@@ -195,12 +210,24 @@ def check_levels(factors: Mapping[str, Sequence[Level]], known: Mapping[str, Arg
     for name, levels in factors.items() if known else ():
         if name.startswith(ENV):
             continue
+        if name.startswith(ADDITIONAL):
+            _check_known_key(name, known)
+            if name not in known:
+                continue  # inside a key: what it takes is not known
         if name not in known:
             similar = closest(name, known)
             raise _bad(f"vLLM has no {name}", "see vllm serve --help" if similar is None else f"did you mean {similar}?")
         for level in levels:
             if (reason := known[name].refuses(level)) is not None:
                 raise _bad(f"{name}: {reason}", "fix that level, or drop it")
+
+
+def _check_known_key(name: str, known: Mapping[str, ArgFacts]) -> None:
+    """Of `additional_config.sharding.x` the part before the second dot has to be known."""
+    keys = [key.removeprefix(ADDITIONAL) for key in known if key.startswith(ADDITIONAL)]
+    first = name.removeprefix(ADDITIONAL).partition(".")[0]
+    if keys and first not in keys:
+        raise _bad(f"tpu-inference reads no additional_config key {first}", did_you_mean(first, keys))
 
 
 def own_levels(factors: Mapping[str, Sequence[Level]], known: Mapping[str, ArgFacts]) -> dict[str, Level]:

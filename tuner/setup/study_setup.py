@@ -17,7 +17,7 @@ from tuner.core.factors import Factors, cold_factors
 from tuner.engine.environment import resolve_platform
 from tuner.metrics.objective import Objective, Slo, request_limits
 from tuner.metrics.window import RequestLimit
-from tuner.serving.engine_arg_facts import engine_arg_facts
+from tuner.serving.engine_arg_facts import factor_facts
 from tuner.serving.stored_settings import requested_settings
 from tuner.setup.config import StudyConfig, check_config, untested_settings
 from tuner.setup.effective import effective_settings
@@ -135,7 +135,7 @@ def prepare_study(
     engine = shared_engine(config, model, max_num_seqs=_max_num_seqs(config, plan), max_model_len=max_model_len)
     if config.launcher != "table":
         _refuse_model_faults(config, engine, model, limits)
-    known = engine_arg_facts(config.python_here) if config.factors else {}
+    known = factor_facts(config.factors, config.python_here) if config.factors else {}
     own = vllm_defaults(max_model_len, engine.max_num_seqs, engine.extra_engine_args, mla=is_mla(model.features))
     config = _with_page_sizes(config, own, max_model_len)
     setup = StudySetup(

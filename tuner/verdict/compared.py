@@ -6,7 +6,7 @@ import json
 from collections.abc import Callable, Collection, Hashable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from storage.records import Comparison, Trial
+from storage.records import Comparison, Json, Trial
 from tuner.core.contrast import ALIGNMENT, Contrast
 from tuner.core.factors import ENV, Level, factors_in
 from tuner.verdict.evidence import ComparedCell
@@ -108,6 +108,18 @@ def contrast_caveats(contrast: Contrast, levels: Collection[Level], pairs: int) 
     return found
 
 
+def _drop(settings: Json, path: Sequence[str]) -> None:
+    """What is there, and what is empty without it."""
+    first, *inside = path
+    below = settings.get(first)
+    if inside and isinstance(below, dict):
+        _drop(below, inside)
+        if not below:
+            del settings[first]
+    elif not inside:
+        settings.pop(first, None)
+
+
 def _stored_under(trial: Trial, cells: Mapping[int, ComparedCell], contrast: Contrast) -> ComparedCell:
     place = contrast.place(trial)
     return replace(cells[trial.id], block_size=place[0], max_num_batched_tokens=place[1], factors=factors_in(place))
@@ -119,9 +131,6 @@ def _without(settings: str, contrast: Contrast) -> str:
         return settings
     found = json.loads(settings)
     found.pop(contrast.name, None)
-    for owner, name in ((_EXTRA, contrast.name), ("env", contrast.name.removeprefix(ENV))):
-        if owner in found:
-            found[owner] = {key: value for key, value in found[owner].items() if key != name}
-            if not found[owner]:
-                del found[owner]
+    for path in ((_EXTRA, *contrast.name.split(".")), ("env", contrast.name.removeprefix(ENV))):
+        _drop(found, path)
     return json.dumps(found, sort_keys=True)

@@ -128,6 +128,23 @@ def test_a_cold_difference_is_found_and_too_few_starts_decide_nothing(bench: Wor
 
 
 @pytest.mark.slow
+def test_a_key_of_additional_config_is_compared_and_recommended(bench: Workbench) -> None:
+    key = "additional_config.max_decode_steps"
+
+    class ByKey(FakeLauncher):
+        def open(self, settings: Any, timeout_s: float) -> Any:
+            steps = settings.extra_engine_args["additional_config"]["max_decode_steps"]
+            self.value = lambda item: 100.0 + steps
+            return super().open(settings, timeout_s)
+
+    outcome = bench.run(ByKey(), factors={key: [4, 16]}, compare=key, arms=["default"], page_sizes=[16], starts=5, rounds=2)
+    assert {(item.verdict, item.pairs) for item in first(bench, outcome.study.id)} == {("better", 5)}
+    body = outcome.recommendation.body
+    assert body["config"]["additional_config"] == {"max_decode_steps": 16} and body["settings"][key] == 16
+    assert "--additional-config" in body["vllm_args"] and '{"max_decode_steps":16}' in body["vllm_args"]
+
+
+@pytest.mark.slow
 def test_an_interrupted_cold_comparison_goes_on(bench: Workbench) -> None:
     class Stopped(NoisyStarts):
         def open(self, *given: Any) -> Any:

@@ -34,7 +34,7 @@ def facts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, ArgFacts
         (tmp_path / folder).mkdir()
         (tmp_path / folder / name).write_text(text)
     (tmp_path / "config" / "broken.py").write_text("class (")
-    monkeypatch.setattr(engine_arg_facts, "vllm_folder", lambda _python: tmp_path)
+    monkeypatch.setattr(engine_arg_facts, "package_folder", lambda _package, _python: tmp_path)
     return engine_arg_facts.engine_arg_facts(None)
 
 
@@ -71,7 +71,7 @@ def test_a_level_is_refused_as_vllm_would(facts: dict[str, ArgFacts], name: str,
 
 
 def test_where_there_is_no_vllm_nothing_is_known(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(engine_arg_facts, "vllm_folder", lambda _python: None)
+    monkeypatch.setattr(engine_arg_facts, "package_folder", lambda _package, _python: None)
     assert engine_arg_facts.engine_arg_facts(None) == {}
 
 

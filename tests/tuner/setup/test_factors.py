@@ -9,7 +9,7 @@ import pytest
 from tests.tuner.workbench import config_of
 from tuner.core.contract import EngineSettings
 from tuner.core.errors import BadInput
-from tuner.core.factors import levels_text, shortened
+from tuner.core.factors import Level, levels_text, shortened
 from tuner.serving.arg_facts import ArgFacts
 from tuner.setup.factors import check_levels, own_levels, parse_levels
 
@@ -141,3 +141,52 @@ def test_a_level_becomes_a_field_an_argument_or_a_variable_and_unset_says_nothin
 def test_many_levels_are_shortened_for_people() -> None:
     assert shortened((1, 2)) == "1,2"
     assert shortened(range(100)).endswith("17,18, ... 99 (100 levels)")
+
+
+KEYS = {
+    "additional_config.sharding": ArgFacts(),
+    "additional_config.enable_sp": ArgFacts(False, ("bool",)),
+    "additional_config.max_decode_steps": ArgFacts(),
+}
+KEY = "additional_config.enable_sp"
+INSIDE = "additional_config.sharding.sharding_strategy.enable_dp_attention"
+
+
+def test_keys_of_additional_config_go_where_tpu_inference_reads_them() -> None:
+    factors: dict[str, tuple[Level, ...]] = {KEY: (True, False), INSIDE: (True, "unset"), "additional_config.max_decode_steps": (4, 8)}
+    check_levels(factors, KEYS)
+    assert own_levels(factors, KEYS) == {KEY: False}
+    engine = EngineSettings("m", "m", 16, 256, 16, 512, extra_engine_args={"additional_config": {"sharding": {"x": 1}}})
+    found = engine.with_factors(((KEY, True), (INSIDE, True), ("additional_config.max_decode_steps", "unset")))
+    assert found.extra_engine_args == {
+        "additional_config": {"sharding": {"x": 1, "sharding_strategy": {"enable_dp_attention": True}}, "enable_sp": True}
+    }
+    assert engine.extra_engine_args == {"additional_config": {"sharding": {"x": 1}}}, "the given ones stay as they are"
+
+
+@pytest.mark.parametrize(
+    ("name", "levels", "message"),
+    [
+        ("additional_config.enable_sq", (True,), "tpu-inference reads no additional_config key enable_sq; did you mean enable_sp?"),
+        ("additional_config.xyz.a", (1,), "no additional_config key xyz; known: sharding, enable_sp, max_decode_steps"),
+        (KEY, ("yes",), "yes is not true or false"),
+    ],
+)
+def test_keys_that_nobody_reads_are_refused_with_the_nearest(name: str, levels: tuple[Any, ...], message: str) -> None:
+    with pytest.raises(BadInput) as found:
+        check_levels({name: levels}, KEYS)
+    assert message in str(found.value)
+    check_levels({name: levels}, {})  # without its source nobody knows
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"factors": {"additional_config.": [1]}}, "additional_config. names no key"),
+        ({"factors": {KEY: [True]}, "engine_args": {"additional_config": {"enable_sp": False}}}, "enable_sp is also fixed by engine_args"),
+        ({"factors": {KEY: [True]}, "launcher": "simulate", "accelerator": "v6e-1"}, "of which a simulation knows nothing"),
+    ],
+)
+def test_keys_that_cannot_be_searched(changes: dict[str, Any], message: str) -> None:
+    with pytest.raises(BadInput, match=message):
+        config_of(**changes)

@@ -30,6 +30,6 @@ def with_current_names(kind: type[Any], values: dict[str, Any]) -> dict[str, Any
 
 
 def _renamed(by_metric: Json) -> Json:
-    if RENAMED_METRICS.keys().isdisjoint(by_metric):
+    if not any(name in by_metric for name in RENAMED_METRICS):  # few look-ups: a study has thousands of windows, each with many metrics
         return by_metric
     return {current_metric(name): value for name, value in by_metric.items()}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from copy import copy
 from dataclasses import fields
@@ -147,10 +147,10 @@ def value_types(column: Column[Any]) -> tuple[type[Any], ...]:
 
 # A statement is put together once: a search makes hundreds, and building one takes longer than SQLite needs to carry it out.
 _GIVEN = "given_"  # the value that a row is found by; no column has this name
-_COLUMNS: Mapping[type[Any], tuple[tuple[str, Column[Any]], ...]] = {
-    kind: tuple((field.name, table.columns[field.name]) for field in fields(kind)) for kind, table in TABLE_OF.items()
+_COLUMNS: Mapping[type[Any], tuple[tuple[str, Column[Any], tuple[type[Any], ...]], ...]] = {
+    kind: tuple((field.name, table.columns[field.name], value_types(table.columns[field.name])) for field in fields(kind))
+    for kind, table in TABLE_OF.items()
 }
-_TYPES = {kind: tuple((name, value_types(column)) for name, column in columns) for kind, columns in _COLUMNS.items()}
 
 
 @cache
@@ -173,15 +173,25 @@ def record_of[R: Record](kind: type[R], row: Row[Any]) -> R:
     """The record that a row of its table holds, under today's names and without the secrets that earlier versions stored. Raises
     DamagedRecord."""
     mapping = row._mapping
-    values = {name: mapping[column] for name, column in _COLUMNS[kind]}
-    for name, types in _TYPES[kind]:
-        if not isinstance(values[name], types):
-            raise DamagedRecord(f"{kind.__name__.lower()} {values.get('id', '')}: what is stored as its {name} is damaged")
+    return _made(kind, [mapping[column] for _, column, _ in _COLUMNS[kind]])
+
+
+def _made[R: Record](kind: type[R], found: Sequence[Any]) -> R:
+    """`found`: values of the columns, in the order of the record's fields."""
+    values: dict[str, Any] = {}
+    for (name, _, types), value in zip(_COLUMNS[kind], found, strict=True):
+        if not isinstance(value, types):
+            raise DamagedRecord(f"{kind.__name__.lower()} {_id_in(kind, found)}: what is stored as its {name} is damaged")
+        values[name] = value
     if values.get(_FACTORS, {}) is None:
         values[_FACTORS] = {}
     if kind in _WITH_SETTINGS:
         values = {name: value if isinstance(value, Enum) else redacted(value) for name, value in values.items()}
     return kind(**with_current_names(kind, values))
+
+
+def _id_in(kind: type[Record], found: Sequence[Any]) -> object:
+    return next((value for (name, _, _), value in zip(_COLUMNS[kind], found, strict=True) if name == "id"), "")
 
 
 @contextmanager
@@ -274,9 +284,14 @@ def require_one_id(trial_id: int | None, study_id: int | None) -> None:
 
 def records_of[R: Record](kind: type[R], result: Result[Any], what: str) -> list[R]:
     """All of them: one that is damaged raises DamagedRecord, because evidence with a hole in it says something else."""
+    names = tuple(result.keys())
     with readable(what):
         rows = result.all()
-    return [record_of(kind, row) for row in rows]
+    if names != tuple(column.name for column in TABLE_OF[kind].columns):
+        return [record_of(kind, row) for row in rows]
+    # The table's own columns in their order, as nearly always: by their places, which takes half the time of asking for each by its column.
+    places = [names.index(column.name) for _, column, _ in _COLUMNS[kind]]
+    return [_made(kind, [row[place] for place in places]) for row in rows]
 
 
 def sound_records[R: Record](

@@ -9,7 +9,6 @@ preempted TPU VM is lost without warning.
 
 from __future__ import annotations
 
-import json
 import os
 import sqlite3
 import threading
@@ -26,15 +25,11 @@ from sqlalchemy.pool import ConnectionPoolEntry, Pool
 
 from storage.base import Conflict, InvalidRecord, NotFound, StorageUnavailable
 from storage.guarded import Patience
+from storage.json_text import dump_json, load_json
 from storage.url import LOCK_TIMEOUT_S, POSTGRESQL_ARGUMENTS, SETTING, DatabaseUrl
 
 _WRITE = "tuner_write"
 _FILE = "tuner_file"
-
-
-def dump_json(value: Any) -> str:
-    """As columns of JSON hold it."""
-    return json.dumps(value, allow_nan=False, separators=(",", ":"))
 
 
 def make_engine(url: DatabaseUrl, *, create: bool, read_only: bool, foreign_keys: bool = True) -> Engine:
@@ -42,7 +37,13 @@ def make_engine(url: DatabaseUrl, *, create: bool, read_only: bool, foreign_keys
 
     `foreign_keys` False is for schema changes on SQLite only, see storage.sql.schema.migration.
     """
-    common: dict[str, Any] = {"json_serializer": dump_json, "pool_size": 8, "max_overflow": 24, "pool_timeout": LOCK_TIMEOUT_S}
+    common: dict[str, Any] = {
+        "json_serializer": dump_json,
+        "json_deserializer": load_json,
+        "pool_size": 8,
+        "max_overflow": 24,
+        "pool_timeout": LOCK_TIMEOUT_S,
+    }
     if url.path is not None:
         pragmas = [f"foreign_keys = {int(foreign_keys)}", "synchronous = FULL", f"query_only = {int(read_only)}"]
         held = _HeldFile(url.path)

@@ -8,10 +8,10 @@ from typing import Any
 from sqlalchemy import ColumnElement, Connection, Text, bindparam, cast, func, select, text, update
 from sqlalchemy.exc import SQLAlchemyError
 
+from storage.json_text import dump_json
 from storage.records import FINISHED, Profile
 from storage.retention_contract import PRUNED, Freed, StudySize, TableSize
 from storage.sql.core import SqlCore, find_record, plain_columns, readable, update_record
-from storage.sql.engine import dump_json
 from storage.sql.models import TABLE_PREFIX, measurements, metadata, profiles, studies, trials
 
 _AT_ONCE = 1000  # rows

@@ -14,7 +14,7 @@ from storage.records import Stage
 from tuner.core.contract import ARM_DEFAULT
 from tuner.core.contrast import ARM, PAGE_SIZE
 from tuner.core.errors import BadInput
-from tuner.core.factors import cold_factors
+from tuner.core.factors import Level, cold_factors
 from tuner.metrics.objective import Objective, Slo
 from tuner.setup.config import StudyConfig
 from tuner.setup.space import Configuration
@@ -48,8 +48,13 @@ class Contenders:
     @property
     def cold(self) -> list[str]:
         """Names of the cold settings in which they differ."""
-        engines = [{PAGE_SIZE: item.block_size, **dict(cold_factors(item.factors))} for item in self]
+        engines = [_engine(item) for item in self]
         return sorted(name for name in {name for engine in engines for name in engine} if len({engine.get(name) for engine in engines}) > 1)
+
+    @property
+    def paired(self) -> bool:
+        """Whether rounds, or starts of engines that differ in one setting, can be pairs: that setting is one that all of them have."""
+        return len(self.cold) <= 1 and all(name in _engine(item) for name in self.cold for item in self)
 
 
 def configuration_of(answer: Answer) -> Configuration | None:
@@ -76,22 +81,26 @@ def contenders_of(answer: Answer, evidence: Evidence, objective: Objective, slos
             runner_up = Configuration.of_trial(best_by_value(others, objective).trial)
             break
     found = Contenders(recommended, defaults, runner_up)
-    return found if len(found.cold) <= 1 else Contenders(recommended, defaults)
+    return found if found.paired else Contenders(recommended, defaults)
 
 
 def check_study(stored: StoredStudy, contenders: Contenders, name: str, **places: Any) -> StudyConfig:
     """`places`: storage, logdir and the like, of who measures. Raises BadInput where a stored setting is damaged."""
-    cold = contenders.cold
-    factors = {factor: sorted({dict(item.factors)[factor] for item in contenders}, key=str) for factor, _ in contenders.recommended.factors}
+    cold = contenders.cold if contenders.paired else []
+    levels: dict[str, set[Level]] = {}
+    for item in contenders:
+        for factor, level in item.factors:
+            levels.setdefault(factor, set()).add(level)
     compared: dict[str, Any] = {"compare": ARM, "rounds": {"min": ROUNDS, "max": ROUNDS}}
-    if len(cold) == 1:
+    if cold:
         compared = {"compare": cold[0], "starts": STARTS, "rounds": {"min": WINDOWS, "max": WINDOWS}}
     return stored.config(
         study=name,
         page_sizes=sorted({item.block_size for item in contenders}),
         chunk_budgets=sorted({item.max_num_batched_tokens for item in contenders}),
         arms=sorted({item.arm for item in contenders}, key=lambda arm: arm != ARM_DEFAULT),
-        factors={factor: tuple(levels) for factor, levels in factors.items()},
+        factors={factor: tuple(sorted(found, key=str)) for factor, found in levels.items()},
+        when={factor: condition for factor, condition in (stored.value("when") or {}).items() if factor in levels},
         **{"starts": StudyConfig.model_fields["starts"].default, **compared},
         trials=None,
         time_budget=None,
@@ -104,4 +113,9 @@ def check_study(stored: StoredStudy, contenders: Contenders, name: str, **places
 
 def windows_of_a_start(contenders: Contenders) -> int | None:
     """None: rounds are the pairs, not engine starts."""
-    return WINDOWS if len(contenders.cold) == 1 else None
+    return WINDOWS if contenders.cold and contenders.paired else None
+
+
+def _engine(item: Configuration) -> dict[str, Level]:
+    """What it needs an engine of its own for."""
+    return {PAGE_SIZE: item.block_size, **dict(cold_factors(item.factors))}

@@ -122,7 +122,7 @@ def _why_none(evidence: Evidence, contenders: Contenders, other: Configuration) 
     trial = searched(evidence, other)
     if trial is not None and trial.error_class:
         return f", which failed ({trial.error_class})"
-    if len(contenders.cold) > 1:
+    if not contenders.paired:
         return f": they differ in {' and '.join(contenders.cold)}, each of which needs an engine of its own"
     return ""
 

@@ -154,8 +154,8 @@ def refuse_what_failed(storage: Storage, study: str) -> None:
 
 def _plan(contenders: Contenders) -> str:
     others = " and ".join(f"{words} ({item})" for words, item in contenders.against.items()) or "nothing: no other was measured"
-    pairs = f"engine starts, which differ in {contenders.cold[0]}" if len(contenders.cold) == 1 else "rounds of one engine"
-    if len(contenders.cold) > 1:
+    pairs = f"engine starts, which differ in {contenders.cold[0]}" if contenders.cold else "rounds of one engine"
+    if not contenders.paired:
         return f"{contenders.recommended} against {others}: no pairs, they differ in {' and '.join(contenders.cold)}"
     return f"{contenders.recommended} against {others}, in pairs of {pairs}"
 

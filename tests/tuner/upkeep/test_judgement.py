@@ -96,4 +96,7 @@ def test_rounds_of_two_engines_are_no_pairs() -> None:
 def test_two_cold_settings_apart_is_said() -> None:
     other = Configuration(16, 256, "default", (("kv_cache_dtype", "fp8"),))
     best = Configuration(32, 256, "page_aligned", (("kv_cache_dtype", "auto"),))
-    assert Contenders(best, other).cold == ["block_size", "kv_cache_dtype"]
+    assert Contenders(best, other).cold == ["block_size", "kv_cache_dtype"] and not Contenders(best, other).paired
+    without = Configuration(32, 256, "default")  # its condition does not hold there
+    assert Contenders(best, without).cold == ["kv_cache_dtype"] and not Contenders(best, without).paired
+    assert Contenders(BEST, Configuration(16, 256, "default")).paired

@@ -12,6 +12,7 @@ from service.answers.deps import StorageDep
 from service.pages.answer_view import headline, patterns, price, winning_cell
 from service.pages.facts import StudyFacts
 from service.pages.next_step import study_steps
+from service.pages.parallel_view import parallel_of
 from service.pages.parts import FactsDep, PageNumber, PageRoute, chosen
 from service.pages.recommendation_view import can_be_served, command_text
 from service.pages.running_view import Running, running_of
@@ -99,6 +100,7 @@ def _context(storage: Storage, facts: StudyFacts) -> dict[str, Any]:
         "objective": objective,
         "info": metric_info(objective.metric) if objective is not None else None,
         "cells": heat_cells(trials, objective, facts.place, facts.margins) if objective is not None else [],
+        "parallel": parallel_of(trials, objective, facts.place) if objective is not None else None,
         "history": history_of(trials, objective) if objective is not None else [],
         "parts": cost_parts(facts.study),
         "failures": failure_groups(trials),

@@ -12,8 +12,10 @@ from profiles import svg
 from service.answers.deps import StorageDep
 from service.pages.charts.cost import cost
 from service.pages.charts.history import history
+from service.pages.charts.parallel import parallel
 from service.pages.charts.tradeoff import tradeoff
 from service.pages.facts import StudyFacts
+from service.pages.parallel_view import parallel_of
 from service.pages.parts import FactsDep, LookDep, PageRoute, RendererDep, svg_response
 from service.pages.profile_pictures import picture_of
 from service.pages.slo_view import slos_of
@@ -38,6 +40,7 @@ class Chart(StrEnum):
     HISTORY = "history"
     TRADE_OFF = "trade-off"
     COST = "cost"
+    PARALLEL = "parallel"
 
 
 @router.get("/studies/{name}/charts/{chart}.svg")
@@ -82,6 +85,11 @@ def _drawn(storage: Storage, facts: StudyFacts, objective: Objective, chart: Cha
             return f"Best {objective.metric} so far", history(_some(history_of(facts.trials, objective)), info.unit, look)
         case Chart.COST:
             return "Where the wall time went", cost(_some(cost_parts(facts.study)), look)
+        case Chart.PARALLEL:
+            lines = parallel_of(facts.trials, objective, facts.place)
+            if lines is None:
+                raise NotFound(_NOTHING)
+            return f"{objective.metric} by every setting", parallel(lines, objective.metric, info.unit, less, look)
         case Chart.TRADE_OFF:
             found = read_trade_off(storage, facts)
             if found is None:

@@ -87,6 +87,8 @@ def test_pages_and_interface_name_the_cell_by_all_factors(searched: Terminal) ->
         maps = client.get("/studies/f/charts/heat-map.svg").text
         assert all(f"{arm}, max_num_seqs {seqs}, mode {mode}" in maps for arm in ARMS for seqs in (8, 16) for mode in "ab")
         assert "max_num_seqs 8, mode a" in client.get("/studies/f/charts/forest.svg").text
+        assert "over the 4 settings that vary" in client.get("/studies/f").text
+        assert "max_num_seqs 16, mode b" in client.get("/studies/f/charts/parallel.svg").text
 
 
 @pytest.mark.slow

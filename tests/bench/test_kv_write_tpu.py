@@ -1,4 +1,4 @@
-"""The compiler's word on both forms of the KV write, for three chips; and that a copy of the cache shows where there is one."""
+"""The compiler's word on both forms of the KV write; and that a copy of the cache shows where there is one."""
 
 from __future__ import annotations
 
@@ -27,10 +27,11 @@ def bench(folder: Path, *options: str) -> tuple[int, list[dict[str, Any]], str]:
     return done.returncode, [json.loads(line) for line in done.stdout.splitlines() if line.startswith("{")], done.stderr
 
 
-def test_a_page_takes_one_copy_instead_of_one_a_token_on_every_chip(tmp_path: Path) -> None:
-    code, rows, errors = bench(tmp_path, "--page-sizes", "64", "--tokens", "256")
+def test_a_page_takes_one_copy_instead_of_one_a_token(tmp_path: Path) -> None:
+    """On two chips; on which it compiles at all is asked in tests/tuner/vllm_plugin/test_rpa.py."""
+    code, rows, errors = bench(tmp_path, "--page-sizes", "64", "--tokens", "256", "--chips", "v5e,v6e")
     assert code == 0, errors[-2000:]
-    assert [row["chip"] for row in rows] == ["v5e", "v6e", "7x"]
+    assert [row["chip"] for row in rows] == ["v5e", "v6e"]
     for row in rows:
         token, page = row["token"], row["page"]
         assert (token["copies"], page["copies"]) == (256, 4)

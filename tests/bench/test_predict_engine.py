@@ -11,7 +11,7 @@ from bench.lib.recorded_windows import Grid, Place, read, record
 from bench.predict_engine import FOLDS, METRICS, by_place, judged, predicted_values, print_places, print_sums, typical, values
 from tuner.core.contract import ARMS, RequestRecord, StepRecord, WindowResult
 
-pytestmark = pytest.mark.usefixtures("shared_simulation_host")
+pytestmark = pytest.mark.usefixtures("shared_simulation_host", "shared_engine_host")
 
 WORKLOAD = "synthetic:input=20-200,output=4-12,requests=6,concurrency=4"
 GRID = Grid(pages=(32,), budgets=(64, 128), seqs=(8,), workloads=(WORKLOAD,))

@@ -6,6 +6,7 @@ The pictures lie in build/screenshots, or in the folder that TUNER_SCREENSHOTS n
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -17,7 +18,13 @@ if TYPE_CHECKING:
 ROOT = Path(__file__).resolve().parents[3]
 SIZES = (PHONE, DESKTOP, (1920, 1080))
 SCHEMES: tuple[Scheme, ...] = ("light", "dark")
-_AXE = {(DESKTOP[0], "light"), (DESKTOP[0], "dark"), (PHONE[0], "light")}  # dark differs in colours alone, 1920 px in room
+_COLOURS = {"runOnly": ["color-contrast"]}
+_AXE = {
+    (DESKTOP[0], "light"): {},
+    (DESKTOP[0], "dark"): _COLOURS,
+    (PHONE[0], "light"): {},
+}  # dark differs in colours alone, 1920 px in room
+_OPENED = 40  # of the reference's operations, which are alike
 
 
 def folder() -> Path:
@@ -40,7 +47,7 @@ def faults_at_every_size(watched: WatchedPage, name: str, *, fits_a_phone: bool 
             found = [] if is_not_blank(picture) else ["the page is blank"]
             found += ["the page scrolls sideways"] if watched.scrolls_sideways() else []
             found += watched.page.evaluate(CUT_OFF, fits_a_phone or width >= DESKTOP[0])
-            found += serious_violations(watched) if (width, scheme) in _AXE else []
+            found += serious_violations(watched, _AXE[width, scheme]) if (width, scheme) in _AXE else []
             faults += [f"{width} px {scheme}: {line}" for line in found]
     return faults
 
@@ -70,13 +77,14 @@ CUT_OFF = """(roomy) => {
 
 def everything_open(page: Page) -> None:
     """What is folded away is not looked at by axe-core, and would not be seen."""
-    page.evaluate("for (const each of document.querySelectorAll('details')) each.open = true")
+    page.evaluate(f"[...document.querySelectorAll('details')].slice(0, {_OPENED}).forEach((each) => {{ each.open = true; }})")
 
 
-def serious_violations(watched: WatchedPage) -> list[str]:
+def serious_violations(watched: WatchedPage, options: Mapping[str, object]) -> list[str]:
+    """`options`: of axe.run."""
     from axe_playwright_python.sync_playwright import Axe  # type: ignore[import-untyped]
 
-    found = Axe().run(watched.page, options={"resultTypes": ["violations"]}).response["violations"]
+    found = Axe().run(watched.page, options={"resultTypes": ["violations"], **options}).response["violations"]
     return [
         f"{item['id']}: {item['help']} {[node['html'][:160] for node in item['nodes'][:3]]}"
         for item in found
@@ -100,8 +108,11 @@ def pictures_drawn(page: Page, scheme: Scheme) -> None:
 
 
 def is_not_blank(picture: Path) -> bool:
+    """A PNG of one colour is hundreds of times smaller than its pixels; what is not is not looked at in full."""
     from PIL import Image
 
     with Image.open(picture) as image:
+        if picture.stat().st_size > image.width * image.height * 3 / 200:
+            return True
         colours = image.convert("RGB").getcolors(maxcolors=2**24)
         return colours is not None and len(colours) > 20 and max(count for count, _ in colours) < 0.99 * image.width * image.height

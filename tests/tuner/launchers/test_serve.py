@@ -232,12 +232,14 @@ def test_killing_the_client_or_the_command_host_leaves_no_process_behind(
         from tuner.launchers.serve import ServeLauncher
 
         launcher = ServeLauncher(log_dir=Path(sys.argv[1]), platform="auto")
-        opening = threading.Thread(target=lambda: launcher.open(EngineSettings(**eval(sys.argv[2])), 300), daemon=True)
-        opening.start()
-        while launcher.host_pid is None:
-            time.sleep(0.05)
-        print(launcher.host_pid, flush=True)
-        opening.join()
+
+        def tell():
+            while launcher.host_pid is None:
+                time.sleep(0.05)
+            print(launcher.host_pid, flush=True)
+
+        threading.Thread(target=tell, daemon=True).start()  # not the other way round: children die with the thread that started them
+        launcher.open(EngineSettings(**eval(sys.argv[2])), 300)
         print("ready", flush=True)
         time.sleep(600)
         """

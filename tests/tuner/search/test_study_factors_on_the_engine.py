@@ -17,7 +17,7 @@ from tuner.setup.study_setup import prepare_study
 pytestmark = [
     pytest.mark.engine,
     pytest.mark.timeout(1500),
-    pytest.mark.usefixtures("shared_xla_cache"),
+    pytest.mark.usefixtures("shared_xla_cache", "shared_engine_host"),
     pytest.mark.skipif(importlib.util.find_spec("vllm") is None, reason="vLLM is not installed (extra: tpu)"),
 ]
 METRIC = "total_token_throughput"

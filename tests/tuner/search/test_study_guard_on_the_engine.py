@@ -12,7 +12,7 @@ from tuner.core.contract import ARM_PAGE_ALIGNED, EngineSettings
 from tuner.engine.environment import tpu_present
 from tuner.launchers.local import LocalLauncher, LocalSession
 
-pytestmark = [pytest.mark.engine, pytest.mark.timeout(900), pytest.mark.usefixtures("shared_xla_cache")]
+pytestmark = [pytest.mark.engine, pytest.mark.timeout(900), pytest.mark.usefixtures("shared_xla_cache", "shared_engine_host")]
 
 
 class WrongWrites(LocalLauncher):

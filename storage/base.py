@@ -49,6 +49,7 @@ from storage.records import (
     Workload,
 )
 from storage.retention_contract import RetentionStorage
+from storage.sharing_contract import SharingStorage
 
 
 class StorageFault(Exception):
@@ -84,11 +85,15 @@ class LeaseLost(StorageFault):
     pass
 
 
+class ClaimLost(StorageFault):
+    """Nothing was written: the claim under which it was to be is in other hands."""
+
+
 class DamagedRecord(InvalidRecord):
     """A row that this code did not write so: text that is no JSON, an unknown word, a value of another type."""
 
 
-class Storage(QueueStorage, RetentionStorage, GuardedStorage):
+class Storage(QueueStorage, SharingStorage, RetentionStorage, GuardedStorage):
     """Studies, trials, measurements, profiles, comparisons, recommendations, and who may publish them; the queue of studies to run;
     sizes and retention."""
 

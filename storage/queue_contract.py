@@ -13,8 +13,6 @@ from typing import Unpack
 from storage.queue_records import (
     Claim,
     FleetWorker,
-    GroupClaim,
-    GroupState,
     Submission,
     SubmissionEvent,
     SubmissionFilter,
@@ -23,7 +21,7 @@ from storage.queue_records import (
 
 
 class QueueStorage(ABC):
-    """Submissions, their events, limits of teams, workers, and claims on engine groups."""
+    """Submissions, their events, limits of teams, and workers."""
 
     # submissions
     @abstractmethod
@@ -96,27 +94,6 @@ class QueueStorage(ABC):
     @abstractmethod
     def remove_worker(self, name: str) -> None:
         """Idempotent."""
-
-    # engine groups of a study that several workers share
-    @abstractmethod
-    def claim_group(self, study_id: int, group_key: str, *, worker: str, token: str, lease_s: float) -> bool:
-        """Take a group that nobody took, or whose lease ran out before it was DONE. One conditional statement: exactly one gets it."""
-
-    @abstractmethod
-    def beat_groups(self, study_id: int, token: str, lease_s: float) -> int:
-        """Renew the leases of the groups that this token holds and that are not DONE; how many."""
-
-    @abstractmethod
-    def end_group(self, study_id: int, group_key: str, token: str, *, done: bool) -> bool:
-        """DONE, or given back. False where it is in other hands, and then nothing changed."""
-
-    @abstractmethod
-    def list_groups(self, study_id: int, *, state: GroupState | None = None) -> Sequence[GroupClaim]:
-        """In the order in which they were first taken."""
-
-    @abstractmethod
-    def clear_groups(self, study_id: int) -> None:
-        """Forget all claims: the study ended, or begins again."""
 
     @abstractmethod
     def database_now(self) -> float:

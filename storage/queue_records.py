@@ -52,6 +52,7 @@ class Submission:
     attempts: int = 0
     reason: str | None = None  # why it failed, was cancelled or given back
     finished_at: float | None = None
+    workers: int = 1  # at most so many work on the study at once
 
 
 class SubmissionFilter(TypedDict, total=False):
@@ -84,6 +85,8 @@ class Claim:
     fits: Callable[[Json], bool] = lambda _requirements: True
     most_attempts: int = 5  # a study that so many workers died of is FAILED
     besides: frozenset[int] = frozenset()  # submissions that it does not want now
+    only: int | None = None  # the one submission that it wants
+    like: Callable[[FleetWorker], bool] = lambda _worker: True  # of the worker that runs a study: whether this one may join it
 
 
 @dataclass(frozen=True)
@@ -103,12 +106,22 @@ class FleetWorker:
 
 @dataclass(frozen=True)
 class GroupClaim:
-    """Who measures one engine group of a study. `group_key`: its cold settings as canonical JSON."""
+    """Who measures one engine group of a study. `group_key`: which one, as canonical JSON (tuner.search.sharing)."""
 
     study_id: int
     group_key: str
     worker: str
     state: GroupState = GroupState.CLAIMED
     heartbeat_at: float = 0.0
-    attempts: int = 1
+    lease_until: float = 0.0
+    attempts: int = 1  # holders so far, those that died included
     id: int = 0
+
+
+@dataclass(frozen=True)
+class Fence:
+    """The claim under which a write holds."""
+
+    study_id: int
+    group_key: str
+    token: str

@@ -37,6 +37,7 @@ class Wish:
     requirements: Json
     priority: int = 0
     webhook: str | None = None
+    workers: int = 1
 
 
 def enqueue(storage: Storage, settings: ServiceSettings, found: DryRun, wish: Wish, sender: Sender) -> Submission:
@@ -53,6 +54,7 @@ def enqueue(storage: Storage, settings: ServiceSettings, found: DryRun, wish: Wi
         team=sender.name,
         requirements={**implied(found.config), **wish.requirements},
         webhook=wish.webhook,
+        workers=wish.workers,
     )
     there = next(iter(storage.list_submissions(study=asked.study, states=OPEN, limit=1)), None)
     if there is not None:

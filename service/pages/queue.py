@@ -22,6 +22,7 @@ from service.web.auth import SCOPE_SUBMIT
 from service.web.errors import Problem
 from storage.base import Conflict, Storage
 from storage.queue_records import SubmissionState
+from tuner.fleet.parts import parts_of
 
 router = APIRouter(route_class=PageRoute, include_in_schema=False)
 _ON_A_PAGE = 50
@@ -88,6 +89,7 @@ def _shown(request: Request, storage: Storage, submission_id: int, form: Mapping
         item=found,
         settings=json.dumps(found.config, indent=2),
         open=found.state in OPEN,
+        parts=parts_of(storage, found),
         trail=storage.list_events(submission_id=submission_id),
         given={"reason": form.get("reason", "")},
         errors={} if refused is None else {refused.field: str(refused)},

@@ -18,7 +18,7 @@ from service.pages.forms import Refused, posted, signed_with_scopes, with_form
 from service.pages.parts import PageRoute
 from service.pages.submit_view import FIELDS, plan_view, study_file
 from service.pages.templating import page
-from service.schemas.queue import MOST_PRIORITY
+from service.schemas.queue import MOST_PRIORITY, MOST_WORKERS
 from service.web.auth import SCOPE_SUBMIT
 from service.web.errors import Problem
 from service.web.settings import ServiceSettings
@@ -28,7 +28,7 @@ from tuner.core.errors import BadInput
 from tuner.fleet.dry_run import DryRun
 
 router = APIRouter(route_class=PageRoute, include_in_schema=False)
-_FIELDS = ("file", "accelerator", "priority", "reason")
+_FIELDS = ("file", "accelerator", "priority", "workers", "reason")
 
 
 @router.get("/submit")
@@ -48,7 +48,7 @@ async def submit(request: Request, storage: StorageDep, settings: SettingsDep) -
         if given.get("action") != "submit":
             return _shown(request, given, found=found)
         actor, scopes = await signed_with_scopes(request, given, SCOPE_SUBMIT)
-        wish = Wish(requirements_of(_accelerator(given)), _priority(given))
+        wish = Wish(requirements_of(_accelerator(given)), _priority(given), workers=_workers(given))
         queued = await run_in_threadpool(_enqueue, storage, settings, found, wish, Sender.of(actor.name, scopes))
     except Refused as refused:
         return _shown(request, given, found=found, refused=refused)
@@ -64,6 +64,14 @@ def _priority(given: Mapping[str, str]) -> int:
     text = given.get("priority", "").strip() or "0"
     if not re.fullmatch(r"-?[0-9]{1,3}", text, re.ASCII) or abs(int(text)) > MOST_PRIORITY:
         raise Refused(HTTPStatus.UNPROCESSABLE_ENTITY, "priority", f"a whole number from -{MOST_PRIORITY} to {MOST_PRIORITY}")
+    return int(text)
+
+
+def _workers(given: Mapping[str, str]) -> int:
+    """Raises Refused."""
+    text = given.get("workers", "").strip() or "1"
+    if not re.fullmatch(r"[0-9]{1,4}", text, re.ASCII) or not 1 <= int(text) <= MOST_WORKERS:
+        raise Refused(HTTPStatus.UNPROCESSABLE_ENTITY, "workers", f"a whole number from 1 to {MOST_WORKERS}")
     return int(text)
 
 

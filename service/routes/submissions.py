@@ -21,8 +21,9 @@ from service.web.event_stream import EVENT_SCHEMA, MEDIA_TYPE, Event, Look
 from service.web.paging import PageQuery, page_of
 from service.web.strict import StrictRoute
 from storage.base import NotFound, Storage
-from storage.queue_records import ENDED, SubmissionState
+from storage.queue_records import ENDED, Submission, SubmissionState
 from storage.records import Json
+from tuner.fleet.parts import parts_of
 
 router = APIRouter(prefix="/v1/submissions", tags=["submissions"], route_class=EtagRoute)
 streams = APIRouter(prefix="/v1/submissions", tags=["submissions"], route_class=StrictRoute)
@@ -61,7 +62,7 @@ def submissions(query: Annotated[SubmissionQuery, Query()], storage: StorageDep,
 
 @router.get("/{submission_id}", summary="One submission", response_model=SubmissionDetail, responses=problems(304, 404))
 def submission(submission_id: Id, storage: StorageDep) -> Json:
-    return submission_detail(storage.get_submission(submission_id), list(storage.list_events(submission_id=submission_id)))
+    return _detail(storage, storage.get_submission(submission_id))
 
 
 @streams.get("/{submission_id}/events", summary="Follow a submission", response_class=Response, responses={**_STREAM, **problems(404)})
@@ -77,7 +78,7 @@ def cancel_it(submission_id: Id, storage: StorageDep, request: Request, body: Ma
     state = request.scope["state"]
     sender = Sender.of(state["token_name"], state["scopes"])
     found = cancel(storage, submission_id, sender, body.reason if body is not None else "")
-    return submission_detail(found, list(storage.list_events(submission_id=submission_id)))
+    return _detail(storage, found)
 
 
 @changes.post("/{submission_id}/priority", summary="Let a waiting study go before others, or after them", **_CHANGES)
@@ -86,7 +87,11 @@ def priority(submission_id: Id, storage: StorageDep, request: Request, body: New
     state = request.scope["state"]
     sender = Sender.of(state["token_name"], state["scopes"])
     found = prioritise(storage, submission_id, body.priority, sender, body.reason)
-    return submission_detail(found, list(storage.list_events(submission_id=submission_id)))
+    return _detail(storage, found)
+
+
+def _detail(storage: Storage, found: Submission) -> Json:
+    return submission_detail(found, list(storage.list_events(submission_id=found.id)), parts_of(storage, found))
 
 
 def submission_reader(storage: Storage, submission_id: int) -> Callable[[str], Look]:

@@ -11,7 +11,7 @@ from service.answers.deps import SettingsDep, StorageDep
 from service.answers.queueing import Sender, Wish, check_wish, enqueue, may_resume
 from service.answers.submitting import JSON, YAML, planned, read_body, requirements_of
 from service.schemas.common import Text, problems
-from service.schemas.queue import MOST_PRIORITY, SubmittedAnswer, submission_entry
+from service.schemas.queue import MOST_PRIORITY, MOST_WORKERS, SubmittedAnswer, submission_entry
 from service.schemas.submissions import dry_run_answer, study_body
 from service.web.auth import SCOPE_SUBMIT, bearer_scheme, scope_needed
 from service.web.errors import Problem
@@ -44,6 +44,7 @@ async def submit(
     resume: Annotated[bool, Query(description="Go on with the study of this name; with `trials: N` by N configurations.")] = False,
     accelerator: Annotated[Text | None, Query(description="What it is to run on, e.g. TPU v6e-4; without it, on any.")] = None,
     priority: Annotated[int, Query(ge=-MOST_PRIORITY, le=MOST_PRIORITY, description="Higher first; above 0 with the scope `manage`.")] = 0,
+    workers: Annotated[int, Query(ge=1, le=MOST_WORKERS, description="How many workers may work on it at once, on machines alike.")] = 1,
     webhook: Annotated[
         str | None, Query(max_length=LONGEST_URL, pattern="^[!-~]+$", description="Told when it is finished, failed, cancelled or stale.")
     ] = None,
@@ -55,7 +56,7 @@ async def submit(
     if media not in (JSON, YAML):
         raise Problem(415, f"the body has to be a study file; send Content-Type: {JSON} or {YAML}")
     given = read_body(await request.body(), media)
-    wish = Wish(requirements_of(accelerator), priority, webhook)
+    wish = Wish(requirements_of(accelerator), priority, webhook, workers)
     state = request.scope["state"]
     sender = Sender.of(state["token_name"], state["scopes"])
 

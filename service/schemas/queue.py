@@ -13,10 +13,15 @@ from service.schemas.submission_examples import QUEUED, QUEUED_DETAIL, QUEUED_PA
 from service.web.paging import PageInfo
 from storage.queue_records import Submission, SubmissionEvent
 from storage.records import Json
+from tuner.fleet.parts import Part
 
 MOST_PRIORITY = 100
+MOST_WORKERS = 1024
 _MOMENTS = ("submitted_at", "heartbeat_at", "finished_at")
-_SHOWN = ("id", "study", "state", "priority", "team", "submitted_by", "requirements", "claimed_by", "attempts", "reason", *_MOMENTS)
+_SHOWN = (
+    *("id", "study", "state", "priority", "team", "submitted_by", "requirements", "claimed_by", "workers", "attempts", "reason"),
+    *_MOMENTS,
+)
 
 
 def _whole(value: object) -> object:
@@ -35,6 +40,7 @@ class SubmissionEntry(BaseModel):
     submitted_by: str
     requirements: dict[str, Any] = Field(description="What a worker has to have.")
     claimed_by: str | None = Field(description="The worker that has it, or had it last.")
+    workers: int = Field(description="How many workers may work on it at once.")
     attempts: int = Field(description="Workers that have taken it up and not given it back.")
     reason: str | None = Field(description="Why it failed, was cancelled or given back.")
     submitted_at: float
@@ -54,10 +60,18 @@ class SubmissionChange(BaseModel):
     reason: str
 
 
+class SubmissionPart(BaseModel):
+    worker: str
+    what: str = Field(description="What it measures, in words.")
+    heard_of: float = Field(description="Its last sign of life.")
+    heard_of_rfc3339: Moment = None
+
+
 class SubmissionDetail(SubmissionEntry):
     model_config = ConfigDict(json_schema_extra={"examples": [QUEUED_DETAIL]})
 
     config: dict[str, Any] = Field(description="The study's settings, as they were submitted.")
+    parts: list[SubmissionPart] = Field(description="Who works on what just now, where several workers may.")
     changes: list[SubmissionChange] = Field(description="What has happened to it, oldest first: its audit trail.")
 
 
@@ -90,8 +104,9 @@ def submission_entry(found: Submission) -> Json:
     return with_moments({name: every[name] for name in _SHOWN}, _MOMENTS)
 
 
-def submission_detail(found: Submission, changes: list[SubmissionEvent]) -> Json:
-    return {**submission_entry(found), "config": found.config, "changes": [change_entry(change) for change in changes]}
+def submission_detail(found: Submission, changes: list[SubmissionEvent], parts: list[Part]) -> Json:
+    working = [with_moments(part.to_json(), ("heard_of",)) for part in parts]
+    return {**submission_entry(found), "config": found.config, "parts": working, "changes": [change_entry(change) for change in changes]}
 
 
 def change_entry(change: SubmissionEvent) -> Json:

@@ -38,6 +38,7 @@ QUEUED: Json = {
     "submitted_by": "ci",
     "requirements": {"accelerator": "TPU v6e-4"},
     "claimed_by": None,
+    "workers": 1,
     "attempts": 0,
     "reason": None,
     "submitted_at": 1764000000.0,
@@ -50,6 +51,7 @@ QUEUED: Json = {
 QUEUED_DETAIL: Json = {
     **QUEUED,
     "config": SUBMITTED,
+    "parts": [],
     "changes": [
         {"id": 31, "what": "QUEUED", "by": "ci", "at": 1764000000.0, "at_rfc3339": "2025-11-24T16:00:00.000Z", "reason": ""},
     ],

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from copy import copy
 from dataclasses import fields
@@ -32,10 +32,11 @@ from sqlalchemy import (
     select,
     update,
 )
+from sqlalchemy.dialects import postgresql, sqlite
 
-from storage.base import DamagedRecord, InvalidRecord, LeaseLost, NotFound, Storage
+from storage.base import ClaimLost, DamagedRecord, InvalidRecord, LeaseLost, NotFound, Storage
 from storage.guarded import Patience
-from storage.queue_records import FleetWorker, GroupClaim, Submission, SubmissionEvent
+from storage.queue_records import Fence, FleetWorker, GroupClaim, Submission, SubmissionEvent
 from storage.records import (
     Actor,
     ApiToken,
@@ -211,6 +212,7 @@ class SqlCore(Storage):
         self._url = url
         self._patience: Patience | None = None
         self._lease: tuple[int, str] | None = None  # study, token
+        self._fence: Callable[[], Fence | None] = lambda: None
 
     def patient(self, patience: Patience) -> Self:
         other = copy(self)
@@ -222,16 +224,23 @@ class SqlCore(Storage):
         other._lease = (study_id, token)
         return other
 
+    def fenced(self, fence: Callable[[], Fence | None]) -> Self:
+        other = copy(self)
+        other._fence = fence
+        return other
+
     def _reading(self, what: str) -> AbstractContextManager[Connection]:
         return transaction(self._engine, self._url, what, write=False, patience=self._patience)
 
     @contextmanager
     def _writing(self, what: str) -> Iterator[Connection]:
-        """Also raises SchemaOutdated and LeaseLost."""
+        """Also raises SchemaOutdated, LeaseLost and ClaimLost."""
         with transaction(self._engine, self._url, what, write=True, patience=self._patience) as connection:
             require_current(connection, self._url)
             if self._lease is not None:
                 _require_held(connection, *self._lease)
+            if (fence := self._fence()) is not None:
+                _require_claim(connection, fence, what)
             yield connection
 
 
@@ -240,6 +249,19 @@ def _require_held(connection: Connection, study_id: int, token: str) -> None:
     held = select(models.leases.c.token).where(models.leases.c.study_id == study_id).with_for_update(read=True)
     if connection.execute(held).scalar_one_or_none() != token:
         raise LeaseLost(f"study {study_id} was taken over by another process; what was stored until then is kept there")
+
+
+def _require_claim(connection: Connection, fence: Fence, what: str) -> None:
+    """Nobody takes the claim until the transaction ends. Raises ClaimLost."""
+    claims = models.group_claims
+    own = (claims.c.study_id == fence.study_id) & (claims.c.group_key == fence.group_key) & (claims.c.claim_token == fence.token)
+    if connection.execute(select(claims.c.id).where(own).with_for_update(read=True)).first() is None:
+        raise ClaimLost(f"{what}: another worker has taken group {fence.group_key} over")
+
+
+def inserting(url: DatabaseUrl, table: Table) -> Any:
+    """The dialect's own INSERT, which knows ON CONFLICT."""
+    return sqlite.insert(table) if url.dialect == "sqlite" else postgresql.insert(table)
 
 
 def insert_record[R: Record](connection: Connection, kind: type[R], values: Mapping[str, Any]) -> R:

@@ -7,17 +7,16 @@ from typing import Any, Unpack
 
 from sqlalchemy import ColumnElement, Connection, Row, Select, func, insert, or_, select, update
 
-from storage.base import Conflict
+from storage.base import Conflict, InvalidRecord
 from storage.queue_records import ENDED, Claim, Submission, SubmissionEvent, SubmissionFilter, SubmissionState
 from storage.sql.clock import database_now, read_clock
 from storage.sql.core import SqlCore, columns_of, find_record, insert_record, readable, record_of, require_page, sound_records
 from storage.sql.models import submission_events as events
 from storage.sql.models import submissions, team_limits
-from storage.sql.schema import advisory_lock
+from storage.sql.schema import CLAIMS_LOCK, advisory_lock
 from storage.values import clean_text
 
 _HELD = (SubmissionState.RUNNING, SubmissionState.CANCELLING)
-_CLAIMS_LOCK = 0x74756E6572 + 2  # see storage.sql.schema: claims of PostgreSQL queue for it, so that a team's studies are counted right
 _NOBODY: dict[str, Any] = {"claim_token": None, "lease_until": None}
 _LONGEST_REASON = 2000  # characters
 
@@ -27,6 +26,8 @@ class SqlQueue(SqlCore):
 
     def submit(self, submission: Submission) -> Submission:
         what = f"submission of study {submission.study!r}"
+        if submission.workers < 1:
+            raise InvalidRecord(f"{what}: workers={submission.workers}: it takes one at least")
         new = {"state": SubmissionState.QUEUED, "attempts": 0, "claimed_by": None, "heartbeat_at": None, "finished_at": None}
         values = {**columns_of(submission, what), **new, "reason": None, "notified_event": 0}
         try:
@@ -58,10 +59,10 @@ class SqlQueue(SqlCore):
     def claim_submission(self, claim: Claim) -> Submission | None:
         with self._writing("claim of a submission") as connection:
             if self._url.dialect == "postgresql":
-                advisory_lock(connection, _CLAIMS_LOCK)
+                advisory_lock(connection, CLAIMS_LOCK)
             _end_what_nobody_can_run(connection, claim)
             for candidate in connection.execute(_candidates()).all():
-                if candidate.id in claim.besides or not claim.fits(candidate.requirements):
+                if claim.only not in (None, candidate.id) or candidate.id in claim.besides or not claim.fits(candidate.requirements):
                     continue
                 taken = _take(connection, candidate, claim)
                 if taken is not None:

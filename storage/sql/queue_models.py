@@ -33,6 +33,7 @@ submissions = Table(
     Column("reason", Text),
     Column("finished_at", Float),
     Column("notified_event", Integer, nullable=False),
+    Column("workers", Integer, nullable=False, server_default=text("1")),
     one_of("state", *SubmissionState),
     CheckConstraint("length(study) BETWEEN 1 AND 255", name="study_length"),
     CheckConstraint("submitted_by <> '' AND team <> ''", name="names_given"),

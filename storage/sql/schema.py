@@ -26,6 +26,7 @@ REVISION_QUERY = f"SELECT version_num FROM {VERSION_TABLE}"  # noqa: S608  # a c
 _one_at_a_time = threading.Lock()  # alembic.context is one global of the process, whatever the database
 _POSTGRESQL_LOCK = 0x74756E6572  # "tuner": the advisory lock that migrations of one database queue for
 OTHERS_LOCK = _POSTGRESQL_LOCK + 1  # that programs beside us queue for
+CLAIMS_LOCK = _POSTGRESQL_LOCK + 2  # that claims of submissions queue for: a team's studies and a study's workers are counted right
 
 
 def alembic_config(connection: Connection) -> Config:

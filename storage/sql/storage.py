@@ -12,6 +12,7 @@ from storage.sql.measurements import SqlMeasurements
 from storage.sql.queue import SqlQueue
 from storage.sql.retention import SqlRetention
 from storage.sql.schema import damage_of, describe
+from storage.sql.sharing import SqlSharing
 from storage.sql.studies import SqlStudies
 from storage.sql.study_keeping import SqlStudyKeeping
 from storage.sql.study_lists import SqlStudyLists
@@ -32,6 +33,7 @@ class SqlStorage(
     SqlQueue,
     SqlFleet,
     SqlRetention,
+    SqlSharing,
 ):
     """The whole contract of storage.base.Storage. Safe to share between threads; after a fork the child opens connections of its own."""
 

@@ -8,8 +8,8 @@ from dataclasses import replace
 import pytest
 
 from storage.base import Conflict, InvalidRecord, NotFound, Storage
-from storage.queue_records import Claim, FleetWorker, GroupState, Submission, SubmissionState
-from tests.storage.builders import a_submission, stored_study
+from storage.queue_records import Claim, FleetWorker, Submission, SubmissionState
+from tests.storage.builders import a_submission
 
 QUEUED, RUNNING, CANCELLING = SubmissionState.QUEUED, SubmissionState.RUNNING, SubmissionState.CANCELLING
 COMPLETE, FAILED, CANCELLED = SubmissionState.COMPLETE, SubmissionState.FAILED, SubmissionState.CANCELLED
@@ -181,24 +181,3 @@ class QueueContract:
         storage.remove_worker("host-1")
         storage.remove_worker("host-1")
         assert storage.list_workers() == []
-
-    def test_a_group_is_measured_by_one(self, storage: Storage) -> None:
-        study = stored_study(storage).id
-
-        def claim(worker: str, lease_s: float = 60.0) -> bool:
-            return storage.claim_group(study, "16", worker=worker, token=worker, lease_s=lease_s)
-
-        assert [claim("dead", -1.0), claim("w2"), claim("w3")] == [True, True, False]
-        assert not storage.end_group(study, "16", "dead", done=True), "it was taken over"
-        assert (storage.beat_groups(study, "dead", 60.0), storage.beat_groups(study, "w2", 60.0)) == (0, 1)
-        assert storage.end_group(study, "16", "w2", done=False)
-        assert claim("w3", -1.0)
-        assert storage.end_group(study, "16", "w3", done=True)
-        assert not claim("w2"), "what is done is not taken again, however old its lease"
-        [group] = storage.list_groups(study)
-        assert (group.group_key, group.worker, group.state) == ("16", "w3", GroupState.DONE)
-        assert storage.list_groups(study, state=GroupState.CLAIMED) == []
-        storage.clear_groups(study)
-        assert claim("w2")
-        with pytest.raises(NotFound):
-            storage.claim_group(study + 1, "16", worker="w", token="t", lease_s=60.0)

@@ -12,16 +12,28 @@ from tests.conformance.storage_keeping import KeepingContract
 from tests.conformance.storage_queue import QueueContract
 from tests.conformance.storage_results import StorageContract
 from tests.conformance.storage_retention import RetentionContract
+from tests.conformance.storage_sharing import SharingContract
 
 
-class TestSqlite(StorageContract, KeepingContract, ForesightContract, CapacityContract, QueueContract, RetentionContract, GuardedContract):
+class Contracts(
+    StorageContract,
+    KeepingContract,
+    ForesightContract,
+    CapacityContract,
+    QueueContract,
+    SharingContract,
+    RetentionContract,
+    GuardedContract,
+):
+    """All of them."""
+
+
+class TestSqlite(Contracts):
     """`storage` is the plugin's SQLite storage."""
 
 
 @pytest.mark.postgres
-class TestPostgresql(
-    StorageContract, KeepingContract, ForesightContract, CapacityContract, QueueContract, RetentionContract, GuardedContract
-):
+class TestPostgresql(Contracts):
     @pytest.fixture
     def storage(self, postgres_storage: Storage) -> Storage:
         return postgres_storage

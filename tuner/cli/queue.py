@@ -50,7 +50,8 @@ def list_(everything: bool, team: str | None, storage: str, as_json: bool) -> No
         rows = [_row(item, duration(max(0.0, now - item.submitted_at))) for item in found]
         print(text_table(columns, rows))
     for worker in workers:
-        print(f"worker {worker.name}: {worker.state}, {worker.accelerator}, seen {duration(max(0.0, now - worker.seen_at))} ago")
+        what = worker.state if worker.submission_id is None else f"{worker.state} submission {worker.submission_id}"
+        print(f"worker {worker.name}: {what}, {worker.accelerator}, seen {duration(max(0.0, now - worker.seen_at))} ago")
 
 
 @queue.command(epilog=examples("tuner queue show 7", "tuner queue show nightly --json"))
@@ -62,15 +63,22 @@ def show(submission: str, storage: str, as_json: bool) -> None:
     from dataclasses import asdict
 
     from tuner.core.numbers import utc
+    from tuner.fleet.parts import parts_of
 
     with reading(storage) as opened:
         found = required_submission(opened, submission)
         events = opened.list_events(submission_id=found.id)
+        parts = parts_of(opened, found)
     if as_json:
-        print_json({"submission": submission_json(found), "events": [asdict(event) for event in events]})
+        shown = {"submission": submission_json(found), "events": [asdict(event) for event in events]}
+        print_json({**shown, "parts": [part.to_json() for part in parts]})
         return
     needs = ", ".join(f"{name} {value}" for name, value in found.requirements.items()) or "nothing"
     print(f"submission {found.id}: study {found.study}, {found.state}, priority {found.priority}, team {found.team or '-'}, needs {needs}")
+    if found.workers > 1:
+        print(f"for up to {found.workers} workers; {len({part.worker for part in parts})} measure now")
+    for part in parts:
+        print(f"worker {part.worker} {part.what}")
     for event in events:
         print(f"{utc(event.at)}  {event.what:10}  {event.by}" + (f": {event.reason}" if event.reason else ""))
 

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     epilog=examples(
         "tuner submit study.yaml",
         "tuner submit study.yaml --priority 5 --team chat --require accelerator=v6e --require chips=4",
+        "tuner submit study.yaml --workers 8                    # up to eight workers measure it together",
         "tuner submit study.yaml --require 'vllm-tpu>=0.30' --webhook https://example.org/hook",
     )
 )
@@ -32,6 +33,13 @@ if TYPE_CHECKING:
     multiple=True,
     metavar="NEED",
     help="What the worker's machine must have: accelerator=v6e, chips=4, 'vllm-tpu>=0.30'. Repeat the option for several.",
+)
+@click.option(
+    "--workers",
+    type=click.IntRange(1, 1024),
+    default=1,
+    metavar="N",
+    help="How many workers may work on it at once, on machines that are alike; each measures whole engines.  [default: 1]",
 )
 @click.option("--webhook", metavar="URL", help="Told when the study ends.")
 @storage_option

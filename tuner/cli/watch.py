@@ -12,6 +12,7 @@ from tuner.cli.queue import required_submission
 
 if TYPE_CHECKING:
     from storage.base import Storage
+    from storage.queue_records import Submission
 
 EVERY_S = 2.0
 
@@ -28,9 +29,11 @@ def watch(context: click.Context, /, submission: str, storage: str) -> None:
     with reading(storage) as opened:
         asked = required_submission(opened, submission)
         after, told = 0, 0
+        parts: set[tuple[str, str]] = set()
         while True:
             found = opened.get_submission(asked.id)  # before its events: none of an ended one is missed
             after = _events(opened, asked.id, after)
+            parts = _parts(opened, found, parts)
             told = _trials(opened, asked.study, told)
             if found.state in ENDED:
                 break
@@ -45,6 +48,18 @@ def _events(storage: Storage, submission_id: int, after: int) -> int:
         print(f"{utc(event.at)}  {event.what:10}  {event.by}" + (f": {event.reason}" if event.reason else ""), flush=True)
         after = event.id
     return after
+
+
+def _parts(storage: Storage, submission: Submission, told: set[tuple[str, str]]) -> set[tuple[str, str]]:
+    """What each worker does now, where several work on it; printed where it is new."""
+    from tuner.core.numbers import utc
+    from tuner.fleet.parts import parts_of
+
+    now = {(part.worker, part.what): part.heard_of for part in parts_of(storage, submission)}
+    for (worker, what), heard_of in now.items():
+        if (worker, what) not in told:
+            print(f"{utc(heard_of)}  {'-':10}  {worker} {what}", flush=True)
+    return set(now)
 
 
 def _trials(storage: Storage, study: str, told: int) -> int:

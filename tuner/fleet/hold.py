@@ -5,8 +5,9 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable
 from contextlib import suppress
+from typing import override
 
-from storage.base import Storage, StorageFault
+from storage.base import Storage
 from storage.queue_records import Submission, SubmissionState
 from tuner.core.errors import Interrupted, StudyTaken
 
@@ -27,7 +28,7 @@ class Hold:
         self._submission = submission
         self._token = token
         self._lease_s = lease_s
-        self._on_beat = on_beat
+        self.on_beat = on_beat
         self._ended = threading.Event()
         self._thread: threading.Thread | None = None
         self.cancelled = False
@@ -49,7 +50,7 @@ class Hold:
         """Asked before every window; asks nobody. Raises Interrupted and StudyTaken."""
         if self.lost:
             raise StudyTaken(
-                f"submission {self._submission.id} was taken over by another worker; what was measured until then is kept there"
+                f"submission {self._submission.id} was taken over or ended by another worker; what was measured until then is kept there"
             )
         if self.cancelled:
             raise Interrupted("the study was cancelled")
@@ -64,8 +65,18 @@ class Hold:
 
     def _beat_on(self) -> None:
         while not self._ended.wait(self._lease_s / BEATS_IN_A_LEASE):
-            with suppress(StorageFault):
+            with suppress(Exception):  # a beat that fails, whatever of, is made up by the next one
                 self.beat()
-                self._on_beat()
+                self.on_beat()
             if self.lost:
                 return
+
+
+class JoinedHold(Hold):
+    """Of a worker that joined: another one renews the submission's lease, this one only looks how it stands."""
+
+    @override
+    def beat(self) -> None:
+        state = self._storage.get_submission(self._submission.id).state
+        self.cancelled = self.cancelled or state in (SubmissionState.CANCELLING, SubmissionState.CANCELLED)
+        self.lost = self.lost or state in (SubmissionState.COMPLETE, SubmissionState.FAILED)

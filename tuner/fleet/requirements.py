@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from packaging.specifiers import InvalidSpecifier, SpecifierSet
 from packaging.version import InvalidVersion
 
+from storage.queue_records import FleetWorker
 from storage.records import Json
 from tuner.core.errors import BadInput
 from tuner.setup.config import WITHOUT_AN_ENGINE, StudyConfig
@@ -82,6 +83,12 @@ def fits(requirements: Mapping[str, object], machine: Machine) -> bool:
         return False
     wanted = versions if isinstance(versions, Mapping) else {}
     return all(_has(machine, package, str(version)) for package, version in wanted.items())
+
+
+def is_like(machine: Machine, worker: FleetWorker) -> bool:
+    """Whether what the two measure may stand side by side in one study: the same accelerator, as many chips, the same versions."""
+    mine = machine.accelerator, machine.chips, dict(machine.versions)
+    return mine == (worker.accelerator, worker.chips, worker.versions)
 
 
 def _has(machine: Machine, package: str, wanted: str) -> bool:

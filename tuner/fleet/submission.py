@@ -25,6 +25,7 @@ def submission_of(
     priority: int = 0,
     team: str | None = None,
     webhook: str | None = None,
+    workers: int = 1,
 ) -> Submission:
     """`config` was checked. What it leaves open stays open, for the worker's machine to decide. Raises BadInput for a secret, which no
     database may keep."""
@@ -37,7 +38,7 @@ def submission_of(
         fix = "give it to the worker in its environment (HF_TOKEN and the like)"
         raise BadInput("a setting holds a secret, which is not stored", setting="submission", fix=fix)
     needs = {**implied(config), **(requirements or {})}
-    return Submission(config.study, settings, by, requirements=needs, priority=priority, team=team, webhook=webhook)
+    return Submission(config.study, settings, by, requirements=needs, priority=priority, team=team, webhook=webhook, workers=workers)
 
 
 def config_of(submission: Submission, *, storage: str, logdir: str, engine_python: str | None) -> StudyConfig:

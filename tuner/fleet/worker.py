@@ -1,5 +1,7 @@
 """A worker: claims what its machine can run, runs it as `tuner search` would, and says how it ended. One study at a time.
 
+Where a submission wants several workers, those that find nothing else join the one that has it: it leads, they measure parts.
+
 Nothing that was measured depends on the worker's life: measurements are stored one by one, and whoever takes the study up next resumes it.
 """
 
@@ -8,25 +10,31 @@ from __future__ import annotations
 import threading
 import time
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
+
+import sqlalchemy.orm  # noqa: F401  # Optuna would import it later, while a heartbeat of another thread finds it half there
 
 from storage.base import Conflict, Storage, StorageFault
 from storage.queue_records import Claim, FleetWorker, Submission, SubmissionState
 from tuner.core.errors import BadInput, Interrupted, StorageError, StudyBusy, StudyTaken
-from tuner.fleet.hold import Hold
+from tuner.fleet.hold import Hold, JoinedHold
 from tuner.fleet.policy import why_nothing_was_measured
-from tuner.fleet.requirements import Machine, fits
+from tuner.fleet.requirements import Machine, fits, is_like
 from tuner.fleet.submission import config_of
 from tuner.search.opening import find_study
-from tuner.search.running import Outage, planned, run_plan
+from tuner.search.running import Outage, can_be_shared, planned, run_plan, run_shared
+from tuner.search.sharing import Share
 from tuner.search.spooled import store_what_was_kept
+from tuner.setup.config import StudyConfig
 from tuner.trials.progress import Progress
 from tuner.trials.spool import default_spool
 
 LEASE_S = 60.0
 POLL_S = 5.0
 LEFT_ALONE_S = 60.0  # a study that another process runs, before this worker asks for it again
+NEVER_S = 7 * 86_400.0
 
 type Say = Callable[[str], None]
 
@@ -53,6 +61,11 @@ class Ending:
     reason: str | None = None
 
 
+def _until_now(left: Mapping[int, float]) -> frozenset[int]:
+    now = time.monotonic()
+    return frozenset(number for number, until in left.items() if now < until)
+
+
 class Worker:
     """`work` until there is nothing left (`once`), or until `drain` was called."""
 
@@ -64,6 +77,7 @@ class Worker:
         self._stop = threading.Event()
         self._hold: Hold | None = None
         self._left_alone: dict[int, float] = {}  # submission -> until when, monotonic seconds
+        self._not_joined: dict[int, float] = {}  # likewise; they may be taken up where nobody has them any more
 
     def drain(self) -> None:
         """Finish the window that is being measured, give the study back and stop. Safe to call from a signal handler and other threads."""
@@ -91,52 +105,113 @@ class Worker:
         return ended
 
     def _next(self) -> SubmissionState | None:
-        """Run one study, if there is one."""
+        """Run one study, or a part of one that another worker runs, if there is one."""
         token = uuid.uuid4().hex
         try:
             self._show("idle")
             store_what_was_kept(self._storage, self._place.outage.spool or default_spool(self._place.logdir), self._say)
-            submission = self._storage.claim_submission(self._claim(token))
+            claim = self._claim(token)
+            submission = self._storage.claim_submission(claim)
+            joined = None if submission is not None else self._storage.join_submission(self._joining(claim))
         except StorageFault as error:
             self._say(f"the database is away: {error}")
             return None
-        return None if submission is None else self._run(submission, token)
+        if submission is not None:
+            return self._run(submission, token)
+        return None if joined is None else self._help(joined, token)
 
     def _claim(self, token: str) -> Claim:
-        now = time.monotonic()
-        besides = frozenset(number for number, until in self._left_alone.items() if now < until)
+        besides = _until_now(self._left_alone)
         return Claim(self._place.name, token, self._place.lease_s, lambda needs: fits(needs, self._machine), besides=besides)
+
+    def _joining(self, claim: Claim) -> Claim:
+        """Only with a machine like that of the worker that leads: what the two measure stands side by side."""
+        return replace(claim, besides=claim.besides | _until_now(self._not_joined), like=lambda worker: is_like(self._machine, worker))
 
     def _run(self, submission: Submission, token: str) -> SubmissionState | None:
         self._say(f"submission {submission.id}: study {submission.study!r}, attempt {submission.attempts}")
-        show = lambda: self._show("draining" if self._stop.is_set() else "running", submission.id)  # noqa: E731
-        hold = Hold(self._storage, submission, token, self._place.lease_s, on_beat=show)
+        hold = Hold(self._storage, submission, token, self._place.lease_s)
+        share = Share(self._place.name, token, self._place.lease_s, leads=True, may_go_on=hold.may_go_on)
+        with self._holding(hold, submission, share):
+            try:
+                ending = self._measured(submission, hold, share)
+            except BaseException:  # a second signal, or worse: the study goes back before the worker does
+                self._told(submission, token, Ending(SubmissionState.QUEUED, "its worker was stopped"), patient=False)
+                raise
+        if ending.state is SubmissionState.QUEUED and not self._stop.is_set():
+            self._left_alone[submission.id] = time.monotonic() + LEFT_ALONE_S
+        return self._told(submission, token, ending, patient=True)
+
+    @contextmanager
+    def _holding(self, hold: Hold, submission: Submission, share: Share) -> Iterator[None]:
+        def show() -> None:
+            self._show("draining" if self._stop.is_set() else "running", submission.id)
+            share.beat()
+
+        hold.on_beat = show
         self._hold = hold
         if self._stop.is_set():
             hold.draining = True
         hold.start()
         try:
-            ending = self._measured(submission, hold)
-        except BaseException:  # a second signal, or worse: the study goes back before the worker does
-            self._told(submission, token, Ending(SubmissionState.QUEUED, "its worker was stopped"), patient=False)
-            raise
+            yield
         finally:
             hold.stop()
             self._hold = None
-        if ending.state is SubmissionState.QUEUED and not self._stop.is_set():
-            self._left_alone[submission.id] = time.monotonic() + LEFT_ALONE_S
-        return self._told(submission, token, ending, patient=True)
 
-    def _measured(self, submission: Submission, hold: Hold) -> Ending:
-        """The whole search. Whatever it raises is how the study ended; only what stops the worker itself passes."""
-        place = self._place
+    def _help(self, submission: Submission, token: str) -> SubmissionState | None:
+        """Work on a study that another worker leads; where nobody does any more, lead it."""
+        self._say(f"submission {submission.id}: works on study {submission.study!r} with {submission.claimed_by}")
+        lead: list[Submission] = []
+        hold = JoinedHold(self._storage, submission, token, self._place.lease_s)
+
+        def lead_is_free() -> bool:
+            lead.extend(filter(None, [self._storage.claim_submission(replace(self._claim(token), only=submission.id))]))
+            return bool(lead)
+
+        share = Share(self._place.name, token, self._place.lease_s, leads=False, may_go_on=hold.may_go_on, lead_is_free=lead_is_free)
+        with self._holding(hold, submission, share):
+            alone_s, said = self._part(submission, hold, share)
+        if lead:
+            return self._run(lead[0], token)
+        self._say(f"submission {submission.id}: {said}")
+        self._not_joined[submission.id] = time.monotonic() + alone_s
+        return None
+
+    def _part(self, submission: Submission, hold: Hold, share: Share) -> tuple[float, str]:
+        """(for how many seconds this worker does not join again, why it left)."""
         try:
             hold.may_go_on()
-            config = config_of(submission, storage=place.storage_url, logdir=place.logdir, engine_python=place.engine_python)
+            with planned(self._config(submission), self._say, resume=True) as plan:
+                run_shared(plan, Progress(listener=self._listen), share, self._place.outage)
+        except StudyBusy as error:
+            return self._place.poll_s, f"cannot be joined yet: {error}"
+        except (StudyTaken, Interrupted, StorageError, StorageFault) as error:
+            return LEFT_ALONE_S, f"left: {error}"
+        except BadInput as error:  # of this machine or this version; whoever leads goes on
+            return NEVER_S, f"cannot work on it: {error}"
+        except Exception as error:  # noqa: BLE001  # a worker outlives any study
+            return NEVER_S, f"left: internal: {type(error).__name__}: {error}"
+        return LEFT_ALONE_S, "nothing is left for this worker"
+
+    def _listen(self, _progress: Progress, line: str) -> None:
+        if line:
+            self._say(line)
+
+    def _config(self, submission: Submission) -> StudyConfig:
+        """Raises BadInput and DamagedRecord."""
+        place = self._place
+        return config_of(submission, storage=place.storage_url, logdir=place.logdir, engine_python=place.engine_python)
+
+    def _measured(self, submission: Submission, hold: Hold, share: Share) -> Ending:
+        """The whole search. Whatever it raises is how the study ended; only what stops the worker itself passes."""
+        try:
+            hold.may_go_on()
             existing = find_study(self._storage, submission.study)
-            with planned(config, self._say, resume=existing is not None) as plan:
-                progress = Progress(listener=lambda _progress, line: self._say(line) if line else None)
-                outcome = run_plan(plan, progress, may_go_on=hold.may_go_on, outage=place.outage)
+            with planned(self._config(submission), self._say, resume=existing is not None) as plan:
+                progress = Progress(listener=self._listen)
+                shared = run_shared(plan, progress, share, self._place.outage) if submission.workers > 1 and can_be_shared(plan) else None
+                outcome = shared or run_plan(plan, progress, may_go_on=hold.may_go_on, outage=self._place.outage)
         except StudyBusy as error:
             return Ending(SubmissionState.QUEUED, str(error))
         except StudyTaken as error:

@@ -51,6 +51,7 @@ class TablePoint:
     measure_s: float = 1.0  # cost of measuring it once
     failure: FailureClass | None = None
     message: str = ""
+    wait_s: float = 0.0  # for which measuring it once really takes, as an engine would
 
 
 @dataclass(frozen=True)

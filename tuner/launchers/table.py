@@ -1,8 +1,8 @@
 """The `table` launcher: a CSV of measured configurations as the engine, so that a search runs without one and can be judged.
 
 The columns are settings (`block_size`, `max_num_batched_tokens`, `arm`, any further field of EngineSettings, and what a study names as its
-factors), metrics of the catalogue, `start_s` and `measure_s` (accounted in a virtual clock, never slept) and `error_class` for
-configurations that fail; see table_files.py.
+factors), metrics of the catalogue, `start_s` and `measure_s` (accounted in a virtual clock, never slept), `wait_s` (slept in each window,
+for what is about several workers at once) and `error_class` for configurations that fail; see table_files.py.
 """
 
 from __future__ import annotations
@@ -124,6 +124,7 @@ class TableSession(EngineSession):
         started_at = time.time()
         clock = self._launcher.clock
         clock.advance(configuration.measure_s, timeout_s, f"measuring {describe(configuration.params)}")
+        time.sleep(min(configuration.wait_s, timeout_s))
         if configuration.failure:
             error = _failed(configuration)
             if isinstance(error, EngineLost):

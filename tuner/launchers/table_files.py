@@ -20,7 +20,7 @@ from tuner.launchers.measured_table import MeasuredTable, TablePoint, Value, des
 from tuner.launchers.table_dialects import NumberedLine, in_our_words
 from tuner.metrics.catalog import CATALOG, Direction, metric_info
 
-COST_COLUMNS = ("start_s", "measure_s")
+COST_COLUMNS = ("start_s", "measure_s", "wait_s")
 ERROR_CLASS = "error_class"
 ERROR_MESSAGE = "error_message"
 
@@ -56,8 +56,8 @@ def read_csv(path: Path) -> MeasuredTable:
     A column that ends in + or - is a metric to be maximised or minimised (timm/moot's convention), as is one named like a metric of the
     catalogue. The sign is dropped, but where another column has the name without it: beside a parameter `A`, `A-` is the metric "A-".
     `error_class` marks a configuration that fails, with any `error_message`; its metrics may be empty. `start_s` and `measure_s` are what
-    a trial costs (default 0 and 1 s). Every other column is a parameter. Lines with equal parameters are repeated measurements of one
-    configuration. What others write is understood too: tuner.launchers.table_dialects.
+    a trial costs (default 0 and 1 s), `wait_s` is how long a window really lasts (default 0). Every other column is a parameter. Lines with
+    equal parameters are repeated measurements of one configuration. What others write is understood too: tuner.launchers.table_dialects.
     """
     header, lines = in_our_words(*_cells(path))
     directions = _metric_columns(header)
@@ -161,7 +161,8 @@ def _add_line(
 
 def _configuration(row: _Row, names: Mapping[str, str]) -> TablePoint:
     samples = {names[column]: tuple(values) for column, values in row.samples.items()}
-    return TablePoint(row.params, samples, row.costs.get("start_s", 0.0), row.costs.get("measure_s", 1.0), row.failure, row.message)
+    start_s, measure_s, wait_s = (row.costs.get(name, default) for name, default in (("start_s", 0.0), ("measure_s", 1.0), ("wait_s", 0.0)))
+    return TablePoint(row.params, samples, start_s, measure_s, row.failure, row.message, wait_s)
 
 
 def _hub_configuration(entry: Mapping[str, Any], parameters: tuple[str, ...], metric: str) -> TablePoint:

@@ -52,6 +52,12 @@ class Asking:
         self._left = list(context.setup.space.configurations)  # known ones at its end are dropped: what is known stays known
 
     @property
+    def knows_the_accelerator(self) -> bool:
+        """Whether a proposal can be made, or is the baseline: its engine tells where this is."""
+        baseline = self._book.find(self._space.baseline)
+        return baseline is None or baseline.finished or self._proposer is not None
+
+    @property
     def exhausted(self) -> bool:
         while self._left and self._book.find(self._left[-1]) is not None:
             self._left.pop()
@@ -64,6 +70,7 @@ class Asking:
         if self._proposer is None:
             self._proposer = self._made()
             self._book.listener = self._proposer.tell
+        self._proposer.hold(run.configuration for run in self._book.unfinished())  # others measure them
         count = max(1, want // self._space.compared_levels)
         new = self._new(self._proposer.propose(count, self._pool.running_engine))
         self._proposer.hold(new)

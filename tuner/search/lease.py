@@ -23,19 +23,25 @@ from tuner.core.errors import StudyBusy, StudyTaken
 
 HEARTBEAT_S = 10.0
 STALE_AFTER_S = 60.0  # of silence, for a process on another machine
+SHARED = "shared-"  # how the token of a lease begins whose holder lets other workers in
 
 _left_behind: set[str] = set()  # tokens of this process's leases that it could not release: nobody holds those studies
 
 
 class StudyLease:
-    """This process's hold on a study, from `claim` to `release`; a thread keeps its heartbeat."""
+    """This process's hold on a study, from `claim` to `release`; a thread keeps its heartbeat.
 
-    def __init__(self, storage: Storage, study: Study, *, now: Callable[[], float] | None = None) -> None:
+    `shared`: of the worker that leads a study which others work on as well. It takes the lease of an earlier leader, whose submission the
+    queue has given to it, and does not mind their claims; whoever wants the study alone does.
+    """
+
+    def __init__(self, storage: Storage, study: Study, *, now: Callable[[], float] | None = None, shared: bool = False) -> None:
         """`now`: Unix seconds; the database's clock where none is given."""
         self._storage = storage
         self._study = study
         self._now = now or storage.database_now
-        self._token = uuid.uuid4().hex
+        self._shared = shared
+        self._token = (SHARED if shared else "") + uuid.uuid4().hex
         self._stop = threading.Event()
         self._thread: threading.Thread | None = None
         self._taken_by: str | None = None
@@ -45,7 +51,7 @@ class StudyLease:
         which may still be running."""
         holder = self._storage.get_lease(self._study.id)
         for known in (older, holder):
-            if known is not None and is_alive(known, self._now()):
+            if known is not None and not (self._shared and is_shared(known)) and is_alive(known, self._now()):
                 raise StudyBusy(
                     f"is being run by process {known.pid} on {known.host}",
                     setting="study",
@@ -59,8 +65,22 @@ class StudyLease:
                 value=repr(self._study.name),
                 fix="wait for it or choose another --study",
             )
+        self._mind_the_claims()
         self._thread = threading.Thread(target=self._beat, name="study-lease", daemon=True)
         self._thread.start()
+
+    def _mind_the_claims(self) -> None:
+        """After the lease is written: a worker that claims at this moment looks for the lease after it claimed, so that one of the two sees
+        the other. Raises StudyBusy."""
+        held = () if self._shared else self._storage.held_groups(self._study.id)
+        if held:
+            self._storage.swap_lease(self._study.id, self._token, None)
+            raise StudyBusy(
+                f"is being measured by worker {held[0].worker}",
+                setting="study",
+                value=repr(self._study.name),
+                fix="cancel its submission, wait for it, or choose another --study",
+            )
 
     def check(self) -> None:
         """Raises StudyTaken once a heartbeat has found the study in other hands. Cheap: it asks nobody."""
@@ -104,6 +124,10 @@ class StudyLease:
                 # Where nobody holds it any more, somebody has run the study to its end, or a backup from before was restored.
                 self._taken_by = "a process that has ended" if holder is None else f"process {holder.pid} on {holder.host}"
                 return
+
+
+def is_shared(holder: Lease) -> bool:
+    return holder.token.startswith(SHARED)
 
 
 def is_alive(holder: Lease, now: float) -> bool:

@@ -19,11 +19,11 @@ from tuner.trials.optuna_record import GOAL_ATTRIBUTE, LEASE_ATTRIBUTE, OptunaRe
 
 @dataclass
 class OpenStudy:
-    """A study that this process holds."""
+    """A study that this process holds, or works on."""
 
     study: Study
     record: OptunaRecord
-    lease: StudyLease
+    lease: StudyLease | None  # None: of a worker that joined the process that holds it
     to_undo: ExitStack
 
     def close(self) -> None:
@@ -31,18 +31,17 @@ class OpenStudy:
         self.to_undo.close()
 
 
-def open_study(setup: StudySetup, storage: Storage, existing: Study | None) -> OpenStudy:
+def open_study(setup: StudySetup, storage: Storage, existing: Study | None, *, shared: bool = False) -> OpenStudy:
     """Take hold of `existing`, which check_resumable has accepted, or create the study where it is None. On an error nothing stays held.
+    `shared`: other workers may join.
 
     Raises BadInput where another process runs it or has just begun it, and Interrupted where the user stopped this.
     """
     study = _create(setup, storage) if existing is None else existing
     with ExitStack() as to_undo, _told_if_stopped(study, begun=existing is None):
-        record = OptunaRecord(
-            setup.config.storage, study.name, [objective.direction for objective in setup.objectives], setup.space.distributions()
-        )
+        record = record_of(setup, study.name)
         to_undo.callback(record.close)
-        lease = StudyLease(storage, study)
+        lease = StudyLease(storage, study, shared=shared)
         lease.claim(_older_lease(record, study))
         to_undo.callback(lease.release)
         found = storage.get_study_by_id(study.id)  # as it is now that nobody else runs it
@@ -50,6 +49,12 @@ def open_study(setup: StudySetup, storage: Storage, existing: Study | None) -> O
             record.set_attribute(GOAL_ATTRIBUTE, None)  # while it is still COMPLETE: a run that dies next has not reached this goal
         running = storage.update_study(study.id, state=StudyState.RUNNING)
         return OpenStudy(running, record, lease, to_undo.pop_all())
+
+
+def record_of(setup: StudySetup, name: str) -> OptunaRecord:
+    """Raises StorageUnavailable."""
+    directions = [objective.direction for objective in setup.objectives]
+    return OptunaRecord(setup.config.storage, name, directions, setup.space.distributions())
 
 
 @contextmanager

@@ -8,13 +8,17 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from storage import upgrade
+from storage.base import Storage
 from storage.url import parse_url
 from tuner.capacity.objective import CapacityLauncher, capacity_config
+from tuner.core.contract import Launcher
 from tuner.foresight.judge import judge_for
 from tuner.launchers import choice
 from tuner.metrics.catalog import MAX_REQUEST_RATE
 from tuner.search.plan import SearchPlan, plan_search
 from tuner.search.prior import SimulatedPrior
+from tuner.search.shared_run import SharedRun
+from tuner.search.sharing import Share
 from tuner.search.step_model import StepModel
 from tuner.search.study import StudyOutcome, StudyRun
 from tuner.setup.config import StudyConfig
@@ -67,18 +71,9 @@ def run_plan(
 ) -> StudyOutcome:
     """Measure what the plan says. `may_go_on` is asked before every window and stops the study by raising (tuner.core.errors.Interrupted).
     Raises what StudyRun.run raises."""
-    config, outage = plan.setup.config, outage or Outage()
+    outage = outage or Outage()
     with ExitStack() as ending:
-        launcher = choice.make_launcher(config)
-        ending.callback(launcher.close)
-        finalists = choice.make_finalists_launcher(config)
-        if finalists is not None:
-            ending.callback(finalists.close)
-        if _wants_capacity(config):
-            launcher = CapacityLauncher(launcher, plan.setup)
-            finalists = None if finalists is None else CapacityLauncher(finalists, plan.setup)
-        storage = upgrade.open_storage(config.storage, create=plan.existing is None)
-        ending.callback(storage.close)
+        launcher, finalists, storage = _opened(plan, ending)
         study = StudyRun(
             plan,
             storage,
@@ -87,10 +82,52 @@ def run_plan(
             finalists_launcher=finalists,
             prior=_prior(plan),
             may_go_on=may_go_on,
-            spool=outage.spool or default_spool(config.logdir),
+            spool=outage.spool or default_spool(plan.setup.config.logdir),
             patience_s=outage.patience_s,
         )
         return study.run()
+
+
+def can_be_shared(plan: SearchPlan) -> bool:
+    """Whether several workers can work on it. Where a cold factor is compared every start of an engine is paired with the one before."""
+    return not plan.setup.space.contrast.cold
+
+
+def run_shared(plan: SearchPlan, progress: Progress, share: Share, outage: Outage) -> StudyOutcome | None:
+    """This worker's part of what the plan says; the study's outcome where it leads. Nothing is spooled: what one worker could not store,
+    another may have measured again meanwhile. Raises what SharedRun.run and SharedRun.help raise."""
+    with ExitStack() as ending:
+        launcher, finalists, storage = _opened(plan, ending)
+        part = SharedRun(
+            plan,
+            storage,
+            launcher,
+            progress,
+            share=share,
+            finalists_launcher=finalists,
+            prior=_prior(plan),
+            patience_s=outage.patience_s,
+        )
+        if share.leads:
+            return part.run()
+        part.help()
+        return None
+
+
+def _opened(plan: SearchPlan, ending: ExitStack) -> tuple[Launcher, Launcher | None, Storage]:
+    """(the launcher, that of the finalists if it is another, the storage), which `ending` closes."""
+    config = plan.setup.config
+    launcher = choice.make_launcher(config)
+    ending.callback(launcher.close)
+    finalists = choice.make_finalists_launcher(config)
+    if finalists is not None:
+        ending.callback(finalists.close)
+    if _wants_capacity(config):
+        launcher = CapacityLauncher(launcher, plan.setup)
+        finalists = None if finalists is None else CapacityLauncher(finalists, plan.setup)
+    storage = upgrade.open_storage(config.storage, create=plan.existing is None)
+    ending.callback(storage.close)
+    return launcher, finalists, storage
 
 
 def _wants_capacity(config: StudyConfig) -> bool:

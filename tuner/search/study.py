@@ -18,7 +18,6 @@ from tuner.core.factors import in_order
 from tuner.search.asking import Asking, sampler_of
 from tuner.search.cold_comparison import ColdComparison
 from tuner.search.confirm import Confirmation
-from tuner.search.lease import StudyLease
 from tuner.search.opening import OpenStudy, find_study, interrupted, open_study
 from tuner.search.plan import SearchPlan, finalists_of
 from tuner.search.prior import SimulatedPrior
@@ -29,7 +28,7 @@ from tuner.trials.budget import CostClock, CostModel, TimeBudget
 from tuner.trials.context import RunContext
 from tuner.trials.engines import EnginePool
 from tuner.trials.group import GroupRun
-from tuner.trials.optuna_record import GOAL_ATTRIBUTE
+from tuner.trials.optuna_record import GOAL_ATTRIBUTE, OptunaRecord
 from tuner.trials.patience import Patience
 from tuner.trials.profiling import capture_profile
 from tuner.trials.progress import Progress
@@ -96,20 +95,23 @@ class StudyRun:
                 if launcher is not None:
                     ending.callback(launcher.close)
             self._plan.setup.model.prepare()  # before a study exists: it may find that the cache cannot be written
-            opened = open_study(self._plan.setup, self._storage, self._plan.existing)
+            opened = self._opened()
             ending.callback(opened.close)
             return self._run_opened(opened)
+
+    def _opened(self) -> OpenStudy:
+        return open_study(self._plan.setup, self._storage, self._plan.existing)
 
     def _run_opened(self, opened: OpenStudy) -> StudyOutcome:
         """Leaves no engine running and the study in the state that says how the run ended."""
         context = self._context(opened)
-        pool = EnginePool(context, self._launcher, lambda: _save(context, opened.study, pool), earlier_starts=opened.study.engine_starts)
+        pool = self._pool(context, opened.study)
         state: StudyState | None = StudyState.FAIL
 
         def save_state() -> None:
             if state is not None:
                 with suppress(StorageFault):
-                    _save(context, opened.study, pool, state)
+                    self._save(context, opened.study, pool, state)
 
         with ExitStack() as ending:
             ending.callback(save_state)
@@ -135,7 +137,7 @@ class StudyRun:
         if self._is_gone(opened.study):
             return StorageError(f"study {opened.study.name!r}: {DELETED}")
         try:
-            opened.lease.check()
+            self._check_lease(opened)
         except StudyTaken as told:
             return told
         return StudyTaken(str(error))
@@ -145,6 +147,10 @@ class StudyRun:
             return find_study(self._storage, study.name) is None
         return False
 
+    def _pool(self, context: RunContext, study: Study) -> EnginePool:
+        pool = EnginePool(context, self._launcher, lambda: self._save(context, study, pool), earlier_starts=study.engine_starts)
+        return pool
+
     def _loss(self, study: Study, error: StorageFault) -> str:
         """Why the database failed us, and what can be done."""
         return DELETED if self._is_gone(study) else f"{error}; fix it and go on with --resume"
@@ -152,35 +158,50 @@ class StudyRun:
     def _context(self, opened: OpenStudy) -> RunContext:
         costs = CostModel(self._plan.costs.start_s, self._plan.costs.window_s)
         self._progress.costs = costs
-        fenced = opened.lease.fence(self._storage)
+        fenced = self._fenced(opened)
         patience = Patience(self._patience_s, may_go_on=self._may_go_on, say=self._progress.note)
         return RunContext(
             storage=fenced.patient(patience),
             at_once=fenced,
             spool=None if self._spool is None else Spool(self._spool, opened.study),
             setup=self._plan.setup,
-            clock=CostClock(opened.study.cost, self._now),
+            clock=self._clock(opened.study),
             costs=costs,
             progress=self._progress,
-            still_ours=lambda: self._check(opened.lease),
+            still_ours=lambda: self._check(opened),
         )
 
-    def _check(self, lease: StudyLease) -> None:
+    def _clock(self, study: Study) -> CostClock:
+        return CostClock(study.cost, self._now)
+
+    def _fenced(self, opened: OpenStudy) -> Storage:
+        """Which writes only while the study is this process's."""
+        return self._storage if opened.lease is None else opened.lease.fence(self._storage)
+
+    def _check(self, opened: OpenStudy) -> None:
         """Before a window. Raises StudyTaken, and what `may_go_on` raises."""
-        lease.check()
+        self._check_lease(opened)
         self._may_go_on()
+
+    def _check_lease(self, opened: OpenStudy) -> None:
+        if opened.lease is not None:
+            opened.lease.check()
 
     def _search_and_confirm(self, context: RunContext, opened: OpenStudy, pool: EnginePool) -> StudyOutcome:
         book = TrialBook(context, opened.study, opened.record)
         book.settle_with_optuna()
         budget = TimeBudget(context.clock, context.setup.config.time_budget)
-        _Search(self._plan, context, opened, book, pool, budget=budget, prior=self._prior).run()
+        Search(self._plan, context, opened.record, book, pool, budget=budget, prior=self._prior).run()
+        return self._conclude(context, opened, book, pool, budget)
+
+    def _conclude(self, context: RunContext, opened: OpenStudy, book: TrialBook, pool: EnginePool, budget: TimeBudget) -> StudyOutcome:
+        """What follows the search: finalists, comparisons, the recommendation."""
         Confirmation(context, opened.study, book, pool, budget, launcher=self._finalists_launcher).run()
         book.check_stored()
         comparison = compare_measured(context.storage, opened.study)
         context.storage.replace_comparisons(opened.study.id, comparison.comparisons)
         recommendation = _store_recommendation(context.storage, opened.study)
-        _save(context, opened.study, pool)
+        self._save(context, opened.study, pool)
         return StudyOutcome(
             study=context.storage.update_study(opened.study.id, state=StudyState.COMPLETE),
             comparison=comparison,
@@ -191,6 +212,9 @@ class StudyRun:
             completed_trials=sum(run.trial.state is TrialState.COMPLETE for run in book.runs),
         )
 
+    def _save(self, context: RunContext, study: Study, pool: EnginePool, state: StudyState | None = None) -> None:
+        context.storage.update_study(study.id, state=state, engine_starts=pool.total_starts, cost=context.clock.totals())
+
 
 def _store_recommendation(storage: Storage, study: Study) -> Recommendation:
     """Stored once: taking up a study in which nothing is left to do changes nothing."""
@@ -199,18 +223,14 @@ def _store_recommendation(storage: Storage, study: Study) -> Recommendation:
     return latest if latest is not None and latest.body == found.body else storage.add_recommendation(found)
 
 
-def _save(context: RunContext, study: Study, pool: EnginePool, state: StudyState | None = None) -> None:
-    context.storage.update_study(study.id, state=state, engine_starts=pool.total_starts, cost=context.clock.totals())
-
-
-class _Search:
+class Search:
     """The search stage: what an earlier run left unfinished, then new configurations, until the goal or the time is reached."""
 
     def __init__(
         self,
         plan: SearchPlan,
         context: RunContext,
-        opened: OpenStudy,
+        record: OptunaRecord,
         book: TrialBook,
         pool: EnginePool,
         *,
@@ -221,12 +241,12 @@ class _Search:
         self._context = context
         self._setup = context.setup
         self._space = context.setup.space
-        self._opened = opened
+        self._record = record
         self._book = book
         self._pool = pool
         self._budget = budget
         self._prior = prior
-        self._sampler = sampler_of(opened.record, plan.sampler)
+        self._sampler = sampler_of(record, plan.sampler)
         self._twins = Twins(context.setup, book)
 
     def run(self) -> None:
@@ -256,7 +276,7 @@ class _Search:
         `--trials N` means N trials in this run: those that it finishes, whatever comes of them, of an earlier run's unfinished ones too.
         Where the same command resumes a run that did not end (its goal is still there), it means what that run left of its N.
         """
-        count, record = self._setup.config.trials, self._opened.record
+        count, record = self._setup.config.trials, self._record
         goal = record.attribute(GOAL_ATTRIBUTE)
         if count is None:
             if goal:
@@ -284,7 +304,7 @@ class _Search:
         return sorted(self._space.configurations, key=lambda item: kinds[item.engine] != own)
 
     def _run_sampled(self, left: int | None) -> None:
-        asking = Asking(self._context, self._book, self._pool, self._opened.record, self._sampler, prior=self._prior)
+        asking = Asking(self._context, self._book, self._pool, self._record, self._sampler, prior=self._prior)
         batch = max(BATCH, self._space.compared_levels)
         while (left is None or left > 0) and not asking.exhausted and not self._out_of_time():
             chosen = asking.choose(batch if left is None else min(batch, left))
@@ -309,7 +329,7 @@ class _Search:
     def _measure(self, runs: Sequence[TrialRun]) -> None:
         """All of them in one engine; one after the other where the launcher needs an engine for each."""
         if not runs:
-            self._twins.settle()
+            self._settle()
             return
         if not self._pool.all_live and len(runs) > 1:
             for run in runs:
@@ -335,8 +355,11 @@ class _Search:
             for run in runs:
                 if run.trial.state is TrialState.COMPLETE:
                     capture_profile(self._context, self._pool, run)
-        self._twins.settle()
+        self._settle()
         self._reserve()
+
+    def _settle(self) -> None:
+        self._twins.settle()
 
     def _baselines(self, runs: Iterable[TrialRun]) -> list[TrialRun]:
         """Finished trials whose other arm, or other level of the compared factor, is measured only now. They are measured again beside it,

@@ -3,7 +3,7 @@ and its result, and are never measured. Only further factors can be said in two 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 
 from storage.records import Stage
 from tuner.setup.effective import effective_key
@@ -22,7 +22,11 @@ class Twins:
         self._possible = bool(setup.space.factors)
         self._first: dict[str, TrialRun] = {}
         self._waiting: list[TrialRun] = []
-        for run in book.staged(Stage.SEARCH) if self._possible else ():
+        self.see(book.staged(Stage.SEARCH))
+
+    def see(self, runs: Iterable[TrialRun]) -> None:
+        """Trials that were made elsewhere."""
+        for run in runs if self._possible else ():
             if TWIN_OF not in run.trial.notes:
                 self._first.setdefault(self._key(run.configuration), run)
             elif not run.finished:
@@ -44,6 +48,11 @@ class Twins:
             if TWIN_OF not in run.trial.notes:
                 found.append(run)
         return found
+
+    def among(self, configurations: Sequence[Configuration]) -> bool:
+        """Whether one of them, none of which has a trial, is the same in effect as another or as one that has."""
+        keys = [self._key(item) for item in configurations] if self._possible else []
+        return len(set(keys)) < len(keys) or any(key in self._first for key in keys)
 
     def settle(self) -> None:
         """Give each twin the result of the other, where that is finished."""

@@ -22,10 +22,19 @@ _COORDINATES = tuple(name for name, setting in declared_settings(EngineSettings)
 class EnginePool:
     """A pool of one engine: an accelerator holds no second. It owns the launcher.
 
-    `on_start` is called after every start that was tried, also a failed one. `earlier_starts` are those of former runs of the study.
+    `on_start` is called after every start that was tried, also a failed one. `earlier_starts` are those of former runs of the study;
+    where other processes start engines of the study too, `number` gives each start its number among all.
     """
 
-    def __init__(self, context: RunContext, launcher: Launcher, on_start: Callable[[], None], *, earlier_starts: int = 0) -> None:
+    def __init__(
+        self,
+        context: RunContext,
+        launcher: Launcher,
+        on_start: Callable[[], None],
+        *,
+        earlier_starts: int = 0,
+        number: Callable[[], int] | None = None,
+    ) -> None:
         self._context = context
         self._launcher = launcher
         self._on_start = on_start
@@ -34,6 +43,8 @@ class EnginePool:
         self._session: EngineSession | None = None
         self._key: EngineKey = (0, ())
         self.starts = 0  # of this run
+        self._number = number or (lambda: self.total_starts)
+        self._running_number = earlier_starts
 
     @property
     def all_live(self) -> bool:
@@ -47,7 +58,7 @@ class EnginePool:
     @property
     def origin(self) -> Origin:
         """What a window that is measured now comes from."""
-        return self._launcher.name, self.total_starts
+        return self._launcher.name, self._running_number
 
     @property
     def running(self) -> EngineSession | None:
@@ -65,6 +76,7 @@ class EnginePool:
             return self._session, False
         self.drop()
         self.starts += 1
+        self._running_number = self._number()
         clock, progress = self._context.clock, self._context.progress
         progress.engine_starts += 1
         what = f"page size {settings.block_size}, budget up to {settings.max_num_batched_tokens}"

@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
 from typing import Protocol
 
@@ -32,6 +33,10 @@ class Keeper(Protocol):
 
     def set_attribute(self, name: str, value: object) -> None: ...
 
+    def alone(self) -> AbstractContextManager[None]:
+        """Nobody else sets an attribute meanwhile."""
+        ...
+
 
 class InMemory:
     """Keeps references for one engine."""
@@ -44,6 +49,9 @@ class InMemory:
 
     def set_attribute(self, name: str, value: object) -> None:
         self._kept[name] = value
+
+    def alone(self) -> AbstractContextManager[None]:
+        return nullcontext()
 
 
 class Guard:
@@ -108,9 +116,12 @@ class Guard:
             apart = agreement(answers, alone, 0.0)
             raise _wrong(f"{apart.fault}; expected is what {name} itself generates, got is the same prompts one by one")
         reference = Reference(f"{name} (page size {engine.block_size})", self._plan.content_hash, tuple(answers), tolerance)
-        kept = self._keeper.attribute(REFERENCES_ATTRIBUTE)
-        known = kept if isinstance(kept, dict) else {}
-        self._keeper.set_attribute(REFERENCES_ATTRIBUTE, json.loads(json.dumps({**known, kind: reference.to_json()})))
+        with self._keeper.alone():
+            if (faster := self._reference(kind)) is not None:  # another worker's engine answered meanwhile
+                return faster
+            kept = self._keeper.attribute(REFERENCES_ATTRIBUTE)
+            known = kept if isinstance(kept, dict) else {}
+            self._keeper.set_attribute(REFERENCES_ATTRIBUTE, json.loads(json.dumps({**known, kind: reference.to_json()})))
         return reference
 
 

@@ -7,8 +7,8 @@ A trial gets its value from us in one place, `complete`, with the number that st
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, contextmanager, suppress
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from typing import Any
 
 import optuna
@@ -58,6 +58,7 @@ class OptunaRecord:
         optuna.logging.set_verbosity(optuna.logging.ERROR)
         self._distributions = dict(distributions)
         self._safe_url = parse_url(url).safe
+        self.lock: Callable[[], AbstractContextManager[None]] = nullcontext
         with self._translated(), warnings.catch_warnings():
             warnings.simplefilter("ignore")
             with making_tables(url):  # Optuna looks and makes in two steps: of processes that do so at once, all but one would fail
@@ -112,6 +113,10 @@ class OptunaRecord:
     def set_attribute(self, name: str, value: Any) -> None:
         with self._translated():
             self._storage.set_study_user_attr(self._study._study_id, name, value)
+
+    def alone(self) -> AbstractContextManager[None]:
+        """Nobody else sets an attribute meanwhile: `lock` is set where several processes do."""
+        return self.lock()
 
     def close(self) -> None:
         """Idempotent."""

@@ -117,10 +117,14 @@ class TrialBook:
     def staged(self, stage: Stage) -> list[TrialRun]:
         return [run for run in self.runs if run.trial.stage is stage]
 
+    def unfinished(self) -> list[TrialRun]:
+        """Of the search."""
+        self._unfinished = [run for run in self._unfinished if not run.finished]
+        return self._unfinished
+
     def next_round(self, engine: EngineKey) -> int:
         """The first round number that nothing of this engine has used: pairs never span two batches."""
-        self._unfinished = [run for run in self._unfinished if not run.finished]
-        planned = [run.first_round for run in self._unfinished if run.configuration.engine == engine]
+        planned = [run.first_round for run in self.unfinished() if run.configuration.engine == engine]
         return max([0, self._last_round.get(engine, -1) + 1, *planned])
 
     def _keep(self, run: TrialRun) -> None:
@@ -140,29 +144,35 @@ class TrialBook:
         self, configuration: Configuration, engine: EngineSettings, stage: Stage, first_round: int, *, twin_of: int | None = None
     ) -> TrialRun:
         """A WAITING trial. Search trials are Optuna trials as well. `twin_of`: the number of the one that is the same in effect."""
-        notes: Json = {FIRST_ROUND: first_round} | ({PRIOR: self.prior} if self.prior is not None and stage is Stage.SEARCH else {})
         self._store_what_was_kept(self._storage)
+        run = TrialRun(self._numbered(self._made(configuration, engine, stage, first_round, twin_of=twin_of)), configuration)
+        self._keep(run)
+        return run
+
+    def _made(
+        self, configuration: Configuration, engine: EngineSettings, stage: Stage, first_round: int, *, twin_of: int | None = None
+    ) -> Trial:
+        """Begun in Optuna, not stored yet."""
+        notes: Json = {FIRST_ROUND: first_round} | ({PRIOR: self.prior} if self.prior is not None and stage is Stage.SEARCH else {})
         optuna_id: int | None = None
         if stage is Stage.SEARCH:
             optuna_id = self._record.begin(configuration.params)
-        trial = self._storage.create_trial(
-            Trial(
-                study_id=self._study.id,
-                number=self._last_number + 1,
-                arm=configuration.arm,
-                block_size=configuration.block_size,
-                max_num_batched_tokens=configuration.max_num_batched_tokens,
-                requested=self._setup.requested(configuration, engine),
-                workload_hash=self._setup.workload.content_hash,
-                stage=stage,
-                optuna_trial_id=optuna_id,
-                notes=notes if twin_of is None else {**notes, TWIN_OF: twin_of},
-                factors=dict(configuration.factors),
-            )
+        return Trial(
+            study_id=self._study.id,
+            number=self._last_number + 1,
+            arm=configuration.arm,
+            block_size=configuration.block_size,
+            max_num_batched_tokens=configuration.max_num_batched_tokens,
+            requested=self._setup.requested(configuration, engine),
+            workload_hash=self._setup.workload.content_hash,
+            stage=stage,
+            optuna_trial_id=optuna_id,
+            notes=notes if twin_of is None else {**notes, TWIN_OF: twin_of},
+            factors=dict(configuration.factors),
         )
-        run = TrialRun(trial, configuration)
-        self._keep(run)
-        return run
+
+    def _numbered(self, trial: Trial) -> Trial:
+        return self._storage.create_trial(trial)
 
     def start(self, run: TrialRun, environment: Environment, report: StartReport) -> None:
         """RUNNING, under this environment. A finished trial that is measured again as a baseline stays what it is."""

@@ -1,0 +1,262 @@
+"""Several workers on one study, on both databases: each configuration is measured once, whoever dies, and one ends the study.
+
+The workers are threads with fake engines. An engine tells who measures: its `windows` are (worker, page size, engine).
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from dataclasses import dataclass, field
+from typing import Any
+
+import pytest
+
+from storage.base import Storage
+from storage.queue_records import Submission, SubmissionState
+from storage.records import Stage, StudyState
+from storage.upgrade import open_storage
+from tests.tuner.fake_engine import FakeLauncher
+from tests.tuner.workbench import config_of, configuration_of
+from tests.waiting import wait_until
+from tuner.core.contract import WindowResult
+from tuner.core.errors import StudyBusy
+from tuner.fleet.requirements import Machine
+from tuner.fleet.submission import submission_of
+from tuner.fleet.worker import Place, Worker
+from tuner.search.lease import StudyLease
+from tuner.search.sharing import Share
+from tuner.setup.space import Configuration
+
+PAGES = (16, 32, 64, 128)
+MACHINE = Machine("cpu x86_64", 1, {})
+
+type Before = Callable[[str, Configuration], object]
+
+
+class Killed(BaseException):
+    """A worker's end in the middle of a window: it says nothing to anybody any more."""
+
+
+@dataclass
+class Fleet:
+    """Workers as threads on one database. `before` is called by a worker's name ahead of each of its windows."""
+
+    url: str
+    folder: str
+    storage: Storage
+    before: Before = lambda _worker, _configuration: None
+    windows: list[tuple[str, Configuration]] = field(default_factory=list)
+    said: list[str] = field(default_factory=list)
+    workers: dict[str, Worker] = field(default_factory=dict)
+    threads: list[threading.Thread] = field(default_factory=list)
+    killed: set[str] = field(default_factory=set)
+
+    def submit(self, workers: int, **changes: Any) -> Submission:
+        config = config_of(page_sizes=list(PAGES), **changes)
+        return self.storage.submit(submission_of(config, "anna", workers=workers))
+
+    def start(self, name: str, **changes: Any) -> Worker:
+        """A worker that works until it is drained."""
+        place = Place(name, "here", self.url, self.folder, poll_s=0.05, **{"lease_s": 30.0, **changes})
+        worker = Worker(self.storage, MACHINE, place, self.said.append)
+        self.workers[name] = worker
+        thread = threading.Thread(target=self._work, args=(worker,), name=name)
+        self.threads.append(thread)
+        thread.start()
+        return worker
+
+    def _work(self, worker: Worker) -> None:
+        with suppress(Killed):
+            worker.work()
+
+    def launcher(self, _config: object) -> FakeLauncher:
+        name = threading.current_thread().name
+
+        def measured(configuration: Configuration, _nth: int, result: WindowResult) -> WindowResult:
+            self.before(name, configuration)
+            self.windows.append((name, configuration))
+            return result
+
+        return FakeLauncher(on_measure=measured)
+
+    def ended(self, submission: Submission) -> Submission:
+        """When it has ended; the workers are stopped."""
+        wait_until(lambda: self.storage.get_submission(submission.id).finished_at, "\n".join(["the end", *self.said[-20:]]))
+        self.stop()
+        return self.storage.get_submission(submission.id)
+
+    def stop(self) -> None:
+        for worker in self.workers.values():
+            worker.drain()
+        for thread in self.threads:
+            thread.join(60)
+
+    def by_worker(self) -> dict[str, set[int]]:
+        """Worker -> page sizes of its windows before the finalists'."""
+        found: dict[str, set[int]] = {}
+        for name, configuration in self.windows[: len(PAGES) * 4 * 3]:
+            found.setdefault(name, set()).add(configuration.block_size)
+        return found
+
+
+@pytest.fixture
+def fleet(each_url: str, tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> Iterator[Fleet]:
+    storage = open_storage(each_url)
+    found = Fleet(each_url, str(tmp_path_factory.mktemp("profiles")), storage)
+    monkeypatch.setattr("tuner.launchers.choice.make_launcher", found.launcher)
+    yield found
+    found.stop()
+    storage.close()
+
+
+def at_once(fleet: Fleet, count: int) -> None:
+    """No worker measures before so many have begun to."""
+    there: set[str] = set()
+    all_there = threading.Event()
+
+    def wait(name: str, _configuration: Configuration) -> None:
+        there.add(name)
+        if len(there) == count:
+            all_there.set()
+        assert all_there.wait(60), f"only {there} came; {fleet.said[-10:]}"
+
+    fleet.before = wait
+
+
+def _each_once(fleet: Fleet, workers: int) -> None:
+    """All that the study was to measure is there once; pairs come from one engine; nothing is held any more."""
+    study = fleet.storage.get_study("s")
+    trials = fleet.storage.list_trials(study.id)
+    searched = [trial for trial in trials if trial.stage is Stage.SEARCH]
+    assert [trial.number for trial in trials] == list(range(len(trials)))
+    assert len(searched) == len({configuration_of(trial) for trial in searched}) == len(PAGES) * 4
+    windows = fleet.storage.list_measurements(study_id=study.id)
+    assert len(windows) == len({(item.trial_id, item.round) for item in windows})
+    assert all(sum(item.trial_id == trial.id for item in windows) == 3 for trial in searched)
+    engines: dict[tuple[int, int], set[int]] = {}
+    for trial in searched:
+        for item in windows:
+            if item.trial_id == trial.id:
+                engines.setdefault((trial.block_size, item.round), set()).add(item.details["engine_start"])
+    assert study.state is StudyState.COMPLETE
+    assert len(fleet.storage.list_recommendations(study_id=study.id)) == 1
+    assert len(fleet.storage.list_comparisons(study.id)) > 0
+    assert fleet.storage.list_groups(study.id) == []
+    assert fleet.storage.get_lease(study.id) is None
+    assert study.engine_starts >= len(PAGES)
+    assert len(fleet.by_worker()) >= workers
+    whole = [starts for (_, number), starts in engines.items() if number >= 0 and len(starts) == 1]
+    assert whole, "rounds of one engine"
+
+
+@pytest.mark.slow
+def test_workers_share_a_study_and_measure_everything_once(fleet: Fleet) -> None:
+    at_once(fleet, 3)
+    submission = fleet.submit(workers=3)
+    for name in ("w1", "w2", "w3", "too many"):
+        fleet.start(name)
+    assert fleet.ended(submission).state is SubmissionState.COMPLETE
+    _each_once(fleet, 3)
+    found = fleet.by_worker()
+    assert len(found) == 3, "no more workers than it wants"
+    assert sum(map(len, found.values())) == len(PAGES), "a page size is measured by one worker"
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("dies", ["leads", "helps"])
+def test_what_a_dead_worker_left_is_taken_up_once(fleet: Fleet, monkeypatch: pytest.MonkeyPatch, dies: str) -> None:
+    at_once(fleet, 3)
+    together, dead = fleet.before, threading.Event()
+    for owner, name in ((Share, "give_back"), (Worker, "_told")):  # who is killed gives nothing back
+        monkeypatch.setattr(owner, name, unless_killed(getattr(owner, name), fleet))
+
+    def kill(name: str, configuration: Configuration) -> None:
+        together(name, configuration)
+        leader = fleet.storage.get_submission(submission.id).claimed_by
+        if not dead.is_set() and (name == leader) == (dies == "leads") and sum(item[0] == name for item in fleet.windows) == 5:
+            dead.set()
+            fleet.killed.add(name)
+            raise Killed
+
+    fleet.before = kill
+    submission = fleet.submit(workers=3)
+    for name in ("w1", "w2", "w3"):
+        fleet.start(name, lease_s=1.2)
+    ended = fleet.ended(submission)
+    assert dead.is_set()
+    assert (ended.state, ended.attempts) == (SubmissionState.COMPLETE, 2 if dies == "leads" else 1)
+    _each_once(fleet, 3)
+
+
+def unless_killed(method: Callable[..., Any], fleet: Fleet) -> Callable[..., Any]:
+    def called(*arguments: Any, **named: Any) -> Any:
+        return None if threading.current_thread().name in fleet.killed else method(*arguments, **named)
+
+    return called
+
+
+@pytest.mark.slow
+def test_the_leader_is_told_to_stop_and_another_ends_the_study(fleet: Fleet) -> None:
+    at_once(fleet, 2)
+    together = fleet.before
+
+    def drain(name: str, configuration: Configuration) -> None:
+        together(name, configuration)
+        if name == fleet.storage.get_submission(submission.id).claimed_by == "w1" and len(fleet.windows) > 6:
+            fleet.workers[name].drain()
+
+    fleet.before = drain
+    submission = fleet.submit(workers=2)
+    fleet.start("w1")
+    wait_until(lambda: fleet.storage.get_submission(submission.id).claimed_by, "w1 to lead")
+    fleet.start("w2")
+    ended = fleet.ended(submission)
+    assert (ended.state, ended.claimed_by, ended.attempts) == (SubmissionState.COMPLETE, "w2", 1)
+    _each_once(fleet, 2)
+
+
+@pytest.mark.slow
+def test_cancelling_stops_all_and_nobody_has_it_alone_meanwhile(fleet: Fleet) -> None:
+    at_once(fleet, 2)
+    together = fleet.before
+
+    def cancel(name: str, configuration: Configuration) -> None:
+        together(name, configuration)
+        study = fleet.storage.get_study("s")
+        with pytest.raises(StudyBusy, match="is being"):
+            StudyLease(fleet.storage, study).claim()
+        if fleet.storage.get_submission(submission.id).state is SubmissionState.RUNNING:
+            fleet.storage.cancel_submission(submission.id, by="ben", reason="wrong model")
+        held = [worker._hold for worker in fleet.workers.values()]
+        wait_until(lambda: all(hold is None or hold.cancelled for hold in held), "all to hear of it", every_s=0.01)
+
+    fleet.before = cancel
+    submission = fleet.submit(workers=2)
+    for name in ("w1", "w2"):
+        fleet.start(name, lease_s=1.2)
+    assert fleet.ended(submission).state is SubmissionState.CANCELLED
+    study = fleet.storage.get_study("s")
+    assert study.state is StudyState.INTERRUPTED
+    assert {name for name, _ in fleet.windows} == {"w1", "w2"}
+    assert len(fleet.windows) == 2, "each finished its window"
+    assert fleet.storage.list_groups(study.id) == []
+    alone = StudyLease(fleet.storage, study)
+    alone.claim()
+    alone.release()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("sampler", ["ordinal", "random"])
+def test_a_sampler_asks_for_each_configuration_once(fleet: Fleet, sampler: str) -> None:
+    at_once(fleet, 1)
+    submission = fleet.submit(workers=3, sampler=sampler, trials=12)
+    for name in ("w1", "w2", "w3"):
+        fleet.start(name)
+    assert fleet.ended(submission).state is SubmissionState.COMPLETE
+    study = fleet.storage.get_study("s")
+    searched = fleet.storage.list_trials(study.id, stage=Stage.SEARCH)
+    assert len(searched) == len({configuration_of(trial) for trial in searched}) == 12
+    windows = fleet.storage.list_measurements(study_id=study.id)
+    assert len(windows) == len({(item.trial_id, item.round) for item in windows})

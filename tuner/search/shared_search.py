@@ -1,0 +1,192 @@
+"""The search stage of a study that several workers work on: one batch after the other, until nothing is left for this worker.
+
+Which batch comes next is decided by one worker at a time, with all that the others began and finished in view: first what a dead worker
+left, then new configurations, by the grid or by the sampler, to whom trials that run elsewhere are pending.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+from itertools import groupby
+
+from storage.base import ClaimLost
+from storage.records import Stage
+from tuner.core.errors import FailureClass, TrialFailed
+from tuner.search.asking import Asking
+from tuner.search.plan import SearchPlan
+from tuner.search.prior import SimulatedPrior
+from tuner.search.shared_book import SharedBook
+from tuner.search.sharing import ASKING, CONCLUDING, MOST_DEATHS, Key, Share, key_text
+from tuner.search.study import BATCH, Search
+from tuner.serving.numerics import numerics_of
+from tuner.setup.space import Configuration, EngineKey
+from tuner.trials.budget import TimeBudget
+from tuner.trials.context import RunContext
+from tuner.trials.engines import EnginePool
+from tuner.trials.optuna_record import GOAL_ATTRIBUTE, OptunaRecord
+from tuner.trials.trial import TrialRun
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Claimed by this worker. `poisoned`: too many workers died of it."""
+
+    key: str
+    runs: Sequence[TrialRun]
+    poisoned: bool = False
+
+
+class SharedSearch(Search):
+    """`run` returns where nothing is left. For the worker that leads this means that nobody measures any more; it then holds CONCLUDING."""
+
+    def __init__(
+        self,
+        plan: SearchPlan,
+        context: RunContext,
+        record: OptunaRecord,
+        book: SharedBook,
+        pool: EnginePool,
+        *,
+        budget: TimeBudget,
+        prior: SimulatedPrior | None,
+        share: Share,
+    ) -> None:
+        super().__init__(plan, context, record, book, pool, budget=budget, prior=prior)
+        self._shared_book = book
+        self._share = share
+        self._asking: Asking | None = None
+        if self._sampler != "grid":
+            self._asking = Asking(context, book, pool, record, self._sampler, prior=prior)
+        self._grid = self._numerics_of_the_baseline_first() if self._asking is None else []
+        self._own_numerics = numerics_of(self._setup.group_engine(*self._space.baseline.engine))
+        self._left_open: set[int] = set()  # trials that this worker had its turn with and that time did not let end
+        if share.leads:
+            self._allowed()  # sets the goal, which those who join read
+
+    def run(self) -> None:
+        self._announce([], self._new_allowed())
+        while not self._share.lead_is_free():
+            self._share.may_go_on()
+            try:
+                batches = self._next()
+            except ClaimLost as error:  # of the right to choose: this worker was silent for too long
+                self._context.progress.note(str(error))
+                continue
+            if batches is None:
+                return
+            for batch in batches:
+                self._work_off(batch)
+            if not batches:
+                self._share.pause()
+
+    def _work_off(self, batch: Batch) -> None:
+        """Whatever another worker took over is its own from then on."""
+        try:
+            with self._share.within(batch.key):
+                if batch.poisoned:
+                    self._give_up(batch.runs)
+                else:
+                    self._measure(batch.runs)
+            self._left_open |= {run.trial.id for run in batch.runs if not run.finished}
+        except ClaimLost as error:
+            self._context.progress.note(f"{error}; this worker goes on with something else")
+            self._pool.drop()
+        self._share.end(batch.key)
+
+    def _give_up(self, runs: Sequence[TrialRun]) -> None:
+        why = f"{MOST_DEATHS} workers died while they measured it; look at their logs"
+        for run in runs:
+            self._book.fail(run, TrialFailed(FailureClass.ENGINE_CRASH, why))
+
+    def _next(self) -> list[Batch] | None:
+        """Batches to measure; [] where there may be some later, None where there will be none."""
+        share = self._share
+        with share.locked(ASKING), share.within(ASKING):
+            share.check_alone()
+            self._shared_book.refresh()
+            others = [claim.group_key for claim in share.others()]
+            if CONCLUDING in others:
+                return None
+            left_behind = None if self._out_of_time() else self._left_behind(others)
+            if left_behind is not None:
+                return [left_behind]
+            new = [] if self._out_of_time() else self._chosen()
+            if new:
+                return self._begun(new)
+            if new is None:
+                return []
+            if not share.leads:
+                return None
+            return None if not others and share.claim(CONCLUDING) else []
+
+    def _left_behind(self, others: Sequence[str]) -> Batch | None:
+        """What a worker that is gone, or an earlier run, began and did not finish."""
+        waiting = [run for run in self._book.unfinished() if run.trial.id not in self._left_open]
+        theirs = [run for run in waiting if key_text(_key(run)) in others]
+        allowed = self._allowed()
+        free = sorted(
+            (run for run in waiting if key_text(_key(run)) not in others), key=lambda run: (not run.measurements, run.trial.number)
+        )
+        free = free if allowed is None else free[: max(0, allowed - len(theirs))]
+        for key in dict.fromkeys(map(_key, free)):
+            text = key_text(key)
+            if self._share.claim(text):
+                runs = [run for run in free if _key(run) == key]
+                self._shared_book.reload(runs)
+                return Batch(text, runs, poisoned=self._share.deaths(text) >= MOST_DEATHS)
+        return None
+
+    def _chosen(self) -> list[list[Configuration]] | None:
+        """New configurations of each engine; None where they have to wait for what is measured elsewhere."""
+        left = self._new_allowed()
+        if left == 0:
+            return []
+        return self._of_the_grid(left) if self._asking is None else self._of_the_sampler(self._asking, left)
+
+    def _of_the_grid(self, left: int | None) -> list[list[Configuration]] | None:
+        self._grid = [item for item in self._grid if self._book.find(item) is None]
+        for engine in dict.fromkeys(item.engine for item in self._grid):
+            if self._may_begin(engine):
+                return [[item for item in self._grid if item.engine == engine][:left]]
+        return None if self._grid else []
+
+    def _may_begin(self, engine: EngineKey) -> bool:
+        """Engines of other numerics than the baseline's have to have its answers to be compared with (tuner.trials.guard)."""
+        if not self._setup.config.guard or numerics_of(self._setup.group_engine(*engine)) == self._own_numerics:
+            return True
+        kinds = {key: numerics_of(self._setup.group_engine(*key)) for key in self._space.engines}
+        own = [run for run in self._book.staged(Stage.SEARCH) if kinds.get(run.configuration.engine) == self._own_numerics]
+        return any(run.finished or run.measurements for run in own) or not any(kind == self._own_numerics for kind in kinds.values())
+
+    def _of_the_sampler(self, asking: Asking, left: int | None) -> list[list[Configuration]] | None:
+        if asking.exhausted:
+            return []
+        if not asking.knows_the_accelerator:
+            return None
+        batch = max(BATCH, self._space.compared_levels)
+        chosen = sorted(asking.choose(batch if left is None else min(batch, left)), key=self._engine_order)
+        return [list(group) for _, group in groupby(chosen, key=lambda item: item.engine)]
+
+    def _begun(self, groups: Sequence[Sequence[Configuration]]) -> list[Batch]:
+        """Claimed and stored. Raises ClaimLost where ASKING was lost, and with it the right to begin anything."""
+        batches: list[Batch] = []
+        with ExitStack() as on_error:
+            for configurations in groups:
+                first_round = self._book.next_round(configurations[0].engine)
+                text = key_text((configurations[0].engine, first_round))
+                if self._share.claim(text):  # else a worker died between its claim and its trials: its claim has to run out first
+                    on_error.callback(self._share.end, text)
+                    batches.append(Batch(text, self._shared_book.create_all(configurations, self._engine, first_round)))
+            on_error.pop_all()
+        return batches
+
+    def _new_allowed(self) -> int | None:
+        """How many new trials this run of the study may still begin; None: any number."""
+        goal = self._record.attribute(GOAL_ATTRIBUTE) if self._setup.config.trials is not None else None
+        return None if goal is None else max(0, int(goal["total"]) - len(self._book.staged(Stage.SEARCH)))
+
+
+def _key(run: TrialRun) -> Key:
+    return run.configuration.engine, run.first_round

@@ -94,7 +94,7 @@ class SharingContract:
         with pytest.raises(NotFound):
             storage.create_trials([a_trial(study), a_trial(study, workload_hash="b" * 64)])
         assert len(storage.list_trials(study)) == 3, "all or none"
-        assert storage.create_trials([]) == storage.get_trials([]) == storage.measurements_of([]) == []
+        assert not any((storage.create_trials([]), storage.get_trials([]), storage.measurements_of([])))
 
     def test_trials_and_windows_of_several_at_once(self, storage: Storage) -> None:
         study = stored_study(storage).id

@@ -162,7 +162,7 @@ def _add_line(
 def _configuration(row: _Row, names: Mapping[str, str]) -> TablePoint:
     samples = {names[column]: tuple(values) for column, values in row.samples.items()}
     start_s, measure_s, wait_s = (row.costs.get(name, default) for name, default in (("start_s", 0.0), ("measure_s", 1.0), ("wait_s", 0.0)))
-    return TablePoint(row.params, samples, start_s, measure_s, row.failure, row.message, wait_s)
+    return TablePoint(row.params, samples, start_s, measure_s, row.failure, row.message, wait_s=wait_s)
 
 
 def _hub_configuration(entry: Mapping[str, Any], parameters: tuple[str, ...], metric: str) -> TablePoint:

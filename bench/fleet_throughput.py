@@ -25,6 +25,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import psutil
 from sqlalchemy import create_engine, text
@@ -95,8 +96,13 @@ class Study:
         try:
             _wait(lambda: len(storage.list_workers()) == workers or self._ended(processes), "the workers to start")
             before, server, deadlocks = _cpu(processes), self._server_s(), self._deadlocks()
-            settings = {"study": name, "model": "tiny-qwen3", "page_sizes": list(PAGES), "chunk_budgets": list(BUDGETS), "workload": "demo"}
-            settings |= {"factors": {FACTOR: list(self._levels)}, "rounds": ROUNDS, "sampler": "grid", "profile": "none"}
+            settings: dict[str, Any] = {"study": name, "model": "tiny-qwen3", "workload": "demo", "sampler": "grid", "profile": "none"}
+            settings |= {
+                "page_sizes": list(PAGES),
+                "chunk_budgets": list(BUDGETS),
+                "rounds": ROUNDS,
+                "factors": {FACTOR: list(self._levels)},
+            }
             config = load_config(None, {**settings, "launcher": "table", "table": str(self._table)})
             submitted = storage.submit(submission_of(config, "bench", workers=workers))
             _wait(lambda: storage.get_submission(submitted.id).finished_at, f"{name} to end")

@@ -184,10 +184,11 @@ def test_what_a_dead_worker_left_is_taken_up_once(fleet: Fleet, monkeypatch: pyt
     fleet.before = kill
     submission = fleet.submit(workers=3)
     for name in ("w1", "w2", "w3"):
-        fleet.start(name, lease_s=1.2)
+        fleet.start(name, lease_s=2.0)
     ended = fleet.ended(submission)
     assert dead.is_set()
-    assert (ended.state, ended.attempts) == (SubmissionState.COMPLETE, 1 if dies == "helps" else 2)
+    assert ended.state is SubmissionState.COMPLETE
+    assert ended.attempts >= (1 if dies == "helps" else 2), "more where a busy machine lets a lease run out"
     _each_once(fleet, 3)
 
 
@@ -236,7 +237,7 @@ def test_cancelling_stops_all_and_nobody_has_it_alone_meanwhile(fleet: Fleet) ->
     fleet.before = cancel
     submission = fleet.submit(workers=2)
     for name in ("w1", "w2"):
-        fleet.start(name, lease_s=1.2)
+        fleet.start(name, lease_s=2.0)
     assert fleet.ended(submission).state is SubmissionState.CANCELLED
     study = fleet.storage.get_study("s")
     assert study.state is StudyState.INTERRUPTED

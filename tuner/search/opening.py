@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 
-from storage.base import Conflict, NotFound, Storage, StorageFault
+from storage.base import Conflict, LeaseLost, NotFound, Storage, StorageFault
 from storage.records import Json, Lease, Study, StudyState
-from tuner.core.errors import BadInput, Interrupted
+from tuner.core.errors import BadInput, Interrupted, StorageError, StudyTaken, TunerError
 from tuner.search.lease import StudyLease
 from tuner.setup.config import STUDY_SETTINGS
 from tuner.setup.models import local_revision
 from tuner.setup.stored_study import REVISION, Resolved, StoredStudy, setting_default, stored_config
 from tuner.setup.study_setup import StudySetup
 from tuner.trials.optuna_record import GOAL_ATTRIBUTE, LEASE_ATTRIBUTE, OptunaRecord
+
+DELETED = "it was deleted while it ran; begin it anew without --resume"
 
 
 @dataclass
@@ -25,6 +27,11 @@ class OpenStudy:
     record: OptunaRecord
     lease: StudyLease | None  # None: of a worker that joined the process that holds it
     to_undo: ExitStack
+
+    def check(self) -> None:
+        """Raises StudyTaken where another process has taken it. Cheap: it asks nobody."""
+        if self.lease is not None:
+            self.lease.check()
 
     def close(self) -> None:
         """Idempotent."""
@@ -73,6 +80,28 @@ def _told_if_stopped(study: Study, *, begun: bool) -> Iterator[None]:
 
 def interrupted(study: Study) -> Interrupted:
     return Interrupted(f"study {study.name!r} keeps what was measured; run the same command with --resume to go on")
+
+
+def taken(storage: Storage, opened: OpenStudy, error: LeaseLost) -> TunerError:
+    """What to say of a study that this process does not hold any more."""
+    if _is_gone(storage, opened.study):
+        return StorageError(f"study {opened.study.name!r}: {DELETED}")
+    try:
+        opened.check()
+    except StudyTaken as told:
+        return told
+    return StudyTaken(str(error))
+
+
+def loss(storage: Storage, study: Study, error: StorageFault) -> str:
+    """Why the database failed us, and what can be done."""
+    return DELETED if _is_gone(storage, study) else f"{error}; fix it and go on with --resume"
+
+
+def _is_gone(storage: Storage, study: Study) -> bool:
+    with suppress(StorageFault):
+        return find_study(storage, study.name) is None
+    return False
 
 
 def _older_lease(record: OptunaRecord, study: Study) -> Lease | None:

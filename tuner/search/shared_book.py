@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from typing import override
 
-from storage.records import Stage, Study, Trial
+from storage.records import Stage, Study
 from tuner.core.contract import EngineSettings
 from tuner.setup.space import Configuration, EngineKey
 from tuner.trials.context import RunContext
@@ -49,6 +50,7 @@ class SharedBook(TrialBook):
         for measurement in self._storage.measurements_of(list(by_id)):
             self._keep_window(by_id[measurement.trial_id], measurement)
 
+    @override
     def next_round(self, engine: EngineKey) -> int:
         reserved = [run.first_round + self._most_rounds for run in self.unfinished() if run.configuration.engine == engine]
         return max([super().next_round(engine), *reserved])
@@ -63,6 +65,11 @@ class SharedBook(TrialBook):
             self._keep(run)
         return runs
 
-    def _numbered(self, trial: Trial) -> Trial:
-        (stored,) = self._storage.create_trials([trial])
-        return stored
+    @override
+    def create(
+        self, configuration: Configuration, engine: EngineSettings, stage: Stage, first_round: int, *, twin_of: int | None = None
+    ) -> TrialRun:
+        (trial,) = self._storage.create_trials([self._made(configuration, engine, stage, first_round, twin_of)])
+        run = TrialRun(trial, configuration)
+        self._keep(run)
+        return run

@@ -12,7 +12,7 @@ from storage.records import Study, StudyState
 from tuner.core.contract import Launcher
 from tuner.core.errors import StorageError, StudyBusy, StudyTaken
 from tuner.search.lease import is_alive, is_shared
-from tuner.search.opening import OpenStudy, open_study, record_of
+from tuner.search.opening import OpenStudy, loss, open_study, record_of
 from tuner.search.plan import SearchPlan
 from tuner.search.prior import SimulatedPrior
 from tuner.search.shared_book import SharedBook
@@ -77,7 +77,7 @@ class SharedRun(StudyRun):
             try:
                 self._search(context, opened, pool)
             except StorageFault as error:
-                raise StorageError(f"study {opened.study.name!r}: {self._loss(opened.study, error)}") from error
+                raise StorageError(f"study {opened.study.name!r}: {loss(self._storage, opened.study, error)}") from error
 
     @override
     def _opened(self) -> OpenStudy:

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from itertools import groupby
+from typing import override
 
 from storage.base import ClaimLost
 from storage.records import Stage
@@ -27,6 +28,7 @@ from tuner.trials.context import RunContext
 from tuner.trials.engines import EnginePool
 from tuner.trials.optuna_record import GOAL_ATTRIBUTE, OptunaRecord
 from tuner.trials.trial import TrialRun
+from tuner.verdict.evidence import TWIN_OF
 
 
 @dataclass(frozen=True)
@@ -105,7 +107,8 @@ class SharedSearch(Search):
         share = self._share
         with share.locked(ASKING), share.within(ASKING):
             share.check_alone()
-            self._shared_book.refresh()
+            self._twins.see(self._shared_book.refresh())
+            self._twins.settle()
             others = [claim.group_key for claim in share.others()]
             if CONCLUDING in others:
                 return None
@@ -123,7 +126,8 @@ class SharedSearch(Search):
 
     def _left_behind(self, others: Sequence[str]) -> Batch | None:
         """What a worker that is gone, or an earlier run, began and did not finish."""
-        waiting = [run for run in self._book.unfinished() if run.trial.id not in self._left_open]
+        mine = self._left_open
+        waiting = [run for run in self._book.unfinished() if run.trial.id not in mine and TWIN_OF not in run.trial.notes]
         theirs = [run for run in waiting if key_text(_key(run)) in others]
         allowed = self._allowed()
         free = sorted(
@@ -178,9 +182,21 @@ class SharedSearch(Search):
                 text = key_text((configurations[0].engine, first_round))
                 if self._share.claim(text):  # else a worker died between its claim and its trials: its claim has to run out first
                     on_error.callback(self._share.end, text)
-                    batches.append(Batch(text, self._shared_book.create_all(configurations, self._engine, first_round)))
+                    batches.append(Batch(text, self._made(configurations, first_round)))
             on_error.pop_all()
         return batches
+
+    def _made(self, configurations: Sequence[Configuration], first_round: int) -> list[TrialRun]:
+        """Those of them that have to be measured."""
+        if self._twins.among(configurations):
+            return self._create(configurations)
+        runs = self._shared_book.create_all(configurations, self._engine, first_round)
+        self._twins.see(runs)
+        return runs
+
+    @override
+    def _settle(self) -> None:
+        """Not while something is measured: others could give the same twin its result (see `_next`)."""
 
     def _new_allowed(self) -> int | None:
         """How many new trials this run of the study may still begin; None: any number."""

@@ -13,12 +13,12 @@ from typing import Any
 from storage.base import LeaseLost, Storage, StorageFault
 from storage.records import Recommendation, Stage, Study, StudyState, TrialState
 from tuner.core.contract import EngineSettings, Launcher
-from tuner.core.errors import Interrupted, StorageError, StudyTaken, TunerError
+from tuner.core.errors import Interrupted, StorageError, StudyTaken
 from tuner.core.factors import in_order
 from tuner.search.asking import Asking, sampler_of
 from tuner.search.cold_comparison import ColdComparison
 from tuner.search.confirm import Confirmation
-from tuner.search.opening import OpenStudy, find_study, interrupted, open_study
+from tuner.search.opening import OpenStudy, interrupted, loss, open_study, taken
 from tuner.search.plan import SearchPlan, finalists_of
 from tuner.search.prior import SimulatedPrior
 from tuner.search.twins import Twins
@@ -40,7 +40,6 @@ from tuner.verdict.compare import StudyComparison
 from tuner.verdict.conclude import compare_measured, recommend_stored
 from tuner.verdict.evidence import TWIN_OF
 
-DELETED = "it was deleted while it ran; begin it anew without --resume"
 BATCH = 4  # configurations asked for at once: two cells in both arms
 
 
@@ -124,36 +123,17 @@ class StudyRun:
                 raise
             except LeaseLost as error:
                 state = None
-                raise self._taken(opened, error) from error
+                raise taken(self._storage, opened, error) from error
             except StorageFault as error:
-                raise StorageError(f"study {opened.study.name!r}: {self._loss(opened.study, error)}") from error
+                raise StorageError(f"study {opened.study.name!r}: {loss(self._storage, opened.study, error)}") from error
             except (Interrupted, KeyboardInterrupt) as error:
                 state = StudyState.INTERRUPTED
                 raise interrupted(opened.study) from error
         return outcome
 
-    def _taken(self, opened: OpenStudy, error: LeaseLost) -> TunerError:
-        """What to say of a study that this process does not hold any more."""
-        if self._is_gone(opened.study):
-            return StorageError(f"study {opened.study.name!r}: {DELETED}")
-        try:
-            self._check_lease(opened)
-        except StudyTaken as told:
-            return told
-        return StudyTaken(str(error))
-
-    def _is_gone(self, study: Study) -> bool:
-        with suppress(StorageFault):
-            return find_study(self._storage, study.name) is None
-        return False
-
     def _pool(self, context: RunContext, study: Study) -> EnginePool:
         pool = EnginePool(context, self._launcher, lambda: self._save(context, study, pool), earlier_starts=study.engine_starts)
         return pool
-
-    def _loss(self, study: Study, error: StorageFault) -> str:
-        """Why the database failed us, and what can be done."""
-        return DELETED if self._is_gone(study) else f"{error}; fix it and go on with --resume"
 
     def _context(self, opened: OpenStudy) -> RunContext:
         costs = CostModel(self._plan.costs.start_s, self._plan.costs.window_s)
@@ -180,12 +160,8 @@ class StudyRun:
 
     def _check(self, opened: OpenStudy) -> None:
         """Before a window. Raises StudyTaken, and what `may_go_on` raises."""
-        self._check_lease(opened)
+        opened.check()
         self._may_go_on()
-
-    def _check_lease(self, opened: OpenStudy) -> None:
-        if opened.lease is not None:
-            opened.lease.check()
 
     def _search_and_confirm(self, context: RunContext, opened: OpenStudy, pool: EnginePool) -> StudyOutcome:
         book = TrialBook(context, opened.study, opened.record)

@@ -145,34 +145,29 @@ class TrialBook:
     ) -> TrialRun:
         """A WAITING trial. Search trials are Optuna trials as well. `twin_of`: the number of the one that is the same in effect."""
         self._store_what_was_kept(self._storage)
-        run = TrialRun(self._numbered(self._made(configuration, engine, stage, first_round, twin_of=twin_of)), configuration)
+        run = TrialRun(self._storage.create_trial(self._made(configuration, engine, stage, first_round, twin_of)), configuration)
         self._keep(run)
         return run
 
-    def _made(
-        self, configuration: Configuration, engine: EngineSettings, stage: Stage, first_round: int, *, twin_of: int | None = None
-    ) -> Trial:
+    def _made(self, item: Configuration, engine: EngineSettings, stage: Stage, first_round: int, twin_of: int | None = None) -> Trial:
         """Begun in Optuna, not stored yet."""
         notes: Json = {FIRST_ROUND: first_round} | ({PRIOR: self.prior} if self.prior is not None and stage is Stage.SEARCH else {})
         optuna_id: int | None = None
         if stage is Stage.SEARCH:
-            optuna_id = self._record.begin(configuration.params)
+            optuna_id = self._record.begin(item.params)
         return Trial(
             study_id=self._study.id,
             number=self._last_number + 1,
-            arm=configuration.arm,
-            block_size=configuration.block_size,
-            max_num_batched_tokens=configuration.max_num_batched_tokens,
-            requested=self._setup.requested(configuration, engine),
+            arm=item.arm,
+            block_size=item.block_size,
+            max_num_batched_tokens=item.max_num_batched_tokens,
+            requested=self._setup.requested(item, engine),
             workload_hash=self._setup.workload.content_hash,
             stage=stage,
             optuna_trial_id=optuna_id,
             notes=notes if twin_of is None else {**notes, TWIN_OF: twin_of},
-            factors=dict(configuration.factors),
+            factors=dict(item.factors),
         )
-
-    def _numbered(self, trial: Trial) -> Trial:
-        return self._storage.create_trial(trial)
 
     def start(self, run: TrialRun, environment: Environment, report: StartReport) -> None:
         """RUNNING, under this environment. A finished trial that is measured again as a baseline stays what it is."""

@@ -121,7 +121,8 @@ class Study:
         joined = sum("study" in (self._folder / f"{name}-w{number}.log").read_text() for number in range(workers))
         storage.close()
         faults += [f"{dead} deadlocks"] if dead else []
-        return Found(workers, joined, len(searched), seconds, self._window_s, cpu_s, server_s, tuple(faults))
+        took = {"seconds": seconds, "cpu_s": cpu_s, "server_s": server_s}
+        return Found(workers, joined, len(searched), window_s=self._window_s, faults=tuple(faults), **took)
 
     def _start(self, name: str) -> subprocess.Popen[bytes]:
         options = ["--name", name, "--storage", self._url, "--logdir", str(self._folder / name), "--poll", "0.2s", "--lease", "60s"]

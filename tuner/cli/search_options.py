@@ -291,7 +291,9 @@ SECTIONS: dict[str, list[Decorator]] = {
             "loop, e.g. scatter,loop. auto: whichever is fastest here.  [default: auto]",
         ),
         engine_arg_option,
-        click.option("--table", metavar="FILE", help="The CSV of measured configurations for --launcher table."),
+        click.option(
+            "--table", metavar="FILE", help="Measured configurations for --launcher table: a CSV, or Kernel Tuner's .json or .json.gz."
+        ),
         click.option(
             "--table-noise",
             type=float,

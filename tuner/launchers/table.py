@@ -33,7 +33,7 @@ from tuner.core.factors import UNSET
 from tuner.core.numbers import number
 from tuner.engine.environment import fingerprint
 from tuner.launchers.measured_table import NO_NOISE, MeasuredTable, Noise, TablePoint, Value, describe
-from tuner.launchers.table_files import read_csv
+from tuner.launchers.table_files import load_for_search
 from tuner.metrics.catalog import metric_info
 
 SEARCHED_COLUMNS = ("block_size", "max_num_batched_tokens", "arm")  # needed, but in a table of other factors
@@ -56,7 +56,8 @@ class VirtualClock:
 
 
 class TableLauncher:
-    """Answers from a CSV. `seed` fixes the noise: the n-th measurement of a configuration is the same in every run."""
+    """Answers from a file of measured configurations. `seed` fixes the noise: the n-th measurement of a configuration is the same in every
+    run."""
 
     name = "table"
     live_fields = LIVE_SETTINGS
@@ -64,7 +65,7 @@ class TableLauncher:
     def __init__(self, path: Path, *, noise: Noise = NO_NOISE, seed: int = 0, factors: Collection[str] = ()) -> None:
         """`factors`: columns that are neither a setting nor a metric. With any, the columns of page size, chunk budget and arm may be
         missing: then these change nothing. Raises BadInput."""
-        self.table = read_csv(path)
+        self.table = load_for_search(path)
         self.clock = VirtualClock()
         self._noise = noise
         self._seed = seed

@@ -9,7 +9,7 @@ import math
 import re
 from collections import Counter
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +20,8 @@ from tuner.launchers.measured_table import MeasuredTable, TablePoint, Value, des
 from tuner.launchers.table_dialects import NumberedLine, in_our_words
 from tuner.metrics.catalog import CATALOG, Direction, metric_info
 
+_HUB = (".json", ".json.gz")  # ends of the names of benchmark_hub's files
+TIME = "e2el_mean_ms"  # milliseconds, and less is better
 COST_COLUMNS = ("start_s", "measure_s", "wait_s")
 ERROR_CLASS = "error_class"
 ERROR_MESSAGE = "error_message"
@@ -45,9 +47,19 @@ class _Row:
 
 def load_table(path: Path) -> MeasuredTable:
     """A .csv, or benchmark_hub's .json or .json.gz. Raises BadInput."""
-    if path.name.endswith((".json", ".json.gz")):
+    if path.name.endswith(_HUB):
         return read_benchmark_hub(path)
     return read_csv(path)
+
+
+def load_for_search(path: Path) -> MeasuredTable:
+    """The same for a study, whose metrics are those of the catalogue: the time of benchmark_hub's files goes by TIME. Raises BadInput."""
+    table = load_table(path)
+    if not path.name.endswith(_HUB):
+        return table
+    (metric,) = table.directions
+    rows = tuple(replace(row, samples={TIME: row.samples[metric]} if row.samples else {}) for row in table.configurations)
+    return MeasuredTable(table.name, table.parameters, {TIME: Direction.MINIMIZE}, rows)
 
 
 def read_csv(path: Path) -> MeasuredTable:

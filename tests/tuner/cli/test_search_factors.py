@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import csv
+import gzip
 import io
 import itertools
+import json
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import pytest
 from fastapi.testclient import TestClient
@@ -110,6 +113,27 @@ def test_a_table_of_other_settings_needs_no_page_size(terminal: Terminal) -> Non
     }
     few = terminal.run(*basic, "--study", "few", *factors, "--trials", "8", "--json")
     assert few.code == 0 and few.json["run"]["measured_windows"] <= 8 + 3
+
+
+@pytest.mark.slow
+def test_a_compressed_table_of_kernel_tuner_is_searched(terminal: Terminal) -> None:
+    """Its time, which is none of our metrics, counts as e2el_mean_ms; what fails in it is a failed trial."""
+    cache: dict[str, Any] = {}
+    for x, y in itertools.product((1, 2, 4), (True, False)):
+        time_ms: object = "RuntimeFailedConfig" if (x, y) == (4, True) else 10.0 / x + y
+        common = {"x": x, "y": y, "compile_time": 1000, "verification_time": 0, "benchmark_time": 500}
+        cache[f"{x},{y}"] = {**common, "time": time_ms, "times": [time_ms, time_ms]}
+    table = terminal.folder / "kernel.json.gz"
+    table.write_bytes(gzip.compress(json.dumps({"objective": "time", "tune_params_keys": ["x", "y"], "cache": cache}).encode()))
+    found = terminal.run(
+        *("search", "--model", "tiny-qwen3", "--launcher", "table", "--rounds", "1", "--profile", "none", "--storage", terminal.url),
+        *("--table", str(table), "--study", "k", "--factor", "x=*", "--factor", "y=*", "--objective", "e2el_mean_ms", "--json"),
+    )
+    assert found.code == 0, found.err
+    settings = found.json["recommendation"]["settings"]
+    assert (settings["x"], settings["y"]) == (4, False)
+    trials = terminal.run("show", "k", "--storage", terminal.url, "--json").json["trials"]
+    assert [trial["error_class"] for trial in trials if trial["state"] == "FAIL"] == ["engine_crash"]
 
 
 @pytest.mark.parametrize(

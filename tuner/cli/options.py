@@ -77,6 +77,16 @@ patience_option: Decorator = click.option(
 )
 
 
+hang_option: Decorator = click.option(
+    "--hang-factor",
+    type=click.FloatRange(min=0),
+    default=20.0,
+    metavar="N",
+    help="An engine counts as hung after N times its longest window so far, and at least a minute; 0: only after the trial timeout.  "
+    "[default: 20]",
+)
+
+
 def _reason(_context: click.Context, _parameter: click.Parameter, text: str) -> str:
     """Raises BadInput, before anything is opened."""
     from tuner.core.reason import check_reason

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from tuner.cli.options import examples, json_option, patience_option, print_json, spool_option
+from tuner.cli.options import examples, hang_option, json_option, patience_option, print_json, spool_option
 from tuner.cli.search_options import SectionedCommand, with_settings
 
 if TYPE_CHECKING:
@@ -47,6 +47,7 @@ MOST_ENGINES = 40  # lines of a plan
 )
 @spool_option
 @patience_option
+@hang_option
 @json_option
 @click.pass_context
 def search(
@@ -59,6 +60,7 @@ def search(
     gates: tuple[str, ...],
     spool: Path | None,
     patience: float,
+    hang_factor: float,
     as_json: bool,
     **options: Any,
 ) -> None:
@@ -70,7 +72,9 @@ def search(
     from tuner.cli.interrupts import interruptible
 
     with interruptible():  # from here on: planning imports much, may ask a device, and makes the tables
-        code = _search(config, options, resume=resume, dry_run=dry_run, outage=(spool, patience), gates=gates, as_json=as_json)
+        code = _search(
+            config, options, resume=resume, dry_run=dry_run, on_fault=(spool, patience, hang_factor), gates=gates, as_json=as_json
+        )
     context.exit(code)
 
 
@@ -80,13 +84,13 @@ def _search(
     *,
     resume: bool,
     dry_run: bool,
-    outage: tuple[Path | None, float],
+    on_fault: tuple[Path | None, float, float],
     gates: tuple[str, ...],
     as_json: bool,
 ) -> int:
     """The exit code."""
     from tuner.cli.progress_view import ProgressView, say
-    from tuner.search.running import Outage, planned, run_plan
+    from tuner.search.running import OnFault, planned, run_plan
     from tuner.setup.config_file import load_config
     from tuner.trials.progress import Progress
     from tuner.upkeep.gate import parse_gates
@@ -102,7 +106,7 @@ def _search(
             _print_plan(plan, as_json)
             return 0
         with ProgressView(plan.setup.objectives[0].name) as view:
-            outcome = run_plan(plan, Progress(listener=view), outage=Outage(*outage))
+            outcome = run_plan(plan, Progress(listener=view), on_fault=OnFault(*on_fault))
         settings = plan.setup.config
     passed = _at_the_gates(settings.storage, outcome, asked)
     _print_outcome(settings, outcome, passed, as_json)

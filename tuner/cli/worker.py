@@ -13,6 +13,7 @@ import click
 from tuner.cli.options import (
     engine_python_option,
     examples,
+    hang_option,
     json_option,
     logdir_option,
     parsed_time,
@@ -49,6 +50,7 @@ from tuner.cli.options import (
 @storage_option
 @spool_option
 @patience_option
+@hang_option
 @json_option
 @click.pass_context
 def worker(
@@ -61,6 +63,7 @@ def worker(
     drain_after: float | None,
     spool: Path | None,
     patience: float,
+    hang_factor: float,
     as_json: bool,
     **options: str | float | None,
 ) -> None:
@@ -74,7 +77,7 @@ def worker(
     from tuner.cli.progress_view import say
     from tuner.fleet.machine import find_machine
     from tuner.fleet.worker import Place, Worker
-    from tuner.search.running import Outage
+    from tuner.search.running import OnFault
 
     url, python = str(options["storage"]), options["engine_python"]
     name = options["name"] or f"{socket.gethostname()}-{os.getpid()}-{uuid.uuid4().hex[:4]}"
@@ -86,7 +89,7 @@ def worker(
         engine_python=None if python is None else str(python),
         lease_s=float(options["lease_s"] or 0.0),
         poll_s=float(options["poll_s"] or 0.0),
-        outage=Outage(spool, patience),
+        on_fault=OnFault(spool, patience, hang_factor),
     )
     machine = find_machine(accelerator, chips, place.engine_python)
     storage = open_storage(url, create=False)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 from enum import StrEnum
 
 
@@ -16,7 +17,13 @@ class FailureClass(StrEnum):
     REQUEST_FAILED = "request_failed"
     INVALID_MEASUREMENT = "invalid_measurement"
     WRONG_OUTPUT = "wrong_output"
+    NO_SPACE = "no_space"
     INTERNAL = "internal"
+
+
+def is_no_space(error: BaseException) -> bool:
+    """Whether a disk is full, or this process may write no more to it."""
+    return isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
 class TunerError(Exception):

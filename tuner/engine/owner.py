@@ -10,6 +10,7 @@ from dataclasses import replace
 from typing import Any
 
 from tuner.core.contract import StartReport
+from tuner.core.errors import is_no_space
 from tuner.engine import environment
 from tuner.engine.cpu_contention import CpuContention
 from tuner.engine.forking import answer_requests, error_reply, one_line
@@ -41,6 +42,8 @@ def classify(error: BaseException, *, starting: bool) -> str:
         return "timeout"
     if isinstance(error, ProtocolViolation):
         return "internal"
+    if is_no_space(error):
+        return "no_space"
     if isinstance(error, ValueError | NotImplementedError):
         return "invalid_config"
     return "startup" if starting else "engine_crash"

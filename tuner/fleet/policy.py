@@ -37,6 +37,7 @@ POLICIES = {
     FailureClass.REQUEST_FAILED: Policy(Retry.NEVER, "change the workload whose requests the engine refuses"),
     FailureClass.INVALID_MEASUREMENT: Policy(Retry.NEVER, "choose an objective that the windows of this launcher have"),
     FailureClass.WRONG_OUTPUT: Policy(Retry.NEVER, "this version's answers are wrong for this model: do not serve with it"),
+    FailureClass.NO_SPACE: Policy(Retry.ANOTHER_HOST, "free space where logs and profiles go, or name another --logdir"),
     FailureClass.INTERNAL: Policy(Retry.NEVER, "this is a fault of the tuner: report it with the engine's log"),
 }
 

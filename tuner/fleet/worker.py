@@ -24,7 +24,7 @@ from tuner.fleet.policy import why_nothing_was_measured
 from tuner.fleet.requirements import Machine, fits, is_like
 from tuner.fleet.submission import config_of
 from tuner.search.opening import find_study
-from tuner.search.running import Outage, can_be_shared, planned, run_plan, run_shared
+from tuner.search.running import OnFault, can_be_shared, planned, run_plan, run_shared
 from tuner.search.sharing import Share
 from tuner.search.spooled import store_what_was_kept
 from tuner.setup.config import StudyConfig
@@ -50,7 +50,7 @@ class Place:
     engine_python: str | None = None
     lease_s: float = LEASE_S
     poll_s: float = POLL_S
-    outage: Outage = field(default_factory=Outage)
+    on_fault: OnFault = field(default_factory=OnFault)
 
 
 @dataclass(frozen=True)
@@ -109,7 +109,7 @@ class Worker:
         token = uuid.uuid4().hex
         try:
             self._show("idle")
-            store_what_was_kept(self._storage, self._place.outage.spool or default_spool(self._place.logdir), self._say)
+            store_what_was_kept(self._storage, self._place.on_fault.spool or default_spool(self._place.logdir), self._say)
             claim = self._claim(token)
             submission = self._storage.claim_submission(claim)
             joined = None if submission is not None else self._storage.join_submission(self._joining(claim))
@@ -183,7 +183,7 @@ class Worker:
         try:
             hold.may_go_on()
             with planned(self._config(submission), self._say, resume=True) as plan:
-                run_shared(plan, Progress(listener=self._listen), share, self._place.outage)
+                run_shared(plan, Progress(listener=self._listen), share, self._place.on_fault)
         except StudyBusy as error:
             return self._place.poll_s, f"cannot be joined yet: {error}"
         except (StudyTaken, Interrupted, StorageError, StorageFault) as error:
@@ -210,8 +210,8 @@ class Worker:
             existing = find_study(self._storage, submission.study)
             with planned(self._config(submission), self._say, resume=existing is not None) as plan:
                 progress = Progress(listener=self._listen)
-                shared = run_shared(plan, progress, share, self._place.outage) if submission.workers > 1 and can_be_shared(plan) else None
-                outcome = shared or run_plan(plan, progress, may_go_on=hold.may_go_on, outage=self._place.outage)
+                shared = run_shared(plan, progress, share, self._place.on_fault) if submission.workers > 1 and can_be_shared(plan) else None
+                outcome = shared or run_plan(plan, progress, may_go_on=hold.may_go_on, on_fault=self._place.on_fault)
         except StudyBusy as error:
             return Ending(SubmissionState.QUEUED, str(error))
         except StudyTaken as error:

@@ -26,6 +26,7 @@ from tuner.setup.study_setup import StudySetup, check_places, prepare_study
 from tuner.trials.patience import PATIENCE_S
 from tuner.trials.progress import Progress
 from tuner.trials.spool import default_spool
+from tuner.trials.watchdog import FACTOR
 
 type Say = Callable[[str], None]
 
@@ -58,20 +59,21 @@ def planned(named: StudyConfig, say: Say, *, resume: bool, dry_run: bool = False
 
 
 @dataclass(frozen=True)
-class Outage:
+class OnFault:
     """What a run does while the database is away: windows go into files of the folder `spool` (None: into one of the logdir), and what has
-    to be stored before it can go on waits for so many seconds."""
+    to be stored before it can go on waits for so many seconds. And when an engine counts as hung (tuner.trials.watchdog)."""
 
     spool: Path | None = None
     patience_s: float = PATIENCE_S
+    hang_factor: float = FACTOR
 
 
 def run_plan(
-    plan: SearchPlan, progress: Progress, *, may_go_on: Callable[[], None] | None = None, outage: Outage | None = None
+    plan: SearchPlan, progress: Progress, *, may_go_on: Callable[[], None] | None = None, on_fault: OnFault | None = None
 ) -> StudyOutcome:
     """Measure what the plan says. `may_go_on` is asked before every window and stops the study by raising (tuner.core.errors.Interrupted).
     Raises what StudyRun.run raises."""
-    outage = outage or Outage()
+    on_fault = on_fault or OnFault()
     with ExitStack() as ending:
         launcher, finalists, storage = _opened(plan, ending)
         study = StudyRun(
@@ -82,8 +84,9 @@ def run_plan(
             finalists_launcher=finalists,
             prior=_prior(plan),
             may_go_on=may_go_on,
-            spool=outage.spool or default_spool(plan.setup.config.logdir),
-            patience_s=outage.patience_s,
+            spool=on_fault.spool or default_spool(plan.setup.config.logdir),
+            patience_s=on_fault.patience_s,
+            hang_factor=on_fault.hang_factor,
         )
         return study.run()
 
@@ -93,7 +96,7 @@ def can_be_shared(plan: SearchPlan) -> bool:
     return not plan.setup.space.contrast.cold
 
 
-def run_shared(plan: SearchPlan, progress: Progress, share: Share, outage: Outage) -> StudyOutcome | None:
+def run_shared(plan: SearchPlan, progress: Progress, share: Share, on_fault: OnFault) -> StudyOutcome | None:
     """This worker's part of what the plan says; the study's outcome where it leads. Nothing is spooled: what one worker could not store,
     another may have measured again meanwhile. Raises what SharedRun.run and SharedRun.help raise."""
     with ExitStack() as ending:
@@ -106,7 +109,8 @@ def run_shared(plan: SearchPlan, progress: Progress, share: Share, outage: Outag
             share=share,
             finalists_launcher=finalists,
             prior=_prior(plan),
-            patience_s=outage.patience_s,
+            patience_s=on_fault.patience_s,
+            hang_factor=on_fault.hang_factor,
         )
         if share.leads:
             return part.run()

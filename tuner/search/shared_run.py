@@ -25,6 +25,7 @@ from tuner.trials.engines import EnginePool
 from tuner.trials.optuna_record import GOAL_ATTRIBUTE, SAMPLER_ATTRIBUTE, OptunaRecord
 from tuner.trials.progress import Progress
 from tuner.trials.trial import TrialBook
+from tuner.trials.watchdog import FACTOR
 
 SINCE_ATTRIBUTE = "tuner_shared_since"  # when the worker that leads began: the time budget counts from there for all
 
@@ -43,6 +44,7 @@ class SharedRun(StudyRun):
         finalists_launcher: Launcher | None = None,
         prior: SimulatedPrior | None = None,
         patience_s: float = 0.0,
+        hang_factor: float = FACTOR,
         now: Callable[[], float] = time.monotonic,
     ) -> None:
         super().__init__(
@@ -54,6 +56,7 @@ class SharedRun(StudyRun):
             prior=prior,
             may_go_on=share.may_go_on,
             patience_s=patience_s,
+            hang_factor=hang_factor,
             now=now,
         )
         self._share = share

@@ -35,6 +35,7 @@ from tuner.trials.progress import Progress
 from tuner.trials.rounds import round_policy
 from tuner.trials.spool import Spool
 from tuner.trials.trial import TrialBook, TrialRun
+from tuner.trials.watchdog import FACTOR
 from tuner.verdict.cell_claims import sure_level
 from tuner.verdict.compare import StudyComparison
 from tuner.verdict.conclude import compare_measured, recommend_stored
@@ -59,7 +60,8 @@ class StudyOutcome:
 class StudyRun:
     """Runs one study once. `finalists_launcher` confirms the finalists; None: `launcher` does. Both are closed at the end.
     `prior`: what the sampler begins with besides earlier studies. `may_go_on` is asked before every window; it stops the study by raising
-    Interrupted. `spool`: the folder for windows that the database cannot take, which is waited for up to `patience_s`."""
+    Interrupted. `spool`: the folder for windows that the database cannot take, which is waited for up to `patience_s`.
+    `hang_factor`: see tuner.trials.watchdog."""
 
     def __init__(
         self,
@@ -73,6 +75,7 @@ class StudyRun:
         may_go_on: Callable[[], None] | None = None,
         spool: Path | None = None,
         patience_s: float = 0.0,
+        hang_factor: float = FACTOR,
         now: Callable[[], float] = time.monotonic,
     ) -> None:
         self._plan = plan
@@ -84,6 +87,7 @@ class StudyRun:
         self._progress = progress or Progress()
         self._spool = spool
         self._patience_s = patience_s
+        self._hang_factor = hang_factor
         self._now = now
 
     def run(self) -> StudyOutcome:
@@ -143,6 +147,7 @@ class StudyRun:
         return RunContext(
             storage=fenced.patient(patience),
             at_once=fenced,
+            hang_factor=self._hang_factor,
             spool=None if self._spool is None else Spool(self._spool, opened.study),
             setup=self._plan.setup,
             clock=self._clock(opened.study),

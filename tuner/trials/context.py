@@ -10,6 +10,7 @@ from tuner.setup.study_setup import StudySetup
 from tuner.trials.budget import CostClock, CostModel
 from tuner.trials.progress import Progress
 from tuner.trials.spool import Spool
+from tuner.trials.watchdog import FACTOR
 
 
 def _nobody_else() -> None:
@@ -30,5 +31,6 @@ class RunContext:
     costs: CostModel = field(default_factory=CostModel)
     progress: Progress = field(default_factory=Progress)
     still_ours: Callable[[], None] = _nobody_else
+    hang_factor: float = FACTOR  # tuner.trials.watchdog
     at_once: Storage | None = None
     spool: Spool | None = None

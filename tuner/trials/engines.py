@@ -9,11 +9,12 @@ from contextlib import contextmanager
 from storage.base import StorageFault
 from storage.records import Environment
 from tuner.core.contract import EngineSession, EngineSettings, Launcher
-from tuner.core.errors import BadInput, EngineLost, FailureClass, Interrupted, TrialFailed
+from tuner.core.errors import BadInput, EngineLost, FailureClass, Interrupted, TrialFailed, is_no_space
 from tuner.core.factors import Factors, further
 from tuner.core.settings import Difference, declared_settings
 from tuner.setup.space import EngineKey
 from tuner.trials.context import RunContext
+from tuner.trials.watchdog import Watchdog
 from tuner.verdict.evidence import Origin
 
 _COORDINATES = tuple(name for name, setting in declared_settings(EngineSettings).items() if setting.difference is Difference.CELL)
@@ -42,6 +43,7 @@ class EnginePool:
         self._settings: EngineSettings | None = None
         self._session: EngineSession | None = None
         self._key: EngineKey = (0, ())
+        self.watchdog = self._watchdog()
         self.starts = 0  # of this run
         self._number = number or (lambda: self.total_starts)
         self._running_number = earlier_starts
@@ -89,9 +91,14 @@ class EnginePool:
             self._on_start()
         self._session, self._settings, self._key = session, settings, (settings.block_size, factors)
         self._context.costs.engine_started(clock.now() - begun)
+        self.watchdog = self._watchdog()
         with launcher_errors("starting the engine"):
             check_effective(settings, session)
         return session, True
+
+    def _watchdog(self) -> Watchdog:
+        """Each engine start begins anew: what is usual depends on its settings."""
+        return Watchdog(self._context.hang_factor, self._context.setup.config.trial_timeout)
 
     def switch(self, launcher: Launcher) -> None:
         """Go on with another launcher; the first one is closed, so that it holds no accelerator. Starts are counted on."""
@@ -148,4 +155,5 @@ def launcher_errors(what: str) -> Iterator[None]:
         raise TrialFailed(FailureClass.INVALID_CONFIG, str(error)) from error
     except Exception as error:
         message = f"{what}: {type(error).__name__}: {error}".split("\n")[0]
-        raise EngineLost(FailureClass.INTERNAL, message, traceback.format_exc(limit=-8)) from error
+        failure = FailureClass.NO_SPACE if is_no_space(error) else FailureClass.INTERNAL
+        raise EngineLost(failure, message, traceback.format_exc(limit=-8)) from error

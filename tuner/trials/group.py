@@ -141,8 +141,10 @@ class GroupRun:
         context.progress.doing(f"round {number - self._first_round + 1}: {configuration}")
         for repeat in range(1 + MAX_REPEATS):
             begun = context.clock.now()
-            with context.clock.phase("measure"), launcher_errors(f"measuring {configuration}"):
-                result = session.measure(configuration.live, self._setup.plan, self._setup.config.trial_timeout)
+            watchdog = self._pool.watchdog
+            with context.clock.phase("measure"), watchdog.explained(), launcher_errors(f"measuring {configuration}"):
+                result = session.measure(configuration.live, self._setup.plan, watchdog.patience_s)
+            watchdog.measured(context.clock.now() - begun)
             last = repeat == MAX_REPEATS  # a load that stays, although it was waited for, is how this machine is
             measurement = self._book.add_window(run, result, number, position, self._pool.origin, accept_busy=last)
             self._losses = 0

@@ -27,7 +27,9 @@ from tuner.upkeep.contenders import Contenders, windows_of_a_start
 from tuner.upkeep.pairs import log_ratios, searched
 from tuner.verdict.evidence import MEASURED, Evidence, usable_measurements
 
-OF_THE_MACHINE = frozenset({FailureClass.STARTUP, FailureClass.TIMEOUT, FailureClass.INTERNAL})  # nothing of the settings
+OF_THE_MACHINE = frozenset(
+    {FailureClass.STARTUP, FailureClass.TIMEOUT, FailureClass.NO_SPACE, FailureClass.INTERNAL}
+)  # nothing of the settings
 
 
 class Fate(StrEnum):

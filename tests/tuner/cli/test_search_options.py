@@ -20,6 +20,7 @@ OF_THIS_RUN = {
     "gates",
     "spool",
     "patience",
+    "hang_factor",
     "no_guard",
 }  # no settings of a study; the last is one of --guard
 DECIDED_LATER = {"from the workload", "the engine decides", "this one", "made from the date", "where it is possible"}

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+
 import pytest
 
 from storage.base import Storage, StorageUnavailable
@@ -80,6 +82,8 @@ def test_the_environment_is_what_the_engine_reports(context: RunContext) -> None
         (BadInput("bad"), TrialFailed, FailureClass.INVALID_CONFIG),
         (ZeroDivisionError("oops\nmore"), EngineLost, FailureClass.INTERNAL),
         (EngineLost(FailureClass.TIMEOUT, "slow"), EngineLost, FailureClass.TIMEOUT),
+        (OSError(errno.ENOSPC, "No space left on device"), EngineLost, FailureClass.NO_SPACE),
+        (OSError(errno.EACCES, "Permission denied"), EngineLost, FailureClass.INTERNAL),
     ],
 )
 def test_what_a_launcher_raises_becomes_typed(raised: Exception, expected: type[TrialFailed], failure: FailureClass) -> None:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from storage.base import Conflict, LeaseLost, NotFound, Storage, StorageFault
 from storage.records import Json, Lease, Study, StudyState
-from tuner.core.errors import BadInput, Interrupted, StorageError, StudyTaken, TunerError
+from tuner.core.errors import BadInput, Interrupted, StorageError, StudyBusy, StudyTaken, TunerError
 from tuner.search.lease import StudyLease
 from tuner.setup.config import STUDY_SETTINGS
 from tuner.setup.models import local_revision
@@ -174,7 +174,7 @@ def _create(setup: StudySetup, storage: Storage) -> Study:
             )
         )
     except Conflict as error:
-        raise BadInput(
+        raise StudyBusy(
             "was begun by another process just now", setting="study", value=repr(setup.config.study), fix="choose another --study"
         ) from error
 

@@ -132,6 +132,8 @@ def _translated(safe_url: str) -> Iterator[None]:
     """Optuna's and SQLAlchemy's own errors become ours, in one line."""
     try:
         yield
+    except KeyError as error:  # what it had is not there any more
+        raise StorageUnavailable(f"Optuna cannot use {safe_url}: its record of this study is gone: was a backup restored?") from error
     except (StorageInternalError, SQLAlchemyError, RuntimeError) as error:
         reason = str(getattr(error, "orig", None) or error).strip().split("\n")[0]
         raise StorageUnavailable(f"Optuna cannot use {safe_url}: {reason}") from error

@@ -17,12 +17,14 @@ import socket
 import subprocess
 import sys
 import time
+from functools import partial
 from pathlib import Path
 from typing import override
 
 import tuner.fleet.worker
 import tuner.launchers.choice
 import tuner.search.lease
+from storage.queue_records import Claim
 from tests.tuner.fake_engine import FakeLauncher, FakeSession
 from tuner.cli.main import main as tuner_main
 from tuner.core.contract import EngineSettings, Launcher, WindowResult
@@ -76,6 +78,7 @@ def be_on(host: str) -> None:
     socket.gethostname = lambda: host
     tuner.search.lease.HEARTBEAT_S, tuner.search.lease.STALE_AFTER_S = 0.2, 1.0
     tuner.fleet.worker.LEFT_ALONE_S = 1.0
+    tuner.fleet.worker.Claim = partial(Claim, most_attempts=1_000_000)  # type: ignore[misc,assignment]  # so many faults hit one study
 
 
 def clock() -> float:

@@ -11,7 +11,7 @@ from storage.base import StorageUnavailable
 from tests.tuner.cli.terminal import Terminal, is_one_line_error
 from tests.tuner.fake_engine import FakeLauncher
 from tests.tuner.workbench import Workbench, config_of
-from tuner.core.errors import BadInput, StorageError
+from tuner.core.errors import BadInput, StorageError, StudyBusy
 from tuner.search.plan import plan_search
 from tuner.search.study import StudyRun
 from tuner.setup.study_setup import prepare_study
@@ -107,7 +107,7 @@ def test_a_study_that_is_begun_between_plan_and_run_is_left_alone(bench: Workben
     plan = plan_search(prepare_study(config_of(storage=bench.url, logdir=str(bench.folder / "profiles"))), bench.storage)
     bench.run()
     launcher = FakeLauncher()
-    with pytest.raises(BadInput, match="study 's' was begun by another process just now"):
+    with pytest.raises(StudyBusy, match="study 's' was begun by another process just now"):  # a worker gives it back
         StudyRun(plan, bench.storage, launcher).run()
     assert launcher.closed and launcher.opened == []
 

@@ -14,7 +14,7 @@ from tests.tuner.workbench import config_of
 from tuner.metrics.catalog import Direction
 from tuner.setup.space import Configuration, build_space
 from tuner.setup.vllm_defaults import VllmDefaults
-from tuner.trials.optuna_record import OptunaRecord
+from tuner.trials.optuna_record import OptunaRecord, delete_record
 
 SPACE = build_space(config_of(), VllmDefaults(32, 2048))
 POINT = Configuration(16, 256, "page_aligned")
@@ -75,6 +75,19 @@ def test_directions_are_kept(study_url: str) -> None:
     OptunaRecord(study_url, "two", [Direction.MAXIMIZE, Direction.MINIMIZE], SPACE.distributions()).close()
     study = optuna.load_study(study_name="two", storage=optuna.storages.RDBStorage(**optuna_storage_arguments(study_url)))
     assert [direction.name for direction in study.directions] == ["MAXIMIZE", "MINIMIZE"]
+
+
+def test_a_record_that_a_restored_backup_does_not_have_is_one_line(record: OptunaRecord, study_url: str) -> None:
+    trial_id = record.begin(POINT.params)
+    delete_record(study_url, "s")
+    for use in (
+        lambda: record.complete(trial_id, [3.5], {}),
+        lambda: record.fail(trial_id),
+        lambda: record.set_attribute("x", 1),
+        lambda: record.begin(POINT.params),
+    ):
+        with pytest.raises(StorageUnavailable, match=r"its record of this study is gone: was a backup restored\?$"):
+            use()
 
 
 def test_a_database_that_cannot_be_used_is_one_line(tmp_path: object) -> None:

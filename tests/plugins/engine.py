@@ -10,15 +10,16 @@ import hashlib
 import importlib.util
 import os
 import random
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, override
 
 import pytest
 
-from tuner.core.contract import EngineSettings, Json, LoadPlan, PlannedRequest, StartReport
-from tuner.engine.client import EngineHost, EngineProcess
+from tests.plugins.lending import Lending
+from tuner.core.contract import EngineSettings, Json, LoadPlan, PlannedRequest
+from tuner.engine.client import EngineHost
 from tuner.engine.environment import tpu_present, xla_cache_path
 from tuner.launchers import local
 from tuner.launchers.local import LocalLauncher, LocalSession
@@ -119,65 +120,23 @@ def reference(tmp_path_factory: pytest.TempPathFactory) -> Reference:
     return Reference(path, plan, tokens)
 
 
-class KeptHost(EngineHost):
-    """Has vLLM imported and stays. Who is lent it closes the engines that were started since, not the host."""
-
-    def __init__(self, python: str | None, env: Mapping[str, str], log_dir: Path) -> None:
-        self._asked: list[tuple[Mapping[str, str], list[EngineProcess]]] = []  # of each user: its environment, engines of those before
-        super().__init__(python, env, log_dir)
-
-    def lend(self, env: Mapping[str, str]) -> KeptHost:
-        self._asked.append((env, self._engines))
-        self._engines = []
-        return self
-
-    @override
-    def start_engine(self, engine_args: Json, env: Mapping[str, str], timeout_s: float) -> tuple[EngineProcess, StartReport]:
-        return super().start_engine(engine_args, {**self._asked[-1][0], **env}, timeout_s)
-
-    @override
-    def close(self) -> None:
-        if not self._asked:  # it did not start
-            super().close()
-            return
-        for engine in self._engines:
-            engine.close()
-        _, self._engines = self._asked.pop()
-
-    def end(self) -> None:
-        super().close()
-
-
-Host = Callable[[str | None, Mapping[str, str], Path], EngineHost]
-
-
 @pytest.fixture(scope="session")
-def _engine_host(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Host]:
-    """Stands for the class: lends the host that runs. For another Python it makes one."""
-    hosts: list[KeptHost] = []
-
-    def host(python: str | None, env: Mapping[str, str], log_dir: Path) -> EngineHost:
-        if python is not None:
-            return EngineHost(python, env, log_dir)
-        if not hosts or not hosts[-1].alive:
-            hosts.append(KeptHost(None, env, tmp_path_factory.mktemp("engine-logs")))
-        return hosts[-1].lend(env)
-
-    yield host
-    for each in hosts:
-        each.end()
+def _engine_host(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lending]:
+    lending = Lending(EngineHost, tmp_path_factory.mktemp("engine-logs"))
+    yield lending
+    lending.close()
 
 
 @pytest.fixture(scope="module")
-def shared_engine_host(_engine_host: Host) -> Iterator[None]:
-    """A launcher that a test makes starts its engines from the session's host: importing vLLM takes ten seconds and more of a core."""
+def shared_engine_host(_engine_host: Lending) -> Iterator[None]:
+    """A launcher that a test makes starts its engines from the session's host."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(local, "EngineHost", _engine_host)
         yield
 
 
 @pytest.fixture(scope="session")
-def local_launcher(_engine_host: Host, tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalLauncher]:
+def local_launcher(_engine_host: Lending, tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalLauncher]:
     """One engine host for the whole session. Skips where vLLM is not installed."""
     if importlib.util.find_spec("vllm") is None:
         pytest.skip("vLLM is not installed (extra: tpu)")

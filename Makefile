@@ -17,7 +17,7 @@ STUDY ?= demo-$(shell date -u +%Y%m%d-%H%M%S)
 STORAGE ?= sqlite:///tuner.db
 LOGDIR ?= tuner-profiles
 
-COMPILE = pip compile --no-emit-index-url --python-version 3.12 --extra ui --extra postgres
+COMPILE = pip compile --no-emit-index-url --python-version 3.12 --extra ui --extra postgres --extra otel
 
 .DEFAULT_GOAL := help
 .PHONY: help setup setup-runtime demo test test-fast durations lint type format docs pictures requirements clean

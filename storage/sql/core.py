@@ -191,7 +191,7 @@ def _made[R: Record](kind: type[R], found: Sequence[Any]) -> R:
     return kind(**with_current_names(kind, values))
 
 
-def _id_in(kind: type[Record], found: Sequence[Any]) -> object:
+def _id_in[R: Record](kind: type[R], found: Sequence[Any]) -> object:
     return next((value for (name, _, _), value in zip(_COLUMNS[kind], found, strict=True) if name == "id"), "")
 
 

@@ -19,6 +19,7 @@ import sqlalchemy.orm  # noqa: F401  # Optuna would import it later, while a hea
 from storage.base import Conflict, Storage, StorageFault
 from storage.queue_records import Claim, FleetWorker, Submission, SubmissionState
 from tuner.core.errors import BadInput, Interrupted, StorageError, StudyBusy, StudyTaken
+from tuner.core.spans import span
 from tuner.fleet.hold import Hold, JoinedHold
 from tuner.fleet.policy import why_nothing_was_measured
 from tuner.fleet.requirements import Machine, fits, is_like
@@ -154,7 +155,8 @@ class Worker:
             hold.draining = True
         hold.start()
         try:
-            yield
+            with span("submission", submission_id=submission.id, study=submission.study, attempt=submission.attempts, leads=share.leads):
+                yield
         finally:
             hold.stop()
             self._hold = None

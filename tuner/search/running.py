@@ -12,6 +12,7 @@ from storage.base import Storage
 from storage.url import parse_url
 from tuner.capacity.objective import CapacityLauncher, capacity_config
 from tuner.core.contract import Launcher
+from tuner.core.spans import span
 from tuner.foresight.judge import judge_for
 from tuner.launchers import choice
 from tuner.metrics.catalog import MAX_REQUEST_RATE
@@ -119,8 +120,9 @@ def run_shared(plan: SearchPlan, progress: Progress, share: Share, on_fault: OnF
 
 
 def _opened(plan: SearchPlan, ending: ExitStack) -> tuple[Launcher, Launcher | None, Storage]:
-    """(the launcher, that of the finalists if it is another, the storage), which `ending` closes."""
+    """(the launcher, that of the finalists if it is another, the storage), which `ending` closes, and with them the study's span."""
     config = plan.setup.config
+    ending.enter_context(span("study", study=config.study, model=config.model, launcher=config.launcher))
     launcher = choice.make_launcher(config)
     ending.callback(launcher.close)
     finalists = choice.make_finalists_launcher(config)

@@ -15,6 +15,7 @@ from storage.records import Recommendation, Stage, Study, StudyState, TrialState
 from tuner.core.contract import EngineSettings, Launcher
 from tuner.core.errors import Interrupted, StorageError, StudyTaken
 from tuner.core.factors import in_order
+from tuner.core.spans import span
 from tuner.search.asking import Asking, sampler_of
 from tuner.search.cold_comparison import ColdComparison
 from tuner.search.confirm import Confirmation
@@ -179,9 +180,10 @@ class StudyRun:
         """What follows the search: finalists, comparisons, the recommendation."""
         Confirmation(context, opened.study, book, pool, budget, launcher=self._finalists_launcher).run()
         book.check_stored()
-        comparison = compare_measured(context.storage, opened.study)
-        context.storage.replace_comparisons(opened.study.id, comparison.comparisons)
-        recommendation = _store_recommendation(context.storage, opened.study)
+        with span("conclude", study=opened.study.name):
+            comparison = compare_measured(context.storage, opened.study)
+            context.storage.replace_comparisons(opened.study.id, comparison.comparisons)
+            recommendation = _store_recommendation(context.storage, opened.study)
         self._save(context, opened.study, pool)
         return StudyOutcome(
             study=context.storage.update_study(opened.study.id, state=StudyState.COMPLETE),

@@ -12,6 +12,7 @@ from tuner.core.contract import EngineSession, EngineSettings, Launcher
 from tuner.core.errors import BadInput, EngineLost, FailureClass, Interrupted, TrialFailed, is_no_space
 from tuner.core.factors import Factors, further
 from tuner.core.settings import Difference, declared_settings
+from tuner.core.spans import span
 from tuner.setup.space import EngineKey
 from tuner.trials.context import RunContext
 from tuner.trials.watchdog import Watchdog
@@ -85,7 +86,7 @@ class EnginePool:
         progress.doing(f"starting engine: {what}{further(factors)}")
         begun = clock.now()
         try:
-            with clock.phase("start"), launcher_errors("starting the engine"):
+            with clock.phase("start"), launcher_errors("starting the engine"), span("engine_start", block_size=settings.block_size):
                 session = self._launcher.open(settings, self._context.setup.config.engine_start_timeout)
         finally:
             self._on_start()

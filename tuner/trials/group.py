@@ -15,6 +15,7 @@ from functools import cached_property
 from storage.records import Stage, TrialState
 from tuner.core.contract import ARM_DEFAULT, EngineSession, EngineSettings
 from tuner.core.errors import EngineLost, FailureClass, TrialFailed
+from tuner.core.spans import span
 from tuner.metrics.objective import is_feasible, median_metrics
 from tuner.setup.space import Configuration
 from tuner.stats.drift import detect_drift
@@ -142,7 +143,8 @@ class GroupRun:
         for repeat in range(1 + MAX_REPEATS):
             begun = context.clock.now()
             watchdog = self._pool.watchdog
-            with context.clock.phase("measure"), watchdog.explained(), launcher_errors(f"measuring {configuration}"):
+            traced = self._traced(configuration, number)
+            with context.clock.phase("measure"), watchdog.explained(), launcher_errors(f"measuring {configuration}"), traced:
                 result = session.measure(configuration.live, self._setup.plan, watchdog.patience_s)
             watchdog.measured(context.clock.now() - begun)
             last = repeat == MAX_REPEATS  # a load that stays, although it was waited for, is how this machine is
@@ -157,6 +159,10 @@ class GroupRun:
         if not run.finished and run.saturated_windows >= SATURATED_AT_MOST and run.saturated_windows > len(run.valid):
             self._book.give_up_saturated(run)
             self._alive.discard(configuration)
+
+    def _traced(self, configuration: Configuration, number: int) -> contextlib.AbstractContextManager[None]:
+        trial = self._runs[configuration].trial.number
+        return span("window", trial=trial, configuration=str(configuration), round=number, stage=self._stage.value)
 
     def _session(self, wanted: Sequence[Configuration]) -> EngineSession:
         """A running engine in which all configurations of the round are warm. Raises _GroupOver where it cannot be had."""

@@ -5,7 +5,8 @@
 The first table: a sample of Qwen3 models, TPUs, page sizes and chunk budgets with requests of the model's own length, each compiled whole
 by the code of `tuner foresee check`; "building" and "compiling" are what the engine and its two programs took when that was done (answers
 are kept below TUNER_CACHE). --cold keeps them in a folder of its own, so that everything is compiled now, with vLLM imported before. "all"
-is the time until the answer: where there are two cores, both programs are compiled at once. At the end all are asked a second time.
+is the time until the answer: where there are two cores, both programs are compiled at once; "CPU" is that of all threads, which says more
+on a machine with other work. At the end all are asked a second time.
 --limit: from one answer the number of KV pages that just fits is computed, and the compiler is asked half a percent below and above it.
 Exit status 1 where what was compiled now took more than 90 s or the second asking more than 0.1 s for a configuration, or the compiler
 contradicts a "fits".
@@ -14,12 +15,15 @@ contradicts a "fits".
 from __future__ import annotations
 
 import argparse
+import contextlib
 import sys
 import tempfile
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+
+import psutil
 
 from tuner.core.numbers import number
 from tuner.foresight.check import Foresight
@@ -94,19 +98,23 @@ def seconds_of(answer: Foreseen) -> tuple[float, float]:
     return built, sum(program.seconds for program in answer.programs)
 
 
-def cells_of(asked: Asked, answer: Foreseen) -> list[str]:
+def cells_of(asked: Asked, answer: Foreseen, cpu_s: float) -> list[str]:
     built, compiled = seconds_of(answer)
     weights = None if answer.prepared is None or not answer.prepared.pages else answer.prepared.weight_bytes
     sizes = [f"{size / GIB:.2f}" if size is not None else "" for size in (weights, answer.pool_bytes, answer.hbm_left_bytes)]
     verdict = answer.verdict.value + (f": {answer.kind}" if answer.kind else "")
     requests = "" if answer.most_requests is None else str(answer.most_requests)
     where = [asked.model, asked.accelerator, str(asked.devices), str(asked.page), str(asked.budget)]
-    return [*where, verdict, *sizes, requests, f"{built:.0f}", f"{compiled:.0f}", "" if answer.kept else f"{answer.seconds:.0f}"]
+    return [*where, verdict, *sizes, requests, f"{built:.0f}", f"{compiled:.0f}", *_now(answer, cpu_s)]
+
+
+def _now(answer: Foreseen, cpu_s: float) -> list[str]:
+    return ["", ""] if answer.kept else [f"{answer.seconds:.0f}", f"{cpu_s:.0f}"]
 
 
 HEADERS = (
     *("model", "TPU", "TP", "page", "budget", "verdict", "weights GiB", "KV pages GiB", "left GiB", "requests"),
-    *("building, s", "compiling, s", "all, s"),
+    *("building, s", "compiling, s", "all, s", "CPU, s"),
 )
 
 
@@ -115,8 +123,10 @@ def table(foresight: Foresight, sample: Sequence[Asked], configs: Path) -> bool:
     print(f"| {' | '.join(HEADERS)} |\n|{'---|' * len(HEADERS)}")
     now, lines = [], []
     for asked in sample:
+        before = _cpu_of_children()
         answer, _ = _asked(foresight, asked, configs)
-        print(f"| {' | '.join(cells_of(asked, answer))} |", flush=True)
+        cpu_s = sum(seconds - before.get(pid, 0.0) for pid, seconds in _cpu_of_children().items())
+        print(f"| {' | '.join(cells_of(asked, answer, cpu_s))} |", flush=True)
         now += [] if answer.kept else [answer.seconds]
         lines += [f"{asked}: {answer.reason}"] if answer.reason is not None else []
     print("\n" + "\n".join(lines))
@@ -128,6 +138,16 @@ def table(foresight: Foresight, sample: Sequence[Asked], configs: Path) -> bool:
     if not_kept:
         print(f"compiled the second time as well: {', '.join(map(str, not_kept))}")
     return slowest <= MOST_S and second <= MOST_AGAIN_S
+
+
+def _cpu_of_children() -> dict[int, float]:
+    """Process id -> CPU seconds so far, of the processes that compile for this one; the last one still runs when it has answered."""
+    found = {}
+    for process in psutil.Process().children(recursive=True):
+        with contextlib.suppress(psutil.NoSuchProcess):
+            times = process.cpu_times()
+            found[process.pid] = times.user + times.system
+    return found
 
 
 def _asked(foresight: Foresight, asked: Asked, configs: Path) -> tuple[Foreseen, float]:

@@ -51,7 +51,7 @@ def foresight(folder: Path, compiler: ScriptedCompiler) -> Foresight:
 
 def test_a_row_says_what_fits_and_what_it_took(configs: Path, capsys: pytest.CaptureFixture[str]) -> None:
     table(foresight(configs, ScriptedCompiler()), [ASKED], configs)
-    assert "| small | v6e | 1 | 64 | 128 | fits | 0.00 | 0.00 | 0.00 | 5 | 1 | 4 | 0 |" in capsys.readouterr().out
+    assert "| small | v6e | 1 | 64 | 128 | fits | 0.00 | 0.00 | 0.00 | 5 | 1 | 4 | 0 | 0 |" in capsys.readouterr().out
 
 
 def test_a_configuration_that_takes_too_long_misses_the_bar(

@@ -27,9 +27,16 @@ from tuner.upkeep.contenders import Contenders, windows_of_a_start
 from tuner.upkeep.pairs import log_ratios, searched
 from tuner.verdict.evidence import MEASURED, Evidence, usable_measurements
 
-OF_THE_MACHINE = frozenset(
-    {FailureClass.STARTUP, FailureClass.TIMEOUT, FailureClass.NO_SPACE, FailureClass.INTERNAL}
-)  # nothing of the settings
+# Failures that are the settings' own under these versions. Any other, of a full disk for instance, says nothing of them.
+ITS_OWN = frozenset(
+    (
+        FailureClass.OUT_OF_MEMORY,
+        FailureClass.ENGINE_CRASH,
+        FailureClass.INVALID_CONFIG,
+        FailureClass.REQUEST_FAILED,
+        FailureClass.WRONG_OUTPUT,
+    )
+)
 
 
 class Fate(StrEnum):
@@ -83,7 +90,7 @@ def _failed(evidence: Evidence, recommended: Configuration) -> _Finding | None:
     trials = [trial for trial in evidence.trials if Configuration.of_trial(trial) == recommended]
     failures = [trial for trial in trials if trial.state is TrialState.FAIL]
     for trial in failures:
-        if trial.error_class not in OF_THE_MACHINE:
+        if trial.error_class in ITS_OWN:
             return _Finding(Fate.WITHDRAWN, f"it fails now: {trial.error_class}: {trial.error_message or 'no message'}")
     if failures:
         return _Finding(Fate.UNDECIDED, f"it could not be measured: {failures[0].error_class}")

@@ -71,6 +71,8 @@ def test_noise_decides_nothing() -> None:
         ({"state": TrialState.FAIL, "error_class": "wrong_output"}, Fate.WITHDRAWN),
         ({"state": TrialState.FAIL, "error_class": "startup"}, Fate.UNDECIDED),
         ({"state": TrialState.FAIL, "error_class": "timeout"}, Fate.UNDECIDED),
+        ({"state": TrialState.FAIL, "error_class": "no_space"}, Fate.UNDECIDED),
+        ({"state": TrialState.FAIL, "error_class": "of a later version"}, Fate.UNDECIDED),
     ],
 )
 def test_a_failure_is_its_own_or_the_machines(changes: dict[str, Any], fate: Fate) -> None:

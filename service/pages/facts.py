@@ -13,7 +13,7 @@ from storage.base import DamagedRecord, Storage
 from storage.records import Comparison, Environment, Profile, Recommendation, Study, StudyState, Trial, TrialState, Workload
 from tuner.core.contrast import ALIGNMENT, Contrast
 from tuner.core.errors import BadInput
-from tuner.core.factors import ArmCell
+from tuner.core.factors import ArmCell, in_arm
 from tuner.report.recommended import compared_place
 from tuner.search.life import Life, life_of
 from tuner.setup.stored_study import StoredStudy
@@ -22,6 +22,7 @@ from tuner.verdict.cell_claims import Place
 from tuner.verdict.changes import with_changes
 from tuner.verdict.compare import StudyComparison
 from tuner.verdict.conclude import compare_stored, default_settings
+from tuner.verdict.evidence import place_of
 from tuner.verdict.study_answer import StudyAnswer, stored_answer
 
 _KEPT = 32
@@ -75,6 +76,12 @@ class StudyFacts:
     def place(self) -> ArmCell | None:
         """(arm, page size, chunk budget) that is recommended."""
         return self.answer.place if self.answer is not None else None
+
+    @property
+    def winner(self) -> Trial | None:
+        """The trial that the recommendation rests on."""
+        ids = self.answer.evidence.get("trial_ids", []) if self.answer is not None else []
+        return next((item for item in self.trials if item.id in ids and in_arm(item.arm, place_of(item)) == self.place), None)
 
     @property
     def compared_place(self) -> Place | None:

@@ -17,21 +17,19 @@ from service.pages.parts import FactsDep, PageNumber, PageRoute, chosen
 from service.pages.recommendation_view import can_be_served, command_text
 from service.pages.running_view import Running, running_of
 from service.pages.slo_view import slos_of
-from service.pages.study_charts import read_trade_off
+from service.pages.study_charts import read_edge_curve, read_trade_off
 from service.pages.study_view import cost_parts, heat_cells, history_of, other_arm, primary_objective
 from service.pages.templating import page
 from service.pages.trials_view import TrialOrder, failure_groups, in_order
 from storage.base import Storage
-from storage.records import Trial, TrialState
+from storage.records import TrialState
 from tuner.core.contract import ARMS
-from tuner.core.factors import in_arm
 from tuner.metrics.catalog import CATALOG, metric_info
 from tuner.report.asked import short_question
 from tuner.report.cell_why import cost_line
 from tuner.report.effects import Effects, effects_of
 from tuner.search.time_left import time_left
 from tuner.verdict.conclude import study_objectives
-from tuner.verdict.evidence import place_of
 
 router = APIRouter(route_class=PageRoute, include_in_schema=False)
 _TRIALS_ON_A_PAGE = 50
@@ -90,7 +88,7 @@ def version_of(facts: StudyFacts) -> str:
 def _context(storage: Storage, facts: StudyFacts) -> dict[str, Any]:
     objective = primary_objective(facts.study)
     trials = facts.trials
-    winner = _winner(facts)
+    winner = facts.winner
     finished = sum(facts.counts[state] for state in (TrialState.COMPLETE, TrialState.PRUNED, TrialState.FAIL))
     return {
         "facts": facts,
@@ -101,6 +99,7 @@ def _context(storage: Storage, facts: StudyFacts) -> dict[str, Any]:
         "info": metric_info(objective.metric) if objective is not None else None,
         "cells": heat_cells(trials, objective, facts.place, facts.margins) if objective is not None else [],
         "parallel": parallel_of(trials, objective, facts.place) if objective is not None else None,
+        "curve": read_edge_curve(storage, facts) if objective is not None else None,
         "history": history_of(trials, objective) if objective is not None else [],
         "parts": cost_parts(facts.study),
         "failures": failure_groups(trials),
@@ -149,15 +148,6 @@ def _effects(facts: StudyFacts) -> list[Effects]:
         return []
     metrics = dict.fromkeys(item.metric for item in facts.comparisons)
     return [effects_of(facts.comparisons, metric) for metric in metrics if metric in CATALOG]
-
-
-def _winner(facts: StudyFacts) -> Trial | None:
-    """The trial that the recommendation rests on."""
-    ids = facts.answer.evidence.get("trial_ids", []) if facts.answer is not None else []
-    for trial in facts.trials:
-        if trial.id in ids and in_arm(trial.arm, place_of(trial)) == facts.place:
-            return trial
-    return None
 
 
 def _trial_table(facts: StudyFacts, state: str, arm: str, order: str, number: int) -> dict[str, Any]:

@@ -11,9 +11,11 @@ from starlette.responses import Response
 from profiles import svg
 from service.answers.deps import StorageDep
 from service.pages.charts.cost import cost
+from service.pages.charts.goodput import goodput
 from service.pages.charts.history import history
 from service.pages.charts.parallel import parallel
 from service.pages.charts.tradeoff import tradeoff
+from service.pages.edge_view import EdgeCurve, edge_curve
 from service.pages.facts import StudyFacts
 from service.pages.parallel_view import parallel_of
 from service.pages.parts import FactsDep, LookDep, PageRoute, RendererDep, svg_response
@@ -22,7 +24,7 @@ from service.pages.slo_view import slos_of
 from service.pages.study_view import cost_parts, heat_cells, history_of
 from service.pages.tradeoff_view import TradeOff, trade_off
 from storage.base import NotFound, Storage
-from tuner.metrics.catalog import Direction, metric_info
+from tuner.metrics.catalog import MAX_REQUEST_RATE, Direction, metric_info
 from tuner.metrics.objective import Objective
 from tuner.report.charts.forest import forest
 from tuner.report.charts.heat_map import heat_map
@@ -41,6 +43,7 @@ class Chart(StrEnum):
     TRADE_OFF = "trade-off"
     COST = "cost"
     PARALLEL = "parallel"
+    GOODPUT = "goodput"
 
 
 @router.get("/studies/{name}/charts/{chart}.svg")
@@ -90,11 +93,24 @@ def _drawn(storage: Storage, facts: StudyFacts, objective: Objective, chart: Cha
             if lines is None:
                 raise NotFound(_NOTHING)
             return f"{objective.metric} by every setting", parallel(lines, objective.metric, info.unit, less, look)
+        case Chart.GOODPUT:
+            curve = read_edge_curve(storage, facts)
+            if curve is None:
+                raise NotFound(_NOTHING)
+            return "Goodput by rate, recommended configuration", goodput(curve.points, curve, look)
         case Chart.TRADE_OFF:
             found = read_trade_off(storage, facts)
             if found is None:
                 raise NotFound(_NOTHING)
             return f"{found.y_metric} against {found.x_metric}", tradeoff(found, look)
+
+
+def read_edge_curve(storage: Storage, facts: StudyFacts) -> EdgeCurve | None:
+    """Of the recommended configuration, in a study whose objective is the highest rate; reads its windows only."""
+    trial = facts.winner
+    if trial is None or all(objective.metric != MAX_REQUEST_RATE for objective in study_objectives(facts.study)):
+        return None
+    return edge_curve(storage.list_measurements(trial_id=trial.id), facts.answer)
 
 
 def read_trade_off(storage: Storage, facts: StudyFacts) -> TradeOff | None:

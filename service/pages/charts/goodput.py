@@ -3,14 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Protocol
 
-from storage.records import CapacityRun
 from tuner.capacity.answer import CurvePoint
 from tuner.report.charts.theme import Look, chart_of, finished
 
 
-def goodput(points: Sequence[CurvePoint], run: CapacityRun, look: Look) -> dict[str, Any]:
+class Edge(Protocol):
+    """Where the SLOs stop to hold, as far as that is known."""
+
+    @property
+    def edge(self) -> float | None: ...
+    @property
+    def low(self) -> float | None: ...
+    @property
+    def high(self) -> float | None: ...
+
+
+def goodput(points: Sequence[CurvePoint], run: Edge, look: Look) -> dict[str, Any]:
     """A point for each rate, filled where all its windows held; the edge as a line, its interval as a band."""
     import altair as alt  # late: a command or a service that draws nothing does without
 

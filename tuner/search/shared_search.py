@@ -69,6 +69,7 @@ class SharedSearch(Search):
 
     def run(self) -> None:
         self._announce([], self._new_allowed())
+        idle = 0
         while not self._share.lead_is_free():
             self._share.may_go_on()
             try:
@@ -81,7 +82,8 @@ class SharedSearch(Search):
             for batch in batches:
                 self._work_off(batch)
             if not batches:
-                self._share.pause()
+                self._share.pause(idle)
+            idle = 0 if batches else idle + 1
 
     def _work_off(self, batch: Batch) -> None:
         """Whatever another worker took over is its own from then on."""

@@ -26,7 +26,7 @@ ASKING = "asking"
 CONCLUDING = "concluding"
 ANSWERING = "answering"  # of whoever stores what the answers of engines are compared with
 MOST_DEATHS = 5  # workers that died while they measured one batch, before it is given up
-_FIRST_WAIT_S, _LONGEST_WAIT_S = 0.01, 0.25
+_FIRST_WAIT_S, _LONGEST_WAIT_S, _LONGEST_PAUSE_S = 0.01, 0.25, 2.0
 
 type Key = tuple[EngineKey, int]
 """Of a batch: its engine and its first round."""
@@ -150,8 +150,8 @@ class Share:
         finally:
             self.end(key)
 
-    def pause(self) -> None:
-        """Before it is looked again for something to do. Raises what `may_go_on` raises."""
+    def pause(self, nth: int) -> None:
+        """Before it is looked again for something to do, for the n-th time in a row, from 0. Raises what `may_go_on` raises."""
         self.may_go_on()
-        time.sleep(_LONGEST_WAIT_S)
+        time.sleep(min(_LONGEST_WAIT_S * 2.0 ** min(nth, 10), _LONGEST_PAUSE_S))
         self.may_go_on()

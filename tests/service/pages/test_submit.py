@@ -104,10 +104,10 @@ def test_the_second_press_queues_it_and_its_page_takes_it_back(client: TestClien
     assert "Submit qwen3-chat" in press(client, "plan").text
     nobody = press(client, "submit")
     assert nobody.status_code == 401 and "token-error" in nobody.text and "would do" in nobody.text, "the plan is still there"
-    answer = press(client, "submit", token=TOKEN, accelerator="TPU v6e-1", priority="3")
+    answer = press(client, "submit", token=TOKEN, accelerator="TPU v6e-1", priority="3", workers="2")
     assert (answer.status_code, answer.headers["location"]) == (303, "/queue/1")
     [row] = storage.list_submissions()
-    assert (row.study, row.priority, row.requirements) == ("qwen3-chat", 3, {"accelerator": "TPU v6e-1"})
+    assert (row.study, row.priority, row.workers, row.requirements) == ("qwen3-chat", 3, 2, {"accelerator": "TPU v6e-1"})
     queue = client.get("/queue").text
     assert "1 waiting, 0 running" in queue and '<a href="/queue/1">qwen3-chat</a>' in queue and "accelerator TPU v6e-1" in queue
     page = client.get("/queue/1").text

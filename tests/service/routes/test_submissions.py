@@ -17,6 +17,7 @@ from storage.queue_records import Claim, FleetWorker, Submission, SubmissionStat
 from storage.records import Json
 from tests.service.conftest import TOKEN, MakeClient
 from tests.service.routes.tokens import token_of
+from tests.storage.builders import stored_study
 from tests.tuner.fleet import hostile_submissions as hostile
 from tuner.fleet.webhook import AllowedHosts, Delivery
 from tuner.setup.config import StudyConfig
@@ -52,6 +53,23 @@ def test_a_submitted_study_waits_runs_and_ends(each_client: TestClient, each_sto
     ended = each_client.get(where).json()
     assert ended["state"] == "COMPLETE" and ended["finished_at_rfc3339"].endswith("Z")
     assert [change["what"] for change in ended["changes"]] == ["QUEUED", "RUNNING", "COMPLETE"]
+
+
+def test_several_workers_on_one_study_are_asked_for_and_shown(client: TestClient, storage: Storage) -> None:
+    assert client.post("/v1/studies?workers=0", json=STUDY, headers=BEARER).status_code == 422
+    where = client.post("/v1/studies?workers=3", json=STUDY, headers=BEARER).headers["location"]
+    _claim(storage)
+    study = stored_study(storage, name="qwen3-chat").id
+    page_16 = '{"block_size":16,"factors":{"dtype":"float16"},"first_round":8}'
+    for worker, key in (("worker-1", page_16), ("worker-2", "concluding"), ("worker-3", "asking")):
+        storage.claim_group(study, key, worker=worker, token=worker, lease_s=60.0)
+    found = client.get(where).json()
+    assert found["workers"] == 3
+    parts = {part["worker"]: part["what"] for part in found["parts"]}
+    assert parts == {"worker-1": "measures page size 16, dtype float16, rounds from 9 on", "worker-2": "ends the study"}
+    page = client.get(where.replace("/v1/submissions/", "/queue/")).text
+    assert "up to 3 workers at once" in page
+    assert "measures page size 16, dtype float16, rounds from 9 on" in page
 
 
 def test_a_model_that_is_split_waits_for_as_many_chips(client: TestClient) -> None:

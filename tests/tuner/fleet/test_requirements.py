@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import pytest
 
+from storage.queue_records import FleetWorker
 from storage.records import Json
 from tests.tuner.workbench import config_of
 from tuner.core.errors import BadInput
-from tuner.fleet.requirements import Machine, fits, implied, parse_requirements
+from tuner.fleet.requirements import Machine, fits, implied, is_like, parse_requirements
 
 V6E = Machine("TPU v6e-4", 4, {"vllm_tpu": "0.32.0", "jax": "0.11.2.dev3"})
 
@@ -50,3 +51,18 @@ def test_what_a_studys_own_settings_need() -> None:
     assert implied(config_of()) == {}
     assert implied(config_of(platform="tpu", tensor_parallel_size=4)) == {"accelerator": "tpu", "chips": 4}
     assert implied(config_of(launcher="simulate", accelerator="v6e-1", tensor_parallel_size=4)) == {}
+
+
+@pytest.mark.parametrize(
+    ("worker", "like"),
+    [
+        (FleetWorker("w", "another host", "TPU v6e-4", 4, {"jax": "0.11.2", "vllm_tpu_tuner": "0.1.0"}), True),
+        (FleetWorker("w", "host", "TPU v5e-4", 4, {"jax": "0.11.2", "vllm_tpu_tuner": "0.1.0"}), False),
+        (FleetWorker("w", "host", "TPU v6e-4", 8, {"jax": "0.11.2", "vllm_tpu_tuner": "0.1.0"}), False),
+        (FleetWorker("w", "host", "TPU v6e-4", 4, {"jax": "0.11.3", "vllm_tpu_tuner": "0.1.0"}), False),
+        (FleetWorker("w", "host", "TPU v6e-4", 4, {"jax": "0.11.2", "vllm_tpu_tuner": "0.2.0"}), False),
+        (FleetWorker("w", "host", "TPU v6e-4", 4, {}), False),
+    ],
+)
+def test_a_worker_of_another_version_or_machine_works_on_studies_of_its_own(worker: FleetWorker, like: bool) -> None:
+    assert is_like(Machine("TPU v6e-4", 4, {"jax": "0.11.2", "vllm_tpu_tuner": "0.1.0"}), worker) is like

@@ -19,7 +19,7 @@ from tuner.search.asking import Asking
 from tuner.search.plan import SearchPlan
 from tuner.search.prior import SimulatedPrior
 from tuner.search.shared_book import SharedBook
-from tuner.search.sharing import ASKING, CONCLUDING, MOST_DEATHS, Key, Share, key_text
+from tuner.search.sharing import ASKING, CONCLUDING, MOST_DEATHS, Key, Share, key_of, key_text
 from tuner.search.study import BATCH, Search
 from tuner.serving.numerics import numerics_of
 from tuner.setup.space import Configuration, EngineKey
@@ -33,11 +33,14 @@ from tuner.verdict.evidence import TWIN_OF
 
 @dataclass(frozen=True)
 class Batch:
-    """Claimed by this worker. `poisoned`: too many workers died of it."""
+    """Claimed by this worker. `poisoned`: too many workers died of it. `to_make`: configurations whose trials are not there yet and begin
+    with `first_round`."""
 
     key: str
-    runs: Sequence[TrialRun]
+    runs: Sequence[TrialRun] = ()
     poisoned: bool = False
+    to_make: Sequence[Configuration] = ()
+    first_round: int = 0
 
 
 class SharedSearch(Search):
@@ -63,6 +66,9 @@ class SharedSearch(Search):
             self._asking = Asking(context, book, pool, record, self._sampler, prior=prior)
         self._grid = self._numerics_of_the_baseline_first() if self._asking is None else []
         self._own_numerics = numerics_of(self._setup.group_engine(*self._space.baseline.engine))
+        # Trials are made outside the lock, where it does not matter for others which ones there are: Optuna takes its time.
+        one_of_each = self._asking is None and not self._twins.among([item for item in self._grid if book.find(item) is None])
+        self._made_apart = one_of_each and self._setup.config.trials is None
         self._left_open: set[int] = set()  # trials that this worker had its turn with and that time did not let end
         if share.leads:
             self._allowed()  # sets the goal, which those who join read
@@ -89,11 +95,12 @@ class SharedSearch(Search):
         """Whatever another worker took over is its own from then on."""
         try:
             with self._share.within(batch.key):
+                runs = self._made(batch.to_make, batch.first_round) if batch.to_make else batch.runs
                 if batch.poisoned:
-                    self._give_up(batch.runs)
+                    self._give_up(runs)
                 else:
-                    self._measure(batch.runs)
-            self._left_open |= {run.trial.id for run in batch.runs if not run.finished}
+                    self._measure(runs)
+            self._left_open |= {run.trial.id for run in runs if not run.finished}
         except ClaimLost as error:
             self._context.progress.note(f"{error}; this worker goes on with something else")
             self._pool.drop()
@@ -117,7 +124,7 @@ class SharedSearch(Search):
             left_behind = None if self._out_of_time() else self._left_behind(others)
             if left_behind is not None:
                 return [left_behind]
-            new = [] if self._out_of_time() else self._chosen()
+            new = [] if self._out_of_time() else self._chosen(others)
             if new:
                 return self._begun(new)
             if new is None:
@@ -144,17 +151,18 @@ class SharedSearch(Search):
                 return Batch(text, runs, poisoned=self._share.deaths(text) >= MOST_DEATHS)
         return None
 
-    def _chosen(self) -> list[list[Configuration]] | None:
+    def _chosen(self, others: Sequence[str]) -> list[list[Configuration]] | None:
         """New configurations of each engine; None where they have to wait for what is measured elsewhere."""
         left = self._new_allowed()
         if left == 0:
             return []
-        return self._of_the_grid(left) if self._asking is None else self._of_the_sampler(self._asking, left)
+        return self._of_the_grid(others, left) if self._asking is None else self._of_the_sampler(self._asking, left)
 
-    def _of_the_grid(self, left: int | None) -> list[list[Configuration]] | None:
+    def _of_the_grid(self, others: Sequence[str], left: int | None) -> list[list[Configuration]] | None:
         self._grid = [item for item in self._grid if self._book.find(item) is None]
+        taken = {key[0] for key in map(key_of, others) if key is not None}  # their trials may not be there yet
         for engine in dict.fromkeys(item.engine for item in self._grid):
-            if self._may_begin(engine):
+            if engine not in taken and self._may_begin(engine):
                 return [[item for item in self._grid if item.engine == engine][:left]]
         return None if self._grid else []
 
@@ -184,7 +192,9 @@ class SharedSearch(Search):
                 text = key_text((configurations[0].engine, first_round))
                 if self._share.claim(text):  # else a worker died between its claim and its trials: its claim has to run out first
                     on_error.callback(self._share.end, text)
-                    batches.append(Batch(text, self._made(configurations, first_round)))
+                    runs = [] if self._made_apart else self._made(configurations, first_round)
+                    to_make = configurations if self._made_apart else ()
+                    batches.append(Batch(text, runs, to_make=to_make, first_round=first_round))
             on_error.pop_all()
         return batches
 

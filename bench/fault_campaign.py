@@ -19,6 +19,7 @@ import argparse
 import sys
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor, as_completed
 from pathlib import Path
 
 from bench.lib.fault_engines import EngineCampaign
@@ -62,6 +63,11 @@ PARTS: Mapping[str, tuple[float, Callable[[Path, int, int], Found]]] = {  # shar
 }
 
 
+def _run(part: Callable[[Path, int, int], Found], seed: int, faults: int) -> Found:
+    with tempfile.TemporaryDirectory(prefix="tuner-faults-") as folder:
+        return part(Path(folder), seed, faults)
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(
         description="Faults injected into workers, searches, engines and databases, and what was lost by them."
@@ -75,12 +81,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if options.only:
         counts = {options.only: options.faults}
     asked = [(name, PARTS[name][1], count) for name, count in counts.items() if count]
+    asked += [("ray", ray, options.ray)] if options.ray else []
     whole = Found()
-    for name, part, count in [*asked, *([("ray", ray, options.ray)] if options.ray else [])]:
-        with tempfile.TemporaryDirectory(prefix=f"tuner-faults-{name}-") as folder:
-            found = part(Path(folder), options.seed, count)
-        whole.add(found)
-        print("\n".join([f"{name}:", *found.lines()]), flush=True)
+    with ThreadPoolExecutor(len(PARTS) + 1) as pool:  # each waits nearly all the time, for processes and databases of its own
+        running = {pool.submit(_run, part, options.seed, count): name for name, part, count in asked}
+        for done in as_completed(running):
+            whole.add(done.result())
+            print("\n".join([f"{running[done]}:", *done.result().lines()]), flush=True)
     print("\n".join(["all:", *whole.lines()]))
     return 0 if whole.is_clean else 1
 

@@ -113,8 +113,8 @@ def _runs(process: psutil.Process) -> bool:
 
 
 KILLS: Mapping[str, tuple[signal.Signals, bool]] = {
-    "SIGSTOP of an engine": (signal.SIGSTOP, False),
     "SIGKILL of an engine": (signal.SIGKILL, False),
+    "SIGSTOP of an engine": (signal.SIGSTOP, False),
     "SIGKILL of an engine host": (signal.SIGKILL, True),
 }
 

@@ -24,12 +24,14 @@ OURS = frozenset({FailureClass.INTERNAL.value})  # a class that says: a fault of
 
 @dataclass
 class Found:
-    """`second`: studies whose best configuration failed, so that the best of the others is the right answer. What follows it must be 0."""
+    """`second`: studies whose best configuration failed, so that the best of the others is the right answer. `waiting`: windows kept on a
+    machine that did not come back, which nobody measured again because their trial ended with fewer. What follows must be 0."""
 
     faults: Counter[str] = field(default_factory=Counter)
     studies: int = 0
     windows: int = 0
     second: int = 0
+    waiting: int = 0
     lost: int = 0
     twice: int = 0
     orphans: int = 0
@@ -60,6 +62,7 @@ class Found:
         said = ", ".join(f"{count} {name}" for name, count in sorted(self.faults.items()))
         head = f"{self.faults.total()} faults ({said}); {self.studies} studies, {self.windows} windows"
         second = f"; in {self.second} the best configuration failed" if self.second else ""
+        second += f"; {self.waiting} windows wait in the spools of machines that did not come back" if self.waiting else ""
         return [head + second, *(f"  {what:56} {count}" for what, count in self.bad()), *self.notes]
 
 

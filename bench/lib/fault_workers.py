@@ -136,10 +136,13 @@ class WorkerCampaign:
                 self.found.not_complete += 1
                 self.found.notes.append(f"study {item.study} is {item.state} after {item.attempts} attempts: {item.reason}")
         for path in (path for folder in self._folder.glob("spool-*") for path in spool_files(folder)):
-            for window, created_at in read_spool(path).windows:  # of machines that did not come back: measured again, so it is too late
+            for window, created_at in read_spool(path).windows:  # of machines that did not come back: mostly measured again meanwhile
                 there = {item.id for item in self._storage.list_measurements(trial_id=window.trial_id)}
                 stored = self._storage.restore_measurement(window, created_at)
-                self.found.lost += stored is not None and stored.id not in there
+                if stored is not None and stored.id not in there:
+                    trial = self._storage.get_trial(window.trial_id)
+                    self.found.waiting += 1
+                    self.found.notes.append(f"{path.parent.name} keeps round {window.round} of trial {trial.id}, which is {trial.state}")
 
 
 def killed(campaign: WorkerCampaign, worker: Worker) -> Worker:

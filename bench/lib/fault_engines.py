@@ -102,7 +102,9 @@ class EngineCampaign:
         self.found.studies += 1
         name = f"e{self.found.studies}"
         logdir = str(self._folder / "profiles")
-        config = config_of(name, logdir=logdir, storage=self._url, guard=False, seed=self.found.studies, rounds=ROUNDS, **changes)
+        config = config_of(
+            name, logdir=logdir, storage=self._url, guard=False, seed=self.found.studies, rounds=ROUNDS, trial_timeout=5, **changes
+        )  # stopped in a warm-up
         StudyRun(plan_search(prepare_study(config), self._storage, resume=False), self._storage, launcher).run()
 
 

@@ -5,8 +5,8 @@
 The first table: a sample of Qwen3 models, TPUs, page sizes and chunk budgets with requests of the model's own length, each compiled whole
 by the code of `tuner foresee check`; "building" and "compiling" are what the engine and its two programs took when that was done (answers
 are kept below TUNER_CACHE). --cold keeps them in a folder of its own, so that everything is compiled now, with vLLM imported before. "all"
-is the time until the answer: where there are two cores, both programs are compiled at once; "CPU" is that of all threads, which says more
-on a machine with other work. At the end all are asked a second time.
+is the time until the answer; "CPU" is that of all threads, which says more on a machine with other work. At the end all are asked a second
+time.
 --limit: from one answer the number of KV pages that just fits is computed, and the compiler is asked half a percent below and above it.
 Exit status 1 where what was compiled now took more than 90 s or the second asking more than 0.1 s for a configuration, or the compiler
 contradicts a "fits".

@@ -15,6 +15,7 @@ from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 import psutil
 
@@ -53,14 +54,18 @@ class EngineCampaign:
 
     def run(self, faults: int) -> Found:
         """Half of them processes that are killed or stopped, half of them failures that an engine reports."""
-        os.environ["LIGHT_WINDOW_S"] = str(WINDOW_S)
-        tuner.trials.watchdog.FLOOR_S, tuner.launchers.local.GRACE_S = HUNG_S
+        floor_s, grace_s = HUNG_S
         kills, reports = list(KILLS), list(REPORTS)
-        for number in range(faults):
-            if number % 2:
-                self._killed(kills[number // 2 % len(kills)])
-            else:
-                self._reported(reports[number // 2 % len(reports)])
+        with (
+            patch.dict(os.environ, LIGHT_WINDOW_S=str(WINDOW_S)),
+            patch.object(tuner.trials.watchdog, "FLOOR_S", floor_s),
+            patch.object(tuner.launchers.local, "GRACE_S", grace_s),
+        ):
+            for number in range(faults):
+                if number % 2:
+                    self._killed(kills[number // 2 % len(kills)])
+                else:
+                    self._reported(reports[number // 2 % len(reports)])
         judge(self.found, self._storage)
         self._storage.close()
         return self.found

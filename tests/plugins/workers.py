@@ -24,6 +24,7 @@ GROUP = "heavy"
 TOGETHER = ("tests/service/pages/", "tests/tuner/report/")  # their gallery and their drawing program are made once
 _HEAVY = re.compile(r"\bmark\.(engine|ray)\b")
 _SHARED = {"simulated": '"shared_simulation_host"', "compiled": "shared_compiler: Compiler"}  # groups, by what their files say
+_GROUPS = (GROUP, "compiled", TOGETHER[0], "simulated")  # the longest first
 
 
 @functools.cache
@@ -52,9 +53,16 @@ def pytest_xdist_auto_num_workers(config: pytest.Config) -> int | None:
 
 @pytest.hookimpl(trylast=True)
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Stable: the group takes longest, so it begins at once; first in it those who share engines, so that they find one running."""
+    """Stable: the groups begin at once, because they take longest; first in theirs those who share engines, so that they find one
+    running."""
     if hasattr(config, "workerinput"):
-        items.sort(key=lambda item: (not is_heavy(item.path), "engines" not in getattr(item, "fixturenames", ())))
+        items.sort(key=lambda item: (_place(item), "engines" not in getattr(item, "fixturenames", ())))
+
+
+def _place(item: pytest.Item) -> int:
+    """Of the item's group; single files come after all groups."""
+    group = group_of(item.path, item.nodeid.partition("::")[0])
+    return _GROUPS.index(group) if group in _GROUPS else len(_GROUPS)
 
 
 def pytest_collection_finish() -> None:

@@ -3,7 +3,6 @@
 | operation | message | answer |
 |---|---|---|
 | `start` | Prepare | Prepared |
-| `begin` | Begin | Nothing |
 | `compile` | Compile | Compiled |
 | `profile` | Profile | Compiled |
 | `shutdown` | Nothing | Nothing |
@@ -60,13 +59,6 @@ class Prepared:
 @dataclass(frozen=True)
 class Compile:
     program: ProgramName
-
-
-@dataclass(frozen=True)
-class Begin:
-    """Compile these, several at once where there are cores for it. Answered at once; `compile` waits for each."""
-
-    programs: tuple[ProgramName, ...]
 
 
 @dataclass(frozen=True)

@@ -14,6 +14,7 @@ def queue() -> Queue:
     return QUEUES[2]
 
 
+@pytest.mark.slow
 def test_a_line_holds_the_errors_of_all_three_and_says_whether_the_bars_are_met(queue: Queue) -> None:
     text, met, covered = capacity_search.line(queue, seeds=3, requests=1000)
     assert text.startswith("M/M/1, mean")

@@ -14,6 +14,7 @@ def test_a_large_study_is_judged_and_its_cost_is_told(monkeypatch: pytest.Monkey
         assert "48 trials, 480 windows: 24 cells" in out and word in out
 
 
+@pytest.mark.slow
 def test_most_windows_make_pairs() -> None:
     trials, windows = compare_scale.large_study(48, 960)
     assert {trial.arm for trial in trials} == {"default", "page_aligned"}

@@ -30,6 +30,7 @@ def test_every_answer_has_an_example(client: TestClient) -> None:
     assert seen >= 16
 
 
+@pytest.mark.slow
 def test_examples_are_answers(client: TestClient) -> None:
     routes = [route for route in client.app.routes if isinstance(route, APIRoute)]  # type: ignore[attr-defined]
     checked = 0

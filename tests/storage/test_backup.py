@@ -33,6 +33,7 @@ def test_a_backup_is_a_database(storage: Storage, sqlite_url: str, tmp_path: Pat
     assert {path.name for path in tmp_path.iterdir() if "copy" in path.name} == {"copy.db"}
 
 
+@pytest.mark.slow
 def test_a_backup_during_writes_is_whole(storage: Storage, sqlite_url: str, tmp_path: Path) -> None:
     study = stored_study(storage)
     stop, counts = threading.Event(), []

@@ -121,6 +121,7 @@ def test_content_is_put_by_many_at_once(each_storage: Storage) -> None:
     assert _outcomes([lambda: stored_study(each_storage)] * 6) == {"ok": 1, "Conflict": 5}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("held", [None, "old"])
 def test_a_lease_is_taken_once(each_storage: Storage, held: str | None) -> None:
     study = stored_study(each_storage)

@@ -51,6 +51,7 @@ def next_revision(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
     return NEXT
 
 
+@pytest.mark.slow
 def test_an_empty_database_is_created_and_found_again(each_url: str) -> None:
     first = open_storage(each_url)
     study = first.create_study(a_study())
@@ -100,6 +101,7 @@ def test_a_look_up_creates_nothing(sqlite_url: str, tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.slow
 def test_a_database_without_our_tables(each_url: str) -> None:
     with raw_connection(each_url) as connection:
         connection.execute(text("CREATE TABLE guests (id INTEGER)"))
@@ -118,6 +120,7 @@ def test_a_database_without_our_tables(each_url: str) -> None:
     assert check(each_url)["ok"] is True
 
 
+@pytest.mark.slow
 def test_a_read_only_storage_refuses_to_write(each_url: str) -> None:
     open_storage(each_url).close()
     opened = open_storage(each_url, read_only=True)
@@ -222,6 +225,7 @@ def test_an_older_schema_names_the_command(each_url: str, next_revision: str, mo
     new.close()
 
 
+@pytest.mark.slow
 def test_a_newer_schema_is_refused(each_url: str) -> None:
     open_storage(each_url).close()
     with raw_connection(each_url) as connection:
@@ -232,6 +236,7 @@ def test_a_newer_schema_is_refused(each_url: str) -> None:
     assert check(each_url)["revision"] == "9999"
 
 
+@pytest.mark.slow
 def test_a_failed_upgrade_changes_nothing(each_url: str, tmp_path: Path, next_revision: str, monkeypatch: pytest.MonkeyPatch) -> None:
     with monkeypatch.context() as patch:
         patch.setattr(schema, "MIGRATIONS", Path(schema.__file__).with_name("migrations"))

@@ -26,6 +26,7 @@ def _holds_non_finite(value: Any) -> bool:
     return isinstance(value, float) and not math.isfinite(value)
 
 
+@pytest.mark.slow
 @given(trees)
 def test_json_trees_pass_exactly_when_they_are_finite(tree: Any) -> None:
     if _holds_non_finite(tree):

@@ -75,6 +75,7 @@ def test_where_nothing_is_recommended_the_page_says_why_and_what_to_do(
             assert words[words.index(option) + 1] == question[name]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["nonexistent", "nobody's", "chat2", "0" * 64])
 def test_a_search_is_never_proposed_for_a_workload_that_it_refuses(each_client: TestClient, filled: Filled, name: str) -> None:
     del filled

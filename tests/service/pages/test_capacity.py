@@ -23,6 +23,7 @@ def test_the_list_leads_to_each_answer(each_client: TestClient, each_storage: St
     assert "4 requests/s [3.5, 4.5] with ttft_p99_ms&lt;=500" in text
 
 
+@pytest.mark.slow
 def test_one_shows_curve_table_chips_and_cost(each_client: TestClient, each_storage: Storage) -> None:
     run = a_capacity(each_storage)
     text = each_client.get(f"/capacity/{run.id}?load=40&price=1.44").text

@@ -54,6 +54,7 @@ def same_words(report: str) -> str:
     return re.sub(r"(?:clip|gradient|gen)[_-]?\d+", "", report)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("part", ["trials.csv", "report.html", "report.md", "report.pdf"])
 def test_what_is_not_there_is_a_page_that_says_so(pages: TestClient, part: str) -> None:
     answer = pages.get(f"/studies/{quote('no such <study>')}/{part}")

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+import pytest
+
 from service.pages.charts.goodput import goodput
 from service.pages.edge_view import edge_curve
 from storage.records import Json, Measurement
@@ -19,6 +21,7 @@ def window(*points: tuple[float, bool, float | None], **changes: Any) -> Measure
     return a_measurement(1, **{"details": {"curve": curve}, **changes})
 
 
+@pytest.mark.slow
 def test_rates_of_all_searches_are_one_curve() -> None:
     answer = answer_of(a_recommendation(1, body={"expected": {"max_request_rate": {"value": 15.0, "low": 14.0, "high": 16.0}}}))
     failed: Json = {"rate": 99.0, "held": False, "goodput": None, "invalid_reason": "recompiled"}

@@ -92,6 +92,7 @@ def test_deleting_asks_for_the_name_and_the_trail_outlives_the_study(each_client
     assert each_client.get("/studies/first/keep").status_code == 404
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("button", "field"), [("rename", "name"), ("delete", "typed")])
 def test_a_running_study_stays(each_client: TestClient, each_storage: Storage, filled: Filled, button: str, field: str) -> None:
     each_storage.swap_lease(filled.study.id, None, a_lease(filled.study.id, heartbeat=time.time()))

@@ -64,6 +64,7 @@ def test_another_sites_page_publishes_nothing(
     assert each_storage.get_recommendation(filled.recommended.id).published_at is None
 
 
+@pytest.mark.slow
 def test_one_that_there_is_not_is_a_page_that_says_so(each_client: TestClient, filled: Filled) -> None:
     del filled
     answer = each_client.post("/recommendations/4711", data={"action": "publish", "token": TOKEN}, headers=ORIGIN)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 
+import pytest
 import yaml
 from hypothesis import given
 from hypothesis import strategies as st
@@ -21,6 +22,7 @@ BODY = {
 }
 
 
+@pytest.mark.slow
 @given(st.lists(st.tuples(st.from_regex(r"--[a-z][a-z-]{0,8}", fullmatch=True), st.lists(WORDS, max_size=2)), max_size=4), WORDS)
 def test_a_shell_reads_the_command_as_the_very_words(options: list[tuple[str, list[str]]], model: str) -> None:
     args = [word for option, values in options for word in (option, *values)]

@@ -53,6 +53,7 @@ def test_a_running_page_showed_neither_trials_nor_time_left_nor_a_sign_of_life(s
     assert '<td class="num" data-label="windows">2</td>' in later
 
 
+@pytest.mark.slow
 def test_what_to_do_about_a_search_that_is_there_and_silent(storage: Storage, make_client: MakeClient) -> None:
     here = {"pid": os.getpid(), "host": socket.gethostname(), "process_started_at": psutil.Process().create_time()}
     searching(storage, time.time() - SINCE_S, **here)

@@ -45,6 +45,7 @@ def test_newer_evidence_of_another_study_is_named(storage: Storage, filled: Fill
     assert len(reasons) == 1 and "study newer" in reasons[0]
 
 
+@pytest.mark.slow
 def test_the_page_and_the_api_agree(storage: Storage, filled: Filled, make_client: MakeClient) -> None:
     found = stored(storage, filled, days_ago=45)
     client: TestClient = make_client(storage, max_age_days=30.0)

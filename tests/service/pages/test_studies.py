@@ -64,6 +64,7 @@ def test_filters_find_what_people_type(each_client: TestClient, each_storage: St
     assert page.status_code == 200 and set(names_in(page.text)) == found
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("query", "found"),
     [
@@ -88,6 +89,7 @@ def test_recommendations_are_found_as_well(
     assert set(re.findall(r'<a href="/recommendations/\d+">([^<]+)<', page)) == found
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("address", "said"),
     [

@@ -9,6 +9,7 @@ from storage.base import Storage
 from tests.service.builders import a_capacity
 
 
+@pytest.mark.slow
 def test_a_capacity_comes_with_its_curve_chips_and_cost(each_client: TestClient, each_storage: Storage) -> None:
     run = a_capacity(each_storage)
     found = each_client.get("/v1/capacity", params={"load": 40, "chip_hour_price": 1.44}).json()
@@ -22,6 +23,7 @@ def test_a_capacity_comes_with_its_curve_chips_and_cost(each_client: TestClient,
     assert each_client.get(f"/v1/capacity/{run.id}").json() == item | {"sizing": None, "cost": None}
 
 
+@pytest.mark.slow
 def test_they_are_found_by_model_accelerator_and_workload(each_client: TestClient, each_storage: Storage) -> None:
     first, second = a_capacity(each_storage), a_capacity(each_storage, model="other")
     asked = {"model": "other", "accelerator": "cpu x86_64", "workload": "chat"}

@@ -26,6 +26,7 @@ def _ended(storage: Storage, filled: Filled) -> None:
     storage.update_study(filled.study.id, state=StudyState.COMPLETE)
 
 
+@pytest.mark.slow
 def test_a_renamed_study_answers_under_its_new_name_only(each_client: TestClient, each_storage: Storage, filled: Filled) -> None:
     _ended(each_storage, filled)
     ask = "/v1/recommendations?model=tiny-qwen3&workload=chat"
@@ -159,6 +160,7 @@ def test_a_taken_name_is_refused(each_client: TestClient, each_storage: Storage,
     assert each_client.post("/v1/studies/nobody/archive", headers=BEARER).status_code == 404
 
 
+@pytest.mark.slow
 def test_times_stand_beside_their_text(each_client: TestClient, each_storage: Storage, filled: Filled) -> None:
     each_storage.create_study(a_study(name="dated", created_at=1764000000.25))
     found = each_client.get("/v1/studies/dated").json()

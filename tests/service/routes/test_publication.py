@@ -36,6 +36,7 @@ def test_publish_and_withdraw_leave_a_trail(each_client: TestClient, filled: Fil
     assert trail[1]["request_id"] == "request-0001"
 
 
+@pytest.mark.slow
 def test_what_is_withdrawn_is_answered_no_more(each_client: TestClient, filled: Filled) -> None:
     ask, where = "/v1/recommendations?model=tiny-qwen3&workload=chat", f"/v1/recommendations/{filled.recommended.id}"
     assert each_client.get(ask).json()["id"] == filled.recommended.id
@@ -68,6 +69,7 @@ def test_writing_needs_the_scope(make_client: MakeClient, each_storage: Storage,
     assert client.post(where, headers={"authorization": "Bearer " + "w" * 40}).status_code == 401
 
 
+@pytest.mark.slow
 def test_beyond_loopback_everything_needs_a_token(make_client: MakeClient, storage: Storage) -> None:
     client = make_client(storage, host="0.0.0.0")
     assert client.get("/healthz").status_code == 200
@@ -97,6 +99,7 @@ def test_health_is_told_to_who_asked_too_much(make_client: MakeClient, storage: 
     assert client.get("/healthz").status_code == 200
 
 
+@pytest.mark.slow
 def test_a_token_to_publish_may_do_that_from_elsewhere_and_no_more(make_client: MakeClient, each_storage: Storage, filled: Filled) -> None:
     each_storage.add_token(_token("ci", "c" * 40, "publish"), by=OPERATOR)
     client, bearer = make_client(each_storage, host="0.0.0.0"), {"authorization": "Bearer " + "c" * 40}

@@ -37,6 +37,7 @@ def test_the_list(each_client: TestClient, filled: Filled) -> None:
     assert each_client.get("/v1/recommendations/stored?accelerator=TPU+v6e-1").json()["items"] == []
 
 
+@pytest.mark.slow
 def test_forms_that_are_used_as_they_are(each_client: TestClient, filled: Filled) -> None:
     where = f"/v1/recommendations/{filled.recommended.id}/config"
     answer = each_client.get(where)
@@ -79,6 +80,7 @@ def test_a_misspelt_parameter_is_named(each_client: TestClient) -> None:
     assert answer.json()["errors"][0]["where"] == "query.acelerator"
 
 
+@pytest.mark.slow
 def test_slos_versions_and_age_are_looked_at(each_client: TestClient, filled: Filled) -> None:
     ask = "/v1/recommendations?model=tiny-qwen3&workload=chat"
     assert each_client.get(f"{ask}&slo=ttft_p99_ms<=1").json()["status"] == "none"
@@ -118,6 +120,7 @@ def test_no_address_ignores_a_parameter(each_client: TestClient, filled: Filled,
     assert answer.json()["errors"][0]["where"] == "query.fromat"
 
 
+@pytest.mark.slow
 def test_another_device_count_is_another_question(each_client: TestClient, filled: Filled) -> None:
     ask = "/v1/recommendations?model=tiny-qwen3&workload=chat"
     assert each_client.get(f"{ask}&device_count=1").json()["match"]["kind"] == "exact"
@@ -128,6 +131,7 @@ ARCHITECTURE = {"layers": 28, "hidden_size": 1024, "heads": 16, "kv_heads": 8, "
 WORDS = {"attention": "full", "dtype": "bfloat16", "quantization": None, "experts": 0, "experts_per_token": 0}
 
 
+@pytest.mark.slow
 def test_a_model_that_was_never_measured_is_described_by_its_architecture(each_client: TestClient, each_storage: Storage) -> None:
     summary = {"input_quantiles": {"p50": 300.0, "p99": 900.0}, "output_quantiles": {"p50": 150.0, "p99": 300.0}, "max_concurrency": 32}
     each_storage.put_workload(a_workload(content_hash="h", name="ours", summary={**summary, "prefix_share": 0.0}))
@@ -159,6 +163,7 @@ def test_half_an_architecture_finds_nothing_and_says_why(each_client: TestClient
 QUESTION = "/v1/recommendations/config?model=tiny-qwen3&accelerator=cpu+x86_64&workload=chat"
 
 
+@pytest.mark.slow
 def test_a_question_is_answered_in_the_form_it_is_used_in(each_client: TestClient, filled: Filled) -> None:
     for _ in range(2):  # made, then out of memory
         answer = each_client.get(f"{QUESTION}&format=flags")
@@ -171,6 +176,7 @@ def test_a_question_is_answered_in_the_form_it_is_used_in(each_client: TestClien
     assert yaml.safe_load(each_client.get(QUESTION).text)["block-size"] == 32
 
 
+@pytest.mark.slow
 def test_an_answer_weaker_than_accepted_is_refused(each_client: TestClient, filled: Filled) -> None:
     """So that `curl --fail` in a script falls back instead of serving with what was never measured."""
     unheard = "/v1/recommendations/config?model=unheard/of&format=kubernetes"
@@ -229,6 +235,7 @@ def test_an_answer_is_renewed_behind_the_readers_back(each_client: TestClient, e
     assert config.status_code == 409
 
 
+@pytest.mark.slow
 def test_a_deleted_study_is_answered_no_more(each_client: TestClient, each_storage: Storage, filled: Filled) -> None:
     ask = "/v1/recommendations?model=tiny-qwen3&workload=chat"
     assert each_client.get(ask).json()["id"] == filled.recommended.id
@@ -240,6 +247,7 @@ def test_a_deleted_study_is_answered_no_more(each_client: TestClient, each_stora
     assert each_client.get(ask).json()["id"] is None
 
 
+@pytest.mark.slow
 def test_clients_that_ask_the_same_at_once_cause_one_look_up(each_client: TestClient, filled: Filled) -> None:
     targets = [QUESTION, QUESTION, QUESTION, f"{QUESTION}&slo=ttft_p99_ms<=1", QUESTION]
 

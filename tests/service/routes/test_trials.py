@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import pytest
 from fastapi.testclient import TestClient
 
 from tests.service.builders import Filled
@@ -15,6 +16,7 @@ def test_a_trial_with_all_that_belongs_to_it(each_client: TestClient, filled: Fi
     assert profile["tensorboard"] == "/tensorboard/?run=first%2Ftrial-0%2Fs1&tool=trace_viewer&host=h#profile"
 
 
+@pytest.mark.slow
 def test_a_failed_trial_has_its_class_and_no_values(each_client: TestClient, filled: Filled) -> None:
     found = each_client.get(f"/v1/trials/{filled.failed.id}").json()
     assert (found["values"], found["error_class"], found["environment"]) == (None, "out_of_memory", None)

@@ -21,6 +21,7 @@ TRIAL = (
 )
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("waits_for_the_disk")
 @pytest.mark.parametrize("read_only", [False, True])
 def test_sqlite_connections_are_set_up(sqlite_url: str, *, read_only: bool) -> None:
@@ -50,6 +51,7 @@ def test_a_postgresql_server_that_vanished_is_noticed(postgres_url: str) -> None
     assert wanted.items() <= found.items()
 
 
+@pytest.mark.slow
 def test_a_writing_transaction_takes_the_lock_at_its_start(sqlite_url: str, tmp_path: Path) -> None:
     open_storage(sqlite_url).close()
     url = parse_url(sqlite_url)
@@ -83,6 +85,7 @@ def test_an_error_rolls_back(each_url: str) -> None:
     engine.dispose()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("statement", "expected"),
     [

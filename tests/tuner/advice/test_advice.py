@@ -19,6 +19,7 @@ from tuner.metrics.objective import parse_slo
 ADMIN = Actor("anna")
 
 
+@pytest.mark.slow
 def test_published_then_newest_and_never_withdrawn(each_storage: Storage) -> None:
     old, new, newest = (stored(each_storage, name, created_at=NOW - age) for name, age in (("old", 30), ("new", 20), ("newest", 10)))
     assert advise(each_storage, ASKED).id == newest.id
@@ -174,6 +175,7 @@ def test_of_a_latency_the_least_is_the_best(storage: Storage) -> None:
     assert advise(storage, wanted).id == quick.id
 
 
+@pytest.mark.slow
 def test_the_best_is_found_among_many_newer_ones(storage: Storage) -> None:
     best = stored(storage, "best", expected=_measured(900, 400), created_at=NOW - 99)
     for number in range(30):

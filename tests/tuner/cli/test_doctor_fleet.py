@@ -24,6 +24,7 @@ def look(terminal: Terminal, *arguments: str) -> tuple[int, dict[str, dict[str, 
     return result.code, {check["name"]: check for check in result.json["checks"]}
 
 
+@pytest.mark.slow
 def test_queued_studies_without_a_worker_are_not_ready(terminal: Terminal) -> None:
     with closing(open_storage(terminal.url)) as storage:
         code, checks = look(terminal)
@@ -38,6 +39,7 @@ def test_queued_studies_without_a_worker_are_not_ready(terminal: Terminal) -> No
     assert checks["versions"]["found"] == "the same on 1 worker"
 
 
+@pytest.mark.slow
 def test_a_study_in_the_hands_of_nobody_who_was_seen_is_named(terminal: Terminal) -> None:
     with closing(open_storage(terminal.url)) as storage:
         storage.submit(Submission("first", {"model": "tiny-qwen3"}, "ada"))
@@ -47,6 +49,7 @@ def test_a_study_in_the_hands_of_nobody_who_was_seen_is_named(terminal: Terminal
     assert (checks["running"]["ok"], checks["running"]["found"]) == (False, "no worker was seen of late for first (host-9)")
 
 
+@pytest.mark.slow
 def test_versions_that_differ_are_named_with_who_has_them(terminal: Terminal) -> None:
     with closing(open_storage(terminal.url)) as storage:
         storage.put_worker(WORKER)
@@ -55,6 +58,7 @@ def test_versions_that_differ_are_named_with_who_has_them(terminal: Terminal) ->
     assert (checks["versions"]["ok"], checks["versions"]["found"]) == (False, "jax 0.11.1 (host-2), 0.11.2 (host-1)")
 
 
+@pytest.mark.slow
 def test_without_a_database_or_a_cluster_it_says_so_in_words(terminal: Terminal) -> None:
     result = terminal.run("doctor", "--fleet", "--storage", terminal.url, "--ray-address", "127.0.0.1:1")
     assert result.code == 1

@@ -38,6 +38,7 @@ CODES = (code(OWN, 5000), code("RPAd-p_64-bq_1_1-bkv_2048_2048.1", 4000), code("
 REFUSED = replace(COMPILED, failure=FailureClass.INVALID_CONFIG, message="decode bkv_csz=500 must be divisible by page_size=64")
 
 
+@pytest.mark.slow
 def test_block_sizes_are_ranked_and_nothing_is_called_measured(terminal: Terminal, config: Path, scripted: Scripted) -> None:
     compiler = scripted(compiler_of(*CODES))
     result = terminal.run(*arguments(config, *BLOCKS))
@@ -52,6 +53,7 @@ def test_block_sizes_are_ranked_and_nothing_is_called_measured(terminal: Termina
     assert "the engine's own" in result.out and "compiled, not run" in result.out and "no measurement" in result.out
 
 
+@pytest.mark.slow
 def test_json_says_the_same_and_the_second_asking_compiles_nothing(terminal: Terminal, config: Path, scripted: Scripted) -> None:
     scripted(compiler_of(*CODES))
     first = terminal.run(*arguments(config, *BLOCKS, "--json"))
@@ -62,6 +64,7 @@ def test_json_says_the_same_and_the_second_asking_compiles_nothing(terminal: Ter
     assert [each["bundles_per_matmul"] for each in first.json["candidates"]] == [40, 50, 60]
 
 
+@pytest.mark.slow
 def test_a_block_size_that_does_not_compile_is_a_row_with_its_reason(terminal: Terminal, config: Path, scripted: Scripted) -> None:
     compiler = compiler_of(*CODES)
     failed = ScriptedCompiler(compiles=[COMPILED, REFUSED, COMPILED])
@@ -91,6 +94,7 @@ def test_bad_input_is_one_line_and_starts_nothing(terminal: Terminal, config: Pa
     assert is_one_line_error(result)
 
 
+@pytest.mark.slow
 def test_a_step_without_that_kernel_is_told(terminal: Terminal, config: Path, scripted: Scripted) -> None:
     scripted(compiler_of(CODES[0]))
     result = terminal.run(*arguments(config, "--case", "mixed"))

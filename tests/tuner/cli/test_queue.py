@@ -26,6 +26,7 @@ def study_file(ready: Terminal, monkeypatch: pytest.MonkeyPatch) -> Path:
     return path
 
 
+@pytest.mark.slow
 def test_from_submission_to_the_end(ready: Terminal, study_file: Path) -> None:
     submitted = ready.run("submit", study_file, "--priority", "3", "--team", "chat", "--require", "chips=1", "--json").json
     assert submitted["submission"]["state"] == "QUEUED"
@@ -92,6 +93,7 @@ def test_what_a_search_refuses_is_not_queued(ready: Terminal, study_file: Path, 
     assert ready.run("queue", "list", "--all", "--json").json["submissions"] == []
 
 
+@pytest.mark.slow
 def test_a_team_has_a_limit(ready: Terminal, study_file: Path) -> None:
     assert ready.run("queue", "limit", "chat", "0").out == "chat: 0 at once\n"
     ready.run("submit", study_file, "--team", "chat")

@@ -9,6 +9,7 @@ from tests.tuner.cli.terminal import Terminal
 LOOK_UP = ("recommend", "--model", "tiny-qwen3", "--accelerator", "fake engine")
 
 
+@pytest.mark.slow
 def test_the_same_versions(searched: Terminal, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("tuner.engine.environment.versions", lambda: {"vllm": "0", "python": "9"})
     assert searched.run(*LOOK_UP, "--json").json["stale"] == {"stale": False, "reasons": []}

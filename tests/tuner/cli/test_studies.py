@@ -122,6 +122,7 @@ def test_the_longest_reason_is_stored_as_it_is(terminal: Terminal, stored: Stora
     assert [entry.reason for entry in stored.list_audit()] == [reason]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("words", [("rename", "first", "other"), ("delete", "first", "--confirm", "first")])
 def test_a_running_study_stays_as_it_is(terminal: Terminal, stored: Storage, words: tuple[str, ...]) -> None:
     study = stored.get_study("first")
@@ -132,6 +133,7 @@ def test_a_running_study_stays_as_it_is(terminal: Terminal, stored: Storage, wor
     assert stored.get_study("first").id == study.id
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("words", "said"),
     [

@@ -10,6 +10,7 @@ from storage.upgrade import open_storage
 from tests.tuner.cli.terminal import Terminal
 
 
+@pytest.mark.slow
 def test_a_token_is_shown_once_and_kept_as_a_hash(terminal: Terminal) -> None:
     place = ("--storage", terminal.url)
     created = terminal.run("token", "create", "ci", "--scope", "publish", "--expires-days", "90", "--reason", "releases", *place)
@@ -28,6 +29,7 @@ def test_a_token_is_shown_once_and_kept_as_a_hash(terminal: Terminal) -> None:
     assert terminal.run("token", "create", "ci", *place).code == 2
 
 
+@pytest.mark.slow
 def test_rotate_and_revoke(terminal: Terminal) -> None:
     place = ("--storage", terminal.url)
     first = terminal.run("token", "create", "ci", "--scope", "read", "--scope", "publish", "--json", *place).json
@@ -40,6 +42,7 @@ def test_rotate_and_revoke(terminal: Terminal) -> None:
     assert terminal.run("token", "rotate", "ci", *place).code == 2
 
 
+@pytest.mark.slow
 def test_history_says_who_did_what_and_why(terminal: Terminal) -> None:
     place = ("--storage", terminal.url)
     terminal.run("token", "create", "ci", "--reason", "releases", *place)
@@ -56,6 +59,7 @@ def test_history_says_who_did_what_and_why(terminal: Terminal) -> None:
     assert "nothing happened" in terminal.run("token", "history", "unknown", *place).out
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("verb", ["create", "rotate", "revoke"])
 def test_a_mistyped_path_makes_no_database(terminal: Terminal, verb: str) -> None:
     """Only the default one, tuner.db here, is made by its first token."""

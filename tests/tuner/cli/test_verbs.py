@@ -162,6 +162,7 @@ def test_export_as_json_into_a_file(searched: Terminal) -> None:
     assert len(document["trials"]) == 10 and all(len(trial["measurements"]) == 3 for trial in document["trials"])
 
 
+@pytest.mark.slow
 def test_db_check_upgrade_and_backup(searched: Terminal) -> None:
     assert searched.run("db", "check", "--json").json["ok"] is True
     assert searched.run("db", "upgrade").code == 0

@@ -123,6 +123,7 @@ def test_every_setting_was_thought_about() -> None:
     assert not OF_A_SUBMISSION & {*OF_THE_OPERATOR}
 
 
+@pytest.mark.slow
 def test_the_harmless_arguments_are_vllms() -> None:
     """A list of names that no vLLM has would refuse what it means to allow."""
     known = engine_arg_facts(None)

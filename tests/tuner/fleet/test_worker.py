@@ -74,6 +74,7 @@ def at_window(nth: int, do: Callable[[], object]) -> dict[str, Any]:
     return {"on_measure": hook}
 
 
+@pytest.mark.slow
 def test_a_study_is_run_to_its_end(fleet: Fleet) -> None:
     fleet.engine()
     submission = fleet.submit()
@@ -86,6 +87,7 @@ def test_a_study_is_run_to_its_end(fleet: Fleet) -> None:
     assert fleet.worker().work(once=True) == [], "nothing is left"
 
 
+@pytest.mark.slow
 def test_a_drained_worker_loses_no_window_and_another_goes_on(fleet: Fleet) -> None:
     submission = fleet.submit()
     first = fleet.worker()
@@ -102,6 +104,7 @@ def test_a_drained_worker_loses_no_window_and_another_goes_on(fleet: Fleet) -> N
     assert [by_trial[trial.id] for trial in fleet.bench.trials()] == [3] * 8
 
 
+@pytest.mark.slow
 def test_a_cancelled_study_stops_after_its_window(fleet: Fleet) -> None:
     submission = fleet.submit()
 
@@ -119,6 +122,7 @@ def test_a_cancelled_study_stops_after_its_window(fleet: Fleet) -> None:
     assert fleet.storage.get_study("s").state is StudyState.INTERRUPTED
 
 
+@pytest.mark.slow
 def test_a_dead_workers_study_is_resumed(fleet: Fleet) -> None:
     """It left its submission RUNNING with a lease that ran out, and the study half measured."""
     submission = fleet.submit()
@@ -138,6 +142,7 @@ def _unplug() -> None:
     raise StorageUnavailable("storage: cannot use it: gone")
 
 
+@pytest.mark.slow
 def test_a_study_whose_database_goes_away_is_given_back_when_it_returns(fleet: Fleet) -> None:
     fleet.engine(**at_window(4, _unplug))
     submission = fleet.submit()
@@ -148,6 +153,7 @@ def test_a_study_whose_database_goes_away_is_given_back_when_it_returns(fleet: F
     assert len(fleet.windows()) == len(set(fleet.windows()))
 
 
+@pytest.mark.slow
 def test_a_study_that_a_living_process_runs_is_left_alone(fleet: Fleet) -> None:
     fleet.engine()
     submission = fleet.submit()
@@ -162,6 +168,7 @@ def test_a_study_that_a_living_process_runs_is_left_alone(fleet: Fleet) -> None:
     assert fleet.worker("w2").work(once=True) == [SubmissionState.COMPLETE]
 
 
+@pytest.mark.slow
 def test_a_worker_that_was_taken_over_says_nothing_more(fleet: Fleet) -> None:
     """It slept through its lease: the study is the other one's."""
     submission = fleet.submit()
@@ -193,6 +200,7 @@ def test_a_study_that_cannot_be_begun_fails_with_the_reason(fleet: Fleet, change
     assert "\n" not in reason
 
 
+@pytest.mark.slow
 def test_a_study_of_which_nothing_could_be_measured_fails(fleet: Fleet) -> None:
     def refuse(_settings: object, _nth: int) -> None:
         raise EngineLost(FailureClass.STARTUP, "no chips are left")

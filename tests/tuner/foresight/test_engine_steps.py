@@ -75,6 +75,7 @@ def test_padding_never_makes_a_step_cheaper() -> None:
         assert all(later.seconds >= earlier.seconds for earlier, later in pairwise(points))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("first", [1.0, 1.5, 4.0])
 def test_a_slow_first_step_is_told_apart_and_costs_the_others_nothing(first: float) -> None:
     found, without = fit_steps(windows(first=first), "planted"), fit_steps(windows(), "planted")

@@ -86,6 +86,7 @@ def test_another_answer_under_the_key_is_asked_for_again(tmp_path: Path, storage
     assert KeptAnswers(tmp_path / "second", storage).find(Prepared, KEY, ENGINE) is None
 
 
+@pytest.mark.slow
 def test_a_database_that_fails_is_said_and_the_files_do(tmp_path: Path, sqlite_url: str) -> None:
     open_storage(sqlite_url).close()
     reader = open_storage(sqlite_url, read_only=True)

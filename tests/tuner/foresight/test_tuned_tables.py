@@ -65,6 +65,7 @@ def test_the_entry_of_a_shape_is_that_of_its_rounded_heads_and_length(
     assert (None if found is None else found.winner) == winner
 
 
+@pytest.mark.slow
 def test_the_installed_tables_are_read() -> None:
     if importlib.util.find_spec("tpu_inference") is None:
         pytest.skip("tpu-inference is not installed (extra: tpu)")

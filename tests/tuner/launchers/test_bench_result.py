@@ -29,6 +29,7 @@ def read(raw: dict[str, Any], plan: LoadPlan) -> WindowResult:
     return WindowResult(window.requests, (), 0.0, window.duration_s, reported_metrics=window.reported)
 
 
+@pytest.mark.slow
 @given(st.lists(requests(), min_size=1, max_size=12))
 def test_our_metrics_of_the_records_are_the_reported_ones(sent: list[Sent]) -> None:
     window = read(bench_json(sent, 20.0), plan_for(sent))

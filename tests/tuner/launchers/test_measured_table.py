@@ -79,6 +79,7 @@ def test_an_evaluation_depends_on_its_seed_and_nothing_else(seed: int, sigma: fl
         assert first.values["speed"] == pytest.approx(20.0)
 
 
+@pytest.mark.slow
 def test_noise_keeps_the_mean_and_has_the_asked_spread() -> None:
     table = _table()
     params: dict[str, Value] = {"kind": "a", "size": 4}
@@ -112,6 +113,7 @@ def test_the_real_moot_grids_are_complete(name: str, points: int, parameters: in
     assert table.truth(params, "Throughput") == best
 
 
+@pytest.mark.slow
 def test_the_real_benchmark_hub_table() -> None:
     table = load_table(shared_data("search/benchmark_hub/convolution_milo__A100.json.gz"))
     assert len(table.configurations) == 4362

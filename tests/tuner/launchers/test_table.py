@@ -72,6 +72,7 @@ def test_what_is_not_in_the_table_names_the_nearest(launcher: TableLauncher) -> 
         launcher.open(SETTINGS, 60).measure(LiveSettings("default", 240), PLAN, 60)
 
 
+@pytest.mark.slow
 def test_noise_differs_between_measurements_and_repeats_between_runs(tmp_path: Path) -> None:
     path = write_table(tmp_path)
 

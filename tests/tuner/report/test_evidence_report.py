@@ -73,6 +73,7 @@ def test_what_was_skipped_is_told_with_its_reason(bench: Workbench) -> None:
     assert "4 of 8 trials (8 search trials) failed, 4 skipped or given up; 0 invalid windows" in text
 
 
+@pytest.mark.slow
 def test_the_method_is_the_one_that_was_used(bench: Workbench) -> None:
     """Interim analyses are told where there were any; servers of their own give no pairs; a table is no engine."""
 

@@ -153,6 +153,7 @@ def test_a_running_trial_takes_uncertainty_away_and_leaves_the_mean() -> None:
     assert told.mean == pytest.approx(before.mean, abs=1e-8)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("z", [-3.0, -0.5, 0.0, 1.0, 4.0])
 def test_expected_improvement_is_the_integral(z: float) -> None:
     deviation = 0.7

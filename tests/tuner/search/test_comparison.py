@@ -180,6 +180,7 @@ def test_what_cannot_be_compared_is_told_in_one_line(changes: dict[str, Any], me
     assert message in str(found.value) and "\n" not in str(found.value)
 
 
+@pytest.mark.slow
 def test_the_plan_counts_every_start_and_a_study_of_the_arms_is_stored_as_before() -> None:
     plan = plan_search(prepare_study(config_of(**COLD)))
     assert plan.sampler == "grid" and plan.engine_starts == 10 + plan.finalists and plan.windows >= 4 * 10

@@ -126,6 +126,7 @@ def test_the_faulty_windows_are_kept_with_their_reason(bench: Workbench, fault: 
     assert fault.replace("failed requests", "request_failed") in {window.invalid_reason for window in windows}
 
 
+@pytest.mark.slow
 def test_a_disturbed_window_is_measured_again_and_a_load_that_stays_is_accepted(bench: Workbench, monkeypatch: pytest.MonkeyPatch) -> None:
     waited: list[int] = []
 
@@ -156,6 +157,7 @@ def _valid(windows: list[Measurement]) -> list[Measurement]:
     return [window for window in windows if window.valid]
 
 
+@pytest.mark.slow
 def test_a_faulty_window_of_a_finalist_is_no_part_of_what_is_promised(bench: Workbench) -> None:
     def hook(configuration: Configuration, nth: int, result: WindowResult) -> WindowResult:
         best = configuration == Configuration(16, 256, "page_aligned")

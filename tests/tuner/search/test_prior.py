@@ -143,6 +143,7 @@ def test_simulating_that_takes_too_long_ends(bench: Workbench, tmp_path: Path) -
     assert lines == ["prior: simulating took more than 600 s; the other configurations have no prediction"]
 
 
+@pytest.mark.slow
 def test_rows_of_another_version_are_passed_over(bench: Workbench) -> None:
     setup = prepare_study(config_of("s", **SPACE))
     rows = ScriptedPrior(half).predict(setup, bench.storage, HERE, print)

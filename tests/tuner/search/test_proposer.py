@@ -39,6 +39,7 @@ def test_every_configuration_comes_exactly_once(sampler: str) -> None:
     assert sorted(found) == sorted(space.configurations)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("sampler", ["random", "tpe", "ordinal"])
 def test_the_same_seed_proposes_the_same(sampler: str) -> None:
     first, second, other = (drain(Proposer(sampler, space_of(), [Direction.MAXIMIZE], seed)) for seed in (1, 1, 2))

@@ -96,6 +96,7 @@ def test_a_tpu_has_its_generations_public_times_and_no_others() -> None:
     assert "step times are known of TPU v6e only" in str(find_step_model(unknown, None))
 
 
+@pytest.mark.slow
 def test_the_plan_says_what_is_foreseen_and_off_is_off(on_this_device: Workbench) -> None:
     plan = plan_search(setup_of(), on_this_device.storage)
     assert plan.to_json()["prior"]["predicted"] == 8

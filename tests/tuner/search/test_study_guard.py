@@ -41,6 +41,7 @@ QUANTISED: dict[str, Any] = {
 }
 
 
+@pytest.mark.slow
 def test_the_best_configuration_answers_wrongly_and_is_not_recommended(bench: Workbench) -> None:
     outcome = bench.run(FakeLauncher(answers=planted({BEST: forgetful(0.3)})), **SMALL)
     trial = bench.trial(BEST)

@@ -77,6 +77,7 @@ def outage(bench: Workbench) -> Outage:
     return Outage(bench)
 
 
+@pytest.mark.slow
 def test_a_database_that_is_away_for_some_windows_costs_none_of_them(outage: Outage) -> None:
     outcome = outage.run({3: outage.away, 7: outage.back})
     assert outage.measured == WINDOWS, "none is measured again"
@@ -87,6 +88,7 @@ def test_a_database_that_is_away_for_some_windows_costs_none_of_them(outage: Out
     assert len(told) == 2 and told[1].endswith("windows that were kept on this machine are in the database")
 
 
+@pytest.mark.slow
 def test_what_must_be_stored_before_it_can_go_on_waits_for_the_database(outage: Outage) -> None:
     """It is away at the end of a batch, where trials are finished and new ones made."""
 
@@ -99,6 +101,7 @@ def test_what_must_be_stored_before_it_can_go_on_waits_for_the_database(outage: 
     assert any(line.startswith("waiting for the database") for line in outage.bench.lines)
 
 
+@pytest.mark.slow
 def test_a_run_that_gave_up_or_was_killed_meanwhile_leaves_its_windows_to_the_next(outage: Outage) -> None:
     with pytest.raises(StorageError, match="go on with --resume"):
         outage.run({3: outage.away}, patience_s=0.0)
@@ -111,6 +114,7 @@ def test_a_run_that_gave_up_or_was_killed_meanwhile_leaves_its_windows_to_the_ne
     assert not file.exists()
 
 
+@pytest.mark.slow
 def test_a_worker_that_comes_back_stores_what_was_kept_before_anybody_measures_it_again(outage: Outage) -> None:
     with pytest.raises(StorageError):
         outage.run({3: outage.away}, patience_s=0.0)
@@ -123,6 +127,7 @@ def test_a_worker_that_comes_back_stores_what_was_kept_before_anybody_measures_i
     assert outage.measured == WINDOWS and outage.is_whole()
 
 
+@pytest.mark.slow
 def test_windows_that_another_machine_measured_meanwhile_come_too_late(outage: Outage) -> None:
     with pytest.raises(StorageError):
         outage.run({3: outage.away}, patience_s=0.0)
@@ -136,6 +141,7 @@ def test_windows_that_another_machine_measured_meanwhile_come_too_late(outage: O
     assert outage.windows() == before and outage.is_whole()
 
 
+@pytest.mark.slow
 def test_a_drained_run_does_not_wait_for_a_database_that_is_away(outage: Outage) -> None:
     def stop() -> None:
         raise Interrupted("the worker was told to stop")
@@ -161,6 +167,7 @@ def test_a_drained_run_does_not_wait_for_a_database_that_is_away(outage: Outage)
     assert outage.is_whole()
 
 
+@pytest.mark.slow
 def test_a_restored_backup_is_noticed_and_what_it_lacks_is_measured_again(outage: Outage) -> None:
     """Nothing is told from windows that the database does not hold."""
     copy = outage.bench.folder / "backup.db"
@@ -177,6 +184,7 @@ def test_a_restored_backup_is_noticed_and_what_it_lacks_is_measured_again(outage
     assert outage.is_whole()
 
 
+@pytest.mark.slow
 def test_a_process_that_slept_while_another_took_over_stores_nothing_more(outage: Outage) -> None:
     """Not even the window that it was measuring, which its next heartbeat would have been too late for."""
     theirs: list[Lease] = []
@@ -196,6 +204,7 @@ def test_a_process_that_slept_while_another_took_over_stores_nothing_more(outage
     assert outage.bench.storage.swap_lease(study.id, "theirs", None)
 
 
+@pytest.mark.slow
 def test_a_database_that_stays_away_and_a_full_disk_end_the_study_as_before(outage: Outage) -> None:
     outage.spool.write_text("no folder")
     with pytest.raises(StorageError, match=r"cannot be kept in .* either"):

@@ -146,6 +146,7 @@ def test_a_database_that_goes_away_in_the_middle_is_a_failed_run_and_no_bad_inpu
     assert bench.run(resume=True).study.state is StudyState.COMPLETE
 
 
+@pytest.mark.slow
 def test_a_study_that_another_machine_took_over_is_left_alone(bench: Workbench, monkeypatch: pytest.MonkeyPatch) -> None:
     """This machine slept; the other one's lease, its state and its trials stay as they are."""
     monkeypatch.setattr("tuner.search.lease.HEARTBEAT_S", 0.01)

@@ -84,6 +84,7 @@ def test_values_are_those_of_this_searchs_objective_and_limits(taught: Workbench
     assert all(item.values is not None and item.values[0] < 900 for item in found.observations)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("changes", "message"),
     [

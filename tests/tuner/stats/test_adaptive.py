@@ -24,6 +24,7 @@ def test_stops_when_every_cell_is_decided() -> None:
     assert (decision.stop, decision.reason, decision.decided, decision.open_cells) == (True, "decided", ("a", "b"), ())
 
 
+@pytest.mark.slow
 def test_goes_on_with_the_open_cells_only() -> None:
     decision = decide_rounds({"a": CLEAR, "b": OPEN, "c": FUTILE, "new": []}, UP, PLAN)
     assert not decision.stop and decision.reason == "continue"

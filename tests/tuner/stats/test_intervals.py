@@ -236,6 +236,7 @@ def test_without_an_interval_nothing_is_excluded(values: list[float]) -> None:
     assert p_value(values, plan=plan) == 1.0 and interval_at(values, 0.5, plan=plan) is None
 
 
+@pytest.mark.slow
 def test_rounds_without_noise_exclude_all_but_their_own_ratio() -> None:
     assert p_value([0.02] * 4, plan=InterimPlan(3, 24)) == 0.0 and p_value([0.02] * 4, 0.02) == 1.0
 

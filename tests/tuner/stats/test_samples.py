@@ -43,6 +43,7 @@ def test_a_fifth_of_wild_windows_on_one_side_moves_little() -> None:
     assert typical_of(wild).standard_error < 0.5 * sample_of(wild).standard_error
 
 
+@pytest.mark.slow
 @settings(max_examples=60, deadline=None)
 @given(st.integers(0, 2**32 - 1), st.integers(2, 30))
 def test_rows_are_judged_as_lists_are(seed: int, pairs: int) -> None:

@@ -77,6 +77,7 @@ def test_directions_are_kept(study_url: str) -> None:
     assert [direction.name for direction in study.directions] == ["MAXIMIZE", "MINIMIZE"]
 
 
+@pytest.mark.slow
 def test_a_record_that_a_restored_backup_does_not_have_is_one_line(record: OptunaRecord, study_url: str) -> None:
     trial_id = record.begin(POINT.params)
     delete_record(study_url, "s")

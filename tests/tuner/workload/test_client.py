@@ -57,6 +57,7 @@ def plan_of(tokens: list[int], concurrency: int | None, arrivals: list[float] | 
     return LoadPlan(requests, concurrency, "hash")
 
 
+@pytest.mark.slow
 @examples(60)
 @given(st.lists(st.integers(1, 12), min_size=1, max_size=12), st.integers(1, 5))
 def test_closed_loop_keeps_its_concurrency_and_loses_nothing(tokens: list[int], concurrency: int) -> None:

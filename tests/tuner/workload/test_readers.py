@@ -34,6 +34,7 @@ def read_source(source: FileSource) -> list[RecordedRequest]:
     return list(read_recording(source).requests)
 
 
+@pytest.mark.slow
 def test_the_real_azure_trace() -> None:
     requests = read_source(AzureSource(path=str(shared_data(AZURE))))
     assert len(requests) == 8819

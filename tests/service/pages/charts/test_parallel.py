@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from itertools import product
 
+import pytest
+
 from service.pages.charts.parallel import parallel
 from service.pages.parallel_view import Parallel, parallel_of
 from storage.records import Trial, TrialState
@@ -53,6 +55,7 @@ def test_few_settings_have_no_such_picture() -> None:
     assert parallel_of([], THROUGHPUT, None) is None
 
 
+@pytest.mark.slow
 def test_every_line_is_a_link_that_says_all_its_settings() -> None:
     for look in (Look(), Look(Scheme.DARK, Size.NARROW)):
         made = parallel(found(), "total_token_throughput", "tokens/s", False, look)

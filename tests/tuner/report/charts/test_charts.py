@@ -102,6 +102,7 @@ def test_a_chart_reads_aloud_and_fetches_nothing(chart: str, scheme: Scheme) -> 
     assert not re.search(r"<(script|style|image|foreignObject)\b|href=", svg)
 
 
+@pytest.mark.slow
 def test_every_verdict_has_one_mark_in_charts_pages_and_captions() -> None:
     """A circle once meant "better" in the report and "inconclusive" on the pages."""
     assert MARKS.keys() == set(Verdict)

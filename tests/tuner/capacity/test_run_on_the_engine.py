@@ -1,4 +1,4 @@
-"""The same question twice in a row on the real engine: the two answers agree within their intervals."""
+"""A search for the highest rate within an SLO on the real engine. How well two answers agree: `python -m bench.capacity_twice`."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import override
 import pytest
 
 from storage.base import Storage
-from storage.records import CapacityRun, CapacityState
+from storage.records import CapacityState
 from tests.plugins.engine import Reference, SharedEngines
 from tuner.capacity.question import CapacityQuestion, question_of
 from tuner.capacity.run import CapacityAsk, CapacitySearch
@@ -29,6 +29,7 @@ from tuner.metrics.objective import parse_slo
 from tuner.metrics.window import window_metrics
 from tuner.setup.config_file import load_config
 from tuner.setup.study_setup import prepare_study
+from tuner.stats.edge_search import MARGIN
 
 pytestmark = [pytest.mark.engine, pytest.mark.timeout(900)]
 
@@ -110,17 +111,18 @@ def limited(question: CapacityQuestion, limit_ms: float, seed: int) -> CapacityQ
     return replace(question, setup=setup, spec=question.spec.model_copy(update={"seed": seed}))
 
 
-def test_twice_in_a_row_the_intervals_meet(storage: Storage, engines: SharedEngines, question: CapacityQuestion) -> None:
+def test_the_highest_rate_is_found_between_the_rates_that_were_measured(
+    storage: Storage, engines: SharedEngines, question: CapacityQuestion
+) -> None:
     session = engines(32)
     session.warm_up(question.live, question.burst(), 120)
     window = session.measure(question.live, question.load(0, 8.0), 120)
-    limit_ms = SLOWER * window_metrics(window)["ttft_p50_ms"]
-
-    def searched(seed: int) -> CapacityRun:
-        ask = CapacityAsk(max_windows=WINDOWS, precision=0.05)
-        return CapacitySearch(limited(question, limit_ms, seed), ask, storage, Running(session), lambda text, window: None).run()
-
-    first, second = searched(1), searched(2)
-    assert (first.state, second.state) == (CapacityState.FOUND, CapacityState.FOUND)
-    assert max(first.low or 0, second.low or 0) <= min(first.high or 0, second.high or 0)
-    assert (first.low or 0) > 1.0, "a quiet engine meets four times its own latency"
+    asked = limited(question, SLOWER * window_metrics(window)["ttft_p50_ms"], seed=1)
+    found = CapacitySearch(asked, CapacityAsk(WINDOWS, 0.05), storage, Running(session), lambda text, window: None).run()
+    assert found.state == CapacityState.FOUND
+    assert found.low is not None and found.edge is not None and found.high is not None
+    assert 0 < found.low < found.edge < found.high
+    windows = storage.list_capacity_windows(found.id)
+    loads = [item.load for item in windows if item.invalid_reason is None]
+    assert len(loads) == WINDOWS, "one window a rate, and every rate is stored"
+    assert min(loads) / MARGIN < found.edge < max(loads) * MARGIN

@@ -6,7 +6,9 @@ import os
 import socket
 import threading
 import uuid
+from collections.abc import Mapping
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
@@ -22,6 +24,12 @@ from tuner.cli.options import (
     spool_option,
     storage_option,
 )
+from tuner.core.errors import BadInput
+
+if TYPE_CHECKING:
+    from tuner.fleet.on_ray import OnRay
+    from tuner.fleet.requirements import Machine
+    from tuner.fleet.worker import Place
 
 
 @click.command(
@@ -30,6 +38,7 @@ from tuner.cli.options import (
         "tuner worker --accelerator v6e --chips 4",
         "tuner worker --once                                    # one study, then end: for jobs and CI",
         "tuner worker --drain-after 8h                          # a machine that is lent for a night",
+        "tuner worker --ray 10.0.0.2:6379                       # engines on the nodes of a Ray cluster",
     )
 )
 @click.option(
@@ -44,6 +53,9 @@ from tuner.cli.options import (
     "--lease", "lease_s", callback=parsed_time, default="60s", metavar="TIME", help="Silence after which others take over.  [default: 60s]"
 )
 @click.option("--poll", "poll_s", callback=parsed_time, default="5s", metavar="TIME", help="How often to look for work.  [default: 5s]")
+@click.option("--ray", "ray_address", metavar="ADDRESS", help="Run engines on the nodes of this Ray cluster: HOST:6379 or auto.")
+@click.option("--ray-resources", metavar="NAME=N,NAME=N", help="With --ray: as in tuner search.")
+@click.option("--ray-runtime-env", metavar="FILE", help="With --ray: as in tuner search.")
 @click.option("--name", metavar="NAME", help="Of this worker.  [default: made from the host]")
 @engine_python_option
 @logdir_option
@@ -67,7 +79,7 @@ def worker(
     as_json: bool,
     **options: str | float | None,
 ) -> None:
-    """Claim submitted studies that this machine can run and run them, one after the other.
+    """Claim submitted studies that this machine can run, or with --ray a node of that cluster, and run them, one after the other.
 
     SIGTERM or Ctrl-C drains: the window that is being measured is finished, the study goes back into the queue, and whoever takes it next
     goes on with it. A second signal ends at once; then too every finished measurement is kept.
@@ -75,7 +87,6 @@ def worker(
     from storage.upgrade import open_storage
     from tuner.cli.interrupts import interruptible
     from tuner.cli.progress_view import say
-    from tuner.fleet.machine import find_machine
     from tuner.fleet.worker import Place, Worker
     from tuner.search.running import OnFault
 
@@ -90,14 +101,16 @@ def worker(
         lease_s=float(options["lease_s"] or 0.0),
         poll_s=float(options["poll_s"] or 0.0),
         on_fault=OnFault(spool, patience, hang_factor),
+        on_ray=_on_ray(accelerator, options),
     )
-    machine = find_machine(accelerator, chips, place.engine_python)
+    machine = _machine(place, accelerator, chips)
     storage = open_storage(url, create=False)
     try:
         running = Worker(storage, machine, place, say)
         timer = None if drain_after is None else threading.Timer(drain_after, running.drain)
         with interruptible(running.drain):
-            say(f"worker {place.name}: {machine.accelerator}, {machine.chips} {'chip' if machine.chips == 1 else 'chips'}")
+            where = "" if place.on_ray is None else f", on the Ray cluster {place.on_ray.place.address}"
+            say(f"worker {place.name}: {machine.accelerator}, {machine.chips} {'chip' if machine.chips == 1 else 'chips'}{where}")
             if timer is not None:
                 timer.daemon = True
                 timer.start()
@@ -107,3 +120,33 @@ def worker(
     if as_json:
         print_json({"worker": place.name, "studies": [str(state) for state in ended]})
     context.exit(1 if once and "FAILED" in ended else 0)
+
+
+def _on_ray(accelerator: str, options: Mapping[str, str | float | None]) -> OnRay | None:
+    """Asks nobody yet. Raises BadInput."""
+    from tuner.fleet.on_ray import CPU, OnRay
+    from tuner.launchers.ray_cluster import RayPlace, read_runtime_env
+    from tuner.setup.config import parse_resources
+
+    address, resources, runtime_env = (options[name] for name in ("ray_address", "ray_resources", "ray_runtime_env"))
+    if address is None:
+        for name in ("ray_resources", "ray_runtime_env"):
+            if options[name] is not None:
+                raise BadInput("is only for a Ray cluster", setting=name, value=options[name], fix="name it with --ray, or drop this")
+        return None
+    try:
+        wanted = None if resources is None else parse_resources(resources)
+    except ValueError as error:
+        raise BadInput(str(error), setting="ray_resources") from error
+    file = None if runtime_env is None else str(runtime_env)
+    return OnRay(RayPlace(str(address), wanted, read_runtime_env(file)), CPU if accelerator == CPU else "tpu", file)
+
+
+def _machine(place: Place, accelerator: str, chips: int | None) -> Machine:
+    """Raises BadInput."""
+    from tuner.fleet.machine import find_machine
+    from tuner.fleet.on_ray import find_cluster
+
+    if place.on_ray is None:
+        return find_machine(accelerator, chips, place.engine_python)
+    return find_cluster(place.on_ray.place, accelerator, chips, place.engine_python)

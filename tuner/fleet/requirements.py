@@ -56,7 +56,7 @@ def check_requirements(requirements: Mapping[str, object]) -> None:
                 except InvalidSpecifier as error:
                     fix = "write a comparison such as >=0.11"
                     raise BadInput("is no version", setting="require", value=f"{package}{wanted}", fix=fix) from error
-        elif not (name == "accelerator" and isinstance(value, str) and _words(value)) and not (
+        elif not (name == "accelerator" and isinstance(value, str) and words(value)) and not (
             name == "chips" and isinstance(value, int) and not isinstance(value, bool) and value > 0
         ):
             raise BadInput("says nothing that a machine could have", setting="require", value=repr(name), fix=f"write {_EXAMPLES}")
@@ -77,7 +77,7 @@ def fits(requirements: Mapping[str, object], machine: Machine) -> bool:
     except BadInput:
         return False
     accelerator, chips, versions = (requirements.get(name) for name in ("accelerator", "chips", "versions"))
-    if isinstance(accelerator, str) and not _words(accelerator) <= _words(machine.accelerator):
+    if isinstance(accelerator, str) and not words(accelerator) <= words(machine.accelerator):
         return False
     if isinstance(chips, int) and machine.chips < chips:
         return False
@@ -105,6 +105,6 @@ def _normal(name: str) -> str:
     return re.sub(r"[-_.]+", "-", name).lower()
 
 
-def _words(name: str) -> frozenset[str]:
+def words(name: str) -> frozenset[str]:
     """ "TPU v6e-4" -> tpu, v6e, 4."""
     return frozenset(re.findall(r"[a-z0-9.]+", name.lower()))

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Any
 
 from storage.base import DamagedRecord
 from storage.queue_records import Submission
@@ -41,12 +43,22 @@ def submission_of(
     return Submission(config.study, settings, by, requirements=needs, priority=priority, team=team, webhook=webhook, workers=workers)
 
 
-def config_of(submission: Submission, *, storage: str, logdir: str, engine_python: str | None) -> StudyConfig:
-    """Raises BadInput for settings that this version does not take, DamagedRecord for what is no mapping."""
+def config_of(
+    submission: Submission,
+    *,
+    storage: str,
+    logdir: str,
+    engine_python: str | None,
+    of_the_place: Callable[[Mapping[str, Any]], Json] = lambda _given: {},
+) -> StudyConfig:
+    """`of_the_place`: what becomes different in the settings where the worker's engines run.
+
+    Raises BadInput for settings that this version does not take, DamagedRecord for what is no mapping.
+    """
     if not isinstance(submission.config, dict):
         raise DamagedRecord(f"submission {submission.id}: what is stored as its config is damaged")
     own = {"storage": storage, "logdir": logdir, **({} if engine_python is None else {"engine_python": engine_python})}
-    return load_config(None, {**submission.config, "study": submission.study, **own})
+    return load_config(None, {**submission.config, **of_the_place(submission.config), "study": submission.study, **own})
 
 
 def _absolute(name: str) -> str:

@@ -21,6 +21,7 @@ from storage.queue_records import Claim, FleetWorker, Submission, SubmissionStat
 from tuner.core.errors import BadInput, Interrupted, StorageError, StudyBusy, StudyTaken
 from tuner.core.spans import span
 from tuner.fleet.hold import Hold, JoinedHold
+from tuner.fleet.on_ray import OnRay, left_to_others
 from tuner.fleet.policy import why_nothing_was_measured
 from tuner.fleet.requirements import Machine, fits, is_like
 from tuner.fleet.submission import config_of
@@ -52,6 +53,7 @@ class Place:
     lease_s: float = LEASE_S
     poll_s: float = POLL_S
     on_fault: OnFault = field(default_factory=OnFault)
+    on_ray: OnRay | None = None  # the cluster that engines run on
 
 
 @dataclass(frozen=True)
@@ -60,6 +62,7 @@ class Ending:
 
     state: SubmissionState | None
     reason: str | None = None
+    for_others: bool = False  # this worker cannot run it, another kind can
 
 
 def _until_now(left: Mapping[int, float]) -> frozenset[int]:
@@ -117,13 +120,19 @@ class Worker:
         except StorageFault as error:
             self._say(f"the database is away: {error}")
             return None
+        except BadInput as error:  # of the Ray cluster
+            self._say(str(error))
+            return None
         if submission is not None:
             return self._run(submission, token)
         return None if joined is None else self._help(joined, token)
 
-    def _claim(self, token: str) -> Claim:
+    def _claim(self, token: str, only: int | None = None) -> Claim:
+        """`only`: of a study of which this worker has an engine already. Raises BadInput where the Ray cluster does not answer."""
+        has_room = (lambda _needs: True) if self._place.on_ray is None or only is not None else self._place.on_ray.room()
         besides = _until_now(self._left_alone)
-        return Claim(self._place.name, token, self._place.lease_s, lambda needs: fits(needs, self._machine), besides=besides)
+        fitting = lambda needs: fits(needs, self._machine) and has_room(needs)  # noqa: E731
+        return Claim(self._place.name, token, self._place.lease_s, fitting, besides=besides, only=only)
 
     def _joining(self, claim: Claim) -> Claim:
         """Only with a machine like that of the worker that leads: what the two measure stands side by side."""
@@ -140,7 +149,7 @@ class Worker:
                 self._told(submission, token, Ending(SubmissionState.QUEUED, "its worker was stopped"), patient=False)
                 raise
         if ending.state is SubmissionState.QUEUED and not self._stop.is_set():
-            self._left_alone[submission.id] = time.monotonic() + LEFT_ALONE_S
+            self._left_alone[submission.id] = time.monotonic() + (NEVER_S if ending.for_others else LEFT_ALONE_S)
         return self._told(submission, token, ending, patient=True)
 
     @contextmanager
@@ -168,7 +177,7 @@ class Worker:
         hold = JoinedHold(self._storage, submission, token, self._place.lease_s)
 
         def lead_is_free() -> bool:
-            lead.extend(filter(None, [self._storage.claim_submission(replace(self._claim(token), only=submission.id))]))
+            lead.extend(filter(None, [self._storage.claim_submission(self._claim(token, only=submission.id))]))
             return bool(lead)
 
         share = Share(self._place.name, token, self._place.lease_s, leads=False, may_go_on=hold.may_go_on, lead_is_free=lead_is_free)
@@ -184,7 +193,10 @@ class Worker:
         """(for how many seconds this worker does not join again, why it left)."""
         try:
             hold.may_go_on()
-            with planned(self._config(submission), self._say, resume=True) as plan:
+            config = self._config(submission)
+            if (reason := left_to_others(config, None, self._place.on_ray)) is not None:
+                return NEVER_S, f"cannot work on it: {reason}"
+            with planned(config, self._say, resume=True) as plan:
                 run_shared(plan, Progress(listener=self._listen), share, self._place.on_fault)
         except StudyBusy as error:
             return self._place.poll_s, f"cannot be joined yet: {error}"
@@ -203,14 +215,17 @@ class Worker:
     def _config(self, submission: Submission) -> StudyConfig:
         """Raises BadInput and DamagedRecord."""
         place = self._place
-        return config_of(submission, storage=place.storage_url, logdir=place.logdir, engine_python=place.engine_python)
+        own = (lambda _given: {}) if place.on_ray is None else place.on_ray.settings
+        return config_of(submission, storage=place.storage_url, logdir=place.logdir, engine_python=place.engine_python, of_the_place=own)
 
     def _measured(self, submission: Submission, hold: Hold, share: Share) -> Ending:
         """The whole search. Whatever it raises is how the study ended; only what stops the worker itself passes."""
         try:
             hold.may_go_on()
-            existing = find_study(self._storage, submission.study)
-            with planned(self._config(submission), self._say, resume=existing is not None) as plan:
+            existing, config = find_study(self._storage, submission.study), self._config(submission)
+            if (reason := left_to_others(config, existing, self._place.on_ray)) is not None:
+                return Ending(SubmissionState.QUEUED, reason, for_others=True)
+            with planned(config, self._say, resume=existing is not None) as plan:
                 progress = Progress(listener=self._listen)
                 shared = run_shared(plan, progress, share, self._place.on_fault) if submission.workers > 1 and can_be_shared(plan) else None
                 outcome = shared or run_plan(plan, progress, may_go_on=hold.may_go_on, on_fault=self._place.on_fault)

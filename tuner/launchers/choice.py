@@ -11,7 +11,6 @@ from tuner.core.contract import ARM_DEFAULT, Launcher
 from tuner.core.errors import BadInput
 from tuner.core.factors import ENV
 from tuner.core.spelling import did_you_mean
-from tuner.core.yaml_file import read_yaml
 from tuner.engine.devices import find_devices
 from tuner.engine.environment import resolve_platform, tpu_present
 from tuner.serving.engine_arg_facts import factor_facts
@@ -66,19 +65,16 @@ def check_launcher(config: StudyConfig) -> None:
     if parallel > 1 and config.asked_platform != "tpu" and resolve_platform(config.platform) != "tpu":
         raise BadInput(f"tensor_parallel_size {parallel} needs a TPU: elsewhere our XLA backend runs on one device; use 1")
     if config.launcher == "ray":
-        from tuner.launchers.ray_cluster import check_cluster
-        from tuner.launchers.ray_launcher import wanted_resources
+        from tuner.launchers.ray_cluster import check_cluster, wanted_resources
 
         place = _ray_place(config)
         check_cluster(place, wanted_resources(place, config.asked_platform, parallel))
 
 
 def _ray_place(config: StudyConfig) -> RayPlace:
-    from tuner.launchers.ray_cluster import RayPlace
+    from tuner.launchers.ray_cluster import RayPlace, read_runtime_env
 
-    given = config.ray_runtime_env
-    runtime_env = {} if given is None else read_yaml(Path(given).expanduser(), what="ray_runtime_env", holds="Ray's keys, such as env_vars")
-    return RayPlace(config.ray_address, config.ray_resources, runtime_env)
+    return RayPlace(config.ray_address, config.ray_resources, read_runtime_env(config.ray_runtime_env))
 
 
 def _refuse_variables_that_are_set(config: StudyConfig) -> None:

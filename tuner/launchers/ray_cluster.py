@@ -8,17 +8,24 @@ import socket
 import threading
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import Any
 
 from tuner.core.errors import BadInput
 from tuner.core.numbers import number
+from tuner.core.yaml_file import read_yaml
+from tuner.setup.hardware import accelerator_limits
 
 NAMESPACE = "vllm-tpu-tuner"
 AUTO = "auto"  # the cluster that runs on this machine
 REACH_TIMEOUT_S = 5.0
 _SHOWN = ("TPU", "CPU", "GPU")
 _HIDDEN = ("node:", "memory", "object_store_memory")
+_KIND_LABEL, _KIND_RESOURCE = (
+    "ray.io/accelerator-type",
+    "accelerator_type:",
+)  # Ray's names: "TPU-V6E" as the label's value, or in a resource's name
 
 Resources = Mapping[str, float]
 
@@ -31,6 +38,11 @@ class RayPlace:
     address: str | None = None
     resources: Resources | None = None
     runtime_env: dict[str, Any] = field(default_factory=dict)
+
+
+def read_runtime_env(file: str | None) -> dict[str, Any]:
+    """{} where no file is named. Raises BadInput."""
+    return {} if file is None else read_yaml(Path(file).expanduser(), what="ray_runtime_env", holds="Ray's keys, such as env_vars")
 
 
 @dataclass(frozen=True)
@@ -46,6 +58,18 @@ class RayNode:
     def has(self, wanted: Resources) -> bool:
         """Whether it has as much at all, busy or not."""
         return all(self.resources.get(name, 0.0) >= count for name, count in wanted.items())
+
+    @property
+    def tpu_kind(self) -> str:
+        """ "TPU v6e": what Ray found, or the node was started with. "TPU" alone where nothing says which."""
+        named = [name.removeprefix(_KIND_RESOURCE) for name in self.resources if name.startswith(_KIND_RESOURCE)]
+        said = self.labels.get(_KIND_LABEL) or next(iter(named), "")
+        kind = said.removeprefix("TPU-").lower()
+        try:
+            limits = accelerator_limits(kind) if kind else None
+        except BadInput:  # a newer one than this version knows
+            limits = None
+        return limits.name if limits is not None else f"TPU {kind}".strip()
 
     def answers(self) -> bool:
         """Whether its raylet listens. A client (ray://) is outside of the cluster and cannot know: True."""
@@ -72,7 +96,7 @@ def connect(place: RayPlace) -> None:
     try:
         import ray
     except ImportError as error:
-        raise BadInput("launcher ray needs Ray, which is not installed here; pip install 'vllm-tpu-tuner[ray]'") from error
+        raise BadInput("a Ray cluster needs Ray, which is not installed here; pip install 'vllm-tpu-tuner[ray]'") from error
     if ray.is_initialized():
         return
     address = place.address or os.environ.get("RAY_ADDRESS") or AUTO
@@ -85,7 +109,7 @@ def connect(place: RayPlace) -> None:
         fix = "start one with ray start --head, or name one with --ray-address HOST:6379"
         raise BadInput("no Ray cluster is there", setting="ray_address", value=address, fix=fix) from error
     except Exception as error:  # of another version, or something that Ray says of the runtime_env: its errors have no common type
-        raise BadInput(_one_line(error), setting="ray_address", value=f"{address}:") from error
+        raise BadInput(one_line(error), setting="ray_address", value=f"{address}:") from error
 
 
 def _reach(address: str) -> None:
@@ -124,7 +148,8 @@ def _leave_our_output_alone() -> None:
     worker.print_to_stdstream = lambda *_arguments, **_named: None
 
 
-def _one_line(error: Exception) -> str:
+def one_line(error: Exception) -> str:
+    """What Ray says, whose texts have many."""
     return " ".join(str(error).split())[:300] or type(error).__name__
 
 
@@ -143,6 +168,29 @@ def alive_nodes() -> list[RayNode]:
         for node in ray.nodes()
         if node["Alive"]
     ]
+
+
+def free_nodes() -> list[RayNode]:
+    """alive_nodes with what is free there now as their resources; all of it where a client (ray://) cannot know. Raises BadInput where the
+    cluster does not answer."""
+    import ray
+    from ray._private.state import available_resources_per_node  # there is no public one for each node
+
+    try:
+        nodes = alive_nodes()
+        if ray.util.client.ray.is_connected():
+            return nodes
+        free = available_resources_per_node()
+    except Exception as error:  # Ray's errors have no common type
+        raise BadInput(f"the Ray cluster does not answer ({one_line(error)})") from error
+    return [replace(node, resources=free.get(node.node_id, {})) for node in nodes]
+
+
+def wanted_resources(place: RayPlace, platform: str, chips: int) -> Resources:
+    """What a node must have for one engine: what was asked for, else its chips; a CPU where there is no TPU to be used."""
+    if place.resources is not None:
+        return place.resources
+    return {"CPU": 1.0} if platform == "cpu" else {"TPU": float(chips)}
 
 
 def nobody_has(wanted: Resources, nodes: Sequence[RayNode]) -> str | None:

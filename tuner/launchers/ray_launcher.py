@@ -26,18 +26,11 @@ from tuner.core.contract import (
 )
 from tuner.core.errors import EngineLost, FailureClass, TrialFailed
 from tuner.launchers.ray_actor import Done, MakeLauncher, local_launcher
-from tuner.launchers.ray_cluster import RayPlace, Resources, alive_nodes, connect, nobody_has
+from tuner.launchers.ray_cluster import RayPlace, Resources, alive_nodes, connect, nobody_has, wanted_resources
 from tuner.launchers.ray_engine import ActorLost, EngineOnNode
 from tuner.launchers.scratch import publish, scratch_logdir
 
 GRACE_S = 60.0  # above what the node's own launcher gives an engine before it is lost
-
-
-def wanted_resources(place: RayPlace, platform: str, chips: int) -> Resources:
-    """What a node must have for one engine: what was asked for, else its chips; a CPU where there is no TPU to be used."""
-    if place.resources is not None:
-        return place.resources
-    return {"CPU": 1.0} if platform == "cpu" else {"TPU": float(chips)}
 
 
 class RayLauncher:

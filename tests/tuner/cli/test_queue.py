@@ -66,6 +66,9 @@ def test_cancelled_before_anybody_took_it(ready: Terminal, study_file: Path) -> 
         ["queue", "limit", "chat", "many"],
         ["watch", "99"],
         ["worker", "--lease", "soon"],
+        ["worker", "--ray", "127.0.0.1:1"],
+        ["worker", "--ray-resources", "TPU=4"],
+        ["worker", "--ray", "127.0.0.1:1", "--ray-resources", "TPU"],
         ["submit", "nothing.yaml"],
     ],
 )

@@ -18,14 +18,20 @@ from typing import Any
 import psutil
 import pytest
 
+from storage.queue_records import SubmissionState
+from storage.upgrade import open_storage
 from tests.conformance.launcher_contract import LauncherContract
 from tests.plugins.engine import RUN_TIMEOUT_S, START_TIMEOUT_S, Reference
+from tests.tuner.cli.terminal import start_process
 from tests.tuner.launchers.light_engine import light_python
 from tests.tuner.launchers.tables import LIVE, PLAN, SETTINGS, write_table
+from tests.tuner.workbench import config_of
 from tests.waiting import wait_until
 from tuner.cli.fleet_check import check_ray
 from tuner.core.contract import EngineSettings, Launcher, LiveSettings, LoadPlan, ProfileTarget
 from tuner.core.errors import BadInput, EngineLost, FailureClass, TrialFailed
+from tuner.fleet.on_ray import OnRay
+from tuner.fleet.submission import submission_of
 from tuner.launchers.ray_actor import local_launcher
 from tuner.launchers.ray_cluster import RayPlace, check_cluster
 from tuner.launchers.ray_launcher import RayLauncher, RaySession
@@ -178,7 +184,9 @@ def test_a_killed_driver_leaves_no_engine_and_had_its_runtime_env(cluster: Any, 
         from functools import partial
         from pathlib import Path
         from tests.tuner.launchers.tables import SETTINGS
-        from tuner.launchers.ray_actor import local_launcher
+        from tuner.fleet.on_ray import OnRay
+from tuner.fleet.submission import submission_of
+from tuner.launchers.ray_actor import local_launcher
         from tuner.launchers.ray_cluster import RayPlace
         from tuner.launchers.ray_launcher import RayLauncher
         actor = partial(local_launcher, python={light_python(tmp_path)!r}, platform="cpu")
@@ -197,6 +205,43 @@ def test_a_killed_driver_leaves_no_engine_and_had_its_runtime_env(cluster: Any, 
     assert environment.get("OMP_NUM_THREADS") == os.environ.get("OMP_NUM_THREADS"), "Ray's limit of threads is not the engine's"
     assert len(processes) >= 3
     wait_until(lambda: none_left(processes), "actor, host and engine end with the driver", patience_s=ORPHANS_S)
+
+
+def test_a_worker_measures_on_a_free_node_and_leaves_nothing_at_sigterm(
+    place: RayPlace, light: Callable[..., RayLauncher], tmp_path: Path
+) -> None:
+    url = f"sqlite:///{tmp_path}/fleet.db"
+    (tmp_path / "env.yaml").write_text("env_vars: {LIGHT_WINDOW_S: '0.2'}\n")
+    storage = open_storage(url)
+    storage.submit(submission_of(config_of(guard=False, launcher="local"), "anna"))
+    other = light().open(SETTINGS, 120)
+    there = OnRay(replace(place, resources=None), "tpu")
+    assert there.room()({"chips": 4})
+    where = [
+        "--ray",
+        str(place.address),
+        "--accelerator",
+        "cpu",
+        "--ray-resources",
+        "TPU=4",
+        "--ray-runtime-env",
+        str(tmp_path / "env.yaml"),
+    ]
+    own = ["--accelerator", "cpu", "--engine-python", light_python(tmp_path), "--storage", url, "--logdir", str(tmp_path / "profiles")]
+    worker = start_process(["worker", *where, *own], os.environ)
+    try:
+        wait_until(lambda: any(storage.list_measurements(study_id=item.id) for item in storage.list_studies()), "a window", patience_s=60)
+        assert not there.room()({}), "both nodes are taken"
+        worker.send_signal(signal.SIGTERM)
+        said = worker.communicate(timeout=60)
+    finally:
+        worker.kill()
+    assert worker.returncode == 0, said
+    assert storage.get_submission(1).state is SubmissionState.QUEUED
+    assert storage.get_study("s").config["launcher"] == "ray"
+    wait_until(lambda: there.room()({"chips": 4}), "the worker's actor has ended", patience_s=ORPHANS_S)
+    other.close()
+    storage.close()
 
 
 def test_resources_that_no_node_has_are_refused_with_what_there_is(place: RayPlace) -> None:

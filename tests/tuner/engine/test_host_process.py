@@ -99,6 +99,14 @@ def test_a_child_is_forked_and_its_exit_code_known(start: Start, tmp_path: Path)
     assert not group_alive(host.pid) and not host.alive
 
 
+def test_a_child_collects_its_own_garbage_and_not_what_was_imported(start: Start, tmp_path: Path) -> None:
+    collecting = "forking.gc.isenabled() and forking.gc.get_freeze_count() > 1000"
+    host = start(
+        f"Small.start = lambda self, request: self.fork({str(tmp_path / 'log')!r}, lambda: int({collecting})); forking.run_host(Small)"
+    )
+    assert wait(host, run(host, tmp_path, 0)) == 1
+
+
 def test_a_host_of_an_older_release_is_refused_in_one_line(start: Start) -> None:
     with pytest.raises(
         EngineLost, match=rf"small host speaks version 1 .* this side version {PROTOCOL_VERSION}; install the same"

@@ -13,6 +13,7 @@ _FIXTURES = [
     "tests.plugins.cli",
     "tests.plugins.compiler",
     "tests.plugins.engine",
+    "tests.plugins.programs",
     "tests.plugins.server",
     "tests.plugins.simulation",
     "tests.plugins.storage",

@@ -3,26 +3,21 @@
 from __future__ import annotations
 
 import json
-import os
-import subprocess
-import sys
-from pathlib import Path
 from typing import Any
 
 import pytest
 
-ROOT = Path(__file__).resolve().parents[2]
+from tests.plugins.programs import Programs
+
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]  # importing vLLM
 
 
 @pytest.fixture(scope="module")
-def demo(tmp_path_factory: pytest.TempPathFactory) -> dict[tuple[int, int], dict[str, dict[str, Any]]]:
+def demo(programs: Programs, tmp_path_factory: pytest.TempPathFactory) -> dict[tuple[int, int], dict[str, dict[str, Any]]]:
     """(page size, chunk budget) -> "default" or variant -> sums of a window. In a process of its own: vLLM changes its environment."""
-    environment = {**os.environ, "TUNER_CACHE": str(tmp_path_factory.mktemp("cache"))}
-    command = [sys.executable, "-m", "bench.padding", "--workloads", "demo", "--json"]
-    done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr[-2000:]
-    rows = [json.loads(line) for line in done.stdout.splitlines() if line.startswith("{")]
+    environment = {"TUNER_CACHE": str(tmp_path_factory.mktemp("cache"))}
+    printed = programs.run("bench.padding", "--workloads", "demo", "--json", env=environment)
+    rows = [json.loads(line) for line in printed.splitlines() if line.startswith("{")]
     return {(row["page"], row["budget"]): row["steps"] for row in rows}
 
 

@@ -23,8 +23,9 @@ import pytest
 GROUP = "heavy"
 TOGETHER = ("tests/service/pages/", "tests/tuner/report/")  # their gallery and their drawing program are made once
 _HEAVY = re.compile(r"\bmark\.(engine|ray)\b")
-_SHARED = {"simulated": '"shared_simulation_host"', "compiled": "shared_compiler: Compiler"}  # groups, by what their files say
-_GROUPS = (GROUP, "compiled", TOGETHER[0], "simulated")  # the longest first
+# Groups, by what their files say.
+_SHARED = {"simulated": '"shared_simulation_host"', "compiled": "shared_compiler: Compiler", "programs": "programs: Programs"}
+_GROUPS = (GROUP, "compiled", TOGETHER[0], "simulated", "programs")  # the longest first
 
 
 @functools.cache

@@ -16,7 +16,8 @@ import jax.numpy as jnp
 from tests.profiles.jax_model import SLOTS, TOKENS, VOCABULARY, WIDTH, parameters, sample, step_fun
 
 
-def main(logdir: str) -> None:
+def main() -> None:
+    logdir = sys.argv[1]
     profiler = importlib.import_module("tpu_inference.runner.utils").PhasedBasedProfiler(logdir)
     weights, cache = parameters(), jnp.zeros((2, 2, SLOTS, WIDTH))
     for step in range(22):
@@ -30,4 +31,4 @@ def main(logdir: str) -> None:
 
 
 if __name__ == "__main__":
-    main(sys.argv[1])
+    main()

@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -13,9 +10,8 @@ import pytest
 from profiles.links import profile_files_at, session_folder
 from profiles.phased import records_beside
 from profiles.summary import summarise
+from tests.plugins.programs import Programs
 from tests.profiles.builder import model_runs, tpu_xspace
-
-ROOT = Path(__file__).resolve().parents[2]
 
 
 def phased(tmp_path: Path, steps: int = 9, rank: int = 0) -> Path:
@@ -60,12 +56,8 @@ def test_files_of_several_ranks_are_not_mixed(tmp_path: Path) -> None:
 
 @pytest.mark.slow
 @pytest.mark.timeout(300)
-def test_what_tpu_inference_really_writes_is_joined(tmp_path: Path) -> None:
-    if importlib.util.find_spec("tpu_inference") is None:
-        pytest.skip("tpu-inference is not installed (extra: tpu)")
-    command = [sys.executable, "-m", "tests.profiles.phased_model", str(tmp_path / "phased")]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=280)
-    assert done.returncode == 0, done.stderr[-3000:]
+def test_what_tpu_inference_really_writes_is_joined(programs: Programs, tmp_path: Path) -> None:
+    programs.run("tests.profiles.phased_model", str(tmp_path / "phased"))
     (path,) = profile_files_at(tmp_path / "phased" / "prefill_heavy")
     found = summarise(path)
     assert len(found.steps["period_ms"]) == 15 and found.quality["join"] == "count"

@@ -9,6 +9,7 @@ the model's class, which takes a process of its own.
 
 from __future__ import annotations
 
+import gc
 import importlib.util
 import json
 import os
@@ -47,6 +48,7 @@ def ask_vllm(questions: Sequence[Json], python: str | None, env: Mapping[str, st
 
 
 def main() -> None:
+    gc.disable()  # this process is short, and a collection looks through all that vLLM's import makes
     answers = [_answer(question) for question in json.load(sys.stdin)]
     sys.stdout.write("\n" + json.dumps(answers) + "\n")
 

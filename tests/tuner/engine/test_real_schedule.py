@@ -3,25 +3,19 @@
 from __future__ import annotations
 
 import json
-import os
-import subprocess
-import sys
-from pathlib import Path
 from typing import Any
 
 import pytest
 
-ROOT = Path(__file__).resolve().parents[3]
+from tests.plugins.programs import Programs
+
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]  # importing vLLM
 
 
 @pytest.fixture(scope="module")
-def windows(tmp_path_factory: pytest.TempPathFactory) -> list[dict[str, Any]]:
-    environment = {**os.environ, "TUNER_CACHE": str(tmp_path_factory.mktemp("cache"))}
-    command = [sys.executable, "-m", "tests.tuner.engine.replayed"]
-    done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr[-2000:]
-    return [json.loads(line) for line in done.stdout.splitlines() if line.startswith("{")]
+def windows(programs: Programs, tmp_path_factory: pytest.TempPathFactory) -> list[dict[str, Any]]:
+    printed = programs.run("tests.tuner.engine.replayed", env={"TUNER_CACHE": str(tmp_path_factory.mktemp("cache"))})
+    return [json.loads(line) for line in printed.splitlines() if line.startswith("{")]
 
 
 @pytest.mark.parametrize("way", ["parked", "jumping"])

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
+from tests.plugins.programs import Programs
 from tuner.core.errors import BadInput
 from tuner.serving.engine_arg_names import check_engine_arg_names, engine_arg_names
 
@@ -24,11 +24,10 @@ def fake_vllm(folder: Path, source: str) -> str:
     return str(python)
 
 
-@pytest.mark.engine
-def test_they_are_the_fields_of_the_class() -> None:
+@pytest.mark.slow
+def test_they_are_the_fields_of_the_class(programs: Programs) -> None:
     code = "import dataclasses; from vllm.engine.arg_utils import EngineArgs; print(*(f.name for f in dataclasses.fields(EngineArgs)))"
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=300, check=True)
-    assert engine_arg_names(None) == frozenset(done.stdout.splitlines()[-1].split())
+    assert engine_arg_names(None) == frozenset(programs.execute(code).splitlines()[-1].split())
 
 
 @pytest.mark.slow

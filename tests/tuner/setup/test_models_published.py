@@ -2,22 +2,23 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from tests.plugins.programs import Programs
 from tests.tuner.setup.published import NAMES, model_folder
 from tuner.core.errors import BadInput
-from tuner.engine.environment import engine_environment
 from tuner.engine.model_facts import ask_vllm
 from tuner.setup.models import TINY_QWEN3, ResolvedModel, as_vllm_sees_it, resolve_model
 
-pytestmark = pytest.mark.slow  # imports vLLM, in a process of its own
+pytestmark = pytest.mark.slow  # asks vLLM
 
 
 @pytest.fixture(scope="module")
-def answers(tmp_path_factory: pytest.TempPathFactory) -> dict[str, dict[str, Any]]:
+def answers(programs: Programs, tmp_path_factory: pytest.TempPathFactory) -> dict[str, dict[str, Any]]:
     """vLLM's answer for each asset, the built-in model and two that it refuses; asked once for all."""
     folder = tmp_path_factory.mktemp("models")
     places = {name: model_folder(folder, name) for name in NAMES}
@@ -29,9 +30,9 @@ def answers(tmp_path_factory: pytest.TempPathFactory) -> dict[str, dict[str, Any
     places[TINY_QWEN3] = folder / TINY_QWEN3
     places[TINY_QWEN3].mkdir()
     (places[TINY_QWEN3] / "config.json").write_text(built_in.files["config.json"])
-    found = ask_vllm([{"model": str(place)} for place in places.values()], None, engine_environment("cpu", offline=True))
-    assert found is not None
-    return dict(zip(places, found, strict=True))
+    questions = json.dumps([{"model": str(place)} for place in places.values()])
+    printed = programs.execute(f"import io, sys; sys.stdin = io.StringIO({questions!r})\nfrom tuner.engine.model_facts import main; main()")
+    return dict(zip(places, json.loads(printed.splitlines()[-1]), strict=True))
 
 
 def _model(answers: dict[str, dict[str, Any]], name: str) -> ResolvedModel:

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import importlib.util
 import itertools
 import json
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from tests.plugins.programs import Programs
 from tuner.setup.models import TINY_QWEN3_CONFIG
 from tuner.setup.vllm_defaults import SERVE_BUDGET, VllmDefaults, is_mla, smallest_page, vllm_defaults
 
@@ -71,11 +69,9 @@ def _model(folder: Path, **changes: Any) -> str:
     return str(folder)
 
 
-@pytest.mark.engine
-def test_the_same_as_the_installed_vllm_and_tpu_inference(tmp_path: Path) -> None:
+@pytest.mark.slow
+def test_the_same_as_the_installed_vllm_and_tpu_inference(tmp_path: Path, programs: Programs) -> None:
     """Heads, head size and dtype play no part; the last engines vary them."""
-    if importlib.util.find_spec("tpu_inference") is None:
-        pytest.skip("needs tpu-inference")
     model = _model(tmp_path / "model")
     engines: list[dict[str, Any]] = [
         {"model": model, "max_model_len": length, "max_num_seqs": seqs}
@@ -89,9 +85,7 @@ def test_the_same_as_the_installed_vllm_and_tpu_inference(tmp_path: Path) -> Non
     ]
     pages = [list(pair) for pair in itertools.product(LENGTHS, SEQS)]
     asked = {"engines": [*engines, {**engines[4], "context": "LLM_CLASS"}, {"model": model, "max_model_len": 8192}], "pages": pages}
-    command = [sys.executable, "-m", "tests.tuner.setup.vllm_probe"]
-    answered = subprocess.run(command, input=json.dumps(asked), capture_output=True, text=True, check=True)
-    found = json.loads(answered.stdout)
+    found = json.loads(programs.run("tests.tuner.setup.vllm_probe", json.dumps(asked)))
 
     *served, in_a_program, unlimited = [VllmDefaults(page, budget) for page, budget, _ in found["engines"]]
     ours = [

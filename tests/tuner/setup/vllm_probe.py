@@ -1,6 +1,6 @@
 """What the installed vLLM and tpu-inference choose by themselves: runs their code, in a process of its own (the import takes 20 s).
 
-    python -m tests.tuner.setup.vllm_probe < CASES.json > ANSWERS.json
+    python -m tests.tuner.setup.vllm_probe CASES > ANSWERS.json        (CASES: JSON)
 
 A case of "engines" is keyword arguments of AsyncEngineArgs: the whole way of `vllm serve` to its configuration, on the platform class
 that a TPU host has. "pages" are [max_model_len, max_num_seqs] for the attention backends' own rules. "chips" names every chip that
@@ -20,7 +20,7 @@ from tuner.engine.environment import engine_environment
 
 
 def main() -> None:
-    cases = json.load(sys.stdin)
+    cases = json.loads(sys.argv[1])
     with os.fdopen(os.dup(1), "w") as answers:
         os.dup2(2, 1)  # vLLM logs to standard output
         os.environ.update(engine_environment("cpu", offline=True))

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import importlib.util
 import json
-import subprocess
-import sys
 from typing import Any
 
 import pytest
+
+from tests.plugins.programs import Programs
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(1800)]
 
@@ -16,17 +16,14 @@ if importlib.util.find_spec("tpu_inference") is None or importlib.util.find_spec
     pytest.skip("needs tpu-inference and libtpu", allow_module_level=True)
 
 
-def probe(*names: str) -> dict[str, Any]:
-    done = subprocess.run([sys.executable, "-m", "tests.tuner.vllm_plugin.rpa_probe", *names], capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr[-3000:]
-    answers: dict[str, Any] = json.loads(done.stdout)
+def probe(programs: Programs, *names: str) -> dict[str, Any]:
+    answers: dict[str, Any] = json.loads(programs.run("tests.tuner.vllm_plugin.rpa_probe", *names))
     return answers
 
 
 @pytest.fixture(scope="module")
-def on_the_cpu() -> dict[str, Any]:
-    """One process for both: its imports take longer than what is asked."""
-    return probe("write", "guard")
+def on_the_cpu(programs: Programs) -> dict[str, Any]:
+    return probe(programs, "write", "guard")
 
 
 def test_its_write_leaves_the_cache_of_tpu_inferences_own_reference(on_the_cpu: dict[str, Any]) -> None:
@@ -35,9 +32,9 @@ def test_its_write_leaves_the_cache_of_tpu_inferences_own_reference(on_the_cpu: 
     assert on_the_cpu["write"] == dict.fromkeys(forms, True)
 
 
-def test_it_compiles_for_three_chips_and_the_cache_is_written_in_place() -> None:
+def test_it_compiles_for_three_chips_and_the_cache_is_written_in_place(programs: Programs) -> None:
     """Neither form takes a copy of the cache, and the stock kernels are in both programs."""
-    found = probe("compile")["compile"]
+    found = probe(programs, "compile")["compile"]
     assert set(found) == {f"{chip} {form}" for chip in ("v5e-4", "v6e-4", "7x-8") for form in ("token", "page")}
     for name, program in found.items():
         assert program["alias_bytes"] == program["cache_bytes"], name

@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import os
-import subprocess
-import sys
-
 import pytest
 
+from tests.plugins.programs import Programs
 from tuner.vllm_plugin.alignment import Variant
 from tuner.vllm_plugin.cpu import runs_without_tpu
 from tuner.vllm_plugin.settings import PluginSettings, parse_settings
@@ -47,8 +44,8 @@ def test_accommodations_are_only_for_platforms_without_a_tpu(monkeypatch: pytest
     assert runs_without_tpu() is expected
 
 
-@pytest.mark.engine
-def test_on_a_tpu_process_nothing_of_tpu_inference_is_replaced_but_the_guard() -> None:
+@pytest.mark.slow
+def test_on_a_tpu_process_nothing_of_tpu_inference_is_replaced_but_the_guard(programs: Programs) -> None:
     """In a process that JAX would give a TPU, register() leaves tpu-inference alone; with JAX_PLATFORMS=cpu it replaces five functions."""
     program = (
         "import os, tpu_inference.utils as u, tpu_inference.models.common.compiler_options as c\n"
@@ -61,8 +58,5 @@ def test_on_a_tpu_process_nothing_of_tpu_inference_is_replaced_but_the_guard() -
         "    p.register(); p.register()\n"
         "    print('REPLACED', sum(a is not b for a, b in zip(before, found())))\n"
     )
-    env = {**os.environ, "JAX_PLATFORMS": "tpu"}
-    done = subprocess.run([sys.executable, "-c", program], env=env, capture_output=True, text=True, timeout=300)
-    assert done.returncode == 0, done.stderr[-2000:]
-    replaced = [line for line in done.stdout.splitlines() if line.startswith("REPLACED")]
+    replaced = [line for line in programs.execute(program).splitlines() if line.startswith("REPLACED")]
     assert replaced == ["REPLACED 0", "REPLACED 5"]

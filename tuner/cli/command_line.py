@@ -27,6 +27,7 @@ EXIT_INTERRUPTED = 130
 # verb -> (module, attribute, what `tuner --help` says)
 VERBS = {
     "search": ("tuner.cli.search", "search", "Measure page size, chunk budget and page alignment; recommend settings."),
+    "space": ("tuner.cli.space", "space", "Print what a search would vary, and how many configurations that makes."),
     "show": ("tuner.cli.show", "show", "List the studies, or one study's trials."),
     "compare": ("tuner.cli.compare", "compare", "Compare page-aligned with default scheduling, per page size and chunk budget."),
     "recommend": ("tuner.cli.recommend", "recommend", "Print the recommended `vllm serve` settings."),

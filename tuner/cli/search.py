@@ -125,10 +125,11 @@ def _at_the_gates(url: str, outcome: StudyOutcome, asked: Sequence[Gate]) -> Pas
 
 
 def _print_plan(plan: SearchPlan, as_json: bool) -> None:
+    from tuner.cli.space import factor_line
     from tuner.cli.tables import duration
-    from tuner.core.factors import further, level_text, shortened
+    from tuner.core.factors import further
     from tuner.core.numbers import number
-    from tuner.search.plan import factors_json
+    from tuner.setup.factor_list import factors_json
 
     if as_json:
         print_json(plan.to_json())
@@ -140,9 +141,7 @@ def _print_plan(plan: SearchPlan, as_json: bool) -> None:
     if len(plan.groups) > MOST_ENGINES:
         print(f"and {len(plan.groups) - MOST_ENGINES:,} engines more")
     for factor in factors_json(space):
-        own = "not known" if factor["default"] is None else level_text(factor["default"])
-        condition = f" when {factor['when']}, else {level_text(factor['inactive'])}" if "when" in factor else ""
-        print(f"factor {factor['factor']} ({factor['kind']}): {shortened(factor['levels'])}{condition}; vLLM's default: {own}")
+        print(factor_line(factor))
     if not space.contrast.of_arms:
         print(f"compares {space.contrast.title}, {'in engine starts in turn' if space.contrast.cold else 'side by side in one engine'}")
     rounds = str(config.rounds.min) if config.rounds.min == config.rounds.max else f"{config.rounds.min} to {config.rounds.max}"

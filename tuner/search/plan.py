@@ -10,14 +10,15 @@ from dataclasses import asdict, dataclass, replace
 from storage.base import Storage
 from storage.records import Json, Study, StudyState
 from tuner.core.errors import BadInput
-from tuner.core.factors import LIVE_FACTORS, Factors
+from tuner.core.factors import Factors
 from tuner.search.opening import check_resumable, find_study
 from tuner.search.prior import MOST
 from tuner.search.proposer import check_sampler
 from tuner.search.step_model import StepModel, find_step_model
 from tuner.search.warm_start import AUTO, NONE, check_warm_start
 from tuner.setup.config import ORDINAL, WITHOUT_AN_ENGINE, StudyConfig
-from tuner.setup.space import Configuration, SearchSpace
+from tuner.setup.factor_list import factors_json
+from tuner.setup.space import Configuration
 from tuner.setup.stored_study import was_launched_by
 from tuner.setup.study_setup import StudySetup
 
@@ -226,23 +227,6 @@ def _groups(setup: StudySetup, chosen: Sequence[Configuration]) -> tuple[ColdGro
         return tuple(ColdGroup(item.block_size, item.max_num_batched_tokens, 1, item.factors) for item in chosen)
     engines = Counter(item.engine for item in chosen)
     return tuple(ColdGroup(size, setup.space.compiled_max, count, factors) for (size, factors), count in engines.items())
-
-
-def factors_json(space: SearchSpace) -> list[Json]:
-    """Each factor beyond page size, chunk budget and arm; `default` null where vLLM's own is not known."""
-    conditions = {
-        name: {"when": str(condition), "inactive": space.conditions.inactive[name]} for name, condition in space.conditions.of.items()
-    }
-    return [
-        {
-            "factor": name,
-            "kind": "live" if name in LIVE_FACTORS else "cold",
-            "levels": list(levels),
-            "default": space.own_levels.get(name),
-            **conditions.get(name, {}),
-        }
-        for name, levels in space.factors.items()
-    ]
 
 
 def compare_json(setup: StudySetup) -> Json:

@@ -59,6 +59,13 @@ def planned(named: StudyConfig, say: Say, *, resume: bool, dry_run: bool = False
         yield _plan(setup, resume=resume)
 
 
+def space_of(named: StudyConfig) -> StudySetup:
+    """What a search on this machine would vary, by the rules that are known without an engine or a compiler. Raises BadInput."""
+    config = choice.with_measured_sizes(named)
+    choice.check_launcher(config)
+    return prepare_study(config, choice.device_limits(config))
+
+
 @dataclass(frozen=True)
 class OnFault:
     """What a run does while the database is away: windows go into files of the folder `spool` (None: into one of the logdir), and what has

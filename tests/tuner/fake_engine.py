@@ -11,6 +11,7 @@ from typing import override
 
 from tests.profiles.builder import model_runs, tpu_xspace
 from tuner.core.contract import (
+    LIVE_SETTINGS,
     Answered,
     EngineSession,
     EngineSettings,
@@ -24,7 +25,7 @@ from tuner.core.contract import (
     WindowResult,
 )
 from tuner.core.errors import EngineLost, FailureClass
-from tuner.core.factors import ADDITIONAL, ENV, factors_of
+from tuner.core.factors import ADDITIONAL, ENV, LIVE_FACTORS, factors_of
 from tuner.engine.environment import fingerprint
 from tuner.engine.startup import STARTUP
 from tuner.setup.space import Configuration
@@ -82,7 +83,7 @@ class FakeLauncher:
         "max_num_batched_tokens": settings.max_num_batched_tokens,
     }
     name: str = "fake"
-    live_fields: frozenset[str] = frozenset({"arm", "max_num_batched_tokens", "max_num_seqs"})
+    live_fields: frozenset[str] = LIVE_SETTINGS
     opened: list[EngineSettings] = field(default_factory=list)
     measured: list[Configuration] = field(default_factory=list)
     profiled: list[str] = field(default_factory=list)
@@ -185,8 +186,7 @@ class FakeSession(EngineSession):
         cold = self._settings
         levels = {**cold.extra_engine_args, **{f"{ENV}{name}": value for name, value in cold.env.items()}}
         levels |= {f"{ADDITIONAL}{key}": value for key, value in levels.pop("additional_config", {}).items()}
-        if live.max_num_seqs is not None:
-            levels["max_num_seqs"] = live.max_num_seqs
+        levels |= {name: level for name in LIVE_FACTORS if (level := getattr(live, name)) is not None}
         return Configuration(cold.block_size, live.max_num_batched_tokens, live.arm, factors_of(levels))
 
     def _do(self, hook: Callable[[int], None], what: str, configuration: Configuration) -> None:

@@ -31,7 +31,7 @@ from tuner.core.contract import (
     WindowResult,
 )
 from tuner.core.errors import BadInput, FailureClass, TrialFailed
-from tuner.core.factors import factors_of
+from tuner.core.factors import LIVE_FACTORS, factors_of
 from tuner.metrics.catalog import MAX_REQUEST_RATE
 from tuner.metrics.objective import is_feasible
 from tuner.setup.config import StudyConfig
@@ -139,8 +139,8 @@ class CapacitySession(EngineSession):
         self._session.close()
 
     def _question(self, live: LiveSettings) -> CapacityQuestion:
-        seqs = {} if live.max_num_seqs is None else {"max_num_seqs": live.max_num_seqs}
-        configuration = Configuration(self._settings.block_size, live.max_num_batched_tokens, live.arm, factors_of(seqs))
+        factors = factors_of({name: level for name in LIVE_FACTORS if (level := getattr(live, name)) is not None})
+        configuration = Configuration(self._settings.block_size, live.max_num_batched_tokens, live.arm, factors)
         return CapacityQuestion(self._setup, self._spec, configuration, self._settings)
 
     def _at_the_edge(self, measured: Sequence[CapacityWindow]) -> Json:

@@ -102,6 +102,8 @@ class LiveSettings:
     arm: Annotated[str, Setting(Difference.ARM, Memory.SAME, "arms", "scheduler_cls", as_is=False)]  # "default" or "page_aligned"
     max_num_batched_tokens: Annotated[int, _CHUNK_BUDGET]
     max_num_seqs: Annotated[int | None, _MAX_NUM_SEQS] = None  # running requests at most; None = the compiled maximum
+    # Most tokens of one prompt in a step while other requests are there; 0: no limit, None: what the engine was started with.
+    long_prefill_token_threshold: Annotated[int | None, Setting(Difference.CONDITION, Memory.NONE, "factors")] = None
 
 
 SETTINGS = merged_settings(EngineSettings, LiveSettings)

@@ -12,9 +12,10 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from tuner.core.contract import ARM_DEFAULT
-from tuner.core.factors import LIVE_FACTORS, Cell, Factors, Level, cell_of, factors_of, level_text
+from tuner.core.factors import LIVE_FACTORS, LONG_PREFILL, Cell, Factors, Level, cell_of, factors_of, level_text
 
 ARM, PAGE_SIZE, CHUNK_BUDGET = "arm", "block_size", "max_num_batched_tokens"
+ENGINE_START = "engine start"
 WORDS = {ARM: "page alignment", PAGE_SIZE: "page size", CHUNK_BUDGET: "chunk budget"}
 _SPELLINGS = {
     **dict.fromkeys(("arm", "arms", "page_alignment", "page_aligned"), ARM),
@@ -38,10 +39,12 @@ class Coordinates(Protocol):
 
 @dataclass(frozen=True)
 class Contrast:
-    """The factor `name`, each of whose levels is compared with `baseline`."""
+    """The factor `name`, each of whose levels is compared with `baseline`. `in_turn`: over engine starts, though an engine could change
+    it today; so did earlier versions with what became live later."""
 
     name: str = ARM
     baseline: Level = ARM_DEFAULT
+    in_turn: bool = False
 
     @property
     def of_arms(self) -> bool:
@@ -49,13 +52,13 @@ class Contrast:
 
     @property
     def cold(self) -> bool:
-        """Whether each level needs an engine of its own, so that engine starts are what is compared."""
-        return self.name not in {ARM, CHUNK_BUDGET, *LIVE_FACTORS}
+        """Whether each level has engines of its own, so that engine starts are what is compared."""
+        return self.in_turn or self.name not in {ARM, CHUNK_BUDGET, *LIVE_FACTORS}
 
     @property
     def unit(self) -> str:
         """What a pair is made of."""
-        return "engine start" if self.cold else "round"
+        return ENGINE_START if self.cold else "round"
 
     @property
     def noun(self) -> str:
@@ -113,6 +116,6 @@ def baseline_level(named: Sequence[Level], own: Level | None) -> Level:
     return own if own is not None and own in named else named[0]
 
 
-def contrast_of(name: str, baseline: Level | None) -> Contrast:
-    """Of a stored study, which names no baseline where the arms are compared."""
-    return ALIGNMENT if name == ARM or baseline is None else Contrast(name, baseline)
+def contrast_of(name: str, baseline: Level | None, *, live: bool = False) -> Contrast:
+    """Of a stored study, which names no baseline where the arms are compared. `live`: it says that its engines changed the factor."""
+    return ALIGNMENT if name == ARM or baseline is None else Contrast(name, baseline, in_turn=name == LONG_PREFILL and not live)

@@ -21,7 +21,9 @@ UNSET = "unset"
 ENV = "env:"
 ADDITIONAL = "additional_config."  # before a key of vLLM's additional_config, which tpu-inference reads; further dots go inside
 MOST_SHOWN = 20  # levels in a line
-LIVE_FACTORS = frozenset({"max_num_seqs"})  # an engine changes these between two windows, up to what it is compiled for
+LONG_PREFILL = "long_prefill_token_threshold"
+LIVE_FACTORS = frozenset({"max_num_seqs", LONG_PREFILL})
+"""An engine changes these between two windows, the first up to what it is compiled for."""
 
 
 def factors_of(levels: Mapping[str, Level]) -> Factors:

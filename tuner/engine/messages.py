@@ -80,6 +80,7 @@ class Reconfigure:
     page_wise_kv: bool
     max_num_scheduled_tokens: int
     max_num_running_reqs: int
+    long_prefill_token_threshold: int | None
 
 
 @dataclass(frozen=True)

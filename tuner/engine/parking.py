@@ -96,7 +96,7 @@ class Parking:
         for request in reversed(fresh):
             self._places[request.request_id] = self._placed
             self._placed += 1
-        if self._allowed and self.enabled and not self._crowded():
+        if self._allowed and self.enabled and not self._cut_by_others() and not self._crowded():
             self._park(running)
 
     def pass_by(self, steps: int) -> None:
@@ -170,6 +170,10 @@ class Parking:
             pages += -(-min(request.num_tokens, computed + budget) // page) - -(-computed // page)
         return pages
 
+    def _cut_by_others(self) -> bool:
+        """Whether how many requests there are decides how much of a prompt a step takes."""
+        return bool(self._scheduler.scheduler_config.long_prefill_token_threshold)
+
     def _crowded(self) -> bool:
         """More run than a step has tokens, so that some get none."""
         scheduler = self._scheduler
@@ -184,7 +188,6 @@ def _may_park(scheduler: Any) -> bool:
         f"{found.__module__}.{found.__qualname__}" in _KNOWN
         and scheduler.policy.value == "fcfs"
         and scheduler.num_spec_tokens == scheduler.num_lookahead_tokens == 0
-        and scheduler.scheduler_config.long_prefill_token_threshold == 0
         and scheduler.kv_cache_manager.watermark_blocks == 0
         and scheduler.connector is None
         and not scheduler.lora_config

@@ -19,7 +19,7 @@ from typing import Any
 from tuner.engine.wire_fields import WrongFields, from_fields
 
 Json = dict[str, Any]
-PROTOCOL_VERSION = 3
+PROTOCOL_VERSION = 4
 SILENT_VERSION = 1  # of a peer that does not say its version
 MAX_MESSAGE_BYTES = 256 * 1024 * 1024
 _LENGTH = struct.Struct("!I")

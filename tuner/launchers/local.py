@@ -195,6 +195,7 @@ class LocalSession:
             page_wise_kv=live.arm == ARM_PAGE_ALIGNED,
             max_num_scheduled_tokens=live.max_num_batched_tokens,
             max_num_running_reqs=live.max_num_seqs or self._report.effective["max_num_seqs"],
+            long_prefill_token_threshold=live.long_prefill_token_threshold,
         )
         self._engine.ask("reconfigure", asked, Nothing, GRACE_S)
 

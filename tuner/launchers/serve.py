@@ -28,6 +28,7 @@ from tuner.core.contract import (
     WindowResult,
 )
 from tuner.core.errors import BadInput, EngineLost, FailureClass, TrialFailed
+from tuner.core.factors import LONG_PREFILL
 from tuner.engine.commands import CommandHost
 from tuner.engine.cpu_contention import CpuContention
 from tuner.engine.environment import engine_environment, resolve_platform
@@ -375,6 +376,8 @@ def serve_flags(settings: EngineSettings, live: LiveSettings, platform: str) -> 
     """Flags of `vllm serve MODEL` for these settings: made by the very function that makes the recommended ones."""
     given = {"max_num_batched_tokens": live.max_num_batched_tokens, "max_num_seqs": live.max_num_seqs}
     settings = settings.with_changes(**{name: value for name, value in given.items() if value is not None})
+    if live.long_prefill_token_threshold is not None:
+        settings = settings.with_factors(((LONG_PREFILL, live.long_prefill_token_threshold),))
     return vllm_flags(served_config(settings, live.arm, platform))
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 import zlib
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import astuple, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import override
 
@@ -197,6 +197,7 @@ class SimulatedSession(EngineSession):
             page_wise_kv=live.arm == ARM_PAGE_ALIGNED,
             max_num_scheduled_tokens=live.max_num_batched_tokens,
             max_num_running_reqs=live.max_num_seqs or self._settings.max_num_seqs,
+            long_prefill_token_threshold=live.long_prefill_token_threshold,
         )
         self._engine.ask("reconfigure", asked, Nothing, GRACE_S)
 
@@ -211,7 +212,10 @@ class SimulatedSession(EngineSession):
 
     def _next_seed(self, live: LiveSettings) -> tuple[int, ...]:
         settings = self._settings
-        where = zlib.crc32(repr((astuple(live), settings.block_size, settings.max_num_batched_tokens)).encode())
+        said = live.arm, live.max_num_batched_tokens, live.max_num_seqs
+        if live.long_prefill_token_threshold is not None:  # apart, so that all other windows keep the noise they had before there was one
+            said = *said, live.long_prefill_token_threshold
+        where = zlib.crc32(repr((said, settings.block_size, settings.max_num_batched_tokens)).encode())
         self._windows[where] += 1
         return self._launcher.seed, where, self._windows[where]
 

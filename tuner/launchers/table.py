@@ -29,7 +29,7 @@ from tuner.core.contract import (
     WindowResult,
 )
 from tuner.core.errors import BadInput, EngineLost, FailureClass, TrialFailed
-from tuner.core.factors import UNSET
+from tuner.core.factors import LONG_PREFILL, UNSET
 from tuner.core.numbers import number
 from tuner.engine.environment import fingerprint
 from tuner.launchers.measured_table import NO_NOISE, MeasuredTable, Noise, TablePoint, Value, describe
@@ -169,8 +169,11 @@ class TableSession(EngineSession):
             "arm": live.arm,
             "max_num_batched_tokens": budget,
             "max_num_seqs": live.max_num_seqs or self._settings.max_num_seqs,
+            LONG_PREFILL: self._settings.extra_engine_args.get(LONG_PREFILL, UNSET),
             **self._cold,
         }
+        if live.long_prefill_token_threshold is not None:
+            asked[LONG_PREFILL] = live.long_prefill_token_threshold
         return self._launcher.table.find({name: asked[name] for name in self._launcher.table.parameters})
 
 

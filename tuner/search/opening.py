@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from storage.base import Conflict, LeaseLost, NotFound, Storage, StorageFault
 from storage.records import Json, Lease, Study, StudyState
 from tuner.core.errors import BadInput, Interrupted, StorageError, StudyBusy, StudyTaken, TunerError
+from tuner.core.factors import LONG_PREFILL
 from tuner.search.lease import StudyLease
 from tuner.setup.config import STUDY_SETTINGS
 from tuner.setup.models import local_revision
@@ -133,7 +134,14 @@ def check_resumable(setup: StudySetup, existing: Study | None, *, resume: bool) 
                 value=repr(name),
                 fix="resume it with the same settings or choose another --study",
             )
-    for key, value in resolved_of(setup).model_dump(exclude={"factor_defaults", "compared_to"}).items():
+    if stored.contrast.cold and not setup.space.contrast.cold:
+        raise BadInput(
+            f"was begun when {stored.contrast.noun} needed an engine for each level; now one engine changes it",
+            setting="study",
+            value=repr(name),
+            fix="choose another --study",
+        )
+    for key, value in resolved_of(setup).model_dump(exclude={"factor_defaults", "compared_to", "compared_live"}).items():
         if getattr(stored.resolved, key) != value:
             what = (
                 "workload: its requests are not those that the study was begun with" if key == "workload_hash" else f"{key} is now {value}"
@@ -149,6 +157,7 @@ def resolved_of(setup: StudySetup) -> Resolved:
         workload_hash=setup.workload.content_hash,
         factor_defaults=dict(setup.space.own_levels),
         compared_to=None if setup.space.contrast.of_arms else setup.space.contrast.baseline,
+        compared_live=setup.space.contrast.name == LONG_PREFILL,
     )
 
 

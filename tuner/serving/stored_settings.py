@@ -16,7 +16,7 @@ from pydantic import ConfigDict, TypeAdapter, ValidationError
 from storage.records import Json, Trial
 from tuner.core.contract import SETTINGS, EngineSettings
 from tuner.core.errors import BadInput
-from tuner.core.factors import LIVE_FACTORS
+from tuner.core.factors import LIVE_FACTORS, factors_of
 from tuner.core.settings import Difference
 
 COMPILED_MAX = "compiled_max_num_batched_tokens"
@@ -25,6 +25,7 @@ COMPILED_MAX = "compiled_max_num_batched_tokens"
 COMPILED_SEQS = "compiled_max_num_seqs"
 """The same of the number of requests at once, where it is a factor."""
 _SEQS = "max_num_seqs"
+_EXTRA = "extra_engine_args"
 
 _DEFAULTS = {item.name: item.default for item in fields(EngineSettings) if item.default is not MISSING}
 _DEFAULTS |= {item.name: item.default_factory() for item in fields(EngineSettings) if item.default_factory is not MISSING}
@@ -45,7 +46,9 @@ def requested_settings(engine: Mapping[str, Any], params: Mapping[str, Any]) -> 
 
 def settings_of(trial: Trial) -> EngineSettings:
     """The cold settings of an engine with exactly this trial's flags. Raises BadInput where `requested` is damaged."""
-    return _engine_settings(trial, trial.max_num_batched_tokens)
+    found = _engine_settings(trial, trial.max_num_batched_tokens)
+    live = {name: level for name, level in trial.factors.items() if name in LIVE_FACTORS and name not in found.__dataclass_fields__}
+    return found.with_factors(factors_of(live))
 
 
 def measured_engine_of(trial: Trial) -> EngineSettings:
@@ -56,9 +59,11 @@ def measured_engine_of(trial: Trial) -> EngineSettings:
 
 def conditions_of(trial: Trial) -> Json:
     """Every setting but the cell's own coordinates that two trials must share to be comparable; a missing one has its default. Without
-    the live factors, and without an empty `env`, which no earlier version knew."""
+    the live factors, whether an engine was started with them or not, and without an empty `env`, which no earlier version knew."""
     stored = {**_DEFAULTS, **trial.requested}
     live = LIVE_FACTORS & trial.factors.keys()
+    if live and isinstance(extra := stored[_EXTRA], dict):
+        stored[_EXTRA] = {name: value for name, value in extra.items() if name not in live}
     return {name: stored[name] for name in _CONDITIONS if name in stored and name not in live and (name != "env" or stored[name])}
 
 

@@ -18,14 +18,13 @@ from typing import Any
 
 from storage.records import Json, Trial
 from tuner.core.contract import SETTINGS, EngineSettings
-from tuner.core.factors import ADDITIONAL, ENV, UNSET, Level, factors_of
+from tuner.core.factors import ADDITIONAL, ENV, LONG_PREFILL, UNSET, Level, factors_of
 from tuner.core.settings import Difference
 from tuner.setup.model_memory import Features, served_dtype
 from tuner.setup.space import Configuration, SearchSpace
 
 _LEFT_OUT = frozenset({"extra_engine_args", "env", "alignable"})  # the first two setting by setting; the third is the arm's
 _OF_VARIABLES = {"USE_BATCHED_RPA_KERNEL": "0"}  # tpu_inference 0.32.0, envs.py
-_THRESHOLD = "long_prefill_token_threshold"
 _MOVES_IT = "max_num_partial_prefills"  # above 1 vLLM takes a threshold of its own where none is said
 
 
@@ -39,8 +38,8 @@ def effective_settings(engine: EngineSettings, arm: str, own: Mapping[str, Level
     found["dtype"] = served_dtype(engine.dtype, features)
     found["arm"] = arm
     arguments = {name.replace("-", "_"): _plain(value) for name, value in engine.extra_engine_args.items()}
-    if _MOVES_IT not in arguments and _reaches(arguments.get(_THRESHOLD), engine.max_num_batched_tokens):
-        arguments[_THRESHOLD] = 0
+    if _MOVES_IT not in arguments and _reaches(arguments.get(LONG_PREFILL), engine.max_num_batched_tokens):
+        arguments[LONG_PREFILL] = 0
     arguments |= {f"{ADDITIONAL}{key}": value for key, value in (arguments.pop(ADDITIONAL.rstrip("."), None) or {}).items()}
     further = {name: value for name, value in arguments.items() if value is not None and not (name in own and value == _plain(own[name]))}
     variables = {name: "".join(str(value).split()) for name, value in engine.env.items()}

@@ -12,7 +12,7 @@ import yaml
 
 from tuner.core.contract import EngineSettings
 from tuner.core.errors import BadInput
-from tuner.core.factors import ADDITIONAL, ENV, LIVE_FACTORS, UNSET, Level, level_text
+from tuner.core.factors import ADDITIONAL, ENV, LIVE_FACTORS, LONG_PREFILL, UNSET, Level, level_text
 from tuner.core.spelling import closest, did_you_mean
 from tuner.core.yaml_file import parse_yaml
 from tuner.serving.arg_facts import ArgFacts
@@ -178,7 +178,21 @@ def _check_setting(name: str, levels: Sequence[Level], given: Mapping[str, Any])
             raise _bad(f"{name}: {level} is above the largest chunk budget {budget}, which vLLM refuses", "drop it or raise chunk_budgets")
 
 
+def check_long_prefill(factors: Mapping[str, Sequence[Level]], engine_args: Mapping[str, Any], max_model_len: int) -> None:
+    """Raises BadInput for a threshold that vLLM refuses at a start (config/scheduler.py), or that cuts prompts where chunking is off."""
+    sizes = [level for level in factors.get(LONG_PREFILL, ()) if isinstance(level, int)]
+    if max(sizes, default=0) > max_model_len:
+        raise _bad(f"{LONG_PREFILL}: {max(sizes)} is above max_model_len {max_model_len}, which vLLM refuses", "drop that level")
+    chunked = {key.replace("-", "_"): value for key, value in engine_args.items()}.get("enable_chunked_prefill")
+    if chunked is False and max(sizes, default=0) > 0:
+        raise _bad(f"{LONG_PREFILL}: {max(sizes)} needs chunked prefill, which engine_args turns off", "drop one of the two")
+
+
 def _check_types(name: str, levels: Sequence[Level]) -> None:
+    if name == LONG_PREFILL:
+        if wrong := [level for level in levels if level != UNSET and (type(level) is not int or level < 0)]:
+            raise _bad(f"{name}: {level_text(wrong[0])} is neither a whole number nor {UNSET}", "fix that level")
+        return
     wanted = OF_A_STUDY[name]
     for level in levels:
         if type(level) is not wanted or (wanted is int and isinstance(level, int) and level < 1):

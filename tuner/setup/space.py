@@ -83,9 +83,8 @@ class Configuration:
 
     @property
     def live(self) -> LiveSettings:
-        return LiveSettings(
-            self.arm, self.max_num_batched_tokens, **{name: int(level) for name, level in self.factors if name in LIVE_FACTORS}
-        )
+        said = {name: int(level) for name, level in self.factors if name in LIVE_FACTORS and level != UNSET}
+        return LiveSettings(self.arm, self.max_num_batched_tokens, **said)
 
     @property
     def params(self) -> dict[str, Level]:

@@ -45,6 +45,7 @@ class Resolved(_Stored):
     workload_hash: str | None = None
     factor_defaults: dict[str, Level] = {}  # vLLM's own levels of the study's factors, as far as known
     compared_to: Level | None = None  # the level that the others of the compared factor are compared with
+    compared_live: bool = False  # its engines change the compared factor; so said since long_prefill_token_threshold is live
 
 
 class _Settings(_Stored):
@@ -95,7 +96,7 @@ class StoredStudy:
             slo_texts=read.slos,
             workload=read.workload,
             resolved=read.resolved,
-            contrast=contrast_of(read.compare, read.resolved.compared_to),
+            contrast=contrast_of(read.compare, read.resolved.compared_to, live=read.resolved.compared_live),
             given={
                 **{name: value for name, value in study.config.items() if name in StudyConfig.model_fields},
                 **({} if read.rounds is None else {"rounds": read.rounds.model_dump()}),
@@ -134,6 +135,7 @@ def was_launched_by(study: Study, launcher: str) -> bool:
 def stored_config(settings: Json, resolved: Resolved) -> Json:
     """What storage.records.Study.config holds, of StudyConfig.to_json()."""
     unused = {name for name in ("factor_defaults", "compared_to") if getattr(resolved, name) in ({}, None)}
+    unused |= set() if resolved.compared_live else {"compared_live"}
     return {**settings, _RESOLVED: resolved.model_dump(mode="json", exclude=unused)}
 
 

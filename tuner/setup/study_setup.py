@@ -21,7 +21,7 @@ from tuner.serving.engine_arg_facts import factor_facts
 from tuner.serving.stored_settings import requested_settings
 from tuner.setup.config import StudyConfig, check_config, untested_settings
 from tuner.setup.effective import effective_settings
-from tuner.setup.factors import own_levels
+from tuner.setup.factors import check_long_prefill, own_levels
 from tuner.setup.feasibility import Infeasible, Judged, Needs, check
 from tuner.setup.hardware import Limits
 from tuner.setup.model_rules import model_faults
@@ -134,6 +134,7 @@ def prepare_study(
     plan = replace(plan, stop_when_saturated=bool(config.slos) and plan.max_concurrency is None)
     engine = shared_engine(config, model, max_num_seqs=_max_num_seqs(config, plan), max_model_len=max_model_len)
     if config.launcher != "table":
+        check_long_prefill(config.factors, config.engine_args, max_model_len)
         _refuse_model_faults(config, engine, model, limits)
     known = factor_facts(config.factors, config.python_here) if config.factors else {}
     own = vllm_defaults(max_model_len, engine.max_num_seqs, engine.extra_engine_args, mla=is_mla(model.features))

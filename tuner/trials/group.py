@@ -297,7 +297,9 @@ class GroupRun:
             return ()
         (objective,) = setup.objectives
         done = [
-            run for run in self._book.staged(Stage.SEARCH) if run.trial.state is TrialState.COMPLETE and run.configuration not in self._runs
+            run
+            for run in self._book.staged(Stage.SEARCH)
+            if run.trial.state is TrialState.COMPLETE and run.measurements and run.configuration not in self._runs
         ]
         ranked = [(-objective.direction.sign * (run.trial.values or {})[objective.name], run.trial.number, run) for run in done]
         heapq.heapify(ranked)  # the first one or two are all that is looked at

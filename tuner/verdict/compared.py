@@ -7,7 +7,7 @@ from collections.abc import Callable, Collection, Hashable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from storage.records import Comparison, Json, Trial
-from tuner.core.contrast import ALIGNMENT, Contrast
+from tuner.core.contrast import ALIGNMENT, ENGINE_START, Contrast
 from tuner.core.factors import ENV, Level, factors_in
 from tuner.verdict.evidence import ComparedCell
 
@@ -83,7 +83,10 @@ def is_of_arms(comparison: Comparison) -> bool:
 def stored_contrast(comparison: Comparison) -> Contrast:
     """What a stored comparison is about."""
     found = comparison.details.get(COMPARED)
-    return ALIGNMENT if found is None else Contrast(found["factor"], found["baseline"])
+    if found is None:
+        return ALIGNMENT
+    contrast = Contrast(found["factor"], found["baseline"])
+    return contrast if contrast.cold or found.get("unit") != ENGINE_START else replace(contrast, in_turn=True)
 
 
 def subject_of(contrast: Contrast, levels: Collection[Level]) -> Subject:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+_STARTED_WITH = "_tuner_long_prefill_at_start"  # of a scheduler
+
 
 def tuner_reconfigure(
     self: Any,
@@ -11,8 +13,9 @@ def tuner_reconfigure(
     page_wise_kv: bool = True,
     max_num_scheduled_tokens: int | None = None,
     max_num_running_reqs: int | None = None,
+    long_prefill_token_threshold: int | None = None,
 ) -> None:
-    """Change live settings; `page_wise_kv` False keeps token-wise writes under alignment.
+    """Change live settings; `page_wise_kv` False keeps token-wise writes under alignment. The last one None: as the engine was started.
 
     Raises ValueError for a value above the compiled maximum or an engine that cannot align, RuntimeError while requests are unfinished.
     """
@@ -33,6 +36,22 @@ def tuner_reconfigure(
         _check("max_num_seqs", max_num_running_reqs, config.max_num_seqs)
         scheduler.max_num_running_reqs = max_num_running_reqs
         scheduler.max_num_active_reqs = min(max_num_running_reqs, config.max_num_active_seqs or max_num_running_reqs)  # vLLM admits by this
+
+    _set_long_prefill(scheduler, long_prefill_token_threshold)
+
+
+def _set_long_prefill(scheduler: Any, threshold: int | None) -> None:
+    """vLLM reads it from its configuration in every step (v1/core/sched/scheduler.py, `schedule`), and refuses at a start what is above
+    max_model_len (config/scheduler.py). It would cut prompts where chunked prefill is off, too; that is no configuration to measure."""
+    config = scheduler.scheduler_config
+    if not hasattr(scheduler, _STARTED_WITH):
+        setattr(scheduler, _STARTED_WITH, config.long_prefill_token_threshold)
+    wanted: int = getattr(scheduler, _STARTED_WITH) if threshold is None else threshold
+    if threshold is not None and not 0 <= threshold <= scheduler.max_model_len:
+        raise ValueError(f"long_prefill_token_threshold must be between 0 and max_model_len {scheduler.max_model_len}, got {threshold}")
+    if threshold and not config.enable_chunked_prefill:
+        raise ValueError(f"long_prefill_token_threshold {threshold} needs chunked prefill, which is off in this engine")
+    config.long_prefill_token_threshold = wanted
 
 
 def _check(name: str, value: int, compiled_maximum: int) -> None:

@@ -8,6 +8,7 @@ import subprocess
 import sys
 import textwrap
 import threading
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -20,6 +21,7 @@ from tuner.core.errors import EngineLost, FailureClass, TrialFailed
 from tuner.engine.client import EngineHost
 from tuner.engine.processes import group_alive
 from tuner.launchers.local import LocalLauncher, LocalSession
+from tuner.workload.spec import WorkloadSpec
 
 pytestmark = [pytest.mark.engine, pytest.mark.timeout(900)]
 
@@ -59,6 +61,27 @@ def test_live_settings_beyond_the_compiled_maximum_are_refused_and_the_engine_go
         session.measure(LiveSettings("default", 512), reference.plan, RUN_TIMEOUT_S)
     assert caught.value.failure is FailureClass.INVALID_CONFIG
     assert not isinstance(caught.value, EngineLost)
+    assert session.measure(LIVE, reference.plan, RUN_TIMEOUT_S).requests
+
+
+def test_a_long_prompt_is_cut_as_the_live_threshold_says_and_not_when_it_is_gone(engines: SharedEngines, reference: Reference) -> None:
+    """vLLM cuts only while another request is there; of two prompts alike the first is alone in no step."""
+    session = engines(32)
+    plan = WorkloadSpec.parse("synthetic:input=100,output=4,requests=2,concurrency=2").plan(1000, 400)
+
+    def most_of_a_prompt(threshold: int | None) -> float:
+        live = replace(LIVE, long_prefill_token_threshold=threshold)
+        session.warm_up(live, plan, RUN_TIMEOUT_S)
+        steps = session.measure(live, plan, RUN_TIMEOUT_S).steps
+        assert sum(step.prefill_tokens for step in steps) == 2 * 100
+        return max(step.prefill_tokens / step.prefill_requests for step in steps if step.prefill_requests)
+
+    found = [most_of_a_prompt(threshold) for threshold in (None, 24, 40, 0, 24, None)]
+    assert found == [72, 24, 40, 72, 24, 72], "without it 128 tokens of two prompts, then 72 of one"
+    for wrong in (-1, 1 << 20):
+        with pytest.raises(TrialFailed, match="between 0 and max_model_len") as caught:
+            session.measure(replace(LIVE, long_prefill_token_threshold=wrong), plan, RUN_TIMEOUT_S)
+        assert caught.value.failure is FailureClass.INVALID_CONFIG
     assert session.measure(LIVE, reference.plan, RUN_TIMEOUT_S).requests
 
 

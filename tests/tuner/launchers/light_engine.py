@@ -50,7 +50,7 @@ class LightForker(ChannelHost):
 class LightEngine:
     def __init__(self) -> None:
         self._report = REPORT
-        self._live = Reconfigure(False, False, 0, 0)
+        self._live = Reconfigure(False, False, 0, 0, None)
 
     def answer(self, request: Request) -> dict[str, Any]:
         sys.stdout.write(f"light engine: {request.op}\n")

@@ -194,3 +194,19 @@ def test_no_more_requests_run_at_once_than_the_live_setting_says(most: int, open
         window = opened.measure(LiveSettings(arm, 128, max_num_seqs=most), _plan(), 600)
         assert max(step.prefill_requests + step.decode_requests for step in window.steps) == most
         assert all(record.finished_s is not None for record in window.requests)
+
+
+def test_a_long_prompt_is_cut_as_the_live_threshold_says_with_short_cuts_and_without(opened: SimulatedSession) -> None:
+    """How many other requests there are decides how much of a prompt a step takes, so none may be hidden from the scheduler then."""
+    plan = _plan("synthetic:input=300,output=20-90,requests=12,concurrency=3")
+
+    def most_of_a_prompt(threshold: int | None) -> float:
+        window = opened.measure(LiveSettings("default", 256, long_prefill_token_threshold=threshold), plan, 600)
+        assert sum(step.prefill_tokens for step in window.steps) == 12 * 300
+        mixed = [step for step in window.steps if step.prefill_requests and step.decode_requests]
+        return max(step.prefill_tokens / step.prefill_requests for step in mixed)
+
+    assert [most_of_a_prompt(threshold) > 64 for threshold in (None, 64, 0)] == [True, False, True]
+    with pytest.raises(TrialFailed, match="between 0 and max_model_len 512") as caught:
+        most_of_a_prompt(513)
+    assert caught.value.failure is FailureClass.INVALID_CONFIG

@@ -12,16 +12,18 @@ from storage.records import Comparison, Stage, StudyState
 from tests.tuner.fake_engine import FakeLauncher, value_of
 from tests.tuner.workbench import Workbench, config_of
 from tuner.core.errors import BadInput
+from tuner.core.factors import LONG_PREFILL
 from tuner.report.evidence_report import evidence_markdown
 from tuner.search.plan import plan_search
 from tuner.setup.space import Configuration
 from tuner.setup.study_setup import prepare_study
+from tuner.verdict.answer import answer_of
 from tuner.verdict.conclude import compare_measured, compare_stored, load_evidence
 
 SEQS: dict[str, Any] = {"factors": {"max_num_seqs": "8,16,32"}, "compare": "max_num_seqs", "arms": ["default"]}
 COLD: dict[str, Any] = {
-    "factors": {"long_prefill_token_threshold": [0, 64]},
-    "compare": "long_prefill_token_threshold",
+    "factors": {"offload_group_size": [0, 64]},
+    "compare": "offload_group_size",
     "arms": ["default"],
     "page_sizes": [16],
     "starts": 5,
@@ -38,7 +40,8 @@ def by_seqs(configuration: Configuration) -> float:
 class NoisyStarts(FakeLauncher):
     """Each start is slower or faster by itself, for as long as it runs."""
 
-    def __init__(self, sd: float, gain: float = 1.0) -> None:
+    def __init__(self, sd: float, gain: float = 1.0, name: str = COLD["compare"]) -> None:
+        self.compared = name
         self.random = random.Random(3)
         self.of_start = 1.0
         self.sd = sd
@@ -50,7 +53,7 @@ class NoisyStarts(FakeLauncher):
         return super().open(*given)
 
     def worth(self, configuration: Configuration) -> float:
-        gain = self.gain if dict(configuration.factors)["long_prefill_token_threshold"] == 64 else 1.0
+        gain = self.gain if dict(configuration.factors)[self.compared] == 64 else 1.0
         return 100 * gain * self.of_start
 
 
@@ -105,7 +108,7 @@ def test_chunk_budgets_can_be_compared(bench: Workbench) -> None:
 def test_cold_levels_are_started_in_turn_and_a_start_is_one_value(bench: Workbench) -> None:
     launcher = NoisyStarts(0.05)
     outcome = bench.run(launcher, **COLD)
-    levels = [settings.extra_engine_args["long_prefill_token_threshold"] for settings in launcher.opened[:10]]
+    levels = [settings.extra_engine_args["offload_group_size"] for settings in launcher.opened[:10]]
     pairs = [levels[at : at + 2] for at in range(0, 10, 2)]
     assert all(sorted(pair) == [0, 64] for pair in pairs) and pairs[1] == pairs[0][::-1] and pairs[3] == pairs[2][::-1]
     found = first(bench, outcome.study.id)
@@ -202,3 +205,29 @@ def test_a_level_whose_value_is_luck_is_not_recommended(bench: Workbench) -> Non
     body = outcome.recommendation.body
     assert body["settings"]["max_num_seqs"] == 8
     assert "between max_num_seqs 16 and 8 of its cell the pairs decide (16 +0.0 %, equivalent)" in body["reason"]
+
+
+LONG: dict[str, Any] = {**COLD, "factors": {LONG_PREFILL: [0, 64]}, "compare": LONG_PREFILL, "starts": 10}
+
+
+@pytest.mark.slow
+def test_a_threshold_is_compared_in_one_engine_and_a_study_that_took_an_engine_for_each_level_answers_as_it_did(bench: Workbench) -> None:
+    """Until it became live: its comparisons say engine starts, and nothing in the study's configuration says that engines change it."""
+    launcher = FakeLauncher(value=lambda item: 110.0 if dict(item.factors)[LONG_PREFILL] == 64 else 100.0)
+    now = bench.run(launcher, **LONG)
+    assert {item.details["compared"]["unit"] for item in first(bench, now.study.id)} == {"round"}
+    assert len(launcher.opened) == 1 + 3, "one engine and the finalists"
+    assert not launcher.opened[0].extra_engine_args and answer_of(now.recommendation).config[LONG_PREFILL] == 64
+    assert compare_stored(bench.storage, now.study).comparisons == tuple(bench.storage.list_comparisons(now.study.id))
+
+    patched = pytest.MonkeyPatch()
+    with patched.context() as patch:  # as the version before
+        for module in ("core.contrast", "core.factors", "setup.space"):
+            patch.setattr(f"tuner.{module}.LIVE_FACTORS", frozenset({"max_num_seqs"}))
+        patch.setattr("tuner.search.opening.LONG_PREFILL", "")
+        then = bench.run(NoisyStarts(0.002, gain=1.1, name=LONG_PREFILL), study="then", **LONG)
+    assert "compared_live" not in then.study.config["resolved"]
+    assert {item.details["compared"]["unit"] for item in first(bench, then.study.id)} == {"engine start"}
+    assert compare_measured(bench.storage, then.study) == then.comparison
+    with pytest.raises(BadInput, match="needed an engine for each level"):
+        plan_search(prepare_study(config_of("then", **LONG)), bench.storage, resume=True)

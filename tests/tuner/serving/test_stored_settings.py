@@ -11,6 +11,7 @@ from storage.records import Trial
 from tests.tuner.evidence_builder import REQUESTED, StudyBuilder
 from tuner.core.contract import EngineSettings
 from tuner.core.errors import BadInput
+from tuner.core.factors import LONG_PREFILL
 from tuner.serving.stored_settings import conditions_of, measured_engine_of, measured_kv_write, requested_settings, settings_of
 
 ENGINE = EngineSettings(
@@ -27,6 +28,17 @@ def test_what_a_trial_was_measured_under_comes_back_as_it_was() -> None:
     stored = trial(requested_settings(asdict(ENGINE), PARAMS))
     assert measured_engine_of(stored) == ENGINE
     assert settings_of(stored) == ENGINE.with_changes(max_num_batched_tokens=512)
+
+
+def test_a_live_threshold_is_a_flag_of_the_trial_and_no_condition_of_its_pairs() -> None:
+    """Measured in an engine that knew nothing of it, or, in earlier versions and for finalists, in one that was started with it."""
+    params, levels = {**PARAMS, LONG_PREFILL: 64}, {LONG_PREFILL: 64}
+    live = replace(trial(requested_settings(asdict(ENGINE), params)), factors=levels)
+    cold = replace(trial(requested_settings(asdict(ENGINE.with_factors(((LONG_PREFILL, 64),))), params)), factors=levels)
+    assert measured_engine_of(live) == ENGINE and measured_engine_of(cold) != ENGINE
+    assert settings_of(live) == settings_of(cold) and settings_of(live).extra_engine_args == {"swap_space": 2, LONG_PREFILL: 64}
+    assert conditions_of(live) == conditions_of(cold)
+    assert settings_of(replace(live, factors={LONG_PREFILL: "unset"})).extra_engine_args == {"swap_space": 2}
 
 
 def test_a_trial_of_an_earlier_version_had_what_are_now_the_defaults_and_settings_that_are_gone() -> None:

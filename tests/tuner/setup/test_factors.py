@@ -9,9 +9,9 @@ import pytest
 from tests.tuner.workbench import config_of
 from tuner.core.contract import EngineSettings
 from tuner.core.errors import BadInput
-from tuner.core.factors import Level, levels_text, shortened
+from tuner.core.factors import LONG_PREFILL, Level, levels_text, shortened
 from tuner.serving.arg_facts import ArgFacts
-from tuner.setup.factors import check_levels, own_levels, parse_levels
+from tuner.setup.factors import check_levels, check_long_prefill, own_levels, parse_levels
 
 KNOWN = {
     "kv_cache_dtype": ArgFacts("auto", words=("auto", "fp8")),
@@ -105,6 +105,20 @@ def test_what_vllm_refuses_is_refused_before_it_starts(name: str, levels: tuple[
         check_levels({name: levels}, KNOWN)
     assert message in str(caught.value)
     check_levels({name: levels}, {})  # without its source nobody knows
+
+
+@pytest.mark.parametrize(
+    ("levels", "engine_args", "message"),
+    [
+        ((0, 513), {}, "513 is above max_model_len 512, which vLLM refuses"),
+        (("unset", 64), {"enable-chunked-prefill": False}, "64 needs chunked prefill, which engine_args turns off"),
+    ],
+)
+def test_a_threshold_for_long_prompts_that_no_engine_takes_is_refused(levels: tuple[Any, ...], engine_args: Any, message: str) -> None:
+    with pytest.raises(BadInput, match=message):
+        check_long_prefill({LONG_PREFILL: levels}, engine_args, 512)
+    check_long_prefill({LONG_PREFILL: (0, "unset")}, engine_args, 512)
+    check_long_prefill({LONG_PREFILL: (0, 512)}, {"enable_chunked_prefill": True}, 512)
 
 
 def test_what_vllm_takes_is_accepted_and_its_own_level_is_known() -> None:

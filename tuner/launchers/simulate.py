@@ -212,7 +212,7 @@ class SimulatedSession(EngineSession):
 
     def _next_seed(self, live: LiveSettings) -> tuple[int, ...]:
         settings = self._settings
-        said = live.arm, live.max_num_batched_tokens, live.max_num_seqs
+        said: tuple[object, ...] = live.arm, live.max_num_batched_tokens, live.max_num_seqs
         if live.long_prefill_token_threshold is not None:  # apart, so that all other windows keep the noise they had before there was one
             said = *said, live.long_prefill_token_threshold
         where = zlib.crc32(repr((said, settings.block_size, settings.max_num_batched_tokens)).encode())

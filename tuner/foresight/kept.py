@@ -10,7 +10,6 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,6 +18,7 @@ from storage.base import Storage, StorageFault
 from storage.records import ForesightAnswer
 from tuner.core.defaults import cache_root
 from tuner.core.errors import BadInput
+from tuner.core.whole_files import write_whole
 from tuner.engine.wire_fields import WrongFields, from_fields, to_fields
 from tuner.foresight.question import key_of
 
@@ -69,15 +69,9 @@ class KeptAnswers:
 
     def _to_file(self, key: Json, answer: object) -> str | None:
         text = json.dumps({"key": key, "answer": to_fields(answer)})
-        temporary = ""
         try:
-            with tempfile.NamedTemporaryFile("w", encoding="utf-8", dir=self._folder, prefix=".", delete=False) as file:
-                temporary = file.name
-                file.write(text)
-            Path(temporary).replace(self._path(key))
+            write_whole(self._path(key), text)
         except OSError as error:
-            with contextlib.suppress(OSError):
-                Path(temporary or "/nonexistent").unlink()
             return f"{self._folder}: {error.strerror or error}"
         return None
 

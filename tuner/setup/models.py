@@ -14,8 +14,10 @@ from typing import Any
 
 from tuner.core.defaults import cache_root
 from tuner.core.errors import BadInput
+from tuner.core.whole_files import write_whole
 from tuner.engine.environment import engine_environment
-from tuner.engine.model_facts import QUESTION_ARGS, ask_vllm
+from tuner.engine.known_facts import facts_of
+from tuner.engine.model_facts import QUESTION_ARGS
 
 TINY_QWEN3 = "tiny-qwen3"
 
@@ -70,9 +72,7 @@ class ResolvedModel:
                 if target.is_file() and target.read_text(encoding="utf-8") == content:
                     continue
                 folder.mkdir(parents=True, exist_ok=True)
-                with tempfile.NamedTemporaryFile("w", encoding="utf-8", dir=folder, prefix=".", delete=False) as file:
-                    file.write(content)
-                Path(file.name).replace(target)
+                write_whole(target, content)
             except OSError as error:
                 raise BadInput(f"the cache folder {folder} cannot be written: {error.strerror}; set TUNER_CACHE to another") from error
 
@@ -123,14 +123,14 @@ def known_model(name: str, python: str | None, platform: str, engine_args: Mappi
     """The model as vLLM in that Python (None: this one) will see it; by the keys of its config.json where there is no vLLM to ask.
 
     `engine_args`: the user's, with vLLM's names; some change the configuration. Takes as long as importing vLLM, but for the built-in
-    model, whose configuration is complete. Raises BadInput.
+    model, whose configuration is complete, and for a folder that was asked about before. Raises BadInput.
     """
     place = place_of(name)
     if place is None:
         return _tiny_qwen3()
     question = {"model": place, **{key: value for key, value in engine_args.items() if key in QUESTION_ARGS}}
-    answers = ask_vllm([question], python, engine_environment(platform, offline=Path(place).is_absolute()))
-    return resolve_model(name) if answers is None else as_vllm_sees_it(name, place, answers[0])
+    answer = facts_of(question, python, engine_environment(platform, offline=Path(place).is_absolute()))
+    return resolve_model(name) if answer is None else as_vllm_sees_it(name, place, answer)
 
 
 def as_vllm_sees_it(name: str, path: str, answer: Mapping[str, Any]) -> ResolvedModel:

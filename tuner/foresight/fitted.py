@@ -18,26 +18,26 @@ V6E = StepTimes(
         "input_layernorm": (
             (4096,),
             Fitted(
-                curve=Curve(form="linear", weights=(5.162e-07, 2.014e-13)), band=Band(low=0.7746, high=1.714), held_out="ranges of tokens"
+                curve=Curve(form="linear", weights=(5.162e-07, 2.014e-13)), band=Band(low=0.7739, high=1.723), held_out="ranges of tokens"
             ),
         ),
         "rope": (
             (5120,),
             Fitted(
-                curve=Curve(form="linear", weights=(6.06e-08, 1.02e-13)), band=Band(low=0.5083, high=2.803), held_out="ranges of tokens"
+                curve=Curve(form="linear", weights=(6.06e-08, 1.02e-13)), band=Band(low=0.5037, high=2.803), held_out="ranges of tokens"
             ),
         ),
         "embedding": (
             (4096,),
             Fitted(
-                curve=Curve(form="linear", weights=(2.249e-06, 1.552e-08)), band=Band(low=0.4945, high=2.446), held_out="ranges of tokens"
+                curve=Curve(form="linear", weights=(2.249e-06, 1.552e-08)), band=Band(low=0.4886, high=2.481), held_out="ranges of tokens"
             ),
         ),
         "q_proj": (
             (4096, 4096),
             Fitted(
                 curve=Curve(form="roofline", weights=(1.02e-05, 958800000000000.0, 2655000000000.0, 1.102)),
-                band=Band(low=0.7642, high=2.029),
+                band=Band(low=0.7633, high=2.029),
                 held_out="ranges of tokens",
             ),
         ),
@@ -45,21 +45,21 @@ V6E = StepTimes(
             (4096, 4096),
             Fitted(
                 curve=Curve(form="roofline", weights=(1e-09, 640900000000000.0, 4896000000000.0, 3.878)),
-                band=Band(low=0.7474, high=1.326),
+                band=Band(low=0.7474, high=1.328),
                 held_out="ranges of tokens",
             ),
         ),
         "post_layernorm": (
             (4096,),
             Fitted(
-                curve=Curve(form="linear", weights=(5.606e-07, 1.537e-16)), band=Band(low=0.9757, high=1.071), held_out="ranges of tokens"
+                curve=Curve(form="linear", weights=(5.606e-07, 1.537e-16)), band=Band(low=0.9749, high=1.073), held_out="ranges of tokens"
             ),
         ),
         "gate_proj": (
             (4096, 14336),
             Fitted(
                 curve=Curve(form="roofline", weights=(1e-09, 779600000000000.0, 1508000000000.0, 9.743)),
-                band=Band(low=0.9363, high=1.288),
+                band=Band(low=0.9359, high=1.293),
                 held_out="ranges of tokens",
             ),
         ),
@@ -67,21 +67,21 @@ V6E = StepTimes(
             (14336, 4096),
             Fitted(
                 curve=Curve(form="roofline", weights=(1e-09, 667300000000000.0, 1141000000000.0, 20.0)),
-                band=Band(low=0.5643, high=1.692),
+                band=Band(low=0.5634, high=1.692),
                 held_out="ranges of tokens",
             ),
         ),
         "final_layernorm": (
             (4096,),
             Fitted(
-                curve=Curve(form="linear", weights=(9.83e-07, 2.079e-15)), band=Band(low=0.5576, high=1.447), held_out="ranges of tokens"
+                curve=Curve(form="linear", weights=(9.83e-07, 2.079e-15)), band=Band(low=0.5576, high=1.451), held_out="ranges of tokens"
             ),
         ),
         "lm_head": (
             (4096, 128256),
             Fitted(
                 curve=Curve(form="roofline", weights=(1e-09, 736500000000000.0, 1459000000000.0, 6.395)),
-                band=Band(low=0.8646, high=1.339),
+                band=Band(low=0.8635, high=1.34),
                 held_out="ranges of tokens",
             ),
         ),
@@ -89,7 +89,7 @@ V6E = StepTimes(
             (4096, 14336),
             Fitted(
                 curve=Curve(form="roofline", weights=(3.317e-06, 802500000000000.0, 1506000000000.0, 12.88)),
-                band=Band(low=0.934, high=1.184),
+                band=Band(low=0.9331, high=1.187),
                 held_out="ranges of tokens",
             ),
         ),
@@ -97,7 +97,7 @@ V6E = StepTimes(
             (32, 8, 128),
             Fitted(
                 curve=Curve(form="linear", weights=(3.119e-06, 9.212e-08, 4.546e-09, 2.968e-10, 1.013e-10)),
-                band=Band(low=0.8663, high=1.101),
+                band=Band(low=0.8627, high=1.107),
                 held_out="ranges of tokens",
             ),
         ),
@@ -105,31 +105,31 @@ V6E = StepTimes(
             (32, 8, 128),
             Fitted(
                 curve=Curve(form="linear", weights=(5.854e-06, 2.33e-06, 8.581e-09)),
-                band=Band(low=0.8865, high=1.346),
+                band=Band(low=0.8549, high=1.356),
                 held_out="ranges of tokens",
             ),
         ),
     },
     families={
         "elementwise": Fitted(
-            curve=Curve(form="linear", weights=(5.141e-07, 1.106e-14)), band=Band(low=0.3288, high=11.48), held_out="kinds of operations"
+            curve=Curve(form="linear", weights=(5.141e-07, 1.106e-14)), band=Band(low=0.3254, high=11.51), held_out="kinds of operations"
         ),
         "gather": Fitted(
-            curve=Curve(form="linear", weights=(2.249e-06, 1.552e-08)), band=Band(low=0.4945, high=2.446), held_out="ranges of tokens"
+            curve=Curve(form="linear", weights=(2.249e-06, 1.552e-08)), band=Band(low=0.4886, high=2.481), held_out="ranges of tokens"
         ),
         "matmul": Fitted(
             curve=Curve(form="roofline", weights=(4.483e-06, 729100000000000.0, 1574000000000.0, 12.35)),
-            band=Band(low=0.2731, high=1.966),
+            band=Band(low=0.2598, high=1.975),
             held_out="kinds of operations",
         ),
         "prefill_attention": Fitted(
             curve=Curve(form="linear", weights=(3.119e-06, 9.212e-08, 4.546e-09, 2.968e-10, 1.013e-10)),
-            band=Band(low=0.8663, high=1.101),
+            band=Band(low=0.8627, high=1.107),
             held_out="ranges of tokens",
         ),
         "decode_attention": Fitted(
             curve=Curve(form="linear", weights=(5.854e-06, 2.33e-06, 8.581e-09)),
-            band=Band(low=0.8865, high=1.346),
+            band=Band(low=0.8549, high=1.356),
             held_out="ranges of tokens",
         ),
     },

@@ -22,7 +22,7 @@ from tuner.foresight.curve import Curve, Floats, fit
 from tuner.foresight.operations import FORM_OF, Operation
 
 LEVEL = 0.90
-TAIL = 0.01  # of held-out points on either side; 0.05 would do for independent ones, and covers 83 to 87 % of these (bench/step_time.py)
+TAIL = 0.008  # of held-out points on either side; 0.05 would do for independent ones, and covers 83 to 87 % of these (bench/step_time.py)
 MOST_POINTS = 400  # of one kind that a fit looks at, evenly over the table's order
 RANGES = (1, 32, 128, 512, 1024, 1 << 30)  # tokens (of attention: chunk, or decoding requests): the folds beside the kinds
 

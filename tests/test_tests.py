@@ -28,6 +28,7 @@ OF_NO_MODULE = {
     "service/pages/test_walk.py": "all pages, by keyboard and without scripts",
     "service/test_beside_a_search.py": "readers beside a writing search",
     "service/test_campaign.py": "hostile bytes on real sockets",
+    "service/test_config_understood.py": "an answer, to vLLM's own parser",
     "service/test_config_on_the_engine.py": "an answer, to the running server",
     "service/test_consumers.py": "what documents and examples tell others to do",
     "service/test_damaged_database.py": "a damaged database under the running service",

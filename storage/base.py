@@ -203,6 +203,10 @@ class Storage(QueueStorage, SharingStorage, RetentionStorage, GuardedStorage):
         """WAITING -> RUNNING (or fill in the fields of a RUNNING one). Raises Conflict from a finished state."""
 
     @abstractmethod
+    def note_trial(self, trial_id: int, notes: Json) -> Trial:
+        """Put these notes in the place of a trial's that is not finished. Raises NotFound, and Conflict for one that is."""
+
+    @abstractmethod
     def finish_trial(
         self,
         trial_id: int,

@@ -23,6 +23,7 @@ from tuner.core.factors import further
 from tuner.core.reason import MOST_CHARACTERS
 from tuner.report.cell_why import both_arms
 from tuner.report.legend import MARKS
+from tuner.trials.retry import attempts_of, attempts_words
 from tuner.verdict.changes import change_rows
 from tuner.verdict.price import cell_price
 
@@ -38,6 +39,8 @@ def environment() -> Environment:
     for name in ("number", "change", "percent", "duration", "moment", "machine_moment", "size", "typeset"):
         made.filters[name] = getattr(as_text, name)
     made.filters["code"] = code
+    made.filters["attempts"] = attempts_of
+    made.filters["attempts_words"] = attempts_words
     made.filters["further"] = further
     made.filters["breakable"] = breakable
     made.filters["both_arms"] = both_arms

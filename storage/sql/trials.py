@@ -117,6 +117,13 @@ class SqlTrials(SqlCore):
             changes |= {"state": TrialState.RUNNING, "started_at": before.started_at or now_s()}
             return update_record(connection, Trial, trial_id, changes, what)
 
+    def note_trial(self, trial_id: int, notes: Json) -> Trial:
+        what = f"trial {trial_id}"
+        changes = plain_columns({"notes": notes}, what)
+        with self._writing(what) as connection:
+            unfinished(connection, trial_id, what)
+            return update_record(connection, Trial, trial_id, changes, what)
+
     def finish_trial(
         self,
         trial_id: int,

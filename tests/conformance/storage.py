@@ -285,6 +285,13 @@ class TrialContract:
             storage.start_trial(MISSING)
         assert storage.get_trial(trial.id) == again
 
+    def test_notes_are_put_in_the_place_of_those_before(self, storage: Storage) -> None:
+        trial = stored_trial(storage, notes={"first_round": 3})
+        noted = storage.note_trial(trial.id, {"attempts": [{"host": "a"}]})
+        assert noted == replace(trial, notes={"attempts": [{"host": "a"}]}) == storage.get_trial(trial.id)
+        with pytest.raises(NotFound):
+            storage.note_trial(MISSING, {})
+
     def test_a_trial_may_be_created_running(self, storage: Storage) -> None:
         trial = stored_trial(storage, state=TrialState.RUNNING)
         assert trial.started_at is not None
@@ -353,6 +360,7 @@ class GateContract:
             lambda: storage.finish_trial(trial.id, TrialState.FAIL, error_class="internal"),
             lambda: storage.finish_trial(trial.id, first, **outcome),
             lambda: storage.start_trial(trial.id, effective={"changed": True}),
+            lambda: storage.note_trial(trial.id, {"changed": True}),
         ]
         for call in calls:
             with pytest.raises(Conflict) as raised:

@@ -77,6 +77,8 @@ class SharingContract:
             fenced.finish_trial(trial.id, TrialState.COMPLETE, values={"goodput": 1.0})
         with pytest.raises(ClaimLost):
             fenced.create_trials([a_trial(trial.study_id)])
+        with pytest.raises(ClaimLost):
+            fenced.note_trial(trial.id, {})
         assert [item.round for item in storage.list_measurements(trial_id=trial.id)] == [0]
         assert storage.get_trial(trial.id).state is TrialState.RUNNING
         storage.fenced(lambda: None).add_measurement(a_measurement(trial.id, round=1))

@@ -17,17 +17,18 @@ from storage.base import Storage
 from storage.queue_records import Submission, SubmissionState
 from storage.records import Stage, StudyState
 from storage.upgrade import open_storage
-from tests.tuner.fake_engine import FakeLauncher
+from tests.tuner.fake_engine import FakeLauncher, crash
 from tests.tuner.workbench import config_of, configuration_of
 from tests.waiting import wait_until
-from tuner.core.contract import WindowResult
-from tuner.core.errors import StudyBusy
+from tuner.core.contract import EngineSettings, WindowResult
+from tuner.core.errors import FailureClass, StudyBusy, TrialFailed
 from tuner.fleet.requirements import Machine
 from tuner.fleet.submission import submission_of
 from tuner.fleet.worker import Place, Worker
 from tuner.search.lease import StudyLease
 from tuner.search.sharing import Share
 from tuner.setup.space import Configuration
+from tuner.trials.retry import Next, attempts_of
 
 PAGES = (16, 32, 64, 128)
 MACHINE = Machine("cpu x86_64", 1, {})
@@ -47,6 +48,8 @@ class Fleet:
     folder: str
     storage: Storage
     before: Before = lambda _worker, _configuration: None
+    on_open: Callable[[str, EngineSettings], None] = lambda _worker, _settings: None
+    on_warm_up: Callable[[str, Configuration], None] = lambda _worker, _configuration: None
     windows: list[tuple[str, Configuration]] = field(default_factory=list)
     said: list[str] = field(default_factory=list)
     workers: dict[str, Worker] = field(default_factory=dict)
@@ -57,9 +60,9 @@ class Fleet:
         config = config_of(page_sizes=list(PAGES), **changes)
         return self.storage.submit(submission_of(config, "anna", workers=workers))
 
-    def start(self, name: str, **changes: Any) -> Worker:
+    def start(self, name: str, host: str = "here", **changes: Any) -> Worker:
         """A worker that works until it is drained."""
-        place = Place(name, "here", self.url, self.folder, poll_s=0.05, **{"lease_s": 30.0, **changes})
+        place = Place(name, host, self.url, self.folder, poll_s=0.05, **{"lease_s": 30.0, **changes})
         worker = Worker(self.storage, MACHINE, place, self.said.append)
         self.workers[name] = worker
         thread = threading.Thread(target=self._work, args=(worker,), name=name)
@@ -79,7 +82,11 @@ class Fleet:
             self.windows.append((name, configuration))
             return result
 
-        return FakeLauncher(on_measure=measured)
+        return FakeLauncher(
+            on_measure=measured,
+            on_open=lambda settings, _nth: self.on_open(name, settings),
+            on_warm_up=lambda configuration, _nth: self.on_warm_up(name, configuration),
+        )
 
     def ended(self, submission: Submission) -> Submission:
         """When it has ended; the workers are stopped."""
@@ -264,3 +271,60 @@ def test_a_sampler_asks_for_each_configuration_once(fleet: Fleet, sampler: str) 
         assert len(searched) == len({configuration_of(trial) for trial in searched}) == in_all
         windows = fleet.storage.list_measurements(study_id=study.id)
         assert len(windows) == len({(item.trial_id, item.round) for item in windows})
+
+
+def two_hosts(fleet: Fleet, **changes: Any) -> Submission:
+    """ "good" joins "bad", which leads, before that one's first engine starts."""
+    submission = fleet.submit(workers=2, **changes)
+    fleet.start("bad", host="bad host")
+    wait_until(lambda: fleet.storage.get_submission(submission.id).claimed_by, "a worker to lead")
+    fleet.start("good", host="good host")
+    return submission
+
+
+def both_are_there(fleet: Fleet) -> None:
+    wait_until(lambda: sum(worker.submission_id is not None for worker in fleet.storage.list_workers()) == 2, "both to work on it")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("failure", [FailureClass.STARTUP, FailureClass.NO_SPACE])
+def test_what_one_host_cannot_start_is_measured_by_another(fleet: Fleet, failure: FailureClass) -> None:
+    """A host whose disk is full, for instance, fails no configuration as long as another is there."""
+
+    def refuse(name: str, _settings: EngineSettings) -> None:
+        if name == "bad":
+            both_are_there(fleet)
+            raise TrialFailed(failure, "not on this host")
+
+    fleet.on_open = refuse
+    submission = two_hosts(fleet, profile="none")
+    wait_until(lambda: len(fleet.windows) >= len(PAGES) * 4 * 3, "the search to end")
+    fleet.on_open = lambda _name, _settings: None  # the finalists are the leader's
+    assert fleet.ended(submission).state is SubmissionState.COMPLETE
+    _each_once(fleet, 1)
+    trials = fleet.storage.list_trials(fleet.storage.get_study("s").id, stage=Stage.SEARCH)
+    attempts = {trial.block_size: attempts_of(trial.notes) for trial in trials}
+    tried = [item for found in attempts.values() for item in found]
+    assert tried and {(item.host, item.error_class, item.then) for item in tried} == {("bad host", failure.value, Next.ELSEWHERE.value)}
+    assert max(map(len, attempts.values())) == 1 and {name for name, _ in fleet.windows[: len(PAGES) * 4 * 3]} == {"good"}
+
+
+@pytest.mark.slow
+def test_a_configuration_that_crashes_on_one_host_is_measured_by_another_with_its_pair(fleet: Fleet) -> None:
+    crashes = Configuration(32, 256, "page_aligned")  # in the engine that the leader begins with
+
+    def crash_here(name: str, configuration: Configuration) -> None:
+        if name == "bad" and configuration == crashes:
+            both_are_there(fleet)
+            raise crash()
+
+    fleet.on_warm_up = crash_here
+    submission = two_hosts(fleet)
+    wait_until(lambda: ("good", crashes) in fleet.windows, "the other host to measure it")
+    fleet.on_warm_up = lambda _name, _configuration: None
+    assert fleet.ended(submission).state is SubmissionState.COMPLETE
+    study = fleet.storage.get_study("s")
+    (trial,) = [item for item in fleet.storage.list_trials(study.id, stage=Stage.SEARCH) if configuration_of(item) == crashes]
+    assert (trial.error_class, [item.then for item in attempts_of(trial.notes)]) == (None, [Next.ELSEWHERE.value])
+    found = {(item.block_size, item.max_num_batched_tokens): item.pairs for item in fleet.storage.list_comparisons(study.id)}
+    assert found[32, 256] == 3, "its default arm was measured again beside it"

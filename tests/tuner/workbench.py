@@ -23,6 +23,7 @@ from tuner.setup.config import StudyConfig
 from tuner.setup.config_file import load_config
 from tuner.setup.space import Configuration
 from tuner.setup.study_setup import prepare_study
+from tuner.trials.context import Retries
 from tuner.trials.progress import Progress
 
 SMALL: dict[str, Any] = {
@@ -59,13 +60,14 @@ class Workbench:
         study: str = "s",
         listener: Callable[[Progress, str], None] | None = None,
         prior: SimulatedPrior | None = None,
+        retries: Retries | None = None,
         **changes: Any,
     ) -> StudyOutcome:
         setup = prepare_study(config_of(study, logdir=str(self.folder / "profiles"), storage=self.url, **changes))
         progress = Progress(listener=listener or (lambda _progress, line: self.lines.append(line)))
         clock: dict[str, Any] = {"now": now} if now is not None else {}
         plan = plan_search(setup, self.storage, resume=resume)
-        return StudyRun(plan, self.storage, launcher or FakeLauncher(), progress, prior=prior, **clock).run()
+        return StudyRun(plan, self.storage, launcher or FakeLauncher(), progress, prior=prior, retries=retries, **clock).run()
 
     def trials(self, stage: Stage | None = Stage.SEARCH, study: str = "s") -> list[Trial]:
         return list(self.storage.list_trials(self.storage.get_study(study).id, stage=stage))

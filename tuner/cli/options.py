@@ -87,6 +87,16 @@ hang_option: Decorator = click.option(
 )
 
 
+retries_option: Decorator = click.option(
+    "--retries",
+    type=click.IntRange(0, 100),
+    default=3,
+    metavar="N",
+    help="How often a configuration whose engine did not start, crashed or hung is tried again at most; its failure class says how often "
+    "and where (docs/fleet.md); 0: never.  [default: 3]",
+)
+
+
 def _reason(_context: click.Context, _parameter: click.Parameter, text: str) -> str:
     """Raises BadInput, before anything is opened."""
     from tuner.core.reason import check_reason

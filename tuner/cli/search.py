@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from tuner.cli.options import examples, hang_option, json_option, patience_option, print_json, spool_option
+from tuner.cli.options import examples, hang_option, json_option, patience_option, print_json, retries_option, spool_option
 from tuner.cli.search_options import SectionedCommand, with_settings
 
 if TYPE_CHECKING:
@@ -48,6 +48,7 @@ MOST_ENGINES = 40  # lines of a plan
 @spool_option
 @patience_option
 @hang_option
+@retries_option
 @json_option
 @click.pass_context
 def search(
@@ -61,6 +62,7 @@ def search(
     spool: Path | None,
     patience: float,
     hang_factor: float,
+    retries: int,
     as_json: bool,
     **options: Any,
 ) -> None:
@@ -72,9 +74,8 @@ def search(
     from tuner.cli.interrupts import interruptible
 
     with interruptible():  # from here on: planning imports much, may ask a device, and makes the tables
-        code = _search(
-            config, options, resume=resume, dry_run=dry_run, on_fault=(spool, patience, hang_factor), gates=gates, as_json=as_json
-        )
+        on_fault = (spool, patience, hang_factor, retries)
+        code = _search(config, options, resume=resume, dry_run=dry_run, on_fault=on_fault, gates=gates, as_json=as_json)
     context.exit(code)
 
 
@@ -84,7 +85,7 @@ def _search(
     *,
     resume: bool,
     dry_run: bool,
-    on_fault: tuple[Path | None, float, float],
+    on_fault: tuple[Path | None, float, float, int],
     gates: tuple[str, ...],
     as_json: bool,
 ) -> int:

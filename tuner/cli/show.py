@@ -137,6 +137,7 @@ def _print_links(trials: Sequence[Trial], profiles: Sequence[Profile]) -> None:
 def _rows(trials: Sequence[Trial], windows: dict[int, int], invalid: dict[int, int]) -> list[list[str]]:
     from tuner.core.factors import further
     from tuner.core.numbers import number
+    from tuner.trials.retry import attempts_words
     from tuner.verdict.evidence import TWIN_OF
 
     rows = []
@@ -144,6 +145,8 @@ def _rows(trials: Sequence[Trial], windows: dict[int, int], invalid: dict[int, i
         result = ", ".join(f"{name} {number(float(value))}" for name, value in (trial.values or {}).items())
         if trial.error_message:
             result = ": ".join(part for part in (trial.error_class, trial.error_message) if part)
+        if words := attempts_words(trial.notes):
+            result = f"{result} ({words})".strip()
         if trial.notes.get("feasible") is False:
             result += " (misses an SLO)"
         if TWIN_OF in trial.notes and trial.values is not None:

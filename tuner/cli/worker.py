@@ -21,6 +21,7 @@ from tuner.cli.options import (
     parsed_time,
     patience_option,
     print_json,
+    retries_option,
     spool_option,
     storage_option,
 )
@@ -63,6 +64,7 @@ if TYPE_CHECKING:
 @spool_option
 @patience_option
 @hang_option
+@retries_option
 @json_option
 @click.pass_context
 def worker(
@@ -76,6 +78,7 @@ def worker(
     spool: Path | None,
     patience: float,
     hang_factor: float,
+    retries: int,
     as_json: bool,
     **options: str | float | None,
 ) -> None:
@@ -100,7 +103,7 @@ def worker(
         engine_python=None if python is None else str(python),
         lease_s=float(options["lease_s"] or 0.0),
         poll_s=float(options["poll_s"] or 0.0),
-        on_fault=OnFault(spool, patience, hang_factor),
+        on_fault=OnFault(spool, patience, hang_factor, retries),
         on_ray=_on_ray(accelerator, options),
     )
     machine = _machine(place, accelerator, chips)

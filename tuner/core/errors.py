@@ -18,12 +18,19 @@ class FailureClass(StrEnum):
     INVALID_MEASUREMENT = "invalid_measurement"
     WRONG_OUTPUT = "wrong_output"
     NO_SPACE = "no_space"
+    COMPILE_ERROR = "compile_error"
+    IN_USE = "in_use"  # a port or a device is held by another process
     INTERNAL = "internal"
 
 
 def is_no_space(error: BaseException) -> bool:
     """Whether a disk is full, or this process may write no more to it."""
     return isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+
+
+def is_in_use(error: BaseException) -> bool:
+    """Whether a port or a device is held by another process."""
+    return isinstance(error, OSError) and error.errno in (errno.EADDRINUSE, errno.EBUSY)
 
 
 class TunerError(Exception):

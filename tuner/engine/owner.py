@@ -10,7 +10,7 @@ from dataclasses import replace
 from typing import Any
 
 from tuner.core.contract import StartReport
-from tuner.core.errors import is_no_space
+from tuner.core.errors import is_in_use, is_no_space
 from tuner.engine import environment
 from tuner.engine.cpu_contention import CpuContention
 from tuner.engine.forking import answer_requests, error_reply, one_line
@@ -31,6 +31,10 @@ OUT_OF_MEMORY_SIGNS = (
     "No available memory for the cache blocks",
     "exceeds total_hbm_limit",
 )
+# Of libtpu, of the kernel's drivers (EBUSY, EADDRINUSE) where only their words come through.
+IN_USE_SIGNS = ("The TPU is already in use", "Device or resource busy", "Address already in use")
+# Of libtpu and of Pallas (jax._src.pallas.mosaic).
+COMPILE_SIGNS = ("Mosaic failed to compile", "MosaicError:", "VerificationError:", "LoweringException:")
 
 
 def classify(error: BaseException, *, starting: bool) -> str:
@@ -44,6 +48,10 @@ def classify(error: BaseException, *, starting: bool) -> str:
         return "internal"
     if is_no_space(error):
         return "no_space"
+    if is_in_use(error) or any(sign in text for sign in IN_USE_SIGNS):
+        return "in_use"
+    if any(sign in text for sign in COMPILE_SIGNS):
+        return "compile_error"
     if isinstance(error, ValueError | NotImplementedError):
         return "invalid_config"
     return "startup" if starting else "engine_crash"

@@ -1,7 +1,7 @@
 """What follows where nothing of a study could be measured, by the class that most of its trials failed with. Pure.
 
-Nothing is measured again by itself: within a study a configuration that failed is not tried again. `retry` says whether the operator should
-submit the study once more, under another name, and where.
+What another attempt may mend was tried again before that (tuner.trials.retry). `retry` says whether the operator should submit the study
+once more, under another name, and where.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from tuner.core.errors import FailureClass
+from tuner.trials.retry import RULES
 
 
 class Retry(StrEnum):
@@ -38,6 +39,8 @@ POLICIES = {
     FailureClass.INVALID_MEASUREMENT: Policy(Retry.NEVER, "choose an objective that the windows of this launcher have"),
     FailureClass.WRONG_OUTPUT: Policy(Retry.NEVER, "this version's answers are wrong for this model: do not serve with it"),
     FailureClass.NO_SPACE: Policy(Retry.ANOTHER_HOST, "free space where logs and profiles go, or name another --logdir"),
+    FailureClass.COMPILE_ERROR: Policy(Retry.NEVER, "change what the compiler refuses: page size, budget or versions"),
+    FailureClass.IN_USE: Policy(Retry.SAME_HOST, "end the process that holds the chips or the port: its log names it"),
     FailureClass.INTERNAL: Policy(Retry.NEVER, "this is a fault of the tuner: report it with the engine's log"),
 }
 
@@ -56,4 +59,4 @@ def why_nothing_was_measured(failures: Iterable[str | None], host: str) -> str:
 
 def as_table() -> list[str]:
     """The rows of docs/fleet.md."""
-    return [f"| `{failure}` | {policy.retry} | {policy.says} |" for failure, policy in POLICIES.items()]
+    return [f"| `{failure}` | {RULES[failure]} | {policy.retry} | {policy.says} |" for failure, policy in POLICIES.items()]

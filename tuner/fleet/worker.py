@@ -11,8 +11,9 @@ import threading
 import time
 import uuid
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 import sqlalchemy.orm  # noqa: F401  # Optuna would import it later, while a heartbeat of another thread finds it half there
 
@@ -37,6 +38,7 @@ LEASE_S = 60.0
 POLL_S = 5.0
 LEFT_ALONE_S = 60.0  # a study that another process runs, before this worker asks for it again
 NEVER_S = 7 * 86_400.0
+IDLE_ONES_COME_S = 2 * LEFT_ALONE_S  # after this long nobody is expected any more to join again
 
 type Say = Callable[[str], None]
 
@@ -141,7 +143,7 @@ class Worker:
     def _run(self, submission: Submission, token: str) -> SubmissionState | None:
         self._say(f"submission {submission.id}: study {submission.study!r}, attempt {submission.attempts}")
         hold = Hold(self._storage, submission, token, self._place.lease_s)
-        share = Share(self._place.name, token, self._place.lease_s, leads=True, may_go_on=hold.may_go_on)
+        share = self._share(token, hold, submission, leads=True)
         with self._holding(hold, submission, share):
             try:
                 ending = self._measured(submission, hold, share)
@@ -152,6 +154,16 @@ class Worker:
             self._left_alone[submission.id] = time.monotonic() + (NEVER_S if ending.for_others else LEFT_ALONE_S)
         return self._told(submission, token, ending, patient=True)
 
+    def _share(self, token: str, hold: Hold, submission: Submission, **of_its_part: Any) -> Share:
+        place = self._place
+
+        def elsewhere(waited_s: float) -> bool:
+            seen = [item for item in self._storage.list_workers(seen_within_s=place.lease_s) if item.host != place.host]
+            working = any(item.submission_id == submission.id and item.state == "running" for item in seen)
+            return working or (waited_s < IDLE_ONES_COME_S and any(item.state == "idle" and is_like(self._machine, item) for item in seen))
+
+        return Share(place.name, token, place.lease_s, may_go_on=hold.may_go_on, host=place.host, elsewhere=elsewhere, **of_its_part)
+
     @contextmanager
     def _holding(self, hold: Hold, submission: Submission, share: Share) -> Iterator[None]:
         def show() -> None:
@@ -159,6 +171,8 @@ class Worker:
             share.beat()
 
         hold.on_beat = show
+        with suppress(StorageFault):
+            show()
         self._hold = hold
         if self._stop.is_set():
             hold.draining = True
@@ -180,7 +194,7 @@ class Worker:
             lead.extend(filter(None, [self._storage.claim_submission(self._claim(token, only=submission.id))]))
             return bool(lead)
 
-        share = Share(self._place.name, token, self._place.lease_s, leads=False, may_go_on=hold.may_go_on, lead_is_free=lead_is_free)
+        share = self._share(token, hold, submission, leads=False, lead_is_free=lead_is_free)
         with self._holding(hold, submission, share):
             alone_s, said = self._part(submission, hold, share)
         if lead:

@@ -37,7 +37,16 @@ from tuner.launchers.table_files import load_for_search
 from tuner.metrics.catalog import metric_info
 
 SEARCHED_COLUMNS = ("block_size", "max_num_batched_tokens", "arm")  # needed, but in a table of other factors
-_START_FAILURES = frozenset({FailureClass.STARTUP, FailureClass.OUT_OF_MEMORY, FailureClass.INVALID_CONFIG, FailureClass.TIMEOUT})
+_START_FAILURES = frozenset(
+    {
+        FailureClass.STARTUP,
+        FailureClass.OUT_OF_MEMORY,
+        FailureClass.INVALID_CONFIG,
+        FailureClass.TIMEOUT,
+        FailureClass.COMPILE_ERROR,
+        FailureClass.IN_USE,
+    }
+)
 
 
 @dataclass

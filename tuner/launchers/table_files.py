@@ -29,7 +29,7 @@ ERROR_MESSAGE = "error_message"
 # Kernel Tuner's words for a configuration that gave no time.
 _KERNEL_TUNER_FAILURES = {
     "InvalidConfig": FailureClass.INVALID_CONFIG,
-    "CompilationFailedConfig": FailureClass.STARTUP,
+    "CompilationFailedConfig": FailureClass.COMPILE_ERROR,
     "RuntimeFailedConfig": FailureClass.ENGINE_CRASH,
 }
 

@@ -16,7 +16,7 @@ from tuner.core.contract import Json
 from tuner.core.errors import EngineLost, FailureClass, TrialFailed
 from tuner.core.numbers import number
 from tuner.engine.commands import Command, CommandHost
-from tuner.engine.owner import OUT_OF_MEMORY_SIGNS
+from tuner.engine.owner import COMPILE_SIGNS, IN_USE_SIGNS, OUT_OF_MEMORY_SIGNS
 from tuner.engine.processes import EXCERPT_LINES, how_it_ended, log_excerpt
 
 CLI = "vllm.entrypoints.cli.main"
@@ -203,6 +203,10 @@ def start_failure(command: Command, code: int, what: str) -> TrialFailed:
         failure = FailureClass.OUT_OF_MEMORY
     elif cause is not None and (cause.kind == "usage" or cause.kind in _CONFIG_ERRORS):
         failure = FailureClass.INVALID_CONFIG
+    elif any(sign in log for sign in IN_USE_SIGNS):
+        failure = FailureClass.IN_USE
+    elif any(sign in log for sign in COMPILE_SIGNS):
+        failure = FailureClass.COMPILE_ERROR
     else:
         failure = FailureClass.STARTUP
     return TrialFailed(failure, f"{what}: {text}"[:500], cause_excerpt(log))

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from storage.records import Comparison, Stage, TrialState
+from storage.records import Comparison, Stage, Trial, TrialState
 from tuner.core.contrast import Contrast
 from tuner.core.factors import further
 from tuner.core.numbers import change, number
@@ -19,6 +19,7 @@ from tuner.report.repeat import repeat_command
 from tuner.report.report import first_metric
 from tuner.report.write_fraction import write_lines
 from tuner.setup.stored_study import StoredStudy
+from tuner.trials.retry import attempts_words
 from tuner.verdict.compare import StudyComparison
 from tuner.verdict.compared import is_of_arms
 from tuner.verdict.evidence import PRIOR, Evidence
@@ -185,14 +186,16 @@ def cell_rows(rows: Sequence[Comparison]) -> list[tuple[str, ...]]:
 
 
 def failure_lines(evidence: Evidence) -> list[str]:
-    """A line that counts the trials without a value, one for each of them with its reason, and one for finalists that were not started."""
+    """A line that counts the trials without a value, one for each of them with its reason and for each that needed another attempt, and one
+    for finalists that were not started."""
     failed = [trial for trial in evidence.trials if trial.state is TrialState.FAIL]
     pruned = [trial for trial in evidence.trials if trial.state is TrialState.PRUNED]
+    again = [trial for trial in evidence.trials if trial not in (*failed, *pruned) and attempts_words(trial.notes)]
     invalid = sum(not item.valid for item in evidence.measurements)
     lines = [
         f"trial {trial.number} ({trial.stage}, {trial.arm}, page size {trial.block_size}, budget {trial.max_num_batched_tokens}"
-        f"{further(trial.factors)}): " + (f"{trial.error_class}: {trial.error_message}" if trial.error_class else f"{trial.error_message}")
-        for trial in sorted((*failed, *pruned), key=lambda trial: trial.number)
+        f"{further(trial.factors)}): " + _how_it_ended(trial)
+        for trial in sorted((*failed, *pruned, *again), key=lambda trial: trial.number)
     ]
     searched = sum(trial.stage is Stage.SEARCH for trial in evidence.trials)
     not_run = f", {len(pruned)} skipped or given up" if pruned else ""
@@ -200,6 +203,12 @@ def failure_lines(evidence: Evidence) -> list[str]:
         f"{len(failed)} of {len(evidence.trials)} trials ({searched} search trials) failed{not_run}; {invalid} invalid windows, left out"
     )
     return lines if evidence.unconfirmed is None else [*lines, evidence.unconfirmed]
+
+
+def _how_it_ended(trial: Trial) -> str:
+    reason = ": ".join(filter(None, (trial.error_class, trial.error_message))) or trial.state.value
+    words = attempts_words(trial.notes)
+    return f"{reason} ({words})" if words else reason
 
 
 def caveat_lines(comparison: StudyComparison) -> list[str]:

@@ -22,7 +22,7 @@ from tuner.verdict.evidence import Evidence
 
 PROFILED_ROLES = frozenset({"best", "opposite_arm", "baseline", "next_best"})
 NOT_ABOUT_SETTINGS = frozenset(
-    {FailureClass.STARTUP.value, FailureClass.TIMEOUT.value, FailureClass.NO_SPACE.value, FailureClass.INTERNAL.value}
+    item.value for item in (FailureClass.STARTUP, FailureClass.TIMEOUT, FailureClass.NO_SPACE, FailureClass.IN_USE, FailureClass.INTERNAL)
 )
 SESSIONS = 2  # of each phase, where the engine runs on: `profile diff` then knows how sessions of one setting differ (docs/profiles.md)
 MORE_FINALISTS = 3  # tried one by one where none of the finalists holds: started cold they fail, or miss an SLO

@@ -24,8 +24,10 @@ from tuner.search.step_model import StepModel
 from tuner.search.study import StudyOutcome, StudyRun
 from tuner.setup.config import StudyConfig
 from tuner.setup.study_setup import StudySetup, check_places, prepare_study
+from tuner.trials.context import Retries
 from tuner.trials.patience import PATIENCE_S
 from tuner.trials.progress import Progress
+from tuner.trials.retry import RETRIES
 from tuner.trials.spool import default_spool
 from tuner.trials.watchdog import FACTOR
 
@@ -69,11 +71,17 @@ def space_of(named: StudyConfig) -> StudySetup:
 @dataclass(frozen=True)
 class OnFault:
     """What a run does while the database is away: windows go into files of the folder `spool` (None: into one of the logdir), and what has
-    to be stored before it can go on waits for so many seconds. And when an engine counts as hung (tuner.trials.watchdog)."""
+    to be stored before it can go on waits for so many seconds. And when an engine counts as hung (tuner.trials.watchdog), and how often a
+    trial that failed is tried again at most (tuner.trials.retry)."""
 
     spool: Path | None = None
     patience_s: float = PATIENCE_S
     hang_factor: float = FACTOR
+    retries: int = RETRIES
+
+    def retries_of(self, config: StudyConfig) -> Retries:
+        """None where the launcher fails each time that it fails once."""
+        return Retries(0 if config.launcher == "table" else self.retries)
 
 
 def run_plan(
@@ -95,6 +103,7 @@ def run_plan(
             spool=on_fault.spool or default_spool(plan.setup.config.logdir),
             patience_s=on_fault.patience_s,
             hang_factor=on_fault.hang_factor,
+            retries=on_fault.retries_of(plan.setup.config),
         )
         return study.run()
 
@@ -119,6 +128,7 @@ def run_shared(plan: SearchPlan, progress: Progress, share: Share, on_fault: OnF
             prior=_prior(plan),
             patience_s=on_fault.patience_s,
             hang_factor=on_fault.hang_factor,
+            retries=on_fault.retries_of(plan.setup.config),
         )
         if share.leads:
             return part.run()

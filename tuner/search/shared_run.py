@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from contextlib import ExitStack
+from dataclasses import replace
 from typing import override
 
 from storage.base import ClaimLost, Storage, StorageFault
@@ -20,7 +21,7 @@ from tuner.search.shared_search import SharedSearch
 from tuner.search.sharing import ANSWERING, CONCLUDING, Share
 from tuner.search.study import StudyOutcome, StudyRun
 from tuner.trials.budget import CostClock, TimeBudget
-from tuner.trials.context import RunContext
+from tuner.trials.context import Retries, RunContext
 from tuner.trials.engines import EnginePool
 from tuner.trials.optuna_record import GOAL_ATTRIBUTE, SAMPLER_ATTRIBUTE, OptunaRecord
 from tuner.trials.progress import Progress
@@ -45,6 +46,7 @@ class SharedRun(StudyRun):
         prior: SimulatedPrior | None = None,
         patience_s: float = 0.0,
         hang_factor: float = FACTOR,
+        retries: Retries | None = None,
         now: Callable[[], float] = time.monotonic,
     ) -> None:
         super().__init__(
@@ -57,6 +59,7 @@ class SharedRun(StudyRun):
             may_go_on=share.may_go_on,
             patience_s=patience_s,
             hang_factor=hang_factor,
+            retries=replace(retries or Retries(), host=share.host, elsewhere=share.elsewhere),
             now=now,
         )
         self._share = share

@@ -6,9 +6,10 @@ left, then new configurations, by the grid or by the sampler, to whom trials tha
 
 from __future__ import annotations
 
+import time
 from collections.abc import Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import groupby
 from typing import override
 
@@ -27,7 +28,8 @@ from tuner.trials.budget import TimeBudget
 from tuner.trials.context import RunContext
 from tuner.trials.engines import EnginePool
 from tuner.trials.optuna_record import GOAL_ATTRIBUTE, OptunaRecord
-from tuner.trials.trial import TrialRun
+from tuner.trials.retry import attempts_of, is_left_by
+from tuner.trials.trial import FIRST_ROUND, TrialRun
 from tuner.verdict.evidence import TWIN_OF
 
 
@@ -100,11 +102,26 @@ class SharedSearch(Search):
                     self._give_up(runs)
                 else:
                     self._measure(runs)
-            self._left_open |= {run.trial.id for run in runs if not run.finished}
+                self._open_to_others(runs)
+            self._left_open |= {run.trial.id for run in runs if not run.finished and not self._is_left(run)}
         except ClaimLost as error:
             self._context.progress.note(f"{error}; this worker goes on with something else")
             self._pool.drop()
         self._share.end(batch.key)
+
+    def _is_left(self, run: TrialRun) -> bool:
+        """By a worker on this host, to one on another."""
+        return not run.finished and is_left_by(run.trial.notes, self._context.retries.host)
+
+    def _open_to_others(self, runs: Sequence[TrialRun]) -> None:
+        """What this host left, where its pairs have ended here: it gets rounds of its own, in which these are measured along."""
+        left = [run for run in runs if self._is_left(run)]
+        if not left or len(left) == len(runs):
+            return
+        first_round = self._book.next_round(left[0].configuration.engine)
+        for run in left:
+            run.trial = replace(run.trial, notes={**run.trial.notes, FIRST_ROUND: first_round})
+            self._book.store_notes(run)
 
     def _give_up(self, runs: Sequence[TrialRun]) -> None:
         why = f"{MOST_DEATHS} workers died while they measured it; look at their logs"
@@ -131,11 +148,17 @@ class SharedSearch(Search):
                 return []
             if not share.leads:
                 return None
-            return None if not others and share.claim(CONCLUDING) else []
+            others_come = not self._out_of_time() and self._left_to_others()
+            return None if not others and not others_come and share.claim(CONCLUDING) else []
+
+    def _left_to_others(self) -> set[int]:
+        """Ids of trials that this host left, while another is there to take them up."""
+        left = {run.trial.id: attempts_of(run.trial.notes)[-1].at for run in self._book.unfinished() if self._is_left(run)}
+        return set(left) if left and self._context.retries.elsewhere(time.time() - max(left.values())) else set()
 
     def _left_behind(self, others: Sequence[str]) -> Batch | None:
         """What a worker that is gone, or an earlier run, began and did not finish."""
-        mine = self._left_open
+        mine = self._left_open | self._left_to_others()
         waiting = [run for run in self._book.unfinished() if run.trial.id not in mine and TWIN_OF not in run.trial.notes]
         theirs = [run for run in waiting if key_text(_key(run)) in others]
         allowed = self._allowed()

@@ -49,7 +49,8 @@ def key_of(text: str) -> Key | None:
 
 class Share:
     """From `begin` to `give_back`. `leads`: it holds the submission, and ends the study. `may_go_on` raises where the worker has to stop;
-    `lead_is_free` says whether nobody leads any more and this one now does."""
+    `lead_is_free` says whether nobody leads any more and this one now does, `elsewhere` whether a worker on another host than `host` works
+    on the study, or is free to join it and was not waited for in vain yet."""
 
     def __init__(
         self,
@@ -60,10 +61,14 @@ class Share:
         leads: bool,
         may_go_on: Callable[[], None],
         lead_is_free: Callable[[], bool] = lambda: False,
+        host: str = "",
+        elsewhere: Callable[[float], bool] = lambda _waited_s: False,
     ) -> None:
         self.leads = leads
         self.may_go_on = may_go_on
         self.lead_is_free = lead_is_free
+        self.host = host
+        self.elsewhere = elsewhere
         self._worker = worker
         self._token = token
         self._lease_s = lease_s

@@ -26,7 +26,7 @@ from tuner.search.twins import Twins
 from tuner.serving.numerics import numerics_of
 from tuner.setup.space import Configuration, EngineKey
 from tuner.trials.budget import CostClock, CostModel, TimeBudget
-from tuner.trials.context import RunContext
+from tuner.trials.context import Retries, RunContext
 from tuner.trials.engines import EnginePool
 from tuner.trials.group import GroupRun
 from tuner.trials.optuna_record import GOAL_ATTRIBUTE, OptunaRecord
@@ -62,7 +62,7 @@ class StudyRun:
     """Runs one study once. `finalists_launcher` confirms the finalists; None: `launcher` does. Both are closed at the end.
     `prior`: what the sampler begins with besides earlier studies. `may_go_on` is asked before every window; it stops the study by raising
     Interrupted. `spool`: the folder for windows that the database cannot take, which is waited for up to `patience_s`.
-    `hang_factor`: see tuner.trials.watchdog."""
+    `hang_factor`: see tuner.trials.watchdog; `retries`: how what failed is tried again."""
 
     def __init__(
         self,
@@ -77,6 +77,7 @@ class StudyRun:
         spool: Path | None = None,
         patience_s: float = 0.0,
         hang_factor: float = FACTOR,
+        retries: Retries | None = None,
         now: Callable[[], float] = time.monotonic,
     ) -> None:
         self._plan = plan
@@ -86,9 +87,9 @@ class StudyRun:
         self._prior = prior
         self._may_go_on = may_go_on or (lambda: None)
         self._progress = progress or Progress()
-        self._spool = spool
-        self._patience_s = patience_s
+        self._spool, self._patience_s = spool, patience_s
         self._hang_factor = hang_factor
+        self._retries = retries or Retries()
         self._now = now
 
     def run(self) -> StudyOutcome:
@@ -149,6 +150,7 @@ class StudyRun:
             storage=fenced.patient(patience),
             at_once=fenced,
             hang_factor=self._hang_factor,
+            retries=self._retries,
             spool=None if self._spool is None else Spool(self._spool, opened.study),
             setup=self._plan.setup,
             clock=self._clock(opened.study),

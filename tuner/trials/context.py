@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
@@ -9,12 +10,25 @@ from storage.base import Storage
 from tuner.setup.study_setup import StudySetup
 from tuner.trials.budget import CostClock, CostModel
 from tuner.trials.progress import Progress
+from tuner.trials.retry import FIRST_WAIT_S
 from tuner.trials.spool import Spool
 from tuner.trials.watchdog import FACTOR
 
 
 def _nobody_else() -> None:
     """For a run that holds no lease."""
+
+
+@dataclass(frozen=True)
+class Retries:
+    """How what failed is tried again (tuner.trials.retry). `most`: of one trial; 0: nothing is. `wait_s`: before the first attempt after
+    something was in use. `host`: this one. `elsewhere`: whether another host works on the study, or may be waited for after so many
+    seconds."""
+
+    most: int = 0
+    wait_s: float = FIRST_WAIT_S
+    host: str = field(default_factory=socket.gethostname)
+    elsewhere: Callable[[float], bool] = lambda _waited_s: False
 
 
 @dataclass(frozen=True)
@@ -32,5 +46,6 @@ class RunContext:
     progress: Progress = field(default_factory=Progress)
     still_ours: Callable[[], None] = _nobody_else
     hang_factor: float = FACTOR  # tuner.trials.watchdog
+    retries: Retries = field(default_factory=Retries)
     at_once: Storage | None = None
     spool: Spool | None = None

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from storage.base import StorageFault
 from storage.records import Environment
 from tuner.core.contract import EngineSession, EngineSettings, Launcher
-from tuner.core.errors import BadInput, EngineLost, FailureClass, Interrupted, TrialFailed, is_no_space
+from tuner.core.errors import BadInput, EngineLost, FailureClass, Interrupted, TrialFailed, is_in_use, is_no_space
 from tuner.core.factors import Factors, further
 from tuner.core.settings import Difference, declared_settings
 from tuner.core.spans import span
@@ -156,5 +156,7 @@ def launcher_errors(what: str) -> Iterator[None]:
         raise TrialFailed(FailureClass.INVALID_CONFIG, str(error)) from error
     except Exception as error:
         message = f"{what}: {type(error).__name__}: {error}".split("\n")[0]
-        failure = FailureClass.NO_SPACE if is_no_space(error) else FailureClass.INTERNAL
+        failure = FailureClass.INTERNAL
+        if is_no_space(error) or is_in_use(error):
+            failure = FailureClass.NO_SPACE if is_no_space(error) else FailureClass.IN_USE
         raise EngineLost(failure, message, traceback.format_exc(limit=-8)) from error

@@ -25,6 +25,8 @@ from tuner.trials.engines import EnginePool, environment_of, launcher_errors
 from tuner.trials.guard import Guard
 from tuner.trials.idle import wait_until_idle
 from tuner.trials.learned import attempt_of, dominated_by_oom, known_out_of_memory
+from tuner.trials.retry import Next
+from tuner.trials.retrying import Retrying
 from tuner.trials.round_order import configurations_in_order
 from tuner.trials.rounds import RoundHistory, RoundPolicy
 from tuner.trials.trial import BUSY, REPEATED, TrialBook, TrialRun
@@ -73,11 +75,15 @@ class GroupRun:
         self._ready = False
         self._round_s: float | None = None
         self._alive = set(self._runs)
+        self._left: set[Configuration] = set()  # to another host, which goes on with them
+        self._retrying = Retrying(context.retries, store=book.store_notes, say=context.progress.note, still_ours=context.still_ours)
 
     def execute(self) -> None:
-        """Measure what is missing and finish every trial that could be measured. Only the storage's own errors and Interrupted pass."""
+        """Measure what is missing and finish every trial that could be measured, but for those that are left to another host. Only the
+        storage's own errors and Interrupted pass."""
         self.measure()
-        unfinished = [run for run in self._runs.values() if not run.finished and run.measurements]
+        mine = [run for configuration, run in self._runs.items() if configuration not in self._left]
+        unfinished = [run for run in mine if not run.finished and run.measurements]
         if unfinished:
             mark_drift(self._book, list(self._runs.values()), self._first_round, self._setup.objectives[0].metric)
         for run in unfinished:
@@ -123,18 +129,23 @@ class GroupRun:
         for configuration in missing:
             if configuration not in self._alive:  # failed while warming up
                 continue
-            session = self._session(missing)
-            if configuration in self._alive:
-                lost |= self._guarded(configuration, number, order.index(configuration), session)
+            lost |= self._guarded(configuration, number, order.index(configuration), missing)
         return bool(missing) and not lost
 
-    def _guarded(self, configuration: Configuration, number: int, position: int, session: EngineSession) -> bool:
-        """One window; True if it cost the engine."""
-        try:
-            self._window(configuration, number, position, session)
-        except TrialFailed as error:
-            return self._failed(configuration, error)
-        return False
+    def _guarded(self, configuration: Configuration, number: int, position: int, wanted: Sequence[Configuration]) -> bool:
+        """One window, again where its failure allows that; True if it cost an engine. `wanted`: what has to be warm."""
+        lost = False
+        while True:
+            session = self._session(wanted)
+            if configuration not in self._alive:  # failed while warming up
+                return lost
+            try:
+                self._window(configuration, number, position, session)
+                return lost
+            except TrialFailed as error:
+                lost |= self._failed(configuration, error)
+                if configuration not in self._alive:
+                    return lost
 
     def _window(self, configuration: Configuration, number: int, position: int, session: EngineSession) -> None:
         context, run = self._context, self._runs[configuration]
@@ -171,6 +182,8 @@ class GroupRun:
                 session, fresh = self._pool.session(self._engine, next(iter(self._runs)).engine[1])
             except TrialFailed as error:
                 self._pool.drop()
+                if self._start_again(error):
+                    continue
                 self._fail_rest(error)
                 raise _GroupOver from error
             if fresh:
@@ -214,11 +227,36 @@ class GroupRun:
             note = guard.check(session, self._engine, configuration.live, str(configuration))
         self._book.answered(run, note)
 
+    def _start_again(self, error: TrialFailed) -> bool:
+        """Whether an engine that did not start is started once more."""
+        following = self._after([item for item in self._alive if not self._runs[item].finished], error)
+        if following is Next.ELSEWHERE:
+            self._alive.clear()
+            raise _GroupOver from error
+        return following is Next.HERE
+
+    def _after(self, failed: Sequence[Configuration], error: TrialFailed) -> Next:
+        """What becomes of those that failed together: in time that is left, and as long as no engine was lost for good without a window
+        since. What has windows stays here, where the other sides of its pairs are."""
+        searching = self._stage is Stage.SEARCH
+        may = self._losses == 0 and not (self._budget.spent if searching else self._budget.over)
+        runs = [self._runs[item] for item in sorted(failed)]
+        may_leave = searching and not any(run.measurements for run in runs)
+        following = self._retrying.after(runs, error, self._pool.origin[1] or 0, may=may, may_leave=may_leave)
+        if following is Next.ELSEWHERE:
+            self._left.update(failed)
+        return following
+
     def _failed(self, configuration: Configuration, error: TrialFailed) -> bool:
-        """This configuration is over. True if the engine is lost too; raises _GroupOver where it may not be started again."""
+        """This configuration is over, unless it stays alive for another attempt. True if the engine is lost too; raises _GroupOver where it
+        may not be started again."""
         run = self._runs[configuration]
+        following = Next.GIVE_UP if run.finished else self._after([configuration], error)
+        if following is Next.HERE:
+            self._pool.drop()
+            return True
         self._alive.discard(configuration)
-        if not run.finished:
+        if not run.finished and following is Next.GIVE_UP:
             self._book.fail(run, error)
         elif error.failure is FailureClass.WRONG_OUTPUT:
             self._book.answered_wrong(run, self._engine, error)

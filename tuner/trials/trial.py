@@ -180,6 +180,11 @@ class TrialBook:
             self._environments.add(environment.fingerprint)
         run.trial = self._storage.start_trial(run.trial.id, environment=environment.fingerprint, effective=report.effective)
 
+    def store_notes(self, run: TrialRun) -> None:
+        """Before the trial is finished, which stores them as well."""
+        self._store_what_was_kept(self._storage)
+        run.trial = self._storage.note_trial(run.trial.id, run.trial.notes)
+
     def answered(self, run: TrialRun, note: Json) -> None:
         """Keep what the guard says of the answers in the engine that runs now."""
         run.of_engine |= canary_metrics(note)
@@ -314,14 +319,8 @@ class TrialBook:
     def fail(self, run: TrialRun, error: TrialFailed) -> None:
         """FAIL with class and log excerpt, never with a value."""
         self._store_what_was_kept(self._storage)
-        run.trial = self._storage.finish_trial(
-            run.trial.id,
-            TrialState.FAIL,
-            error_class=error.failure.value,
-            error_message=str(error),
-            log_excerpt=error.log_excerpt or None,
-            notes=run.trial.notes,
-        )
+        said: Json = {"error_class": error.failure.value, "error_message": str(error), "log_excerpt": error.log_excerpt or None}
+        run.trial = self._storage.finish_trial(run.trial.id, TrialState.FAIL, notes=run.trial.notes, **said)
         if run.trial.optuna_trial_id is not None:
             self._record.fail(run.trial.optuna_trial_id)
         self._progress.failed_trials += 1

@@ -35,6 +35,7 @@ ITS_OWN = frozenset(
         FailureClass.INVALID_CONFIG,
         FailureClass.REQUEST_FAILED,
         FailureClass.WRONG_OUTPUT,
+        FailureClass.COMPILE_ERROR,
     )
 )
 

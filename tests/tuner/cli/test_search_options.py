@@ -21,6 +21,7 @@ OF_THIS_RUN = {
     "spool",
     "patience",
     "hang_factor",
+    "retries",
     "no_guard",
 }  # no settings of a study; the last is one of --guard
 DECIDED_LATER = {"from the workload", "the engine decides", "this one", "made from the date", "where it is possible"}

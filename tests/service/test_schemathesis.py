@@ -27,7 +27,7 @@ from tests.service.conftest import TOKEN, MakeClient
 
 pytestmark = pytest.mark.slow
 
-CASES = 26  # for each operation, kind of case and dialect
+CASES = 18  # for each operation, kind of case and dialect
 LEAST = 1000  # for each dialect
 
 # What a study may ask for is more than a schema can say: models that there are, sizes that go together.

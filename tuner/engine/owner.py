@@ -15,6 +15,7 @@ from tuner.engine import environment
 from tuner.engine.cpu_contention import CpuContention
 from tuner.engine.forking import answer_requests, error_reply, one_line
 from tuner.engine.messages import Answer, Answers, Measure, Measured, Nothing, Profile, Profiled, Reconfigure, Start
+from tuner.engine.on_slice import CompilesThere, describe_environment, spans_hosts, start_engine
 from tuner.engine.protocol import ProtocolViolation, Request, read_message
 from tuner.engine.startup import STARTUP, timed_start
 from tuner.engine.stepping import CompileCounter, SteppedLlmEngine
@@ -85,18 +86,17 @@ class EngineOwner:
     """One vLLM engine and the measurements on it."""
 
     def __init__(self, engine_args: Json) -> None:
-        self._compiles = CompileCounter()
-        from vllm.engine.arg_utils import EngineArgs
-        from vllm.v1.engine.llm_engine import LLMEngine
-
+        self._compiles: CompileCounter | CompilesThere = CompileCounter()
         with timed_start() as self._startup:
-            self._engine = LLMEngine.from_engine_args(EngineArgs(**engine_args))
+            self._engine = start_engine(engine_args)
             self._stepped = SteppedLlmEngine(self._engine)
+        if spans_hosts():
+            self._compiles = CompilesThere(self._engine)
 
     def report(self) -> StartReport:
         return StartReport(
             effective=environment.effective_config(self._engine),
-            environment=environment.describe_environment(),
+            environment=describe_environment(self._engine),
             start_s=self._startup["startup_s"],
             details={"compilations": self._compiles.count, "compile_s": round(self._compiles.seconds, 3), STARTUP: dict(self._startup)},
         )

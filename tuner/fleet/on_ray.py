@@ -17,6 +17,7 @@ from tuner.engine.protocol import PROTOCOL_VERSION
 from tuner.fleet.machine import AUTO, engine_versions
 from tuner.fleet.requirements import Machine, words
 from tuner.launchers.ray_cluster import RayNode, RayPlace, alive_nodes, connect, free_nodes, one_line, shown, wanted_resources
+from tuner.launchers.ray_slices import is_free, needs_slice, slices
 from tuner.setup.config import StudyConfig
 from tuner.setup.stored_study import StoredStudy
 
@@ -47,14 +48,18 @@ class OnRay:
         return own
 
     def room(self) -> Callable[[Mapping[str, object]], bool]:
-        """Whether a node has now what a submission's requirements ask for. The cluster is asked here, once. Raises BadInput where it does
-        not answer."""
-        nodes = free_nodes()
+        """Whether a node, or a slice, has now what a submission's requirements ask for. The cluster is asked here, once. Raises BadInput
+        where it does not answer."""
+        free = free_nodes()
+        nodes = alive_nodes()
 
         def has_room(requirements: Mapping[str, object]) -> bool:
-            chips = requirements.get("chips")
-            wanted = wanted_resources(self.place, self.platform, chips if isinstance(chips, int) else 1)
-            return any(node.has(wanted) for node in nodes)
+            asked = requirements.get("chips")
+            chips = asked if isinstance(asked, int) else 1
+            if needs_slice(self.place, self.platform, chips, nodes):
+                return is_free(chips, nodes, {node.node_id: node.resources for node in free})
+            wanted = wanted_resources(self.place, self.platform, chips)
+            return any(node.has(wanted) for node in free)
 
         return has_room
 
@@ -88,8 +93,9 @@ def find_cluster(place: RayPlace, accelerator: str, chips: int | None, python: s
         raise BadInput(reason, setting="ray", value=f"{place.address}:", fix=fix)
     if accelerator == CPU:
         return Machine(facts.cpu, 1 if chips is None else chips, facts.versions)
-    there = int(max(node.resources["TPU"] for node in offered))
-    return Machine(f"{offered[0].tpu_kind}-{there}", there if chips is None else chips, facts.versions)
+    largest = 0 if place.resources is not None else max((item.devices for item in slices(offered) if item.is_whole), default=0)
+    there = max(largest, int(offered[0].resources["TPU"]))
+    return Machine(_name(offered[0]), there if chips is None else chips, facts.versions)
 
 
 def _offered(nodes: Sequence[RayNode], accelerator: str, place: RayPlace) -> Sequence[RayNode]:

@@ -65,10 +65,9 @@ def check_launcher(config: StudyConfig) -> None:
     if parallel > 1 and config.asked_platform != "tpu" and resolve_platform(config.platform) != "tpu":
         raise BadInput(f"tensor_parallel_size {parallel} needs a TPU: elsewhere our XLA backend runs on one device; use 1")
     if config.launcher == "ray":
-        from tuner.launchers.ray_cluster import check_cluster, wanted_resources
+        from tuner.launchers.ray_slices import check_cluster_has
 
-        place = _ray_place(config)
-        check_cluster(place, wanted_resources(place, config.asked_platform, parallel))
+        check_cluster_has(_ray_place(config), config.asked_platform, parallel, config.attention_backend, config.engine_python)
 
 
 def _ray_place(config: StudyConfig) -> RayPlace:

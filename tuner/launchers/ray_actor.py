@@ -19,6 +19,7 @@ from typing import Any, Protocol
 from tuner.core.contract import EngineSession, EngineSettings, Launcher, LiveSettings, LoadPlan, ProfileResult, ProfileTarget, StartReport
 from tuner.core.errors import BadInput, EngineLost, FailureClass, TrialFailed
 from tuner.engine.environment import package_version
+from tuner.engine.on_slice import slice_environment
 from tuner.engine.protocol import PROTOCOL_VERSION
 
 MOST_LOG_BYTES = 1 << 20  # of one file, in one answer
@@ -78,8 +79,14 @@ class Failed:
 class EngineActor:
     """One engine at a time. Not thread-safe, apart from `logs_since`."""
 
-    def __init__(self, make: MakeLauncher) -> None:
+    def __init__(self, make: MakeLauncher, group: str | None = None) -> None:
+        """`group`: the name of the placement group whose hosts the engines span; None: they are on this host."""
         _undo_rays_thread_limit()
+        self._spans_hosts = group is not None
+        if group is not None:
+            import ray
+
+            os.environ.update(slice_environment(group, ray.get_runtime_context().gcs_address))
         self._make = make
         self._folder = Path(tempfile.mkdtemp(prefix="tuner-ray-"))
         self._launcher: Launcher | None = None
@@ -152,7 +159,8 @@ class EngineActor:
             return Failed(error.failure, str(error), error.log_excerpt, lost=isinstance(error, EngineLost))
         if self._session is None:
             return Done(value)
-        return Done(value, self._session.report, self._session.profile_phases, getattr(self._session, "generates", False))
+        phases = () if self._spans_hosts else self._session.profile_phases  # a profile is of the engine's own process
+        return Done(value, self._session.report, phases, getattr(self._session, "generates", False))
 
 
 def _undo_rays_thread_limit() -> None:

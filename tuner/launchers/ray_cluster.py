@@ -15,9 +15,9 @@ from typing import Any
 from tuner.core.errors import BadInput
 from tuner.core.numbers import number
 from tuner.core.yaml_file import read_yaml
+from tuner.engine.on_slice import NAMESPACE
 from tuner.setup.hardware import accelerator_limits
 
-NAMESPACE = "vllm-tpu-tuner"
 AUTO = "auto"  # the cluster that runs on this machine
 REACH_TIMEOUT_S = 5.0
 _SHOWN = ("TPU", "CPU", "GPU")

@@ -22,6 +22,7 @@ from tuner.engine.processes import GRACE_S, log_excerpt
 from tuner.engine.protocol import PROTOCOL_VERSION
 from tuner.launchers.ray_actor import LOGS, Done, EngineActor, Failed, MakeLauncher, NodeProcess
 from tuner.launchers.ray_cluster import Resources, alive_nodes, shown
+from tuner.launchers.ray_slices import SliceGroup
 
 LOG_EVERY_S = 1.0
 _OPTIONS = {"CPU": "num_cpus", "GPU": "num_gpus", "memory": "memory"}  # resources that Ray takes as options of their own
@@ -34,17 +35,19 @@ class ActorLost(EngineLost):
 class EngineOnNode:
     """An actor and what is known of it. Not thread-safe."""
 
-    def __init__(self, make: MakeLauncher, wanted: Resources, log_dir: Path, timeout_s: float) -> None:
-        """Waits until a node has the resources free. Raises TrialFailed (TIMEOUT where none has, STARTUP for another release there) or
-        ActorLost."""
+    def __init__(self, make: MakeLauncher, wanted: Resources, log_dir: Path, timeout_s: float, group: SliceGroup | None = None) -> None:
+        """Waits until a node has the resources free; of a slice, its `group`, which ends with this, has them. Raises TrialFailed (TIMEOUT
+        where none has, STARTUP for another release there) or ActorLost."""
         self.wanted = dict(wanted)
         self._log_dir = log_dir
         self._offsets: dict[str, int] = {}
         self._asked_logs: Any = None
         self._node: NodeProcess | None = None
         self._ended = False
-        remote = ray.remote(**_options(wanted), max_restarts=0, max_concurrency=1, concurrency_groups={LOGS: 1})
-        self._actor = remote(EngineActor).remote(make)
+        self._group = group
+        options = _options(wanted) if group is None else group.options()
+        remote = ray.remote(**options, max_restarts=0, max_concurrency=1, concurrency_groups={LOGS: 1})
+        self._actor = remote(EngineActor).remote(make, None if group is None else group.name)
         with contextlib.ExitStack() as undo:
             undo.callback(self.end)
             self._node = self._greeted(timeout_s)
@@ -70,6 +73,11 @@ class EngineOnNode:
     @property
     def alive(self) -> bool:
         return not self._ended
+
+    @property
+    def is_kept(self) -> bool:
+        """Whether the next engine can have the actor. A slice is given back with each: it may have lost a host meanwhile."""
+        return not self._ended and self._group is None
 
     def ask(self, method: str, *arguments: Any, timeout_s: float, failure: FailureClass = FailureClass.ENGINE_CRASH) -> Done:
         """Its answer. Raises BadInput, TrialFailed (the engine goes on), EngineLost (it is gone) or ActorLost (of class `failure`)."""
@@ -144,6 +152,8 @@ class EngineOnNode:
                     ray.wait([self._actor.close.remote()], timeout=2 * GRACE_S)
         finally:
             ray.kill(self._actor, no_restart=True)
+            if self._group is not None:
+                self._group.remove()
 
 
 def _options(wanted: Resources) -> dict[str, Any]:

@@ -28,6 +28,7 @@ from tuner.core.errors import EngineLost, FailureClass, TrialFailed
 from tuner.launchers.ray_actor import Done, MakeLauncher, local_launcher
 from tuner.launchers.ray_cluster import RayPlace, Resources, alive_nodes, connect, nobody_has, wanted_resources
 from tuner.launchers.ray_engine import ActorLost, EngineOnNode
+from tuner.launchers.ray_slices import SliceGroup, needs_slice
 from tuner.launchers.scratch import publish, scratch_logdir
 
 GRACE_S = 60.0  # above what the node's own launcher gives an engine before it is lost
@@ -54,23 +55,30 @@ class RayLauncher:
 
     def open(self, settings: EngineSettings, timeout_s: float) -> RaySession:
         """Raises TrialFailed. Where the node is lost meanwhile, another one is tried once."""
-        wanted = wanted_resources(self._place, self._platform, settings.tensor_parallel_size)
         try:
-            return self._start(settings, wanted, timeout_s)
+            return self._start(settings, timeout_s)
         except ActorLost:
-            return self._start(settings, wanted, timeout_s)
+            return self._start(settings, timeout_s)
 
-    def _start(self, settings: EngineSettings, wanted: Resources, timeout_s: float) -> RaySession:
-        engine = self._engine(wanted, timeout_s)
+    def _start(self, settings: EngineSettings, timeout_s: float) -> RaySession:
+        engine = self._engine(settings.tensor_parallel_size, timeout_s)
         try:
             opened = engine.ask("open", settings, timeout_s, timeout_s=timeout_s + GRACE_S, failure=FailureClass.STARTUP)
         except BaseException:
-            if engine.alive:
-                self._idle.append(engine)  # only the engine did not start
+            self._done_with(engine)  # perhaps only the engine did not start
             raise
-        return RaySession(engine, opened, partial(self._idle.append, engine))
+        return RaySession(engine, opened, partial(self._done_with, engine))
 
-    def _engine(self, wanted: Resources, timeout_s: float) -> EngineOnNode:
+    def _done_with(self, engine: EngineOnNode) -> None:
+        if engine.is_kept:
+            self._idle.append(engine)
+        else:
+            engine.end()
+
+    def _engine(self, devices: int, timeout_s: float) -> EngineOnNode:
+        wanted = wanted_resources(self._place, self._platform, devices)
+        if needs_slice(self._place, self._platform, devices, alive_nodes()):
+            return self._on_slice(devices, timeout_s)
         while self._idle:
             engine = self._idle.pop()
             if engine.wanted == dict(wanted):
@@ -78,9 +86,22 @@ class RayLauncher:
             engine.end()  # of another size; it may hold the chips that are wanted
         if (complaint := nobody_has(wanted, alive_nodes())) is not None:
             raise TrialFailed(FailureClass.STARTUP, complaint)
+        return self._started_one(wanted, timeout_s)
+
+    def _on_slice(self, devices: int, timeout_s: float) -> EngineOnNode:
+        while self._idle:
+            self._idle.pop().end()  # it may hold a chip of the slice
+        group = SliceGroup(devices, timeout_s)
+        with contextlib.ExitStack() as undo:
+            undo.callback(group.remove)
+            engine = self._started_one(group.resources, timeout_s, group)
+            undo.pop_all()
+        return engine
+
+    def _started_one(self, wanted: Resources, timeout_s: float, group: SliceGroup | None = None) -> EngineOnNode:
         self._started += 1
         self._engines = [engine for engine in self._engines if engine.alive]
-        self._engines.append(EngineOnNode(self._make, wanted, self._log_dir / f"ray-{self._started:03d}", timeout_s))
+        self._engines.append(EngineOnNode(self._make, wanted, self._log_dir / f"ray-{self._started:03d}", timeout_s, group))
         return self._engines[-1]
 
     def close(self) -> None:
@@ -163,5 +184,4 @@ class RaySession:
         if self.engine.alive:
             with contextlib.suppress(TrialFailed):  # then the actor has ended, with the engine
                 self.engine.ask("close_session", timeout_s=GRACE_S)
-        if self.engine.alive:
-            self._closed()
+        self._closed()

@@ -59,12 +59,25 @@ def _check(name: str, value: int, compiled_maximum: int) -> None:
         raise ValueError(f"{name} must be between 1 and the compiled maximum {compiled_maximum}, got {value}")
 
 
+def describe_runner(worker: Any) -> dict[str, Any]:
+    """What a worker's model runner knows. (On a slice it runs in the workers' processes.)"""
+    runner = worker.model_runner
+    implementations = getattr(runner, "_tuner_kv_implementations", None)
+    return {
+        "kv_write": f"{implementations.token_implementation},{implementations.page_implementation}"
+        if implementations is not None
+        else None,
+        "kv_write_us": implementations.measured_us if implementations is not None else {},
+        "token_buckets": list(runner.num_tokens_paddings),
+        "kv_cache_dtype": str(runner.kv_caches[0].dtype) if runner.kv_caches else None,
+    }
+
+
 def tuner_describe(self: Any) -> dict[str, Any]:
     """What the engine really runs: scheduler class, alignment, token buckets, KV write implementations (None before the first step)."""
     scheduler = self.scheduler
-    runner = self.model_executor.driver_worker.worker.model_runner
-    implementations = getattr(runner, "_tuner_kv_implementations", None)
     ledger = getattr(scheduler, "_ledger", None)
+    here = getattr(self.model_executor, "driver_worker", None)
     return {
         "scheduler_cls": f"{type(scheduler).__module__}.{type(scheduler).__qualname__}",
         "page_aligned": bool(getattr(scheduler, "page_aligned", False)),
@@ -72,12 +85,7 @@ def tuner_describe(self: Any) -> dict[str, Any]:
         "unaligned_steps": getattr(scheduler, "unaligned_steps", 0),
         "max_num_scheduled_tokens": scheduler.max_num_scheduled_tokens,
         "max_num_running_reqs": scheduler.max_num_running_reqs,
-        "kv_write": f"{implementations.token_implementation},{implementations.page_implementation}"
-        if implementations is not None
-        else None,
-        "kv_write_us": implementations.measured_us if implementations is not None else {},
-        "token_buckets": list(runner.num_tokens_paddings),
-        "kv_cache_dtype": str(runner.kv_caches[0].dtype) if runner.kv_caches else None,
+        **(describe_runner(here.worker) if here is not None else self.model_executor.collective_rpc(describe_runner)[0]),
     }
 
 

@@ -94,6 +94,17 @@ def test_a_study_is_taken_while_its_chips_are_free(cluster: Any) -> None:
     assert not OnRay(RayPlace("auto", {"spare": 1.0}), "cpu").room()({})
 
 
+def test_a_slice_of_two_hosts_is_offered_whole(cluster: Any) -> None:
+    labels = {"ray.io/tpu-slice-name": "s", "ray.io/accelerator-type": "TPU-V6E"}
+    hosts = [RayNode(name, "10.0.0.6", 1, {"TPU": 4.0}, labels) for name in "mn"]
+    cluster(*hosts)
+    machine = find_cluster(PLACE, "auto", None, None)
+    assert (machine.accelerator, machine.chips) == ("TPU v6e-4", 8)
+    assert find_cluster(RayPlace("auto", {"TPU": 4.0}), "auto", None, None).chips == 4, "resources are of one node"
+    room = OnRay(PLACE, "tpu").room()
+    assert room({"chips": 8}) and room({"chips": 4}) and not room({"chips": 6})
+
+
 def test_an_engine_runs_there_and_what_has_none_stays_as_it_is() -> None:
     there = OnRay(RayPlace("10.0.0.2:6379", {"TPU": 4.0}), "tpu", "env.yaml")
     own = {"launcher": "ray", "ray_address": "10.0.0.2:6379", "ray_resources": {"TPU": 4.0}, "ray_runtime_env": "env.yaml"}

@@ -1,8 +1,9 @@
-"""The Ray launcher on a real cluster of three nodes on this machine, two of which claim a TPU host's chips: the launcher contract through
-the actor, where engines land, and what is left when an actor, a node or the driver is killed. One cluster for the file."""
+"""The Ray launcher on a real cluster of three nodes on this machine, two of which claim to be the hosts of a TPU slice: the launcher
+contract through the actor, where engines land, and what is left when an actor, a node or the driver is killed. One cluster for the file."""
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import subprocess
@@ -30,12 +31,16 @@ from tests.waiting import wait_until
 from tuner.cli.fleet_check import check_ray
 from tuner.core.contract import EngineSettings, Launcher, LiveSettings, LoadPlan, ProfileTarget
 from tuner.core.errors import BadInput, EngineLost, FailureClass, TrialFailed
+from tuner.engine.environment import engine_environment
+from tuner.engine.on_slice import slice_environment
 from tuner.fleet.on_ray import OnRay
 from tuner.fleet.submission import submission_of
 from tuner.launchers.ray_actor import local_launcher
-from tuner.launchers.ray_cluster import RayPlace, check_cluster
+from tuner.launchers.ray_cluster import RayPlace, check_cluster, connect
 from tuner.launchers.ray_launcher import RayLauncher, RaySession
+from tuner.launchers.ray_slices import SliceGroup
 from tuner.launchers.table import TableLauncher
+from tuner.serving.engine_args import engine_args
 
 pytestmark = [pytest.mark.ray, pytest.mark.timeout(600)]
 CHIPS = {"TPU": 4.0}
@@ -49,8 +54,9 @@ def cluster() -> Iterator[Any]:
     from ray.cluster_utils import Cluster
 
     started = Cluster(initialize_head=True, head_node_args={"num_cpus": 1})
-    for _ in range(2):
-        started.add_node(num_cpus=1, resources=CHIPS)
+    for worker in range(2):
+        labels = {"ray.io/tpu-slice-name": "slice-a", "ray.io/tpu-worker-id": str(worker), "ray.io/tpu-topology": "2x4"}
+        started.add_node(num_cpus=1, resources=CHIPS | ({"TPU-v6e-8-head": 1.0} if worker == 0 else {}), labels=labels)
     yield started
     ray.shutdown()
     started.shutdown()
@@ -113,7 +119,7 @@ def light(place: RayPlace, tmp_path: Path) -> Iterator[Callable[..., RayLauncher
     """A launcher whose engines are light ones; the real host on the node."""
     made: list[RayLauncher] = []
 
-    def make(resources: dict[str, float] = CHIPS) -> RayLauncher:
+    def make(resources: dict[str, float] | None = CHIPS) -> RayLauncher:
         actor = partial(local_launcher, python=light_python(tmp_path), platform="cpu")
         made.append(RayLauncher(replace(place, resources=resources), log_dir=tmp_path / "logs", make=actor))
         return made[-1]
@@ -178,33 +184,66 @@ def test_a_killed_node_is_named_and_its_processes_end(cluster: Any, light: Calla
     assert caught.value.failure is FailureClass.STARTUP
 
 
-def test_a_killed_driver_leaves_no_engine_and_had_its_runtime_env(cluster: Any, tmp_path: Path) -> None:
+@pytest.mark.parametrize("devices", [1, 8])
+def test_a_killed_driver_leaves_no_engine_and_had_its_runtime_env(cluster: Any, place: RayPlace, tmp_path: Path, devices: int) -> None:
+    """Of 8 devices: on a slice."""
     program = textwrap.dedent(f"""
         import time
+        from dataclasses import replace
         from functools import partial
         from pathlib import Path
         from tests.tuner.launchers.tables import SETTINGS
-        from tuner.fleet.on_ray import OnRay
-from tuner.fleet.submission import submission_of
-from tuner.launchers.ray_actor import local_launcher
+        from tuner.launchers.ray_actor import local_launcher
         from tuner.launchers.ray_cluster import RayPlace
         from tuner.launchers.ray_launcher import RayLauncher
         actor = partial(local_launcher, python={light_python(tmp_path)!r}, platform="cpu")
-        place = RayPlace({cluster.address!r}, {CHIPS!r}, {{"env_vars": {{"OF_THE_RUNTIME_ENV": "1"}}}})
+        place = RayPlace({cluster.address!r}, None, {{"env_vars": {{"OF_THE_RUNTIME_ENV": "1"}}}})
         launcher = RayLauncher(place, log_dir=Path({str(tmp_path)!r}), make=actor)
-        print(launcher.open(SETTINGS, 120).engine.node.pid, flush=True)
+        print(launcher.open(replace(SETTINGS, tensor_parallel_size={devices}), 120).engine.node.pid, flush=True)
         time.sleep(600)
     """)
+    connect(place)
     with subprocess.Popen([sys.executable, "-c", program], stdout=subprocess.PIPE, text=True) as driver:
         assert driver.stdout is not None
         actor = psutil.Process(int(driver.stdout.readline()))
         processes = [actor, *actor.children(recursive=True)]
         environment = processes[1].environ()  # the host's
+        assert len(groups()) == (devices == 8)
         driver.kill()
     assert environment["OF_THE_RUNTIME_ENV"] == "1"
     assert environment.get("OMP_NUM_THREADS") == os.environ.get("OMP_NUM_THREADS"), "Ray's limit of threads is not the engine's"
     assert len(processes) >= 3
-    wait_until(lambda: none_left(processes), "actor, host and engine end with the driver", patience_s=ORPHANS_S)
+    wait_until(lambda: none_left(processes) and not groups(), "all of it ends with the driver", patience_s=ORPHANS_S)
+
+
+def groups() -> list[Any]:
+    """The placement groups that are there."""
+    from ray.util import placement_group_table
+
+    return [group for group in placement_group_table().values() if group["state"] != "REMOVED"]
+
+
+def test_an_engine_beyond_one_host_has_the_slice_until_it_ends(light: Callable[..., RayLauncher]) -> None:
+    launcher, wide = light(None), replace(SETTINGS, tensor_parallel_size=8)
+    session = launcher.open(wide, 120)
+    (group,) = groups()
+    assert (group["state"], group["strategy"]) == ("CREATED", "STRICT_SPREAD")
+    assert group["bundles"] == {0: {"TPU": 4.0, "TPU-v6e-8-head": 1.0}, 1: {"TPU": 4.0}}
+    processes = tree(session)
+    assert processes[-1].environ()["TUNER_RAY_GROUP"] == group["name"]
+    assert processes[-1].environ()["TPU_MULTIHOST_BACKEND"] == "ray"
+    assert session.profile_phases == ()
+    with pytest.raises(TrialFailed, match=r"no slice of 8 devices was free within 1 s: slice slice-a: .* has TPU 0 of 4 free, ") as caught:
+        light(None).open(wide, 1)
+    assert caught.value.failure is FailureClass.TIMEOUT
+    processes[-1].kill()
+    with pytest.raises(EngineLost):
+        session.measure(LIVE[0], PLAN, 60)
+    session.close()
+    assert not groups()
+    wait_until(lambda: none_left(processes), "nothing is left", patience_s=ORPHANS_S)
+    with pytest.raises(TrialFailed, match=r"no slice of 6 devices is there: slice slice-a has 2 hosts of a 2x4, 8 devices"):
+        launcher.open(replace(SETTINGS, tensor_parallel_size=6), 60)
 
 
 def test_a_worker_measures_on_a_free_node_and_leaves_nothing_at_sigterm(
@@ -295,3 +334,33 @@ def test_a_real_engine_on_a_node_measures_and_its_profile_comes_here(place: RayP
     finally:
         launcher.close()
     wait_until(lambda: none_left(processes), "closing leaves nothing", patience_s=ORPHANS_S)
+
+
+@pytest.mark.engine
+def test_tpu_inferences_workers_start_inside_the_slice(cluster: Any, place: RayPlace, reference: Reference, tmp_path: Path) -> None:
+    """As far as that goes without a TPU: to where each host's worker has to open its chips. A free node with TPU stays free."""
+    connect(place)
+    node = cluster.add_node(num_cpus=1, resources={"TPU": 1.0})
+    program = textwrap.dedent("""
+        import json, sys
+        from ray._private.state import actors
+        from tuner.engine.on_slice import start_engine
+        try:
+            start_engine(json.loads(sys.argv[1]))
+        except Exception as error:
+            workers = [actor["Address"]["NodeID"] for actor in actors().values() if actor["ActorClassName"] == "RayWorkerProc"]
+            with open(sys.argv[2], "w") as answer:
+                json.dump([sorted(workers), str(error)], answer)
+    """)
+    arguments = engine_args(replace(reference.settings(32), tensor_parallel_size=2, attention_backend="rpa"), "tpu")  # of 4 heads
+    group = SliceGroup(8, 60)
+    try:
+        environment = engine_environment("cpu", offline=True) | slice_environment(group.name, str(cluster.address))
+        command = [sys.executable, "-c", program, json.dumps(arguments), str(tmp_path / "answer")]
+        subprocess.run(command, env=environment, check=True, capture_output=True, timeout=START_TIMEOUT_S)
+    finally:
+        group.remove()
+        cluster.remove_node(node)
+    workers, error = json.loads((tmp_path / "answer").read_text())
+    assert "coords" in error, "a CPU device has none"
+    assert workers == sorted(item.node_id for item in group.slice.hosts)

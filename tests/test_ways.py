@@ -35,7 +35,7 @@ def _way(run: object, destination: str = "Configuration.live") -> Way:
 
 
 def test_only_files_that_hand_it_on_before_the_destination_count(tmp_path: Path) -> None:
-    from tuner.trials.round_order import round_order
+    from tuner.trials.rounds import round_order
 
     def run(_folder: Path) -> None:
         round_order({"cell": ["plain", "words"]}, "seed", 0)
@@ -46,25 +46,25 @@ def test_only_files_that_hand_it_on_before_the_destination_count(tmp_path: Path)
 
 
 def test_a_list_of_them_counts(tmp_path: Path) -> None:
-    from tuner.trials.round_order import _arms
+    from tuner.trials.rounds import _arms
 
     def run(_folder: Path) -> None:
         _arms([CONFIGURATION], "seed", turned=False)
         assert CONFIGURATION.live
 
-    assert follow(_way(run), tmp_path) == ["tuner/trials/round_order.py", "tuner/setup/space.py"]
+    assert follow(_way(run), tmp_path) == ["tuner/trials/rounds.py", "tuner/setup/space.py"]
 
 
 def test_what_holds_it_counts_only_where_it_is_ours(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from tuner.trials.round_order import _arms
+    from tuner.trials.rounds import _arms
 
     def run(_folder: Path) -> None:
         _arms([Holder(CONFIGURATION)], "seed", turned=False)
         assert CONFIGURATION.live
 
     assert follow(_way(run), tmp_path) == ["tuner/setup/space.py"]
-    monkeypatch.setattr(Holder, "__module__", "tuner.trials.round_order")
-    assert follow(_way(run), tmp_path) == ["tuner/trials/round_order.py", "tuner/setup/space.py"]
+    monkeypatch.setattr(Holder, "__module__", "tuner.trials.rounds")
+    assert follow(_way(run), tmp_path) == ["tuner/trials/rounds.py", "tuner/setup/space.py"]
 
 
 def test_a_run_that_never_arrives_is_told(tmp_path: Path) -> None:

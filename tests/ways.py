@@ -190,9 +190,7 @@ def _of_an_answer() -> tuple[type, ...]:
 
 
 WAYS = (
-    # 23: search/running.py is what `tuner search` and a worker of the fleet share; search/twins.py keeps what is the same in effect from
-    # being measured twice, which nobody before it can tell: it needs the configuration and the trials that there are.
-    Way("config", _search_a_table, _of_the_search, ("TableSession.measure", "tuner/launchers/table.py"), most_files=23),
+    Way("config", _search_a_table, _of_the_search, ("TableSession.measure", "tuner/launchers/table.py"), most_files=20),
     Way("window", _search_a_table, _of_a_window, ("SqlMeasurements.add_measurement", "storage/sql/measurements.py"), most_files=10),
     # Ends where the answer has become the bytes that are sent.
     Way("answer", _ask_the_service, _of_an_answer, ("_kept", "service/routes/recommendations.py"), most_files=10),

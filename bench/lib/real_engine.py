@@ -14,7 +14,7 @@ from tuner.core.contract import EngineSettings, LiveSettings, LoadPlan, WindowRe
 from tuner.engine.environment import describe_environment, engine_environment, resolve_platform, tpu_present
 from tuner.launchers.local import LocalLauncher, LocalSession
 from tuner.setup.models import resolve_model
-from tuner.trials.round_order import round_order
+from tuner.trials.rounds import round_order
 from tuner.workload.spec import WorkloadSpec
 
 START_TIMEOUT_S = 600.0

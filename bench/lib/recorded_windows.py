@@ -20,7 +20,7 @@ from bench.lib.real_engine import START_TIMEOUT_S, clean_window, device_line, en
 from tuner.core.contract import ARMS, EngineSettings, LiveSettings, LoadPlan, WindowResult
 from tuner.engine.wire_fields import from_fields, to_fields
 from tuner.launchers.local import LocalSession
-from tuner.trials.round_order import round_order
+from tuner.trials.rounds import round_order
 
 Json = dict[str, Any]
 _DIGITS = 6  # of seconds: a microsecond

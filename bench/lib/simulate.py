@@ -18,8 +18,7 @@ from tuner.stats.racing import race
 from tuner.stats.samples import t_of_rows, typical_of
 from tuner.stats.sequential import InterimPlan
 from tuner.stats.student import two_sided_critical, two_sided_p
-from tuner.trials.round_order import round_order
-from tuner.trials.rounds import level_of_part
+from tuner.trials.rounds import level_of_part, round_order
 
 Array = NDArray[np.float64]
 Interval = tuple[Array, Array]
@@ -221,7 +220,7 @@ def shuffled_positions(rng: np.random.Generator, studies: int, rounds: int, cell
 
 
 def paired_positions(rng: np.random.Generator, studies: int, rounds: int, cells: int) -> Array:
-    """The same in the product's order (tuner.trials.round_order)."""
+    """The same in the product's order (tuner.trials.rounds.round_order)."""
     names = {f"cell {cell}": (2 * cell, 2 * cell + 1) for cell in range(cells)}
     seeds = [str(seed) for seed in rng.integers(0, 2**32, studies)]
     return np.array([[np.argsort(round_order(names, seed, number)) for number in range(rounds)] for seed in seeds], dtype=float)

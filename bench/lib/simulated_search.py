@@ -18,8 +18,7 @@ from tuner.metrics.catalog import metric_info
 from tuner.setup.space import Configuration
 from tuner.stats.drift import detect_drift
 from tuner.stats.sequential import InterimPlan
-from tuner.trials.round_order import configurations_in_order
-from tuner.trials.rounds import RoundHistory, round_policy
+from tuner.trials.rounds import RoundHistory, configurations_in_order, round_policy
 from tuner.verdict.compare import StudyComparison, compare_study
 
 METRIC = "total_token_throughput"

@@ -63,7 +63,7 @@ def test_a_window_gets_the_noise_of_its_moment_and_pays_for_following_the_other_
 
 @pytest.mark.slow
 def test_arms_side_by_side_share_what_drifts_and_order_effects_cancel() -> None:
-    """Why tuner.trials.round_order is what it is."""
+    """Why tuner.trials.rounds.round_order is what it is."""
     rng = np.random.default_rng(5)
     spread = {}
     for positions_of in (shuffled_positions, paired_positions):

@@ -19,8 +19,7 @@ from tuner.trials.budget import TimeBudget
 from tuner.trials.context import RunContext
 from tuner.trials.engines import EnginePool
 from tuner.trials.group import GroupRun
-from tuner.trials.round_order import round_order
-from tuner.trials.rounds import FixedRounds
+from tuner.trials.rounds import FixedRounds, round_order
 from tuner.trials.trial import TrialBook, TrialRun
 
 

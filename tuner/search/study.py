@@ -322,8 +322,8 @@ class Search:
             return
         engine = self._engine(runs[0].configuration)
         baselines = self._baselines(runs)
-        contrast = self._space.contrast
-        control = next((run.configuration for run in (*baselines, *runs) if contrast.level(run.configuration) == contrast.baseline), None)
+        name, baseline = self._space.contrast.name, self._space.contrast.baseline
+        control = next((run.configuration for run in (*baselines, *runs) if run.configuration.params[name] == baseline), None)
         rounds = self._setup.config.rounds
         policy = round_policy(
             rounds.min,

@@ -203,12 +203,12 @@ class SearchSpace:
         for item in self.configurations:
             found.setdefault(self.contrast.rest(item), []).append(item)
         first = self.contrast.baseline
-        return {rest: tuple(sorted(items, key=lambda item: self.contrast.level(item) != first)) for rest, items in found.items()}
+        return {rest: tuple(sorted(items, key=lambda item: item.params[self.contrast.name] != first)) for rest, items in found.items()}
 
     @property
     def compared_levels(self) -> int:
         """How many levels the compared factor has."""
-        return len({self.contrast.level(item) for item in self.configurations})
+        return len({item.params[self.contrast.name] for item in self.configurations})
 
     @property
     def comparisons(self) -> int:

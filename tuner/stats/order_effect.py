@@ -1,6 +1,6 @@
 """What a window pays for coming second in its pair, taken out of the pairs of an engine. Pure.
 
-The arms of a cell are measured one right after the other, in turn AB and BA (tuner.trials.round_order), so what being second costs
+The arms of a cell are measured one right after the other, in turn AB and BA (tuner.trials.rounds.round_order), so what being second costs
 cancels in the mean of the pairs: it is no error. But it is noise: the pairs of a cell stand around two middles, and a trimmed mean knows
 such values badly. Half the difference between an AB and a BA pair of the same cell is the order's effect and nothing else (a two-period
 crossover: Hills and Armitage 1979, "The two-period cross-over clinical trial"). All cells of an engine are asked together, and only an

@@ -1,7 +1,7 @@
 """All configurations of one engine, measured in randomised interleaved rounds. Failures end one configuration, never the group.
 
-The order within a round (tuner.trials.round_order) is drawn from the study's seed, the engine and the round alone, so that a resumed study
-measures what is missing in the very order in which it would have.
+The order within a round (tuner.trials.rounds.round_order) is drawn from the study's seed, the engine and the round alone, so that a resumed
+study measures what is missing in the very order in which it would have.
 """
 
 from __future__ import annotations
@@ -27,8 +27,7 @@ from tuner.trials.idle import wait_until_idle
 from tuner.trials.learned import attempt_of, dominated_by_oom, known_out_of_memory
 from tuner.trials.retry import Next
 from tuner.trials.retrying import Retrying
-from tuner.trials.round_order import configurations_in_order
-from tuner.trials.rounds import RoundHistory, RoundPolicy
+from tuner.trials.rounds import RoundHistory, RoundPolicy, configurations_in_order
 from tuner.trials.trial import BUSY, REPEATED, TrialBook, TrialRun
 from tuner.verdict.evidence import DRIFTED, Origin
 from tuner.verdict.guard_words import NOT_CHECKED

@@ -10,27 +10,27 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from tuner.core.contract import LoadPlan
+from tuner.core.contract import PlannedRequest
 
 _QUANTILES = (0, 10, 50, 90, 99, 100)
 
 
-def plan_features(plan: LoadPlan) -> dict[str, Any]:
+def plan_features(requests: Sequence[PlannedRequest], max_concurrency: int | None) -> dict[str, Any]:
     """Request count, token totals, length quantiles (tokens), prefix fraction, and for an open loop the offered rate (requests/s)."""
-    inputs = [len(request.prompt_token_ids) for request in plan.requests]
-    outputs = [request.max_tokens for request in plan.requests]
+    inputs = [len(request.prompt_token_ids) for request in requests]
+    outputs = [request.max_tokens for request in requests]
     features: dict[str, Any] = {
-        "requests": len(plan.requests),
+        "requests": len(requests),
         "input_tokens": sum(inputs),
         "output_tokens": sum(outputs),
         "input_quantiles": quantiles(inputs),
         "output_quantiles": quantiles(outputs),
-        "prefix_share": shared_prefix_fraction([request.prompt_token_ids for request in plan.requests]),
-        "max_concurrency": plan.max_concurrency,
+        "prefix_share": shared_prefix_fraction([request.prompt_token_ids for request in requests]),
+        "max_concurrency": max_concurrency,
     }
-    span_s = max(request.arrival_s for request in plan.requests)
-    if plan.max_concurrency is None and span_s > 0:
-        features["offered_rate"] = len(plan.requests) / span_s
+    span_s = max(request.arrival_s for request in requests)
+    if max_concurrency is None and span_s > 0:
+        features["offered_rate"] = len(requests) / span_s
     return features
 
 

@@ -158,7 +158,7 @@ class WorkloadSpec(StrictModel):
 
         For traces with block ids `block_hit_rate` is what a prefix cache of such blocks that never forgets would hit.
         """
-        summary = {"kind": self.source.kind, **plan_features(plan)}
+        summary = {"kind": self.source.kind, **plan_features(plan.requests, plan.max_concurrency)}
         if self._has_sessions:
             summary["sessions"] = len(self._sessions())
         elif isinstance(self.source, FileSource):

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.quick import examples
-from tuner.core.contract import LoadPlan, PlannedRequest
+from tuner.core.contract import PlannedRequest
 from tuner.workload.features import block_keys, infinite_cache_hit_rate, plan_features, shared_prefix_fraction
 
 _PROMPTS = st.lists(st.text("ab", min_size=1, max_size=6), min_size=1, max_size=8)
@@ -43,10 +43,10 @@ def test_hit_rate_counts_only_what_an_earlier_request_brought() -> None:
 
 def test_features_of_a_plan() -> None:
     requests = (PlannedRequest("a", (1, 2, 3, 4), 2, 0.0), PlannedRequest("b", (1, 2, 5, 6), 4, 2.0))
-    features = plan_features(LoadPlan(requests, None, ""))
+    features = plan_features(requests, None)
     assert features["requests"] == 2
     assert (features["input_tokens"], features["output_tokens"]) == (8, 6)
     assert features["output_quantiles"]["p50"] == 3.0
     assert features["prefix_share"] == 0.5
     assert features["offered_rate"] == 1.0
-    assert "offered_rate" not in plan_features(LoadPlan(requests, 4, ""))
+    assert "offered_rate" not in plan_features(requests, 4)

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tuner.trials.round_order import round_order
+from tuner.trials.rounds import round_order
 
 ARMS = ("default", "page_aligned", "page_aligned_token_write")
 type Item = tuple[str, str]

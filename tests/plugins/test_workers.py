@@ -31,13 +31,14 @@ _ONE_HOST = {"tests/tuner/cli/test_s.py": f'{_USES}host")', "tests/tuner/search/
 _ASKS = "pytest.mark.slow  # shared_compiler"  # the same
 _ONE_COMPILER = {"tests/tuner/cli/test_u.py": f"@{_ASKS}: Compiler", "tests/tuner/foresight/test_v.py": f"@{_ASKS}: Compiler"}
 _SHARING = {"tests/service/pages/test_p.py": f"{_MARK}.slow", "tests/tuner/report/charts/test_q.py": f"{_MARK}.slow"}
+_LONG = {"test_y.py": f"{_MARK}.timeout" + "(600)"}
 _LIGHT = {"test_b.py": f"{_MARK}.browser", "test_n.py": f"{_MARK}.slow"}
 
 
 @pytest.mark.slow
 def test_two_engines_never_run_at_once(tmp_path: Path) -> None:
     (tmp_path / "conftest.py").write_text(_CONFTEST)
-    for name, mark in {**_HEAVY, **_ONE_HOST, **_ONE_COMPILER, **_SHARING, **_LIGHT}.items():
+    for name, mark in {**_HEAVY, **_ONE_HOST, **_ONE_COMPILER, **_SHARING, **_LONG, **_LIGHT}.items():
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).write_text(_TEST.format(mark=mark, name=name))
     command = [
@@ -58,8 +59,10 @@ def test_two_engines_never_run_at_once(tmp_path: Path) -> None:
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout
     ran = [line.split() for line in (tmp_path / "workers").read_text().splitlines()]
-    assert len(ran) == 3 * len(_HEAVY | _ONE_HOST | _ONE_COMPILER | _SHARING | _LIGHT)
+    assert len(ran) == 3 * len(_HEAVY | _ONE_HOST | _ONE_COMPILER | _SHARING | _LONG | _LIGHT)
     assert len({worker for name, worker in ran if name in _HEAVY}) == 1
     for sharing in (_ONE_HOST, _ONE_COMPILER, _SHARING):
         assert len({worker for name, worker in ran if name in sharing}) == 1, "what they share is made once"
+    first = [name for name, _ in ran].index
+    assert first("test_y.py") < min(map(first, _LIGHT)), "a long file begins before short ones"
     assert len({worker for _, worker in ran}) == 2, "the other worker has the light files"

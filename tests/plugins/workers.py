@@ -23,6 +23,7 @@ import pytest
 GROUP = "heavy"
 TOGETHER = ("tests/service/pages/", "tests/tuner/report/")  # their gallery and their drawing program are made once
 _HEAVY = re.compile(r"\bmark\.(engine|ray)\b")
+_LONG = re.compile(r"\bmark\.timeout\(")  # a file that asks for more time than tests have
 # Groups, by what their files say.
 _SHARED = {"simulated": '"shared_simulation_host"', "compiled": "shared_compiler: Compiler", "programs": "programs: Programs"}
 _GROUPS = (GROUP, "compiled", TOGETHER[0], "simulated", "programs")  # the longest first
@@ -32,6 +33,11 @@ _GROUPS = (GROUP, "compiled", TOGETHER[0], "simulated", "programs")  # the longe
 def is_heavy(path: Path) -> bool:
     """Whether a test of the file carries one of the markers."""
     return _HEAVY.search(path.read_text(encoding="utf-8")) is not None
+
+
+@functools.cache
+def is_long(path: Path) -> bool:
+    return _LONG.search(path.read_text(encoding="utf-8")) is not None
 
 
 @functools.cache
@@ -61,9 +67,9 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
 
 def _place(item: pytest.Item) -> int:
-    """Of the item's group; single files come after all groups."""
+    """Of the item's group; single files come after all groups, long ones first, so that no worker is left with one at the end."""
     group = group_of(item.path, item.nodeid.partition("::")[0])
-    return _GROUPS.index(group) if group in _GROUPS else len(_GROUPS)
+    return _GROUPS.index(group) if group in _GROUPS else len(_GROUPS) + (not is_long(item.path))
 
 
 def pytest_collection_finish() -> None:

@@ -19,6 +19,7 @@ from collections.abc import Sequence
 from typing import Any, Unpack
 
 from storage.guarded import GuardedStorage
+from storage.quarantine_contract import QuarantineStorage
 from storage.queue_contract import QueueStorage
 from storage.records import (
     Actor,
@@ -93,7 +94,7 @@ class DamagedRecord(InvalidRecord):
     """A row that this code did not write so: text that is no JSON, an unknown word, a value of another type."""
 
 
-class Storage(QueueStorage, SharingStorage, RetentionStorage, GuardedStorage):
+class Storage(QueueStorage, SharingStorage, QuarantineStorage, RetentionStorage, GuardedStorage):
     """Studies, trials, measurements, profiles, comparisons, recommendations, and who may publish them; the queue of studies to run;
     sizes and retention."""
 

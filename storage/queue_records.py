@@ -125,3 +125,34 @@ class Fence:
     study_id: int
     group_key: str
     token: str
+
+
+@dataclass(frozen=True)
+class Quarantine:
+    """A host that claims nothing until it is released. `by`: the worker or person that put it there; `details`: what was found."""
+
+    host: str
+    reason: str
+    by: str
+    id: int = 0
+    since: float = 0.0
+    details: Json = field(default_factory=dict)
+    released_at: float | None = None
+    released_by: str | None = None
+    release_reason: str | None = None
+
+
+@dataclass(frozen=True)
+class HostWindow:
+    """A measured window, with what it has to have in common with others to be compared. `engine_start` counts within the study."""
+
+    host: str
+    study_id: int
+    engine_start: int | None
+    launcher: str | None
+    model: str
+    workload_hash: str
+    environment: str | None
+    requested: Json
+    started_at: float
+    metrics: Json

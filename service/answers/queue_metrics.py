@@ -39,6 +39,10 @@ def queue_metrics(storage: Storage) -> Iterator[Metric]:
     for labels, count in sorted(Counter((worker.accelerator, worker.state) for worker in workers).items()):
         alive.add_metric(labels, count)
     yield alive
+    apart = GaugeMetricFamily("tuner_hosts_in_quarantine", "Hosts that claim nothing until they are released.", labels=["host"])
+    for item in storage.list_quarantines(limit=_MOST):
+        apart.add_metric([item.host], 1)
+    yield apart
 
 
 def _lost(attempts: int, *, held: bool) -> int:

@@ -44,6 +44,7 @@ def queue(request: Request, storage: StorageDep, state: str = "", q: str = "", n
         rows=queue_rows(storage, found[:_ON_A_PAGE]),
         counts=storage.count_submissions(),
         workers=storage.list_workers(seen_within_s=WORKER_SEEN_S),
+        quarantined=storage.list_quarantines(),
         states=list(SubmissionState),
         state=wanted or "",
         q=q,

@@ -36,7 +36,7 @@ from sqlalchemy.dialects import postgresql, sqlite
 
 from storage.base import ClaimLost, DamagedRecord, InvalidRecord, LeaseLost, NotFound, Storage
 from storage.guarded import Patience
-from storage.queue_records import Fence, FleetWorker, GroupClaim, Submission, SubmissionEvent
+from storage.queue_records import Fence, FleetWorker, GroupClaim, Quarantine, Submission, SubmissionEvent
 from storage.records import (
     Actor,
     ApiToken,
@@ -82,6 +82,7 @@ type Record = (
     | Submission
     | SubmissionEvent
     | FleetWorker
+    | Quarantine
     | GroupClaim
 )
 
@@ -103,6 +104,7 @@ TABLE_OF: Mapping[type[Any], Table] = {
     Submission: models.submissions,
     SubmissionEvent: models.submission_events,
     FleetWorker: models.fleet_workers,
+    Quarantine: models.quarantines,
     GroupClaim: models.group_claims,
 }
 

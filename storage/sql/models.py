@@ -11,11 +11,11 @@ from sqlalchemy import BigInteger, Boolean, CheckConstraint, Column, Float, Fore
 
 from storage.records import CapacityState, Stage, StudyState, TrialState
 from storage.sql.columns import TABLE_PREFIX, finite, json_type, metadata, one_of, own_id, parent, words_of
-from storage.sql.queue_models import fleet_workers, group_claims, submission_events, submissions, team_limits
+from storage.sql.queue_models import fleet_workers, group_claims, quarantines, submission_events, submissions, team_limits
 
 __all__ = ["TABLE_PREFIX", "api_tokens", "audit", "capacity_runs", "capacity_windows", "comparisons", "environments", "fleet_workers"]
 __all__ += ["foresight", "group_claims", "leases", "measurements", "metadata", "profiles", "recommendations", "studies"]
-__all__ += ["submission_events", "submissions", "team_limits", "trials", "workloads"]
+__all__ += ["quarantines", "submission_events", "submissions", "team_limits", "trials", "workloads"]
 
 environments = Table(
     "tuner_environments",

@@ -108,3 +108,23 @@ group_claims = Table(
     UniqueConstraint("study_id", "group_key"),
     sqlite_autoincrement=True,
 )
+
+_IN_FORCE = text("released_at IS NULL")
+
+quarantines = Table(
+    "tuner_quarantines",
+    metadata,
+    own_id(),
+    Column("host", Text, nullable=False),
+    Column("by", Text, nullable=False),
+    Column("reason", Text, nullable=False),
+    Column("since", Float, nullable=False),
+    Column("details", json_type(), nullable=False),
+    Column("released_at", Float),
+    Column("released_by", Text),
+    Column("release_reason", Text),
+    CheckConstraint("host <> '' AND by <> ''", name="names_given"),
+    CheckConstraint("(released_at IS NULL) = (released_by IS NULL)", name="released_by_somebody"),
+    Index("uq_tuner_quarantines_host", "host", unique=True, sqlite_where=_IN_FORCE, postgresql_where=_IN_FORCE),
+    sqlite_autoincrement=True,
+)

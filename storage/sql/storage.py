@@ -9,6 +9,7 @@ from storage.sql.capacity import SqlCapacity
 from storage.sql.fleet import SqlFleet
 from storage.sql.foresight import SqlForesight
 from storage.sql.measurements import SqlMeasurements
+from storage.sql.quarantine import SqlQuarantine
 from storage.sql.queue import SqlQueue
 from storage.sql.retention import SqlRetention
 from storage.sql.schema import damage_of, describe
@@ -32,6 +33,7 @@ class SqlStorage(
     SqlAccess,
     SqlQueue,
     SqlFleet,
+    SqlQuarantine,
     SqlRetention,
     SqlSharing,
 ):

@@ -9,6 +9,7 @@ from tests.conformance.storage_capacity import CapacityContract
 from tests.conformance.storage_foresight import ForesightContract
 from tests.conformance.storage_guarded import GuardedContract
 from tests.conformance.storage_keeping import KeepingContract
+from tests.conformance.storage_quarantine import QuarantineContract
 from tests.conformance.storage_queue import QueueContract
 from tests.conformance.storage_results import StorageContract
 from tests.conformance.storage_retention import RetentionContract
@@ -21,6 +22,7 @@ class Contracts(
     ForesightContract,
     CapacityContract,
     QueueContract,
+    QuarantineContract,
     SharingContract,
     RetentionContract,
     GuardedContract,

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import closing
 
 from storage.base import StorageFault
-from storage.queue_records import FleetWorker, Submission, SubmissionState
+from storage.queue_records import FleetWorker, Quarantine, Submission, SubmissionState
 from storage.upgrade import open_storage
 from tuner.cli.checks import Check
 from tuner.core.errors import BadInput
+from tuner.fleet.quarantine import findings
+from tuner.stats.hosts import HostFinding, Standing
 
 SEEN_S = 120.0  # a worker that was not seen for so long is gone
 _RUNNING = frozenset({SubmissionState.RUNNING, SubmissionState.CANCELLING})
@@ -24,9 +26,10 @@ def check_fleet(url: str) -> list[Check]:
             alive, known = storage.list_workers(seen_within_s=SEEN_S), storage.list_workers()
             counts = storage.count_submissions()
             running = storage.list_submissions(states=_RUNNING)
+            held, hosts = storage.list_quarantines(), findings(storage)
     except StorageFault as error:
         return [Check("queue", False, error.reason, error.fix or "", needed=True)]
-    return [_queue(counts, alive), _held(running, alive), _workers(alive, known), _versions(alive)]
+    return [_queue(counts, alive), _held(running, alive), _workers(alive, known), _versions(alive), _hosts(held, hosts)]
 
 
 def _queue(counts: dict[SubmissionState, int], alive: Sequence[FleetWorker]) -> Check:
@@ -67,6 +70,15 @@ def _versions(alive: Sequence[FleetWorker]) -> Check:
     return Check("versions", not apart, found, "install the same, or name versions in a study's requirements")
 
 
+def _hosts(held: Sequence[Quarantine], hosts: Mapping[str, HostFinding]) -> Check:
+    """Whether they measure the same; undecided is said, and no fault."""
+    said = [f"{item.host}: in quarantine, {item.reason}" for item in held]
+    said += [f"{item.host}: {item.standing}, {item.reason}" for item in hosts.values()]
+    drifting = any(item.standing is Standing.DRIFTS for item in hosts.values())
+    fix = "look for another load, heat or a slower chip there, then `tuner queue release HOST`"
+    return Check("hosts", not held and not drifting, _most(said) or "nothing was measured of late", fix)
+
+
 def check_ray(address: str) -> Check:
     """Nodes that are alive and what they have."""
     from tuner.launchers.ray_cluster import RayPlace, alive_nodes, connect, shown
@@ -79,6 +91,11 @@ def check_ray(address: str) -> Check:
     said = [f"{node.address} ({node.node_id[:8]}) has {shown(node.resources)}" for node in nodes]
     fix = "start a node where chips are: ray start --address HOST:6379"
     return Check("ray", any("TPU" in node.resources for node in nodes), "; ".join(said) or "no nodes", fix)
+
+
+def _most(lines: Sequence[str]) -> str:
+    further = len(lines) - _MOST_NAMED
+    return "; ".join(lines[:_MOST_NAMED]) + (f"; and {further} more" if further > 0 else "")
 
 
 def _named(names: Sequence[str]) -> str:

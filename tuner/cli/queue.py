@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
 
 SEEN_S = 120.0  # two leases
+_LONGEST_HOST = 255  # characters, as of a host name
 
 
 @click.group(
@@ -119,6 +120,55 @@ def limit(team: str | None, studies: str | None, storage: str, as_json: bool) ->
         print_json({"limits": limits})
     else:
         print("\n".join(f"{name}: {count} at once" for name, count in limits.items()) or "no team has a limit")
+
+
+@queue.command(epilog=examples("tuner queue quarantine", "tuner queue quarantine tpu-7 --reason 'its fan is broken'"))
+@click.argument("host", required=False)
+@reason_option
+@storage_option
+@json_option
+def quarantine(host: str | None, reason: str, storage: str, as_json: bool) -> None:
+    """Hosts that claim nothing until they are released: their default arm measures something else than their peers', or somebody put them
+    there. With HOST: put it there."""
+    from dataclasses import asdict
+
+    from storage.queue_records import Quarantine
+    from tuner.core.errors import BadInput
+    from tuner.core.numbers import utc
+
+    if host is not None:
+        if not host.strip() or len(host) > _LONGEST_HOST:
+            raise BadInput(
+                "is no name of a host", setting="quarantine", value=repr(host), fix="see `tuner queue list` and the workers' hosts"
+            )
+        with writing(storage) as opened:
+            opened.quarantine_host(Quarantine(host, reason or "put there by hand", operator(reason).name))
+    with reading(storage) as opened:
+        held = opened.list_quarantines()
+    if as_json:
+        print_json({"quarantines": [asdict(item) for item in held]})
+        return
+    for item in held:
+        print(f"{item.host}: since {utc(item.since)}, by {item.by}: {item.reason}")
+    if not held:
+        print("no host is in quarantine")
+
+
+@queue.command(epilog=examples("tuner queue release tpu-7 --reason 'new fan'"))
+@click.argument("host")
+@reason_option
+@storage_option
+def release(host: str, reason: str, storage: str) -> None:
+    """Let a host claim studies again. What it measured before counts no more when it is compared with its peers."""
+    from storage.base import NotFound
+    from tuner.core.errors import BadInput
+
+    with writing(storage) as opened:
+        try:
+            opened.release_host(host, by=operator(reason).name, reason=reason)
+        except NotFound as error:
+            raise BadInput("is not in quarantine", setting="host", value=repr(host), fix="see `tuner queue quarantine`") from error
+    print(f"{host} may claim studies again")
 
 
 def required_submission(storage: Storage, asked: str) -> Submission:

@@ -24,6 +24,7 @@ from tuner.core.spans import span
 from tuner.fleet.hold import Hold, JoinedHold
 from tuner.fleet.on_ray import OnRay, left_to_others
 from tuner.fleet.policy import why_nothing_was_measured
+from tuner.fleet.quarantine import held_host, quarantine_drifting
 from tuner.fleet.requirements import Machine, fits, is_like
 from tuner.fleet.submission import config_of
 from tuner.search.opening import find_study
@@ -83,6 +84,7 @@ class Worker:
         self._stop = threading.Event()
         self._hold: Hold | None = None
         self._left_alone: dict[int, float] = {}  # submission -> until when, monotonic seconds
+        self._quarantine: int | None = None  # that this host is known to be in
         self._not_joined: dict[int, float] = {}  # likewise; they may be taken up where nobody has them any more
 
     def drain(self) -> None:
@@ -114,6 +116,8 @@ class Worker:
         """Run one study, or a part of one that another worker runs, if there is one."""
         token = uuid.uuid4().hex
         try:
+            if self._in_quarantine():
+                return None
             self._show("idle")
             store_what_was_kept(self._storage, self._place.on_fault.spool or default_spool(self._place.logdir), self._say)
             claim = self._claim(token)
@@ -125,9 +129,28 @@ class Worker:
         except BadInput as error:  # of the Ray cluster
             self._say(str(error))
             return None
-        if submission is not None:
-            return self._run(submission, token)
-        return None if joined is None else self._help(joined, token)
+        if submission is None and joined is None:
+            return None
+        try:
+            return self._help(joined, token) if joined is not None else self._run(submission, token) if submission is not None else None
+        finally:
+            self._look_at_hosts()
+
+    def _in_quarantine(self) -> bool:
+        """Whether this host claims nothing just now; said once. Raises StorageFault."""
+        held = held_host(self._storage, self._place.host)
+        if held is not None:
+            self._show("draining")
+            if held.id != self._quarantine:
+                self._say(f"{held.host} is in quarantine: {held.reason}; it claims nothing until `tuner queue release {held.host}`")
+        self._quarantine = None if held is None else held.id
+        return held is not None
+
+    def _look_at_hosts(self) -> None:
+        """After new results: whether a host measures something else than its peers."""
+        with suppress(StorageFault):
+            for item in quarantine_drifting(self._storage, self._place.name):
+                self._say(f"{item.host} is put into quarantine: {item.reason}")
 
     def _claim(self, token: str, only: int | None = None) -> Claim:
         """`only`: of a study of which this worker has an engine already. Raises BadInput where the Ray cluster does not answer."""
@@ -169,6 +192,8 @@ class Worker:
         def show() -> None:
             self._show("draining" if self._stop.is_set() else "running", submission.id)
             share.beat()
+            if held_host(self._storage, self._place.host) is not None:
+                hold.draining = True
 
         hold.on_beat = show
         with suppress(StorageFault):

@@ -22,6 +22,7 @@ from tuner.report.evidence_report import (
     environment_rows,
     explained,
     failure_lines,
+    host_lines,
     method_text,
     metric_text,
     why_text,
@@ -84,7 +85,12 @@ def evidence_html(evidence: Evidence, comparison: StudyComparison) -> str:
     written = write_lines(evidence)
     if written:
         parts += [f"<h2>{escape(WRITE_HEADING)}</h2>", _list(written)]
-    parts += ["<h2>What failed</h2>", _list(failure_lines(evidence)), "<h2>Caveats</h2>", _list(caveat_lines(comparison))]
+    parts += [
+        "<h2>What failed</h2>",
+        _list(failure_lines(evidence)),
+        "<h2>Caveats</h2>",
+        _list([*host_lines(evidence), *caveat_lines(comparison)]),
+    ]
     parts += ["<h2>How to repeat</h2>", f"<pre>{escape(repeat_command(evidence))}</pre>"]
     head = (
         f'<meta charset="utf-8"><meta http-equiv="Content-Security-Policy" content="{POLICY}">'

@@ -5,6 +5,7 @@ Markdown for a pull request; tuner.report.evidence_html makes a page with charts
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 
 from storage.records import Comparison, Stage, Trial, TrialState
@@ -22,7 +23,7 @@ from tuner.setup.stored_study import StoredStudy
 from tuner.trials.retry import attempts_words
 from tuner.verdict.compare import StudyComparison
 from tuner.verdict.compared import is_of_arms
-from tuner.verdict.evidence import PRIOR, Evidence
+from tuner.verdict.evidence import HOST, PRIOR, Evidence
 from tuner.verdict.guard_words import study_answers
 
 WRITE_HEADING = "KV write in a prefill step, from XLA profiles"
@@ -50,7 +51,12 @@ def evidence_markdown(evidence: Evidence, comparison: StudyComparison) -> str:
     written = write_lines(evidence)
     if written:
         sections += [f"## {WRITE_HEADING}", _bullets(written)]
-    sections += ["## What failed", _bullets(failure_lines(evidence)), "## Caveats", _bullets(caveat_lines(comparison))]
+    sections += [
+        "## What failed",
+        _bullets(failure_lines(evidence)),
+        "## Caveats",
+        _bullets([*host_lines(evidence), *caveat_lines(comparison)]),
+    ]
     sections += ["## How to repeat", f"```\n{repeat_command(evidence)}\n```"]
     return "\n\n".join(sections) + "\n"
 
@@ -214,6 +220,18 @@ def _how_it_ended(trial: Trial) -> str:
 def caveat_lines(comparison: StudyComparison) -> list[str]:
     caveats = list(comparison.answer.notes) if comparison.answer is not None else []
     return caveats or ["none beyond the scope above"]
+
+
+def host_lines(evidence: Evidence) -> list[str]:
+    """Of each host in quarantine that measured a part of the study: what of it stands, and what may not."""
+    measured = Counter(str(item.details.get(HOST, "")) for item in evidence.measurements)
+    of_all = sum(measured.values())
+    return [
+        f"{measured[host]} of {of_all} windows were measured on {host}, which is in quarantine ({reason}): verdicts on pairs keep them, "
+        "because a pair is one engine on one host; values of configurations that other hosts measured do not compare with those"
+        for host, reason in sorted(evidence.quarantined.items())
+        if measured[host]
+    ]
 
 
 def _bullets(lines: Sequence[str]) -> str:

@@ -23,7 +23,7 @@ from tuner.trials.guard import canary_metrics
 from tuner.trials.idle import is_busy
 from tuner.trials.optuna_record import OptunaRecord
 from tuner.trials.stored import require_stored, store_kept
-from tuner.verdict.evidence import PRIOR, TWIN_OF, Origin, origin_of
+from tuner.verdict.evidence import HOST, PRIOR, TWIN_OF, Origin, origin_of
 from tuner.verdict.guard_words import NOTE
 
 FIRST_ROUND = "first_round"
@@ -86,6 +86,7 @@ class TrialBook:
         self._storage = context.storage
         self._at_once = context.at_once or context.storage
         self._spool = context.spool
+        self._host = context.retries.host
         self._setup = context.setup
         self._progress = context.progress
         self._study = study
@@ -219,7 +220,7 @@ class TrialBook:
                 metrics=metrics,
                 valid=reason is None,
                 invalid_reason=reason,
-                details=_window_details(result, self._setup.plan, origin),
+                details={**_window_details(result, self._setup.plan, origin), HOST: self._host},
             ),
         )
         self._keep_window(run, measurement)

@@ -58,6 +58,7 @@ def load_evidence(storage: Storage, study: Study) -> Evidence:
         profiles=storage.list_profiles(study_id=study.id),
         defaults=default_settings(study),
         recommendation=next(iter(storage.list_recommendations(study_id=study.id, limit=1)), None),
+        quarantined={item.host: item.reason for item in storage.list_quarantines()},
     )
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -38,6 +38,7 @@ COMPARABLE = frozenset(
 
 PRIOR = "prior"  # in the notes of a search trial: what the sampler knew besides measurements, in words
 TWIN_OF = "twin_of"  # in the notes of a search trial that was not measured: the number of the one that is the same in effect
+HOST = "host"  # in a window's details: of whoever asked for it
 DRIFTED = "drifted"  # Measurement.invalid_reason of a window of rounds in which the machine was not what it was (tuner.trials.group)
 
 # Which engine a window was measured in: launcher and number of the engine start within the study (None: not recorded).
@@ -47,7 +48,7 @@ type Origin = tuple[str | None, int | None]
 @dataclass(frozen=True)
 class Evidence:
     """Everything that is stored about one study. `defaults`: vLLM's own page size and chunk budget (setting -> value), as far as known.
-    `recommendation`: the newest that is stored; nothing is concluded from it."""
+    `recommendation`: the newest that is stored; nothing is concluded from it. `quarantined`: hosts in quarantine just now (host -> why)."""
 
     study: Study
     trials: Sequence[Trial]
@@ -58,6 +59,7 @@ class Evidence:
     profiles: Sequence[Profile] = ()
     defaults: Json = field(default_factory=dict)
     recommendation: Recommendation | None = None
+    quarantined: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def interim(self) -> InterimPlan | None:

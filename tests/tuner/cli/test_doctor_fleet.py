@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from storage.queue_records import Claim, FleetWorker, Submission
+from storage.queue_records import Claim, FleetWorker, Quarantine, Submission
 from storage.upgrade import open_storage
 from tests.tuner.cli.terminal import Terminal
 
@@ -64,3 +64,14 @@ def test_without_a_database_or_a_cluster_it_says_so_in_words(terminal: Terminal)
     assert result.code == 1
     assert "ray_address 127.0.0.1:1: nobody answers there" in result.out
     assert result.out.splitlines()[-1] == "not ready for submitted studies: queue, ray"
+
+
+@pytest.mark.slow
+def test_a_host_in_quarantine_is_told_with_the_way_out(terminal: Terminal) -> None:
+    with closing(open_storage(terminal.url)) as storage:
+        _, checks = look(terminal)
+        assert (checks["hosts"]["ok"], checks["hosts"]["found"]) == (True, "nothing was measured of late")
+        storage.quarantine_host(Quarantine("tpu-vm-1", "-12.0 % beside its peers", "host-2"))
+        code, checks = look(terminal)
+    assert (code, checks["hosts"]["ok"], checks["hosts"]["found"]) == (0, False, "tpu-vm-1: in quarantine, -12.0 % beside its peers")
+    assert "tuner queue release" in checks["hosts"]["fix"]

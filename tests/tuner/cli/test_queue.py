@@ -135,3 +135,15 @@ def test_a_worker_that_ends_in_the_middle_loses_nothing(ready: Terminal, study_f
     assert len(after) == len(set(after))
     assert len(after) == 8 * 3 + 6
     storage.close()
+
+
+@pytest.mark.slow
+def test_a_host_is_put_into_quarantine_and_released_by_hand(ready: Terminal, study_file: Path) -> None:
+    assert ready.run("queue", "quarantine").out == "no host is in quarantine\n"
+    assert "put there by hand" in ready.run("queue", "quarantine", "tpu-7").out
+    (held,) = ready.run("queue", "quarantine", "tpu-7", "--reason", "fan", "--json").json["quarantines"]
+    assert (held["host"], held["reason"], held["released_at"]) == ("tpu-7", "put there by hand", None), "it was there already"
+    assert ready.run("queue", "release", "tpu-7").out == "tpu-7 may claim studies again\n"
+    again = ready.run("queue", "release", "tpu-7")
+    assert is_one_line_error(again) and "is not in quarantine" in again.err
+    assert ready.run("queue", "quarantine", " ").code == 2

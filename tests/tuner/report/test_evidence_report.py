@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from dataclasses import replace
 from html.parser import HTMLParser
 from typing import Any, override
 
@@ -17,7 +18,7 @@ from tuner.core.contrast import ALIGNMENT
 from tuner.core.errors import FailureClass, TrialFailed
 from tuner.report.asked import question_text
 from tuner.report.evidence_html import evidence_html
-from tuner.report.evidence_report import caveat_lines, cell_rows, evidence_markdown, failure_lines, method_text
+from tuner.report.evidence_report import caveat_lines, cell_rows, evidence_markdown, failure_lines, host_lines, method_text
 from tuner.report.repeat import repeat_command
 from tuner.setup.space import Configuration
 from tuner.verdict.compare import StudyComparison
@@ -141,3 +142,18 @@ def test_names_in_the_page_are_text(bench: Workbench) -> None:
     study = bench.storage.create_study(Study("empty", "<script>alert(1)</script>", {"slos": []}, "throughput"))
     html = evidence_html(load_evidence(bench.storage, study), compare_stored(bench.storage, study))
     assert "<script" not in html and "&lt;script&gt;" in html
+
+
+@pytest.mark.slow
+def test_windows_of_a_host_in_quarantine_are_marked_and_verdicts_stay(grid: FinishedStudy) -> None:
+    """A pair is one engine on one host: what the host has in common cancels."""
+    study = grid.bench.storage.get_study("s")
+    evidence, comparison = load_evidence(grid.bench.storage, study), compare_stored(grid.bench.storage, study)
+    host = evidence.measurements[0].details["host"]
+    marked = replace(evidence, quarantined={host: "-12.0 % beside its peers", "elsewhere": "hot"})
+    count = len(evidence.measurements)
+    (line,) = host_lines(marked)
+    assert line.startswith(f"{count} of {count} windows were measured on {host}, which is in quarantine (-12.0 % beside its peers)")
+    text, before = evidence_markdown(marked, comparison), evidence_markdown(evidence, comparison)
+    assert text.replace(f"- {line}\n", "") == before
+    assert host_lines(evidence) == []

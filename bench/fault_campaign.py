@@ -16,12 +16,16 @@ Engines are those of the tests: nothing is computed. Exit status 1 where anythin
 from __future__ import annotations
 
 import argparse
+import shutil
 import sys
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
+from functools import partial
+from itertools import chain
 from pathlib import Path
 
+from bench.lib.ending import end_all_at_signals, undone_at_the_end
 from bench.lib.fault_engines import EngineCampaign
 from bench.lib.fault_findings import Found
 from bench.lib.fault_searches import SearchCampaign
@@ -35,10 +39,8 @@ def workers(folder: Path, seed: int, faults: int) -> Found:
 
 def database(folder: Path, seed: int, faults: int) -> Found:
     postgres = OwnPostgres(folder)
-    try:
+    with undone_at_the_end(postgres.close):
         return WorkerCampaign(folder, seed, postgres).run(faults, ON_POSTGRESQL)
-    finally:
-        postgres.close()
 
 
 def searches(folder: Path, seed: int, faults: int) -> Found:
@@ -64,8 +66,9 @@ PARTS: Mapping[str, tuple[float, Callable[[Path, int, int], Found]]] = {  # shar
 
 
 def _run(part: Callable[[Path, int, int], Found], seed: int, faults: int) -> Found:
-    with tempfile.TemporaryDirectory(prefix="tuner-faults-") as folder:
-        return part(Path(folder), seed, faults)
+    folder = Path(tempfile.mkdtemp(prefix="tuner-faults-"))
+    with undone_at_the_end(partial(shutil.rmtree, folder, ignore_errors=True)):
+        return part(folder, seed, faults)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -81,16 +84,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if options.only:
         counts = {options.only: options.faults}
     asked = [(name, PARTS[name][1], count) for name, count in counts.items() if count]
-    asked += [("ray", ray, options.ray)] if options.ray else []
     whole = Found()
-    with ThreadPoolExecutor(len(PARTS) + 1) as pool:  # each waits nearly all the time, for processes and databases of its own
+    with ThreadPoolExecutor(len(PARTS)) as pool:  # each waits nearly all the time, for processes and databases of its own
         running = {pool.submit(_run, part, options.seed, count): name for name, part, count in asked}
-        for done in as_completed(running):
-            whole.add(done.result())
-            print("\n".join([f"{running[done]}:", *done.result().lines()]), flush=True)
+        found = [("ray", _run(ray, options.seed, options.ray))] if options.ray else []  # Ray starts nodes in the main thread only
+        for name, of_it in chain(found, ((running[done], done.result()) for done in as_completed(running))):
+            whole.add(of_it)
+            print("\n".join([f"{name}:", *of_it.lines()]), flush=True)
     print("\n".join(["all:", *whole.lines()]))
     return 0 if whole.is_clean else 1
 
 
 if __name__ == "__main__":
+    end_all_at_signals()
     sys.exit(main())

@@ -96,7 +96,7 @@ class EngineCampaign:
         self._study(launcher)
         over.set()
         injector.join()
-        self.found.orphans += orphans(lambda: [process for process in seen if _runs(process)])
+        self.found.orphans += orphans(lambda: [process for process in seen if runs(process)])
 
     def _reported(self, name: str) -> None:
         hooks = REPORTS[name](self._random.randrange(5))
@@ -113,7 +113,7 @@ class EngineCampaign:
         StudyRun(plan_search(prepare_study(config), self._storage, resume=False), self._storage, launcher).run()
 
 
-def _runs(process: psutil.Process) -> bool:
+def runs(process: psutil.Process) -> bool:
     with suppress(psutil.NoSuchProcess):
         return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
     return False

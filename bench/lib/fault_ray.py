@@ -7,6 +7,8 @@ import random
 import signal
 import threading
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from typing import Any, override
@@ -27,6 +29,7 @@ from tuner.search.study import StudyRun
 from tuner.setup.study_setup import prepare_study
 
 CHIPS = {"TPU": 4.0}
+NODES = 2  # with chips, beside the head
 STUDY_S = 3.0  # about as long as one takes
 
 
@@ -42,18 +45,20 @@ class SeenLauncher(RayLauncher):
 
 
 class RayCampaign:
-    """One SQLite database in `folder`; one study for each fault, actors and nodes in turn."""
+    """One SQLite database in `folder`; one study for each fault, actors and nodes in turn. Of the main thread: Ray starts nodes in no
+    other."""
 
     def __init__(self, folder: Path, seed: int) -> None:
-        os.environ.update(RAY_USAGE_STATS_ENABLED="0", LIGHT_WINDOW_S=str(WINDOW_S))
+        os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
         from ray.cluster_utils import Cluster
 
         self._folder = folder
         self._url = f"sqlite:///{folder}/ray.db"
         self._random = random.Random(seed)  # no secret: when can be repeated
         self._storage = open_storage(self._url)
-        self._cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 1})
-        self._nodes: list[Any] = [self._add_node() for _ in range(2)]
+        with _own_sigterm():
+            self._cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 1})
+        self._nodes: list[Any] = [self._add_node() for _ in range(NODES)]
         self.found = Found()
 
     def run(self, faults: int) -> Found:
@@ -70,13 +75,15 @@ class RayCampaign:
         return self.found
 
     def _add_node(self) -> Any:
-        return self._cluster.add_node(num_cpus=1, resources=CHIPS)
+        with _own_sigterm():
+            return self._cluster.add_node(num_cpus=1, resources=CHIPS)
 
     def _hit(self, name: str) -> None:
         self.found.studies += 1
         study = f"r{self.found.studies}"
         actor = partial(local_launcher, python=light_python(self._folder), platform="cpu")
-        launcher = SeenLauncher(RayPlace(self._cluster.address, CHIPS), log_dir=self._folder / study, make=actor)
+        env = {"env_vars": {"LIGHT_WINDOW_S": str(WINDOW_S)}}  # not of this process, whose environment other parts change meanwhile
+        launcher = SeenLauncher(RayPlace(self._cluster.address, CHIPS, env), log_dir=self._folder / study, make=actor)
         seen: list[psutil.Process] = []
 
         def inject() -> None:
@@ -90,7 +97,6 @@ class RayCampaign:
                 lost = next(item for item in self._nodes if item.node_id == node.node_id)
                 self._nodes.remove(lost)
                 self._cluster.remove_node(lost, allow_graceful=False)
-                self._nodes.append(self._add_node())
             else:
                 process.send_signal(signal.SIGKILL)
             self.found.faults[name] += 1
@@ -100,4 +106,15 @@ class RayCampaign:
         config = config_of(study, logdir=str(self._folder / "profiles"), storage=self._url, guard=False, seed=self.found.studies)
         StudyRun(plan_search(prepare_study(config), self._storage, resume=False), self._storage, launcher).run()
         injector.join()
+        self._nodes += [self._add_node() for _ in range(NODES - len(self._nodes))]
         self.found.orphans += orphans(lambda: [item for item in seen if item.is_running() and item.status() != psutil.STATUS_ZOMBIE])
+
+
+@contextmanager
+def _own_sigterm() -> Iterator[None]:
+    """Ray's nodes take it for themselves."""
+    before = signal.getsignal(signal.SIGTERM)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)

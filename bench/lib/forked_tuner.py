@@ -19,6 +19,8 @@ from typing import Any
 
 import psutil
 
+from tuner.engine.forking import die_with_parent
+
 ROOT = Path(__file__).resolve().parents[2]
 
 
@@ -59,7 +61,7 @@ class ForkedTuner:
 
 
 class TunerForks:
-    """Starts them. Close it; what it started lives on."""
+    """Starts them. Close it; what it started ends with it, or with this process."""
 
     def __init__(self) -> None:
         code = "from bench.lib.forked_tuner import serve; serve()"
@@ -90,17 +92,19 @@ def serve() -> None:
     import tuner.search.running  # noqa: F401  # each of these takes long
 
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # none is left as a zombie
+    server = os.getpid()
     for line in sys.stdin:
         asked = json.loads(line)
         pid = os.fork()
         if pid == 0:
-            _run(asked, tests.tuner.cli.held_tuner.main)
+            _run(asked, server, tests.tuner.cli.held_tuner.main)
         print(pid, flush=True)
 
 
-def _run(asked: dict[str, Any], main: Any) -> None:
-    """In the child; does not return."""
+def _run(asked: dict[str, Any], server: int, main: Any) -> None:
+    """In the child of `server`; does not return."""
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+    die_with_parent(server)
     os.setsid()
     os.chdir(asked["folder"])
     os.environ.update(asked["env"])

@@ -2,16 +2,23 @@
 
 from __future__ import annotations
 
+import os
+import signal
+import subprocess
+import sys
 from pathlib import Path
 
+import psutil
 import pytest
 
 from bench.fault_campaign import PARTS, main
-from bench.lib.fault_engines import KILLS, REPORTS, EngineCampaign
+from bench.lib.fault_engines import KILLS, REPORTS, EngineCampaign, runs
 from bench.lib.fault_findings import Found
 from bench.lib.fault_searches import SearchCampaign
 from bench.lib.fault_workers import ON_ANY, ON_POSTGRESQL, WorkerCampaign
+from bench.lib.forked_tuner import ROOT
 from bench.lib.own_postgres import OwnPostgres
+from tests.waiting import wait_until
 
 
 @pytest.fixture(autouse=True)
@@ -53,6 +60,26 @@ def test_a_search_that_is_killed_loses_nothing(tmp_path: Path) -> None:
 def test_engines_that_are_killed_and_fail_spoil_no_answer(tmp_path: Path) -> None:
     found = EngineCampaign(tmp_path, seed=0).run(2)
     assert found.faults.total() >= 1 and found.is_clean, found
+
+
+@pytest.mark.slow
+@pytest.mark.postgres
+def test_a_campaign_that_is_told_to_stop_leaves_nothing(tmp_path: Path) -> None:
+    """Its workers have sessions of their own, and PostgreSQL is a daemon."""
+    command = [sys.executable, "-m", "bench.fault_campaign", "--only", "database", "--faults", "100"]
+    with subprocess.Popen(command, cwd=ROOT, env={**os.environ, "TMPDIR": str(tmp_path)}, stderr=subprocess.PIPE) as campaign:
+        try:
+            wait_until(lambda: list(tmp_path.glob("tuner-faults-*/w0/engines.txt")), "a worker with an engine", patience_s=120)
+        except AssertionError:
+            campaign.terminate()
+            raise
+        workers = psutil.Process(campaign.pid).children(recursive=True)
+        servers = [process for process in psutil.process_iter(["cmdline"]) if str(tmp_path) in " ".join(process.info["cmdline"] or ())]
+        campaign.terminate()
+        assert campaign.wait(timeout=60) == 128 + signal.SIGTERM
+    assert len(workers) >= 3 and servers
+    wait_until(lambda: not any(map(runs, [*workers, *servers])), "all processes to end", patience_s=10)
+    assert not list(tmp_path.glob("tuner-*"))
 
 
 def test_each_loss_is_told() -> None:

@@ -1,14 +1,16 @@
-"""The search for the highest rate within an SLO (tuner.stats.edge_search) on queues whose edge is known, beside what others do.
+"""The search for the highest rate, or number of requests at once, within an SLO (tuner.stats.edge_search) on queues whose edge is known,
+beside what others do.
 
-    python -m bench.capacity_search                  100 seeds of seven queues, some minutes
+    python -m bench.capacity_search                  100 seeds of seven queues and five closed loops, some minutes
+    python -m bench.capacity_search --only concurrency
 
-- search: ours, from a first rate that is wrong by up to a factor of 4 in either direction.
-- sweep: what guidellm and vLLM's sweeps do. Rates equally far apart up to the capacity, which it is told; the answer is the last rate
+- search: ours, from a first load that is wrong by up to a factor of 4 in either direction.
+- sweep: what guidellm and vLLM's sweeps do. Loads equally far apart up to the capacity, which it is told; the answer is the last one
   before one that does not hold.
 - bisection: what tpu-inference's run_bm.sh does. Halving between 0 and the capacity, which it is told, each half chosen by one window.
 
 All three get the same windows. Error: |answer / edge - 1|. Exit status 1 if ours misses a bar: a median error of at most 5 % in at most 12
-windows for each queue, and the 95 % intervals hold the edge in at least 92 % of all searches together.
+windows for each queue (or, of requests at once, of one request), and the 95 % intervals hold the edge in at least 92 % of all searches.
 """
 
 from __future__ import annotations
@@ -22,8 +24,10 @@ from statistics import fmean, median
 
 import numpy as np
 
+from tests.oracles.closed_loops import CLOSED_LOOPS
 from tests.oracles.queues import QUEUES, Queue
-from tuner.stats.edge import Count, Ratio, Reading
+from tuner.capacity.loads import TURNS
+from tuner.stats.edge import Count, Ratio, Reading, Side
 from tuner.stats.edge_search import MAX_WINDOWS, EdgeAsk, EdgeWindow, search_edge
 
 REQUESTS = 2000
@@ -41,11 +45,15 @@ class Found:
     half_width: float
 
 
-def window_at(queue: Queue, rate: float, requests: int, random: np.random.Generator) -> EdgeWindow:
+def window_at(queue: Queue, load: float, requests: int, random: np.random.Generator) -> EdgeWindow:
+    """Of whole loads the nearest one."""
+    rate = max(1.0, float(round(load))) if queue in CLOSED_LOOPS else load
     times = queue.window(rate, requests, random)
     readings: dict[str, Reading] = {}
     for slo in queue.slos:
-        if slo.percentile is None:
+        if slo.value(times) <= 0:  # nobody waited
+            readings["mean" if slo.percentile is None else "percentile"] = Side(held=True)
+        elif slo.percentile is None:
             readings["mean"] = Ratio(math.log(slo.value(times) / slo.limit_s))
         else:
             readings["percentile"] = Count(
@@ -57,7 +65,8 @@ def window_at(queue: Queue, rate: float, requests: int, random: np.random.Genera
 def searched(queue: Queue, seed: int, requests: int) -> Found:
     random = np.random.default_rng(seed)
     first = queue.edge * WRONG_START ** random.uniform(-1, 1)
-    search = search_edge(EdgeAsk(first), lambda rate: window_at(queue, rate, requests, random))
+    ask = EdgeAsk(max(1.0, first), requests // TURNS, whole=True) if queue in CLOSED_LOOPS else EdgeAsk(first)
+    search = search_edge(ask, lambda rate: window_at(queue, rate, requests, random))
     found = search.estimate()
     if found is None:
         return Found(1.0, len(search.windows), False, math.inf)
@@ -92,9 +101,10 @@ def line(queue: Queue, seeds: int, requests: int) -> tuple[str, bool, float]:
     others: list[Callable[[Queue, int, int], float]] = [swept, halved]
     theirs = [[other(queue, seed, requests) for seed in range(seeds)] for other in others]
     shown = "".join(f"{median(items):>9.1%}{_tail(items):>8.1%}" for items in (errors, *theirs))
-    text = f"{queue.name:<20}{queue.edge:>8.3f}{shown}{median(item.windows for item in ours):>9.0f}"
+    text = f"{queue.name:<28}{queue.edge:>8.3f}{shown}{median(item.windows for item in ours):>9.0f}"
     text += f"{median(item.half_width for item in ours):>9.1%}{covered:>8.0%}"
-    return text, median(errors) <= ERROR_BAR and windows <= MAX_WINDOWS, covered
+    bar = max(ERROR_BAR, 1 / queue.edge) if queue in CLOSED_LOOPS else ERROR_BAR
+    return text, median(errors) <= bar and windows <= MAX_WINDOWS, covered
 
 
 def _tail(errors: list[float]) -> float:
@@ -105,11 +115,12 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--seeds", type=int, default=100, help="searches of a queue")
     parser.add_argument("--requests", type=int, default=REQUESTS, help="requests of a window")
+    parser.add_argument("--only", choices=["rate", "concurrency"], help="queues or closed loops alone")
     given = parser.parse_args()
     print(f"{given.seeds} searches of at most {MAX_WINDOWS} windows of {given.requests} requests; errors: median and 95th percentile")
-    print(f"{'queue':<20}{'edge':>8}{'search':>9}{'':>8}{'sweep':>9}{'':>8}{'bisection':>9}{'':>8}{'windows':>9}{'+-':>9}{'covers':>8}")
+    print(f"{'queue':<28}{'edge':>8}{'search':>9}{'':>8}{'sweep':>9}{'':>8}{'bisection':>9}{'':>8}{'windows':>9}{'+-':>9}{'covers':>8}")
     missed, covered = 0, []
-    for queue in QUEUES:
+    for queue in (*(QUEUES if given.only != "concurrency" else ()), *(CLOSED_LOOPS if given.only != "rate" else ())):
         text, met, share = line(queue, given.seeds, given.requests)
         print(text, flush=True)
         missed += not met

@@ -52,6 +52,6 @@ def curve(request: Request, storage: StorageDep, renderer: RendererDep, look: Lo
     points = answer.curve()
     if not any(point.goodput is not None for point in points):
         raise NotFound(f"capacity {capacity_id} has nothing to draw")
-    drawn = goodput(points, answer.run, look)
-    title = f"Goodput by rate, {answer.run.model}"
+    drawn = goodput(points, answer.run, look, answer.kind)
+    title = f"Goodput by {answer.kind.noun}, {answer.run.model}"
     return svg_response(request, renderer.picture(drawn, title, "The table below the picture holds its numbers."))

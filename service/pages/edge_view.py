@@ -1,4 +1,4 @@
-"""The goodput curve of a configuration in a study whose objective is the highest rate: what its windows, each a search, tried. Pure."""
+"""The goodput curve of a configuration in a study whose objective is the highest load: what its windows, each a search, tried. Pure."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from statistics import median
 
 from storage.records import Json, Measurement
 from tuner.capacity.answer import CurvePoint
-from tuner.metrics.catalog import MAX_REQUEST_RATE
+from tuner.capacity.loads import RATE, LoadKind
 from tuner.verdict.answer import Answer
 
 _ONE_RATE = 1.02  # rates within 2 % of one another are one point, as in tuner.capacity.answer
@@ -16,15 +16,16 @@ _ONE_RATE = 1.02  # rates within 2 % of one another are one point, as in tuner.c
 
 @dataclass(frozen=True)
 class EdgeCurve:
-    """`edge`: the recommended configuration's expected rate, with its interval."""
+    """`edge`: the recommended configuration's highest load as expected, with its interval."""
 
     points: Sequence[CurvePoint]
+    kind: LoadKind = RATE
     edge: float | None = None
     low: float | None = None
     high: float | None = None
 
 
-def edge_curve(measurements: Iterable[Measurement], answer: Answer | None) -> EdgeCurve | None:
+def edge_curve(measurements: Iterable[Measurement], answer: Answer | None, kind: LoadKind = RATE) -> EdgeCurve | None:
     """None where no window has a curve."""
     tried = [
         point for item in measurements if item.valid for point in item.details.get("curve") or () if point.get("invalid_reason") is None
@@ -37,9 +38,9 @@ def edge_curve(measurements: Iterable[Measurement], answer: Answer | None) -> Ed
             groups.append([point])
     if not groups:
         return None
-    expected = answer.expected.get(MAX_REQUEST_RATE) if answer is not None else None
+    expected = answer.expected.get(kind.metric) if answer is not None else None
     ends = {} if expected is None else {"edge": expected["value"], "low": expected.get("low"), "high": expected.get("high")}
-    return EdgeCurve([_point(group) for group in groups], **ends)
+    return EdgeCurve([_point(group) for group in groups], kind, **ends)
 
 
 def _point(group: Sequence[Json]) -> CurvePoint:

@@ -24,7 +24,8 @@ from service.pages.slo_view import slos_of
 from service.pages.study_view import cost_parts, heat_cells, history_of
 from service.pages.tradeoff_view import TradeOff, trade_off
 from storage.base import NotFound, Storage
-from tuner.metrics.catalog import MAX_REQUEST_RATE, Direction, metric_info
+from tuner.capacity.loads import kind_of_metrics
+from tuner.metrics.catalog import Direction, metric_info
 from tuner.metrics.objective import Objective
 from tuner.report.charts.forest import forest
 from tuner.report.charts.heat_map import heat_map
@@ -97,7 +98,7 @@ def _drawn(storage: Storage, facts: StudyFacts, objective: Objective, chart: Cha
             curve = read_edge_curve(storage, facts)
             if curve is None:
                 raise NotFound(_NOTHING)
-            return "Goodput by rate, recommended configuration", goodput(curve.points, curve, look)
+            return f"Goodput by {curve.kind.noun}, recommended configuration", goodput(curve.points, curve, look, curve.kind)
         case Chart.TRADE_OFF:
             found = read_trade_off(storage, facts)
             if found is None:
@@ -106,11 +107,11 @@ def _drawn(storage: Storage, facts: StudyFacts, objective: Objective, chart: Cha
 
 
 def read_edge_curve(storage: Storage, facts: StudyFacts) -> EdgeCurve | None:
-    """Of the recommended configuration, in a study whose objective is the highest rate; reads its windows only."""
-    trial = facts.winner
-    if trial is None or all(objective.metric != MAX_REQUEST_RATE for objective in study_objectives(facts.study)):
+    """Of the recommended configuration, in a study whose objective is the highest load; reads its windows only."""
+    trial, kind = facts.winner, kind_of_metrics(objective.metric for objective in study_objectives(facts.study))
+    if trial is None or kind is None:
         return None
-    return edge_curve(storage.list_measurements(trial_id=trial.id), facts.answer)
+    return edge_curve(storage.list_measurements(trial_id=trial.id), facts.answer, kind)
 
 
 def read_trade_off(storage: Storage, facts: StudyFacts) -> TradeOff | None:

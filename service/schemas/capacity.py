@@ -1,4 +1,4 @@
-"""Searches for the highest rate within SLOs: what may be asked, and the form of the answers."""
+"""Searches for the highest load within SLOs: what may be asked, and the form of the answers."""
 
 from __future__ import annotations
 
@@ -19,7 +19,8 @@ class CapacityQuery(PageQuery):
     accelerator: Annotated[Text | None, Field(description="Only on it, as stored: TPU v6e-1.")] = None
     workload: Annotated[Text | None, Field(description="Only under this workload: its name or content hash.")] = None
     load: Annotated[
-        float | None, Field(gt=0, le=_MOST_LOAD, allow_inf_nan=False, description="Requests/s to be served: `sizing` says the chips.")
+        float | None,
+        Field(gt=0, le=_MOST_LOAD, allow_inf_nan=False, description="To be served, in the unit of `by`: `sizing` says the chips."),
     ] = None
     chip_hour_price: Annotated[
         float | None, Field(gt=0, le=_MOST_LOAD, allow_inf_nan=False, description="Of one chip for an hour: `cost` says what tokens cost.")
@@ -27,7 +28,7 @@ class CapacityQuery(PageQuery):
 
 
 class CapacityPoint(BaseModel):
-    """Windows at about one rate. `goodput`: requests/s that met every per-request limit."""
+    """Windows at about one load, `rate` (in the unit of `by`). `goodput`: requests/s that met every per-request limit."""
 
     rate: float
     windows: int
@@ -56,7 +57,8 @@ class CapacityCost(BaseModel):
 
 
 class CapacityEntry(BaseModel):
-    """One search. `max_request_rate`, `low`, `high` (95 %): requests/s of one engine; null where no rate is known to hold."""
+    """One search, by the "rate" (requests/s) or by "concurrency" (requests at once). `max_request_rate` or `max_concurrency`, `low`, `high`
+    (95 %): of one engine; null where no load is known to hold."""
 
     model_config = ConfigDict(json_schema_extra={"examples": [examples.CAPACITY]})
 
@@ -65,7 +67,9 @@ class CapacityEntry(BaseModel):
     state: CapacityState
     sentence: str
     hint: str | None
+    by: Literal["rate", "concurrency"]
     max_request_rate: float | None
+    max_concurrency: float | None
     low: float | None
     high: float | None
     slos: list[str]

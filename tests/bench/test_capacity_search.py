@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 
 from bench import capacity_search
+from tests.oracles.closed_loops import CLOSED_LOOPS
 from tests.oracles.queues import QUEUES, Queue
 
 
@@ -21,6 +23,16 @@ def test_a_line_holds_the_errors_of_all_three_and_says_whether_the_bars_are_met(
     assert text.count("%") == 8
     assert isinstance(met, bool)
     assert 0 <= covered <= 1
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("loop", CLOSED_LOOPS, ids=lambda loop: loop.name)
+def test_the_number_that_a_formula_gives_is_found_and_the_next_one_fails(loop: Queue) -> None:
+    found = capacity_search.searched(loop, 1, 1000)
+    assert found.covered and found.error * loop.edge <= max(1, 0.05 * loop.edge) and found.windows <= 12
+    random = np.random.default_rng(7)
+    sides = [[slo.value(loop.window(load, 40_000, random)) <= slo.limit_s for slo in loop.slos] for load in (loop.edge, loop.edge + 1)]
+    assert sides == [[True], [False]]
 
 
 def test_the_sweep_errs_by_its_step(queue: Queue) -> None:

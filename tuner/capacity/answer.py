@@ -1,4 +1,4 @@
-"""What a stored search for the highest rate says: the answer in one sentence, the goodput curve, chips for a load, cost of tokens. Pure."""
+"""What a stored search for the highest load says: the answer in one sentence, the goodput curve, chips for a load, cost of tokens. Pure."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from statistics import median
 
 from storage.records import CapacityRun, CapacityState, CapacityWindow, Environment, Json, Workload
 from tuner.capacity.criteria import KEEPS_UP, from_json
+from tuner.capacity.loads import TURNS, LoadKind, kind_of_question
 from tuner.core.numbers import number
 from tuner.stats.edge import Side
 
@@ -19,7 +20,8 @@ _ENDS = {CapacityState.INTERRUPTED: "was interrupted", CapacityState.FAIL: "fail
 
 @dataclass(frozen=True)
 class CurvePoint:
-    """All valid windows at about one rate. `goodput`: requests/s that met every per-request limit, their median; None where unknown."""
+    """All valid windows at about one load, `rate` (requests/s, or requests at once). `goodput`: requests/s that met every per-request
+    limit, their median; None where unknown."""
 
     rate: float
     windows: int
@@ -51,12 +53,16 @@ class Cost:
 
 @dataclass(frozen=True)
 class CapacityAnswer:
-    """`edge`, `low`, `high`: requests/s of one engine, as storage.records.CapacityRun has them. `windows`: valid ones."""
+    """`edge`, `low`, `high`: loads of one engine, as storage.records.CapacityRun has them. `windows`: valid ones."""
 
     run: CapacityRun
     workload: Workload
     environment: Environment | None
     windows: tuple[CapacityWindow, ...]
+
+    @property
+    def kind(self) -> LoadKind:
+        return kind_of_question(self.run.question)
 
     @property
     def predicted(self) -> bool:
@@ -69,27 +75,38 @@ class CapacityAnswer:
 
     @property
     def sentence(self) -> str:
-        run, slos = self.run, " and ".join(self.run.slos)
+        run, slos, unit, noun = self.run, " and ".join(self.run.slos), self.kind.unit, self.kind.noun
         verb = "predicted: " if self.predicted else ""
         if run.state is CapacityState.FOUND:
-            return f"{verb}{number(run.edge)} requests/s [{number(run.low)}, {number(run.high)}] with {slos}"
+            return f"{verb}{number(run.edge)} {unit} [{number(run.low)}, {number(run.high)}] with {slos}"
         if run.state is CapacityState.AT_LEAST:
-            return f"{verb}at least {number(run.edge)} requests/s with {slos}: it held at every rate that was tried"
+            return f"{verb}at least {number(run.edge)} {unit} with {slos}: it held at every {noun} that was tried"
         if run.state is CapacityState.NONE:
             lowest = min(window.load for window in self.windows)
-            return f"{verb}no rate meets {slos}: it is not met at {number(lowest)} requests/s either{self._nearest()}"
+            return f"{verb}no {noun} meets {slos}: it is not met at {number(lowest)} {unit} either{self._nearest()}"
         why = f": {run.reason}" if run.reason else ""
         return f"not known yet: the search {_ENDS[run.state]}{why}"
 
     @property
     def hint(self) -> str | None:
-        """Where windows ended because their requests take longer than they arrive, which says little of a longer run."""
+        """Where more requests in a window would say more: a closed loop held with all that its windows allow, or windows ended because
+        their requests take longer than they arrive, which says little of a longer run."""
+        if not self.kind.open_loop and self.run.state is CapacityState.AT_LEAST:
+            return (
+                f"a window has {TURNS} times as many requests as are there at once, at least: more requests (--requests) allow more at once"
+            )
         whole = [item for item in self.windows if "stopped" not in item.details]
         short = sum(not from_json(item.readings).get(KEEPS_UP, Side(held=True)).held for item in whole)
         if not short:
             return None
         said = f"in {short} of {len(self.windows)} windows the last requests took longer than all arrivals, which counts as not keeping up"
         return f"{said}: windows of more requests (--requests) say more"
+
+    def _served_near(self, load: float) -> float | None:
+        """Requests/s at the tried load that is nearest; None where unknown."""
+        points = [point for point in self.curve() if point.metrics.get("request_throughput")]
+        nearest = min(points, key=lambda point: abs(point.rate - load), default=None)
+        return None if nearest is None else float(nearest.metrics["request_throughput"])
 
     def _nearest(self) -> str:
         """What the SLOs' metrics were at the lowest rate."""
@@ -114,7 +131,7 @@ class CapacityAnswer:
         return median(metrics[name] / metrics["request_throughput"] for metrics in known) if known else None
 
     def sizing(self, load: float) -> Sizing | None:
-        """Chips for `load` requests/s spread evenly over engines; None where no rate is known to hold."""
+        """Chips for `load` (requests/s, or at once) spread evenly over engines; None where no load is known to hold."""
         if not self.run.low:
             return None
         engines = math.ceil(load / self.run.low)
@@ -122,7 +139,8 @@ class CapacityAnswer:
         return Sizing(load, engines, engines * self.devices, least)
 
     def cost(self, price: float) -> Cost | None:
-        """At the edge, where every engine is used as much as the SLOs allow; None where tokens or edge are unknown."""
+        """At the edge, where every engine is used as much as the SLOs allow; None where tokens or edge are unknown. Of requests at once
+        without an interval: tokens/s are those of the windows nearest to the edge."""
         run, total, output = (
             self.run,
             self.tokens_per_request("total_token_throughput"),
@@ -134,6 +152,9 @@ class CapacityAnswer:
         def per_million(rate: float, tokens: float) -> float:
             return price * self.devices / (rate * tokens * HOUR_S) * MILLION
 
+        if not self.kind.open_loop:
+            rate = self._served_near(run.edge)
+            return Cost(price, per_million(rate, total), per_million(rate, output), None, None) if rate else None
         return Cost(
             price,
             per_million(run.edge, total),

@@ -37,12 +37,13 @@ def keeps_up(result: WindowResult, plan: LoadPlan) -> bool:
     return result.stopped is None and result.duration_s * LEAST_SERVED <= plan.last_arrival_s
 
 
-def readings_of(result: WindowResult, metrics: Mapping[str, float], slos: Sequence[Slo], *, kept_up: bool) -> dict[str, Reading]:
-    """By SLO, and KEEPS_UP. A window that was stopped says nothing of the SLOs: its latencies are as long as it lasted.
+def readings_of(result: WindowResult, metrics: Mapping[str, float], slos: Sequence[Slo], *, kept_up: bool | None) -> dict[str, Reading]:
+    """By SLO, and KEEPS_UP, unless `kept_up` is None (a closed loop). A window that was stopped says nothing of the SLOs: its latencies
+    are as long as it lasted.
 
     Raises TrialFailed where an SLO's metric was not measured.
     """
-    readings: dict[str, Reading] = {KEEPS_UP: Side(kept_up)}
+    readings: dict[str, Reading] = {} if kept_up is None else {KEEPS_UP: Side(kept_up)}
     if result.stopped is not None:
         return readings
     return readings | {str(slo): _reading(result, metrics, slo) for slo in slos}

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from storage.records import Json, Workload
 from tuner.capacity.criteria import check_slos
+from tuner.capacity.loads import BY, RATE, LoadKind
 from tuner.core.contract import ARM_DEFAULT, ARM_PAGE_ALIGNED, EngineSettings, LiveSettings, LoadPlan
 from tuner.core.errors import BadInput
 from tuner.core.factors import ENV, UNSET, Factors
@@ -19,6 +21,7 @@ from tuner.setup.config import StudyConfig
 from tuner.setup.engine_arg_rules import MANAGED_ENGINE_ARGS
 from tuner.setup.space import Configuration
 from tuner.setup.study_setup import StudySetup
+from tuner.stats.edge_search import EdgeAsk
 from tuner.workload.rates import as_open_loop, at_once, at_rate, with_requests
 from tuner.workload.sources import DRAWN
 from tuner.workload.spec import WorkloadSpec
@@ -34,12 +37,13 @@ type Prepare = Callable[[StudyConfig], StudySetup]
 
 @dataclass(frozen=True)
 class CapacityQuestion:
-    """`spec` is an open loop; its nth draw at a rate is the nth window's load."""
+    """`spec` is an open loop; its nth draw under a load, which is a rate unless `kind` says otherwise, is the nth window's."""
 
     setup: StudySetup
     spec: WorkloadSpec
     configuration: Configuration
     engine: EngineSettings
+    kind: LoadKind = RATE
 
     @property
     def config(self) -> StudyConfig:
@@ -62,8 +66,17 @@ class CapacityQuestion:
         """The nth draw at its own rate, after DRAWS the first again. Raises BadInput as WorkloadSpec.plan."""
         return as_open_loop(self.spec, nth % DRAWS).plan(self.setup.model.vocab_size, self.engine.max_model_len)
 
-    def load(self, nth: int, rate: float) -> LoadPlan:
-        return at_rate(self.plan(nth), rate)
+    def load(self, nth: int, load: float) -> LoadPlan:
+        return self.kind.plan(self.plan(nth), load)
+
+    def first(self, served: float) -> float:
+        """The load to begin with. `served`: requests/s where all come at once."""
+        return self.kind.first(served, self.live.max_num_seqs or self.engine.max_num_seqs)
+
+    def ask(self, first: float, highest: float | None, max_windows: int, precision: float) -> EdgeAsk:
+        """What is asked of the search; no load above `highest` is tried."""
+        most = min(math.inf if highest is None else highest, self.kind.highest(len(self.plan(0).requests)))
+        return EdgeAsk(min(first, most), most, max_windows, precision, whole=self.kind.whole)
 
     def burst(self) -> LoadPlan:
         """All requests at once: compiles what large batches need, and says how much the engine serves."""
@@ -76,7 +89,7 @@ class CapacityQuestion:
         return at_rate(few, QUIET_RATE * served)
 
     def workload(self) -> Workload:
-        plan = at_rate(self.plan(0), 1.0)
+        plan = self.load(0, 1.0)
         return Workload(plan.content_hash, self.spec.name, self.spec.to_json(), self.spec.summary(plan))
 
     @property
@@ -87,16 +100,18 @@ class CapacityQuestion:
     def depends_on(self) -> Json:
         """What a window depends on beside the engine's settings and the workload: a run goes on only with the same."""
         names = ("accelerator", "step_time", "borrow", "step_noise", "seed")
-        return {name: value for name in names if (value := getattr(self.config, name)) not in (None, 0.0)}
+        found = {name: value for name in names if (value := getattr(self.config, name)) not in (None, 0.0)}
+        return found if self.kind is RATE else {**found, BY: self.kind.by}
 
 
-def question_of(config: StudyConfig, prepare: Prepare, requests: int | None) -> CapacityQuestion:
+def question_of(config: StudyConfig, prepare: Prepare, requests: int | None, kind: LoadKind = RATE) -> CapacityQuestion:
     """`config`: of a search, with at most one page size, chunk budget and arm; vLLM's own where none is named.
 
     `prepare`: tuner.setup.study_setup.prepare_study. `requests`: of a window; None: as many as the workload has. Raises BadInput.
     """
     check_slos(config.limits)
     spec = open_loop_of(config)
+    kind.check(spec)
     spec = spec if requests is None else with_requests(spec, requests)
     config = config.model_copy(update={"workload": fast(spec).to_json()})
     setup = prepare(config)  # as seldom as can be: it may ask vLLM about the model
@@ -111,7 +126,7 @@ def question_of(config: StudyConfig, prepare: Prepare, requests: int | None) -> 
     if sizes:
         setup = prepare(config.model_copy(update=sizes))
     [configuration] = setup.space.configurations
-    return CapacityQuestion(setup, spec, configuration, setup.cold_engine(configuration))
+    return CapacityQuestion(setup, spec, configuration, setup.cold_engine(configuration), kind)
 
 
 def fast(spec: WorkloadSpec) -> WorkloadSpec:

@@ -1,4 +1,4 @@
-"""One search for the highest rate within the SLOs, in one running engine. Every window is stored the moment it is measured."""
+"""One search for the highest load within the SLOs, in one running engine. Every window is stored the moment it is measured."""
 
 from __future__ import annotations
 
@@ -18,12 +18,10 @@ from tuner.stats.edge_search import EdgeAsk, EdgeSearch, EdgeWindow
 from tuner.trials.engines import check_effective, environment_of, launcher_errors
 from tuner.trials.guard import Guard, InMemory
 
-FIRST_SHARE = 0.5  # of what the engine serves when all requests come at once: where the search begins
-
 
 @dataclass(frozen=True)
 class CapacityAsk:
-    """`first`: requests/s to begin with; None: from what the engine serves at most. `highest`: no higher rate is tried."""
+    """`first`: the load to begin with; None: from what the engine serves at most. `highest`: no higher load is tried."""
 
     max_windows: int
     precision: float
@@ -102,21 +100,20 @@ class CapacitySearch:
             highest_served = self._warm_up(session)
             run = self._started(run, session)
             self._check_answers(session)
-            first = usable[0].load if usable else self._ask.first or FIRST_SHARE * highest_served
+            first = usable[0].load if usable else self._ask.first or question.first(highest_served)
             search = EdgeSearch(self._edge_ask(first), usable)
             windows = Windows(question, session, run.id, number)
-            while (rate := search.next_load()) is not None:
-                for window in windows.until_usable(rate):
+            while (load := search.next_load()) is not None:
+                for window in windows.until_usable(load):
                     self._tell("", self._storage.add_capacity_window(window))
-                search.add(EdgeWindow(rate, from_json(window.readings)))
+                search.add(EdgeWindow(load, from_json(window.readings)))
             return self._finish(run, search)
         finally:
             session.close()
 
     def _edge_ask(self, first: float) -> EdgeAsk:
         ask = self._ask
-        highest = float("inf") if ask.highest is None else ask.highest
-        return EdgeAsk(min(first, highest), highest, ask.max_windows, ask.precision)
+        return self._question.ask(first, ask.highest, ask.max_windows, ask.precision)
 
     def _warm_up(self, session: EngineSession) -> float:
         """Compile what large and small batches need. Requests/s that the engine serves where all come at once."""

@@ -7,6 +7,7 @@ from dataclasses import asdict
 from storage.base import Storage
 from storage.records import CapacityRun, Json
 from tuner.capacity.answer import CapacityAnswer, CurvePoint
+from tuner.capacity.loads import CONCURRENCY, RATE
 
 SHOWN = ("request_throughput", "total_token_throughput", "ttft_p50_ms", "ttft_p99_ms", "tpot_p50_ms", "tpot_p99_ms", "e2el_p99_ms")
 
@@ -19,7 +20,7 @@ def answer_of(storage: Storage, run: CapacityRun) -> CapacityAnswer:
 
 
 def answer_json(answer: CapacityAnswer, *, load: float | None = None, price: float | None = None) -> Json:
-    """What `tuner capacity --json` and GET /v1/capacity give. `load`: requests/s to be served; `price`: of a chip for an hour."""
+    """What `tuner capacity --json` and GET /v1/capacity give. `load`: to be served, in the unit of `by`; `price`: of a chip for an hour."""
     run, environment = answer.run, answer.environment
     sizing = None if load is None else answer.sizing(load)
     cost = None if price is None else answer.cost(price)
@@ -30,7 +31,9 @@ def answer_json(answer: CapacityAnswer, *, load: float | None = None, price: flo
         "state": str(run.state),
         "sentence": answer.sentence,
         "hint": answer.hint,
-        "max_request_rate": run.edge,
+        "by": answer.kind.by,
+        "max_request_rate": run.edge if answer.kind is RATE else None,
+        "max_concurrency": run.edge if answer.kind is CONCURRENCY else None,
         "low": run.low,
         "high": run.high,
         "slos": run.slos,

@@ -1,4 +1,4 @@
-"""Windows at a rate in a running engine: each with requests of its own, repeated where it was disturbed."""
+"""Windows under a load in a running engine: each with requests of its own, repeated where it was disturbed."""
 
 from __future__ import annotations
 
@@ -33,10 +33,10 @@ class Windows:
         self._number = number
         self._contentions: list[float] = []
 
-    def until_usable(self, rate: float) -> Iterator[CapacityWindow]:
-        """Windows at this rate, to be stored; the last one is valid. Raises TrialFailed where none is, and what `measure` raises."""
+    def until_usable(self, load: float) -> Iterator[CapacityWindow]:
+        """Windows under this load, to be stored; the last one is valid. Raises TrialFailed where none is, and what `measure` raises."""
         for repeat in range(1 + MAX_REPEATS):
-            window = self._measured(rate, accept_busy=repeat == MAX_REPEATS)
+            window = self._measured(load, accept_busy=repeat == MAX_REPEATS)
             self._number += 1
             yield window
             if window.invalid_reason is None:
@@ -45,36 +45,38 @@ class Windows:
                 break
             if window.invalid_reason == BUSY:
                 wait_until_idle(self._contentions)
-        raise TrialFailed(FailureClass.INVALID_MEASUREMENT, f"no window at {rate:.3g} requests/s can be used: {window.invalid_reason}")
+        told = self._question.kind.told(load)
+        raise TrialFailed(FailureClass.INVALID_MEASUREMENT, f"no window at {told} can be used: {window.invalid_reason}")
 
-    def _measured(self, rate: float, *, accept_busy: bool) -> CapacityWindow:
+    def _measured(self, load: float, *, accept_busy: bool) -> CapacityWindow:
         question = self._question
-        plan = replace(question.load(self._number, rate), stop_when_saturated=True)
+        plan = replace(question.load(self._number, load), stop_when_saturated=question.kind.open_loop)
         timeout_s = max(question.config.trial_timeout, PATIENCE * plan.last_arrival_s)
         begun = time.time()
         try:
-            with launcher_errors(f"measuring {rate:.3g} requests/s"):
+            with launcher_errors(f"measuring {question.kind.told(load)}"):
                 result = self._session.measure(question.live, plan, timeout_s)
         except EngineLost:
             raise
         except TrialFailed as error:
             if error.failure is not FailureClass.TIMEOUT:
                 raise
-            return self._without_value(rate, begun, timeout_s, str(error))
-        return self._judged(rate, plan, result, accept_busy=accept_busy)
+            return self._without_value(load, begun, timeout_s, str(error))
+        return self._judged(load, plan, result, accept_busy=accept_busy)
 
-    def _judged(self, rate: float, plan: LoadPlan, result: WindowResult, *, accept_busy: bool) -> CapacityWindow:
+    def _judged(self, load: float, plan: LoadPlan, result: WindowResult, *, accept_busy: bool) -> CapacityWindow:
         question = self._question
-        metrics = window_metrics(result, limits=question.limits, open_loop=True)
-        readings = readings_of(result, metrics, question.slos, kept_up=keeps_up(result, plan))
+        open_loop = question.kind.open_loop
+        metrics = window_metrics(result, limits=question.limits, open_loop=open_loop)
+        readings = readings_of(result, metrics, question.slos, kept_up=keeps_up(result, plan) if open_loop else None)
         reason = self._fault(result, metrics, accept_busy=accept_busy)
         return CapacityWindow(
             run_id=self._run_id,
             number=self._number,
-            load=rate,
+            load=load,
             started_at=result.started_at,
             duration_s=result.duration_s,
-            held=reason is None and EdgeWindow(rate, readings).held,
+            held=reason is None and EdgeWindow(load, readings).held,
             metrics=metrics,
             readings=to_json(readings),
             invalid_reason=reason,
@@ -91,11 +93,11 @@ class Windows:
             self._contentions.append(float(contention))
         return None if fault == SATURATED else fault
 
-    def _without_value(self, rate: float, begun: float, duration_s: float, why: str) -> CapacityWindow:
+    def _without_value(self, load: float, begun: float, duration_s: float, why: str) -> CapacityWindow:
         return CapacityWindow(
             run_id=self._run_id,
             number=self._number,
-            load=rate,
+            load=load,
             started_at=begun,
             duration_s=duration_s,
             held=False,

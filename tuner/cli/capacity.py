@@ -1,4 +1,4 @@
-"""`tuner capacity`: the highest rate of requests at which one configuration meets its SLOs, measured in one running engine."""
+"""`tuner capacity`: the highest rate of requests, or number at once, at which one configuration meets its SLOs, in one running engine."""
 
 from __future__ import annotations
 
@@ -25,6 +25,7 @@ from tuner.core.errors import BadInput
 
 if TYPE_CHECKING:
     from storage.records import CapacityRun, CapacityWindow
+    from tuner.capacity.loads import LoadKind
     from tuner.capacity.question import CapacityQuestion
     from tuner.setup.config import StudyConfig
 
@@ -32,13 +33,13 @@ _STUDY = "capacity"  # a configuration needs a name; it names the folder of the 
 LAUNCHERS = ("local", "serve", "simulate")
 MOST_WINDOWS = 200
 _ABOVE_0 = click.FloatRange(min=0, min_open=True)
-_OPEN_ENDED = {"requests", "max_windows", "precision", "start", "max_rate", "resume", "load", "chip_hour_price", "as_json", "engine_config"}
 
 EPILOG = examples(
     "tuner capacity --model tiny-qwen3 --workload synthetic:input=64,output=8,requests=100,rate=1 --slo 'ttft_p99_ms<=500'",
     "tuner capacity --model Qwen/Qwen3-8B --workload chat --requests 1000 --slo 'ttft_p99_ms<=500' --slo 'tpot_p99_ms<=50'",
     "tuner capacity --model Qwen/Qwen3-8B --workload chat --slo 'ttft_p99_ms<=500' --config recommended --load 40 --chip-hour-price 1.2",
     "tuner capacity --model Qwen/Qwen3-8B --workload chat --slo 'ttft_p99_ms<=500' --launcher simulate --accelerator v6e-1 --json",
+    "tuner capacity --model Qwen/Qwen3-8B --workload chat --requests 1000 --slo 'tpot_p99_ms<=50' --by concurrency --load 200",
 )
 
 
@@ -46,6 +47,13 @@ EPILOG = examples(
 @click.option("--model", required=True, metavar="MODEL", help="tiny-qwen3 (built in, dummy weights), a folder, or a Hugging Face id.")
 @click.option("--workload", required=True, metavar="W", help="As for tuner search; its requests arrive at the rates that are tried.")
 @click.option("--slo", "slos", multiple=True, required=True, metavar="LIMIT", help="What has to hold, e.g. 'ttft_p99_ms<=500'; repeat it.")
+@click.option(
+    "--by",
+    type=click.Choice(["rate", "concurrency"]),
+    default="rate",
+    show_default=True,
+    help="Which load: requests/s that arrive, or requests that are there at once.",
+)
 @click.option(
     "--config",
     "engine_config",
@@ -68,11 +76,11 @@ EPILOG = examples(
 )
 @click.option("--max-windows", type=click.IntRange(3, MOST_WINDOWS), metavar="N", help="Windows at most.  [default: 12]")
 @click.option("--precision", type=_ABOVE_0, metavar="FRACTION", help="End when the interval is so narrow: 0.05 = +-5 %.  [default: 0.05]")
-@click.option("--start", type=_ABOVE_0, metavar="RATE", help="First rate, requests/s.  [default: half of what is served at once]")
-@click.option("--max-rate", type=_ABOVE_0, metavar="RATE", help="No rate above this one is tried.")
+@click.option("--start", type=_ABOVE_0, metavar="LOAD", help="First load.  [default: half of what is served, or of --max-num-seqs]")
+@click.option("--max-rate", "--max-load", "max_rate", type=_ABOVE_0, metavar="LOAD", help="No load above this one is tried.")
 @click.option("--trial-timeout", metavar="TIME", help="Give up one window after this long, or 3 times its arrivals.  [default: 10m]")
 @click.option("--engine-start-timeout", metavar="TIME", help="Give up the engine's start after this long.  [default: 20m]")
-@click.option("--load", type=_ABOVE_0, metavar="RATE", help="Say how many chips serve so many requests/s.")
+@click.option("--load", type=_ABOVE_0, metavar="LOAD", help="Say how many chips serve so many requests/s, or at once.")
 @click.option(
     "--chip-hour-price", type=_ABOVE_0, metavar="PRICE", help="Say what a million tokens cost, at this price of a chip for an hour."
 )
@@ -89,9 +97,9 @@ EPILOG = examples(
 @logdir_option
 @json_option
 def capacity(**options: Any) -> None:
-    """How many requests per second does one configuration serve within its SLOs?
+    """How many requests per second, or at once, does one configuration serve within its SLOs?
 
-    Rates are tried until one holds and a higher one does not, then near the edge, each with requests of its own; the answer has a 95 %
+    Loads are tried until one holds and a higher one does not, then near the edge, each with requests of its own; the answer has a 95 %
     interval. Every window is stored. What --launcher simulate says is predicted, never measured.
     """
     from tuner.capacity.stored import answer_json
@@ -114,6 +122,7 @@ def capacity(**options: Any) -> None:
 
 def _question(options: dict[str, Any]) -> CapacityQuestion:
     """Raises BadInput; writes nothing."""
+    from tuner.capacity.loads import KINDS
     from tuner.capacity.question import question_of
     from tuner.launchers.choice import check_launcher, device_limits
     from tuner.setup.study_setup import check_places, prepare_study
@@ -124,7 +133,7 @@ def _question(options: dict[str, Any]) -> CapacityQuestion:
     check_launcher(config)
     check_places(config)
     limits = device_limits(config)
-    question = question_of(config, lambda settings: prepare_study(settings, limits), options["requests"])
+    question = question_of(config, lambda settings: prepare_study(settings, limits), options["requests"], KINDS[options["by"]])
     for reason in question.setup.infeasible(question.engine):
         raise BadInput(str(reason), fix="name other settings")
     for warning in question.setup.warnings:
@@ -200,17 +209,17 @@ def _run(question: CapacityQuestion, options: dict[str, Any]) -> CapacityRun:
         ending.callback(launcher.close)
         storage = open_storage(question.config.storage, create=True)
         ending.callback(storage.close)
-        search = CapacitySearch(question, ask, storage, launcher, _tell)
+        search = CapacitySearch(question, ask, storage, launcher, lambda doing, window: _tell(doing, window, question.kind))
         earlier = search.earlier() if options["resume"] else None
         if options["resume"] and earlier is None:
             raise BadInput("no search of this question is stored", setting="resume", fix="leave it out")
         return search.run(earlier)
 
 
-def _tell(doing: str, window: CapacityWindow | None) -> None:
+def _tell(doing: str, window: CapacityWindow | None, kind: LoadKind) -> None:
     from tuner.cli.capacity_view import window_line
 
-    _say(doing if window is None else window_line(window))
+    _say(doing if window is None else window_line(window, kind))
 
 
 def _say(line: str) -> None:

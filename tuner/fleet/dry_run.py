@@ -10,9 +10,9 @@ from dataclasses import dataclass
 
 from storage.base import Storage
 from storage.records import Json
+from tuner.capacity.loads import kind_of_metrics
 from tuner.core.errors import BadInput
 from tuner.launchers.choice import check_launcher, with_measured_sizes
-from tuner.metrics.catalog import MAX_REQUEST_RATE
 from tuner.search.plan import SearchPlan, plan_search
 from tuner.serving.engine_arg_facts import factor_facts
 from tuner.serving.engine_arg_names import check_engine_arg_names
@@ -48,8 +48,8 @@ def dry_run(config: StudyConfig, storage: Storage, accelerator: str | None = Non
         check_engine_arg_names(config.engine_args, None)
         if config.factors:
             check_levels(config.factors, factor_facts(config.factors, None))
-    if config.launcher != "table" and any(item.metric == MAX_REQUEST_RATE for item in config.objectives):
-        return DryRun(config, None, "a search for the highest rate finds its steps while it runs")
+    if config.launcher != "table" and kind_of_metrics(item.metric for item in config.objectives) is not None:
+        return DryRun(config, None, "a search for the highest load finds its steps while it runs")
     model = local_model(config.model)
     if model is None:
         return DryRun(config, None, f"the config.json of {config.model} is not on the service's machine; the worker reads it")

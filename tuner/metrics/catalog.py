@@ -10,6 +10,7 @@ from tuner.core.errors import BadInput
 from tuner.core.spelling import did_you_mean
 
 MAX_REQUEST_RATE = "max_request_rate"
+MAX_CONCURRENCY = "max_concurrency"
 CANARY_MATCH = "canary_match"
 CANARY_DIVERGENCE = "canary_divergence"
 REQUEST_METRICS = ("ttft", "tpot", "itl", "e2el")
@@ -57,6 +58,7 @@ class MetricInfo:
 _ZERO_LATENCIES = ("std_ms", *(f"itl_p{p}_ms" for p in PERCENTILES), "itl_max_ms")
 _POSITIVE = {
     MAX_REQUEST_RATE,
+    MAX_CONCURRENCY,
     "request_throughput",
     "output_token_throughput",
     "prompt_token_throughput",
@@ -84,6 +86,7 @@ def _build() -> dict[str, MetricInfo]:
         MetricInfo("total_token_throughput", "tokens/s", up, "prompt and output tokens of completed requests / window duration"),
         MetricInfo("goodput", "requests/s", up, "completed requests that meet every per-request limit / window duration"),
         MetricInfo(MAX_REQUEST_RATE, "requests/s", up, "highest rate of requests at which the SLOs hold (capacity.md)"),
+        MetricInfo(MAX_CONCURRENCY, "requests", up, "most requests at once at which the SLOs hold (capacity.md)"),
         MetricInfo("completed", "requests", up, "requests that finished without an error"),
         MetricInfo("failed", "requests", down, "requests that did not"),
         MetricInfo("prefix_cache_hit_rate", "fraction", up, "prompt tokens found in the prefix cache / prompt tokens, completed requests"),

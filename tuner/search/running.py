@@ -10,12 +10,12 @@ from pathlib import Path
 from storage import upgrade
 from storage.base import Storage
 from storage.url import parse_url
+from tuner.capacity.loads import kind_of_metrics
 from tuner.capacity.objective import CapacityLauncher, capacity_config
 from tuner.core.contract import Launcher
 from tuner.core.spans import span
 from tuner.foresight.judge import judge_for
 from tuner.launchers import choice
-from tuner.metrics.catalog import MAX_REQUEST_RATE
 from tuner.search.plan import SearchPlan, plan_search
 from tuner.search.prior import SimulatedPrior
 from tuner.search.shared_run import SharedRun
@@ -155,7 +155,7 @@ def _opened(plan: SearchPlan, ending: ExitStack) -> tuple[Launcher, Launcher | N
 
 def _wants_capacity(config: StudyConfig) -> bool:
     """Whether the objective is the highest rate within the SLOs, and not a column of a table."""
-    return config.launcher != "table" and any(item.metric == MAX_REQUEST_RATE for item in config.objectives)
+    return config.launcher != "table" and kind_of_metrics(item.metric for item in config.objectives) is not None
 
 
 def _plan(setup: StudySetup, *, resume: bool) -> SearchPlan:

@@ -136,8 +136,14 @@ class EdgeSearch:
         return EdgeState.AT_LEAST if self.lowest_failed is None else EdgeState.FOUND
 
     def estimate(self) -> EdgeEstimate | None:
-        """None unless some window held and some did not."""
-        return self.posterior().estimate() if self.highest_held is not None and self.lowest_failed is not None else None
+        """None unless some window held and some did not. Of whole loads the highest that holds: the number below the crossing."""
+        if self.highest_held is None or self.lowest_failed is None:
+            return None
+        found = self.posterior().estimate()
+        if not self.ask.whole:
+            return found
+        edge, low, high = (max(1.0, math.floor(load)) for load in (found.edge, found.low, found.high))
+        return EdgeEstimate(edge, low, high)
 
 
 def search_edge(ask: EdgeAsk, measure: Callable[[float], EdgeWindow], known: Iterable[EdgeWindow] = ()) -> EdgeSearch:

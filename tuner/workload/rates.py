@@ -1,4 +1,4 @@
-"""A workload at a rate: the same requests, their arrivals stretched or squeezed. Pure."""
+"""A workload at a rate, its arrivals stretched or squeezed, or with so many requests at once: the same requests. Pure."""
 
 from __future__ import annotations
 
@@ -44,3 +44,9 @@ def at_once(plan: LoadPlan) -> LoadPlan:
     """All requests of an open loop at its beginning."""
     requests = tuple(replace(request, arrival_s=0.0) for request in plan.requests)
     return replace(plan, requests=requests, content_hash=content_hash(requests, plan.max_concurrency))
+
+
+def in_closed_loop(plan: LoadPlan, concurrency: int) -> LoadPlan:
+    """The requests of an open loop in their order, `concurrency` of them at once; none waits for its arrival."""
+    requests = tuple(replace(request, arrival_s=0.0) for request in sorted(plan.requests, key=lambda item: item.arrival_s))
+    return replace(plan, requests=requests, max_concurrency=concurrency, content_hash=content_hash(requests, concurrency))

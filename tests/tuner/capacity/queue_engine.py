@@ -113,11 +113,14 @@ def _served(plan: LoadPlan, launcher: QueueLauncher, rng: random.Random) -> Wind
     free = [0.0] * launcher.servers
     heapify(free)
     records = []
+    turns = [0.0] * (plan.max_concurrency or 0)  # when each of those that are there at once ends
     for request in sorted(plan.requests, key=lambda item: item.arrival_s):
-        begun = max(request.arrival_s, free[0])
+        arrived = turns[0] if turns else request.arrival_s
+        begun = max(arrived, free[0])
         done = begun + FIRST_TOKEN_S + rng.expovariate(1 / launcher.service_s)
         heapreplace(free, done)
-        arrived = request.arrival_s
+        if turns:
+            heapreplace(turns, done)
         records.append(
             RequestRecord(request.request_id, len(request.prompt_token_ids), arrived, arrived, (begun + FIRST_TOKEN_S, done), done)
         )

@@ -6,13 +6,15 @@ from typing import Any
 
 import pytest
 
+from service.pages.edge_view import edge_curve
 from storage.records import TrialState
 from tests.tuner.capacity.queue_engine import QueueLauncher, QueueSession
 from tests.tuner.workbench import Workbench
+from tuner.capacity.loads import CONCURRENCY
 from tuner.capacity.objective import CapacityLauncher, capacity_config
 from tuner.core.contract import ARM_PAGE_ALIGNED, EngineSettings, LiveSettings, LoadPlan, WindowResult
 from tuner.core.errors import BadInput
-from tuner.metrics.catalog import MAX_REQUEST_RATE
+from tuner.metrics.catalog import MAX_CONCURRENCY, MAX_REQUEST_RATE
 from tuner.setup.config import StudyConfig
 from tuner.setup.config_file import load_config
 from tuner.setup.study_setup import StudySetup, prepare_study
@@ -108,6 +110,26 @@ def test_a_search_compares_edges_and_recommends_the_highest(bench: Workbench) ->
     assert verdicts[MAX_REQUEST_RATE] == "better"
     [recommendation] = bench.storage.list_recommendations()
     assert recommendation.body["settings"]["arm"] == ARM_PAGE_ALIGNED
+
+
+def test_the_most_requests_at_once_are_compared_and_recommended(bench: Workbench) -> None:
+    """With n at once n - 4 wait for one of 4 servers: 90 % begin within 200 ms up to n = 8 by tables of Erlang's distribution, with
+    services of half that time up to 14."""
+    config = _config(objective=MAX_CONCURRENCY)
+    launcher = TwoArms()
+    _run(bench, launcher, config)
+    [study] = bench.storage.list_studies()
+    default, aligned = bench.storage.list_trials(study.id)[:2]
+    assert (default.values or {})[MAX_CONCURRENCY] == pytest.approx(8, abs=1)
+    assert (aligned.values or {})[MAX_CONCURRENCY] == pytest.approx(14, abs=1)
+    verdicts = {comparison.metric: comparison.verdict for comparison in bench.storage.list_comparisons(study.id)}
+    assert verdicts[MAX_CONCURRENCY] == "better"
+    window = bench.windows(aligned)[0]
+    assert all(point["rate"] == round(point["rate"]) for point in window.details["curve"])
+    curve = edge_curve(bench.windows(aligned), None, CONCURRENCY)
+    assert curve is not None and curve.kind is CONCURRENCY and len(curve.points) > 2
+    with pytest.raises(BadInput, match="think times"):
+        _config(objective=MAX_CONCURRENCY, workload="sessions:sessions=9,turns=2,input=8,output=2,think_s=1,rate=2")
 
 
 def test_a_configuration_that_meets_the_slos_at_no_rate_fails_without_a_value(bench: Workbench) -> None:

@@ -59,6 +59,23 @@ def test_json_is_one_document_with_interval_and_curve(ready: Terminal, launcher:
 
 
 @pytest.mark.slow
+def test_requests_at_once_are_a_question_of_their_own(measured: Terminal, launcher: QueueLauncher) -> None:
+    """4 servers, 90 % to begin within 200 ms: 8 at once."""
+    by = ("--by", "concurrency")
+    assert "no search of this question is stored" in _capacity(measured, *by, "--resume").err
+    done = _capacity(measured, *by, "--load", "20", "--chip-hour-price", "2")
+    assert done.code == 0, done.err
+    assert "requests at once [" in done.out and "goodput by number of requests at once" in done.out
+    assert "chips for 20 requests at once: 3" in done.out and "cost per million tokens: " in done.out
+    found = _capacity(measured, *by, "--resume", "--json").json
+    assert (found["by"], found["max_request_rate"], found["state"]) == ("concurrency", None, "found")
+    assert found["low"] <= 8 <= found["high"] and found["max_concurrency"] == pytest.approx(8, abs=1)
+    assert _capacity(measured, "--resume", "--json").json["by"] == "rate"
+    enough = _capacity(measured, *by, "--max-windows", "12", slo="ttft_p90_ms<=60000")
+    assert "at least 100 requests at once" in enough.out and "more requests (--requests) allow more at once" in enough.out
+
+
+@pytest.mark.slow
 def test_the_same_question_is_answered_again_without_an_engine(measured: Terminal, launcher: QueueLauncher) -> None:
     done = _capacity(measured, "--resume", "--json", "--chip-hour-price", "2")
     assert done.code == 0, done.err

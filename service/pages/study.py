@@ -17,7 +17,7 @@ from service.pages.parts import FactsDep, PageNumber, PageRoute, chosen
 from service.pages.recommendation_view import can_be_served, command_text
 from service.pages.running_view import Running, running_of
 from service.pages.slo_view import slos_of
-from service.pages.study_charts import read_edge_curve, read_trade_off
+from service.pages.study_charts import read_edge_curve, read_main_effects, read_trade_off
 from service.pages.study_view import cost_parts, heat_cells, history_of, other_arm, primary_objective
 from service.pages.templating import page
 from service.pages.trials_view import TrialOrder, failure_groups, in_order
@@ -25,7 +25,9 @@ from storage.base import Storage
 from storage.records import TrialState
 from tuner.core.contract import ARMS
 from tuner.metrics.catalog import CATALOG, metric_info
+from tuner.metrics.objective import Objective
 from tuner.report.asked import short_question
+from tuner.report.by_setting import HEADERS, by_setting_rows, by_setting_text
 from tuner.report.cell_why import cost_line
 from tuner.report.effects import Effects, effects_of
 from tuner.search.time_left import time_left
@@ -99,6 +101,7 @@ def _context(storage: Storage, facts: StudyFacts) -> dict[str, Any]:
         "info": metric_info(objective.metric) if objective is not None else None,
         "cells": heat_cells(trials, objective, facts.place, facts.margins) if objective is not None else [],
         "parallel": parallel_of(trials, objective, facts.place) if objective is not None else None,
+        **_by_setting(facts, objective),
         "curve": read_edge_curve(storage, facts) if objective is not None else None,
         "history": history_of(trials, objective) if objective is not None else [],
         "parts": cost_parts(facts.study),
@@ -112,6 +115,13 @@ def _context(storage: Storage, facts: StudyFacts) -> dict[str, Any]:
         "most_rows": _MOST_ROWS,
         **_answer(facts),
     }
+
+
+def _by_setting(facts: StudyFacts, objective: Objective | None) -> dict[str, Any]:
+    """While it runs nothing: looking early finds differences that are not there."""
+    effects = [] if objective is None or facts.running else read_main_effects(facts, objective)
+    words = by_setting_text(effects, objective.metric) if objective is not None and effects else ""
+    return {"by_setting": by_setting_rows(effects), "by_setting_headers": HEADERS, "by_setting_text": words}
 
 
 def _running(storage: Storage, facts: StudyFacts) -> Running:

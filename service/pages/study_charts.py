@@ -27,12 +27,14 @@ from storage.base import NotFound, Storage
 from tuner.capacity.loads import kind_of_metrics
 from tuner.metrics.catalog import Direction, metric_info
 from tuner.metrics.objective import Objective
+from tuner.report.charts.effect_plot import effect_plot
 from tuner.report.charts.forest import forest
 from tuner.report.charts.heat_map import heat_map
 from tuner.report.charts.render import described
 from tuner.report.charts.theme import Look
 from tuner.report.effects import EffectRow, effects_of
-from tuner.verdict.conclude import study_objectives
+from tuner.verdict.conclude import default_settings, study_objectives
+from tuner.verdict.main_effects import MainEffect, main_effects
 
 router = APIRouter(route_class=PageRoute, include_in_schema=False)
 
@@ -45,6 +47,7 @@ class Chart(StrEnum):
     COST = "cost"
     PARALLEL = "parallel"
     GOODPUT = "goodput"
+    EFFECTS = "effects"
 
 
 @router.get("/studies/{name}/charts/{chart}.svg")
@@ -94,6 +97,9 @@ def _drawn(storage: Storage, facts: StudyFacts, objective: Objective, chart: Cha
             if lines is None:
                 raise NotFound(_NOTHING)
             return f"{objective.metric} by every setting", parallel(lines, objective.metric, info.unit, less, look)
+        case Chart.EFFECTS:
+            by_setting = _some(read_main_effects(facts, objective))
+            return f"Average effects on {objective.metric}", effect_plot(by_setting, objective.metric, less, look)
         case Chart.GOODPUT:
             curve = read_edge_curve(storage, facts)
             if curve is None:
@@ -104,6 +110,10 @@ def _drawn(storage: Storage, facts: StudyFacts, objective: Objective, chart: Cha
             if found is None:
                 raise NotFound(_NOTHING)
             return f"{found.y_metric} against {found.x_metric}", tradeoff(found, look)
+
+
+def read_main_effects(facts: StudyFacts, objective: Objective) -> list[MainEffect]:
+    return main_effects(facts.study, facts.trials, objective, default_settings(facts.study))
 
 
 def read_edge_curve(storage: Storage, facts: StudyFacts) -> EdgeCurve | None:

@@ -69,10 +69,12 @@ def _list(storage: Storage, limit: int, archived: bool, as_json: bool) -> None:
 
 def _show(storage: Storage, study: Study, as_json: bool) -> None:
     from tuner.cli.tables import duration, text_table
+    from tuner.report.by_setting import HEADERS, by_setting_rows, by_setting_text
     from tuner.report.report import answer_json, study_json, trial_json
     from tuner.search.life import life_json, life_of
-    from tuner.verdict.conclude import compare_stored, trials_and_windows
+    from tuner.verdict.conclude import compare_stored, default_settings, study_objectives, trials_and_windows
     from tuner.verdict.guard_words import study_answers
+    from tuner.verdict.main_effects import main_effects
     from tuner.verdict.profile_sessions import TENSORBOARD, profile_json
 
     trials, measured = trials_and_windows(storage, study.id)
@@ -85,6 +87,7 @@ def _show(storage: Storage, study: Study, as_json: bool) -> None:
     life = life_of(storage, study)
     running = life is not None and not life.note  # looking early finds differences that are not there
     answer = None if running else compare_stored(storage, study).answer
+    effects = [] if running else main_effects(study, trials, study_objectives(study)[0], default_settings(study))
     if as_json:
         runs = {trial.id: [profile_json(profile, TENSORBOARD) for profile in profiles if profile.trial_id == trial.id] for trial in trials}
         documents = [
@@ -92,7 +95,8 @@ def _show(storage: Storage, study: Study, as_json: bool) -> None:
             for trial in trials
         ]
         document = {**study_json(study), **life_json(life), "config": study.config}
-        print_json({"study": document, "answer": answer_json(answer), "trials": documents})
+        by_setting = [item.to_json() for item in effects]
+        print_json({"study": document, "answer": answer_json(answer), "effects": by_setting, "trials": documents})
         return
     print(f"study {study.name}: {study.state.value}, model {study.model}, objective {_objective(study.objective)}")
     if study.tags or study.archived_at is not None:
@@ -109,6 +113,9 @@ def _show(storage: Storage, study: Study, as_json: bool) -> None:
         print(f"answers: {answers}")
     if answer is not None:
         print(f"answer: {answer.sentence}")
+    if effects:
+        print(f"\n{by_setting_text(effects, study_objectives(study)[0].metric)}")
+        print(text_table(HEADERS, by_setting_rows(effects)))
 
 
 def _objective(text: str) -> str:

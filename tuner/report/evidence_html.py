@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING
 
 from storage.records import Json
 from tuner.core.errors import BadInput
-from tuner.metrics.catalog import metric_info
+from tuner.metrics.catalog import Direction, metric_info
 from tuner.report.asked import cell_headers, question_text, report_title
+from tuner.report.by_setting import HEADERS, HEADING, by_setting_rows, by_setting_text
 from tuner.report.cell_why import WHY_HEADERS, WHY_HEADING, why_rows
 from tuner.report.effects import MOST_FOREST_ROWS, Effects, effect_cells, effects_of, in_words
 from tuner.report.evidence_report import (
@@ -19,6 +20,7 @@ from tuner.report.evidence_report import (
     average_text,
     caveat_lines,
     cell_rows,
+    effects_by_setting,
     environment_rows,
     explained,
     failure_lines,
@@ -33,6 +35,7 @@ from tuner.report.repeat import repeat_command
 from tuner.report.write_fraction import write_lines
 from tuner.verdict.cell_claims import Place
 from tuner.verdict.compare import StudyComparison
+from tuner.verdict.conclude import study_objectives
 from tuner.verdict.evidence import Evidence
 
 if TYPE_CHECKING:
@@ -78,6 +81,7 @@ def evidence_html(evidence: Evidence, comparison: StudyComparison) -> str:
     parts += ["<h2>Environment</h2>", _table("Environment", ("what", "value"), environment_rows(evidence))]
     for metric in dict.fromkeys(item.metric for item in comparison.comparisons):
         parts += _metric(metric, comparison, recommended_cell(evidence))
+    parts += _by_setting(evidence)
     first = explained(comparison)
     if first:
         parts += [f"<h2>{escape(WHY_HEADING)}</h2>", f"<p>{escape(why_text(first))}</p>"]
@@ -126,6 +130,27 @@ def _metric(metric: str, comparison: StudyComparison, recommended: Place | None)
     return [*parts, _table(f"Cells of {metric}", cell_headers(effects.contrast), cell_rows(rows), "cells")]
 
 
+def _by_setting(evidence: Evidence) -> list[str]:
+    effects, objective = effects_by_setting(evidence), study_objectives(evidence.study)[0]
+    if not effects:
+        return []
+
+    def draw(look: Look) -> Json:
+        from tuner.report.charts.effect_plot import effect_plot
+
+        return effect_plot(effects, objective.metric, objective.direction is Direction.MINIMIZE, look)
+
+    name = f"Average effects on {objective.metric}"
+    drawn = _in_both(draw, name, "The table below holds its numbers.")
+    caption = "Mark: average. Line: its interval, cut at the picture's edge. Ticks: single cells. The largest, where there are many."
+    return [
+        f"<h2>{HEADING}</h2>",
+        f"<p>{escape(by_setting_text(effects, objective.metric))}</p>",
+        _figure(name, drawn, caption),
+        _table(name, HEADERS, by_setting_rows(effects), "cells"),
+    ]
+
+
 def _forest(effects: Effects, look: Look, recommended: Place | None) -> Json:
     from tuner.report.charts.forest import forest
 
@@ -139,14 +164,18 @@ def _heat_map(effects: Effects, look: Look) -> Json:
 
 
 def _pictures(effects: Effects, draw: Callable[[Effects, Look], Json]) -> str:
+    return _in_both(lambda look: draw(effects, look), f"{effects.title}: {effects.metric}", in_words(effects))
+
+
+def _in_both(draw: Callable[[Look], Json], title: str, words: str) -> str:
     """In light and in dark colours, of which the reader's settings show one. Raises BadInput where the extra `ui` is missing."""
     try:
         from tuner.report.charts.render import Renderer
         from tuner.report.charts.theme import Look, Scheme
     except ImportError as error:
         raise BadInput(f"charts need the extra ui, {error.name} is not installed", fix="pip install 'vllm-tpu-tuner[ui]'") from error
-    renderer, title = Renderer(), f"{effects.title}: {effects.metric}"
-    drawn = {scheme: renderer.picture(draw(effects, Look(scheme)), title, in_words(effects)) for scheme in Scheme}
+    renderer = Renderer()
+    drawn = {scheme: renderer.picture(draw(Look(scheme)), title, words) for scheme in Scheme}
     return "".join(f'<div class="{scheme}">{svg}</div>' for scheme, svg in drawn.items())
 
 

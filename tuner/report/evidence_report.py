@@ -14,6 +14,7 @@ from tuner.core.factors import further
 from tuner.core.numbers import change, number
 from tuner.metrics.catalog import metric_info
 from tuner.report.asked import cell_headers, effect_text, nothing_text, pair_text, question_text, report_title
+from tuner.report.by_setting import HEADERS, HEADING, by_setting_rows, by_setting_text
 from tuner.report.cell_why import WHY_HEADERS, WHY_HEADING, cause_of, cost_line, why_rows
 from tuner.report.recommended import RECOMMENDED_HEADING, recommended_lines
 from tuner.report.repeat import repeat_command
@@ -23,8 +24,10 @@ from tuner.setup.stored_study import StoredStudy
 from tuner.trials.retry import attempts_words
 from tuner.verdict.compare import StudyComparison
 from tuner.verdict.compared import is_of_arms
+from tuner.verdict.conclude import study_objectives
 from tuner.verdict.evidence import HOST, PRIOR, Evidence
 from tuner.verdict.guard_words import study_answers
+from tuner.verdict.main_effects import MainEffect, main_effects
 
 WRITE_HEADING = "KV write in a prefill step, from XLA profiles"
 
@@ -45,6 +48,10 @@ def evidence_markdown(evidence: Evidence, comparison: StudyComparison) -> str:
         better = "more is better" if info.direction.sign > 0 else "less is better"
         sections += [f"## {metric} ({info.unit}, {better})", _table(cell_headers(contrast), cell_rows(rows))]
         sections += filter(None, [metric_text(comparison, metric)])
+    effects = effects_by_setting(evidence)
+    if effects:
+        metric = study_objectives(evidence.study)[0].metric
+        sections += [f"## {HEADING}", by_setting_text(effects, metric), _table(HEADERS, by_setting_rows(effects))]
     first = explained(comparison)
     if first:
         sections += [f"## {WHY_HEADING}", why_text(first), _table(WHY_HEADERS, why_rows(first))]
@@ -64,6 +71,10 @@ def evidence_markdown(evidence: Evidence, comparison: StudyComparison) -> str:
 def answer_text(comparison: StudyComparison, contrast: Contrast) -> str:
     answer = comparison.answer
     return answer.sentence if answer is not None else nothing_text(contrast)
+
+
+def effects_by_setting(evidence: Evidence) -> list[MainEffect]:
+    return main_effects(evidence.study, evidence.trials, study_objectives(evidence.study)[0], evidence.defaults)
 
 
 def explained(comparison: StudyComparison) -> list[Comparison]:

@@ -108,7 +108,7 @@ def test_a_page_is_seen_and_has_no_fault(name: str, open_page: OpenPage, site: s
 
 
 LISTS = ("ask", "studies", "studies-archived", "recommendations", "audit", "capacities")
-CHARTS = ("heat-map", "forest", "history", "trade-off", "cost")
+CHARTS = ("heat-map", "forest", "history", "trade-off", "cost", "effects")
 
 
 @pytest.mark.parametrize("study", [FINISHED, LARGE, ONE_CELL, RUNNING])

@@ -168,7 +168,7 @@ def test_what_the_table_does_not_have_is_told_in_one_line(terminal: Terminal, ar
         (("--factor", "max_num_seqs"), "--factor 'max_num_seqs': write NAME=LEVEL,LEVEL"),
         (("--factor", "max_num_seqs=8", "--factor", "max_num_seqs=16"), "--factor 'max_num_seqs' is given twice; keep one"),
         (("--factor", "max_num_seqs=1..99999999"), "--factor: max_num_seqs: 1..99999999 has 99,999,999 levels"),
-        (("--factor", "long_prefill_token_threshold=0..999", "--factor", "max_num_seqs=1..128"), "configurations, more than 1,000,000"),
+        (("--factor", "offload_group_size=0..999", "--factor", "max_num_seqs=1..128"), "configurations, more than 1,000,000"),
         (("--factor", "kv_cache_dtype=fp8", "--engine-arg", "kv_cache_dtype=auto"), "kv_cache_dtype is also fixed by engine_args"),
         (("--factor", "kv_cache_dtype=auto,fp8"), "factors: kv_cache_dtype fp8 is not supported by our XLA attention backend; drop it"),
     ],
@@ -181,7 +181,7 @@ def test_bad_factors_are_told_in_one_line(terminal: Terminal, arguments: tuple[s
 @pytest.mark.slow
 def test_a_plan_names_each_factor_and_few_of_many_engines(terminal: Terminal) -> None:
     basic = ["search", "--model", "tiny-qwen3", "--storage", terminal.url, "--page-sizes", "16", "--chunk-budgets", "256", "--dry-run"]
-    found = terminal.run(*basic, "--factor", "long_prefill_token_threshold=0..99", "--factor", "max_num_seqs=8..32:log")
+    found = terminal.run(*basic, "--factor", "offload_group_size=0..99", "--factor", "max_num_seqs=8..32:log")
     assert found.code == 0, found.err
     assert "factor max_num_seqs (live): 8,16,32; vLLM's default: 256" in found.out
     assert "and 60 engines more" in found.out and "99 (100 levels); vLLM's default: " in found.out

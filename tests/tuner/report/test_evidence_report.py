@@ -119,7 +119,7 @@ def test_the_page_says_what_the_markdown_says_and_loads_nothing(grid: FinishedSt
     evidence, comparison = load_evidence(grid.bench.storage, study), compare_stored(grid.bench.storage, study)
     page = Page(evidence_html(evidence, comparison))
     metrics = len({item.metric for item in comparison.comparisons})
-    assert page.tags["svg"] == 4 * metrics and page.tags["table"] == 2 + metrics  # environment, cells, and why they are so
+    assert page.tags["svg"] == 4 * metrics + 2 and page.tags["table"] == 3 + metrics  # environment, cells, by setting, and why they are so
     assert not page.links and not page.tags.keys() & {"script", "link", "img", "iframe", "object"}
     for row in cell_rows(comparison.comparisons):
         assert all(cell in page.words for cell in row)

@@ -50,7 +50,7 @@ def effect_plot(effects: Sequence[MainEffect], metric: str, less_is_better: bool
         axis=alt.Axis(grid=False, ticks=False, domain=False, labelColor=colours.ink, labelExpr="split(datum.value, '|')"),
     )
     direction = "left is better" if less_is_better else "right is better"
-    title = [f"{metric}: average change over cells, %", f"({direction})"]
+    title = [f"{metric}:", "average change over cells, %", f"({direction})"]  # in three lines on a phone
     x = alt.X("change:Q", title=title if look.narrow else " ".join(title), scale=alt.Scale(domain=[-reach, reach], nice=False))
     base = chart_of(rows)
     kind = alt.Shape("kind:N", scale=alt.Scale(domain=list(_KINDS), range=["circle", "diamond"]), legend=alt.Legend(title=None))

@@ -69,7 +69,7 @@ def test_a_campaign_that_is_told_to_stop_leaves_nothing(tmp_path: Path) -> None:
     command = [sys.executable, "-m", "bench.fault_campaign", "--only", "database", "--faults", "100"]
     with subprocess.Popen(command, cwd=ROOT, env={**os.environ, "TMPDIR": str(tmp_path)}, stderr=subprocess.PIPE) as campaign:
         try:
-            wait_until(lambda: list(tmp_path.glob("tuner-faults-*/w0/engines.txt")), "a worker with an engine", patience_s=120)
+            wait_until(lambda: list(tmp_path.glob("tuner-faults-*/w*/log")), "a worker", patience_s=120)
         except AssertionError:
             campaign.terminate()
             raise
@@ -77,7 +77,7 @@ def test_a_campaign_that_is_told_to_stop_leaves_nothing(tmp_path: Path) -> None:
         servers = [process for process in psutil.process_iter(["cmdline"]) if str(tmp_path) in " ".join(process.info["cmdline"] or ())]
         campaign.terminate()
         assert campaign.wait(timeout=60) == 128 + signal.SIGTERM
-    assert len(workers) >= 3 and servers
+    assert len(workers) >= 2 and servers, "the worker and what forked it"
     wait_until(lambda: not any(map(runs, [*workers, *servers])), "all processes to end", patience_s=10)
     assert not list(tmp_path.glob("tuner-*"))
 

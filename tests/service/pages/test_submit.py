@@ -12,10 +12,11 @@ from fastapi.testclient import TestClient
 
 from service.pages.submit_view import study_file
 from storage.base import Storage
-from storage.queue_records import Claim, FleetWorker
+from storage.queue_records import Claim, FleetWorker, Quarantine
 from tests.service.conftest import ORIGIN, TOKEN
-from tests.storage.builders import a_study
+from tests.storage.builders import a_study, stored_trial
 from tests.tuner.fleet import hostile_submissions as hostile
+from tuner.trials.retry import Attempt
 
 FILE = yaml.safe_dump(hostile.GOOD | {"launcher": "simulate", "accelerator": "v6e-1"})
 
@@ -131,3 +132,16 @@ def test_a_worker_that_has_begun_it_is_linked(client: TestClient, storage: Stora
     assert "0 of 0" in client.get("/queue").text and "TPU v6e \N{MULTIPLICATION SIGN} 4" in client.get("/queue").text
     assert f"/studies/{study.name}" in client.get("/queue/1").text
     assert 'href="/queue/1"' in client.get(f"/studies/{study.name}").text, "and back"
+
+
+def test_hosts_in_quarantine_and_attempts_that_failed_are_told_as_text(client: TestClient, storage: Storage) -> None:
+    storage.quarantine_host(Quarantine("<b>tpu-7</b>", "-12.0 % beside its peers", "w1"))
+    queue = client.get("/queue").text
+    assert "<strong>&lt;b&gt;tpu-7&lt;/b&gt;</strong>" in queue and "-12.0 % beside its peers" in queue
+    assert 'tuner_hosts_in_quarantine{host="<b>tpu-7</b>"} 1.0' in client.get("/metrics").text
+    failed = Attempt(1, "startup", "<i>no</i>", "tpu-7", engine_start=3, at=0.0, then="left to another host")
+    trial = stored_trial(storage, notes={"attempts": [failed.to_json()]})
+    page = client.get(f"/trials/{trial.id}").text
+    assert "Attempts that failed" in page and "&lt;i&gt;no&lt;/i&gt;" in page and "left to another host" in page
+    (study,) = storage.list_studies()
+    assert "1 attempt failed: startup on tpu-7" in client.get(f"/studies/{study.name}").text

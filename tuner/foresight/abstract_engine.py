@@ -8,20 +8,26 @@ the pool and the step itself are the engine's own, not a copy of its rules; what
 from __future__ import annotations
 
 import inspect
+import os
+import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 from tuner.core.memory_space import memory_space
+from tuner.engine.cpu_contention import CONTENTION, CpuContention
 from tuner.engine.forking import one_line
 from tuner.engine.owner import classify
 from tuner.foresight import pretence
 from tuner.foresight.messages import STEP, Compiled, Prepare, Prepared, ProgramName
 
 _STEP_NAME = "backbone"  # what tpu-inference calls the model's step
+_AT_ONCE = 2  # compilations: each may take gigabytes
+_BUSY = 0.2  # of all cores
 
 
 class NotKnown(Exception):
@@ -29,13 +35,19 @@ class NotKnown(Exception):
 
 
 class AbstractEngine:
-    """`prepared` is known at once; `compile` takes seconds to a minute, of all cores: libtpu uses several threads for one program."""
+    """`prepared` is known at once; `compile` takes seconds to a minute.
+
+    Programs are traced one after the other, because vLLM's current configuration is global; libtpu compiles several at once, which is
+    quicker where nobody else wants the cores: for one program it uses one and a half.
+    """
 
     def __init__(self, asked: Prepare) -> None:
         """Raises what vLLM raises for arguments that it refuses, and RuntimeError where libtpu does not know the topology."""
-        begun = time.perf_counter()
+        begun, self._cores = time.perf_counter(), CpuContention()
         self._programs: dict[ProgramName, Callable[[], Any]] = {}
         self._runner: Any = None
+        self._tracing = threading.Lock()
+        self._begun: dict[ProgramName, Future[Compiled]] = {}
         devices = pretence.topology_devices(asked.topology)
         empty = _nothing_known(devices[0].device_kind, pretence.usable_hbm_bytes(devices[0]))
         pretence.take_over(devices)
@@ -94,14 +106,28 @@ class AbstractEngine:
         manager._precompile_compute_logits()
         manager._precompile_sampling()
 
+    def begin(self, programs: Iterable[ProgramName]) -> None:
+        """Compile these in the background, the longest first; `compile` waits for them. Where other processes were busy while the engine
+        was built, nothing is begun: two at once would only disturb each other and them."""
+        if self._cores.since()[CONTENTION] > _BUSY:
+            return
+        workers = ThreadPoolExecutor(min(_AT_ONCE, len(os.sched_getaffinity(0))))
+        ordered = sorted(programs, key=lambda program: (program.kind != STEP, -program.size))
+        self._begun = {program: workers.submit(self._compile, program) for program in ordered}
+
     def compile(self, program: ProgramName, module_path: str | None = None) -> Compiled:
         """Also of a program that does not compile; `module_path`: where its module goes (messages.Profile). Raises KeyError for one
         that the engine does not have, and whatever is neither the compiler's error nor a kernel's refusal of its settings: that may as
         well be ours."""
+        begun = self._begun.pop(program, None)
+        return self._compile(program, module_path) if begun is None else begun.result()
+
+    def _compile(self, program: ProgramName, module_path: str | None = None) -> Compiled:
         lower, begun = self._programs[program], time.perf_counter()
         try:
-            with pretence.inside(self._runner):
-                compiled = lower().compile()
+            with self._tracing, pretence.inside(self._runner):
+                lowered = lower()
+            compiled = lowered.compile()
         except pretence.REFUSALS as error:  # that it does not compile is the answer
             failed = Compiled(program, 0, 0, 0, 0, seconds=time.perf_counter() - begun)
             return replace(failed, failure=classify(error, starting=True), message=one_line(error))

@@ -60,6 +60,7 @@ class Foresight:
         about = _subject("program", question)
         keys = {program: {**question.key(self._installed, program), "pages": prepared.pages} for program in wanted}
         known = {program: self._kept.find(Compiled, key, about) for program, key in keys.items()}
+        begun = False
         for program, kept in known.items():
             if kept is not None:
                 yield kept, True
@@ -67,6 +68,9 @@ class Foresight:
             if not built:
                 self._built(question)
                 built = True
+            if not begun:
+                self._compiler.begin([name for name, found in known.items() if found is None])
+                begun = True
             self._say(f"{_title(question)}: compiling {named(program)}")
             compiled = self._compiler.compile(program)
             self._remember(keys[program], compiled, about)

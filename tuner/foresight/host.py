@@ -11,10 +11,11 @@ import traceback
 from typing import TYPE_CHECKING, Any, override
 
 from tuner.engine.forking import ChannelHost, answer_requests, error_reply, one_line, run_host
+from tuner.engine.messages import Nothing
 from tuner.engine.owner import classify
 from tuner.engine.protocol import ProtocolViolation, Request, read_message
 from tuner.engine.wire_fields import to_fields
-from tuner.foresight.messages import Compile, Prepare, Profile
+from tuner.foresight.messages import Begin, Compile, Prepare, Profile
 
 if TYPE_CHECKING:
     from tuner.foresight.abstract_engine import AbstractEngine
@@ -58,6 +59,9 @@ def _answer(engine: AbstractEngine | None, request: Request) -> Any:
         raise ProtocolViolation("no engine was prepared")
     if request.op == "start":
         return engine.prepared
+    if request.op == "begin":
+        engine.begin(read_message(Begin, request.params, "begin").programs)
+        return Nothing()
     if request.op == "compile":
         return engine.compile(read_message(Compile, request.params, "compile").program)
     if request.op == "profile":

@@ -3,6 +3,7 @@
 | operation | message | answer |
 |---|---|---|
 | `start` | Prepare | Prepared |
+| `begin` | Begin | Nothing |
 | `compile` | Compile | Compiled |
 | `profile` | Profile | Compiled |
 | `shutdown` | Nothing | Nothing |
@@ -59,6 +60,13 @@ class Prepared:
 @dataclass(frozen=True)
 class Compile:
     program: ProgramName
+
+
+@dataclass(frozen=True)
+class Begin:
+    """Compile these, several at once where cores are free. Answered at once; `compile` waits for each."""
+
+    programs: tuple[ProgramName, ...]
 
 
 @dataclass(frozen=True)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -53,10 +53,12 @@ COMPILED = Compiled(STEPS[0], argument_bytes=750, temporary_bytes=40, output_byt
 
 
 class ScriptedCompiler(Compiler):
-    """Starts nothing; notes what it is asked. `prepares` and `compiles`: answers or failures, the last one for all that follow."""
+    """Starts nothing; notes what it is asked. `begun`: sizes of the programs of each `begin`. `prepares` and `compiles`: answers or
+    failures, the last one for all that follow."""
 
     def __init__(self, prepares: list[Prepared | TrialFailed] | None = None, compiles: list[Compiled | TrialFailed] | None = None) -> None:
         self.asked: list[str] = []
+        self.begun: list[list[int]] = []
         self.environments: list[dict[str, str]] = []
         self.dumped: list[tuple[bytes, str]] = []
         self._prepares = prepares or [PREPARED]
@@ -66,6 +68,9 @@ class ScriptedCompiler(Compiler):
         self.environments.append(dict(environment or {}))
         self.asked.append(f"prepare {question.engine.block_size} {question.engine.max_num_batched_tokens}")
         return _next(self._prepares)
+
+    def begin(self, programs: Sequence[ProgramName]) -> None:
+        self.begun.append([program.size for program in programs])
 
     def compile(self, program: ProgramName) -> Compiled:
         self.asked.append(f"{program.kind} {program.size}")

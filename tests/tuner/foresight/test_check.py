@@ -53,6 +53,15 @@ def test_the_two_programs_that_decide_are_compiled_and_the_second_asking_starts_
     assert second.kept
 
 
+def test_what_is_not_kept_is_begun_at_once(desk: Desk) -> None:
+    """So that two cores compile two programs; what is known already is no work."""
+    compiler = ScriptedCompiler()
+    desk.ask(compiler)
+    desk.ask(compiler, every=True)
+    desk.ask(compiler, every=True)
+    assert compiler.begun == [[16, 128], [64, 16]], "the last: a step and the logits"
+
+
 def test_weights_that_only_another_program_uses_count_as_well(desk: Desk) -> None:
     """A step does not use the weights of the logits, so the compiler does not count them for it."""
     (found,) = desk.ask(ScriptedCompiler([replace(PREPARED, weight_bytes=250)]))

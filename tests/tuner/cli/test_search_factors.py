@@ -205,7 +205,7 @@ def test_every_way_out_speaks_of_the_compared_factor(terminal: Terminal) -> None
         assert "max_num_seqs, each against max_num_seqs 8, this cell" in recommended and "max_num_seqs 16 instead of 8:" in recommended
         assert "max_num_seqs 16 instead of 8:" in client.get("/recommendations").text
         report = client.get("/studies/c/report.html").text
-        assert "<h1>max_num_seqs: study c</h1>" in report and "ratio to max_num_seqs 8" in report and "aligned / default" not in report
+        assert "<h1>max_num_seqs: study c</h1>" in report and "ratio to max_num_seqs 8" in report and ">aligned / default" not in report
         assert "not measured in both arms" not in client.get("/studies/c/charts/forest.svg").text
         items = client.get("/v1/studies/c/comparison").json()["items"]
         assert items[0]["compared"]["level"] == 16

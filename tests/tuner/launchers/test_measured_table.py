@@ -119,7 +119,7 @@ def test_the_real_benchmark_hub_table() -> None:
     assert len(table.configurations) == 4362
     failures = [configuration.failure for configuration in table.configurations if configuration.failure]
     assert len(failures) == 161
-    assert failures.count(FailureClass.STARTUP) == 6
+    assert failures.count(FailureClass.COMPILE_ERROR) == 6
     params, best = table.best("time")
     assert best == pytest.approx(0.5536000076681376)
     repeats = table.find(params).samples["time"]

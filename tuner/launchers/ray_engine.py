@@ -130,7 +130,11 @@ class EngineOnNode:
         if not ray.wait([self._asked_logs], timeout=wait_s)[0]:
             return
         asked, self._asked_logs = self._asked_logs, None
-        for name, text in ray.get(asked).items():
+        try:
+            gained: dict[str, bytes] = ray.get(asked)
+        except RayError:  # the actor is gone: whoever waits for an answer of it is told, and what it answered before is good
+            return
+        for name, text in gained.items():
             self._log_dir.mkdir(parents=True, exist_ok=True)
             with (self._log_dir / name).open("ab") as log:
                 log.write(text)

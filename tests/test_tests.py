@@ -107,6 +107,7 @@ def test_no_test_borrows_from_another_tests_module(trees: list[ast.Module]) -> N
     assert not borrowed(trees), "what several tests use is a module without test_ in its name"
 
 
+@pytest.mark.slow
 def test_each_file_is_named_after_the_module_that_it_tests() -> None:
     root = TESTS.parent
     files = [path.relative_to(TESTS) for top in MIRRORED for path in (TESTS / top).rglob("test_*.py")]

@@ -132,6 +132,7 @@ def test_an_old_study_shows_the_new_sentence_everywhere(in_its_folder: Terminal,
     assert sentence in html.unescape(old_client.get(f"/studies/{study}").text)
 
 
+@pytest.mark.slow
 def test_a_token_that_was_given_out_still_opens(old_url: str, tmp_path: Path) -> None:
     settings = ServiceSettings(storage_url=old_url, logdir=tmp_path, host="0.0.0.0", token="another-token-0123456789")
     with TestClient(create_app(settings), base_url="http://service:8000", client=("192.0.2.1", 50000)) as client:

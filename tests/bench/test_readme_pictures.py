@@ -26,6 +26,7 @@ def test_folders_of_this_machine_are_not_shown() -> None:
     assert without_folders(f"{Path.home()}/.cache/x {Path.cwd()}/tuner.db") == "~/.cache/x ~/tuner/tuner.db"
 
 
+@pytest.mark.slow
 def test_the_profile_shows_both_arms_of_one_cell(storage: Storage) -> None:
     study = stored_study(storage)
     for number, (arm, page) in enumerate([("page_aligned", 32), ("default", 32), ("default", 64), ("default", 16)]):

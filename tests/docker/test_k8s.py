@@ -76,6 +76,7 @@ def test_a_tpu_is_asked_for_and_limited_alike() -> None:
     assert set(_pod("Job")["nodeSelector"]) == {"cloud.google.com/gke-tpu-accelerator", "cloud.google.com/gke-tpu-topology"}
 
 
+@pytest.mark.slow
 def test_kustomize_takes_the_folder() -> None:
     if shutil.which("kubectl") is None:
         pytest.skip("kubectl is not installed")

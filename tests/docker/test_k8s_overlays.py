@@ -27,6 +27,7 @@ def built(overlay: str) -> dict[str, dict[str, Any]]:
     return {item["kind"]: item for item in yaml.safe_load_all(done.stdout)}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("overlay", ["fleet", "ray", "single-host", "multi-host"])
 def test_kubernetes_knows_every_field_of_what_is_built(overlay: str) -> None:
     found = built(overlay)

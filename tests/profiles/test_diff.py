@@ -56,6 +56,7 @@ def test_what_is_new_or_gone_has_no_ratio_but_a_difference(tmp_path: Path) -> No
     assert kv.ratio is None and kv.changed and kv.difference_ms == pytest.approx(0.0246, rel=0.05)
 
 
+@pytest.mark.slow
 def test_categories_add_up_to_the_step_and_explain_a_measured_difference(tmp_path: Path) -> None:
     before, after = summary(tmp_path, "before"), summary(tmp_path, "after", factor={"mlp": 1.5}, gap_us=50.0)
     found = diff([before], [after], measured=Measured(10.0, 10.1))
@@ -78,6 +79,7 @@ def test_profile_sessions_of_one_arm_are_pooled(tmp_path: Path) -> None:
     assert pooled.baseline_step_ms == pytest.approx((diff([one], [two]).baseline_step_ms + diff([one], [two]).candidate_step_ms) / 2)
 
 
+@pytest.mark.slow
 def test_another_page_size_or_device_is_refused_or_marked(tmp_path: Path) -> None:
     before, after = summary(tmp_path, "before"), summary(tmp_path, "after", block_size=64)
     with pytest.raises(ProfileError, match=r"page size differs \(32 and 64\).*--allow-different"):

@@ -6,6 +6,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import pytest
 
 from profiles.hlo_sources import source_scopes
 from profiles.schema import HloModule
@@ -21,6 +22,7 @@ class OuterForCausalLM:
         return InnerMLP()(x)
 
 
+@pytest.mark.slow
 def test_a_product_is_its_layers_and_what_stands_above_the_model_is_left_out() -> None:
     done: Any = jax.jit(OuterForCausalLM()).lower(jnp.zeros((8, 16))).compile()
     (module,) = done.runtime_executable().hlo_modules()

@@ -185,6 +185,7 @@ def test_memory_does_not_grow_with_events_kept_out(tmp_path: Path, monkeypatch: 
     assert peaks[1] < peaks[0] * 1.02
 
 
+@pytest.mark.slow
 def test_self_times_of_the_real_tpu_file_equal_the_oracle() -> None:
     path = shared_data(TPU_FILE)
     profile = read_profile(path)

@@ -46,6 +46,7 @@ def test_grouping_drops_the_primitive_but_never_everything() -> None:
     assert group("jit(main)/while") == "jit(main)/while"
 
 
+@pytest.mark.slow
 @given(st.text(max_size=80))
 def test_any_text_is_folded(scope: str) -> None:
     assert isinstance(group(scope), str)

@@ -18,6 +18,7 @@ VALUES = strategies.recursive(
 )
 
 
+@pytest.mark.slow
 @given(VALUES)
 def test_what_was_written_comes_back(value: object) -> None:
     text = dump_json(value)

@@ -7,10 +7,13 @@ import sqlite3
 from contextlib import closing
 from pathlib import Path
 
+import pytest
+
 from storage.upgrade import check
 from tests.storage.new_asset import ASSETS, main, upgraded
 
 
+@pytest.mark.slow
 def test_the_first_dump_becomes_one_of_the_newest_schema_with_the_same_studies(tmp_path: Path) -> None:
     made = upgraded((ASSETS / "0001.sqlite.sql").read_text(), tmp_path)
     file = tmp_path / "loaded.db"

@@ -250,6 +250,7 @@ def test_a_failed_upgrade_changes_nothing(each_url: str, tmp_path: Path, next_re
         assert "owner" not in {column["name"] for column in inspect(connection).get_columns("tuner_studies")}
 
 
+@pytest.mark.slow
 def test_only_the_expected_file_may_be_missing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     default, other = "sqlite:///tuner.db", f"sqlite:///{tmp_path / 'other.db'}"

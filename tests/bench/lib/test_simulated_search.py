@@ -18,6 +18,7 @@ QUIET = Machine(lambda rng, windows: 0.001 * rng.standard_normal((windows, 2)))
 PLANTED = {(16, 512): math.log(1.10), (32, 1024): math.log(0.90)}
 
 
+@pytest.mark.slow
 def test_planted_cells_are_found_in_their_places_and_the_rest_is_equivalent() -> None:
     comparison, windows = simulated_study(np.random.default_rng(1), QUIET, PLANTED, 3, 8)
     verdicts = {(item.block_size, item.max_num_batched_tokens): item.verdict for item in comparison.comparisons}

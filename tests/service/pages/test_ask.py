@@ -84,6 +84,7 @@ def test_a_search_is_never_proposed_for_a_workload_that_it_refuses(each_client: 
     assert '"Prompt length, median tokens"' in text_of(page).split("What to do next")[1], "the form's own fields"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("slo", "said"),
     [
@@ -136,6 +137,7 @@ def test_what_is_wrong_is_said_beside_the_field(each_client: TestClient, query: 
         assert '<details id="further" open>' in page.text, "it is not folded away"
 
 
+@pytest.mark.slow
 def test_a_prediction_is_shown_to_who_asks_for_one_and_never_as_a_measurement(client: TestClient, storage: Storage) -> None:
     storage.put_foresight(kept_predictions(100.0, 300.0))
     asked = {"model": "other/model", "accelerator": "TPU v6e-1", "workload": "chat"}
@@ -191,6 +193,7 @@ def test_empty_fields_leave_the_address(each_client: TestClient) -> None:
     assert each_client.get("/?model=&slo=", follow_redirects=False).headers["location"] == "/"
 
 
+@pytest.mark.slow
 def test_the_form_suggests_what_is_stored(each_client: TestClient, each_storage: Storage, filled: Filled) -> None:
     each_storage.add_recommendation(a_recommendation(filled.study.id, model="Qwen/Qwen3-0.6B", accelerator="TPU v6e-4", device_count=4))
     gone = each_storage.add_recommendation(a_recommendation(filled.study.id, model="withdrawn/model"))

@@ -67,6 +67,7 @@ def test_an_archived_study_is_not_proposed_for_a_comparison(each_client: TestCli
     assert proposed not in each_client.get("/studies/first").text
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("length", "taken"), [(1, True), (301, True), (500, True), (501, False)])
 def test_a_reason_may_be_as_long_on_a_page_as_in_the_api(each_client: TestClient, ended: Storage, length: int, taken: bool) -> None:
     del ended
@@ -148,6 +149,7 @@ def test_a_form_on_another_sites_page_changes_nothing(each_client: TestClient, e
     assert ended.get_study("first").archived_at is None
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("body", "media", "status"),
     [

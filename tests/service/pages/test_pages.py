@@ -63,6 +63,7 @@ def test_stored_markup_stays_text(pages: TestClient, gallery: Gallery) -> None:
     assert "not below the logdir" in excerpt and "/etc" not in excerpt
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("evil", [EVIL, "../../etc/passwd", "%00", "a\x1bb", "\u202e" * 3, "x" * 3000])
 def test_hostile_addresses_are_refused_or_shown_as_text(pages: TestClient, evil: str) -> None:
     for address in ("/studies", f"/studies/{FINISHED}"):

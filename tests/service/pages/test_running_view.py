@@ -62,6 +62,7 @@ def test_what_to_do_about_a_search_that_is_there_and_silent(storage: Storage, ma
     assert f"<code>kill -CONT {os.getpid()}</code>" in page and "tuner search --study going --resume" in page
 
 
+@pytest.mark.slow
 def test_one_that_nobody_runs_any_more_has_no_time_left(storage: Storage, make_client: MakeClient) -> None:
     searching(storage, time.time() - SINCE_S)
     page = words(make_client(storage).get("/studies/going").text)

@@ -136,6 +136,7 @@ def test_what_measured_nothing_is_never_green(pages: TestClient, gallery: Galler
     assert 'class="state complete">complete<' in row_of(listed, LARGE)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("state", "drawn"), [(StudyState.FAIL, "fail"), (StudyState.INTERRUPTED, "interrupted"), (StudyState.COMPLETE, "waiting")]
 )

@@ -134,6 +134,7 @@ def test_a_worker_that_has_begun_it_is_linked(client: TestClient, storage: Stora
     assert 'href="/queue/1"' in client.get(f"/studies/{study.name}").text, "and back"
 
 
+@pytest.mark.slow
 def test_hosts_in_quarantine_and_attempts_that_failed_are_told_as_text(client: TestClient, storage: Storage) -> None:
     storage.quarantine_host(Quarantine("<b>tpu-7</b>", "-12.0 % beside its peers", "w1"))
     queue = client.get("/queue").text

@@ -34,6 +34,7 @@ def test_they_are_found_by_model_accelerator_and_workload(each_client: TestClien
     assert page["page"]["next"] == "/v1/capacity?limit=1&offset=1"
 
 
+@pytest.mark.slow
 def test_what_was_simulated_is_called_predicted(each_client: TestClient, each_storage: Storage) -> None:
     run = a_capacity(each_storage, launcher="simulate")
     found = each_client.get(f"/v1/capacity/{run.id}").json()

@@ -63,6 +63,7 @@ def test_each_change_is_told_until_the_search_has_ended(quick: TestClient, stora
     assert len({event["id"] for event in events}) == len(events) >= 3
 
 
+@pytest.mark.slow
 def test_who_comes_back_gets_what_has_changed_since(quick: TestClient, storage: Storage, followed: Filled) -> None:
     before = study_look(storage, "first", "").events[0].id
     storage.update_study(followed.study.id, state=StudyState.COMPLETE)

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import time
 
+import pytest
 from fastapi.testclient import TestClient
 from sqlalchemy import text
 
@@ -25,6 +26,7 @@ def test_not_ready_with_another_schema(client: TestClient, storage: Storage) -> 
     assert client.get("/healthz").status_code == 200
 
 
+@pytest.mark.slow
 def test_metrics_say_what_runs_and_what_it_has_cost(each_client: TestClient, each_storage: Storage) -> None:
     filled = fill(each_storage)
     each_storage.update_study(filled.study.id, engine_starts=3, cost={"start": 10.0, "measure": 5.5, "other": 4.0, "wall": 99.0})

@@ -109,6 +109,7 @@ def test_two_changes_at_once_do_not_tell_people_to_stop_the_service(
     assert each_client.post(f"/v1/studies/first/{what}", json=body, headers=BEARER).status_code == 200
 
 
+@pytest.mark.slow
 def test_a_killed_study_can_be_deleted(each_client: TestClient, each_storage: Storage, filled: Filled) -> None:
     """Its state says running for ever; nobody runs it."""
     lease = a_lease(filled.study.id, heartbeat=time.time() - 3600)

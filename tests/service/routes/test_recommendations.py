@@ -30,6 +30,7 @@ def test_a_stored_recommendation(each_client: TestClient, filled: Filled) -> Non
     assert each_client.get("/v1/recommendations/4711").status_code == 404
 
 
+@pytest.mark.slow
 def test_the_list(each_client: TestClient, filled: Filled) -> None:
     found = each_client.get("/v1/recommendations/stored").json()["items"]
     assert [item["id"] for item in found] == [filled.recommended.id, filled.nothing.id]
@@ -190,6 +191,7 @@ def test_an_answer_weaker_than_accepted_is_refused(each_client: TestClient, fill
     assert unmet.json()["detail"].startswith("nothing is recommended: ttft_p99_ms<=1 is not shown to be met")
 
 
+@pytest.mark.slow
 def test_the_link_to_the_settings_asks_the_same_question(each_client: TestClient, filled: Filled) -> None:
     found = each_client.get("/v1/recommendations?model=unheard%2Fof&slo=ttft_p99_ms<=5").json()
     assert found["links"] == {"config": "/v1/recommendations/config?model=unheard%2Fof&slo=ttft_p99_ms%3C%3D5&accept=default"}
@@ -202,6 +204,7 @@ def test_what_an_older_version_stored_is_rendered_too(each_client: TestClient, e
     assert each_client.get(f"/v1/recommendations/{bare.id}/config?format={form}").status_code == 200
 
 
+@pytest.mark.slow
 def test_what_another_process_publishes_is_answered(each_client: TestClient, each_storage: Storage, filled: Filled) -> None:
     """The storage here is not the service's own: as another process would write."""
     ask = "/v1/recommendations?model=tiny-qwen3&workload=chat"

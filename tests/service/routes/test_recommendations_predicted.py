@@ -19,6 +19,7 @@ def foreseen(each_storage: Storage) -> None:
     each_storage.put_foresight(kept_predictions(100.0, 300.0, 200.0))
 
 
+@pytest.mark.slow
 def test_it_is_given_to_who_accepts_it(each_client: TestClient) -> None:
     found = each_client.get(f"{ASKED}&accept=predicted").json()
     assert (found["status"], found["id"], found["match"]["kind"]) == ("predicted", None, "none")

@@ -32,6 +32,7 @@ def test_the_links_lead_through_all_pages(each_client: TestClient, each_storage:
     assert answer.links["prev"]["url"] == "/v1/studies?limit=2&model=m%2F1&offset=2"
 
 
+@pytest.mark.slow
 def test_one_study(each_client: TestClient, filled: Filled) -> None:
     found = each_client.get("/v1/studies/first").json()
     assert found["config"] == {"trials": 4}

@@ -104,6 +104,7 @@ def test_a_name_that_points_here_is_not_answered(client: TestClient, host: str) 
     assert client.get("/v1/studies", headers={"host": host}).status_code == 421
 
 
+@pytest.mark.slow
 def test_own_names_are_answered(client: TestClient) -> None:
     for host in ("localhost", "LOCALHOST:8000", "127.0.0.1", "[::1]:8000", "[::1]"):
         assert client.get("/v1/studies", headers={"host": host}).status_code == 200, host

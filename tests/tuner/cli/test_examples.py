@@ -94,6 +94,7 @@ def rename_study(terminal: Terminal, name: str) -> None:
     connection.close()
 
 
+@pytest.mark.slow
 def test_flags_reach_a_program_through_xargs(searched: Terminal) -> None:
     """As the help says; a plain $(...) would hand over the quotes around the JSON as well."""
     flags = searched.run("recommend", "s", "--format", "flags").out

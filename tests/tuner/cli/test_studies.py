@@ -116,6 +116,7 @@ def test_a_reason_stored_by_an_older_version_does_not_reach_the_terminal_raw(ter
     assert terminal.run("studies", "history", "--json", "--storage", terminal.url).json["history"][0]["reason"] == "a\nb \x1b[2J"
 
 
+@pytest.mark.slow
 def test_the_longest_reason_is_stored_as_it_is(terminal: Terminal, stored: Storage) -> None:
     reason = "ü" * 500
     assert terminal.run("studies", "archive", "first", "--reason", reason, "--storage", terminal.url).code == 0

@@ -227,6 +227,7 @@ def test_directions_are_natural() -> None:
 gaps = st.lists(st.floats(0.0, 10.0), min_size=1, max_size=8)
 
 
+@pytest.mark.slow
 @examples(60)
 @given(st.lists(gaps, min_size=1, max_size=12), st.randoms(use_true_random=False))
 def test_metrics_do_not_depend_on_the_order_of_requests_and_match_a_plain_oracle(all_gaps: list[list[float]], random: object) -> None:

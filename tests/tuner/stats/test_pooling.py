@@ -29,6 +29,7 @@ def test_one_cell_is_its_own_interval() -> None:
     assert (pooled.ratio, pooled.low, pooled.high) == pytest.approx((alone.ratio, alone.low, alone.high))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("rounds", [3, 7])
 def test_one_cell_that_was_looked_at_again_and_again_is_its_own_corrected_interval(rounds: int) -> None:
     """Otherwise the study would say "turn it on" of one cell whose verdict is inconclusive."""

@@ -108,6 +108,7 @@ def test_the_best_is_hardly_ever_ended_by_the_best_of_another_engine(engine_sd: 
     assert wrongly_ended(engine_sd) <= 0.05
 
 
+@pytest.mark.slow
 def test_what_is_far_behind_the_best_of_another_engine_ends_at_the_first_look() -> None:
     best, slow = [100.0, 101.0, 99.0, 100.5], [70.0, 70.5, 69.5]
     assert cannot_win(best, slow, Direction.MAXIMIZE, rivals=24, plan=InterimPlan())

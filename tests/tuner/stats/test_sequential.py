@@ -44,6 +44,7 @@ def test_one_look_costs_nothing() -> None:
     assert InterimPlan.between(3, 5) == InterimPlan(3, 5)
 
 
+@pytest.mark.slow
 @examples(30)
 @given(st.integers(3, 20), st.floats(1e-5, 0.5), st.floats(1e-5, 0.5))
 def test_levels_grow_with_rounds_and_with_the_overall_level_and_stay_below_it(rounds: int, one: float, other: float) -> None:

@@ -67,6 +67,8 @@ def space_json(setup: StudySetup) -> Json:
 
 
 def _memory(name: str) -> str:
+    if name == ARM:
+        return "none"  # both arms have the same pages
     return _MEMORY[SETTINGS[name].memory] if name in SETTINGS else "unknown"
 
 

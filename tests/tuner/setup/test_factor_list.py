@@ -35,7 +35,7 @@ def test_every_factor_has_its_kind_default_and_effect_on_memory() -> None:
     assert told == {
         "page_size": ("cold", 32, "pages"),
         "chunk_budget": ("live", 2048, "grows"),
-        "page_alignment": ("live", "default", "unknown"),
+        "page_alignment": ("live", "default", "none"),
         "gpu_memory_utilization": ("cold", 0.92, "unknown"),
         "max_num_seqs": ("live", 256, "grows"),
     }

@@ -53,7 +53,7 @@ def effect_plot(effects: Sequence[MainEffect], metric: str, less_is_better: bool
     title = [f"{metric}:", "average change over cells, %", f"({direction})"]  # in three lines on a phone
     x = alt.X("change:Q", title=title if look.narrow else " ".join(title), scale=alt.Scale(domain=[-reach, reach], nice=False))
     base = chart_of(rows)
-    kind = alt.Shape("kind:N", scale=alt.Scale(domain=list(_KINDS), range=["circle", "diamond"]), legend=alt.Legend(title=None))
+    kind = alt.Shape("kind:N", scale=alt.Scale(domain=list(_KINDS), range=["circle", "diamond"]), legend=alt.Legend(title=None, columns=1))
     layers = [
         chart_of([{"zero": 0}]).mark_rule(color=colours.muted, strokeDash=[3, 3]).encode(x="zero:Q"),
         chart_of(marks).mark_tick(color=colours.muted, opacity=0.55, thickness=1.5, size=12).encode(x="cell:Q", y=y),

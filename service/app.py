@@ -19,6 +19,7 @@ from service.routes import (
     capacity,
     events,
     health,
+    hosts,
     keeping,
     profiles,
     publication,
@@ -79,6 +80,7 @@ def _routes(open_reads: bool) -> APIRouter:
         trials.router,
         profiles.router,
         capacity.router,
+        hosts.router,
     ):
         found.include_router(routes, dependencies=declared)
     found.include_router(health.router)
@@ -87,6 +89,7 @@ def _routes(open_reads: bool) -> APIRouter:
     for routes in (submissions.router, submissions.streams):
         found.include_router(routes, dependencies=declared)
     found.include_router(submissions.changes)
+    found.include_router(hosts.changes)
     for trail, changes in ((publication.trail, publication.router), (keeping.trail, keeping.router)):
         found.include_router(trail, dependencies=declared)
         found.include_router(changes)
@@ -96,7 +99,7 @@ def _routes(open_reads: bool) -> APIRouter:
 @asynccontextmanager
 async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
     settings = app.state.settings
-    notifier = Notifier.to(app.state.storage, settings.webhook_hosts, settings.webhook_secret)
+    notifier = Notifier.to(app.state.storage, settings.webhook_hosts, settings.webhook_secret, settings.host_webhook)
     if settings.webhook_hosts.names or settings.webhook_hosts.networks:
         notifier.start()
     yield

@@ -21,8 +21,14 @@ class QuarantineStorage(ABC):
         """Raises NotFound where the host is not in quarantine."""
 
     @abstractmethod
-    def list_quarantines(self, *, host: str | None = None, released: bool = False, limit: int = 1000) -> Sequence[Quarantine]:
+    def list_quarantines(
+        self, *, host: str | None = None, released: bool = False, limit: int = 1000, offset: int = 0
+    ) -> Sequence[Quarantine]:
         """Newest first; with `released` also those that are over."""
+
+    @abstractmethod
+    def take_quarantine_notice(self, quarantine_id: int, what: str) -> bool:
+        """Whether whoever asks is to tell others of this event of it ("quarantined", "released"): True once for each, whoever asks."""
 
     @abstractmethod
     def host_windows(self, *, after: float = 0.0, limit: int = 20_000) -> Sequence[HostWindow]:

@@ -127,9 +127,13 @@ class Fence:
     token: str
 
 
+TOLD = "told"  # among a quarantine's details: which of its events others were told of
+
+
 @dataclass(frozen=True)
 class Quarantine:
-    """A host that claims nothing until it is released. `by`: the worker or person that put it there; `details`: what was found."""
+    """A host that claims nothing until it is released. `by`: the worker or person that put it there; `details`: what was found, and
+    TOLD."""
 
     host: str
     reason: str

@@ -1,4 +1,5 @@
-"""Webhooks of submissions, sent by the services of a database from this one place: each change is told by exactly one of them.
+"""Webhooks of submissions and of hosts in quarantine, sent by the services of a database from this one place: each change is told by
+exactly one of them.
 
 Who takes a change and dies before it has told of it tells nobody: at most once, where the receiver's answer cannot be known.
 """
@@ -6,13 +7,13 @@ Who takes a change and dies before it has told of it tells nobody: at most once,
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import structlog
 
 from storage.base import Storage, StorageFault
-from storage.queue_records import ENDED, Submission, SubmissionEvent, SubmissionState
+from storage.queue_records import ENDED, Quarantine, Submission, SubmissionEvent, SubmissionState
 from storage.records import Json
 from tuner.fleet.webhook import AllowedHosts, Delivery, deliver
 
@@ -25,18 +26,19 @@ log = structlog.get_logger("tuner.service")
 
 
 class Notifier:
-    """`send` posts one event: (address, event) -> what became of it."""
+    """`send` posts one event: (address, event) -> what became of it. `host_webhook`: the address that is told of hosts."""
 
-    def __init__(self, storage: Storage, send: Callable[[str, Json], Delivery]) -> None:
+    def __init__(self, storage: Storage, send: Callable[[str, Json], Delivery], host_webhook: str | None = None) -> None:
         self._storage = storage
         self._send = send
+        self._host_webhook = host_webhook
         self._after = 0
         self._ending = threading.Event()
         self._thread: threading.Thread | None = None
 
     @classmethod
-    def to(cls, storage: Storage, hosts: AllowedHosts, secret: str | None) -> Notifier:
-        return cls(storage, lambda url, event: deliver(url, event, hosts=hosts, secret=secret))
+    def to(cls, storage: Storage, hosts: AllowedHosts, secret: str | None, host_webhook: str | None = None) -> Notifier:
+        return cls(storage, lambda url, event: deliver(url, event, hosts=hosts, secret=secret), host_webhook)
 
     def start(self) -> None:
         self._thread = threading.Thread(target=self._run, name="webhooks", daemon=True)
@@ -64,7 +66,7 @@ class Notifier:
                 if event.what in ENDED and now - event.at < FORGET_S:
                     told += self._tell(self._storage.get_submission(event.submission_id), event, _NAMES[event.what])
                 self._after = event.id
-        return told + self._stale(now)
+        return told + self._stale(now) + self._hosts(now)
 
     def _stale(self, now: float) -> int:
         """Running ones whose worker is silent; told once for each time that it began to run."""
@@ -79,17 +81,33 @@ class Notifier:
     def _tell(self, item: Submission, event: SubmissionEvent, name: str) -> bool:
         if item.webhook is None or not self._storage.take_notification(item.id, event.id):
             return False
-        done = self._send(item.webhook, message(item, event, name))
-        (log.info if done.delivered else log.warning)(
-            "webhook",
-            submission=item.id,
-            what=name,
-            delivered=done.delivered,
-            attempts=done.attempts,
-            status=done.status,
-            reason=done.reason,
-        )
+        return self._post(item.webhook, message(item, event, name), submission=item.id)
+
+    def _hosts(self, now: float) -> int:
+        """Those that went into quarantine, and those that were released."""
+        told = 0
+        if self._host_webhook is None:
+            return told
+        for item in reversed(self._storage.list_quarantines(released=True, limit=_MOST)):
+            for name, at, by, reason in host_events(item):
+                if now - at < FORGET_S and self._storage.take_quarantine_notice(item.id, name):
+                    event = {"event": f"host_{name}", "host": item.host, "by": by, "reason": reason, "at": at}
+                    told += self._post(self._host_webhook, {**event, "quarantine": item.id}, host=item.host)
+        return told
+
+    def _post(self, url: str, event: Json, **what: Any) -> bool:
+        done = self._send(url, event)
+        say = log.info if done.delivered else log.warning
+        said = {"delivered": done.delivered, "attempts": done.attempts, "status": done.status, "reason": done.reason}
+        say("webhook", what=event["event"], **what, **said)
         return done.delivered
+
+
+def host_events(item: Quarantine) -> Iterator[tuple[str, float, str, str]]:
+    """(event, moment, who, why) of each."""
+    yield "quarantined", item.since, item.by, item.reason
+    if item.released_at is not None:
+        yield "released", item.released_at, item.released_by or "", item.release_reason or ""
 
 
 def message(item: Submission, event: SubmissionEvent, name: str) -> dict[str, Any]:

@@ -36,6 +36,7 @@ class ServiceSettings:
     most_submissions: int = 50  # of one token in the queue at once
     webhook_hosts: AllowedHosts = field(default_factory=AllowedHosts)
     webhook_secret: str | None = field(default=None, repr=False)
+    host_webhook: str | None = field(default=None, repr=False)  # told of hosts that go into quarantine and out of it
     refresh_s: float = 0.5  # an answer may lag up to twice as long behind what other processes write
 
     @property

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from sqlalchemy import func, select, update
 
 from storage.base import NotFound
-from storage.queue_records import HostWindow, Quarantine
+from storage.queue_records import TOLD, HostWindow, Quarantine
 from storage.sql.clock import database_now, read_clock
 from storage.sql.core import SqlCore, columns_of, inserting, plain_columns, readable, record_of, sound_records
 from storage.sql.models import measurements, quarantines, studies, trials
@@ -39,14 +39,25 @@ class SqlQuarantine(SqlCore):
                 raise NotFound(f"{what} is not in quarantine")
             return record_of(Quarantine, row)
 
-    def list_quarantines(self, *, host: str | None = None, released: bool = False, limit: int = 1000) -> Sequence[Quarantine]:
+    def list_quarantines(
+        self, *, host: str | None = None, released: bool = False, limit: int = 1000, offset: int = 0
+    ) -> Sequence[Quarantine]:
         statement = select(quarantines).order_by(quarantines.c.id.desc())
         if host is not None:
             statement = statement.where(quarantines.c.host == host)
         if not released:
             statement = statement.where(quarantines.c.released_at.is_(None))
         with self._reading("quarantines") as connection:
-            return sound_records(connection, Quarantine, statement, limit)
+            return sound_records(connection, Quarantine, statement, limit, offset)
+
+    def take_quarantine_notice(self, quarantine_id: int, what: str) -> bool:
+        with self._writing(f"quarantine {quarantine_id}") as connection:
+            mine = quarantines.c.id == quarantine_id
+            details = connection.execute(select(quarantines.c.details).where(mine).with_for_update()).scalar_one_or_none()
+            if details is None or what in details.get(TOLD, ()):
+                return False
+            connection.execute(update(quarantines).where(mine).values(details={**details, TOLD: [*details.get(TOLD, ()), what]}))
+            return True
 
     def host_windows(self, *, after: float = 0.0, limit: int = 20_000) -> Sequence[HostWindow]:
         newest = select(func.coalesce(func.max(measurements.c.id), 0) - limit).scalar_subquery()

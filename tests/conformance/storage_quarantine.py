@@ -30,6 +30,18 @@ class QuarantineContract:
         again = storage.quarantine_host(FOUND)
         assert again is not None and storage.list_quarantines(released=True) == [again, over], "the trail stays"
 
+    def test_each_of_its_events_is_told_once_and_pages_follow_each_other(self, storage: Storage) -> None:
+        stored = storage.quarantine_host(FOUND)
+        assert stored is not None
+        with ThreadPoolExecutor(4) as threads:
+            taken = list(threads.map(lambda _nth: storage.take_quarantine_notice(stored.id, "quarantined"), range(8)))
+        assert sorted(taken) == [False] * 7 + [True]
+        assert storage.take_quarantine_notice(stored.id, "released") and not storage.take_quarantine_notice(stored.id + 1, "released")
+        (held,) = storage.list_quarantines()
+        assert held.details == FOUND.details | {"told": ["quarantined", "released"]}
+        storage.quarantine_host(replace(FOUND, host="tpu-8"))
+        assert [item.host for item in storage.list_quarantines(limit=1, offset=1)] == ["tpu-7"]
+
     def test_of_many_at_once_one_puts_it_there(self, storage: Storage) -> None:
         with ThreadPoolExecutor(4) as threads:
             stored = list(threads.map(lambda nth: storage.quarantine_host(replace(FOUND, by=f"w{nth}")), range(8)))

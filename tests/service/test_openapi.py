@@ -9,7 +9,7 @@ import pytest
 from fastapi.routing import APIRoute
 from fastapi.testclient import TestClient
 
-REQUIRED = {"model", "baseline", "candidate", "capacity_id", "name", "recommendation_id", "submission_id", "trial_id"}
+REQUIRED = {"model", "baseline", "candidate", "capacity_id", "host", "name", "recommendation_id", "submission_id", "trial_id"}
 
 
 def _operations(client: TestClient) -> Iterator[tuple[str, dict[str, Any]]]:

@@ -135,6 +135,7 @@ def quarantine(host: str | None, reason: str, storage: str, as_json: bool) -> No
     from storage.queue_records import Quarantine
     from tuner.core.errors import BadInput
     from tuner.core.numbers import utc
+    from tuner.fleet.quarantine import BY_HAND
 
     if host is not None:
         if not host.strip() or len(host) > _LONGEST_HOST:
@@ -142,7 +143,7 @@ def quarantine(host: str | None, reason: str, storage: str, as_json: bool) -> No
                 "is no name of a host", setting="quarantine", value=repr(host), fix="see `tuner queue list` and the workers' hosts"
             )
         with writing(storage) as opened:
-            opened.quarantine_host(Quarantine(host, reason or "put there by hand", operator(reason).name))
+            opened.quarantine_host(Quarantine(host, reason or BY_HAND, operator(reason).name))
     with reading(storage) as opened:
         held = opened.list_quarantines()
     if as_json:

@@ -1,4 +1,4 @@
-"""Options of `tuner serve` about studies that are submitted: what they may ask for, how many, and who is told."""
+"""Options of `tuner serve` about studies that are submitted and the hosts that run them: what they may ask for, how many, who is told."""
 
 from __future__ import annotations
 
@@ -49,6 +49,11 @@ _OPTIONS = (
         help="A host that submissions may have told of their end: a name, *.example.com, or a private network; may be repeated.",
     ),
     click.option(
+        "--host-webhook",
+        metavar="URL",
+        help="Told when a host goes into quarantine or is released; --allow-webhook-host has to name its host.",
+    ),
+    click.option(
         "--max-submissions",
         "most_submissions",
         type=click.IntRange(min=1),
@@ -77,10 +82,14 @@ def with_submitting(command: Callable[..., Any]) -> Callable[..., Any]:
             models=found["models"],
             files=frozenset(found["files"]),
         )
+        hosts = AllowedHosts.parse(given.pop("webhook_hosts"))
+        if (host_webhook := given.pop("host_webhook")) is not None:
+            hosts.check(host_webhook)
         submitting = {
             "allowed": allowed,
             "most_submissions": given.pop("most_submissions"),
-            "webhook_hosts": AllowedHosts.parse(given.pop("webhook_hosts")),
+            "webhook_hosts": hosts,
+            "host_webhook": host_webhook,
             "webhook_secret": secret,
         }
         return command(submitting=submitting, **given)

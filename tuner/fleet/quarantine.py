@@ -12,6 +12,7 @@ from storage.base import Storage
 from storage.queue_records import HostWindow, Quarantine
 from tuner.stats.hosts import HostFinding, Reading, Standing, judge_hosts
 
+BY_HAND = "put there by hand"  # the reason where none is given
 LOOKED_BACK_S = 14 * 86_400.0
 METRICS = ("total_token_throughput", "output_token_throughput", "request_throughput")  # the first that a window has
 NOT_THIS_HOST = frozenset({"table", "simulate", "ray"})  # launchers that measure nothing, or on another node than the worker's

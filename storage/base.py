@@ -27,6 +27,7 @@ from storage.records import (
     ApiToken,
     AuditEntry,
     CapacityChanges,
+    CapacityFilter,
     CapacityRun,
     CapacityState,
     CapacityWindow,
@@ -336,10 +337,8 @@ class Storage(QueueStorage, SharingStorage, QuarantineStorage, RetentionStorage,
         """Raises NotFound."""
 
     @abstractmethod
-    def list_capacity_runs(
-        self, *, model: str | None = None, accelerator: str | None = None, workload: str | None = None, limit: int = 100, offset: int = 0
-    ) -> Sequence[CapacityRun]:
-        """Newest first. `workload`: its name or content hash."""
+    def list_capacity_runs(self, *, limit: int = 100, offset: int = 0, **only: Unpack[CapacityFilter]) -> Sequence[CapacityRun]:
+        """Newest first."""
 
     @abstractmethod
     def add_capacity_window(self, window: CapacityWindow) -> CapacityWindow:

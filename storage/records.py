@@ -287,6 +287,15 @@ class CapacityRun:
     finished_at: float | None = None
 
 
+class CapacityFilter(TypedDict, total=False):
+    """Which runs; None: whatever they have. `workload`: its name or content hash. `by`: the question's, "rate" where it has none."""
+
+    model: str | None
+    accelerator: str | None
+    workload: str | None
+    by: str | None
+
+
 class CapacityChanges(TypedDict, total=False):
     """What changes in a CapacityRun beside its state."""
 

@@ -12,6 +12,7 @@ from service.answers.deps import StorageDep
 from service.pages.charts.goodput import goodput
 from service.pages.parts import LookDep, PageNumber, PageRoute, RecordId, RendererDep, svg_response
 from service.pages.templating import page
+from service.schemas.capacity import LoadUnit
 from storage.base import NotFound
 from tuner.capacity.stored import answer_of
 
@@ -23,11 +24,11 @@ Amount = Annotated[_Above0 | None, BeforeValidator(lambda text: text or None), Q
 
 
 @router.get("/capacity")
-def capacities(request: Request, storage: StorageDep, number: PageNumber = 1) -> Response:
+def capacities(request: Request, storage: StorageDep, number: PageNumber = 1, by: LoadUnit | None = None) -> Response:
     """Newest first."""
-    found = list(storage.list_capacity_runs(limit=_ON_A_PAGE + 1, offset=(number - 1) * _ON_A_PAGE))
+    found = list(storage.list_capacity_runs(by=by, limit=_ON_A_PAGE + 1, offset=(number - 1) * _ON_A_PAGE))
     answers = [answer_of(storage, run) for run in found[:_ON_A_PAGE]]
-    return page(request, "capacities.html", answers=answers, number=number, more=len(found) > _ON_A_PAGE)
+    return page(request, "capacities.html", answers=answers, by=by, number=number, more=len(found) > _ON_A_PAGE)
 
 
 @router.get("/capacity/{capacity_id}")

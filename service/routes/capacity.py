@@ -21,7 +21,12 @@ router = APIRouter(prefix="/v1/capacity", tags=["capacity"], route_class=EtagRou
 @router.get("", summary="The highest rates within SLOs that were found, newest first", response_model=CapacityPage, responses=problems(304))
 def capacities(query: Annotated[CapacityQuery, Query()], storage: StorageDep, request: Request, response: Response) -> Json:
     found = storage.list_capacity_runs(
-        model=query.model, accelerator=query.accelerator, workload=query.workload, limit=query.limit + 1, offset=query.offset
+        model=query.model,
+        accelerator=query.accelerator,
+        workload=query.workload,
+        by=query.by,
+        limit=query.limit + 1,
+        offset=query.offset,
     )
     shown, page = page_of(list(found), query, request, response)
     return {"items": [_entry(storage, run, query.load, query.chip_hour_price) for run in shown], "page": page}

@@ -12,12 +12,14 @@ from service.web.paging import PageInfo, PageQuery
 from storage.records import CapacityState, Json
 
 _MOST_LOAD = 1e9
+LoadUnit = Literal["rate", "concurrency"]
 
 
 class CapacityQuery(PageQuery):
     model: Annotated[Text | None, Field(description="Only this model.")] = None
     accelerator: Annotated[Text | None, Field(description="Only on it, as stored: TPU v6e-1.")] = None
     workload: Annotated[Text | None, Field(description="Only under this workload: its name or content hash.")] = None
+    by: Annotated[LoadUnit | None, Field(description="Only the highest rates (requests/s), or numbers of requests at once.")] = None
     load: Annotated[
         float | None,
         Field(gt=0, le=_MOST_LOAD, allow_inf_nan=False, description="To be served, in the unit of `by`: `sizing` says the chips."),
@@ -67,7 +69,7 @@ class CapacityEntry(BaseModel):
     state: CapacityState
     sentence: str
     hint: str | None
-    by: Literal["rate", "concurrency"]
+    by: LoadUnit
     max_request_rate: float | None
     max_concurrency: float | None
     low: float | None

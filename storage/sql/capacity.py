@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Unpack
 
-from sqlalchemy import or_, select
+from sqlalchemy import func, or_, select
 
 from storage.base import InvalidRecord
-from storage.records import CapacityChanges, CapacityRun, CapacityState, CapacityWindow
+from storage.records import CapacityChanges, CapacityFilter, CapacityRun, CapacityState, CapacityWindow
 from storage.sql.core import (
     SqlCore,
     columns_of,
@@ -47,19 +47,19 @@ class SqlCapacity(SqlCore):
         with self._reading(what) as connection:
             return find_record(connection, CapacityRun, "id", run_id, what)
 
-    def list_capacity_runs(
-        self, *, model: str | None = None, accelerator: str | None = None, workload: str | None = None, limit: int = 100, offset: int = 0
-    ) -> Sequence[CapacityRun]:
+    def list_capacity_runs(self, *, limit: int = 100, offset: int = 0, **only: Unpack[CapacityFilter]) -> Sequence[CapacityRun]:
         require_page(limit, offset)
         statement = select(capacity_runs).order_by(capacity_runs.c.id.desc())
-        if model is not None:
+        if (model := only.get("model")) is not None:
             statement = statement.where(capacity_runs.c.model == model)
-        if accelerator is not None:
+        if (accelerator := only.get("accelerator")) is not None:
             on_it = select(environments.c.fingerprint).where(environments.c.accelerator == accelerator)
             statement = statement.where(capacity_runs.c.environment.in_(on_it))
-        if workload is not None:
+        if (workload := only.get("workload")) is not None:
             of_it = select(workloads.c.content_hash).where(or_(workloads.c.name == workload, workloads.c.content_hash == workload))
             statement = statement.where(capacity_runs.c.workload_hash.in_(of_it))
+        if (by := only.get("by")) is not None:
+            statement = statement.where(func.coalesce(capacity_runs.c.question["by"].as_string(), "rate") == by)
         with self._reading("capacity runs") as connection:
             return sound_records(connection, CapacityRun, statement, limit, offset)
 

@@ -88,3 +88,11 @@ class CapacityContract:
         )
         assert storage.list_capacity_runs(workload="docs") == []
         assert list(storage.list_capacity_runs(limit=1, offset=1)) == [first]
+
+    def test_searches_by_rate_and_by_requests_at_once_are_told_apart(self, storage: Storage) -> None:
+        old = _stored(storage, question={"trial_timeout": 600.0})  # before there was anything else than rates
+        by_rate = _stored(storage, question={"by": "rate"})
+        at_once = _stored(storage, question={"by": "concurrency"})
+        assert list(storage.list_capacity_runs(by="rate")) == [by_rate, old]
+        assert list(storage.list_capacity_runs(by="concurrency")) == [at_once]
+        assert list(storage.list_capacity_runs(by="rate", limit=1, offset=1)) == [old]

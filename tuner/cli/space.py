@@ -57,9 +57,13 @@ def factor_line(factor: Mapping[str, Any]) -> str:
     return f"factor {factor['factor']} ({factor['kind']}): {shortened(factor['levels'])}{condition}; vLLM's default: {own}"
 
 
+def _number(count: int, noun: str) -> str:
+    return f"{count:,} {noun}{'' if count == 1 else 's'}"
+
+
 def _print_counts(found: Mapping[str, Any]) -> None:
     counts = found["configurations"]
-    print(f"compares {found['compare']}, in {found['cells']:,} cells and {found['engines']:,} engines")
+    print(f"compares {found['compare']}, in {_number(found['cells'], 'cell')} and {_number(found['engines'], 'engine')}")
     print(f"{counts['combinations']:,} combinations of all levels")
     print(f"{counts['after_conditions']:,} configurations after conditions")
     print(f"{counts['searched']:,} that the scheduler can run (a page within the budget, requests at once within the budget)")
@@ -67,4 +71,4 @@ def _print_counts(found: Mapping[str, Any]) -> None:
     for item in found["excluded"][:MOST_EXCLUDED]:
         print(f"  without {item['engine']} ({item['configurations']:,} configurations): {item['reason']}")
     if len(found["excluded"]) > MOST_EXCLUDED:
-        print(f"  and {len(found['excluded']) - MOST_EXCLUDED:,} engines more")
+        print(f"  and {_number(len(found['excluded']) - MOST_EXCLUDED, 'engine')} more")

@@ -23,6 +23,23 @@ def test_the_list_leads_to_each_answer(each_client: TestClient, each_storage: St
     assert "4 requests/s [3.5, 4.5] with ttft_p99_ms&lt;=500" in text
 
 
+def test_rates_and_requests_at_once_are_lists_of_their_own(each_client: TestClient, each_storage: Storage) -> None:
+    by_rate, at_once = a_capacity(each_storage), a_capacity(each_storage, question={"by": "concurrency"})
+    links = [f'href="/capacity/{run.id}"' for run in (by_rate, at_once)]
+    text = {by: each_client.get(f"/capacity{by}").text for by in ("", "?by=rate", "?by=concurrency")}
+    assert {by: [link in page for link in links] for by, page in text.items()} == {
+        "": [True, True],
+        "?by=rate": [True, False],
+        "?by=concurrency": [False, True],
+    }
+    assert each_client.get("/capacity?by=moon").status_code == 422
+
+
+def test_of_a_kind_that_nobody_asked_for_the_list_says_so(each_client: TestClient, each_storage: Storage) -> None:
+    a_capacity(each_storage)
+    assert "None yet of this kind" in each_client.get("/capacity?by=concurrency").text
+
+
 @pytest.mark.slow
 def test_one_shows_curve_table_chips_and_cost(each_client: TestClient, each_storage: Storage) -> None:
     run = a_capacity(each_storage)

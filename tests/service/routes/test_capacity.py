@@ -34,6 +34,12 @@ def test_they_are_found_by_model_accelerator_and_workload(each_client: TestClien
     assert page["page"]["next"] == "/v1/capacity?limit=1&offset=1"
 
 
+def test_rates_and_requests_at_once_are_told_apart(each_client: TestClient, each_storage: Storage) -> None:
+    by_rate, at_once = a_capacity(each_storage), a_capacity(each_storage, question={"by": "concurrency"})
+    found = {by: [item["id"] for item in each_client.get(f"/v1/capacity?by={by}").json()["items"]] for by in ("rate", "concurrency")}
+    assert found == {"rate": [by_rate.id], "concurrency": [at_once.id]}
+
+
 @pytest.mark.slow
 def test_what_was_simulated_is_called_predicted(each_client: TestClient, each_storage: Storage) -> None:
     run = a_capacity(each_storage, launcher="simulate")
@@ -43,7 +49,7 @@ def test_what_was_simulated_is_called_predicted(each_client: TestClient, each_st
 
 
 @pytest.mark.parametrize(
-    "asked", ["load=0", "load=-1", "load=nan", "load=inf", "chip_hour_price=0", "chip_hour_price=1e99", "speed=1", "limit=0"]
+    "asked", ["load=0", "load=-1", "load=nan", "load=inf", "chip_hour_price=0", "chip_hour_price=1e99", "speed=1", "limit=0", "by=moon"]
 )
 def test_what_means_nothing_is_refused(each_client: TestClient, asked: str) -> None:
     assert each_client.get(f"/v1/capacity?{asked}").status_code == 422

@@ -1,15 +1,16 @@
 """How many real windows a search needs to come within 2 % of the best on the engine's own grid, with foresight as its prior and without.
 
     tuner search --study grid --workload demo --page-sizes 16,32,64,128 --chunk-budgets 128,256,512 --storage sqlite:///prior.db
-    python -m bench.foresight_prior --storage sqlite:///prior.db --grid grid [--fit others]
+    python -m bench.foresight_prior --storage sqlite:///prior.db --grid grid [--fit others] [--rounds 3]
 
 Searches are played on the windows that the study `--grid` measured on a real engine: a configuration's value is the median of as many
-windows as a search measures at least, drawn from its own. Where step times come from: by default from the grid study with the chunk budget
-that is predicted left out (all page sizes and both arms of it); with `--fit others` from the other studies in the database, as in any
-search, and never from the grid.
+windows as a search measures at least (`--rounds`), drawn from its own. Where step times come from: by default from the grid study with
+the chunk budget that is predicted left out (all page sizes and both arms of it); with `--fit others` from the other studies in the
+database, as in any search, and never from the grid.
 
-A run ends with the first configuration whose true value (the median of all its windows) is within 2 % of the best. Exit code 1: the bar
-(half the windows, over all seeds) is missed.
+A run ends with the first configuration whose true value is within 2 % of the best. What is true is not known either: which of two
+configurations is the better one may be chance in so few windows. So each seed has a truth of its own, the medians of windows that are drawn
+anew from those measured (bootstrap), the same one for both searches. Exit code 1: the bar (half the windows, over all seeds) is missed.
 """
 
 from __future__ import annotations
@@ -44,8 +45,8 @@ from tuner.setup.study_setup import StudySetup, prepare_study
 
 @dataclass(frozen=True)
 class Grid:
-    """`windows`: configuration -> the objective's value in each of its valid windows. `sign`: 1 where more is better. `seconds`: what a
-    start and a proposal took."""
+    """`windows`: configuration -> the objective's value in each of its valid windows. `sign`: 1 where more is better. `rounds`: windows
+    that a search measures of a configuration. `seconds`: what a start and a proposal took."""
 
     space: SearchSpace
     windows: Mapping[Configuration, Sequence[float]]
@@ -57,6 +58,11 @@ class Grid:
     def truth(self) -> dict[Configuration, float]:
         return {item: median(values) for item, values in self.windows.items()}
 
+    def resampled(self, seed: int) -> Grid:
+        """With as many windows of each configuration, drawn from its own."""
+        rng = np.random.default_rng([seed, 1])
+        return replace(self, windows={item: rng.choice(values, size=len(values)) for item, values in self.windows.items()})
+
     @property
     def good(self) -> frozenset[Configuration]:
         """Those within 2 % of the best."""
@@ -65,7 +71,7 @@ class Grid:
         return frozenset(item for item, value in truth.items() if abs(value - best) <= WITHIN * abs(best))
 
 
-def grid_of(setup: StudySetup, storage: Storage, study: Study) -> tuple[Grid, Environment]:
+def grid_of(setup: StudySetup, storage: Storage, study: Study, rounds: int | None = None) -> tuple[Grid, Environment]:
     """What a finished study measured, without its cold starts."""
     trials = {trial.id: trial for trial in storage.list_trials(study.id, stage=Stage.SEARCH)}
     windows: dict[Configuration, list[float]] = {}
@@ -76,7 +82,7 @@ def grid_of(setup: StudySetup, storage: Storage, study: Study) -> tuple[Grid, En
             windows.setdefault(place, []).append(float(item.metrics[setup.objectives[0].metric]))
     fingerprint = next(trial.environment for trial in trials.values() if trial.environment)
     sign = setup.objectives[0].direction.sign
-    rounds, count = setup.config.rounds.min, max(1, sum(map(len, windows.values())))
+    rounds, count = rounds or setup.config.rounds.min, max(1, sum(map(len, windows.values())))
     start_s = float(study.cost.get("start", 0.0)) / max(1, study.engine_starts)
     measure_s = float(study.cost.get("measure", 0.0)) / count * rounds * len(setup.space.arms)
     return Grid(setup.space, windows, sign, rounds, Seconds(start_s, measure_s)), storage.get_environment(fingerprint)
@@ -85,10 +91,9 @@ def grid_of(setup: StudySetup, storage: Storage, study: Study) -> tuple[Grid, En
 def played(grid: Grid, direction: Direction, seed: int, predicted: Sequence[Observation]) -> Run:
     """One search, asked as tuner.search.asking does: the baseline first, then the sampler's proposals, each with its other arm."""
     rng = np.random.default_rng(seed)
-    earlier = [list(predicted)] if predicted else []
-    proposer = Proposer(ORDINAL, grid.space, [direction], seed, earlier=earlier, costs=lambda: grid.seconds)
+    proposer = Proposer(ORDINAL, grid.space, [direction], seed, predicted=predicted, costs=lambda: grid.seconds)
     done: list[Configuration] = []
-    good = grid.good
+    good = grid.resampled(seed).good
     batch = list(grid.space.with_twins([grid.space.baseline]))
     while True:
         for item in batch:
@@ -110,6 +115,11 @@ def rank_correlation(grid: Grid, predicted: Sequence[Observation]) -> float:
     pairs = [(truth[item.configuration], item.values[0]) for item in predicted if item.values is not None and item.configuration in truth]
     ranks = [(side[:, None] > side).sum(axis=1) + (side[:, None] == side).sum(axis=1) / 2 for side in np.array(pairs).T]
     return float(np.corrcoef(ranks[0], ranks[1])[0, 1])
+
+
+def window_spread(grid: Grid) -> float:
+    """The median, over the configurations, of how far a window lies from their median, as the standard deviation of a normal law."""
+    return float(np.median([1.4826 * np.median(np.abs(np.array(values) / np.median(values) - 1)) for values in grid.windows.values()]))
 
 
 def errors(grid: Grid, predicted: Sequence[Observation]) -> np.ndarray:
@@ -172,6 +182,7 @@ def main() -> int:
     parser.add_argument("--storage", default=DEFAULT_STORAGE)
     parser.add_argument("--grid", required=True, help="a finished study of the whole grid")
     parser.add_argument("--fit", choices=("budget", "others"), default="budget", help="what step times are fitted on")
+    parser.add_argument("--rounds", type=int, help="windows that a search measures of a configuration; as the grid study if not given")
     parser.add_argument("--seeds", type=int, default=40)
     parser.add_argument("--first-seed", type=int, default=0)
     arguments = parser.parse_args()
@@ -180,7 +191,7 @@ def main() -> int:
         study = storage.get_study(arguments.grid)
         setup = prepare_study(StoredStudy.from_record(study).config(storage=arguments.storage))
         setup.model.prepare()
-        grid, environment = grid_of(setup, storage, study)
+        grid, environment = grid_of(setup, storage, study, arguments.rounds)
         predicted = foreseen(study, setup, storage, environment, arguments.fit)
     except BadInput as error:
         print(f"error: {error}", file=sys.stderr)
@@ -188,7 +199,10 @@ def main() -> int:
     finally:
         storage.close()
     windows, name = sum(map(len, grid.windows.values())), setup.workload.name
-    print(f"grid: {len(grid.windows)} configurations, {windows} windows, {name}; {len(grid.good)} within {WITHIN:.0%} of the best\n")
+    print(
+        f"grid: {len(grid.windows)} configurations, {windows} windows, {name}; {len(grid.good)} within {WITHIN:.0%} of the best", end="; "
+    )
+    print(f"a window varies by {window_spread(grid):.1%}\n")
     direction = setup.objectives[0].direction
     seeds = range(arguments.first_seed, arguments.first_seed + arguments.seeds)
     runs = {

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any, override
 
 import numpy as np
@@ -47,6 +48,7 @@ class OrdinalGpSampler(BaseSampler):
         cost_s: Callable[[Params], float] | None = None,
         cost_depends_on: Sequence[str] | None = None,
         earlier: Sequence[Iterable[FrozenTrial]] = (),
+        predicted: Iterable[FrozenTrial] = (),
     ) -> None:
         """`contains`: which configurations can run; `configurations` lists them instead, which costs less than to ask for each combination.
         `n_startup_trials`: random ones before anything is learned.
@@ -54,7 +56,8 @@ class OrdinalGpSampler(BaseSampler):
         `cost_s`: what measuring a configuration would cost now, in seconds above 0, for improvement per second (Snoek et al., 2012); it is
         called at every choice, so that it may know which engine runs, with one configuration for each combination of the parameters that
         it looks at (`cost_depends_on`; None: all). `earlier`: trials of earlier studies of the same thing and the same
-        direction; each study is ranked within itself, and how much noisier its results are is learned. Raises BadInput.
+        direction; each study is ranked within itself, and how much noisier its results are is learned. `predicted`: what a
+        model expects of configurations, in the unit of the study's own values. Raises BadInput.
         """
         self._distributions = dict(distributions)
         self._space = Space(self._distributions, contains, configurations)
@@ -68,6 +71,7 @@ class OrdinalGpSampler(BaseSampler):
         self._alike: tuple[CandidateGrid, tuple[Indices, Indices]] | None = None
         self._reader = TrialReader(self._space, _FIXED)
         self._earlier = tuple(tuple(trials) for trials in earlier)
+        self._predicted = tuple(predicted)
         self._earlier_results: dict[tuple[float, ...], tuple[Results, ...]] = {}  # by the signs of the objectives
         self._independent = RandomSampler(seed=seed)
         self._lock = threading.Lock()
@@ -100,6 +104,8 @@ class OrdinalGpSampler(BaseSampler):
         directions = tuple(signs.tolist())
         if directions not in self._earlier_results:  # they never change, and a study has its directions from the start
             found = [_results(self._reader.read_once(study, len(signs)), signs) for study in self._earlier]
+            predicted = _results(self._reader.read_once(self._predicted, len(signs)), signs)
+            found.append(replace(predicted, own_unit=len(signs) == 1))  # of several objectives: places among each other, without a unit
             self._earlier_results[directions] = tuple(results for results in found if len(results))
         return History(_results(told, signs), told.pending, self._earlier_results[directions])
 

@@ -24,11 +24,13 @@ class Results:
     """`levels` [n x axes] of one study in the order of its trials, `values` [n] (higher is better), `violations` [n] (0: none).
 
     A failed trial has the violation infinity and any value: it ranks below everything, so that the search leaves its neighbourhood.
+    `own_unit`: not measured but predicted, in the unit of this study's own results, which are scored together with it.
     """
 
     levels: Indices
     values: Array
     violations: Array
+    own_unit: bool = False
 
     def __len__(self) -> int:
         return len(self.levels)
@@ -40,7 +42,7 @@ class Results:
         return self.taken(np.arange(count))
 
     def taken(self, places: Indices) -> Results:
-        return Results(self.levels[places], self.values[places], self.violations[places])
+        return Results(self.levels[places], self.values[places], self.violations[places], self.own_unit)
 
 
 @dataclass(frozen=True)
@@ -74,8 +76,8 @@ class Model:
         own = history.own
         used = self._places(own)
         count = len(posterior) - len(used)
-        scores = [results.scores() for results in (history.earlier if count else ())]
-        explained = posterior.explain(np.concatenate([*scores, own.scores()[used]]))
+        earlier, scores = _scored(history.earlier if count else (), own)
+        explained = posterior.explain(np.concatenate([earlier, scores[used]]))
         incumbents = explained.expected[count:] if len(own) else explained.expected
         return Promise(posterior, explained, history.pending, float(incumbents.max()))
 
@@ -124,14 +126,14 @@ class Model:
         if not history.earlier or len(own) < _DOUBT:
             return history.earlier
         posterior = self._fitted(own.first(0), history.earlier)
-        explained = posterior.explain(np.concatenate([results.scores() for results in history.earlier]))
+        explained = posterior.explain(_scored(history.earlier, own.first(0))[0])
         promised = View(posterior, own.levels).belief(explained, own.levels[:0])
         return history.earlier if float(own.scores() @ normal_scores(promised.mean)) > 0 else ()
 
     def _fitted(self, own: Results, earlier: tuple[Results, ...]) -> Posterior:
         parts = [*earlier, own]
         observed = np.concatenate([results.levels for results in parts])
-        scores = np.concatenate([results.scores() for results in parts])
+        scores = np.concatenate(_scored(earlier, own))
         marks = np.ones(len(observed))
         marks[len(observed) - len(own) :] = 0.0
         return Posterior(self.axes, self._learned(observed, scores, marks), observed, marks)
@@ -159,6 +161,33 @@ class Promise:
     def of(self, levels: Indices) -> Array:
         """[candidates], for `levels` [candidates x axes]."""
         return self.seen(View(self.posterior, levels))
+
+
+def _scored(earlier: Sequence[Results], own: Results) -> tuple[Array, Array]:
+    """Scores of all earlier results, one after the other, and of the own ones. Each study is ranked within itself; what was predicted
+    stands on one scale with what was measured, so that the first few measurements do not look like the best and the worst there are."""
+    scores, own_scores = [np.zeros(0)], own.scores()
+    for results in earlier:
+        if not (results.own_unit and len(own)):
+            scores.append(results.scores())
+            continue
+        values = np.concatenate([results.values * _level(own, results), own.values])
+        together = search_scores(values, np.concatenate([results.violations, own.violations]))
+        scores.append(together[: len(results)])
+        own_scores = together[len(results) :]
+    return np.concatenate(scores), own_scores
+
+
+def _level(own: Results, predicted: Results) -> float:
+    """How many times higher what was measured is than what was predicted for it: the median, 1 where nothing can be compared."""
+    place = {tuple(row): index for index, row in enumerate(predicted.levels.tolist()) if predicted.violations[index] <= 0}
+    pairs = [
+        (value, predicted.values[place[row]])
+        for row, value, broken in zip(map(tuple, own.levels.tolist()), own.values.tolist(), own.violations.tolist(), strict=True)
+        if broken <= 0 and row in place
+    ]
+    ratios = [measured / expected for measured, expected in pairs if measured * expected > 0]
+    return float(np.median(ratios)) if ratios else 1.0
 
 
 def _last_step(count: int, startup: int) -> int:

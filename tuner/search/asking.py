@@ -86,7 +86,8 @@ class Asking:
             self._space,
             [objective.direction for objective in setup.objectives],
             setup.config.seed,
-            earlier=[found for found in ([study.observations for study in self._earlier()] + [self._foreseen()]) if found],
+            earlier=[study.observations for study in self._earlier()],
+            predicted=self._foreseen(),
             costs=self._seconds if self._pool.all_live else None,
         )
         for run in self._book.staged(Stage.SEARCH):

@@ -1,8 +1,8 @@
 """Foresight as the sampler's prior: a search's configurations, simulated before they are measured.
 
 vLLM's real scheduler plays the search's own requests under the step times of tuner.search.step_model. What comes of it enters the sampler
-as one more earlier source (tuner.search.warm_start): ranked within itself, its noise learnt from what is measured, and dropped where it
-contradicts that. Predictions are kept as what was foreseen; none of them becomes a trial, a value or a part of a verdict.
+as one more source beside earlier studies (tuner.search.warm_start): on one scale with what is measured, its noise learnt from that, and
+dropped where it contradicts that. Predictions are kept as what was foreseen; none of them becomes a trial, a value or a part of a verdict.
 """
 
 from __future__ import annotations

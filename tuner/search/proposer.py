@@ -73,11 +73,13 @@ class Proposer:
         seed: int,
         *,
         earlier: Sequence[Sequence[Observation]] = (),
+        predicted: Sequence[Observation] = (),
         costs: Callable[[], Seconds] | None = None,
     ) -> None:
-        """`earlier`: the results of each earlier study. `costs`: called at every proposal; None where an engine is never reused.
+        """`earlier`: the results of each earlier study. `predicted`: what foresight expects, in this study's unit. `costs`: called at every
+        proposal; None where an engine is never reused.
 
-        Only our own sampler uses these two; Optuna's samplers cannot.
+        Only our own sampler uses these three; Optuna's samplers cannot.
         """
         optuna.logging.set_verbosity(optuna.logging.ERROR)
         self._space = space
@@ -85,7 +87,7 @@ class Proposer:
         self._costs = costs
         self._costs_known = sampler == ORDINAL
         self._open: set[EngineKey] = set()
-        made = self._ordinal(seed, earlier) if sampler == ORDINAL else _optuna_sampler(sampler, seed)
+        made = self._ordinal(seed, earlier, predicted) if sampler == ORDINAL else _optuna_sampler(sampler, seed)
         self._memory = InMemoryStorage()
         self._study = optuna.create_study(storage=self._memory, directions=[StudyDirection[item.name] for item in directions], sampler=made)
         self._random = random.Random(seed)  # noqa: S311  # no secret: a search must be repeatable
@@ -167,20 +169,24 @@ class Proposer:
     def _has_new(self, engine: EngineKey) -> bool:
         return any(not self.known(item) for item in self._space.group(engine))
 
-    def _ordinal(self, seed: int, earlier: Sequence[Sequence[Observation]]) -> BaseSampler:
+    def _ordinal(self, seed: int, earlier: Sequence[Sequence[Observation]], predicted: Sequence[Observation]) -> BaseSampler:
         return OrdinalGpSampler(
             self._distributions,
             seed=seed,
             configurations=[item.params for item in self._space.configurations],
             cost_s=self._seconds if self._costs is not None else None,
             cost_depends_on=("block_size", *(name for name in self._space.factors if name not in LIVE_FACTORS)),
-            earlier=[[self._frozen(item) for item in study if item.configuration in self._space] for study in earlier],
+            earlier=[self._trials(study) for study in earlier],
+            predicted=self._trials(predicted),
         )
 
     def _seconds(self, params: Params) -> float:
         assert self._costs is not None
         known = self._costs()
         return max(known.measure_s, _LEAST_S) + (0.0 if Configuration.from_params(params).engine in self._open else known.start_s)
+
+    def _trials(self, known: Sequence[Observation]) -> list[FrozenTrial]:
+        return [self._frozen(item) for item in known if item.configuration in self._space]
 
     def _frozen(self, item: Observation) -> FrozenTrial:
         return create_trial(

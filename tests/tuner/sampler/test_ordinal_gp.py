@@ -264,6 +264,29 @@ def test_earlier_studies_speed_the_search_up_and_do_not_bind_it() -> None:
     assert np.mean(misled) < 48  # a random search would need 48 on average
 
 
+def foreseen(value: Callable[[Params], float]) -> list[optuna.trial.FrozenTrial]:
+    """Predictions for all of SPACE."""
+    everything = optuna.create_study(direction="maximize")
+    run(OrdinalGpSampler(SPACE, n_startup_trials=96), 96, value, study=everything)
+    return everything.trials
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("level", [1.0, 3.0])
+def test_a_right_prediction_leads_to_the_best_at_once_whatever_its_level(level: float) -> None:
+    sampler = OrdinalGpSampler(SPACE, seed=0, predicted=foreseen(lambda params: level * (throughput(params) + 100)))
+    study = optuna.create_study(direction="maximize")
+    study.enqueue_trial({"page": 16, "budget": 2, "arm": "default"})
+    asked = run(sampler, 3, lambda params: throughput(params) + 100, study=study)
+    assert {"page": 64, "budget": 6, "arm": "aligned"} in asked
+
+
+@pytest.mark.slow
+def test_a_wrong_prediction_is_dropped() -> None:
+    sampler = OrdinalGpSampler(SPACE, seed=0, predicted=foreseen(lambda params: 300 - throughput(params)))
+    assert {"page": 64, "budget": 6, "arm": "aligned"} in run(sampler, 48)
+
+
 @pytest.mark.slow
 def test_trials_outside_the_space_are_ignored() -> None:
     wider: dict[str, BaseDistribution] = {**SPACE, "budget": IntDistribution(1, 100)}

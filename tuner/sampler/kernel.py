@@ -80,15 +80,14 @@ def fit(axes: Sequence[Axis], levels: Indices, scores: Array, earlier: Array) ->
 
     `levels` [n x axes], `scores` [n], `earlier` [n] is 1 for results of earlier studies, else 0.
     """
-    prior = Prior.of(axes)
-    axes, levels = _seen(axes, levels)
+    prior, data = Prior.of(axes), Data.of(axes, levels, scores, earlier)
     theta = prior.median
     step = np.full(len(theta), 0.3)
-    loss, slope = _loss(theta, prior, axes, levels, scores, earlier)
+    loss, slope = _loss(theta, prior, data)
     best, least = theta, loss
     for _ in range(_STEPS):
         theta = np.clip(theta - np.sign(slope) * step, prior.low, prior.high)
-        loss, new_slope = _loss(theta, prior, axes, levels, scores, earlier)
+        loss, new_slope = _loss(theta, prior, data)
         agree = np.sign(new_slope) * np.sign(slope)
         step = np.clip(np.where(agree > 0, 1.3, np.where(agree < 0, 0.5, 1.0)) * step, 1e-3, 1.0)
         slope = new_slope
@@ -122,43 +121,60 @@ def _has_no_order(axis: Axis) -> bool:
     return bool(np.isin(axis.distances, (0.0, 1.0)).all())
 
 
-def _seen(axes: Sequence[Axis], levels: Indices) -> tuple[list[Axis], Indices]:
-    """The same with only those levels of each axis that occur: of hundreds of chunk budgets few were measured."""
-    kept, columns = [], []
-    for axis, column in zip(axes, levels.T, strict=True):
-        present, places = np.unique(column, return_inverse=True)
-        kept.append(Axis(axis.name, tuple(axis.values[level] for level in present), axis.distances[np.ix_(present, present)]))
-        columns.append(places.reshape(-1))
-    return kept, np.stack(columns, axis=1).astype(np.intp)
+@dataclass(frozen=True)
+class Data:
+    """What was measured, with only those levels of each axis that occur: of hundreds of chunk budgets few were measured.
+
+    `distances` [axes x levels x levels], 0 beyond the levels of an axis; `levels` [n x axes]; `has` [n x axes * levels] is 1 at the level
+    that an observation has of each axis, else 0; `scores` [n]; `earlier` [n], 1 for results of earlier studies.
+    """
+
+    distances: Array
+    levels: Indices
+    has: Array
+    scores: Array
+    earlier: Array
+
+    @classmethod
+    def of(cls, axes: Sequence[Axis], levels: Indices, scores: Array, earlier: Array) -> Data:
+        seen = [np.unique(column, return_inverse=True) for column in levels.T]
+        most = max(len(present) for present, _ in seen)
+        distances = np.zeros((len(axes), most, most))
+        for table, axis, (present, _) in zip(distances, axes, seen, strict=True):
+            table[: len(present), : len(present)] = axis.distances[np.ix_(present, present)]
+        places = np.stack([column.reshape(-1) for _, column in seen], axis=1).astype(np.intp)
+        has = (places[:, :, None] == np.arange(most)).astype(float).reshape(len(levels), -1)
+        return cls(distances, places, has, scores, earlier)
+
+    def rows(self, tables: Array) -> Array:
+        """[n x axes * levels]: of `tables` [axes x levels x levels] the row of each observation's level."""
+        found: Array = tables[np.arange(len(tables)), self.levels].reshape(len(self.levels), -1)
+        return found
 
 
-def _loss(theta: Array, prior: Prior, axes: Sequence[Axis], levels: Indices, scores: Array, earlier: Array) -> tuple[float, Array]:
+def _loss(theta: Array, prior: Prior, data: Data) -> tuple[float, Array]:
     """Minus the log posterior density of theta and its gradient; mean and signal variance are integrated or profiled out."""
-    count, size = len(axes), len(scores)
-    pairs = [_matern(axis.distances, length) for axis, length in zip(axes, np.exp(theta[:count]), strict=True)]
-    places = [(column[:, None], column[None, :]) for column in levels.T]
-    product, mean = np.ones((size, size)), np.zeros((size, size))
-    for (value, _), place in zip(pairs, places, strict=True):
-        part = value[place]
-        product *= part
-        mean += part / count
+    count, size = len(data.distances), len(data.scores)
+    value, change = _matern(data.distances, np.exp(theta[:count])[:, None, None])
+    product: Array = np.exp(data.rows(np.log(value)) @ data.has.T)
+    mean: Array = data.rows(value) @ data.has.T / count
     noise, extra = np.exp(theta[count : count + 2])
     share = _logistic(theta[count + 2])
-    covariance = share * product + (1 - share) * mean + np.diag(noise + extra * earlier + _JITTER)
+    covariance = share * product + (1 - share) * mean + np.diag(noise + extra * data.earlier + _JITTER)
     inverse = np.linalg.inv(covariance)
     ones = inverse.sum(axis=0)
-    residual = scores - (ones @ scores) / ones.sum()
+    residual = data.scores - (ones @ data.scores) / ones.sum()
     weights = inverse @ residual
     variance = (residual @ weights + 1) / (size + 1)  # one pseudo-observation of variance 1, that of normal scores
     loss = 0.5 * (size + 1) * math.log(variance) + 0.5 * float(np.linalg.slogdet(covariance)[1])
     pull = np.outer(weights, weights) / variance - inverse
-    slope = np.empty(len(theta))
     of_product, of_mean = share * pull * product, (1 - share) / count * pull
-    for position, ((value, change), place) in enumerate(zip(pairs, places, strict=True)):
-        slope[position] = -0.5 * float((of_product * (change / value)[place] + of_mean * change[place]).sum())
+    by_level = (of_product @ data.has) * data.rows(change / value) + (of_mean @ data.has) * data.rows(change)
     diagonal = np.diag(pull)
+    slope = np.empty(len(theta))
+    slope[:count] = -0.5 * by_level.reshape(size, count, -1).sum(axis=(0, 2))
     slope[count] = -0.5 * noise * float(diagonal.sum())
-    slope[count + 1] = -0.5 * extra * float(diagonal @ earlier)
+    slope[count + 1] = -0.5 * extra * float(diagonal @ data.earlier)
     slope[count + 2] = -0.5 * share * (1 - share) * float((pull * (product - mean)).sum())
     away = (theta - prior.median) / prior.spread
     return loss + 0.5 * float(away @ away), slope + away / prior.spread
@@ -168,7 +184,7 @@ def _logistic(log_odds: float) -> float:
     return 1 / (1 + math.exp(-log_odds))
 
 
-def _matern(distances: Array, length: float) -> tuple[Array, Array]:
+def _matern(distances: Array, length: float | Array) -> tuple[Array, Array]:
     """Matern 3/2 and its derivative by the logarithm of the length."""
     scaled = math.sqrt(3) * distances / length
     decay = np.exp(-scaled)

@@ -42,10 +42,12 @@ def test_the_gradient_is_the_slope_of_the_loss() -> None:
     theta = np.array([-0.5, 0.3, 1.0, -2.0, -1.5, 0.7])
     prior = Prior.of(GRID.axes)
 
-    def loss(at: np.ndarray[tuple[int], np.dtype[np.float64]]) -> float:
-        return kernel._loss(at, prior, GRID.axes, GRID.levels[observed], scores, earlier)[0]
+    data = kernel.Data.of(GRID.axes, GRID.levels[observed], scores, earlier)
 
-    slope = kernel._loss(theta, prior, GRID.axes, GRID.levels[observed], scores, earlier)[1]
+    def loss(at: np.ndarray[tuple[int], np.dtype[np.float64]]) -> float:
+        return kernel._loss(at, prior, data)[0]
+
+    slope = kernel._loss(theta, prior, data)[1]
     numeric = [(loss(theta + step) - loss(theta - step)) / 2e-5 for step in np.eye(6) * 1e-5]
     assert slope == pytest.approx(numeric, rel=1e-4, abs=1e-5)
 

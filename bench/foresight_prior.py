@@ -20,6 +20,7 @@ import sys
 import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import pairwise
 from pathlib import Path
 from statistics import median
 
@@ -61,7 +62,7 @@ class Grid:
     def resampled(self, seed: int) -> Grid:
         """With as many windows of each configuration, drawn from its own."""
         rng = np.random.default_rng([seed, 1])
-        return replace(self, windows={item: rng.choice(values, size=len(values)) for item, values in self.windows.items()})
+        return replace(self, windows={item: rng.choice(values, size=len(values)).tolist() for item, values in self.windows.items()})
 
     @property
     def good(self) -> frozenset[Configuration]:
@@ -69,6 +70,13 @@ class Grid:
         truth = self.truth
         best = max(truth.values(), key=lambda value: self.sign * value)
         return frozenset(item for item, value in truth.items() if abs(value - best) <= WITHIN * abs(best))
+
+
+@dataclass(frozen=True)
+class Played(Run):
+    """`seconds`: of engine starts and windows."""
+
+    seconds: float = 0.0
 
 
 def grid_of(setup: StudySetup, storage: Storage, study: Study, rounds: int | None = None) -> tuple[Grid, Environment]:
@@ -88,22 +96,28 @@ def grid_of(setup: StudySetup, storage: Storage, study: Study, rounds: int | Non
     return Grid(setup.space, windows, sign, rounds, Seconds(start_s, measure_s)), storage.get_environment(fingerprint)
 
 
-def played(grid: Grid, direction: Direction, seed: int, predicted: Sequence[Observation]) -> Run:
+def played(grid: Grid, direction: Direction, seed: int, predicted: Sequence[Observation]) -> Played:
     """One search, asked as tuner.search.asking does: the baseline first, then the sampler's proposals, each with its other arm."""
     rng = np.random.default_rng(seed)
     proposer = Proposer(ORDINAL, grid.space, [direction], seed, predicted=predicted, costs=lambda: grid.seconds)
     done: list[Configuration] = []
     good = grid.resampled(seed).good
     batch = list(grid.space.with_twins([grid.space.baseline]))
+
+    def ended(*, reached: bool) -> Played:
+        starts = 1 + sum(before.engine != after.engine for before, after in pairwise(done))
+        seconds = starts * grid.seconds.start_s + len(done) * grid.seconds.measure_s / len(grid.space.arms)
+        return Played(len(done) * grid.rounds, reached, seconds=seconds)
+
     while True:
         for item in batch:
             done.append(item)
             if item in good:
-                return Run(len(done) * grid.rounds, reached=True, ask_s=0.0)
+                return ended(reached=True)
             drawn = rng.choice(grid.windows[item], size=grid.rounds) if item in grid.windows else None
             proposer.tell(item, None if drawn is None else [float(np.median(drawn))], {})
         if proposer.exhausted:
-            return Run(len(done) * grid.rounds, reached=False, ask_s=0.0)
+            return ended(reached=False)
         proposals = proposer.propose(BATCH // len(grid.space.arms), batch[-1].engine)
         batch = [item for item in grid.space.with_twins(proposals) if item not in done]
         proposer.hold(batch)
@@ -129,13 +143,14 @@ def errors(grid: Grid, predicted: Sequence[Observation]) -> np.ndarray:
     return np.array([abs(item.values[0] / truth[item.configuration] - 1) for item in known if item.values is not None])
 
 
-def print_result(grid: Grid, predicted: Sequence[Observation], runs: Mapping[str, Sequence[Run]]) -> bool:
+def print_result(grid: Grid, predicted: Sequence[Observation], runs: Mapping[str, Sequence[Played]]) -> bool:
     """Whether the bar is met."""
-    print("| search | seeds | windows, median | quartiles | reached |")
-    print("|---|---|---|---|---|")
+    print("| search | seeds | windows, median | quartiles | reached | seconds, median |")
+    print("|---|---|---|---|---|---|")
     for name, found in runs.items():
         low, middle, high = np.quantile(trials_of(found), [0.25, 0.5, 0.75])
-        print(f"| {name} | {len(found)} | {middle:.0f} | {low:.0f} to {high:.0f} | {sum(run.reached for run in found)} of {len(found)} |")
+        reached, seconds = sum(run.reached for run in found), median(run.seconds for run in found)
+        print(f"| {name} | {len(found)} | {middle:.0f} | {low:.0f} to {high:.0f} | {reached} of {len(found)} | {seconds:.0f} |")
     value, low, high = ratio(runs["with foresight"], runs["without"])
     met = bool(value <= HALF)
     print(f"\nwith / without: {value:.2f} ({low:.2f} to {high:.2f}, 95 %); at most {HALF}: {'met' if met else 'NOT met'}")

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 
 import pytest
 
-from bench.foresight_prior import Grid, errors, played, rank_correlation
+from bench.foresight_prior import Grid, errors, played, rank_correlation, window_spread
 from tests.tuner.search.hill import SPACE, value
 from tests.tuner.workbench import config_of
 from tuner.metrics.catalog import Direction
@@ -32,6 +33,14 @@ def test_a_search_ends_with_the_first_within_two_percent(grid: Grid) -> None:
     cold, warm = ([played(grid, Direction.MAXIMIZE, seed, known) for seed in range(3)] for known in ((), foreseen))
     assert all(run.reached and run.trials % grid.rounds == 0 for run in (*cold, *warm))
     assert sum(run.trials for run in warm) < sum(run.trials for run in cold)
+    assert all(run.seconds >= 10 + run.trials / grid.rounds * 0.5 for run in (*cold, *warm))  # a start, and half a second a configuration
+
+
+def test_each_seed_has_a_truth_of_its_own_where_windows_do_not_settle_it(grid: Grid) -> None:
+    assert grid.resampled(3).good == grid.resampled(3).good == grid.good
+    noisy = replace(grid, windows={item: [90.0, 100.0, 110.0] for item in grid.space.configurations})
+    assert len({noisy.resampled(seed).good for seed in range(5)}) > 1
+    assert window_spread(noisy) == pytest.approx(0.148, abs=0.001)
 
 
 def test_agreement_of_predictions_is_told(grid: Grid) -> None:

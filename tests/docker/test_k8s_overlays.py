@@ -28,7 +28,7 @@ def built(overlay: str) -> dict[str, dict[str, Any]]:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("overlay", ["fleet", "ray", "single-host", "multi-host"])
+@pytest.mark.parametrize("overlay", ["fleet", "ray", "single-host", "multi-host", "slices"])
 def test_kubernetes_knows_every_field_of_what_is_built(overlay: str) -> None:
     found = built(overlay)
     jobs = [{"spec": item["template"]["spec"]} for item in found.get("JobSet", {"spec": {"replicatedJobs": []}})["spec"]["replicatedJobs"]]

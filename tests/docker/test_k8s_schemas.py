@@ -66,7 +66,7 @@ def test_the_jobset_ends_with_its_search_and_only_the_hosts_ask_for_chips() -> N
 
 
 def test_hosts_find_the_head_by_the_name_that_jobset_gives_it_and_chips_are_the_same_three_times() -> None:
-    (_head, search), (host,) = lines("search"), lines("host")
+    (_head, _wait, search), (host,) = lines("search"), lines("host")
     options = dict(word.split("=", 1) for word in host if word.startswith("--") and "=" in word)
     name, subdomain = JOBSET["metadata"]["name"], JOBSET["spec"]["network"]["subdomain"]
     assert options["--address"] == f"{name}-search-0-0.{subdomain}:6379"
@@ -80,7 +80,7 @@ def test_hosts_find_the_head_by_the_name_that_jobset_gives_it_and_chips_are_the_
 def test_ray_and_the_tuner_take_the_commands() -> None:
     from ray.scripts.scripts import start
 
-    (head, search), (host,) = lines("search"), lines("host")
+    (head, _wait, search), (host,) = lines("search"), lines("host")
     for line in (head, host):
         assert re.fullmatch(r"(/usr/local/bin/)?ray", line[0]) and line[1] == "start"
         start.make_context("start", line[2:])

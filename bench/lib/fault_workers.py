@@ -136,9 +136,10 @@ class WorkerCampaign:
                 self.found.not_complete += 1
                 self.found.notes.append(f"study {item.study} is {item.state} after {item.attempts} attempts: {item.reason}")
         for path in (path for folder in self._folder.glob("spool-*") for path in spool_files(folder)):
-            for window, created_at in read_spool(path).windows:  # of machines that did not come back: mostly measured again meanwhile
+            for kept in read_spool(path).windows:  # of machines that did not come back: mostly measured again meanwhile
+                window = kept.measurement
                 there = {item.id for item in self._storage.list_measurements(trial_id=window.trial_id)}
-                stored = self._storage.restore_measurement(window, created_at)
+                stored = kept.store(self._storage)
                 if stored is not None and stored.id not in there:
                     trial = self._storage.get_trial(window.trial_id)
                     self.found.waiting += 1

@@ -114,8 +114,7 @@ def can_be_shared(plan: SearchPlan) -> bool:
 
 
 def run_shared(plan: SearchPlan, progress: Progress, share: Share, on_fault: OnFault) -> StudyOutcome | None:
-    """This worker's part of what the plan says; the study's outcome where it leads. Nothing is spooled: what one worker could not store,
-    another may have measured again meanwhile. Raises what SharedRun.run and SharedRun.help raise."""
+    """This worker's part of what the plan says; the study's outcome where it leads. Raises what SharedRun.run and SharedRun.help raise."""
     with ExitStack() as ending:
         launcher, finalists, storage = _opened(plan, ending)
         part = SharedRun(
@@ -126,6 +125,7 @@ def run_shared(plan: SearchPlan, progress: Progress, share: Share, on_fault: OnF
             share=share,
             finalists_launcher=finalists,
             prior=_prior(plan),
+            spool=on_fault.spool or default_spool(plan.setup.config.logdir),
             patience_s=on_fault.patience_s,
             hang_factor=on_fault.hang_factor,
             retries=on_fault.retries_of(plan.setup.config),

@@ -50,6 +50,10 @@ class SharedBook(TrialBook):
         for measurement in self._storage.measurements_of(list(by_id)):
             self._keep_window(by_id[measurement.trial_id], measurement)
 
+    def store_what_was_kept(self) -> None:
+        """Waits for the database; what was measured under a claim has to be stored before it is given back."""
+        self._store_what_was_kept(self._storage)
+
     @override
     def next_round(self, engine: EngineKey) -> int:
         reserved = [run.first_round + self._most_rounds for run in self.unfinished() if run.configuration.engine == engine]

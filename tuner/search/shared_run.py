@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import replace
+from pathlib import Path
 from typing import override
 
 from storage.base import ClaimLost, Storage, StorageFault
@@ -25,6 +26,7 @@ from tuner.trials.context import Retries, RunContext
 from tuner.trials.engines import EnginePool
 from tuner.trials.optuna_record import GOAL_ATTRIBUTE, SAMPLER_ATTRIBUTE, OptunaRecord
 from tuner.trials.progress import Progress
+from tuner.trials.spool import Spool, told
 from tuner.trials.trial import TrialBook
 from tuner.trials.watchdog import FACTOR
 
@@ -44,6 +46,7 @@ class SharedRun(StudyRun):
         share: Share,
         finalists_launcher: Launcher | None = None,
         prior: SimulatedPrior | None = None,
+        spool: Path | None = None,
         patience_s: float = 0.0,
         hang_factor: float = FACTOR,
         retries: Retries | None = None,
@@ -57,12 +60,14 @@ class SharedRun(StudyRun):
             finalists_launcher=finalists_launcher,
             prior=prior,
             may_go_on=share.may_go_on,
+            spool=spool,
             patience_s=patience_s,
             hang_factor=hang_factor,
             retries=replace(retries or Retries(), host=share.host, elsewhere=share.elsewhere),
             now=now,
         )
         self._share = share
+        self._kept: Spool | None = None
         self._spent: dict[str, float] = {}  # of what this worker has taken, how much the study knows
 
     def help(self) -> None:
@@ -75,7 +80,7 @@ class SharedRun(StudyRun):
             self._plan.setup.model.prepare()
             opened = self._joined()
             ending.callback(opened.close)
-            ending.callback(self._share.give_back)
+            ending.callback(self._give_back)
             context = self._context(opened)
             pool = self._pool(context, opened.study)
             ending.callback(lambda: self._save(context, opened.study, pool))
@@ -88,7 +93,7 @@ class SharedRun(StudyRun):
     @override
     def _opened(self) -> OpenStudy:
         opened = open_study(self._plan.setup, self._storage, self._plan.existing, shared=True)
-        opened.to_undo.callback(self._share.give_back)
+        opened.to_undo.callback(self._give_back)
         with ExitStack() as on_error:
             on_error.callback(opened.close)
             self._begin(opened)
@@ -119,6 +124,27 @@ class SharedRun(StudyRun):
         trials, goal = self._plan.setup.config.trials, record.attribute(GOAL_ATTRIBUTE)
         known = record.attribute(SAMPLER_ATTRIBUTE) is not None and record.attribute(SINCE_ATTRIBUTE) is not None
         return known and (trials is None or (goal is not None and goal["trials"] == trials))
+
+    @override
+    def _context(self, opened: OpenStudy) -> RunContext:
+        context = super()._context(opened)
+        if self._spool is not None:
+            self._kept = Spool(self._spool, opened.study, worker=self._share.token, claim=self._share.fence)
+        return replace(context, spool=self._kept)
+
+    def _give_back(self) -> None:
+        """What was kept holds under claims: it is stored first. Where the database is away they are left to run out, and until somebody
+        else takes them who works on this machine next stores it."""
+        kept = self._kept
+        try:
+            if kept is not None and not kept.empty:
+                self._progress.note(told([now for _, now in kept.flush(self._storage)]))
+        except StorageFault:
+            return
+        finally:
+            if kept is not None:
+                kept.let_go()
+        self._share.give_back()
 
     def _begin(self, opened: OpenStudy) -> None:
         self._share.begin(self._storage, opened.study.id)

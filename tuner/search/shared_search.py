@@ -102,6 +102,7 @@ class SharedSearch(Search):
                     self._give_up(runs)
                 else:
                     self._measure(runs)
+                self._shared_book.store_what_was_kept()
                 self._open_to_others(runs)
             self._left_open |= {run.trial.id for run in runs if not run.finished and not self._is_left(run)}
         except ClaimLost as error:

@@ -69,8 +69,8 @@ class Share:
         self.lead_is_free = lead_is_free
         self.host = host
         self.elsewhere = elsewhere
+        self.token = token
         self._worker = worker
-        self._token = token
         self._lease_s = lease_s
         self._storage: Storage | None = None
         self._study_id = 0
@@ -79,7 +79,11 @@ class Share:
 
     def fenced(self, storage: Storage) -> Storage:
         """Whose writes hold only within what this worker measures just then."""
-        return storage.fenced(lambda: self._fence)
+        return storage.fenced(self.fence)
+
+    def fence(self) -> Fence | None:
+        """The claim under which it measures just now."""
+        return self._fence
 
     def begin(self, storage: Storage, study_id: int) -> None:
         """`storage`: not the fenced one."""
@@ -88,12 +92,12 @@ class Share:
     def beat(self) -> None:
         """Renew what is held. Safe to call from another thread. Raises StorageFault."""
         if self._storage is not None and self._held:
-            self._storage.beat_groups(self._study_id, self._token, self._lease_s)
+            self._storage.beat_groups(self._study_id, self.token, self._lease_s)
 
     def claim(self, key: str) -> bool:
         storage = self._storage
         assert storage is not None
-        if not storage.claim_group(self._study_id, key, worker=self._worker, token=self._token, lease_s=self._lease_s):
+        if not storage.claim_group(self._study_id, key, worker=self._worker, token=self.token, lease_s=self._lease_s):
             return False
         self._held.add(key)
         return True
@@ -102,7 +106,7 @@ class Share:
         """Give it back: what it was for is done, or is left to others. What was taken over stays theirs."""
         assert self._storage is not None
         self._held.discard(key)
-        self._storage.end_group(self._study_id, key, self._token, done=False)
+        self._storage.end_group(self._study_id, key, self.token, done=False)
 
     def give_back(self) -> None:
         """All that is held. Where the database is away the claims are left to run out."""
@@ -136,7 +140,7 @@ class Share:
     @contextmanager
     def within(self, key: str) -> Iterator[None]:
         """What is written inside holds only while this claim, which is held, is this worker's."""
-        before, self._fence = self._fence, Fence(self._study_id, key, self._token)
+        before, self._fence = self._fence, Fence(self._study_id, key, self.token)
         try:
             yield
         finally:

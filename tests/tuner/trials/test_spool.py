@@ -10,9 +10,11 @@ from pathlib import Path
 import pytest
 
 from storage.base import InvalidRecord, Storage, StorageUnavailable
+from storage.queue_records import Fence
 from storage.records import Measurement, Trial
 from tests.storage.builders import a_measurement, stored_trial
-from tuner.trials.spool import Spool, read_spool, spool_files
+from tuner.search.spooled import store_what_was_kept
+from tuner.trials.spool import Spool, held, read_spool, spool_files, told
 
 
 @pytest.fixture
@@ -30,7 +32,7 @@ def window(number: int, **changes: object) -> Measurement:
 
 
 def rounds(spool: Spool) -> list[int]:
-    return [item.round for item, _ in read_spool(spool.path).windows]
+    return [item.measurement.round for item in read_spool(spool.path).windows]
 
 
 def test_what_was_kept_is_stored_as_it_was_measured(spool: Spool, trial: Trial, storage: Storage, tmp_path: Path) -> None:
@@ -130,3 +132,45 @@ def largest_file(size: int) -> Iterator[None]:
         yield
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, before)
+
+
+@pytest.fixture
+def shared(storage: Storage, trial: Trial, tmp_path: Path) -> Spool:
+    """Of the worker w1 with the token "ours", which measures the engine "page 16" and whose lease has run out."""
+    storage.claim_group(trial.study_id, "page 16", worker="w1", token="ours", lease_s=-1.0)
+    claim = Fence(trial.study_id, "page 16", "ours")
+    return Spool(tmp_path / "spool", storage.get_study_by_id(trial.study_id), worker="w1", claim=lambda: claim)
+
+
+@pytest.mark.parametrize("taken", [False, True])
+def test_of_a_shared_study_it_is_stored_only_while_nobody_has_taken_the_claim(
+    shared: Spool, trial: Trial, storage: Storage, taken: bool
+) -> None:
+    shared.append(window(0), trial)
+    if taken:
+        assert storage.claim_group(trial.study_id, "page 16", worker="w2", token="theirs", lease_s=60.0)
+    ((_, stored),) = shared.flush(storage)
+    assert (stored is None) is taken and len(storage.list_measurements(trial_id=1)) == (0 if taken else 1)
+    assert shared.empty
+    assert told([stored]).endswith("others measure them again") is taken
+
+
+def test_a_file_of_a_worker_that_lives_is_left_to_it(shared: Spool, spool: Spool, trial: Trial, storage: Storage) -> None:
+    said: list[str] = []
+    shared.append(window(0), trial)
+    assert shared.path != spool.path, "each worker has its own"
+    store_what_was_kept(storage, shared.path.parent, said.append)
+    assert not said
+    assert shared.path.exists()
+    shared.let_go()
+    store_what_was_kept(storage, shared.path.parent, said.append)
+    assert said == ["study 'first': 1 windows that were kept on this machine are in the database"]
+    assert shared.empty and len(storage.list_measurements(trial_id=1)) == 1
+
+
+def test_a_file_that_its_worker_has_removed_meanwhile_is_nobodys(shared: Spool, trial: Trial, storage: Storage) -> None:
+    shared.append(window(0), trial)
+    path = shared.path
+    shared.flush(storage)
+    with held(path) as ours:
+        assert not ours

@@ -5,9 +5,12 @@ TUNER := .venv/bin/tuner
 SLOW := engine or postgres or browser or ray or slow
 # Files are shared out among the workers; engines and clusters stay on one of them (tests/plugins/workers.py).
 SHARED = -m pytest --maxprocesses 8 --dist loadfile --numprocesses
-# Slow tests wait for servers, browsers and killed processes: one worker more than cores. Quick ones compute.
+# Slow tests wait for servers, browsers and killed processes: one worker more than cores. Quick ones compute; none reads a log, and
+# catching the logs of thousands of them takes seconds.
 PYTEST = $(PYTHON) $(SHARED) auto
-PYTEST_QUICK = $(PYTHON) $(SHARED) logical -q --hypothesis-profile quick -m "not ($(SLOW))"
+PYTEST_QUICK = $(PYTHON) $(SHARED) logical -q -p no:logging --hypothesis-profile quick -m "not ($(SLOW))"
+
+TYPES = $(PYTHON) -m mypy --strict tuner profiles service storage tests bench
 
 # Without compiled files every process that a test starts compiles the whole tree again.
 unexport PYTHONDONTWRITEBYTECODE
@@ -35,8 +38,14 @@ demo: setup-runtime ## search the built-in tiny model's page sizes x chunk budge
 	$(TUNER) search --model tiny-qwen3 --study $(STUDY) --page-sizes 16,32,64,128 --chunk-budgets 128,256,512 \
 		--arms default,page_aligned --workload demo --sampler grid --rounds 3-6 --profile finalists --storage $(STORAGE) --logdir $(LOGDIR)
 
-test: lint type ## everything: lint, types, and all tests
-	$(PYTEST)
+# mypy has one core for a minute and a half: it runs beside the tests, and what it said stands under theirs.
+test: lint ## everything: lint, types, and all tests
+	@mkdir -p build; $(TYPES) >build/types.txt 2>&1 & types=$$!; \
+	$(PYTEST); tests=$$?; \
+	wait $$types; wrong=$$?; echo "make type:"; cat build/types.txt; \
+	if [ $$tests -ne 0 ]; then echo "make test: tests failed"; fi; \
+	if [ $$wrong -ne 0 ]; then echo "make test: types are wrong"; fi; \
+	[ $$tests -eq 0 ] && [ $$wrong -eq 0 ]
 
 test-fast: setup ## the quick tests: no engine, database server, browser or cluster; one worker for each core
 	$(PYTEST_QUICK)
@@ -50,7 +59,7 @@ lint: setup ## ruff: rules and format
 	$(PYTHON) -m ruff format --check .
 
 type: setup ## mypy --strict
-	$(PYTHON) -m mypy --strict tuner profiles service storage tests bench
+	$(TYPES)
 
 format: setup ## fix what ruff can fix
 	$(PYTHON) -m ruff check --fix .

@@ -3,6 +3,7 @@ import time."""
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import importlib.metadata
 import json
@@ -89,7 +90,9 @@ def _leave_loopback_alone(env: dict[str, str]) -> None:
         env["no_proxy"] = env["NO_PROXY"] = value  # some libraries read one, some the other
 
 
+@functools.cache
 def package_version(name: str) -> str | None:
+    """As it was when first asked: looking through what is installed takes milliseconds, and this process runs what it began with."""
     try:
         return importlib.metadata.version(name)
     except importlib.metadata.PackageNotFoundError:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 import pytest
@@ -9,8 +10,31 @@ import pytest
 from tests.tuner.cli.terminal import Terminal, is_one_line_error
 from tests.tuner.setup.published import model_folder
 from tuner.cli.model_check import check_model
+from tuner.engine import known_facts
+from tuner.engine.environment import engine_environment
+from tuner.engine.model_facts import Json, ask_vllm
 
 BASIC = ("--chunk-budgets", "128,256", "--page-sizes", "16,32", "--workload", "demo", "--platform", "cpu", "--dry-run", "--study", "s")
+ASKED = ("gpt-oss", "gemma-3-4b-it", "deepseek-v2-lite")
+
+
+@pytest.fixture(scope="module")
+def published(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Path]]:
+    """The models' folders. vLLM is asked about all of them at once, in its own process: each time it is asked it imports vLLM."""
+    folders = {name: model_folder(tmp_path_factory.mktemp("published"), name) for name in ASKED}
+    questions = [{"model": str(folder)} for folder in folders.values()]
+    answers = ask_vllm(questions, None, engine_environment("cpu", offline=True))
+    if answers is None:
+        pytest.skip("vLLM is not installed (extra: tpu)")
+    known = dict(zip(map(str, folders.values()), answers, strict=True))
+
+    def as_it_said(asked: Sequence[Json], _python: str | None, _env: Mapping[str, str]) -> list[Json]:
+        assert all(set(question) == {"model"} for question in asked), "these were the questions"
+        return [known[question["model"]] for question in asked]
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(known_facts, "ask_vllm", as_it_said)
+        yield folders
 
 
 def test_the_built_in_model_is_described() -> None:
@@ -27,22 +51,26 @@ def test_a_model_that_is_not_there(name: str) -> None:
 
 
 @pytest.mark.slow
-def test_a_model_that_cannot_be_searched_here_is_told_by_doctor(tmp_path: Path) -> None:
-    ok, found, fix = check_model(str(model_folder(tmp_path, "gpt-oss")), None, "cpu")
+def test_a_model_that_cannot_be_searched_here_is_told_by_doctor(
+    published: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TUNER_CACHE", str(tmp_path))
+    ok, found, fix = check_model(str(published["gpt-oss"]), None, "cpu")
     assert not ok and "mixture of experts" in found and "attention sinks" in found and "choose a dense model" in fix
 
 
 @pytest.mark.slow
-def test_a_published_multimodal_model_is_planned_with_text_only(terminal: Terminal, tmp_path: Path) -> None:
+def test_a_published_multimodal_model_is_planned_with_text_only(terminal: Terminal, published: dict[str, Path]) -> None:
     """It has neither heads nor vocabulary in its config.json."""
-    folder = model_folder(tmp_path, "gemma-3-4b-it")
-    result = terminal.run("search", "--model", folder, "--storage", terminal.url, *BASIC)
+    result = terminal.run("search", "--model", published["gemma-3-4b-it"], "--storage", terminal.url, *BASIC)
     assert result.code == 0, result.err
     assert "multimodal, measured with text only: the recommended flags have --language-model-only" in result.err
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize(("model", "words"), [("deepseek-v2-lite", "multi-head latent attention (MLA)")])
-def test_a_search_of_what_cannot_run_is_refused_before_an_engine(terminal: Terminal, tmp_path: Path, model: str, words: str) -> None:
-    result = terminal.run("search", "--model", model_folder(tmp_path, model), "--storage", terminal.url, *BASIC)
+def test_a_search_of_what_cannot_run_is_refused_before_an_engine(
+    terminal: Terminal, published: dict[str, Path], model: str, words: str
+) -> None:
+    result = terminal.run("search", "--model", published[model], "--storage", terminal.url, *BASIC)
     assert result.code == 2 and is_one_line_error(result) and words in result.err

@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import importlib.metadata
 import os
 from pathlib import Path
 from urllib.request import proxy_bypass
@@ -8,6 +7,7 @@ from urllib.request import proxy_bypass
 import pytest
 
 from tuner.core.defaults import cache_root
+from tuner.engine import environment
 from tuner.engine.environment import engine_environment, use_xla_cache, xla_cache_path
 from tuner.setup.models import TINY_QWEN3, resolve_model
 
@@ -15,7 +15,7 @@ from tuner.setup.models import TINY_QWEN3, resolve_model
 def test_the_xla_cache_has_a_folder_for_each_version_of_what_compiles(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("TUNER_CACHE", str(tmp_path))
     found = {"jaxlib": "1", "libtpu": "1", "vllm-tpu": "1", "tpu-inference": "1"}
-    monkeypatch.setattr(importlib.metadata, "version", lambda name: found[name])
+    monkeypatch.setattr(environment, "package_version", lambda name: found[name])
     before = xla_cache_path()
     assert before.parent == tmp_path / "xla"
     for name in found:

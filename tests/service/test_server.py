@@ -19,6 +19,7 @@ from storage.base import Storage
 from tests.plugins.server import TOKEN, StartServer, serve_command
 from tests.service.builders import fill
 from tests.storage.builders import a_recommendation
+from tests.tuner.cli.terminal import Terminal, is_one_line_error
 from tests.waiting import PATIENCE_S
 
 pytestmark = pytest.mark.slow
@@ -108,20 +109,13 @@ def test_a_service_that_is_followed_is_told_what_may_be_asked_for_and_ends_at_on
         assert process.wait(timeout=15) == 0, "the stream was not waited for"
 
 
-def _refused(*arguments: str, **environment: str) -> str:
-    """The one line that the server says instead of starting."""
-    kept = {name: value for name, value in os.environ.items() if name != "TUNER_API_TOKEN"}
-    done = subprocess.run(
-        serve_command(*arguments), capture_output=True, text=True, timeout=PATIENCE_S, env={**kept, **environment}, check=False
-    )
-    assert (done.returncode, done.stdout) == (2, ""), done
-    [line] = done.stderr.splitlines()
-    return line
-
-
 def test_a_mistyped_path_is_not_served(tmp_path: Path) -> None:
     url = f"sqlite:///{tmp_path / 'tunr.db'}"
-    line = _refused("--port", "0", "--storage", url)
+    command = serve_command("--port", "0", "--storage", url)
+    kept = {name: value for name, value in os.environ.items() if name != "TUNER_API_TOKEN"}
+    done = subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE_S, env=kept, check=False)
+    assert (done.returncode, done.stdout) == (2, ""), done
+    [line] = done.stderr.splitlines()
     assert line.startswith("error: --storage (or TUNER_STORAGE): there is no database at")
     assert line.endswith(f"tuner db upgrade --storage {url}")
     assert not (tmp_path / "tunr.db").exists()
@@ -142,17 +136,27 @@ def test_the_default_database_is_made_by_the_first_who_serves(tmp_path: Path, mo
         process.wait()
 
 
-def test_what_cannot_be_served_is_said_in_one_line(sqlite_url: str) -> None:
+def test_what_cannot_be_served_is_said_in_one_line(sqlite_url: str, terminal: Terminal, monkeypatch: pytest.MonkeyPatch) -> None:
+    """In this process, where the logs stay as they are."""
+    monkeypatch.setattr("service.web.logs.configure_logs", lambda _level: None)
+    monkeypatch.delenv("TUNER_API_TOKEN", raising=False)
+
+    def refused(*arguments: str) -> str:
+        said = terminal.run("serve", *arguments)
+        assert said.code == 2 and is_one_line_error(said), said
+        return said.err
+
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = str(taken.getsockname()[1])
-        busy = _refused("--port", port, "--storage", sqlite_url)
+        busy = refused("--port", port, "--storage", sqlite_url)
     assert busy.startswith(f"error: port {port} on 127.0.0.1 cannot be used: Address already in use; choose another")
-    assert "--host no.such.host.invalid" in _refused(
-        "--host", "no.such.host.invalid", "--port", "0", "--storage", sqlite_url, TUNER_API_TOKEN=TOKEN
-    )
-    assert "a token is needed" in _refused("--host", "0.0.0.0", "--port", "0", "--storage", sqlite_url)
-    assert "--trusted-proxy 10.0.0.300: " in _refused("--trusted-proxy", "10.0.0.300", "--port", "0", "--storage", sqlite_url)
-    assert "--rate-limit 'many' cannot be read" in _refused("--rate-limit", "many", "--port", "0", "--storage", sqlite_url)
-    assert "--allow-webhook-host 'host:80'" in _refused("--allow-webhook-host", "host:80", "--port", "0", "--storage", sqlite_url)
-    assert "shorter than 16" in _refused("--port", "0", "--storage", sqlite_url, TUNER_API_TOKEN="short")
-    assert "did you mean sqlite:///" in _refused("--port", "0", "--storage", "tuner.db")
+    here = ("--port", "0", "--storage", sqlite_url)
+    assert "a token is needed" in refused("--host", "0.0.0.0", *here)
+    assert "--trusted-proxy 10.0.0.300: " in refused("--trusted-proxy", "10.0.0.300", *here)
+    assert "--rate-limit 'many' cannot be read" in refused("--rate-limit", "many", *here)
+    assert "--allow-webhook-host 'host:80'" in refused("--allow-webhook-host", "host:80", *here)
+    assert "did you mean sqlite:///" in refused("--port", "0", "--storage", "tuner.db")
+    monkeypatch.setenv("TUNER_API_TOKEN", TOKEN)
+    assert "--host no.such.host.invalid" in refused("--host", "no.such.host.invalid", *here)
+    monkeypatch.setenv("TUNER_API_TOKEN", "short")
+    assert "shorter than 16" in refused(*here)

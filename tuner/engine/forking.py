@@ -22,6 +22,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable
 from typing import Any, override
 
+from tuner.engine.installed_packages import quickly_listed
 from tuner.engine.messages import Exit, Fork, Forked, Nothing, Status
 from tuner.engine.protocol import (
     PROTOCOL_VERSION,
@@ -162,7 +163,8 @@ def run_host(kind: type[Host]) -> None:
         check_version(int(sys.argv[3]) if len(sys.argv) > 3 else None, "tuner")
         begun = time.monotonic()
         gc.disable()  # the import makes millions of objects that stay: looking through them again and again takes a fifth of its time
-        host.import_engine()
+        with quickly_listed():
+            host.import_engine()
     except Exception as error:
         what = "" if isinstance(error, ProtocolViolation) else "vLLM cannot be imported: "
         send(host.listener, {"id": 0, **error_reply("startup", f"{what}{one_line(error)}")})

@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any
 
 import tuner
+from tuner.engine.installed_packages import quickly_listed
 
 Json = dict[str, Any]
 
@@ -49,7 +50,8 @@ def ask_vllm(questions: Sequence[Json], python: str | None, env: Mapping[str, st
 
 def main() -> None:
     gc.disable()  # this process is short, and a collection looks through all that vLLM's import makes
-    answers = [_answer(question) for question in json.load(sys.stdin)]
+    with quickly_listed():
+        answers = [_answer(question) for question in json.load(sys.stdin)]
     sys.stdout.write("\n" + json.dumps(answers) + "\n")
 
 

@@ -21,7 +21,7 @@ SIZES = (PHONE, DESKTOP, (1920, 1080))
 SCHEMES: tuple[Scheme, ...] = ("light", "dark")
 _COLOURS = {"runOnly": ["color-contrast"]}
 _NO_COLOURS = {"rules": {"color-contrast": {"enabled": False}}}
-_AXE = {
+_AXE: Mapping[tuple[int, str], Mapping[str, object]] = {
     (DESKTOP[0], "light"): {},
     (DESKTOP[0], "dark"): _COLOURS,
     (PHONE[0], "light"): _NO_COLOURS,

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import importlib.util
 import json
-import os
-import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -16,7 +14,7 @@ import pytest
 from storage.base import StorageUnavailable
 from storage.records import Stage, TrialState
 from storage.upgrade import open_storage
-from tests.waiting import PATIENCE_S, wait_until
+from tests.waiting import wait_until
 from tuner.engine.processes import group_alive
 from tuner.trials.trial import REPEATED
 from tuner.verdict.profile_sessions import usable
@@ -151,17 +149,3 @@ def test_the_finalists_ran_with_their_own_flags_and_were_profiled(
         assert profile.status in {"ok", "bad"}, profile.quality
         file = folder / "profiles" / profile.run / "plugins" / "profile" / profile.session / f"{profile.host}.xplane.pb"
         assert file.stat().st_size == profile.size_bytes
-
-
-def test_ctrl_c_ends_the_engine_and_says_how_to_go_on(tmp_path: Path) -> None:
-    search = tuner(tmp_path)
-    wait_for_windows(tmp_path, search, 1)
-    processes = engine_processes_of(search.pid)
-    os.kill(search.pid, signal.SIGINT)
-    out, err = search.communicate(timeout=PATIENCE_S)
-    assert search.returncode == 130
-    assert "--resume" in err
-    assert "Traceback" not in err
-    assert len(processes) == 2 and not any(map(group_alive, processes))
-    assert stored_windows(tmp_path)
-    assert json.loads(out)["error"]["exit_code"] == 130

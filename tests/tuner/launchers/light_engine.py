@@ -1,5 +1,6 @@
 """An engine host without vLLM, for tests of what happens to processes: the real host, wire and fork; the engine answers, and measures for
-ever, or, where LIGHT_WINDOW_S is set, for so many seconds with the result that the fake engine of the tests has.
+ever, or, where LIGHT_WINDOW_S is set, for so many seconds with the result that the fake engine of the tests has; where LIGHT_WINDOWS is
+set, that many windows are measured so, and the next one for ever.
 
 python -m tests.tuner.launchers.light_engine FD PARENT_PID PROTOCOL_VERSION
 """
@@ -51,6 +52,7 @@ class LightEngine:
     def __init__(self) -> None:
         self._report = REPORT
         self._live = Reconfigure(False, False, 0, 0, None)
+        self._windows = float(os.environ.get("LIGHT_WINDOWS", "inf"))  # that end
 
     def answer(self, request: Request) -> dict[str, Any]:
         sys.stdout.write(f"light engine: {request.op}\n")
@@ -65,7 +67,8 @@ class LightEngine:
         return {"result": to_fields(self._report if request.op in ("start", "report") else Nothing())}
 
     def _window(self, plan: LoadPlan) -> Measured:
-        time.sleep(float(os.environ.get("LIGHT_WINDOW_S", "600")))
+        self._windows -= 1
+        time.sleep(float(os.environ.get("LIGHT_WINDOW_S", "600")) if self._windows >= 0 else 600)
         arm = "page_aligned" if self._live.page_aligned else "default"
         configuration = Configuration(self._report.effective["block_size"], self._live.max_num_scheduled_tokens, arm)
         duration_s = sum(len(item.prompt_token_ids) + item.max_tokens for item in plan.requests) / value_of(configuration)

@@ -24,6 +24,9 @@ from tuner.fleet.worker import Place, Worker
 from tuner.setup.space import Configuration
 
 PAGES = (16, 32, 64, 128)
+BUDGETS = (256,)
+CONFIGURATIONS = len(PAGES) * len(BUDGETS) * 2  # both arms
+WINDOWS = CONFIGURATIONS * 3  # of the search, in three rounds
 MACHINE = Machine("cpu x86_64", 1, {})
 
 type Before = Callable[[str, Configuration], object]
@@ -50,7 +53,7 @@ class Fleet:
     killed: set[str] = field(default_factory=set)
 
     def submit(self, workers: int, **changes: Any) -> Submission:
-        config = config_of(page_sizes=list(PAGES), **changes)
+        config = config_of(**{"page_sizes": list(PAGES), "chunk_budgets": list(BUDGETS), **changes})
         return self.storage.submit(submission_of(config, "anna", workers=workers))
 
     def start(self, name: str, host: str = "here", **changes: Any) -> Worker:
@@ -96,7 +99,7 @@ class Fleet:
     def by_worker(self) -> dict[str, set[int]]:
         """Worker -> page sizes of its windows before the finalists'."""
         found: dict[str, set[int]] = {}
-        for name, configuration in self.windows[: len(PAGES) * 4 * 3]:
+        for name, configuration in self.windows[:WINDOWS]:
             found.setdefault(name, set()).add(configuration.block_size)
         return found
 
@@ -121,7 +124,7 @@ def each_once(fleet: Fleet, workers: int) -> None:
     trials = fleet.storage.list_trials(study.id)
     searched = [trial for trial in trials if trial.stage is Stage.SEARCH]
     assert [trial.number for trial in trials] == list(range(len(trials)))
-    assert len(searched) == len({configuration_of(trial) for trial in searched}) == len(PAGES) * 4
+    assert len(searched) == len({configuration_of(trial) for trial in searched}) == CONFIGURATIONS
     windows = fleet.storage.list_measurements(study_id=study.id)
     assert len(windows) == len({(item.trial_id, item.round) for item in windows})
     assert all(sum(item.trial_id == trial.id for item in windows) == 3 for trial in searched)

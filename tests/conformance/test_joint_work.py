@@ -14,7 +14,7 @@ import pytest
 from storage.queue_records import Submission, SubmissionState
 from storage.records import Stage, StudyState
 from storage.upgrade import open_storage
-from tests.conformance.joint_work import PAGES, Fleet, Killed, at_once, each_once, unless_killed
+from tests.conformance.joint_work import PAGES, WINDOWS, Fleet, Killed, at_once, each_once, unless_killed
 from tests.tuner.fake_engine import crash
 from tests.tuner.workbench import configuration_of
 from tests.waiting import wait_until
@@ -61,7 +61,7 @@ def test_what_a_dead_worker_left_is_taken_up_once(fleet: Fleet, monkeypatch: pyt
     def kill(name: str, configuration: Configuration) -> None:
         together(name, configuration)
         leads = name == fleet.storage.get_submission(submission.id).claimed_by
-        own, over = sum(item[0] == name for item in fleet.windows), len(fleet.windows) > len(PAGES) * 4 * 3
+        own, over = sum(item[0] == name for item in fleet.windows), len(fleet.windows) > WINDOWS
         if not dead.is_set() and leads == (dies != "helps") and (over if dies == "ends the study" else own == 5):
             dead.set()
             fleet.killed.add(name)
@@ -134,7 +134,7 @@ def test_a_sampler_asks_for_each_configuration_once(fleet: Fleet, sampler: str) 
     """Also when it goes on: as many trials more as the second submission wants."""
     at_once(fleet, 1)
     for trials, in_all in ((8, 8), (5, 13)):
-        submission = fleet.submit(workers=3, sampler=sampler, trials=trials)
+        submission = fleet.submit(workers=3, sampler=sampler, trials=trials, chunk_budgets=[128, 256])
         for name in ("w1", "w2", "w3"):
             fleet.start(f"{name} of {in_all}")
         assert fleet.ended(submission).state is SubmissionState.COMPLETE
@@ -170,7 +170,7 @@ def test_what_one_host_cannot_start_is_measured_by_another(fleet: Fleet, failure
 
     fleet.on_open = refuse
     submission = two_hosts(fleet, profile="none")
-    wait_until(lambda: len(fleet.windows) >= len(PAGES) * 4 * 3, "the search to end")
+    wait_until(lambda: len(fleet.windows) >= WINDOWS, "the search to end")
     fleet.on_open = lambda _name, _settings: None  # the finalists are the leader's
     assert fleet.ended(submission).state is SubmissionState.COMPLETE
     each_once(fleet, 1)
@@ -178,7 +178,7 @@ def test_what_one_host_cannot_start_is_measured_by_another(fleet: Fleet, failure
     attempts = {trial.block_size: attempts_of(trial.notes) for trial in trials}
     tried = [item for found in attempts.values() for item in found]
     assert tried and {(item.host, item.error_class, item.then) for item in tried} == {("bad host", failure.value, Next.ELSEWHERE.value)}
-    assert max(map(len, attempts.values())) == 1 and {name for name, _ in fleet.windows[: len(PAGES) * 4 * 3]} == {"good"}
+    assert max(map(len, attempts.values())) == 1 and {name for name, _ in fleet.windows[:WINDOWS]} == {"good"}
 
 
 @pytest.mark.slow

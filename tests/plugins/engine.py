@@ -121,22 +121,22 @@ def reference(tmp_path_factory: pytest.TempPathFactory) -> Reference:
 
 
 @pytest.fixture(scope="session")
-def _engine_host(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lending]:
+def engine_host(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lending]:
     lending = Lending(EngineHost, tmp_path_factory.mktemp("engine-logs"))
     yield lending
     lending.close()
 
 
 @pytest.fixture(scope="module")
-def shared_engine_host(_engine_host: Lending) -> Iterator[None]:
+def shared_engine_host(engine_host: Lending) -> Iterator[None]:
     """A launcher that a test makes starts its engines from the session's host."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(local, "EngineHost", _engine_host)
+        patch.setattr(local, "EngineHost", engine_host)
         yield
 
 
 @pytest.fixture(scope="session")
-def local_launcher(_engine_host: Lending, tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalLauncher]:
+def local_launcher(engine_host: Lending, tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalLauncher]:
     """One engine host for the whole session. Skips where vLLM is not installed."""
     if importlib.util.find_spec("vllm") is None:
         pytest.skip("vLLM is not installed (extra: tpu)")
@@ -145,7 +145,7 @@ def local_launcher(_engine_host: Lending, tmp_path_factory: pytest.TempPathFacto
         @override
         def _start(self, args: Json, env: dict[str, str], timeout_s: float) -> LocalSession:
             if self._host is None:
-                self._host = _engine_host(self._python, env, self._log_dir)
+                self._host = engine_host(self._python, env, self._log_dir)
             return super()._start(args, env, timeout_s)
 
     launcher = Launcher(log_dir=tmp_path_factory.mktemp("engine-logs"), platform="auto" if tpu_present() else "cpu")

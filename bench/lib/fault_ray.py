@@ -31,6 +31,7 @@ from tuner.setup.study_setup import prepare_study
 CHIPS = {"TPU": 4.0}
 NODES = 2  # with chips, beside the head
 STUDY_S = 3.0  # about as long as one takes
+MOST_TRIES = 3  # studies for a fault: some are over before it comes
 
 
 class SeenLauncher(RayLauncher):
@@ -65,8 +66,9 @@ class RayCampaign:
         import ray
 
         try:
-            for number in range(faults):
-                self._hit("SIGKILL of a Ray actor" if number % 2 == 0 else "a Ray node lost")
+            for _ in range(MOST_TRIES * faults):
+                if (number := self.found.faults.total()) < faults:
+                    self._hit("SIGKILL of a Ray actor" if number % 2 == 0 else "a Ray node lost")
         finally:
             ray.shutdown()
             self._cluster.shutdown()
@@ -91,8 +93,11 @@ class RayCampaign:
                 time.sleep(0.01)
             time.sleep(self._random.uniform(0.0, STUDY_S))
             node = launcher.last.engine.node
-            process = psutil.Process(node.pid)
-            seen.extend([process, *process.children(recursive=True)])
+            try:
+                process = psutil.Process(node.pid)
+                seen.extend([process, *process.children(recursive=True)])
+            except psutil.NoSuchProcess:
+                return  # the study was over before: another one gets this fault
             if name == "a Ray node lost":
                 lost = next(item for item in self._nodes if item.node_id == node.node_id)
                 self._nodes.remove(lost)

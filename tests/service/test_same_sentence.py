@@ -160,6 +160,12 @@ def printed(capsys: pytest.CaptureFixture[str], *arguments: str) -> str:
     return capsys.readouterr().out
 
 
+@pytest.fixture(autouse=True)
+def without_pictures(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of the report: they take two thirds of a kind's time and say nothing; test_evidence_report.py looks at them."""
+    monkeypatch.setattr("tuner.report.evidence_html._in_both", lambda *_: "")
+
+
 @pytest.mark.parametrize("name", KINDS)
 def test_everybody_says_the_same_sentence(storage: Storage, make_client: MakeClient, capsys: pytest.CaptureFixture[str], name: str) -> None:
     kind = KINDS[name]

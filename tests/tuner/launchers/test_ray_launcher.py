@@ -3,7 +3,6 @@ contract through the actor, where engines land, and what is left when an actor, 
 
 from __future__ import annotations
 
-import json
 import os
 import signal
 import subprocess
@@ -23,6 +22,7 @@ from storage.queue_records import SubmissionState
 from storage.upgrade import open_storage
 from tests.conformance.launcher_contract import LauncherContract
 from tests.plugins.engine import RUN_TIMEOUT_S, START_TIMEOUT_S, Reference
+from tests.plugins.lending import Lending
 from tests.tuner.cli.terminal import start_process
 from tests.tuner.launchers.light_engine import light_python
 from tests.tuner.launchers.tables import LIVE, PLAN, SETTINGS, write_table
@@ -338,30 +338,24 @@ def test_a_real_engine_on_a_node_measures_and_its_profile_comes_here(place: RayP
 
 
 @pytest.mark.engine
-def test_tpu_inferences_workers_start_inside_the_slice(cluster: Any, place: RayPlace, reference: Reference, tmp_path: Path) -> None:
+def test_tpu_inferences_workers_start_inside_the_slice(
+    cluster: Any, place: RayPlace, reference: Reference, engine_host: Lending, tmp_path: Path
+) -> None:
     """As far as that goes without a TPU: to where each host's worker has to open its chips. A free node with TPU stays free."""
     connect(place)
+    from ray._private.state import actors
+
     node = cluster.add_node(num_cpus=1, resources={"TPU": 1.0})
-    program = textwrap.dedent("""
-        import json, sys
-        from ray._private.state import actors
-        from tuner.engine.on_slice import start_engine
-        try:
-            start_engine(json.loads(sys.argv[1]))
-        except Exception as error:
-            workers = [actor["Address"]["NodeID"] for actor in actors().values() if actor["ActorClassName"] == "RayWorkerProc"]
-            with open(sys.argv[2], "w") as answer:
-                json.dump([sorted(workers), str(error)], answer)
-    """)
     arguments = engine_args(replace(reference.settings(32), tensor_parallel_size=2, attention_backend="rpa"), "tpu")  # of 4 heads
     group = SliceGroup(8, 60)
+    host = engine_host(None, engine_environment("cpu", offline=True), tmp_path)
     try:
-        environment = engine_environment("cpu", offline=True) | slice_environment(group.name, str(cluster.address))
-        command = [sys.executable, "-c", program, json.dumps(arguments), str(tmp_path / "answer")]
-        subprocess.run(command, env=environment, check=True, capture_output=True, timeout=START_TIMEOUT_S)
+        with pytest.raises(TrialFailed) as caught:
+            host.start_engine(arguments, slice_environment(group.name, str(cluster.address)), START_TIMEOUT_S)
+        workers = [actor["Address"]["NodeID"] for actor in actors().values() if actor["ActorClassName"] == "RayWorkerProc"]
     finally:
+        host.close()
         group.remove()
         cluster.remove_node(node)
-    workers, error = json.loads((tmp_path / "answer").read_text())
-    assert "coords" in error, "a CPU device has none"
-    assert workers == sorted(item.node_id for item in group.slice.hosts)
+    assert "coords" in str(caught.value) + caught.value.log_excerpt, "a CPU device has none"
+    assert sorted(workers) == sorted(item.node_id for item in group.slice.hosts)

@@ -6,14 +6,17 @@ An engine tells who measures: its `windows` are (worker, page size, engine).
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from typing import Any
+
+import pytest
 
 from storage.base import Storage
 from storage.queue_records import Submission
 from storage.records import Stage, StudyState
+from storage.upgrade import open_storage
 from tests.tuner.fake_engine import FakeLauncher
 from tests.tuner.workbench import config_of, configuration_of
 from tests.waiting import wait_until
@@ -149,3 +152,14 @@ def unless_killed(method: Callable[..., Any], fleet: Fleet) -> Callable[..., Any
         return None if threading.current_thread().name in fleet.killed else method(*arguments, **named)
 
     return called
+
+
+@contextmanager
+def a_fleet(url: str, log_dir: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[Fleet]:
+    """On an empty database, with fake engines for whoever asks for a launcher; all its workers are stopped at the end."""
+    storage = open_storage(url)
+    found = Fleet(url, log_dir, storage)
+    monkeypatch.setattr("tuner.launchers.choice.make_launcher", found.launcher)
+    yield found
+    found.stop()
+    storage.close()

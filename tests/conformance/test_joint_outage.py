@@ -17,8 +17,7 @@ import pytest
 from storage.base import Storage, StorageUnavailable
 from storage.queue_records import SubmissionState
 from storage.sql.core import SqlCore
-from storage.upgrade import open_storage
-from tests.conformance.joint_work import Fleet, Killed, at_once, each_once, unless_killed
+from tests.conformance.joint_work import Fleet, Killed, a_fleet, at_once, each_once, unless_killed
 from tests.waiting import wait_until
 from tuner.fleet.worker import Worker
 from tuner.search.sharing import Share
@@ -28,12 +27,8 @@ from tuner.trials.spool import read_spool, spool_files
 
 @pytest.fixture
 def fleet(each_url: str, tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> Iterator[Fleet]:
-    storage = open_storage(each_url)
-    found = Fleet(each_url, str(tmp_path_factory.mktemp("profiles")), storage)
-    monkeypatch.setattr("tuner.launchers.choice.make_launcher", found.launcher)
-    yield found
-    found.stop()
-    storage.close()
+    with a_fleet(each_url, str(tmp_path_factory.mktemp("profiles")), monkeypatch) as found:
+        yield found
 
 
 @pytest.fixture

@@ -13,8 +13,7 @@ import pytest
 
 from storage.queue_records import Submission, SubmissionState
 from storage.records import Stage, StudyState
-from storage.upgrade import open_storage
-from tests.conformance.joint_work import PAGES, WINDOWS, Fleet, Killed, at_once, each_once, unless_killed
+from tests.conformance.joint_work import PAGES, WINDOWS, Fleet, Killed, a_fleet, at_once, each_once, unless_killed
 from tests.tuner.fake_engine import crash
 from tests.tuner.workbench import configuration_of
 from tests.waiting import wait_until
@@ -29,12 +28,8 @@ from tuner.trials.retry import Next, attempts_of
 
 @pytest.fixture
 def fleet(each_url: str, tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> Iterator[Fleet]:
-    storage = open_storage(each_url)
-    found = Fleet(each_url, str(tmp_path_factory.mktemp("profiles")), storage)
-    monkeypatch.setattr("tuner.launchers.choice.make_launcher", found.launcher)
-    yield found
-    found.stop()
-    storage.close()
+    with a_fleet(each_url, str(tmp_path_factory.mktemp("profiles")), monkeypatch) as found:
+        yield found
 
 
 @pytest.mark.slow

@@ -10,11 +10,10 @@ from fastapi.testclient import TestClient
 from service.answers.notifier import Notifier
 from storage.base import Storage
 from storage.queue_records import Quarantine
-from storage.records import Json
 from tests.service.routes.tokens import token_of
+from tests.service.webhooks import Sent
 from tuner.cli.command_line import cli
 from tuner.core.errors import BadInput
-from tuner.fleet.webhook import Delivery
 
 FOUND = Quarantine("tpu-7", "its default arm measures 6 % less", "w1", details={"ratio": 0.94})
 HOOK = "https://hooks.example.com/fleet"
@@ -69,19 +68,8 @@ def test_what_is_no_host_is_refused(client: TestClient, storage: Storage, host: 
     assert storage.list_quarantines() == []
 
 
-class _Sent:
-    """Instead of the network, which tests/tuner/fleet/test_webhook.py has."""
-
-    def __init__(self) -> None:
-        self.events: list[tuple[str, Json]] = []
-
-    def __call__(self, url: str, event: Json) -> Delivery:
-        self.events.append((url, event))
-        return Delivery(True, 1, 200)
-
-
 def test_any_number_of_services_tell_each_change_once(each_storage: Storage) -> None:
-    sent = _Sent()
+    sent = Sent()
     services = [Notifier(each_storage, sent, HOOK) for _ in range(3)]
     assert sum(service.look() for service in services) == 0
     stored = each_storage.quarantine_host(FOUND)
@@ -97,7 +85,7 @@ def test_any_number_of_services_tell_each_change_once(each_storage: Storage) -> 
 
 def test_what_is_old_is_told_to_nobody_and_without_an_address_nothing_is(storage: Storage, monkeypatch: pytest.MonkeyPatch) -> None:
     storage.quarantine_host(FOUND)
-    sent = _Sent()
+    sent = Sent()
     assert Notifier(storage, sent).look() == 0
     monkeypatch.setattr("service.answers.notifier.FORGET_S", 0.0)
     assert Notifier(storage, sent, HOOK).look() == 0 and sent.events == []

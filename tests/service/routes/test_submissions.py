@@ -14,12 +14,12 @@ from fastapi.testclient import TestClient
 from service.answers.notifier import Notifier
 from storage.base import Storage
 from storage.queue_records import Claim, FleetWorker, Submission, SubmissionState
-from storage.records import Json
 from tests.service.conftest import TOKEN, MakeClient
 from tests.service.routes.tokens import token_of
+from tests.service.webhooks import Sent
 from tests.storage.builders import stored_study
 from tests.tuner.fleet import hostile_submissions as hostile
-from tuner.fleet.webhook import AllowedHosts, Delivery
+from tuner.fleet.webhook import AllowedHosts
 from tuner.setup.config import StudyConfig
 
 pytestmark = pytest.mark.slow  # each submission is planned
@@ -159,17 +159,6 @@ def test_metrics_of_the_queue_and_its_workers(client: TestClient, storage: Stora
     assert 0 <= oldest < 60
 
 
-class _Sent:
-    """Instead of the network, which tests/tuner/fleet/test_webhook.py has."""
-
-    def __init__(self) -> None:
-        self.events: list[tuple[str, Json]] = []
-
-    def __call__(self, url: str, event: Json) -> Delivery:
-        self.events.append((url, event))
-        return Delivery(True, 1, 200)
-
-
 @pytest.mark.parametrize(
     ("end", "told"),
     [
@@ -186,7 +175,7 @@ def test_each_end_is_told_once_by_any_number_of_services(
     hook = "https://hooks.example.com/a?key=secret"
     answer = client.post("/v1/studies", params={"webhook": hook}, json=STUDY, headers=BEARER)
     assert answer.status_code == 202 and "secret" not in answer.text
-    sent = _Sent()
+    sent = Sent()
     services = [Notifier(storage, sent) for _ in range(3)]
     end(storage, _claim(storage))
     for service in (*services, *services):
@@ -201,7 +190,7 @@ def test_a_silent_worker_is_told_once(make_client: MakeClient, storage: Storage,
     client = make_client(storage, webhook_hosts=AllowedHosts.parse(["hooks.example.com"]))
     client.post("/v1/studies", params={"webhook": "https://hooks.example.com/"}, json=STUDY, headers=BEARER)
     _claim(storage)
-    sent = _Sent()
+    sent = Sent()
     monkeypatch.setattr("service.answers.notifier.STALE_S", 0.0)
     for _ in range(3):
         Notifier(storage, sent).look()

@@ -19,14 +19,11 @@ if TYPE_CHECKING:
 ROOT = Path(__file__).resolve().parents[3]
 SIZES = (PHONE, DESKTOP, (1920, 1080))
 SCHEMES: tuple[Scheme, ...] = ("light", "dark")
-_COLOURS = {"runOnly": ["color-contrast"]}
-_NO_COLOURS = {"rules": {"color-contrast": {"enabled": False}}}
-_AXE: Mapping[tuple[int, str], Mapping[str, object]] = {
-    (DESKTOP[0], "light"): {},
-    (DESKTOP[0], "dark"): _COLOURS,
-    (PHONE[0], "light"): _NO_COLOURS,
-}  # dark differs in colours alone, a phone in all but colours, 1920 px in room
+_CONTRAST = "color-contrast"
+_NAMES_AT = {(PHONE[0], "light"), (DESKTOP[0], "light")}  # dark differs in colours alone, 1920 px in room
+_CONTRAST_AT = {(DESKTOP[0], "light"), (DESKTOP[0], "dark")}  # a phone differs in all but colours
 _OPENED = 40  # of the reference's operations, which are alike
+_TALLEST = 16_384  # pixels of a picture: Chromium paints no larger surface, and of the reference alone there is more
 
 
 def folder() -> Path:
@@ -49,16 +46,18 @@ def faults_at_every_size(watched: WatchedPage, name: str, *, fits_a_phone: bool 
             found = [] if is_not_blank(picture) else ["the page is blank"]
             found += ["the page scrolls sideways"] if watched.scrolls_sideways() else []
             found += watched.page.evaluate(CUT_OFF, fits_a_phone or width >= DESKTOP[0])
-            found += serious_violations(watched, _AXE[width, scheme]) if (width, scheme) in _AXE else []
+            found += serious_violations(watched.page) if (width, scheme) in _NAMES_AT else []
+            found += words_hard_to_read(watched.page) if (width, scheme) in _CONTRAST_AT else []
             faults += [f"{width} px {scheme}: {line}" for line in found]
     return faults
 
 
 def _photograph(page: Page, picture: Path) -> None:
-    """The whole page. As Playwright does it, but with the browser's quick way of packing a PNG, for which Playwright has no word."""
+    """The whole page, as far as _TALLEST. As Playwright does it, but with the browser's quick way of packing a PNG, for which Playwright
+    has no word."""
     browser = page.context.new_cdp_session(page)
     size = browser.send("Page.getLayoutMetrics")["cssContentSize"]
-    clip = {"x": 0, "y": 0, "width": size["width"], "height": size["height"], "scale": 1}
+    clip = {"x": 0, "y": 0, "width": size["width"], "height": min(size["height"], _TALLEST), "scale": 1}
     options = {"format": "png", "captureBeyondViewport": True, "optimizeForSpeed": True, "clip": clip}
     picture.write_bytes(base64.b64decode(browser.send("Page.captureScreenshot", options)["data"]))
     browser.detach()
@@ -92,11 +91,53 @@ def everything_open(page: Page) -> None:
     page.evaluate(f"[...document.querySelectorAll('details')].slice(0, {_OPENED}).forEach((each) => {{ each.open = true; }})")
 
 
-def serious_violations(watched: WatchedPage, options: Mapping[str, object]) -> list[str]:
-    """`options`: of axe.run."""
+def serious_violations(page: Page) -> list[str]:
+    """All that axe-core calls serious or critical but contrast."""
+    return _violations(page, {"rules": {_CONTRAST: {"enabled": False}}})
+
+
+def words_hard_to_read(page: Page) -> list[str]:
+    """Words with too little contrast. Of words that look alike axe-core judges two: it took half of a large page's time over all of them,
+    and found the same contrast wherever the look was the same."""
+    page.evaluate(MARK_LOOKS)
+    found = _violations(page, {"runOnly": [_CONTRAST]}, "[data-look]")
+    page.evaluate("document.querySelectorAll('[data-look]').forEach((each) => each.removeAttribute('data-look'))")
+    return found
+
+
+# Marks two elements of each look that have words of their own: those with the most letters, since axe-core does not judge a sign alone.
+# A look is all that contrast is made of: colours, size and weight, and what the element and those around it paint, or where they lie.
+MARK_LOOKS = """() => {
+  const paints = ['backgroundColor', 'backgroundImage', 'opacity', 'position', 'filter', 'mixBlendMode'];
+  const around = new Map();
+  const painted = (each) => {
+    if (each === null) return '';
+    if (!around.has(each)) {
+      const style = getComputedStyle(each);
+      const own = paints.map((name) => style[name]).join();
+      around.set(each, (own === 'rgba(0, 0, 0, 0),none,1,static,none,normal' ? '' : own + '|') + painted(each.parentElement));
+    }
+    return around.get(each);
+  };
+  const look = (each) => {
+    const style = getComputedStyle(each);
+    const own = ['color', 'fontSize', 'fontWeight', 'textShadow'].map((name) => style[name]);
+    return [each.matches('svg *'), ...own, painted(each)].join('|');
+  };
+  const words = (each) => [...each.childNodes].filter((node) => node.nodeType === Node.TEXT_NODE).map((node) => node.data).join('').trim();
+  const letters = (each) => words(each).replace(/[^a-z0-9]/gi, '').length;
+  const seen = (each) => each.checkVisibility() && each.getClientRects().length && (words(each) || each.matches('input, select, textarea'));
+  for (const alike of Map.groupBy([...document.querySelectorAll('body *')].filter(seen), look).values()) {
+    alike.sort((one, other) => letters(other) - letters(one)).slice(0, 2).forEach((each) => each.setAttribute('data-look', ''));
+  }
+}"""
+
+
+def _violations(page: Page, options: Mapping[str, object], within: str | None = None) -> list[str]:
+    """`options`: of axe.run; `within`: a selector."""
     from axe_playwright_python.sync_playwright import Axe  # type: ignore[import-untyped]
 
-    found = Axe().run(watched.page, options={"resultTypes": ["violations"], **options}).response["violations"]
+    found = Axe().run(page, within, options={"resultTypes": ["violations"], **options}).response["violations"]
     return [
         f"{item['id']}: {item['help']} {[node['html'][:160] for node in item['nodes'][:3]]}"
         for item in found

@@ -3,12 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from urllib.parse import quote
 
 import pytest
 
 from tests.plugins.browser import OpenPage
 from tests.service.pages.real_study import RealStudy, restored
-from tests.service.pages.screenshots import SCHEMES, SIZES, everything_open, faults_at_every_size, folder
+from tests.service.pages.screenshots import (
+    SCHEMES,
+    SIZES,
+    everything_open,
+    faults_at_every_size,
+    folder,
+    serious_violations,
+    words_hard_to_read,
+)
 from tests.service.pages.serving import serving
 
 pytestmark = [pytest.mark.browser, pytest.mark.timeout(300)]
@@ -55,3 +64,31 @@ def test_a_page_of_a_real_study_is_whole_at_every_size(name: str, open_page: Ope
 
 def test_every_page_is_looked_at(real: RealStudy) -> None:
     assert real.pages.keys() == TEXTS.keys()
+
+
+PALE = {
+    "its own colour": '<p style="color: #ccc">pale</p>',
+    "one word inside another": '<p>black and <b style="color: #ccc">pale</b></p>',
+    "what is around it": '<div style="background: #222"><p>dark on dark</p></div>',
+    "what is far around it": '<section style="background: #222"><div><p>dark on dark</p><p>and here</p></div></section>',
+    "faded": '<div style="opacity: 0.3"><p>faded</p></div>',
+    "smaller than large": '<h2 style="color: #888; font-size: 30px">large</h2><p style="color: #888">small</p>',
+    "a long text among signs": '<p style="color: #ccc">▲</p>' * 5 + '<p style="color: #ccc">pale</p>',
+    "a field": '<label>name <input style="color: #ccc" value="pale"></label>',
+}
+
+
+@pytest.mark.parametrize("what", PALE)
+def test_words_that_are_hard_to_read_are_found_among_many(what: str, open_page: OpenPage) -> None:
+    plain = "<p>black on white</p>" * 50
+    page = open_page("data:text/html," + quote(f"<!doctype html><html lang=en><title>t</title><body>{plain}{PALE[what]}{plain}")).page
+    (found,) = words_hard_to_read(page)
+    assert found.startswith("color-contrast: ")
+    page.evaluate("document.body.lastElementChild.remove()")
+    assert words_hard_to_read(page) == [found], "nothing stays behind"
+
+
+def test_what_is_not_contrast_is_found_and_contrast_is_not(open_page: OpenPage) -> None:
+    body = '<img src="data:,"><p style="color: #ccc">pale</p>'
+    page = open_page("data:text/html," + quote(f"<!doctype html><html lang=en><title>t</title><body>{body}")).page
+    assert [line.partition(":")[0] for line in serious_violations(page)] == ["image-alt"]

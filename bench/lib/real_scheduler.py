@@ -47,11 +47,11 @@ class RealScheduler:
         clock = StepClock(_EVERY_STEP, [0])
         found = Replay(self._schedule, clock).run(load_of(plan, self._page), float("inf"))
         waits = [item.runs[0][0] + 1 - round(item.sent_s) for item in found.sent]
-        steps = found.steps
+        columns = found.steps.columns()
         return ScheduledSteps(
-            steps=len(steps.start_s),
-            scheduled_tokens=sum(steps.scheduled_tokens),
-            padded_tokens=sum(steps.padded_tokens),
-            prefill_tokens=sum(steps.prefill_tokens),
+            steps=len(found.steps.start_s),
+            scheduled_tokens=sum(columns["scheduled_tokens"]),
+            padded_tokens=sum(columns["padded_tokens"]),
+            prefill_tokens=sum(columns["prefill_tokens"]),
             ttft_steps=sum(waits) / len(waits),
         )

@@ -10,8 +10,7 @@ changes.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterable
 from heapq import heappop, heappush
 from typing import Any
 
@@ -64,22 +63,23 @@ class Parking:
         if self._waking and (self._pages_wanted() > self._scheduler.kv_cache_manager.block_pool.get_num_free_blocks() or self._crowded()):
             self.show_all()
 
-    @contextmanager
-    def smaller_scheduler(self) -> Iterator[None]:
-        """With the tokens and places that the parked requests leave."""
+    def schedule(self) -> Any:
+        """What vLLM's schedule() says, with the tokens and places that the parked requests leave."""
         scheduler, count = self._scheduler, len(self._waking)
+        if not count:
+            return scheduler.schedule()
         ledger: Any = getattr(scheduler, "_ledger", None)  # of page-aligned scheduling
         buckets = ledger.buckets if ledger is not None else ()
         scheduler.max_num_scheduled_tokens -= count
         scheduler.max_num_active_reqs -= count
-        if count and buckets:
+        if buckets:
             ledger.buckets = [bucket - count for bucket in buckets]  # they count tokens from the first that is shown
         try:
-            yield
+            return scheduler.schedule()
         finally:
             scheduler.max_num_scheduled_tokens += count
             scheduler.max_num_active_reqs += count
-            if count and buckets:
+            if buckets:
                 ledger.buckets = buckets
 
     def after_step(self, preempted: Iterable[str], finished: Iterable[str]) -> None:

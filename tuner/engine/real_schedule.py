@@ -13,7 +13,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache
 from itertools import islice
-from typing import Any
+from typing import Any, NamedTuple
 
 from tuner.engine.parking import Parking
 
@@ -33,8 +33,7 @@ class Prompt:
     whole: int
 
 
-@dataclass(frozen=True)
-class Scheduled:
+class Scheduled(NamedTuple):
     """One step. `prefills`: (chunk, tokens computed before); `context`: tokens computed before, of all decodes together. `tokens_for`:
     requests that get a token, without the parked ones; `finished`: those of them that are done -> how often they were preempted; `begun`:
     request -> prompt tokens found in the prefix cache. `held_back`: tokens of the budget that were left although a prompt that has a place
@@ -51,11 +50,10 @@ class Scheduled:
 
     @property
     def prefill_tokens(self) -> int:
-        return sum(chunk for chunk, _ in self.prefills)
+        return self.scheduled_tokens - self.decodes
 
 
-@dataclass(frozen=True)
-class Coming:
+class Coming(NamedTuple):
     """The next `steps` steps, as long as no request is added: a token for each of `decodes` parked requests. `context`: of the first;
     `held_back`: of each."""
 
@@ -67,12 +65,13 @@ class Coming:
 
 @dataclass
 class _Parts:
-    """Of the step that a scheduler was asked for: as Scheduled; `ready`: who gets a token."""
+    """Of the step that a scheduler was asked for: as Scheduled; `ready`: name -> who gets a token; `last`: whether anybody ends."""
 
     prefills: list[tuple[int, int]] = field(default_factory=list)
     decodes: int = 0
     context: int = 0
-    ready: list[str] = field(default_factory=list)
+    ready: dict[str, Any] = field(default_factory=dict)
+    last: bool = False
 
 
 class RealSchedule:
@@ -134,22 +133,21 @@ class RealSchedule:
         scheduler, parking = self.scheduler, self.parking
         parking.before_step()
         decodes, context = parking.count, parking.context
-        with parking.smaller_scheduler():
-            output = scheduler.schedule()
+        output = parking.schedule()
         given: dict[str, int] = output.num_scheduled_tokens
         if not given and not decodes:
             self._coming = None
             return None
         begun = {new.req_id: new.num_computed_tokens for new in output.scheduled_new_reqs}
         batch = self._parts(given)
-        finished = self._give_tokens(output, batch.ready)
+        finished = self._give_tokens(output, batch)
         resumed = bool(output.scheduled_cached_reqs.resumed_req_ids)
         all_decode = not batch.prefills and batch.decodes == len(scheduler.running)
-        scheduled = sum(given.values()) + decodes
+        scheduled = output.total_num_scheduled_tokens + decodes
         held_back = self._held_back(scheduled)
         parking.after_step(output.preempted_req_ids, finished)
         same_again = all_decode and not finished and not begun and not resumed
-        alone = not scheduler.get_request_counts()[1]
+        alone = self._nobody_waits()
         self._coming = self._foreseen(held_back, alone=alone) if same_again or alone else None
         return Scheduled(
             scheduled_tokens=scheduled,
@@ -175,15 +173,17 @@ class RealSchedule:
         for request in self.parking.done():
             self.scheduler.finish_requests(request.request_id, self._length_capped)
             finished[request.request_id] = self._live.pop(request.request_id).num_preemptions
-        alone = not self.scheduler.get_request_counts()[1]
-        self._coming = self._foreseen(0, alone=True) if alone else None
+        self._coming = self._foreseen(0, alone=True) if self._nobody_waits() else None
         return finished
+
+    def _nobody_waits(self) -> bool:
+        return len(self._live) == len(self.scheduler.running) + self.parking.count
 
     def _parts(self, given: Mapping[str, int]) -> _Parts:
         """As tuner.engine.stepping.batch_of tells them apart."""
-        found = _Parts()
+        found, live = _Parts(), self._live
         for name, tokens in given.items():
-            request = self._live[name]
+            request = live[name]
             computed: int = request.num_computed_tokens
             if tokens > 1 or computed <= request.num_prompt_tokens:
                 found.prefills.append((tokens, computed - tokens))
@@ -191,20 +191,21 @@ class RealSchedule:
                 found.decodes += 1
                 found.context += computed - 1
             if computed >= request.num_tokens:
-                found.ready.append(name)
+                found.ready[name] = request
+                found.last = found.last or self._ends(request)
         return found
 
-    def _give_tokens(self, output: Any, ready: Sequence[str]) -> dict[str, int]:
-        """A token to each of `ready`. Who is finished -> how often it was preempted. vLLM's update_from_output is needed where a request
+    def _give_tokens(self, output: Any, batch: _Parts) -> dict[str, int]:
+        """A token to each that is ready. Who is finished -> how often it was preempted. vLLM's update_from_output is needed where a request
         ends; in any other step all that it would do here is to count tokens."""
-        given = output.num_scheduled_tokens
-        if not self.parking.enabled or any(self._ends(self._live[name]) for name in ready):
-            self.scheduler.update_from_output(output, _model_output(list(given), set(ready)))
-            return {name: self._live.pop(name).num_preemptions for name in ready if self._live[name].is_finished()}
+        given, live = output.num_scheduled_tokens, self._live
+        if not self.parking.enabled or batch.last:
+            self.scheduler.update_from_output(output, _model_output(list(given), set(batch.ready)))
+            return {name: live.pop(name).num_preemptions for name, request in batch.ready.items() if request.is_finished()}
         for name, tokens in given.items():
-            self._live[name].num_in_flight_tokens -= tokens
-        for name in ready:
-            self._live[name].append_output_token_ids(TOKEN)
+            live[name].num_in_flight_tokens -= tokens
+        for request in batch.ready.values():
+            request.append_output_token_ids(TOKEN)
         return {}
 
     def _ends(self, request: Any) -> bool:
@@ -215,6 +216,8 @@ class RealSchedule:
         """Of Scheduled, before anybody is parked anew."""
         scheduler = self.scheduler
         unused: int = scheduler.max_num_scheduled_tokens - scheduled
+        if unused <= 0:
+            return 0
         wanted = 0
         for request in scheduler.running:
             left = request.num_tokens - request.num_computed_tokens
@@ -225,7 +228,7 @@ class RealSchedule:
             if wanted >= unused:
                 break
             wanted += request.num_tokens
-        return max(0, min(unused, wanted))
+        return min(unused, wanted)
 
     def _foreseen(self, held_back: int, *, alone: bool) -> Coming | None:
         """Where all that run are parked."""
@@ -240,13 +243,15 @@ def _hasher(prompt: Prompt, page: int) -> Callable[[Any], list[bytes]]:
 
     def names(request: Any) -> list[bytes]:
         known = range(len(request.block_hashes), request.num_tokens // page)
+        if not known:
+            return []
         return [_name(0, prompt.pages[index]) if index < len(prompt.pages) else _name(1 + index, prompt.whole) for index in known]
 
     return names
 
 
 def _name(place: int, number: int) -> bytes:
-    return place.to_bytes(4, "little") + number.to_bytes(8, "little")
+    return (number << 32 | place).to_bytes(12, "little")
 
 
 def _cached_request_data(running: Sequence[Any], resumed: Sequence[Any], *_: Any) -> Any:

@@ -3,11 +3,13 @@ tuner.workload.client.drive does it in real time: a request is sent at the first
 
 from __future__ import annotations
 
-from array import array
 from bisect import bisect_left
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import accumulate
+from typing import NamedTuple
+
+import numpy as np
 
 from tuner.core.contract import RequestRecord
 from tuner.core.numbers import number
@@ -27,26 +29,29 @@ class Load:
     max_concurrency: int | None
 
 
+class Content(NamedTuple):
+    """What was in a step (tuner.core.contract.StepRecord)."""
+
+    scheduled_tokens: int
+    padded_tokens: int
+    prefill_tokens: int
+    prefill_requests: int
+    decode_requests: int
+
+
 @dataclass(frozen=True)
 class Steps:
-    """Columns, one entry a step: when it began and how long it took, and what was in it (tuner.core.contract.StepRecord)."""
+    """When each step began and how long it took. `contents`: (what was in it, for how many steps one after the other)."""
 
-    start_s: array[float]
-    duration_s: array[float]
-    scheduled_tokens: array[int]
-    padded_tokens: array[int]
-    prefill_tokens: array[int]
-    prefill_requests: array[int]
-    decode_requests: array[int]
+    start_s: list[float] = field(default_factory=list)
+    duration_s: list[float] = field(default_factory=list)
+    contents: list[tuple[Content, int]] = field(default_factory=list)
 
-    @property
-    def counts(self) -> tuple[array[int], ...]:
-        """All but the times."""
-        return self.scheduled_tokens, self.padded_tokens, self.prefill_tokens, self.prefill_requests, self.decode_requests
-
-
-def _no_steps() -> Steps:
-    return Steps(array("d"), array("d"), *(array("q") for _ in range(5)))
+    def columns(self) -> dict[str, list[int]]:
+        """By the names of `Content`, one entry a step."""
+        counts = [times for _, times in self.contents]
+        parts = zip(*(content for content, _ in self.contents), strict=True) if self.contents else ((),) * len(Content._fields)
+        return {name: np.repeat(np.array(part, dtype=np.int64), counts).tolist() for name, part in zip(Content._fields, parts, strict=True)}
 
 
 @dataclass
@@ -86,7 +91,7 @@ class Replay:
         self._clock = clock
         self._repeats = repeats
         self._now = 0.0
-        self._steps = _no_steps()
+        self._steps = Steps()
         self._sent: dict[str, Sent] = {}
         self._asked = self._held_back = 0
 
@@ -148,7 +153,8 @@ class Replay:
     def _step(self, step: Scheduled) -> None:
         padded = self._padded(step.scheduled_tokens)
         seconds = self._clock.step(padded, step.prefills, step.decodes, step.context)
-        run = self._book_one(seconds, (step.scheduled_tokens, padded, step.prefill_tokens, len(step.prefills), step.decodes))
+        run = len(self._steps.start_s), 1
+        self._book([seconds], Content(step.scheduled_tokens, padded, step.prefill_tokens, len(step.prefills), step.decodes))
         self._held_back += step.held_back
         self._book_rested()
         for name, cached in step.begun.items():
@@ -172,7 +178,7 @@ class Replay:
         seconds = self._clock.repeated(padded, decodes, coming.context, coming.steps, until_s - self._now)
         finished = self._schedule.repeat(len(seconds))
         self._held_back += coming.held_back * len(seconds)
-        self._book(seconds, (decodes, padded, 0, 0, decodes))
+        self._book(seconds, Content(decodes, padded, 0, 0, decodes))
         if finished:
             self._book_rested()
             self._finish(finished)
@@ -183,26 +189,13 @@ class Replay:
         place = bisect_left(buckets, tokens)
         return buckets[place] if place < len(buckets) else tokens
 
-    def _book_one(self, seconds: float, what: tuple[int, int, int, int, int]) -> tuple[int, int]:
-        """A step with `what` in it, in the order of the columns. Returns its run (first, count); it is then past."""
-        columns = self._steps
-        first = len(columns.start_s)
-        columns.start_s.append(self._now)
-        columns.duration_s.append(seconds)
-        for column, value in zip(columns.counts, what, strict=True):
-            column.append(value)
-        self._now += seconds
-        return first, 1
-
-    def _book(self, seconds: Sequence[float], what: tuple[int, int, int, int, int]) -> None:
-        """Steps that all have `what` in them; they are then past."""
-        ends = list(accumulate(seconds, initial=self._now))
-        columns, times = self._steps, len(seconds)
-        columns.start_s.extend(ends[:-1])
-        columns.duration_s.extend(seconds)
-        for column, value in zip(columns.counts, what, strict=True):
-            column.extend([value] * times)
-        self._now = ends[-1]
+    def _book(self, seconds: Sequence[float], content: Content) -> None:
+        """Steps that all have `content` in them; they are then past."""
+        bounds = list(accumulate(seconds, initial=self._now))
+        self._now = bounds.pop()
+        self._steps.start_s.extend(bounds)
+        self._steps.duration_s.extend(seconds)
+        self._steps.contents.append((content, len(seconds)))
 
     def _so_far(self) -> list[RequestRecord]:
         """What the test for saturation looks at: arrivals, first tokens, ends."""

@@ -10,7 +10,7 @@ import importlib
 import socket
 import time
 import traceback
-from dataclasses import asdict, fields, replace
+from dataclasses import asdict, replace
 from typing import Any, override
 
 from tuner.core.contract import StartReport
@@ -125,7 +125,11 @@ class SimulatedEngine:
 
 
 def _answer(found: Replayed, started_at: float, wall_s: float, cpu_s: float) -> Simulated:
-    steps = SimulatedSteps(**{item.name: tuple(getattr(found.steps, item.name)) for item in fields(SimulatedSteps)})
+    steps = SimulatedSteps(
+        start_s=tuple(found.steps.start_s),
+        duration_s=tuple(found.steps.duration_s),
+        **{name: tuple(column) for name, column in found.steps.columns().items()},
+    )
     requests = tuple(
         SimulatedRequest(
             request_id=item.prompt.request_id,

@@ -90,12 +90,14 @@ class StepClock:
         d0, d1, d2 = self._costs.decode
         fixed = self._fixed(padded_tokens, decodes) + d0 + d1 * decodes
         factors = self._next_factors(most).tolist() if self._costs.step_noise else repeat(self._window, most)
+        first, self._first = self._first, 1.0
         found, begin = [], 0.0
         for factor in factors:
             if begin >= within_s:
                 break
-            seconds = (fixed + d2 * context) * factor * self._first
-            self._first = 1.0
+            seconds = (fixed + d2 * context) * factor
+            if first != 1:
+                seconds, first = seconds * first, 1.0
             found.append(seconds)
             begin += seconds
             context += decodes

@@ -42,10 +42,10 @@ CASES = (  # page size, variant, whether aligned
 
 
 def _summary(found: Replayed) -> dict[str, object]:
-    steps = found.steps
+    columns = found.steps.columns()
     return {
-        "steps": [list(steps.scheduled_tokens), list(steps.padded_tokens), list(steps.prefill_tokens), list(steps.decode_requests)],
-        "times": [round(start, 9) for start in steps.start_s],
+        "steps": [columns[name] for name in ("scheduled_tokens", "padded_tokens", "prefill_tokens", "decode_requests")],
+        "times": [round(start, 9) for start in found.steps.start_s],
         "requests": [
             (
                 item.sent_s,

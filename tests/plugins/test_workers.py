@@ -1,4 +1,4 @@
-"""Tests that start engines or clusters stay on one worker, in whatever files they are."""
+"""Tests that start engines stay on one worker, in whatever files they are."""
 
 from __future__ import annotations
 
@@ -25,14 +25,14 @@ pytest_plugins = ["tests.plugins.workers"]
 def shared_simulation_host(): ...
 """
 _MARK = "@pytest.mark"  # not in one piece, or this file would be one of them
-_HEAVY = {"test_a.py": f"{_MARK}.engine", "test_m.py": f"{_MARK}.ray", "test_z.py": f"{_MARK}.engine"}
+_HEAVY = {"test_a.py": f"{_MARK}.engine", "test_m.py": f"{_MARK}.engine", "test_z.py": f"{_MARK}.engine"}
 _USES = f'{_MARK}.usefixtures("shared_simulation_'  # the same
 _ONE_HOST = {"tests/tuner/cli/test_s.py": f'{_USES}host")', "tests/tuner/search/test_t.py": f'{_USES}host")'}
 _ASKS = "pytest.mark.slow  # shared_compiler"  # the same
 _ONE_COMPILER = {"tests/tuner/cli/test_u.py": f"@{_ASKS}: Compiler", "tests/tuner/foresight/test_v.py": f"@{_ASKS}: Compiler"}
 _SHARING = {"tests/service/pages/test_p.py": f"{_MARK}.slow", "tests/tuner/report/charts/test_q.py": f"{_MARK}.slow"}
 _LONG = {"test_y.py": f"{_MARK}.timeout" + "(600)"}
-_LIGHT = {"test_b.py": f"{_MARK}.browser", "test_n.py": f"{_MARK}.slow"}
+_LIGHT = {"test_b.py": f"{_MARK}.browser", "test_n.py": f"{_MARK}.ray"}
 
 
 @pytest.mark.slow

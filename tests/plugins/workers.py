@@ -1,8 +1,8 @@
 """How the tests are shared out among the worker processes of pytest-xdist (`-n`): file by file, so that a module's fixtures are made once.
 
-Files whose tests start an engine or a Ray cluster are one group, which comes first and stays on one worker: at most one engine runs at a
-time, and the engines of the plugin `engine` are shared among all of them. Files that share something else that takes seconds to make are a
-group as well. Without `-n` nothing of this applies.
+Files whose tests start an engine are one group, which comes first and stays on one worker: at most one engine runs at a time, and the
+engines of the plugin `engine` are shared among all of them. A Ray cluster without an engine may run beside it. Files that share something
+else that takes seconds to make are a group as well. Without `-n` nothing of this applies.
 
 xdist's own groups (`xdist_group`) do not work here: xdist 3.8 writes them into an attribute that pytest 9.2 no longer reads. So a file
 is told by its text, which the process that shares out can read without collecting.
@@ -22,7 +22,7 @@ import pytest
 
 GROUP = "heavy"
 TOGETHER = ("tests/service/pages/", "tests/tuner/report/")  # their gallery and their drawing program are made once
-_HEAVY = re.compile(r"\bmark\.(engine|ray)\b")
+_HEAVY = re.compile(r"\bmark\.engine\b")
 _LONG = re.compile(r"\bmark\.timeout\(")  # a file that asks for more time than tests have
 # Groups, by what their files say.
 _SHARED = {"simulated": '"shared_simulation_host"', "compiled": "shared_compiler: Compiler", "programs": "programs: Programs"}
@@ -31,7 +31,7 @@ _GROUPS = (GROUP, "compiled", TOGETHER[0], "simulated", "programs")  # the longe
 
 @functools.cache
 def is_heavy(path: Path) -> bool:
-    """Whether a test of the file carries one of the markers."""
+    """Whether a test of the file starts an engine."""
     return _HEAVY.search(path.read_text(encoding="utf-8")) is not None
 
 
@@ -61,9 +61,14 @@ def pytest_xdist_auto_num_workers(config: pytest.Config) -> int | None:
 @pytest.hookimpl(trylast=True)
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Stable: the groups begin at once, because they take longest; first in theirs those who share engines, so that they find one
-    running."""
+    running, and last the short tests of the engines' files: what a worker is given next waits for its last test."""
     if hasattr(config, "workerinput"):
-        items.sort(key=lambda item: (_place(item), "engines" not in getattr(item, "fixturenames", ())))
+        items.sort(key=_order)
+
+
+def _order(item: pytest.Item) -> tuple[int, bool, bool]:
+    short = is_heavy(item.path) and not any(item.get_closest_marker(name) for name in ("engine", "ray"))
+    return _place(item), short, "engines" not in getattr(item, "fixturenames", ())
 
 
 def _place(item: pytest.Item) -> int:
@@ -87,6 +92,13 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
         def _split_scope(self, nodeid: str) -> str:
             file = nodeid.partition("::")[0]
             return group_of(config.rootpath / file, file)
+
+        def _reschedule(self, node: Any) -> None:
+            """xdist gives a worker its next unit when two tests are left, behind which a file would wait for minutes where they start
+            engines. For the last but one it is early enough: a worker begins no test before it knows the next."""
+            if self.workqueue and list(self.assigned_work[node].get(GROUP, {}).values()).count(False) > 1:
+                return
+            super()._reschedule(node)
 
     config.option.loadscopereorder = False
     return FilesAndOneGroup(config, log)

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from storage.base import Storage
 from storage.records import ForesightAnswer
 from tuner.advice.lookup import Query, other_versions
-from tuner.core.contract import ARM_PAGE_ALIGNED
+from tuner.core.factors import further
 from tuner.foresight.fitted import FITTED
 from tuner.foresight.prediction import KIND, Prediction, Span, StepTimeError, readable
 from tuner.foresight.step_time import LEVEL
@@ -26,9 +26,9 @@ from tuner.verdict.answer import (
     Match,
     PredictionGrounds,
     Scope,
-    Settings,
     Stale,
 )
+from tuner.verdict.changes import answer_settings
 
 _GOODPUT = "goodput"
 
@@ -83,7 +83,7 @@ def _why_none(query: Query, family: Sequence[Kept]) -> str:
 def _answer(query: Query, objectives: Sequence[Objective], best: Kept, count: int) -> Answer:
     stored, found = best
     first, error = objectives[0], found.step_times
-    where = f"page size {found.block_size}, chunk budget {found.max_num_batched_tokens}, {found.arm}"
+    where = f"page size {found.block_size}, chunk budget {found.max_num_batched_tokens}, {found.arm}{further(found.factors)}"
     best_of = f"best {first.metric} of {count} simulated configurations"
     stale = other_versions(found.versions, query.versions)
     return Answer.of_body(
@@ -108,12 +108,7 @@ def _answer(query: Query, objectives: Sequence[Objective], best: Kept, count: in
         created_at=stored.created_at,
         objective=",".join(item.name for item in objectives),
         slos=[str(slo) for slo in query.slos],
-        settings=Settings(
-            arm=found.arm,
-            block_size=found.block_size,
-            max_num_batched_tokens=found.max_num_batched_tokens,
-            page_aligned=found.arm == ARM_PAGE_ALIGNED,
-        ),
+        settings=answer_settings(found.arm, found.block_size, found.max_num_batched_tokens, found.factors),
         changes=list(found.changes),
         prediction=_grounds(error, count),
     )

@@ -6,10 +6,11 @@ It is kept as a storage.records.ForesightAnswer of the kind "configuration", nev
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from storage.records import ForesightAnswer
+from tuner.core.factors import Factors
 from tuner.engine.wire_fields import WrongFields, from_fields, to_fields
 from tuner.foresight.question import key_of
 
@@ -61,7 +62,7 @@ class StepTimeError:
 @dataclass(frozen=True)
 class Prediction:
     """`limits`: the SLOs that goodput was counted under. `request_rate`: the arrivals were stretched to it; None: the workload's own.
-    `changes`: tuner.verdict.answer.Change. `family`: equal for predictions that may be compared."""
+    `changes`: tuner.verdict.answer.Change. `factors`: further levels, by name. `family`: equal for predictions that may be compared."""
 
     block_size: int
     max_num_batched_tokens: int
@@ -78,6 +79,7 @@ class Prediction:
     changes: tuple[Json, ...]
     versions: Json
     family: str
+    factors: Json = field(default_factory=dict)
 
 
 def family_of(question: Json) -> str:
@@ -85,9 +87,10 @@ def family_of(question: Json) -> str:
     return key_of({"family": question})
 
 
-def configuration_question(family: Json, block_size: int, max_num_batched_tokens: int, arm: str) -> Json:
+def configuration_question(family: Json, block_size: int, max_num_batched_tokens: int, arm: str, factors: Factors = ()) -> Json:
     """All that a prediction depends on."""
-    return {"family": family, "configuration": [block_size, max_num_batched_tokens, arm]}
+    further = [dict(factors)] if factors else []
+    return {"family": family, "configuration": [block_size, max_num_batched_tokens, arm, *further]}
 
 
 def as_stored(found: Prediction, question: Json, *, model: str, accelerator: str, device_count: int) -> ForesightAnswer:
@@ -105,7 +108,7 @@ def as_stored(found: Prediction, question: Json, *, model: str, accelerator: str
 def as_read(stored: ForesightAnswer) -> Prediction | None:
     """None where it was written by another version."""
     try:
-        return from_fields(Prediction, stored.answer)
+        return from_fields(Prediction, {"factors": {}, **stored.answer})  # before 2026-12 there were none
     except (WrongFields, TypeError, AttributeError):
         return None
 

@@ -10,7 +10,7 @@ from dataclasses import asdict, dataclass, replace
 from storage.base import Storage
 from storage.records import Json, Study, StudyState
 from tuner.core.errors import BadInput
-from tuner.core.factors import Factors
+from tuner.core.factors import Factors, cold_factors
 from tuner.search.opening import check_resumable, find_study
 from tuner.search.prior import MOST
 from tuner.search.proposer import check_sampler
@@ -143,8 +143,9 @@ def _with_step_model(plan: SearchPlan, storage: Storage | None) -> SearchPlan:
     """With what the sampler's prior is simulated with. Raises BadInput for a --step-time that nothing has a use for."""
     config = plan.setup.config
     wanted = plan.sampler == ORDINAL and config.foresight is not False
-    if wanted and plan.setup.space.factors:
-        return replace(plan, step_model="nothing is known of what further factors do to a step")
+    cold = cold_factors(plan.setup.space.configurations[0].factors)
+    if wanted and cold:
+        return replace(plan, step_model=f"nothing is known of what {cold[0][0]} does to a step")
     if wanted:
         return replace(plan, step_model=find_step_model(plan.setup, storage))
     if config.step_time is not None:

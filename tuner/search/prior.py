@@ -18,7 +18,7 @@ from pathlib import Path
 from storage.base import Storage
 from storage.records import Environment, ForesightAnswer, Json
 from tuner.core.errors import BadInput, TrialFailed
-from tuner.core.factors import in_arm
+from tuner.core.factors import factors_of, in_arm
 from tuner.engine.wire_fields import to_fields
 from tuner.foresight.prediction import METRICS, Prediction, Span, as_stored, configuration_question, family_of, readable
 from tuner.foresight.question import key_of
@@ -51,7 +51,7 @@ class SimulatedPrior:
         """Of the search's configurations, at most MOST and for at most MOST_S: what is stored already, and the rest simulated and stored.
         `environment`: that the search measures in. What cannot be simulated is left out, and `say` is told why."""
         family = self._family(setup, environment)
-        questions = {item: configuration_question(family, *item.cell[:2], item.arm) for item in _chosen(setup)}
+        questions = {item: configuration_question(family, *item.cell[:2], item.arm, item.factors) for item in _chosen(setup)}
         keys = {item: key_of(question) for item, question in questions.items()}
         stored = storage.find_foresight(list(keys.values()))
         missing = {item: question for item, question in questions.items() if keys[item] not in stored}
@@ -117,7 +117,7 @@ class SimulatedPrior:
         settings = setup.cold_engine(item)
         config = served_config(settings, item.arm, platform)
         own = setup.space.own
-        defaults = {"block_size": own.block_size, "max_num_batched_tokens": own.max_num_batched_tokens}
+        defaults = {"block_size": own.block_size, "max_num_batched_tokens": own.max_num_batched_tokens, **setup.space.own_levels}
         return Prediction(
             block_size=item.block_size,
             max_num_batched_tokens=item.max_num_batched_tokens,
@@ -134,6 +134,7 @@ class SimulatedPrior:
             changes=tuple(dict(change) for change in changes_of(in_arm(item.arm, item.cell), defaults)),
             versions=dict(environment.versions),
             family=family,
+            factors=dict(item.factors),
         )
 
 
@@ -141,7 +142,7 @@ def observations(setup: StudySetup, predicted: Iterable[ForesightAnswer]) -> lis
     """What the sampler is told: values and constraints by this search's objectives and SLOs, of its own configurations only."""
     found = []
     for _, item in readable(list(predicted)):
-        configuration = Configuration(item.block_size, item.max_num_batched_tokens, item.arm)
+        configuration = Configuration(item.block_size, item.max_num_batched_tokens, item.arm, factors_of(item.factors))
         values = {name: span.value for name, span in item.metrics.items()}
         wanted = [*(objective.metric for objective in setup.objectives), *(slo.metric for slo in setup.slos)]
         if configuration in setup.space and all(name in values for name in wanted):

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from storage.records import Json
 from tuner.core.contract import ARM_PAGE_ALIGNED
 from tuner.core.factors import ArmCell, Level, factors_in
-from tuner.verdict.answer import Answer, Change
+from tuner.verdict.answer import Answer, Change, Settings
 
 PAGE_ALIGNED = "page_aligned"
 SAME = "same as vLLM's default"
@@ -21,6 +21,12 @@ def changes_of(place: ArmCell, defaults: Json) -> list[Change]:
     recommended: dict[str, Level] = {"block_size": cell[0], "max_num_batched_tokens": cell[1], **dict(factors_in(cell))}
     found = [Change(setting=name, default=defaults.get(name), recommended=value) for name, value in recommended.items()]
     return [*found, Change(setting=PAGE_ALIGNED, default=False, recommended=arm == ARM_PAGE_ALIGNED)]
+
+
+def answer_settings(arm: str, block_size: int, max_num_batched_tokens: int, factors: Mapping[str, Level]) -> Settings:
+    found = Settings(arm=arm, block_size=block_size, max_num_batched_tokens=max_num_batched_tokens, page_aligned=arm == ARM_PAGE_ALIGNED)
+    found.update(factors)  # type: ignore[typeddict-item]  # an open form: factors stand beside the others
+    return found
 
 
 def with_changes(answer: Answer, defaults: Json) -> Answer:

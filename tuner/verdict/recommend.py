@@ -29,7 +29,6 @@ from tuner.verdict.answer import (
     Gain,
     Grounds,
     Overestimate,
-    Settings,
 )
 from tuner.verdict.candidates import (
     Candidate,
@@ -40,7 +39,7 @@ from tuner.verdict.candidates import (
     pareto_front,
     settings_changed,
 )
-from tuner.verdict.changes import changes_of
+from tuner.verdict.changes import answer_settings, changes_of
 from tuner.verdict.compared import is_of_arms
 from tuner.verdict.evidence import Evidence, origin_of, place_of
 from tuner.verdict.gain import COST_METRICS, about_the_defaults, gain_over, gain_text, is_cost
@@ -104,7 +103,7 @@ def recommend(evidence: Evidence, objectives: Sequence[Objective], slos: Sequenc
         config=config,
         vllm_args=vllm_flags(config),
         env=vllm_environment(settings_of(trial), platform),
-        settings=_settings(trial),
+        settings=answer_settings(trial.arm, trial.block_size, trial.max_num_batched_tokens, trial.factors),
         changes=changes_of(in_arm(trial.arm, place_of(trial)), evidence.defaults),
         expected=expected_of(choice.winner, [item.metric for item in objectives] + [slo.metric for slo in slos]),
         evidence=Grounds(
@@ -119,17 +118,6 @@ def recommend(evidence: Evidence, objectives: Sequence[Objective], slos: Sequenc
         **({"pareto_front": _front(evidence, objectives, slos)} if len(objectives) > 1 else {}),
     )
     return _record(evidence, predicted_only(answer) if is_simulated(evidence.study) else answer)
-
-
-def _settings(trial: Trial) -> Settings:
-    found = Settings(
-        arm=trial.arm,
-        block_size=trial.block_size,
-        max_num_batched_tokens=trial.max_num_batched_tokens,
-        page_aligned=trial.arm == ARM_PAGE_ALIGNED,
-    )
-    found.update(trial.factors)  # type: ignore[typeddict-item]  # an open form: factors stand beside the others
-    return found
 
 
 def expected_of(candidate: Candidate, first: Sequence[str]) -> dict[str, Expected]:

@@ -42,6 +42,7 @@ def a_prediction(configuration: Configuration, throughput: float, **changes: obj
         changes=(),
         versions={"vllm": "0"},
         family="one",
+        factors=dict(configuration.factors),
     )
     return replace(found, **changes)  # type: ignore[arg-type]
 
@@ -59,7 +60,7 @@ class ScriptedPrior(SimulatedPrior):
         rows = [
             as_stored(
                 a_prediction(item, self.value(item)),
-                configuration_question({"study": setup.config.study}, *item.cell[:2], item.arm),
+                configuration_question({"study": setup.config.study}, *item.cell[:2], item.arm, item.factors),
                 model=setup.config.model,
                 accelerator=environment.accelerator,
                 device_count=environment.device_count,

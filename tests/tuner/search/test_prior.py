@@ -123,6 +123,22 @@ def test_the_real_scheduler_plays_the_searchs_own_requests_and_the_second_asking
 
 @pytest.mark.slow
 @pytest.mark.timeout(600)
+def test_each_level_of_a_live_factor_has_a_prediction_of_its_own(bench: Workbench, tmp_path: Path) -> None:
+    """The scheduler is simulated with it: fewer requests at once wait longer for their first token."""
+    setup = prepare_study(config_of("s", page_sizes=[16], chunk_budgets=[256], factors={"max_num_seqs": [2, 8]}))
+    setup.model.prepare()
+    rows = SimulatedPrior(MODEL, tmp_path / "logs", None).predict(setup, bench.storage, HERE, print)
+    found = {(item.arm, item.factors["max_num_seqs"]): item for _, item in readable(rows)}
+    assert found.keys() == {("default", 2), ("default", 8), ("page_aligned", 2), ("page_aligned", 8)}
+    for arm in ("default", "page_aligned"):
+        assert found[arm, 2].metrics["ttft_p99_ms"].value > found[arm, 8].metrics["ttft_p99_ms"].value
+    assert found["default", 2].config["max_num_seqs"] == 2
+    assert {change["setting"] for change in found["default", 2].changes} >= {"max_num_seqs"}
+    assert {item.configuration for item in observations(setup, rows)} == set(setup.space.configurations)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(600)
 def test_what_does_not_fit_has_no_prediction_and_the_others_have(bench: Workbench, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     setup = prepare_study(config_of("s", **REAL))
     setup.model.prepare()

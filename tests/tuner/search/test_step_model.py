@@ -73,7 +73,13 @@ def test_another_device_teaches_nothing(on_this_device: Workbench, monkeypatch: 
 def test_settings_that_no_step_time_knows_are_not_predicted(on_this_device: Workbench) -> None:
     """Configurations that differ in such a setting alone would share a prediction."""
     plan = plan_search(setup_of(factors={"enable_chunked_prefill": [True, False]}), on_this_device.storage)
-    assert plan.to_json()["prior"] == {"predicted": 0, "reason": "nothing is known of what further factors do to a step"}
+    assert plan.to_json()["prior"] == {"predicted": 0, "reason": "nothing is known of what enable_chunked_prefill does to a step"}
+
+
+@pytest.mark.slow
+def test_settings_that_the_simulated_scheduler_takes_are_predicted(on_this_device: Workbench) -> None:
+    plan = plan_search(setup_of(factors={"max_num_seqs": [2, 8], "long_prefill_token_threshold": [0, 64]}), on_this_device.storage)
+    assert plan.to_json()["prior"]["predicted"] == len(plan.setup.space.configurations)
 
 
 def test_the_study_itself_teaches_nothing(on_this_device: Workbench) -> None:

@@ -12,7 +12,7 @@ import signal
 import subprocess
 import sys
 import textwrap
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -27,6 +27,7 @@ from tuner.engine.bench_trace import tokenizer_files
 from tuner.engine.cpu_contention import CONTENTION, OWN_CPU
 from tuner.engine.processes import group_alive
 from tuner.launchers.serve import ServeLauncher, ServeSession, serve_flags
+from tuner.launchers.vllm_server import VllmServer
 from tuner.metrics.window import window_metrics
 from tuner.setup.models import TINY_QWEN3, resolve_model
 from tuner.verdict.canaries import agreement, tolerance_of
@@ -55,6 +56,11 @@ class SharedServer:
 
     def close(self) -> None:
         """The module's launcher stays open for other tests."""
+
+
+def soon(request: Callable[..., tuple[int, bytes]]) -> Callable[..., tuple[int, bytes]]:
+    """VllmServer._request that gives up after five seconds."""
+    return lambda server, method, path, timeout_s=5.0, body=None: request(server, method, path, min(timeout_s, 5.0), body)
 
 
 @pytest.fixture(scope="module")
@@ -177,13 +183,18 @@ class TestServer:
         assert profile.size_bytes > 10_000
         assert not (tmp_path / ".partial").exists()
 
-    def test_an_engine_core_that_is_killed_is_a_crash_and_the_next_server_starts(self, shared: SharedServer, tiny: EngineSettings) -> None:
+    def test_an_engine_core_that_is_killed_is_a_crash_and_the_next_server_starts(
+        self, shared: SharedServer, tiny: EngineSettings, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """Without its core vLLM's front end does not answer: the minute that a server has for an answer is a few seconds here."""
         session = shared.open(tiny, TIMEOUT_S)
         server, plan = _pid(session.use(ALIGNED).command.pid), mixed_plan(count=2)
         (engine_core,) = [pid for pid in _descendants(server) if "EngineCore" in _command(pid)]
         os.kill(engine_core, signal.SIGKILL)
-        with pytest.raises(EngineLost) as caught:
-            session.measure(ALIGNED, plan, TIMEOUT_S)
+        with monkeypatch.context() as patch:
+            patch.setattr(VllmServer, "_request", soon(VllmServer._request))
+            with pytest.raises(EngineLost) as caught:
+                session.measure(ALIGNED, plan, TIMEOUT_S)
         assert caught.value.failure is FailureClass.ENGINE_CRASH
         assert caught.value.log_excerpt
         assert not group_alive(server)

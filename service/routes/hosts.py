@@ -9,19 +9,17 @@ from fastapi import APIRouter, Path, Query, Request, Response, Security
 from service.answers.deps import StorageDep
 from service.schemas.common import Text, problems
 from service.schemas.history import Mark
-from service.schemas.hosts import LONGEST_HOST, QuarantineEntry, QuarantinePage, quarantine_entry
+from service.schemas.hosts import HOST_PATTERN, LONGEST_HOST, QuarantineEntry, QuarantinePage, quarantine_entry
 from service.web.auth import SCOPE_MANAGE, bearer_scheme, scope_needed
 from service.web.caching import EtagRoute
 from service.web.paging import PageQuery, page_of
 from service.web.strict import StrictRoute
-from storage.base import Conflict
-from storage.queue_records import Quarantine
 from storage.records import Json
-from tuner.fleet.quarantine import BY_HAND
+from tuner.fleet.quarantine import quarantine_by_hand
 
 router = APIRouter(prefix="/v1/hosts", tags=["hosts"], route_class=EtagRoute)
 changes = APIRouter(prefix="/v1/hosts", tags=["hosts"], route_class=StrictRoute)
-Host = Annotated[str, Path(pattern=r"^[A-Za-z0-9]([A-Za-z0-9._-]*[A-Za-z0-9])?$", max_length=LONGEST_HOST, examples=["tpu-7"])]
+Host = Annotated[str, Path(pattern=HOST_PATTERN, max_length=LONGEST_HOST, examples=["tpu-7"])]
 _CHANGES: dict[str, Any] = {
     "response_model": QuarantineEntry,
     "dependencies": [Security(bearer_scheme), Security(scope_needed(SCOPE_MANAGE))],
@@ -45,10 +43,7 @@ def hosts(query: Annotated[QuarantineQuery, Query()], storage: StorageDep, reque
 def quarantine(host: Host, storage: StorageDep, request: Request, body: Mark | None = None) -> Json:
     """Its workers finish their windows, give their studies back and claim nothing more. 409 where it is there already."""
     reason = body.reason if body is not None else ""
-    stored = storage.quarantine_host(Quarantine(host, reason or BY_HAND, request.scope["state"]["token_name"]))
-    if stored is None:
-        raise Conflict(f"host {host!r} is in quarantine already")
-    return quarantine_entry(stored)
+    return quarantine_entry(quarantine_by_hand(storage, host, by=request.scope["state"]["token_name"], reason=reason))
 
 
 @changes.post("/{host}/release", summary="Let a host claim studies again", responses=problems(404, 408, 413, 415), **_CHANGES)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import asdict
 from typing import Any
 
@@ -14,6 +15,7 @@ from storage.queue_records import TOLD, Quarantine
 from storage.records import Json
 
 LONGEST_HOST = 255  # characters, as of a host name
+HOST_PATTERN = r"^[A-Za-z0-9]([A-Za-z0-9._-]*[A-Za-z0-9])?$"
 _HELD: Json = {
     "id": 3,
     "host": "tpu-7",
@@ -27,6 +29,11 @@ _HELD: Json = {
     "released_by": None,
     "release_reason": None,
 }
+
+
+def is_host(text: str) -> bool:
+    """Whether a host may be called so over REST and on the pages."""
+    return len(text) <= LONGEST_HOST and re.fullmatch(HOST_PATTERN, text) is not None
 
 
 class QuarantineEntry(BaseModel):

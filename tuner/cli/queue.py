@@ -130,20 +130,21 @@ def limit(team: str | None, studies: str | None, storage: str, as_json: bool) ->
 def quarantine(host: str | None, reason: str, storage: str, as_json: bool) -> None:
     """Hosts that claim nothing until they are released: their default arm measures something else than their peers', or somebody put them
     there. With HOST: put it there."""
+    from contextlib import suppress
     from dataclasses import asdict
 
-    from storage.queue_records import Quarantine
+    from storage.base import Conflict
     from tuner.core.errors import BadInput
     from tuner.core.numbers import utc
-    from tuner.fleet.quarantine import BY_HAND
+    from tuner.fleet.quarantine import quarantine_by_hand
 
     if host is not None:
         if not host.strip() or len(host) > _LONGEST_HOST:
             raise BadInput(
                 "is no name of a host", setting="quarantine", value=repr(host), fix="see `tuner queue list` and the workers' hosts"
             )
-        with writing(storage) as opened:
-            opened.quarantine_host(Quarantine(host, reason or BY_HAND, operator(reason).name))
+        with writing(storage) as opened, suppress(Conflict):  # it is there, as was asked
+            quarantine_by_hand(opened, host, by=operator(reason).name, reason=reason)
     with reading(storage) as opened:
         held = opened.list_quarantines()
     if as_json:

@@ -8,14 +8,22 @@ from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from statistics import median
 
-from storage.base import Storage
+from storage.base import Conflict, Storage
 from storage.queue_records import HostWindow, Quarantine
 from tuner.stats.hosts import HostFinding, Reading, Standing, judge_hosts
 
-BY_HAND = "put there by hand"  # the reason where none is given
+_BY_HAND = "put there by hand"  # the reason where none is given
 LOOKED_BACK_S = 14 * 86_400.0
 METRICS = ("total_token_throughput", "output_token_throughput", "request_throughput")  # the first that a window has
 NOT_THIS_HOST = frozenset({"table", "simulate", "ray"})  # launchers that measure nothing, or on another node than the worker's
+
+
+def quarantine_by_hand(storage: Storage, host: str, *, by: str, reason: str) -> Quarantine:
+    """Raises storage.base.Conflict where it is there already."""
+    stored = storage.quarantine_host(Quarantine(host, reason or _BY_HAND, by))
+    if stored is None:
+        raise Conflict(f"host {host!r} is in quarantine already")
+    return stored
 
 
 def findings(storage: Storage) -> dict[str, HostFinding]:

@@ -14,6 +14,7 @@ import psutil
 from profiles.links import ProfileFile
 from profiles.summary import write_summary
 from storage.base import Storage
+from storage.queue_records import Quarantine
 from storage.records import Comparison, Lease, Recommendation, Stage, StudyState, Trial, TrialState
 from tests.profiles.summaries import summary
 from tests.service.builders import a_capacity
@@ -87,6 +88,8 @@ class Gallery:
             "study-keep": f"/studies/{FINISHED}/keep",
             "study-keep-running": f"/studies/{RUNNING}/keep",
             "audit": "/audit",
+            "queue": "/queue",
+            "hosts": "/hosts?host=tpu-7",
             "trade-off": f"/studies/{FINISHED}/trade-off",
             "trial": f"/trials/{self.winner.id}",
             "trial-failed": f"/trials/{self.failed.id}",
@@ -115,6 +118,7 @@ def build_gallery(bench: Workbench) -> Gallery:
     logdir = bench.folder / "profiles"
     _write_summaries(storage, bench.folder, winner, twin)
     hostile, hostile_recommendation = _hostile(storage)
+    _quarantine(storage)
     here, running, killed = psutil.Process(), _measuring(storage, RUNNING), _measuring(storage, KILLED)
     storage.swap_lease(running, None, _lease(running, here.pid, here.create_time(), heartbeat=1764000000.0))
     storage.swap_lease(killed, None, _lease(killed, 2**22 + 1, 1.0, heartbeat=1764000000.0))
@@ -190,6 +194,14 @@ def _write_summaries(storage: Storage, folder: Path, winner: Trial, twin: Trial)
         for profile in storage.list_profiles(trial_id=trial.id):
             file = ProfileFile(Path(profile.logdir), profile.run, profile.session, profile.host)
             write_summary(summary(folder, trial.arm, factor=factor), file.path)
+
+
+def _quarantine(storage: Storage) -> None:
+    """One host that was released, one that is held, and one with a hostile name."""
+    storage.quarantine_host(Quarantine("tpu-3", "put there by hand", "ann"))
+    storage.release_host("tpu-3", by="bob", reason="new fan")
+    storage.quarantine_host(Quarantine("tpu-7", "its default arm measures 6.2 % less than 4 peers", "tpu-2-311-9f3a"))
+    storage.quarantine_host(Quarantine(EVIL, EVIL, EVIL))
 
 
 def _hostile(storage: Storage) -> tuple[Trial, Recommendation]:

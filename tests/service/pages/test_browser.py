@@ -53,6 +53,8 @@ TEXTS = {
     "study-keep": ("Rename, tag, archive or delete", "Token with the scope manage", "none -> ", "tag by anna"),
     "study-keep-running": ("Its search runs",),
     "audit": ("Audit trail", "archive", "put-away", "measured again"),
+    "queue": ("Nothing waits or runs", "Hosts in quarantine", "6.2 % less than 4 peers", EVIL),
+    "hosts": ("Now in quarantine", "Token with the scope manage", "by bob: new fan", EVIL),
     "trade-off": ("Pareto front", "ttft_p99_ms", "total_token_throughput"),
     "trial": ("Where a step's time goes", "kv_write", "Configuration", "Environment", "Open in TensorBoard", "95 % interval"),
     "trial-failed": ("Why it failed", "engine_crash", "last line of the log", "Nothing was measured"),

@@ -7,6 +7,8 @@ import re
 import shutil
 import subprocess
 import sys
+from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -14,8 +16,10 @@ import pytest
 import yaml
 
 from storage.base import Storage
-from tests.plugins.server import TOKEN, StartServer
+from storage.upgrade import open_storage
+from tests.plugins.server import TOKEN
 from tests.service.builders import BODY
+from tests.service.pages.serving import serving
 from tests.storage.builders import a_recommendation, a_workload, stored_study
 from tests.waiting import PATIENCE_S
 from tuner.advice.distance import MODEL_FEATURES
@@ -39,9 +43,18 @@ def _shell(script: str, folder: Path, **environment: str) -> subprocess.Complete
     return subprocess.run(["sh", "-ec", script], cwd=folder, env=variables, capture_output=True, text=True, timeout=PATIENCE_S, check=False)
 
 
-@pytest.fixture
-def url(start: StartServer, storage: Storage) -> str:
-    """A service with one recommendation, for Qwen/Qwen3-0.6B on one v6e, and what is known of the model's architecture."""
+@pytest.fixture(scope="module")
+def url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """A service with one recommendation, for Qwen/Qwen3-0.6B on one v6e, and what is known of the model's architecture. All only ask."""
+    folder = tmp_path_factory.mktemp("asked")
+    address = f"sqlite:///{folder / 'tuner.db'}"
+    with closing(open_storage(address)) as storage:
+        _recommend(storage)
+    with serving(address, folder, token=TOKEN) as served:
+        yield served
+
+
+def _recommend(storage: Storage) -> None:
     storage.put_workload(a_workload(content_hash="h", name="chat", summary={"input_quantiles": {"p50": 300.0}}))
     study = stored_study(storage, model="Qwen/Qwen3-0.6B", model_features=local_features("tiny-qwen3"))
     body = {**BODY, "config": {"model": "Qwen/Qwen3-0.6B", "block_size": 64}, "slos": ["ttft_p99_ms<=500"], "env": {"ODD": "a 'b' $c"}}
@@ -49,7 +62,6 @@ def url(start: StartServer, storage: Storage) -> str:
         study.id, model="Qwen/Qwen3-0.6B", accelerator="TPU v6e-1", workload_hash="h", objective="throughput", body=body
     )
     storage.add_recommendation(found)
-    return start(storage)[1]
 
 
 def test_the_first_command_gives_what_vllm_takes(url: str, tmp_path: Path) -> None:

@@ -14,6 +14,7 @@ from tests.plugins.study import workbench_in
 from tests.service.conftest import TOKEN
 from tests.service.pages.gallery import Gallery, build_gallery
 from tests.service.pages.serving import serving
+from tuner.report.charts.render import Renderer
 
 
 @pytest.fixture(scope="session")
@@ -25,15 +26,22 @@ def gallery(tmp_path_factory: pytest.TempPathFactory, _database_with_optuna: Pat
 
 
 @pytest.fixture(scope="session")
-def pages(gallery: Gallery) -> Iterator[TestClient]:
+def _renderer() -> Renderer:
+    """Keeps every picture of the gallery, so that each is drawn once for `pages` and `site`."""
+    return Renderer(kept=2000)
+
+
+@pytest.fixture(scope="session")
+def pages(gallery: Gallery, _renderer: Renderer) -> Iterator[TestClient]:
     """A client in this process."""
     app = create_app(ServiceSettings(storage_url=gallery.url, logdir=gallery.logdir))
+    app.state.renderer = _renderer
     with TestClient(app, base_url="http://127.0.0.1:8000", client=("127.0.0.1", 50000)) as client:
         yield client
 
 
 @pytest.fixture(scope="session")
-def site(gallery: Gallery) -> Iterator[str]:
+def site(gallery: Gallery, _renderer: Renderer) -> Iterator[str]:
     """The address of a real server."""
-    with serving(gallery.url, gallery.logdir, token=TOKEN) as address:
+    with serving(gallery.url, gallery.logdir, TOKEN, _renderer) as address:
         yield address

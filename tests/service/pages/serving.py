@@ -13,12 +13,14 @@ import uvicorn
 
 from service.app import create_app
 from service.web.settings import ServiceSettings
+from tuner.report.charts.render import Renderer
 
 
 @contextmanager
-def serving(url: str, logdir: Path, token: str | None = None) -> Iterator[str]:
-    """The address of a real server. `token`: of the operator."""
+def serving(url: str, logdir: Path, token: str | None = None, renderer: Renderer | None = None) -> Iterator[str]:
+    """The address of a real server. `token`: of the operator; `renderer`: with the pictures that were drawn before."""
     app = create_app(ServiceSettings(storage_url=url, logdir=logdir, token=token))
+    app.state.renderer = renderer or app.state.renderer
     with socket.socket() as listening:
         listening.bind(("127.0.0.1", 0))
         server = uvicorn.Server(uvicorn.Config(app, log_level="warning"))

@@ -12,14 +12,15 @@ from tuner.capacity.question import CapacityQuestion
 from tuner.core.contract import EngineSession, Json, LoadPlan, WindowResult
 from tuner.core.errors import EngineLost, FailureClass, TrialFailed
 from tuner.engine.cpu_contention import CONTENTION
-from tuner.metrics.window import SATURATED, window_fault, window_metrics
+from tuner.metrics.window import RECOMPILED, SATURATED, window_fault, window_metrics
 from tuner.stats.edge import Side
 from tuner.stats.edge_search import EdgeWindow
 from tuner.trials.engines import launcher_errors
 from tuner.trials.idle import is_busy, wait_until_idle
-from tuner.trials.trial import BUSY, REPEATED
+from tuner.trials.trial import BUSY
 
-MAX_REPEATS = 2  # of a window in which something was compiled, or that others disturbed
+MAX_DISTURBED = 2  # repeats of a window that others disturbed
+MAX_COMPILING = 12  # of one in which something was compiled: new requests make batches of new sizes, but of these there are few
 PATIENCE = 3.0  # times what the arrivals last: a window that takes longer is given up, and has not held
 
 
@@ -35,14 +36,16 @@ class Windows:
 
     def until_usable(self, load: float) -> Iterator[CapacityWindow]:
         """Windows under this load, to be stored; the last one is valid. Raises TrialFailed where none is, and what `measure` raises."""
-        for repeat in range(1 + MAX_REPEATS):
-            window = self._measured(load, accept_busy=repeat == MAX_REPEATS)
+        left = {BUSY: MAX_DISTURBED, RECOMPILED: MAX_COMPILING}
+        while True:
+            window = self._measured(load, accept_busy=not left[BUSY])
             self._number += 1
             yield window
             if window.invalid_reason is None:
                 return
-            if window.invalid_reason not in REPEATED:
+            if not left.get(window.invalid_reason):
                 break
+            left[window.invalid_reason] -= 1
             if window.invalid_reason == BUSY:
                 wait_until_idle(self._contentions)
         told = self._question.kind.told(load)

@@ -20,6 +20,7 @@ from tuner.core.contract import RequestRecord, StepRecord, WindowResult
 from tuner.core.errors import BadInput, FailureClass, TrialFailed
 from tuner.metrics.catalog import PERCENTILES, REQUEST_METRICS, metric_info
 
+RECOMPILED = "recompiled"  # Measurement.invalid_reason of a window in which the engine compiled a program
 SATURATED = "saturated"  # Measurement.invalid_reason of a window that tuner.workload.saturation ended
 
 
@@ -88,7 +89,7 @@ def window_metrics(result: WindowResult, *, limits: Sequence[RequestLimit] = (),
 def window_fault(result: WindowResult, metrics: Mapping[str, float]) -> str | None:
     """Why a window must not enter a value (`storage.records.Measurement.invalid_reason`), or None for a good one."""
     if result.compilations > 0:
-        return "recompiled"
+        return RECOMPILED
     if result.stopped is not None:
         return SATURATED
     if metrics.get("failed", 0.0) > 0:

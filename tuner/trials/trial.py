@@ -16,7 +16,7 @@ from tuner.core.errors import FailureClass, TrialFailed
 from tuner.engine.cpu_contention import CONTENTION
 from tuner.engine.startup import STARTUP
 from tuner.metrics.objective import constraint_values, is_feasible, median_metrics, objective_values
-from tuner.metrics.window import SATURATED, window_fault, window_metrics
+from tuner.metrics.window import RECOMPILED, SATURATED, window_fault, window_metrics
 from tuner.setup.space import Configuration, EngineKey
 from tuner.trials.context import RunContext
 from tuner.trials.guard import canary_metrics
@@ -28,7 +28,7 @@ from tuner.verdict.guard_words import NOTE
 
 FIRST_ROUND = "first_round"
 BUSY = "busy"  # Measurement.invalid_reason of a window during which other processes used the machine (tuner.trials.idle)
-REPEATED = frozenset({"recompiled", BUSY})  # what another window of the same round may put right
+REPEATED = frozenset({RECOMPILED, BUSY})  # what another window of the same round may put right
 
 
 class ResultListener(Protocol):

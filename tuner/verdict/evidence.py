@@ -26,6 +26,7 @@ from storage.records import (
 from tuner.core.contrast import Contrast
 from tuner.core.errors import FailureClass
 from tuner.core.factors import ArmCell, Cell, Factors, cell_in_order, cell_of, factors_of, in_arm
+from tuner.metrics.window import RECOMPILED
 from tuner.serving.stored_settings import conditions_of
 from tuner.setup.stored_study import StoredStudy
 from tuner.stats.sequential import InterimPlan
@@ -148,7 +149,7 @@ def exclusion(trial: Trial | None, measurement: Measurement, states: Collection[
     if not drifted and (not measurement.valid or measurement.invalid_reason):
         return measurement.invalid_reason or "invalid"
     if measurement.details.get("compilations"):
-        return "recompiled"
+        return RECOMPILED
     if measurement.metrics.get("failed"):
         return "request_failed"
     return None

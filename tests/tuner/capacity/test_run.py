@@ -125,6 +125,15 @@ def test_a_window_in_which_something_was_compiled_is_measured_again_and_kept_apa
     assert not any(window.held for window in found if window.invalid_reason)
 
 
+def test_an_engine_that_compiles_in_several_windows_is_asked_until_it_has_all_sizes(storage: Storage) -> None:
+    """On XLA:CPU the first windows of 12 requests at once each had a batch of a new size, and the search ended."""
+    launcher = QueueLauncher(change=lambda window, plan, nth: replace(window, compilations=int(2 <= nth < 10)))
+    run = _search(storage, launcher, max_windows=4)[0].run()
+    found = _windows(storage, run)
+    assert [window.invalid_reason for window in found].count("recompiled") == 8
+    assert len(found) == 12
+
+
 def test_one_that_compiles_for_ever_ends_the_search_and_what_was_measured_stays(storage: Storage) -> None:
     launcher = QueueLauncher(change=lambda window, plan, nth: replace(window, compilations=int(nth >= 3)))
     search, _ = _search(storage, launcher)

@@ -27,6 +27,7 @@ _LONG = re.compile(r"\bmark\.timeout\(")  # a file that asks for more time than 
 # Groups, by what their files say.
 _SHARED = {"simulated": '"shared_simulation_host"', "compiled": "shared_compiler: Compiler", "programs": "programs: Programs"}
 _GROUPS = (GROUP, "compiled", TOGETHER[0], "simulated", "programs")  # the longest first
+gc.disable()  # until tests run: importing and collecting makes hardly any garbage, and looking for it takes a seventh of their time
 
 
 @functools.cache
@@ -77,10 +78,11 @@ def _place(item: pytest.Item) -> int:
     return _GROUPS.index(group) if group in _GROUPS else len(_GROUPS) + (not is_long(item.path))
 
 
-def pytest_collection_finish() -> None:
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtestloop() -> None:
     """What was imported and collected stays to the end: the collector of garbage need not look at it again and again."""
-    gc.collect()
     gc.freeze()
+    gc.enable()
 
 
 @pytest.hookimpl(optionalhook=True)

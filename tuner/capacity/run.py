@@ -57,13 +57,15 @@ class CapacitySearch:
         return None
 
     def run(self, resumed: CapacityRun | None = None) -> CapacityRun:
-        """The finished run. Raises TrialFailed where the engine does not start or is lost; what was measured stays."""
+        """The finished run. Raises TrialFailed where the engine does not start or is lost; what was measured stays. And BadInput where a
+        built-in model cannot be written."""
         known = [] if resumed is None else list(self._storage.list_capacity_windows(resumed.id))
         usable = [EdgeWindow(item.load, from_json(item.readings)) for item in known if item.invalid_reason is None]
         if usable:
             search = EdgeSearch(self._edge_ask(usable[0].load), usable)
             if resumed is not None and search.next_load() is None:
                 return self._finish(resumed, search)
+        self._question.setup.model.prepare()  # before a run exists: it may find that the cache cannot be written
         run = resumed or self._create()
         try:
             return self._measure(run, usable, len(known))

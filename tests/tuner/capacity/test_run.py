@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -10,11 +11,11 @@ import pytest
 from storage.base import Storage
 from storage.records import CapacityRun, CapacityState, CapacityWindow
 from tests.tuner.answering import answers, forgetful, right
-from tests.tuner.capacity.queue_engine import QueueLauncher
+from tests.tuner.capacity.queue_engine import QueueLauncher, QueueSession
 from tuner.capacity.question import CapacityQuestion, question_of
 from tuner.capacity.run import CapacityAsk, CapacitySearch
 from tuner.capacity.stored import answer_of
-from tuner.core.contract import Answered, LiveSettings, LoadPlan, WindowResult
+from tuner.core.contract import Answered, EngineSettings, LiveSettings, LoadPlan, WindowResult
 from tuner.core.errors import BadInput, EngineLost, FailureClass, TrialFailed
 from tuner.setup.config_file import load_config
 from tuner.setup.study_setup import prepare_study
@@ -114,6 +115,20 @@ def test_the_engine_is_long_enough_for_the_longest_request_of_any_draw(lengths: 
 def test_a_length_that_some_draw_does_not_fit_is_refused_before_anything_starts() -> None:
     with pytest.raises(BadInput, match="does not fit max_model_len"):
         _question(workload="synthetic:input=lognormal:200:0.8:500,output=8,requests=12,rate=1", max_model_len=400, page_sizes=[16])
+
+
+def test_a_built_in_model_is_written_before_the_engine_starts(storage: Storage, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With an empty cache `tuner capacity --model tiny-qwen3` ended: its folder was taken for a name on Hugging Face."""
+    monkeypatch.setenv("TUNER_CACHE", str(tmp_path / "cache"))
+    seen = []
+
+    class Looking(QueueLauncher):
+        def open(self, settings: EngineSettings, timeout_s: float) -> QueueSession:
+            seen.append((Path(settings.model_path) / "config.json").is_file())
+            return super().open(settings, timeout_s)
+
+    _search(storage, Looking(), max_windows=3)[0].run()
+    assert seen == [True]
 
 
 def test_a_window_in_which_something_was_compiled_is_measured_again_and_kept_apart(storage: Storage) -> None:

@@ -76,6 +76,7 @@ def test_hostile_addresses_are_refused_or_shown_as_text(pages: TestClient, evil:
         assert EVIL not in answer.text
 
 
+@pytest.mark.slow  # the gallery takes seconds
 @pytest.mark.parametrize(
     "address",
     ["/trials/0", "/trials/-1", f"/trials/{2**31}", "/trials/x", "/compare", "/compare?baseline=1", "/compare?baseline=1&candidate=9e9",

@@ -146,6 +146,7 @@ def test_a_study_without_trials_is_not_green_either(each_client: TestClient, eac
         assert f'class="state {drawn}"' in each_client.get(page).text and 'class="state complete"' not in each_client.get(page).text
 
 
+@pytest.mark.slow  # the gallery takes seconds
 @pytest.mark.parametrize(
     ("name", "command"), [(STOPPED, "--resume"), (KILLED, "--resume"), (EMPTY, "--resume"), (ALL_FAILED, f"--study {ALL_FAILED}-again")]
 )

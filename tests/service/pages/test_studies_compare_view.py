@@ -62,6 +62,7 @@ def test_the_page_names_what_differs_and_shows_nothing_of_a_running_search(pages
 REFUSED = [({"baseline": FINISHED, "candidate": EVIL}, 404), ({"baseline": FINISHED}, 422), ({"baseline": "", "candidate": LARGE}, 422)]
 
 
+@pytest.mark.slow  # the gallery takes seconds
 @pytest.mark.parametrize(("params", "status"), REFUSED)
 def test_what_cannot_be_compared_is_a_page_that_says_why(pages: TestClient, params: dict[str, str], status: int) -> None:
     answer = pages.get("/compare-studies", params=params)

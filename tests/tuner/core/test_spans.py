@@ -113,7 +113,7 @@ def test_spans_are_sent_where_the_variables_say() -> None:
             pass
 
     server = HTTPServer(("127.0.0.1", 0), Collector)
-    threading.Thread(target=server.serve_forever, daemon=True).start()
+    threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True).start()
     try:
         environment = {
             ENDPOINT: f"http://127.0.0.1:{server.server_port}",

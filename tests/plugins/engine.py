@@ -17,11 +17,12 @@ from typing import Any, override
 
 import pytest
 
-from tests.plugins.lending import Lending
+from tests.plugins.lending import Lending, LentCommands
 from tuner.core.contract import EngineSettings, Json, LoadPlan, PlannedRequest
 from tuner.engine.client import EngineHost
+from tuner.engine.commands import CommandHost
 from tuner.engine.environment import tpu_present, xla_cache_path
-from tuner.launchers import local
+from tuner.launchers import local, serve
 from tuner.launchers.local import LocalLauncher, LocalSession
 
 if not tpu_present():
@@ -132,6 +133,21 @@ def shared_engine_host(engine_host: Lending) -> Iterator[None]:
     """A launcher that a test makes starts its engines from the session's host."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(local, "EngineHost", engine_host)
+        yield
+
+
+@pytest.fixture(scope="session")
+def _command_host(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lending]:
+    lending = Lending(CommandHost, tmp_path_factory.mktemp("command-logs"), LentCommands)
+    yield lending
+    lending.close()
+
+
+@pytest.fixture(scope="module")
+def shared_command_host(_command_host: Lending) -> Iterator[None]:
+    """A serve launcher that a test makes starts its servers from the session's host."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(serve, "CommandHost", _command_host)
         yield
 
 

@@ -35,28 +35,48 @@ _LONG = {"test_y.py": f"{_MARK}.timeout" + "(600)"}
 _LIGHT = {"test_b.py": f"{_MARK}.browser", "test_n.py": f"{_MARK}.ray"}
 
 
+_ENDS = """
+import pytest
+@pytest.fixture
+def broken(): raise OSError("in the set-up")
+@pytest.fixture
+def breaks():
+    yield
+    raise OSError("in the end")
+def test_passes(): ...
+def test_fails(): assert not "so"
+def test_is_not_begun(broken): ...
+def test_does_not_end(breaks): ...
+def test_is_left_out(): pytest.skip("for a reason")
+@pytest.mark.xfail
+def test_is_known_to_fail(): assert not "so"
+"""
+
+
+def run_in(folder: Path, *options: str) -> subprocess.CompletedProcess[str]:
+    """The tests of the folder, on two workers."""
+    command = [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "-n", "2", "--dist", "loadfile", "-o", f"pythonpath={ROOT}"]
+    return subprocess.run([*command, *options, "."], cwd=folder, capture_output=True, text=True, check=False)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("options", [["-q"], ["-v"], ["--durations", "9"]])
+def test_every_end_of_a_test_is_told_however_little_a_worker_says(tmp_path: Path, options: list[str]) -> None:
+    (tmp_path / "conftest.py").write_text(_CONFTEST)
+    (tmp_path / "test_ends.py").write_text(_ENDS)
+    told = run_in(tmp_path, "-ra", *options).stdout
+    assert "1 failed, 2 passed, 1 skipped, 1 xfailed, 2 errors" in told, told
+    assert told.count("in the set-up") >= 1 and told.count("in the end") >= 1 and "for a reason" in told
+    assert ("s setup " in told or "durations" in told) == (options[0] == "--durations")
+
+
 @pytest.mark.slow
 def test_two_engines_never_run_at_once(tmp_path: Path) -> None:
     (tmp_path / "conftest.py").write_text(_CONFTEST)
     for name, mark in {**_HEAVY, **_ONE_HOST, **_ONE_COMPILER, **_SHARING, **_LONG, **_LIGHT}.items():
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).write_text(_TEST.format(mark=mark, name=name))
-    command = [
-        sys.executable,
-        "-m",
-        "pytest",
-        "-q",
-        "-p",
-        "no:cacheprovider",
-        "-n",
-        "2",
-        "--dist",
-        "loadfile",
-        "-o",
-        f"pythonpath={ROOT}",
-        ".",
-    ]
-    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
+    done = run_in(tmp_path)
     assert done.returncode == 0, done.stdout
     ran = [line.split() for line in (tmp_path / "workers").read_text().splitlines()]
     assert len(ran) == 3 * len(_HEAVY | _ONE_HOST | _ONE_COMPILER | _SHARING | _LONG | _LIGHT)

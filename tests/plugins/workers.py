@@ -15,6 +15,7 @@ import gc
 import importlib
 import os
 import re
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -76,6 +77,20 @@ def _place(item: pytest.Item) -> int:
     """Of the item's group; single files come after all groups, long ones first, so that no worker is left with one at the end."""
     group = group_of(item.path, item.nodeid.partition("::")[0])
     return _GROUPS.index(group) if group in _GROUPS else len(_GROUPS) + (not is_long(item.path))
+
+
+def pytest_sessionstart(session: pytest.Session) -> None:
+    """A worker tells six times of each test. Where neither names nor durations are shown, three are enough: its result, and its end."""
+    options = session.config.option
+    if hasattr(session.config, "workerinput") and options.verbose <= 0 and not options.durations:
+        (worker,) = (each for each in session.config.pluginmanager.get_plugins() if type(each).__name__ == "WorkerInteractor")
+        worker.sendevent = functools.partial(_tell, worker.sendevent)
+
+
+def _tell(send: Callable[..., None], name: str, **told: Any) -> None:
+    report = told.get("data", {})
+    if name != "logstart" and (name != "testreport" or report["when"] == "call" or report["outcome"] != "passed"):
+        send(name, **told)
 
 
 @pytest.hookimpl(tryfirst=True)

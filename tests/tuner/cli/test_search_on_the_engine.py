@@ -28,7 +28,8 @@ pytestmark = [
 
 ROUNDS = 3
 ARGUMENTS = [
-    *("--model", "tiny-qwen3", "--study", "s", "--page-sizes", "32", "--chunk-budgets", "128,256", "--workload", "demo"),
+    *("--model", "tiny-qwen3", "--study", "s", "--page-sizes", "32", "--chunk-budgets", "128,256"),
+    *("--workload", "synthetic:input=33-120,output=8-12,requests=6,concurrency=4"),  # windows of a quarter of a second
     *("--sampler", "grid", "--rounds", str(ROUNDS), "--profile", "finalists", "--json"),
 ]
 

@@ -59,6 +59,7 @@ def test_a_server_that_asks_for_a_key_gets_the_one_that_vllm_would_read(tmp_path
 
 @pytest.mark.engine
 @pytest.mark.timeout(900)
+@pytest.mark.usefixtures("shared_command_host")
 def test_a_real_server_is_captured_with_its_batches(tmp_path: Path) -> None:
     if importlib.util.find_spec("vllm") is None:
         pytest.skip("vLLM is not installed (extra: tpu)")

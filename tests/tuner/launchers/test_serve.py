@@ -1,6 +1,6 @@
 """The serve launcher: the launcher contract on a real `vllm serve`, and what only a server can get wrong.
 
-One command host for the module; the server is shared wherever a test does not end it.
+One command host, of the session; the server is shared wherever a test does not end it.
 """
 
 from __future__ import annotations
@@ -64,7 +64,7 @@ def soon(request: Callable[..., tuple[int, bytes]]) -> Callable[..., tuple[int, 
 
 
 @pytest.fixture(scope="module")
-def serve_launcher(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServeLauncher]:
+def serve_launcher(shared_command_host: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServeLauncher]:
     if importlib.util.find_spec("vllm") is None:
         pytest.skip("vLLM is not installed (extra: tpu)")
     launcher = ServeLauncher(log_dir=tmp_path_factory.mktemp("serve"), platform="auto")

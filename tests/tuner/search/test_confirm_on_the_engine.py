@@ -18,7 +18,7 @@ from tuner.trials.trial import REPEATED
 pytestmark = [
     pytest.mark.engine,
     pytest.mark.timeout(1500),
-    pytest.mark.usefixtures("shared_xla_cache", "shared_engine_host"),
+    pytest.mark.usefixtures("shared_xla_cache", "shared_engine_host", "shared_command_host"),
     pytest.mark.skipif(importlib.util.find_spec("vllm") is None, reason="vLLM is not installed (extra: tpu)"),
 ]
 

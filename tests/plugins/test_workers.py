@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -56,7 +57,8 @@ def test_is_known_to_fail(): assert not "so"
 def run_in(folder: Path, *options: str) -> subprocess.CompletedProcess[str]:
     """The tests of the folder, on two workers."""
     command = [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "-n", "2", "--dist", "loadfile", "-o", f"pythonpath={ROOT}"]
-    return subprocess.run([*command, *options, "."], cwd=folder, capture_output=True, text=True, check=False)
+    env = {name: value for name, value in os.environ.items() if name != "PYTEST_ADDOPTS"}  # of the run that this test is part of
+    return subprocess.run([*command, *options, "."], cwd=folder, env=env, capture_output=True, text=True, check=False)
 
 
 @pytest.mark.slow

@@ -15,6 +15,7 @@ from functools import cache
 from itertools import islice
 from typing import Any, NamedTuple
 
+from tuner.engine.lone_pages import LonePages, Namer, none_shared
 from tuner.engine.parking import Parking
 
 Json = dict[str, Any]
@@ -93,23 +94,30 @@ class RealSchedule:
         self._length_capped = RequestStatus.FINISHED_LENGTH_CAPPED
         self._sampling = cache(lambda tokens: SamplingParams(temperature=0.0, max_tokens=tokens, ignore_eos=True))
         self._live: dict[str, Any] = {}
-        self._caching = bool(self.config.cache_config.enable_prefix_caching)
+        self._lone = LonePages(self.scheduler) if self.config.cache_config.enable_prefix_caching else None
         self._coming: Coming | None = None
 
-    def reset(self) -> None:
-        """Forget the prefix cache. Raises RuntimeError while requests are unfinished."""
+    def reset(self, prompts: Sequence[Prompt] = ()) -> None:
+        """Forget the prefix cache. `prompts`: all that will be added until the next reset, where that is known. Raises RuntimeError while
+        requests are unfinished."""
         if self._live or not self.scheduler.reset_prefix_cache():
             raise RuntimeError(f"{len(self._live)} requests are unfinished")
         self.parking.reset()
         self._coming = None
+        if self._lone is not None:
+            self._lone.put_back()
+            if prompts and none_shared((prompt.pages, prompt.whole) for prompt in prompts):
+                of_id = {prompt.request_id: prompt for prompt in prompts}
+                self._lone.leave_out(self._live, lambda request_id: _hasher(of_id[request_id], self._page))
 
     def add(self, prompt: Prompt) -> None:
+        names_pages = self._lone is not None and not self.prefix_cache_left_out
         request = self._request(
             request_id=prompt.request_id,
             prompt_token_ids=[TOKEN] * prompt.tokens,
             sampling_params=self._sampling(prompt.max_tokens),
             pooling_params=None,
-            block_hasher=_hasher(prompt, self._page) if self._caching else None,
+            block_hasher=_hasher(prompt, self._page) if names_pages else None,
         )
         request.prefill_stats = None  # for a frontend that is not there
         self._live[prompt.request_id] = request
@@ -135,6 +143,8 @@ class RealSchedule:
         decodes, context = parking.count, parking.context
         output = parking.schedule()
         given: dict[str, int] = output.num_scheduled_tokens
+        if self._lone is not None:
+            self._lone.after_schedule(given)
         if not given and not decodes:
             self._coming = None
             return None
@@ -159,6 +169,11 @@ class RealSchedule:
             begun=begun,
             held_back=held_back,
         )
+
+    @property
+    def prefix_cache_left_out(self) -> bool:
+        """Since the last reset, because it could give nothing so far."""
+        return self._lone is not None and self._lone.left_out
 
     @property
     def coming(self) -> Coming | None:
@@ -238,7 +253,7 @@ class RealSchedule:
         return Coming(steps, parking.count, parking.context, held_back)
 
 
-def _hasher(prompt: Prompt, page: int) -> Callable[[Any], list[bytes]]:
+def _hasher(prompt: Prompt, page: int) -> Namer:
     """Names of pages in place of hashes of their tokens. Generated pages follow from the prompt, as greedy tokens do."""
 
     def names(request: Any) -> list[bytes]:

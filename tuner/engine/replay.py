@@ -84,8 +84,8 @@ class Replay:
     """One window."""
 
     def __init__(self, schedule: RealSchedule, clock: StepClock, *, parks: bool = True, repeats: bool = True) -> None:
-        """`parks` False: the scheduler is shown every request in every step and told of every token; `repeats` False: it is asked for each
-        step."""
+        """`parks` False: the scheduler is shown every request in every step, told of every token, and caches every page; `repeats` False: it
+        is asked for each step."""
         self._schedule = schedule
         self._parks = parks
         self._clock = clock
@@ -98,7 +98,7 @@ class Replay:
     def run(self, load: Load, timeout_s: float, stop: Stop | None = None, stop_every: int = 1) -> Replayed:
         """Raises WindowTimeout where the window would last longer than `timeout_s` of its own time, or nothing can be scheduled any
         more."""
-        self._schedule.reset()
+        self._schedule.reset(load.prompts if self._parks else ())
         self._schedule.parking.enabled = self._parks
         try:
             stopped = self._run(load, timeout_s, stop, stop_every)

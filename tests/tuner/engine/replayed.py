@@ -1,5 +1,6 @@
 """python -m tests.tuner.engine.replayed: the same loads on the real scheduler in three ways: shown every request in every step ("each"),
-without those that a step cannot change ("parked"), and besides asked only where its answer can change ("jumping").
+without those that a step cannot change, and without a prefix cache that could give nothing ("parked"), and besides asked only where its
+answer can change ("jumping").
 
 Prints one JSON object a line. A program of its own, because vLLM changes the process that imports it.
 """
@@ -29,6 +30,8 @@ LOADS = {
     "open": "synthetic:input=100,output=60,requests=60,prefix_share=0.5,prefix_groups=3,rate=12",
     "crowded": "synthetic:input=200,output=150,requests=40,rate=inf",  # more than the pool holds: preemptions
     "prompts": "synthetic:input=1-450,output=1-60,requests=60,prefix_share=0.4,prefix_groups=2,rate=25",  # prefills beside decodes
+    "apart": "synthetic:input=1-300,output=1-60,requests=40,rate=4",  # nothing for a prefix cache to find
+    "tight": "synthetic:input=1-220,output=1-150,requests=60,rate=14",  # likewise, until somebody is preempted, and others end meanwhile
     "same": "synthetic:input=257,output=1-200,requests=40,prefix_share=1,prefix_groups=1,concurrency=12",  # chunks that leave one token
 }
 CASES = (  # page size, variant, whether aligned
@@ -106,7 +109,7 @@ def main() -> None:
             for way, options in WAYS.items():
                 shown[0] = 0
                 window = Replay(schedule, StepClock(COSTS, [1]), **options).run(load, 1e6)
-                found[way] = {**_summary(window), "shown": shown[0]}
+                found[way] = {**_summary(window), "shown": shown[0], "cache_left_out": schedule.prefix_cache_left_out}
             sys.stdout.write(json.dumps({"page": page, "variant": variant, "aligned": aligned, "load": name, **found}) + "\n")
 
 

@@ -20,7 +20,7 @@ def windows(programs: Programs, tmp_path_factory: pytest.TempPathFactory) -> lis
 
 @pytest.mark.parametrize("way", ["parked", "jumping"])
 def test_no_short_cut_changes_a_step_a_time_or_a_request(way: str, windows: list[dict[str, Any]]) -> None:
-    assert len(windows) == 30
+    assert len(windows) == 42
     for window in windows:
         where = (window["page"], window["variant"], window["aligned"], window["load"])
         for part in ("steps", "times", "requests", "held_back"):
@@ -45,6 +45,18 @@ def test_the_crowded_load_preempts_and_still_every_token_comes(windows: list[dic
     crowded = [window["jumping"]["requests"] for window in windows if window["load"] == "crowded"]
     assert any(preemptions for requests in crowded for _, _, _, preemptions, _ in requests)
     assert {len(steps) for requests in crowded for *_, steps in requests} == {150}
+
+
+def test_the_prefix_cache_is_left_out_until_it_could_give_something(windows: list[dict[str, Any]]) -> None:
+    """Where prompts share pages it never is, else until somebody is preempted."""
+    for window in windows:
+        preempted = any(preemptions for _, _, _, preemptions, _ in window["each"]["requests"])
+        assert not window["each"]["cache_left_out"]
+        if window["load"] in ("apart", "tight", "crowded"):
+            assert window["jumping"]["cache_left_out"] is window["parked"]["cache_left_out"] is not preempted
+            assert preempted is (window["load"] != "apart"), "or the loads are no longer what they are for"
+        elif window["load"] in ("prompts", "same"):
+            assert not window["jumping"]["cache_left_out"]
 
 
 def test_alignment_changes_the_steps(windows: list[dict[str, Any]]) -> None:

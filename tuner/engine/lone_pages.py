@@ -39,19 +39,20 @@ class LonePages:
         self.left_out = False
 
     def leave_out(self, live: Mapping[str, Any], namer: Callable[[str], Namer]) -> None:
-        """Until somebody is preempted. `live`: kept by the caller, request id -> all that are unfinished, made without a hasher; `namer`: of
-        a request's id, the hasher that it would have."""
+        """Until somebody is preempted. `live`: request id -> all that are unfinished, made without a hasher, kept true by the caller;
+        `namer`: of a request's id, the hasher that it would have."""
         self._live, self._namer = live, namer
         self._scheduler._preempt_request = self._preempt_named
         self._switch(on=False)
 
     def put_back(self) -> None:
-        """Of an idle scheduler, or to be followed by `name_all`."""
+        """As vLLM has it."""
         self._scheduler._preempt_request = self._preempt
         self._switch(on=True)
 
     def after_schedule(self, scheduled: Iterable[str]) -> None:
-        """Names the pages that this step fills, where somebody was preempted in it for the first time; `scheduled`: of schedule()'s output."""
+        """Names the pages that this step fills, where somebody was preempted in it for the first time. `scheduled`: the ids in
+        schedule()'s output."""
         if self._named_late:
             self._named_late = False
             self._name(self._live[request_id] for request_id in scheduled)

@@ -84,8 +84,8 @@ class Replay:
     """One window."""
 
     def __init__(self, schedule: RealSchedule, clock: StepClock, *, parks: bool = True, repeats: bool = True) -> None:
-        """`parks` False: the scheduler is shown every request in every step, told of every token, and caches every page; `repeats` False: it
-        is asked for each step."""
+        """`parks` False: the scheduler is shown every request in every step, told of every token, and names every page; `repeats` False:
+        it is asked for each step."""
         self._schedule = schedule
         self._parks = parks
         self._clock = clock

@@ -20,6 +20,7 @@ import yaml
 
 from storage.upgrade import open_storage
 from tests.docker.files import DOCKER
+from tests.plugins.small_ray import small_cluster
 from tests.tuner.cli.command_lines import parse
 from tests.waiting import PATIENCE_S, wait_until
 from tuner.setup.hardware import accelerator_limits
@@ -98,7 +99,7 @@ def test_ray_and_the_tuner_take_the_commands(jobset: dict[str, Any]) -> None:
 
 @contextmanager
 def running(script: str, log: Path, **variables: str) -> Iterator[subprocess.Popen[bytes]]:
-    environment = {**os.environ, "PATH": f"{BIN}:{os.environ['PATH']}", "RAY_USAGE_STATS_ENABLED": "0", **variables}
+    environment = {**os.environ, "PATH": f"{os.environ['PATH']}:{BIN}", **variables}
     with log.open("wb") as output:
         process = subprocess.Popen(["sh", "-ec", script], env=environment, cwd=log.parent, stdout=output, stderr=output)
     try:
@@ -116,25 +117,23 @@ def has_joined(log: Path) -> bool:
 @pytest.mark.timeout(600)
 def test_run_on_one_machine_the_worker_offers_the_slice(jobset: dict[str, Any], tmp_path: Path) -> None:
     """The scripts of the manifest; the head is a cluster of this test's own, so that nobody else's is taken for it."""
-    from ray.cluster_utils import Cluster
-
     storage = f"sqlite:///{tmp_path / 'tuner.db'}"
     open_storage(storage).close()
-    cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 0})
     _head, *waits = container(jobset, 0)["args"][0].splitlines(keepends=True)
-    host = re.sub(r"--address=\S+", f"--address={cluster.address}", container(jobset, 1)["args"][0]).replace("/usr/local/bin", str(BIN))
     log = tmp_path / "worker.log"
-    try:
-        with ExitStack() as hosts:
-            worker = hosts.enter_context(running("".join(waits), log, RAY_ADDRESS=cluster.address, TUNER_STORAGE=storage))
-            for number in range(jobset["spec"]["replicatedJobs"][1]["template"]["spec"]["completions"]):
-                own = {"TPU_NAME": "tuner-ray-slice-0", "JOB_COMPLETION_INDEX": str(number)}
-                said = tmp_path / f"host-{number}.log"
-                hosts.enter_context(running(host, said, **own))
-                wait_until(partial(has_joined, said), f"host {number} to join")
-            wait_until(lambda: "chips" in log.read_text() or worker.poll() is not None, "the worker to begin", patience_s=400)
-            assert re.search(r": TPU v6e-4, 16 chips, on the Ray cluster auto", log.read_text())
-            worker.terminate()
-            assert worker.wait(PATIENCE_S) == 0, log.read_text()
-    finally:
-        cluster.shutdown()
+    (small := tmp_path / "small").mkdir()
+    with small_cluster(small, cpus=0) as cluster, ExitStack() as hosts:
+        host = re.sub(r"--address=\S+", f"--address={cluster.address}", container(jobset, 1)["args"][0])
+        host = host.replace("/usr/local/bin", str(small))
+        count = jobset["spec"]["replicatedJobs"][1]["template"]["spec"]["completions"]
+        for number in range(count):
+            if number == count - 1:  # until the last has joined, it waits
+                worker = hosts.enter_context(running("".join(waits), log, RAY_ADDRESS=cluster.address, TUNER_STORAGE=storage))
+            own = {"TPU_NAME": "tuner-ray-slice-0", "JOB_COMPLETION_INDEX": str(number)}
+            said = tmp_path / f"host-{number}.log"
+            hosts.enter_context(running(host, said, **own))
+            wait_until(partial(has_joined, said), f"host {number} to join")
+        wait_until(lambda: "chips" in log.read_text() or worker.poll() is not None, "the worker to begin", patience_s=400)
+        assert re.search(r": TPU v6e-4, 16 chips, on the Ray cluster auto", log.read_text())
+        worker.terminate()
+        assert worker.wait(PATIENCE_S) == 0, log.read_text()

@@ -23,6 +23,7 @@ from storage.upgrade import open_storage
 from tests.conformance.launcher_contract import LauncherContract
 from tests.plugins.engine import RUN_TIMEOUT_S, START_TIMEOUT_S, Reference
 from tests.plugins.lending import Lending
+from tests.plugins.small_ray import small_cluster
 from tests.tuner.cli.terminal import start_process
 from tests.tuner.launchers.light_engine import light_python
 from tests.tuner.launchers.tables import LIVE, PLAN, SETTINGS, write_table
@@ -48,18 +49,15 @@ ORPHANS_S = 10.0  # the longest that a process may outlive what it belongs to
 
 
 @pytest.fixture(scope="module")
-def cluster() -> Iterator[Any]:
-    os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
-    import ray
-    from ray.cluster_utils import Cluster
+def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
+    with small_cluster(tmp_path_factory.mktemp("small-ray"), cpus=1) as started:
+        for worker in range(2):
+            labels = {"ray.io/tpu-slice-name": "slice-a", "ray.io/tpu-worker-id": str(worker), "ray.io/tpu-topology": "2x4"}
+            started.add_node(num_cpus=1, resources=CHIPS | ({"TPU-v6e-8-head": 1.0} if worker == 0 else {}), labels=labels)
+        yield started
+        import ray
 
-    started = Cluster(initialize_head=True, head_node_args={"num_cpus": 1})
-    for worker in range(2):
-        labels = {"ray.io/tpu-slice-name": "slice-a", "ray.io/tpu-worker-id": str(worker), "ray.io/tpu-topology": "2x4"}
-        started.add_node(num_cpus=1, resources=CHIPS | ({"TPU-v6e-8-head": 1.0} if worker == 0 else {}), labels=labels)
-    yield started
-    ray.shutdown()
-    started.shutdown()
+        ray.shutdown()
 
 
 @pytest.fixture(scope="module")

@@ -108,8 +108,10 @@ class Parking:
         """The parked requests that have got their last token in the steps just passed, which are parked no more, in their order."""
         found = []
         while self._waking and self._waking[0][0] < self.now and not self._waking[0][1]:
-            found.append(self._unpark())
-            del self._places[found[-1].request_id]
+            request = self._unpark()
+            self._name_filled(request)
+            del self._places[request.request_id]
+            found.append(request)
         return found
 
     def show_all(self) -> None:
@@ -146,9 +148,13 @@ class Parking:
             shown.append(self._unpark())
         shown.sort(key=lambda request: places[request.request_id])
         for request in shown:
-            if not request.num_computed_tokens % self._page:
-                self._scheduler.kv_cache_manager.cache_blocks(request, request.num_computed_tokens)  # as the step would have that filled it
+            self._name_filled(request)
         self._scheduler.running = sorted(running + shown, key=lambda request: places.get(request.request_id, self._placed))
+
+    def _name_filled(self, request: Any) -> None:
+        """As the step would have that filled its last page."""
+        if not request.num_computed_tokens % self._page:
+            self._scheduler.kv_cache_manager.cache_blocks(request, request.num_computed_tokens)
 
     def _unpark(self) -> Any:
         """The next one, as far as it has come."""

@@ -150,13 +150,14 @@ class RealSchedule:
             return None
         begun = {new.req_id: new.num_computed_tokens for new in output.scheduled_new_reqs}
         batch = self._parts(given)
+        scheduled = output.total_num_scheduled_tokens + decodes
+        held_back = self._held_back(scheduled)
         finished = self._give_tokens(output, batch)
         resumed = bool(output.scheduled_cached_reqs.resumed_req_ids)
         all_decode = not batch.prefills and batch.decodes == len(scheduler.running)
-        scheduled = output.total_num_scheduled_tokens + decodes
-        held_back = self._held_back(scheduled)
         parking.after_step(output.preempted_req_ids, finished)
-        same_again = all_decode and not finished and not begun and not resumed
+        # Who was preempted waits without having been looked at.
+        same_again = all_decode and not (finished or begun or resumed or output.preempted_req_ids)
         alone = self._nobody_waits()
         self._coming = self._foreseen(held_back, alone=alone) if same_again or alone else None
         return Scheduled(
@@ -228,16 +229,14 @@ class RealSchedule:
         return bool(request.num_output_tokens + 1 >= request.max_tokens or request.num_tokens + 1 >= self.scheduler.max_model_len)
 
     def _held_back(self, scheduled: int) -> int:
-        """Of Scheduled, before anybody is parked anew."""
+        """Of Scheduled, before anybody gets a token, ends or is parked anew."""
         scheduler = self.scheduler
         unused: int = scheduler.max_num_scheduled_tokens - scheduled
         if unused <= 0:
             return 0
         wanted = 0
         for request in scheduler.running:
-            left = request.num_tokens - request.num_computed_tokens
-            if left > 1 or request.num_computed_tokens < request.num_prompt_tokens:
-                wanted += left
+            wanted += request.num_tokens - request.num_computed_tokens
         places = min(scheduler.max_num_active_reqs, scheduler.max_num_running_reqs) - len(scheduler.running) - self.parking.count
         for request in islice(scheduler.waiting, max(0, places)):
             if wanted >= unused:

@@ -32,8 +32,13 @@ LOADS = {
     "prompts": "synthetic:input=1-450,output=1-60,requests=60,prefix_share=0.4,prefix_groups=2,rate=25",  # prefills beside decodes
     "apart": "synthetic:input=1-300,output=1-60,requests=40,rate=4",  # nothing for a prefix cache to find
     "tight": "synthetic:input=1-220,output=1-150,requests=60,rate=14",  # likewise, until somebody is preempted, and others end meanwhile
+    "last pages": "synthetic:input=116,output=97-137,requests=35,rate=14,seed=112",  # a last token fills a page that is found later
+    "places": "synthetic:input=6,output=88,requests=51,rate=inf",  # all end at once, and others wait for their places
+    "pages freed": "synthetic:input=76-226,output=78-198,requests=53,rate=inf,seed=901,prefix_share=1,prefix_groups=1",  # by the preempted
+    "same step": "synthetic:input=273,output=80,requests=39,rate=10,seed=981",  # one ends with a whole page as another is preempted
     "same": "synthetic:input=257,output=1-200,requests=40,prefix_share=1,prefix_groups=1,concurrency=12",  # chunks that leave one token
 }
+ONLY = {"apart": 64, "tight": 16, "last pages": 16, "places": 64, "pages freed": 32, "same step": 16}  # the page size that shows it
 CASES = (  # page size, variant, whether aligned
     (16, "demote", False),
     (16, "demote", True),
@@ -104,6 +109,8 @@ def main() -> None:
         schedule.scheduler.set_page_aligned(aligned)
         shown = _count_shown(schedule.scheduler)
         for name, text in LOADS.items():
+            if ONLY.get(name, page) != page:
+                continue
             load = load_of(_plan(text, model.vocab_size), page)
             found = {}
             for way, options in WAYS.items():

@@ -20,7 +20,7 @@ def windows(programs: Programs, tmp_path_factory: pytest.TempPathFactory) -> lis
 
 @pytest.mark.parametrize("way", ["parked", "jumping"])
 def test_no_short_cut_changes_a_step_a_time_or_a_request(way: str, windows: list[dict[str, Any]]) -> None:
-    assert len(windows) == 42
+    assert len(windows) == 44
     for window in windows:
         where = (window["page"], window["variant"], window["aligned"], window["load"])
         for part in ("steps", "times", "requests", "held_back"):
@@ -52,11 +52,18 @@ def test_the_prefix_cache_is_left_out_until_it_could_give_something(windows: lis
     for window in windows:
         preempted = any(preemptions for _, _, _, preemptions, _ in window["each"]["requests"])
         assert not window["each"]["cache_left_out"]
-        if window["load"] in ("apart", "tight", "crowded"):
+        if window["load"] in ("apart", "tight", "crowded", "last pages", "places", "same step"):
             assert window["jumping"]["cache_left_out"] is window["parked"]["cache_left_out"] is not preempted
+        if window["load"] in ("apart", "tight", "crowded"):
             assert preempted is (window["load"] != "apart"), "or the loads are no longer what they are for"
         elif window["load"] in ("prompts", "same"):
             assert not window["jumping"]["cache_left_out"]
+
+
+def test_nothing_is_held_back_from_a_prompt_that_waits_for_a_place(windows: list[dict[str, Any]]) -> None:
+    """Also in the step that gives one free: who waits could not have been computed in it."""
+    found = [window["each"]["held_back"] for window in windows if window["load"] == "places" and not window["aligned"]]
+    assert found == [0]
 
 
 def test_alignment_changes_the_steps(windows: list[dict[str, Any]]) -> None:

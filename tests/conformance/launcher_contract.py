@@ -104,11 +104,12 @@ class LauncherContract:
         self, session: EngineSession, live: tuple[LiveSettings, LiveSettings], plan: LoadPlan, tmp_path: Path
     ) -> None:
         for phase in session.profile_phases:
-            target = ProfileTarget(tmp_path, "run", f"session-{phase}")
+            target = ProfileTarget(tmp_path, "study/trial-0001", f"session-{phase}")
             (profile, *_) = session.profile(live[0], plan, target, phase=phase, timeout_s=TIMEOUT_S)
             assert profile.phase == phase
-            assert profile.path.parent == tmp_path / "run" / "plugins" / "profile" / f"session-{phase}"
+            assert profile.path.parent == tmp_path / "study/trial-0001" / "plugins" / "profile" / f"session-{phase}"
             assert profile.path.stat().st_size == profile.size_bytes > 0
+        assert not (tmp_path / ".partial").exists(), "nothing is left half done"
         assert_plausible(session.measure(live[0], plan, TIMEOUT_S), plan)
 
     def test_settings_that_cannot_start_fail_typed_and_a_closed_session_is_lost(

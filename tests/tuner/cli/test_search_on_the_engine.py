@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import importlib.util
+import io
 import json
+import os
 import subprocess
 import sys
+from contextlib import redirect_stdout
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +18,7 @@ from storage.base import StorageUnavailable
 from storage.records import Stage, TrialState
 from storage.upgrade import open_storage
 from tests.waiting import wait_until
+from tuner.cli.command_line import run
 from tuner.engine.processes import group_alive
 from tuner.trials.trial import REPEATED
 from tuner.verdict.profile_sessions import usable
@@ -34,9 +38,12 @@ ARGUMENTS = [
 ]
 
 
-def tuner(folder: Path, *arguments: str) -> subprocess.Popen[str]:
-    places = ["--storage", f"sqlite:///{folder / 't.db'}", "--logdir", str(folder / "profiles")]
-    command = [sys.executable, "-c", "from tuner.cli.main import main; main()", "search", *ARGUMENTS, *places, *arguments]
+def search_of(folder: Path) -> list[str]:
+    return ["search", *ARGUMENTS, "--storage", f"sqlite:///{folder / 't.db'}", "--logdir", str(folder / "profiles")]
+
+
+def started(folder: Path) -> subprocess.Popen[str]:
+    command = [sys.executable, "-c", "from tuner.cli.main import main; main()", *search_of(folder)]
     return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=folder)
 
 
@@ -78,7 +85,7 @@ def wait_for_windows(folder: Path, search: subprocess.Popen[str], count: int) ->
 
 def kill_after_windows(folder: Path, count: int) -> tuple[int, list[int], dict[int, tuple[int, int]]]:
     """Start a search and kill -9 it once `count` windows are stored. Returns its pid, its engine processes and the windows."""
-    search = tuner(folder)
+    search = started(folder)
     try:
         wait_for_windows(folder, search, count)
         processes = engine_processes_of(search.pid)
@@ -89,17 +96,22 @@ def kill_after_windows(folder: Path, count: int) -> tuple[int, list[int], dict[i
 
 
 @pytest.fixture(scope="module")
-def finished(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, Any], dict[int, tuple[int, int]]]:
-    """A study that was killed in its first rounds and resumed: its folder, the final JSON, the windows stored before the kill."""
+def finished(shared_engine_host: None, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, Any], dict[int, tuple[int, int]]]:
+    """A study that was killed in its first rounds and resumed: its folder, the final JSON, the windows stored before the kill.
+
+    Resumed in this process, whose engines are forked from the session's host: the killed one has imported vLLM for itself."""
     folder = tmp_path_factory.mktemp("search")
     _, processes, before = kill_after_windows(folder, 2)
     assert len(processes) == 2
     wait_until(lambda: not any(map(group_alive, processes)), "the engine ends with its parent")
-    resumed = tuner(folder, "--resume")
-    out, err = resumed.communicate(timeout=900)
-    assert resumed.returncode == 0, err
-    assert engine_processes_of(resumed.pid) == []
-    return folder, json.loads(out), before
+    others = engine_processes_of(os.getpid())
+    out = io.StringIO()
+    with pytest.MonkeyPatch.context() as patch, redirect_stdout(out):
+        patch.chdir(folder)
+        assert run([*search_of(folder), "--resume"]) == 0
+    left = set(engine_processes_of(os.getpid())) - set(others)
+    assert len(left) == (not others), "no engine; the host, where it did not run before"
+    return folder, json.loads(out.getvalue()), before
 
 
 def test_exactly_the_missing_windows_were_measured(finished: tuple[Path, dict[str, Any], dict[int, tuple[int, int]]]) -> None:

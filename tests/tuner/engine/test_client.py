@@ -15,6 +15,7 @@ import pytest
 
 from profiles.session_plan import PHASES, STEPS_PER_PHASE, PhasePlan, phase_of
 from tests.plugins.engine import RUN_TIMEOUT_S, START_TIMEOUT_S, Reference, SharedEngines
+from tests.tuner.launchers.light_engine import light_python
 from tests.waiting import wait_until
 from tuner.core.contract import LiveSettings, ProfileTarget
 from tuner.core.errors import EngineLost, FailureClass, TrialFailed
@@ -171,15 +172,15 @@ def test_an_engine_that_cannot_start_says_why_and_leaves_nothing(
     assert caught.value.log_excerpt
 
 
-def test_killing_the_client_leaves_no_process_behind(engines: SharedEngines, reference: Reference, tmp_path: Path) -> None:
-    engines.close()
+def test_killing_the_client_leaves_no_process_behind(tmp_path: Path) -> None:
+    """The host as it is; the engine is a light one. A real one ends as well: tests/tuner/cli/test_search_on_the_engine.py."""
     program = textwrap.dedent(f"""
         import time
         from pathlib import Path
-        from tuner.core.contract import EngineSettings
+        from tests.tuner.launchers.tables import SETTINGS
         from tuner.launchers.local import LocalLauncher
-        launcher = LocalLauncher(log_dir=Path({str(tmp_path)!r}))
-        session = launcher.open({reference.settings(32)!r}, {START_TIMEOUT_S})
+        launcher = LocalLauncher(log_dir=Path({str(tmp_path)!r}), python={light_python(tmp_path)!r}, platform="cpu")
+        session = launcher.open(SETTINGS, {START_TIMEOUT_S})
         print(launcher.host_pid, session.pid, flush=True)
         time.sleep(600)
     """)

@@ -21,7 +21,7 @@ import pytest
 from tests.conformance.launcher_contract import LauncherContract
 from tests.plugins.engine import VOCABULARY, Reference, mixed_plan
 from tests.waiting import wait_until
-from tuner.core.contract import EngineSession, EngineSettings, Launcher, LiveSettings, LoadPlan, PlannedRequest, ProfileTarget
+from tuner.core.contract import EngineSession, EngineSettings, Launcher, LiveSettings, LoadPlan, PlannedRequest
 from tuner.core.errors import BadInput, EngineLost, FailureClass, TrialFailed
 from tuner.engine.bench_trace import tokenizer_files
 from tuner.engine.cpu_contention import CONTENTION, OWN_CPU
@@ -175,13 +175,6 @@ class TestServer:
         assert window.duration_s >= 0.75
         for record in window.requests:
             assert 0 <= record.sent_s - record.planned_s < 0.2
-
-    def test_a_profile_is_captured_and_leaves_nothing_half_done(self, shared: SharedServer, tiny: EngineSettings, tmp_path: Path) -> None:
-        session = shared.open(tiny, TIMEOUT_S)
-        (profile,) = session.profile(ALIGNED, mixed_plan(), ProfileTarget(tmp_path, "study/trial-0001", "first"), timeout_s=TIMEOUT_S)
-        assert profile.path == tmp_path / "study/trial-0001/plugins/profile/first" / f"{profile.host}.xplane.pb"
-        assert profile.size_bytes > 10_000
-        assert not (tmp_path / ".partial").exists()
 
     def test_an_engine_core_that_is_killed_is_a_crash_and_the_next_server_starts(
         self, shared: SharedServer, tiny: EngineSettings, monkeypatch: pytest.MonkeyPatch

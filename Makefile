@@ -38,7 +38,7 @@ demo: setup-runtime ## search the built-in tiny model's page sizes x chunk budge
 	$(TUNER) search --model tiny-qwen3 --study $(STUDY) --page-sizes 16,32,64,128 --chunk-budgets 128,256,512 \
 		--arms default,page_aligned --workload demo --sampler grid --rounds 3-6 --profile finalists --storage $(STORAGE) --logdir $(LOGDIR)
 
-# mypy needs a core for a minute and a half: it runs beside the tests in what time they leave, and what it said stands under theirs.
+# mypy needs a core for a minute: it runs beside the tests in what time they leave, and what it said stands under theirs.
 test: lint ## everything: lint, types, and all tests
 	@mkdir -p build; nice $(TYPES) >build/types.txt 2>&1 & types=$$!; \
 	$(PYTEST); tests=$$?; \

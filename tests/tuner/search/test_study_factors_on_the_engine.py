@@ -29,7 +29,7 @@ def test_levels_of_a_live_factor_are_compared_in_the_same_engine_and_settle_what
         "page_sizes": [32],
         "chunk_budgets": [128],
         "rounds": 3,
-        "workload": "synthetic:input=20-60,output=12,requests=8,concurrency=8",  # with one request at a time, demo's takes seconds
+        "workload": "synthetic:input=20-60,output=12,requests=4,concurrency=4",  # one at a time they take a second, 8 take two
         "factors": {"max_num_seqs": "1,8"},
         "compare": "max_num_seqs",
     }

@@ -10,6 +10,7 @@ SHARED = -m pytest --maxprocesses 8 --dist loadfile --numprocesses
 PYTEST = $(PYTHON) $(SHARED) auto
 PYTEST_QUICK = $(PYTHON) $(SHARED) logical -q -p no:logging --hypothesis-profile quick -m "not ($(SLOW))"
 
+LINT = $(PYTHON) -m ruff check . && $(PYTHON) -m ruff format --check .
 TYPES = $(PYTHON) -m mypy --strict tuner profiles service storage tests bench
 
 # Without compiled files every process that a test starts compiles the whole tree again.
@@ -23,13 +24,16 @@ LOGDIR ?= tuner-profiles
 COMPILE = pip compile --no-emit-index-url --python-version 3.12 --extra ui --extra postgres --extra otel
 
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-runtime demo test test-fast durations lint type format docs pictures requirements clean
+.PHONY: help setup packages setup-runtime demo test test-fast durations lint type format docs pictures requirements clean
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 setup: ## make ./.venv: Python 3.12, pinned requirements, this project (fast when nothing changed)
 	@.ci/setup dev
+
+packages:
+	@.ci/setup packages
 
 setup-runtime:
 	@.ci/setup runtime
@@ -38,10 +42,11 @@ demo: setup-runtime ## search the built-in tiny model's page sizes x chunk budge
 	$(TUNER) search --model tiny-qwen3 --study $(STUDY) --page-sizes 16,32,64,128 --chunk-budgets 128,256,512 \
 		--arms default,page_aligned --workload demo --sampler grid --rounds 3-6 --profile finalists --storage $(STORAGE) --logdir $(LOGDIR)
 
-# mypy needs a core for a minute: it runs beside the tests in what time they leave, and what it said stands under theirs.
-test: lint ## everything: lint, types, and all tests
+# mypy needs a core for a minute: it runs beside byte-compiling and the tests, in what time they leave; what it said stands under theirs.
+test: packages ## everything: lint, types, and all tests
+	@$(LINT)
 	@mkdir -p build; nice $(TYPES) >build/types.txt 2>&1 & types=$$!; \
-	$(PYTEST); tests=$$?; \
+	.ci/setup dev; $(PYTEST); tests=$$?; \
 	wait $$types; wrong=$$?; echo "make type:"; cat build/types.txt; \
 	if [ $$tests -ne 0 ]; then echo "make test: tests failed"; fi; \
 	if [ $$wrong -ne 0 ]; then echo "make test: types are wrong"; fi; \
@@ -55,8 +60,7 @@ durations: setup ## all tests with the slowest 30 and the wall time of each tier
 	$(PYTEST) -q --durations 30 -m "$(SLOW)"
 
 lint: setup ## ruff: rules and format
-	$(PYTHON) -m ruff check .
-	$(PYTHON) -m ruff format --check .
+	$(LINT)
 
 type: setup ## mypy --strict
 	$(TYPES)

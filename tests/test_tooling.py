@@ -81,6 +81,20 @@ def test_setup_installs_once_and_again_only_when_something_changed(sandbox: Sand
 
 
 @pytest.mark.slow
+def test_byte_compiling_may_come_later_and_is_done_once(sandbox: Sandbox) -> None:
+    sandbox.script("uv", FAKE_UV)
+    (sandbox.bin / "python3.12").symlink_to(sys.executable)
+    for profile, compiles in (("packages", False), ("packages", False), ("dev", True), ("dev", False), ("runtime", False)):
+        answer = sandbox.run(".ci/setup", profile)
+        assert answer.returncode == 0, answer.stderr
+        assert ("byte-compiling" in answer.stderr) is compiles, profile
+    assert len(sandbox.uv_calls()) == 3
+    (sandbox.root / "requirements-dev.txt").write_text("changed\n")
+    assert "byte-compiling" not in sandbox.run(".ci/setup", "packages").stderr
+    assert "byte-compiling" in sandbox.run(".ci/setup", "dev").stderr
+
+
+@pytest.mark.slow
 def test_a_shim_that_fails_is_passed_over_for_the_version_managers_folder(sandbox: Sandbox) -> None:
     sandbox.script("uv", FAKE_UV)
     sandbox.script("python3.12", "#!/bin/sh\necho 'command not found' >&2\nexit 127\n")

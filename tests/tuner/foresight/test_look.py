@@ -38,7 +38,7 @@ def look(compiler: Compiler, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
     config = tmp_path / "config.json"
     config.write_text(json.dumps({**ONE_LAYER, "num_attention_heads": 8, "num_key_value_heads": 4}))
-    small = {"model": str(config), "accelerator": "v6e-1", "chunk_budget": 128, "max_num_seqs": 16, "max_model_len": 2048, "layers": 1}
+    small = {"model": str(config), "accelerator": "v6e-1", "chunk_budget": 128, "max_num_seqs": 16, "max_model_len": 512, "layers": 1}
 
     def at(**settings: Any) -> Any:
         return Look(compiler, KeptAnswers(), {}, lambda _line: None).at(side_of({**small, "page_size": 64, **settings}))

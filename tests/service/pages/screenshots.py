@@ -1,4 +1,4 @@
-"""Pages at every width, light and dark: a picture of each is kept, and what is wrong with it is told.
+"""Pages at every width, light, and dark at one of them: a picture of each is kept, and what is wrong with it is told.
 
 The pictures lie in build/screenshots, or in the folder that TUNER_SCREENSHOTS names, as NAME-WIDTH-SCHEME.png.
 """
@@ -17,10 +17,11 @@ if TYPE_CHECKING:
     from playwright.sync_api import Page
 
 ROOT = Path(__file__).resolve().parents[3]
-SIZES = (PHONE, DESKTOP, (1920, 1080))
-SCHEMES: tuple[Scheme, ...] = ("light", "dark")
+WIDE = (1920, 1080)
+# The dark scheme differs in colours alone, and no colour depends on the width: dark is looked at once.
+LOOKS: tuple[tuple[tuple[int, int], Scheme], ...] = ((PHONE, "light"), (DESKTOP, "light"), (DESKTOP, "dark"), (WIDE, "light"))
 _CONTRAST = "color-contrast"
-_NAMES_AT = {(PHONE[0], "light"), (DESKTOP[0], "light")}  # dark differs in colours alone, 1920 px in room
+_NAMES_AT = {(PHONE[0], "light"), (DESKTOP[0], "light")}  # 1920 px differs in room alone
 _CONTRAST_AT = {(DESKTOP[0], "light"), (DESKTOP[0], "dark")}  # a phone differs in all but colours
 _OPENED = 40  # of the reference's operations, which are alike
 _TALLEST = 16_384  # pixels of a picture: Chromium paints no larger surface, and of the reference alone there is more
@@ -36,19 +37,18 @@ def faults_at_every_size(watched: WatchedPage, name: str, *, fits_a_phone: bool 
     """A line each: the page scrolls sideways, something is cut off, or a violation that axe-core calls serious, contrast among them.
     `fits_a_phone`: on a phone, too, no table is wider than the page."""
     faults = []
-    for width, height in SIZES:
+    for (width, height), scheme in LOOKS:
         watched.page.set_viewport_size({"width": width, "height": height})
-        for scheme in SCHEMES:
-            watched.page.emulate_media(color_scheme=scheme)
-            pictures_drawn(watched.page, scheme)
-            picture = folder() / f"{name}-{width}-{scheme}.png"
-            _photograph(watched.page, picture)
-            found = [] if is_not_blank(picture) else ["the page is blank"]
-            found += ["the page scrolls sideways"] if watched.scrolls_sideways() else []
-            found += watched.page.evaluate(CUT_OFF, fits_a_phone or width >= DESKTOP[0])
-            found += serious_violations(watched.page) if (width, scheme) in _NAMES_AT else []
-            found += words_hard_to_read(watched.page) if (width, scheme) in _CONTRAST_AT else []
-            faults += [f"{width} px {scheme}: {line}" for line in found]
+        watched.page.emulate_media(color_scheme=scheme)
+        pictures_drawn(watched.page, scheme)
+        picture = folder() / f"{name}-{width}-{scheme}.png"
+        _photograph(watched.page, picture)
+        found = [] if is_not_blank(picture) else ["the page is blank"]
+        found += ["the page scrolls sideways"] if watched.scrolls_sideways() else []
+        found += watched.page.evaluate(CUT_OFF, fits_a_phone or width >= DESKTOP[0])
+        found += serious_violations(watched.page) if (width, scheme) in _NAMES_AT else []
+        found += words_hard_to_read(watched.page) if (width, scheme) in _CONTRAST_AT else []
+        faults += [f"{width} px {scheme}: {line}" for line in found]
     return faults
 
 

@@ -1,4 +1,4 @@
-"""Every page over what the real engine measured, at 390, 1280 and 1920 px, light and dark. The pictures stay: see docs/testing.md."""
+"""Every page over what the real engine measured, at 390, 1280 and 1920 px, dark at 1280. The pictures stay: see docs/testing.md."""
 
 from __future__ import annotations
 
@@ -7,14 +7,14 @@ from urllib.parse import quote
 
 import pytest
 
-from tests.plugins.browser import OpenPage
+from tests.plugins.browser import PHONE, OpenPage
 from tests.service.pages.real_study import RealStudy, restored
 from tests.service.pages.screenshots import (
-    SCHEMES,
-    SIZES,
+    LOOKS,
     everything_open,
     faults_at_every_size,
     folder,
+    pictures_drawn,
     serious_violations,
     words_hard_to_read,
 )
@@ -59,7 +59,16 @@ def test_a_page_of_a_real_study_is_whole_at_every_size(name: str, open_page: Ope
     assert [text for text in TEXTS[name] if text not in shown] == []
     assert faults_at_every_size(watched, name) == []
     assert watched.errors == []
-    assert {f"{name}-{width}-{scheme}.png" for width, _ in SIZES for scheme in SCHEMES} <= {path.name for path in folder().iterdir()}
+    assert {f"{name}-{width}-{scheme}.png" for (width, _), scheme in LOOKS} <= {path.name for path in folder().iterdir()}
+
+
+def test_a_phone_in_the_dark_is_given_dark_narrow_pictures(open_page: OpenPage, real: RealStudy, real_site: str) -> None:
+    page = open_page(real_site + real.pages["real-trade-off"], size=PHONE, scheme="dark").page
+    everything_open(page)
+    pictures_drawn(page, "dark")
+    given = page.evaluate("[...document.images].filter((image) => image.closest('picture')).map((image) => image.currentSrc)")
+    assert given
+    assert [address for address in given if not ("scheme=dark" in address and "size=narrow" in address)] == []
 
 
 def test_every_page_is_looked_at(real: RealStudy) -> None:

@@ -3,13 +3,18 @@ without those that a step cannot change, and without a prefix cache that could g
 answer can change ("jumping").
 
 Prints one JSON object a line. A program of its own, because vLLM changes the process that imports it.
+
+    python -m tests.tuner.engine.replayed --random 400 --seed 1     # other loads: prints those where a way differs; exit status 1
 """
 
 from __future__ import annotations
 
+import argparse
 import json
 import os
+import random
 import sys
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -25,6 +30,7 @@ from tuner.workload.spec import WorkloadSpec
 
 COSTS = StepCosts("a test", padded=(Point(16, 0.007), Point(512, 0.060)), decode=(0.0, 0.0, 1e-6), step_noise=(0.9, 1.0, 1.2))
 WAYS = {"each": {"parks": False, "repeats": False}, "parked": {"parks": True, "repeats": False}, "jumping": {}}
+PARTS = ("steps", "times", "requests", "held_back")
 LOADS = {
     "closed": "mixed-small",
     "open": "synthetic:input=100,output=60,requests=60,prefix_share=0.5,prefix_groups=3,rate=12",
@@ -86,11 +92,16 @@ def _count_shown(scheduler: Any) -> list[int]:
     return count
 
 
-def main() -> None:
-    os.environ.update(engine_environment("cpu", offline=True))
-    import vllm.plugins
+def _random_load(rng: random.Random) -> str:
+    prompt, answer = rng.randint(1, 200), rng.randint(1, 100)
+    longest, most = prompt + rng.choice((0, 0, 50, 150)), answer + rng.choice((0, 0, 40, 120))
+    shared = rng.choice(("", ",prefix_share=0.5,prefix_groups=2", ",prefix_share=1,prefix_groups=1"))
+    rate, count, seed = rng.choice(("6", "10", "14", "20", "inf")), rng.randint(20, 60), rng.randint(0, 999)
+    return f"synthetic:input={prompt}-{longest},output={answer}-{most},requests={count},rate={rate},seed={seed}{shared}"
 
-    vllm.plugins.load_general_plugins()
+
+def _windows(loads: Sequence[tuple[str, str, int | None]]) -> Iterator[dict[str, Any]]:
+    """`loads`: (name, workload, the page size it is for; None: all). Each in all ways, on every case that it is for."""
     model = resolve_model("tiny-qwen3")
     model.prepare()
     for page, variant, aligned in CASES:
@@ -108,8 +119,8 @@ def main() -> None:
         schedule = RealSchedule(engine_args(settings, "cpu"))
         schedule.scheduler.set_page_aligned(aligned)
         shown = _count_shown(schedule.scheduler)
-        for name, text in LOADS.items():
-            if ONLY.get(name, page) != page:
+        for name, text, only in loads:
+            if only not in (None, page):
                 continue
             load = load_of(_plan(text, model.vocab_size), page)
             found = {}
@@ -117,8 +128,34 @@ def main() -> None:
                 shown[0] = 0
                 window = Replay(schedule, StepClock(COSTS, [1]), **options).run(load, 1e6)
                 found[way] = {**_summary(window), "shown": shown[0], "cache_left_out": schedule.prefix_cache_left_out}
-            sys.stdout.write(json.dumps({"page": page, "variant": variant, "aligned": aligned, "load": name, **found}) + "\n")
+            yield {"page": page, "variant": variant, "aligned": aligned, "load": name, **found}
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(prog="python -m tests.tuner.engine.replayed")
+    parser.add_argument("--random", type=int, default=0, metavar="COUNT", help="random loads instead, each on one case")
+    parser.add_argument("--seed", type=int, default=1)
+    asked = parser.parse_args(argv)
+    os.environ.update(engine_environment("cpu", offline=True))
+    import vllm.plugins
+
+    vllm.plugins.load_general_plugins()
+    if not asked.random:
+        for window in _windows([(name, text, ONLY.get(name)) for name, text in LOADS.items()]):
+            sys.stdout.write(json.dumps(window) + "\n")
+        return 0
+    rng = random.Random(asked.seed)
+    loads = [_random_load(rng) for _ in range(asked.random)]
+    windows = differ = 0
+    for window in _windows([(load, load, rng.choice((16, 32, 64))) for load in loads]):
+        windows += 1
+        wrong = [f"{way}: {part}" for way in ("parked", "jumping") for part in PARTS if window[way][part] != window["each"][part]]
+        if wrong:
+            differ += 1
+            sys.stdout.write(json.dumps({**{key: window[key] for key in ("page", "variant", "aligned", "load")}, "differs": wrong}) + "\n")
+    sys.stdout.write(f"{windows} windows of {len(loads)} random loads: {differ} differ\n")
+    return int(differ > 0)
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

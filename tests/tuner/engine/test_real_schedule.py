@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from tests.plugins.programs import Programs
+from tests.tuner.engine.replayed import PARTS
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]  # importing vLLM
 
@@ -23,7 +24,7 @@ def test_no_short_cut_changes_a_step_a_time_or_a_request(way: str, windows: list
     assert len(windows) == 44
     for window in windows:
         where = (window["page"], window["variant"], window["aligned"], window["load"])
-        for part in ("steps", "times", "requests", "held_back"):
+        for part in PARTS:
             assert window[way][part] == window["each"][part], where
 
 

@@ -3,7 +3,8 @@
 Where no page of any prompt is in another, only a preempted request can ever find pages in the cache: its own. Until the first preemption
 vLLM's KV cache manager is therefore told that caching is off: it names no pages and looks for none, much of its work otherwise. At the
 first preemption all that is in the pool is named, as it would have been. The free pages are then in another order, but all of them come
-before those of the preempted request, and none can be found. tests/tuner/engine/test_real_schedule.py holds that no decision changes.
+before those of the preempted request, and none can be found. This holds for schedulers that preempt the last of the running list, which
+parking.py knows. tests/tuner/engine/test_real_schedule.py holds that no decision changes.
 """
 
 from __future__ import annotations

@@ -21,14 +21,15 @@ WORTH_IT = 2  # steps: parking a request for one costs as much as showing it
 
 
 class Parking:
-    """Counts steps as well: `now` is the number of those that are past. `context`: tokens computed so far, of all parked requests."""
+    """Counts steps as well: `now` is the number of those that are past. `context`: tokens computed so far, of all parked requests;
+    `allowed`: whether the argument above holds for this scheduler."""
 
     def __init__(self, scheduler: Any, token: int) -> None:
         """`token`: what every request generates."""
         self._scheduler = scheduler
         self._token = token
         self._page: int = scheduler.block_size
-        self._allowed = _may_park(scheduler)
+        self.allowed = _may_park(scheduler)
         self.enabled = True
         self.reset()
 
@@ -96,7 +97,7 @@ class Parking:
         for request in reversed(fresh):
             self._places[request.request_id] = self._placed
             self._placed += 1
-        if self._allowed and self.enabled and not self._cut_by_others() and not self._crowded():
+        if self.allowed and self.enabled and not self._cut_by_others() and not self._crowded():
             self._park(running)
 
     def pass_by(self, steps: int) -> None:

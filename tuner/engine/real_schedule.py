@@ -106,7 +106,7 @@ class RealSchedule:
         self._coming = None
         if self._lone is not None:
             self._lone.put_back()
-            if prompts and none_shared((prompt.pages, prompt.whole) for prompt in prompts):
+            if prompts and self.parking.allowed and none_shared((prompt.pages, prompt.whole) for prompt in prompts):
                 of_id = {prompt.request_id: prompt for prompt in prompts}
                 self._lone.leave_out(self._live, lambda request_id: _hasher(of_id[request_id], self._page))
 

@@ -133,7 +133,7 @@ def _windows(loads: Sequence[tuple[str, str, int | None]]) -> Iterator[dict[str,
 
 def main(argv: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m tests.tuner.engine.replayed")
-    parser.add_argument("--random", type=int, default=0, metavar="COUNT", help="random loads instead, each on one case")
+    parser.add_argument("--random", type=int, default=0, metavar="COUNT", help="random loads instead, each on the cases of one page size")
     parser.add_argument("--seed", type=int, default=1)
     asked = parser.parse_args(argv)
     os.environ.update(engine_environment("cpu", offline=True))
